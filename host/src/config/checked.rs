@@ -1,0 +1,221 @@
+//! The configuration as the rest of the host sees it: nothing here can be wrong any more.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::directory::Endpoint;
+use crate::event::Format;
+use crate::mail::Mailbox;
+
+/// Everything an operator can decide.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from; none for the built-in defaults.
+    pub file: Option<PathBuf>,
+    /// This host's name in greetings, trace fields and notifications.
+    pub hostname: String,
+    /// Folder for spool, policies, event log and control socket.
+    pub data: PathBuf,
+    /// Folder of the Maildirs of accounts whose home is here.
+    pub mailboxes: PathBuf,
+    /// The directory's file.
+    pub directory: PathBuf,
+    /// Who is told when nobody else can be.
+    pub administrator: Mailbox,
+    /// The operator's socket.
+    pub control: PathBuf,
+    /// At least one.
+    pub listeners: Vec<Listener>,
+    /// Certificate and key; none means a self-signed one is made in the data folder.
+    pub tls: Option<TlsFiles>,
+    /// Sizes and counts.
+    pub limits: Limits,
+    /// Time-outs of the dialogue (RFC 5321 section 4.5.3.2).
+    pub timeouts: Timeouts,
+    /// The chain, in order; empty means no policy at all.
+    pub policies: Vec<PolicyModule>,
+    /// What all modules share.
+    pub policy_engine: PolicyEngine,
+    /// What a fault does, by stage.
+    pub faults: FaultActions,
+    /// Where mail goes and when it is tried again.
+    pub delivery: Delivery,
+    /// Stop accepting below this many free bytes on the spool's disk.
+    pub low_water: u64,
+    /// How events are written on stdout.
+    pub event_format: Format,
+    /// Bound of the durable event log, in bytes.
+    pub event_log_size: u64,
+    /// How long a graceful stop may take.
+    pub drain: Duration,
+}
+
+/// One place to accept connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Name in logs and for policies.
+    pub name: String,
+    /// Where to bind.
+    pub address: SocketAddr,
+    /// Whether and how TLS is spoken.
+    pub tls: ListenerTls,
+    /// AUTH is offered in the clear, too.
+    pub auth_without_tls: bool,
+    /// Clients must authenticate before MAIL unless admission exempts them.
+    pub require_authentication: bool,
+    /// Clients must use TLS before AUTH and MAIL unless admission exempts them.
+    pub require_encryption: bool,
+}
+
+/// Whether and how a listener speaks TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerTls {
+    /// Never.
+    Off,
+    /// After STARTTLS (RFC 3207).
+    StartTls,
+    /// From the first byte (RFC 8314).
+    Implicit,
+}
+
+/// PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// Sizes and counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest message, in bytes; announced by SIZE (RFC 1870).
+    pub message_size: u64,
+    /// Recipients of one transaction; at least 100 (RFC 5321 section 4.5.3.1.8).
+    pub recipients: usize,
+    /// Connections at once.
+    pub sessions: usize,
+    /// Connections at once from one address.
+    pub sessions_per_client: usize,
+    /// Errors after which a connection is closed.
+    pub errors: usize,
+    /// Transactions of one connection.
+    pub transactions: usize,
+    /// `Received:` fields after which a message is taken for a loop (RFC 5321 section 6.3).
+    pub hops: usize,
+}
+
+/// Time-outs of the dialogue (RFC 5321 section 4.5.3.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Waiting for a command.
+    pub command: Duration,
+    /// Waiting for more of a message.
+    pub data: Duration,
+    /// A whole connection.
+    pub session: Duration,
+}
+
+/// One module of the chain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyModule {
+    /// Name in events and commands; unique.
+    pub name: String,
+    /// The component; none is the built-in default policy.
+    pub file: Option<PathBuf>,
+    /// Given to `configure`; an object.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Interfaces it may import, such as `directory`, `message`, `host`.
+    pub grants: Vec<String>,
+    /// Bounds.
+    pub limits: PolicyLimits,
+}
+
+/// Bounds of one module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyLimits {
+    /// Guest CPU per call.
+    pub cpu: Duration,
+    /// Wall clock per call, host functions included.
+    pub wall: Duration,
+    /// Linear memory of one instance, in bytes.
+    pub memory: usize,
+    /// Wasm stack is the engine's; this bounds the component's size in bytes.
+    pub component_size: u64,
+    /// Calls to host functions per unit of work.
+    pub host_calls: u64,
+}
+
+/// What all modules share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyEngine {
+    /// Instances alive at once.
+    pub instances: u32,
+    /// How long a unit of work waits for an instance before it is deferred.
+    pub wait: Duration,
+}
+
+/// What a fault does at `admit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdmitFault {
+    /// The client is admitted on the listener's own terms, exempt from nothing.
+    NotExempt,
+    /// The client is told 421.
+    Defer,
+}
+
+/// What a fault does at `ndr`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NdrFault {
+    /// The host's own report to the administrator, and to the sender if that is no backscatter.
+    StandardReport,
+    /// The message is frozen at once.
+    Freeze,
+}
+
+/// The fault table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FaultActions {
+    /// At `admit`.
+    pub admit: AdmitFault,
+    /// At `ndr`.
+    pub ndr: NdrFault,
+    /// Faults of one spooled message after which it is frozen (4117).
+    pub message_limit: u32,
+}
+
+/// Where mail goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Takes everything that has no home here; none means such mail cannot be delivered.
+    pub smart_host: Option<Endpoint>,
+    /// Per recipient domain, before the smart host.
+    pub routes: Vec<Route>,
+    /// Waits between attempts; the last repeats.
+    pub retry: Vec<Duration>,
+    /// After this a message is given up.
+    pub expire: Duration,
+    /// Deliveries at once.
+    pub concurrency: usize,
+    /// Connections at once to one destination.
+    pub per_destination: usize,
+    /// Connecting to a remote.
+    pub connect_timeout: Duration,
+    /// Waiting for a remote's reply.
+    pub reply_timeout: Duration,
+    /// Certificates of remotes must verify.
+    pub verify_tls: bool,
+}
+
+/// Where the mail of one domain goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Recipient domain, lower case.
+    pub domain: String,
+    /// Where to.
+    pub to: Endpoint,
+    /// Spoken there.
+    pub lmtp: bool,
+}

@@ -1,0 +1,1 @@
+//! The operator's socket: what the command line talks to. HTTP with JSON over a Unix socket.

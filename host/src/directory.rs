@@ -1,0 +1,118 @@
+//! Accounts, addresses, aliases, groups and homes: who is who here.
+
+mod file;
+mod password;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use futures_util::future::BoxFuture;
+
+use crate::mail::Mailbox;
+
+pub use file::FileDirectory;
+pub use password::{PasswordError, hash_password, verify_password};
+
+/// Where mail for an address goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Home {
+    /// A Maildir on this host.
+    Maildir(PathBuf),
+    /// A mailbox server that speaks LMTP (RFC 2033).
+    Lmtp(Endpoint),
+    /// Another host, by SMTP.
+    Smtp(Endpoint),
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// Host name or address, and port.
+    Tcp(String, u16),
+    /// Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// `host:port`, `[v6]:port` or an absolute path of a Unix socket.
+impl std::str::FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with('/') {
+            return Ok(Self::Unix(text.into()));
+        }
+        let wrong = || format!("{text:?} is not host:port, [v6]:port or a socket's absolute path");
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+        if host.is_empty() || host.contains(char::is_whitespace) {
+            return Err(wrong());
+        }
+        Ok(Self::Tcp(host.to_owned(), port))
+    }
+}
+
+/// One meaning of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The address as the directory has it.
+    pub address: Mailbox,
+    /// What it stands for.
+    pub target: Target,
+}
+
+/// What an address stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A mailbox with an owner.
+    Account {
+        /// Account name, lower case.
+        account: String,
+        /// Where its mail goes.
+        home: Home,
+    },
+    /// Other addresses stand for it, local or not.
+    Alias(Vec<Mailbox>),
+    /// As an alias, with members.
+    Group(Vec<Mailbox>),
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LookupError {
+    /// The source cannot be asked now.
+    #[error("directory unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// A source of accounts and addresses. Answers to the same question within one unit of work may
+/// differ only if the source changed meanwhile.
+pub trait Directory: Send + Sync {
+    /// Every meaning of an address: none is not known, several is ambiguous. `postmaster` at any
+    /// local domain always has a meaning: the administrator (RFC 5321 section 4.5.1).
+    fn lookup<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Result<Vec<Entry>, LookupError>>;
+
+    /// Whether the account may use the address as originator.
+    fn may_send_as<'a>(&'a self, account: &'a str, address: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>>;
+
+    /// Whether the domain is one of the directory's own.
+    fn is_local_domain<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<bool, LookupError>>;
+
+    /// The account whose credentials these are: its name in lower case, or none. `user` is the
+    /// account's name or one of its addresses. Takes as long for unknown users as for known ones.
+    fn authenticate<'a>(
+        &'a self,
+        user: &'a str,
+        password: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, LookupError>>;
+}

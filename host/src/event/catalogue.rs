@@ -1,0 +1,207 @@
+//! The table of events: id, name, severity, what it means and what to do.
+
+use serde::Serialize;
+
+/// How much an event matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Normal life.
+    Info,
+    /// Somebody should look some day.
+    Warning,
+    /// Somebody should look now.
+    Error,
+}
+
+/// One row of the catalogue.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// Stable; never given to another kind of event.
+    pub id: u32,
+    /// Name in logs, kebab-case.
+    pub name: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What happened.
+    pub meaning: &'static str,
+    /// What an operator does about it.
+    pub action: &'static str,
+    /// The fields it carries.
+    pub fields: &'static [&'static str],
+}
+
+/// Declares the events: `id Name "name" severity { fields } "meaning" "action"`.
+macro_rules! events {
+    ($($id:literal $variant:ident $name:literal $severity:ident { $($field:ident : $type:ty),* $(,)? } $meaning:literal $action:literal;)*) => {
+        /// Everything an operator is told.
+        #[derive(Debug, Clone, Serialize)]
+        #[serde(untagged)]
+        #[allow(missing_docs)] // the catalogue says it
+        pub enum Event {
+            $(
+                #[doc = concat!($meaning, " (", $id, ")")]
+                #[serde(rename_all = "kebab-case")]
+                $variant { $($field: $type),* },
+            )*
+        }
+
+        /// Every event there is, by id.
+        pub fn catalogue() -> &'static [Entry] {
+            const CATALOGUE: &[Entry] = &[$(Entry {
+                id: $id,
+                name: $name,
+                severity: Severity::$severity,
+                meaning: $meaning,
+                action: $action,
+                fields: &[$(stringify!($field)),*],
+            }),*];
+            CATALOGUE
+        }
+
+        impl Event {
+            /// Its row of the catalogue.
+            pub fn entry(&self) -> &'static Entry {
+                let id: u32 = match self { $(Self::$variant { .. } => $id),* };
+                match catalogue().iter().find(|entry| entry.id == id) {
+                    Some(entry) => entry,
+                    None => unreachable!("the same table makes both"),
+                }
+            }
+        }
+    };
+}
+
+/// What is known of a fault in a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PolicyFault {
+    /// `panic`, `cpu-timeout`, `host-timeout`, `memory`, `stack`, `trap`, `abi`, `lie`, `host-bug`.
+    pub class: String,
+    /// Name of the module in the chain.
+    pub policy: String,
+    /// SHA-256 of the component, hexadecimal.
+    pub digest: String,
+    /// Generation that was asked.
+    pub generation: u64,
+    /// `admit`, `sender`, `recipient`, `message`, `ndr`, `configure`, `describe`.
+    pub stage: String,
+    /// The trap's code or the lie, in words.
+    pub code: String,
+    /// Innermost function of the policy's own code.
+    pub function: Option<String>,
+    /// `file:line` of it.
+    pub location: Option<String>,
+    /// What the policy wrote on stderr: the panic text.
+    pub stderr: String,
+    /// The connection.
+    pub session: Option<String>,
+    /// The message, when there is one.
+    pub message: Option<String>,
+    /// What the host did instead.
+    pub instead: String,
+}
+
+type Text = String;
+type Maybe = Option<String>;
+
+events! {
+    2000 DeliveryAttemptFailed "delivery-attempt-failed" Warning { message: Text, recipients: Vec<String>, destination: Text, reply: Text, next_attempt: Maybe }
+        "A delivery attempt failed for now; it will be tried again." "None, unless it repeats: see the reply.";
+    3041 TooManyRecipients "too-many-recipients" Warning { session: Text, client: Text, limit: u64 }
+        "A client named more recipients than the limit; the rest were answered 452." "Raise limits.recipients if the sender is legitimate.";
+    4007 CannotBind "cannot-bind-listener" Error { listener: Text, address: Text, error: Text }
+        "A listener could not be opened." "Free the port or change the listener's address.";
+    4031 RemoteRefused "remote-refused" Warning { message: Text, recipients: Vec<String>, remote: Text, reply: Text }
+        "A remote host refused recipients for good; its reply is quoted." "None: whom the policy names is notified.";
+    4037 PolicyFault "policy-fault" Error { fault: PolicyFault }
+        "A policy faulted; the fault was contained and the service goes on." "Report function, location and text to the policy's author; load a good policy.";
+    4056 WillNotStart "will-not-start" Error { problems: Vec<String> }
+        "The host will not start until configuration errors are corrected." "Correct every problem listed; posthouse check lists them too.";
+    4072 AdministratorMissing "administrator-missing" Error { address: Text }
+        "The administrator's mailbox is not in the directory." "Create the account or correct administrator.";
+    4081 MessageNotProcessed "message-not-processed" Error { message: Text, error: Text }
+        "A message could not be processed and stays in the spool." "See the error; the message is tried again.";
+    4098 HopCountExceeded "hop-count-exceeded" Warning { message: Text, hops: u64, limit: u64 }
+        "A message passed too many hosts: a mail loop." "Find the loop between the hosts in its Received fields.";
+    4115 PolicyLoop "policy-loop" Warning { message: Text, detail: Text }
+        "A policy sends a message round in circles; it was stopped." "Correct the policy's added recipients.";
+    4117 MessageSetAside "message-set-aside" Error { message: Text, reason: Text }
+        "A message was frozen: it stays in the spool untouched until somebody looks." "posthouse queue show; then release or delete it.";
+    4120 NdrNotMade "ndr-not-made" Error { message: Text, error: Text, instead: Text }
+        "The policy could not plan a notification; the standard report was sent instead." "See the fault logged with it.";
+    4123 NotificationDropped "notification-dropped" Warning { message: Text, to: Text, reason: Text }
+        "A notification was dropped on purpose: it would have been an NDR about an NDR, or looped." "Correct the address of whoever could not be notified.";
+    4151 OriginatorMismatch "originator-mismatch" Warning { session: Text, client: Text, account: Text, originator: Text, because: Text }
+        "The originator does not match the authenticated account." "Grant send-as if the account may use the address.";
+    4183 AuthFailed "authentication-failed" Warning { session: Text, client: Text, mechanism: Text, account: Text, reason: Text }
+        "An AUTH attempt failed." "None, unless it repeats.";
+    4192 MessageFiltered "message-filtered" Warning { session: Text, message: Maybe, sender: Text, action: Text, because: Text }
+        "A message was discarded or quarantined by the policy." "posthouse queue list shows what is quarantined.";
+    5000 Started "started" Info { version: Text, pid: u32, hostname: Text, listeners: Vec<String> }
+        "The host is ready." "None.";
+    5001 Stopping "stopping" Info { sessions: u64, deliveries: u64, limit_seconds: u64 }
+        "The host stops: no new connections, work in hand is finished or given back." "None.";
+    5002 Stopped "stopped" Info { left_in_spool: u64, gave_up: u64 }
+        "The host has stopped." "None.";
+    5003 PolicyActivated "policy-activated" Info { policy: Text, version: Text, digest: Text, generation: u64, by: Text }
+        "A policy generation is active." "None.";
+    5004 PolicyRefused "policy-refused" Error { policy: Text, digest: Text, by: Text, problems: Vec<String> }
+        "A policy was not activated; the active one stays." "Correct the problems listed.";
+    5005 PolicyRestored "policy-restored" Warning { policy: Text, digest: Text, reason: Text }
+        "The last good generation of a policy was restored at start." "Correct the configured file or settings.";
+    5006 MessageAccepted "message-accepted" Info { message: Text, session: Text, client: Text, account: Maybe, sender: Text, recipients: Vec<String>, size: u64, because: Text }
+        "A message is on disk and was acknowledged." "None.";
+    5007 Delivered "delivered" Info { message: Text, recipients: Vec<String>, destination: Text, reply: Text }
+        "A message was delivered or handed over." "None.";
+    5008 NoticeSent "notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String>, class: Text, because: Text }
+        "A non-delivery report is on its way." "None.";
+    5009 NobodyTold "nobody-told" Warning { message: Text, about: Vec<String>, class: Text, because: Text }
+        "The policy decided that nobody is told about a failure." "None: the reason is quoted.";
+    5010 Refused "refused" Info { session: Text, client: Text, stage: Text, subject: Text, reply: Text, because: Text }
+        "A connection, sender, recipient or message was refused or deferred by the policy." "None: the rule is quoted.";
+    5011 Reloaded "reloaded" Info { what: Vec<String> }
+        "Configuration, directory or policies were read again." "None.";
+    5012 ReloadFailed "reload-failed" Error { what: Text, problems: Vec<String> }
+        "Something could not be read again or not be applied; what was in force stays in force." "Correct the problems listed and reload.";
+    5013 SpaceLow "space-low" Error { free: u64, mark: u64 }
+        "The disk is nearly full: new mail is answered 452, delivery goes on." "Make room.";
+    5014 SpaceEnough "space-enough" Info { free: u64, mark: u64 }
+        "There is room again; new mail is accepted." "None.";
+    5015 SpoolRecovered "spool-recovered" Info { messages: u64, orphans_removed: u64, set_aside: u64 }
+        "The spool was opened and every left-over of the last run put in order." "None.";
+    5016 SpoolEntrySetAside "spool-entry-set-aside" Error { message: Text, error: Text }
+        "One spool entry could not be read; it was set aside by itself and the rest goes on." "posthouse queue show; keep it for analysis or delete it.";
+    5017 SessionAborted "session-aborted" Info { session: Text, client: Text, reason: Text }
+        "A connection ended before its time." "None.";
+    5018 PolicyLog "policy-log" Info { policy: Text, level: Text, text: Text, session: Maybe, message: Maybe }
+        "A line a policy logged." "None.";
+    5019 PolicyUnavailable "policy-unavailable" Error { policy: Text, error: Text }
+        "A policy cannot run at all; clients are answered 421 until it can." "Load a good policy.";
+    5020 DirectoryProblem "directory-problem" Error { error: Text }
+        "The directory could not be read; the last good one stays in force." "Correct the file.";
+    5021 PolicyOverload "policy-overload" Warning { stage: Text, waited_ms: u64 }
+        "No policy instance was free in time; the client was deferred." "Raise policy-engine.instances or find the slow policy.";
+    5022 MessageExpired "message-expired" Warning { message: Text, recipients: Vec<String>, last_reply: Text }
+        "A message could not be delivered in its time; whom the policy names is notified." "None.";
+    5023 QueueChanged "queue-changed" Info { message: Text, action: Text, by: Text }
+        "An operator released, retried or deleted a message." "None.";
+    10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
+        "An address has several meanings in the directory." "Remove all but one.";
+}
+
+/// The catalogue as `docs/events.md` has it.
+pub fn catalogue_markdown() -> String {
+    let mut out = String::from(
+        "# Events\n\nMade by `posthouse events --catalogue`; a test keeps the two equal. Ids below 5000 and 10000 are those\nof the system Posthouse descends from; new kinds start at 5000. An id never changes its meaning.\n\n| id | name | severity | meaning | what to do | fields |\n|---|---|---|---|---|---|\n",
+    );
+    for entry in catalogue() {
+        let severity = format!("{:?}", entry.severity).to_lowercase();
+        let fields = entry.fields.join(", ").replace('_', "-");
+        out.push_str(&format!(
+            "| {} | {} | {severity} | {} | {} | {fields} |\n",
+            entry.id, entry.name, entry.meaning, entry.action
+        ));
+    }
+    out
+}

@@ -1,0 +1,21 @@
+//! The words every part shares: paths, envelopes, replies, headers. No I/O and no tokio here.
+
+mod address;
+mod client;
+mod content;
+mod envelope;
+mod header;
+mod id;
+mod reply;
+mod time;
+mod trace;
+
+pub use address::{AddressError, Mailbox, ReversePath};
+pub use client::{Client, Identity, TlsSession};
+pub use content::{Content, InMemory};
+pub use envelope::{BodyType, Envelope};
+pub use header::{Field, HeaderBlock};
+pub use id::{MessageId, SessionId};
+pub use reply::{Reply, StatusCode};
+pub use time::Timestamp;
+pub use trace::{Received, hop_count};

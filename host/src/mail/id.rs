@@ -1,0 +1,70 @@
+//! Names of messages and sessions: sortable by time, unique on this host.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// 48 bits of milliseconds since 1970, then 32 random bits: 20 hexadecimal digits.
+fn generate() -> u128 {
+    let millis = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
+    (millis & 0xffff_ffff_ffff) << 32 | u128::from(rand::random::<u32>())
+}
+
+macro_rules! id {
+    ($name:ident, $doc:literal) => {
+        #[doc = $doc]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(u128);
+
+        impl $name {
+            /// A new one.
+            pub fn generate() -> Self {
+                Self(generate())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:020x}", self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                if text.len() != 20 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+                    return Err(format!("{text:?} is not an id: 20 hexadecimal digits"));
+                }
+                u128::from_str_radix(text, 16)
+                    .map(Self)
+                    .map_err(|error| error.to_string())
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.to_string()
+            }
+        }
+    };
+}
+
+id!(
+    MessageId,
+    "Names a message from the moment it is received until it has left the spool."
+);
+id!(SessionId, "Names one connection.");

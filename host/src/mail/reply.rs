@@ -1,0 +1,123 @@
+//! SMTP replies (RFC 5321 section 4.2) and enhanced status codes (RFC 3463, RFC 2034).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// RFC 3463 class, subject, detail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusCode(pub u8, pub u16, pub u16);
+
+impl fmt::Display for StatusCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+impl std::str::FromStr for StatusCode {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('.');
+        let mut next = |max: usize| {
+            parts
+                .next()
+                .filter(|p| !p.is_empty() && p.len() <= max && p.bytes().all(|b| b.is_ascii_digit()))
+                .and_then(|p| p.parse::<u16>().ok())
+                .ok_or(())
+        };
+        let (class, subject, detail) = (next(1)?, next(3)?, next(3)?);
+        if parts.next().is_some() || !matches!(class, 2 | 4 | 5) {
+            return Err(());
+        }
+        Ok(Self(class as u8, subject, detail))
+    }
+}
+
+/// One reply, ours or a remote's. The text has no line break but `\n` between the lines of a
+/// multi-line reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// 200 to 599.
+    pub code: u16,
+    /// Absent in banners, EHLO answers and from remotes that do not send any.
+    pub status: Option<StatusCode>,
+    /// What a human reads.
+    pub text: String,
+}
+
+impl Reply {
+    /// A reply with an enhanced status code.
+    pub fn new(code: u16, status: (u8, u16, u16), text: impl Into<String>) -> Self {
+        Self {
+            code,
+            status: Some(StatusCode(status.0, status.1, status.2)),
+            text: text.into(),
+        }
+    }
+
+    /// A reply without one.
+    pub fn bare(code: u16, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            status: None,
+            text: text.into(),
+        }
+    }
+
+    /// 2xx or 3xx.
+    pub fn is_positive(&self) -> bool {
+        (200..400).contains(&self.code)
+    }
+
+    /// 4xx: trying again may help.
+    pub fn is_transient(&self) -> bool {
+        (400..500).contains(&self.code)
+    }
+
+    /// 5xx.
+    pub fn is_permanent(&self) -> bool {
+        (500..600).contains(&self.code)
+    }
+
+    /// The octets to send, CRLF included. Control characters in the text become `?`.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        let mut lines = self.text.split('\n').peekable();
+        while let Some(line) = lines.next() {
+            let separator = if lines.peek().is_some() { '-' } else { ' ' };
+            let status = self.status.map_or(String::new(), |status| format!("{status} "));
+            let clean: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+            out.extend_from_slice(format!("{}{separator}{status}{clean}\r\n", self.code).as_bytes());
+        }
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        if let Some(status) = self.status {
+            write!(f, " {status}")?;
+        }
+        write!(f, " {}", self.text.replace('\n', " / "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_of_several_lines_repeats_code_and_status() {
+        let mut out = Vec::new();
+        Reply::new(550, (5, 1, 1), "one\ntwo\r").write_to(&mut out);
+        assert_eq!(out, b"550-5.1.1 one\r\n550 5.1.1 two?\r\n");
+    }
+
+    #[test]
+    fn a_status_code_is_three_small_numbers() {
+        assert_eq!("5.1.10".parse(), Ok(StatusCode(5, 1, 10)));
+        for bad in ["", "5", "5.1", "5.1.1.1", "3.0.0", "5.1.1000", "5.+1.1", "5..1"] {
+            assert_eq!(bad.parse::<StatusCode>(), Err(()), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The policy engine: modules, generations, limits and faults.
+//!
+//! Everything outside asks questions in the words of [`crate::mail`] and gets checked answers;
+//! nobody outside sees a generated type or a trap. A fault has become Event 4037 and the answer
+//! that the fault table names before a question returns.
+
+mod decision;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::config::{Config, Problem};
+use crate::directory::Directory;
+use crate::event::Events;
+use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
+
+pub use decision::{
+    Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Origin, Plan,
+    ReturnContent, Terms, Verdict,
+};
+
+/// Why the engine itself could not be made; a bad policy is not among the reasons.
+#[derive(Debug, thiserror::Error)]
+#[error("policy engine: {0}")]
+pub struct StartError(pub String);
+
+/// What to activate.
+#[derive(Debug, Clone)]
+pub struct LoadRequest {
+    /// Module of the chain; none is the only one, or an error if there are several.
+    pub module: Option<String>,
+    /// The component's bytes; none keeps the code.
+    pub code: Option<Vec<u8>>,
+    /// Where the bytes came from, for status.
+    pub origin: String,
+    /// New settings; none keeps them.
+    pub settings: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Who asks, for the event.
+    pub by: String,
+}
+
+/// What a load did.
+#[derive(Debug, Clone, Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub struct Activation {
+    pub module: String,
+    pub version: String,
+    pub digest: String,
+    pub generation: u64,
+    pub previous: Option<u64>,
+}
+
+/// How a module does.
+#[derive(Debug, Clone, Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub struct ModuleStatus {
+    pub module: String,
+    /// As the policy calls itself.
+    pub name: String,
+    pub version: String,
+    pub digest: String,
+    pub generation: u64,
+    pub since: Timestamp,
+    pub by: String,
+    pub origin: String,
+    /// `running` or the reason it cannot run.
+    pub health: String,
+    pub stages: Vec<String>,
+    pub calls: u64,
+    pub faults: std::collections::BTreeMap<String, u64>,
+}
+
+/// The chain of modules. Cheap to clone.
+#[derive(Clone)]
+pub struct Policies {}
+
+impl Policies {
+    /// Makes the engine and the chain of `config.policies`. Activations are durable in
+    /// `config.data`: a module comes up with what an operator loaded last, or with its last good
+    /// generation when the configured one fails (5003, 5004, 5005). A module that cannot run at
+    /// all (5019) does not stop the host from starting: `admit` refuses with 421.
+    pub async fn start(_config: &Config, _directory: Arc<dyn Directory>, _events: Events) -> Result<Self, StartError> {
+        todo!()
+    }
+
+    /// As [`Self::start`] with nothing durable read or written: for `try` and `check`. Problems of
+    /// any module are errors here.
+    pub async fn ephemeral(
+        _config: &Config,
+        _directory: Arc<dyn Directory>,
+        _events: Events,
+    ) -> Result<Self, Vec<Problem>> {
+        todo!()
+    }
+
+    /// Asked once per connection.
+    pub async fn admit(&self, _session: SessionId, _client: &Client) -> Asked<Admission> {
+        todo!()
+    }
+
+    /// The questions of one mail transaction. Pins the chain as it stands now; instances are made
+    /// when they are needed.
+    pub fn transaction(&self, _session: SessionId) -> PolicyTransaction {
+        todo!()
+    }
+
+    /// Who is told about a failure. None when the policy faulted: the caller follows the fault
+    /// table and logs 4120.
+    pub async fn plan(&self, _failure: &Failure) -> Asked<Option<Plan>> {
+        todo!()
+    }
+
+    /// Checks new code or settings for one module and, if nothing is wrong, makes them a new
+    /// generation for all work that starts from now on.
+    pub async fn load(&self, _request: LoadRequest) -> Result<Activation, Vec<Problem>> {
+        todo!()
+    }
+
+    /// Applies the policy part of a configuration that was read again. What fails stays as it was.
+    /// Returns what changed, and the problems (already logged as 5004).
+    pub async fn reconfigure(&self, _config: &Config) -> (Vec<String>, Vec<Problem>) {
+        todo!()
+    }
+
+    /// How each module does, in the chain's order.
+    pub fn status(&self) -> Vec<ModuleStatus> {
+        todo!()
+    }
+}
+
+/// The questions of one mail transaction. All instances live as long as this does.
+pub struct PolicyTransaction {}
+
+impl PolicyTransaction {
+    /// MAIL FROM.
+    pub async fn sender(&mut self, _client: &Client, _sender: &ReversePath) -> Asked<Verdict> {
+        todo!()
+    }
+
+    /// RCPT TO.
+    pub async fn recipient(&mut self, _client: &Client, _sender: &ReversePath, _recipient: &Mailbox) -> Asked<Verdict> {
+        todo!()
+    }
+
+    /// After the final dot. Edits are checked; applying them is the caller's.
+    pub async fn message(
+        &mut self,
+        _id: MessageId,
+        _client: &Client,
+        _envelope: &Envelope,
+        _content: Arc<dyn Content>,
+    ) -> Asked<Disposition> {
+        todo!()
+    }
+}
