@@ -142,7 +142,7 @@ fn build(guests: &[Guest], workspace: &Path, target_dir: &Path) -> Result<(), Fa
 /// Variables that cargo or a wrapper set for the host's own build and that would change, or break,
 /// the build for another target: flags, wrappers such as clippy's, profile and folder overrides.
 fn is_about_the_host(name: &OsStr) -> bool {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 11] = [
         "CARGO_BUILD_TARGET",
         "CARGO_BUILD_RUSTFLAGS",
         "CARGO_BUILD_TARGET_DIR",
@@ -151,7 +151,6 @@ fn is_about_the_host(name: &OsStr) -> bool {
         "CARGO_TARGET_DIR",
         "CLIPPY_ARGS",
         "MAKEFLAGS",
-        "RUSTC",
         "RUSTC_WORKSPACE_WRAPPER",
         "RUSTC_WRAPPER",
         "RUSTFLAGS",
