@@ -62,10 +62,20 @@ impl Draft {
                 self.spill().await?;
             }
             let (now, later) = bytes.split_at(bytes.len().min(PIECE - self.rest.len()));
+            self.make_room(now.len());
             self.rest.extend_from_slice(now);
             bytes = later;
         }
         Ok(())
+    }
+
+    /// Doubles as a vector does, but never beyond one piece.
+    fn make_room(&mut self, more: usize) {
+        let needed = self.rest.len() + more;
+        if needed > self.rest.capacity() {
+            let capacity = needed.max(self.rest.capacity() * 2).min(PIECE);
+            self.rest.reserve_exact(capacity - self.rest.len());
+        }
     }
 
     /// Bytes written so far.

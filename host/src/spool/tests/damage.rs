@@ -55,11 +55,9 @@ async fn bad_records_are_set_aside_at_open_and_the_rest_goes_on() {
             _ => None,
         })
         .collect();
-    let expected: Vec<_> = [garbled, bodyless, fileless, short]
-        .iter()
-        .map(MessageId::to_string)
-        .collect();
-    assert_eq!(told, expected);
+    for id in [garbled, bodyless, fileless, short] {
+        assert!(told.contains(&id.to_string()), "{told:?}");
+    }
     assert_eq!((spool.counts().queued, spool.counts().set_aside), (2, 4));
     assert_eq!(bytes_of(&spool, good), b"good");
     assert_eq!(bytes_of(&spool, large), pattern(2 * PIECE));
