@@ -186,6 +186,8 @@ events! {
         "A message could not be delivered in its time; whom the policy names is notified." "None.";
     5023 QueueChanged "queue-changed" Info { message: Text, action: Text, by: Text }
         "An operator released, retried or deleted a message." "None.";
+    5040 AddressLoop "address-loop" Warning { message: Text, address: Text, detail: Text }
+        "An alias or group leads back to itself, or to too many addresses." "Correct the alias or group in the directory.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }
