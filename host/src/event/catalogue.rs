@@ -186,6 +186,8 @@ events! {
         "A message could not be delivered in its time; whom the policy names is notified." "None.";
     5023 QueueChanged "queue-changed" Info { message: Text, action: Text, by: Text }
         "An operator released, retried or deleted a message." "None.";
+    5030 EventsDropped "events-dropped" Warning { count: u64 }
+        "Events came faster than they could be written or followed; so many were dropped. Errors never are." "Find what floods the log; see whether the disk is slow.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }
