@@ -1,1 +1,4 @@
-//! x
+//! The policy every Posthouse host starts with.
+
+pub mod contract;
+mod guest;
