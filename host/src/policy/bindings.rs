@@ -1,7 +1,7 @@
 //! What the contract in `wit/` generates; nobody outside `policy` sees these types.
 #![allow(missing_docs, clippy::all)]
 
-use super::imports::{MessageView, Slot};
+pub use super::imports::{MessageView, Slot};
 
 wasmtime::component::bindgen!({
     path: "../wit",

@@ -232,7 +232,3 @@ fn roles(exports: &[String], shape: &mut Shape) -> Vec<String> {
     }
     problems
 }
-
-#[cfg(test)]
-#[path = "component_tests.rs"]
-mod tests;

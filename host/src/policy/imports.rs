@@ -31,11 +31,11 @@ const READ: u32 = 1024 * 1024;
 const ENTRIES: usize = 64;
 
 /// A growth slot of the contract: there is none yet, so no value of it exists.
-pub(super) enum Slot {}
+pub enum Slot {}
 
 /// The message under decision, as the guest's handle sees it.
 #[derive(Clone)]
-pub(super) struct MessageView {
+pub struct MessageView {
     content: Arc<dyn Content>,
     header: Arc<OnceLock<HeaderBlock>>,
 }
