@@ -188,6 +188,8 @@ events! {
         "An operator released, retried or deleted a message." "None.";
     5030 EventsDropped "events-dropped" Warning { count: u64 }
         "Events came faster than they could be written or followed; so many were dropped. Errors never are." "Find what floods the log; see whether the disk is slow.";
+    5031 PartFailed "part-failed" Error { part: Text, error: Text }
+        "A part of the host ended by itself: a defect. The host stops; nothing acknowledged is lost." "Start the host again and report the error.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }
