@@ -157,3 +157,25 @@ async fn a_newer_format_is_refused_untouched() {
     );
     assert!(!format.exists());
 }
+
+#[tokio::test]
+async fn space_of_deleted_messages_comes_back_and_the_living_stay() {
+    let folder = tempfile::tempdir().expect("folder");
+    let spool = open(folder.path());
+    let store = &spool.inner.shared.store;
+    let mut ids = Vec::new();
+    for size in 0..60 {
+        ids.push(put(&spool, &pattern(100_000 + size)).await);
+    }
+    store.compact_bodies().expect("compact");
+    assert!(store.bodies_on_disk() > 6_000_000);
+    let living = ids.split_off(55);
+    for id in ids {
+        assert!(spool.delete(id).await.expect("delete"));
+    }
+    store.compact_bodies().expect("compact");
+    assert!(store.bodies_on_disk() < 1_000_000, "{}", store.bodies_on_disk());
+    for (at, id) in living.into_iter().enumerate() {
+        assert_eq!(bytes_of(&spool, id), pattern(100_055 + at));
+    }
+}
