@@ -22,6 +22,10 @@ mod instance;
 mod limits;
 mod operate;
 mod qualify;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod wasi;
 mod wish;
 mod work;

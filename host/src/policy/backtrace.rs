@@ -19,7 +19,8 @@ pub(super) fn place(trace: &WasmBacktrace) -> Place {
     own.or(frames.first()).cloned().unwrap_or_default()
 }
 
-/// A frame stands for several functions when calls were inlined; the innermost comes first.
+/// A frame stands for several functions when calls were inlined; the innermost comes first, and the
+/// function that was really called, whose full name the component has, comes last.
 fn frame(frame: &wasmtime::FrameInfo) -> Vec<Place> {
     if frame.symbols().is_empty() {
         let function = match frame.func_name() {
@@ -31,8 +32,12 @@ fn frame(frame: &wasmtime::FrameInfo) -> Vec<Place> {
             location: None,
         }];
     }
-    let places = frame.symbols().iter().map(|symbol| Place {
-        function: symbol.name().or(frame.func_name()).map(demangle),
+    let last = frame.symbols().len() - 1;
+    let places = frame.symbols().iter().enumerate().map(|(at, symbol)| Place {
+        function: match frame.func_name() {
+            Some(name) if at == last => Some(demangle(name)),
+            name => symbol.name().or(name).map(demangle),
+        },
         location: symbol.file().map(|file| match symbol.line() {
             Some(line) => format!("{}:{line}", shorten(file)),
             None => shorten(file),
