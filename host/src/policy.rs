@@ -4,6 +4,7 @@
 //! nobody outside sees a generated type or a trap. A fault has become Event 4037 and the answer
 //! that the fault table names before a question returns.
 
+pub mod builtin;
 mod decision;
 
 use std::sync::Arc;
