@@ -188,8 +188,9 @@ impl Work {
         }
     }
 
-    /// A fresh instance, configured.
-    async fn instance(&self, generation: &Generation) -> Result<Instance, Failed> {
+    /// A fresh instance, configured. `&mut`, since a reference to what is not `Sync` would keep the
+    /// future from moving between threads.
+    async fn instance(&mut self, generation: &Generation) -> Result<Instance, Failed> {
         let around = self.around.clone();
         let mut instance = Instance::new(&self.core.runtime, &generation.candidate, around).await?;
         match instance.configure(&generation.settings).await? {
