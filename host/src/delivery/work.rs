@@ -252,3 +252,6 @@ fn tell(job: Job<'_>, record: &Message, destination: &Destination, indexes: &[us
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
