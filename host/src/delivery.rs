@@ -23,6 +23,8 @@ mod schedule;
 mod scheduler;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod transaction;
 mod wire;
