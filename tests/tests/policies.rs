@@ -194,14 +194,33 @@ fn hostile_components_are_refused_by_name_and_the_active_policy_stays() {
 }
 
 #[test]
-fn an_endless_configure_is_cut_short() {
+fn a_component_that_misbehaves_while_it_is_loaded_is_refused() {
     let site = Site::new();
     let daemon = site.start();
-    let file = guest("endless-configure", site.path());
-    let said = site.cli(&["policy", "load", &file.to_string_lossy()]).failed();
-    assert!(said.contains("configure"), "{said}");
-    daemon.events().take(5004);
+    for (name, stage, class) in [
+        ("endless-configure", "configure", "cpu-timeout"),
+        ("endless-describe", "describe", "cpu-timeout"),
+        ("greedy-configure", "configure", "memory"),
+        ("dishonest-describe", "describe", "abi"),
+    ] {
+        let file = guest(name, site.path());
+        let said = site.cli(&["policy", "load", &file.to_string_lossy()]).failed();
+        assert!(said.contains(stage) && said.contains(class), "{name}: {said}");
+        daemon.events().take(5004);
+    }
     assert_eq!(transaction(&daemon, "the active policy stays"), 250);
+}
+
+#[test]
+fn a_hand_written_policy_is_as_good_as_any() {
+    let site = Site::new();
+    let daemon = site.start();
+    let file = guest("panicking-admit", site.path());
+    site.cli(&["policy", "load", &file.to_string_lossy()]).ok();
+    let mut client = daemon.connect();
+    let fault = daemon.events().take(4037);
+    assert_eq!(fault.fields["fault"]["stage"], "admit", "{fault:?}");
+    client.ehlo();
 }
 
 #[test]
