@@ -1,7 +1,10 @@
 //! Accounts, addresses, aliases, groups and homes: who is who here.
 
+mod edit;
 mod file;
+mod login;
 mod password;
+mod table;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +13,8 @@ use futures_util::future::BoxFuture;
 
 use crate::mail::Mailbox;
 
-pub use file::FileDirectory;
+pub use edit::{EditError, NewAccount, add_account, set_password};
+pub use file::{AccountSummary, FileDirectory};
 pub use password::{PasswordError, hash_password, verify_password};
 
 /// Where mail for an address goes.
@@ -116,3 +120,6 @@ pub trait Directory: Send + Sync {
         password: &'a str,
     ) -> BoxFuture<'a, Result<Option<String>, LookupError>>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,5 +12,6 @@ pub mod listener;
 pub mod mail;
 pub mod ndr;
 pub mod policy;
+pub mod reader;
 pub mod session;
 pub mod spool;

@@ -1,0 +1,377 @@
+//! Reading what an operator wrote in TOML: typed values under key paths, every problem at once,
+//! and no key that nobody asked for.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+/// One thing wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Key path such as `listener[1].address`; empty for the whole.
+    pub key: String,
+    /// What is wrong and what was expected.
+    pub text: String,
+}
+
+impl Problem {
+    /// A problem at a key.
+    pub fn new(key: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            text: text.into(),
+        }
+    }
+}
+
+impl Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.key.is_empty() {
+            f.write_str(&self.text)
+        } else {
+            write!(f, "{}: {}", self.key, self.text)
+        }
+    }
+}
+
+/// Where problems are collected.
+#[derive(Debug, Default)]
+pub struct Problems(RefCell<Vec<Problem>>);
+
+impl Problems {
+    /// Adds one.
+    pub fn add(&self, key: impl Into<String>, text: impl Into<String>) {
+        self.0.borrow_mut().push(Problem::new(key, text));
+    }
+
+    /// All of them, in the order they were found.
+    pub fn into_inner(self) -> Vec<Problem> {
+        self.0.into_inner()
+    }
+}
+
+/// The document's table, or the syntax error with its line and column.
+pub fn parse(text: &str) -> Result<Table, Problem> {
+    text.parse::<Table>().map_err(|error| {
+        let place = error.span().map_or(String::new(), |span| {
+            let before = &text.as_bytes()[..span.start.min(text.len())];
+            let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+            let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
+            format!("line {line}, column {column}: ")
+        });
+        Problem::new("", format!("{place}{}", error.message()))
+    })
+}
+
+/// Reads one table. When it is dropped, every key that was not asked for is a problem.
+pub struct Reader<'a> {
+    table: Option<&'a Table>,
+    path: String,
+    asked: BTreeSet<&'static str>,
+    problems: &'a Problems,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of the whole document.
+    pub fn new(table: &'a Table, problems: &'a Problems) -> Self {
+        Self::at(Some(table), String::new(), problems)
+    }
+
+    fn at(table: Option<&'a Table>, path: String, problems: &'a Problems) -> Self {
+        Self {
+            table,
+            path,
+            asked: BTreeSet::new(),
+            problems,
+        }
+    }
+
+    /// The key path of a key of this table.
+    pub fn path(&self, key: &str) -> String {
+        join(&self.path, key)
+    }
+
+    /// Says that a key's value is wrong.
+    pub fn problem(&self, key: &str, text: impl Into<String>) {
+        self.problems.add(self.path(key), text);
+    }
+
+    fn value(&mut self, key: &'static str) -> Option<&'a Value> {
+        self.asked.insert(key);
+        self.table.and_then(|table| table.get(key))
+    }
+
+    /// Whether the key is there at all.
+    pub fn has(&mut self, key: &'static str) -> bool {
+        self.value(key).is_some()
+    }
+
+    /// The value, if it is there and right.
+    pub fn optional<T>(&mut self, key: &'static str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+        match read(self.value(key)?) {
+            Ok(value) => Some(value),
+            Err(text) => {
+                self.problem(key, text);
+                None
+            }
+        }
+    }
+
+    /// The value, if it is there and right; a problem otherwise.
+    pub fn required<T>(&mut self, key: &'static str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+        if !self.has(key) {
+            self.problem(key, "is missing");
+            return None;
+        }
+        self.optional(key, read)
+    }
+
+    /// The value, or the default if it is not there (or wrong: then that is a problem).
+    pub fn or<T>(&mut self, key: &'static str, default: T, read: impl FnOnce(&Value) -> Result<T, String>) -> T {
+        self.optional(key, read).unwrap_or(default)
+    }
+
+    /// Every right element of a list; a key that is not there is an empty list.
+    pub fn list<T>(&mut self, key: &'static str, read: impl Fn(&Value) -> Result<T, String>) -> Vec<T> {
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
+        let Value::Array(items) = value else {
+            self.problem(key, expected("a list", value));
+            return Vec::new();
+        };
+        let mut out = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            match read(item) {
+                Ok(item) => out.push(item),
+                Err(text) => self.problems.add(format!("{}[{index}]", self.path(key)), text),
+            }
+        }
+        out
+    }
+
+    /// A table below this one; one that is not there reads as empty.
+    pub fn table(&mut self, key: &'static str) -> Reader<'a> {
+        let path = self.path(key);
+        match self.value(key) {
+            None => Self::at(None, path, self.problems),
+            Some(Value::Table(table)) => Self::at(Some(table), path, self.problems),
+            Some(other) => {
+                self.problem(key, expected("a table", other));
+                Self::at(None, path, self.problems)
+            }
+        }
+    }
+
+    /// The tables of `[[key]]`, in order.
+    pub fn tables(&mut self, key: &'static str) -> Vec<Reader<'a>> {
+        let path = self.path(key);
+        let items = match self.value(key) {
+            None => return Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.problem(key, expected(&format!("tables, each under [[{path}]]"), other));
+                return Vec::new();
+            }
+        };
+        let mut out = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            match item {
+                Value::Table(table) => out.push(Self::at(Some(table), path, self.problems)),
+                other => self.problems.add(path, expected("a table", other)),
+            }
+        }
+        out
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        let Some(table) = self.table else {
+            return;
+        };
+        for key in table.keys().filter(|key| !self.asked.contains(key.as_str())) {
+            let known: Vec<_> = self.asked.iter().copied().collect();
+            self.problem(key, format!("unknown key; known here: {}", known.join(", ")));
+        }
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    let key = if bare { key.to_owned() } else { format!("{key:?}") };
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}
+
+fn expected(what: &str, found: &Value) -> String {
+    let found = match found {
+        Value::String(text) => format!("{text:?}"),
+        Value::Table(_) => "a table".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        other => other.to_string(),
+    };
+    format!("expected {what}, found {found}")
+}
+
+/// A string.
+pub fn text(value: &Value) -> Result<String, String> {
+    value
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| expected("a string", value))
+}
+
+/// `true` or `false`.
+pub fn boolean(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| expected("true or false", value))
+}
+
+/// A string that has a type of its own.
+pub fn parsed<T: FromStr<Err: Display>>(value: &Value) -> Result<T, String> {
+    let text = text(value)?;
+    text.parse().map_err(|error| format!("{text:?}: {error}"))
+}
+
+/// A whole number within bounds.
+pub fn count<T: TryFrom<i64> + Display + PartialOrd>(range: RangeInclusive<T>) -> impl Fn(&Value) -> Result<T, String> {
+    move |value| {
+        value
+            .as_integer()
+            .and_then(|number| T::try_from(number).ok())
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| {
+                expected(
+                    &format!("a whole number from {} to {}", range.start(), range.end()),
+                    value,
+                )
+            })
+    }
+}
+
+/// One of a few words.
+pub fn choice<T: Copy>(choices: &[(&'static str, T)]) -> impl Fn(&Value) -> Result<T, String> {
+    move |value| {
+        let found = value
+            .as_str()
+            .and_then(|word| choices.iter().find(|(name, _)| *name == word));
+        found.map(|(_, choice)| *choice).ok_or_else(|| {
+            let names: Vec<_> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
+            expected(&names.join(" or "), value)
+        })
+    }
+}
+
+/// `250ms`, `15s`, `15m`, `4h` or `2d`; never zero.
+pub fn duration(value: &Value) -> Result<Duration, String> {
+    let seconds = |seconds: u64| move |number: u64| number.checked_mul(seconds).map(Duration::from_secs);
+    let parse = |text: &str| {
+        let (number, unit) = split_unit(text)?;
+        match unit {
+            "ms" => Some(Duration::from_millis(number)),
+            "s" => seconds(1)(number),
+            "m" => seconds(60)(number),
+            "h" => seconds(3600)(number),
+            "d" => seconds(86_400)(number),
+            _ => None,
+        }
+    };
+    value
+        .as_str()
+        .and_then(parse)
+        .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
+        .ok_or_else(|| expected("a duration such as \"15s\", \"4h\" or \"2d\"", value))
+}
+
+/// Longer than any time-out needs, short enough that no sum overflows.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Bytes: a number, or `10KiB`, `50MiB`, `2GiB`.
+pub fn size(value: &Value) -> Result<u64, String> {
+    let parse = |text: &str| {
+        let (number, unit) = split_unit(text)?;
+        let factor = match unit {
+            "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => return None,
+        };
+        number.checked_mul(factor)
+    };
+    let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
+    number
+        .or_else(|| value.as_str().and_then(parse))
+        .filter(|bytes| *bytes <= 1 << 50)
+        .ok_or_else(|| expected("a size such as \"50MiB\"", value))
+}
+
+fn split_unit(text: &str) -> Option<(u64, &str)> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str, read: impl FnOnce(&mut Reader<'_>)) -> Vec<String> {
+        let table = parse(text).expect("TOML");
+        let problems = Problems::default();
+        read(&mut Reader::new(&table, &problems));
+        problems.into_inner().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_problem_has_its_key_path() {
+        let text = "a = 1\n\"odd key\" = 2\n[[b]]\nc = 'x'\n[[b]]\nc = 5\nd = 1\n[e.f]\ng = '3 weeks'\n";
+        let found = problems(text, |reader| {
+            reader.required("a", super::text);
+            reader.required("z", super::text);
+            for mut item in reader.tables("b") {
+                item.required("c", super::text);
+            }
+            reader.table("e").table("f").required("g", duration);
+        });
+        assert_eq!(
+            found,
+            [
+                "a: expected a string, found 1",
+                "z: is missing",
+                "b[1].c: expected a string, found 5",
+                "b[1].d: unknown key; known here: c",
+                "e.f.g: expected a duration such as \"15s\", \"4h\" or \"2d\", found \"3 weeks\"",
+                "\"odd key\": unknown key; known here: a, b, e, z",
+            ]
+        );
+    }
+
+    #[test]
+    fn durations_and_sizes_have_units() {
+        let value = |text: &str| Value::String(text.to_owned());
+        assert_eq!(duration(&value("250ms")), Ok(Duration::from_millis(250)));
+        assert_eq!(duration(&value("2d")), Ok(Duration::from_secs(172_800)));
+        for bad in ["", "s", "5", "-1s", "1.5h", "0s", "5 weeks", "99999999999999d", "1h30m"] {
+            assert!(duration(&value(bad)).is_err(), "{bad}");
+        }
+        assert_eq!(size(&value("50MiB")), Ok(50 << 20));
+        assert_eq!(size(&Value::Integer(1000)), Ok(1000));
+        for bad in ["", "MiB", "5", "5MB", "-1KiB", "99999999999GiB"] {
+            assert!(size(&value(bad)).is_err(), "{bad}");
+        }
+        assert!(size(&Value::Integer(-1)).is_err());
+    }
+
+    #[test]
+    fn a_syntax_error_has_its_line() {
+        let problem = parse("a = 1\nb = = 2\n").expect_err("syntax");
+        assert!(problem.text.starts_with("line 2, column 5: "), "{}", problem.text);
+    }
+}
