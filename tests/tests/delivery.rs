@@ -265,7 +265,7 @@ fn the_operator_retries_and_deletes() {
         .events()
         .take_where(5023, |event| event.text("message") == unwanted);
     sink.take_everything();
-    site.cli(&["queue", "retry", &kept]).ok();
+    site.cli(&["queue", "release", &kept]).ok();
     sink.expect("to be retried");
     daemon.events().take_where(5007, |event| event.text("message") == kept);
     assert_eq!(sink.received().len(), 1);

@@ -287,11 +287,10 @@ fn a_simulated_session_writes_nothing_and_names_every_rule() {
     let said = site
         .cli(&[
             "try",
-            "--client",
             "127.0.0.2",
-            "--from",
+            "--sender",
             "stranger@example.org",
-            "--to",
+            "--recipient",
             "anna@posthouse.test",
             "--message",
             &message.to_string_lossy(),
@@ -316,7 +315,9 @@ fn without_a_daemon_the_command_line_says_so() {
 fn help_and_version() {
     let binary = posthouse_tests::posthouse();
     let help = run(Command::new(&binary).arg("--help"), "").ok();
-    for word in ["run", "check", "try", "policy", "queue", "events", "account", "demo"] {
+    for word in [
+        "run", "check", "try", "policy", "queue", "events", "account", "status", "reload", "stop", "demo",
+    ] {
         assert!(help.contains(word), "{word} is not in:\n{help}");
     }
     run(Command::new(&binary).arg("--version"), "").ok();

@@ -33,9 +33,8 @@ fn transaction_in(client: &mut Client, subject: &str) -> u16 {
 }
 
 fn load(site: &Site, file: &Path, settings: &str) -> String {
-    let settings = site.file("settings.json", settings);
-    let (file, settings) = (file.to_string_lossy(), settings.to_string_lossy());
-    site.cli(&["policy", "load", &file, "--settings", &settings]).ok()
+    site.cli(&["policy", "load", &file.to_string_lossy(), "--settings", settings])
+        .ok()
 }
 
 fn class(event: &Event) -> String {
@@ -238,7 +237,7 @@ fn settings_with_problems_are_refused_all_at_once() {
             "load",
             &file.to_string_lossy(),
             "--settings",
-            &settings.to_string_lossy(),
+            &format!("@{}", settings.display()),
         ])
         .failed();
     assert!(
