@@ -4,7 +4,31 @@
 //! nobody outside sees a generated type or a trap. A fault has become Event 4037 and the answer
 //! that the fault table names before a question returns.
 
+mod activation;
+mod ask;
+mod backtrace;
+mod bindings;
+pub mod builtin;
+mod chain;
+mod check;
+mod component;
+mod convert;
 mod decision;
+mod engine;
+mod fault;
+mod generation;
+mod imports;
+mod instance;
+mod limits;
+mod operate;
+mod qualify;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod wasi;
+mod wish;
+mod work;
 
 use std::sync::Arc;
 
@@ -75,84 +99,91 @@ pub struct ModuleStatus {
 
 /// The chain of modules. Cheap to clone.
 #[derive(Clone)]
-pub struct Policies {}
+pub struct Policies {
+    inner: Arc<operate::Inner>,
+}
 
 impl Policies {
     /// Makes the engine and the chain of `config.policies`. Activations are durable in
     /// `config.data`: a module comes up with what an operator loaded last, or with its last good
     /// generation when the configured one fails (5003, 5004, 5005). A module that cannot run at
     /// all (5019) does not stop the host from starting: `admit` refuses with 421.
-    pub async fn start(_config: &Config, _directory: Arc<dyn Directory>, _events: Events) -> Result<Self, StartError> {
-        todo!()
+    pub async fn start(config: &Config, directory: Arc<dyn Directory>, events: Events) -> Result<Self, StartError> {
+        Self::open(config, directory, events).await
     }
 
     /// As [`Self::start`] with nothing durable read or written: for `try` and `check`. Problems of
     /// any module are errors here.
     pub async fn ephemeral(
-        _config: &Config,
-        _directory: Arc<dyn Directory>,
-        _events: Events,
+        config: &Config,
+        directory: Arc<dyn Directory>,
+        events: Events,
     ) -> Result<Self, Vec<Problem>> {
-        todo!()
+        Self::open_ephemeral(config, directory, events).await
     }
 
     /// Asked once per connection.
-    pub async fn admit(&self, _session: SessionId, _client: &Client) -> Asked<Admission> {
-        todo!()
+    pub async fn admit(&self, session: SessionId, client: &Client) -> Asked<Admission> {
+        ask::admit(self, session, client).await
     }
 
     /// The questions of one mail transaction. Pins the chain as it stands now; instances are made
     /// when they are needed.
-    pub fn transaction(&self, _session: SessionId) -> PolicyTransaction {
-        todo!()
+    pub fn transaction(&self, session: SessionId) -> PolicyTransaction {
+        PolicyTransaction::new(self, session)
     }
 
     /// Who is told about a failure. None when the policy faulted: the caller follows the fault
-    /// table and logs 4120.
-    pub async fn plan(&self, _failure: &Failure) -> Asked<Option<Plan>> {
-        todo!()
+    /// table and logs 4120. None without a fault when no module plans notices: the host's standard
+    /// report is the plan.
+    pub async fn plan(&self, failure: &Failure) -> Asked<Option<Plan>> {
+        ask::plan(self, failure).await
     }
 
     /// Checks new code or settings for one module and, if nothing is wrong, makes them a new
     /// generation for all work that starts from now on.
-    pub async fn load(&self, _request: LoadRequest) -> Result<Activation, Vec<Problem>> {
-        todo!()
+    pub async fn load(&self, request: LoadRequest) -> Result<Activation, Vec<Problem>> {
+        self.inner.load(request).await
     }
 
     /// Applies the policy part of a configuration that was read again. What fails stays as it was.
     /// Returns what changed, and the problems (already logged as 5004).
-    pub async fn reconfigure(&self, _config: &Config) -> (Vec<String>, Vec<Problem>) {
-        todo!()
+    pub async fn reconfigure(&self, config: &Config) -> (Vec<String>, Vec<Problem>) {
+        self.inner.reconfigure(config, "reload").await
     }
 
     /// How each module does, in the chain's order.
     pub fn status(&self) -> Vec<ModuleStatus> {
-        todo!()
+        self.inner.chain.load().modules.iter().map(chain::Module::status).collect()
     }
 }
 
 /// The questions of one mail transaction. All instances live as long as this does.
-pub struct PolicyTransaction {}
+pub struct PolicyTransaction {
+    work: work::Work,
+    /// A module faulted: the transaction cannot be decided any more.
+    ended: Option<work::Unanswered>,
+}
 
 impl PolicyTransaction {
     /// MAIL FROM.
-    pub async fn sender(&mut self, _client: &Client, _sender: &ReversePath) -> Asked<Verdict> {
-        todo!()
+    pub async fn sender(&mut self, client: &Client, sender: &ReversePath) -> Asked<Verdict> {
+        self.ask_sender(client, sender).await
     }
 
     /// RCPT TO.
-    pub async fn recipient(&mut self, _client: &Client, _sender: &ReversePath, _recipient: &Mailbox) -> Asked<Verdict> {
-        todo!()
+    pub async fn recipient(&mut self, client: &Client, sender: &ReversePath, recipient: &Mailbox) -> Asked<Verdict> {
+        self.ask_recipient(client, sender, recipient).await
     }
 
     /// After the final dot. Edits are checked; applying them is the caller's.
     pub async fn message(
         &mut self,
-        _id: MessageId,
-        _client: &Client,
-        _envelope: &Envelope,
-        _content: Arc<dyn Content>,
+        id: MessageId,
+        client: &Client,
+        envelope: &Envelope,
+        content: Arc<dyn Content>,
     ) -> Asked<Disposition> {
-        todo!()
+        self.ask_message(id, client, envelope, content).await
     }
 }

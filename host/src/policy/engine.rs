@@ -1,0 +1,161 @@
+//! The machinery every policy runs on: the compiler, the pool of instances and the clock that
+//! bounds guest CPU. One type owns all three, so that none can exist without the others.
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Cache, CacheConfig, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use super::StartError;
+use super::imports::{Host, link};
+use crate::config::PolicyEngine;
+
+/// The unit of guest CPU accounting.
+pub(super) const TICK: Duration = Duration::from_millis(5);
+
+/// Instances beside the configured ones, for candidates that are being tried.
+const SPARE_INSTANCES: u32 = 2;
+/// Core instances, tables and memories one component may need. Python guests built without WASI
+/// take 38 core instances, JavaScript ones three memories.
+const CORE_INSTANCES: u32 = 48;
+const TABLES: u32 = 48;
+const MEMORIES: u32 = 4;
+/// Pages that are cleared by hand rather than given back to the kernel when an instance ends.
+const KEEP_RESIDENT: usize = 128 * 1024;
+
+/// Compiler, pool and clock.
+pub(super) struct Runtime {
+    engine: Engine,
+    linker: Linker<Host>,
+    slots: Arc<Semaphore>,
+    capacity: u32,
+    _ticker: Ticker,
+}
+
+/// No instance was free in time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Overload {
+    /// How long was waited.
+    pub(super) waited: Duration,
+}
+
+impl Runtime {
+    /// Compiled code is kept in `cache`, if there is one.
+    pub(super) fn new(settings: &PolicyEngine, cache: Option<&Path>) -> Result<Self, StartError> {
+        let capacity = settings.instances.max(1);
+        let make = || -> wasmtime::Result<(Engine, Linker<Host>)> {
+            let engine = Engine::new(&engine_config(capacity, cache)?)?;
+            let linker = link(&engine)?;
+            Ok((engine, linker))
+        };
+        let (engine, linker) = make().map_err(|error| StartError(format!("{error:#}")))?;
+        let ticker = Ticker::start(engine.clone()).map_err(|error| StartError(format!("clock: {error}")))?;
+        Ok(Self {
+            engine,
+            linker,
+            slots: Arc::new(Semaphore::new(capacity as usize)),
+            capacity,
+            _ticker: ticker,
+        })
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn linker(&self) -> &Linker<Host> {
+        &self.linker
+    }
+
+    /// Compiles on a thread of its own: this takes up to seconds.
+    pub(super) async fn compile(&self, bytes: Arc<[u8]>) -> Result<Component, String> {
+        let engine = self.engine.clone();
+        let compiled = tokio::task::spawn_blocking(move || Component::from_binary(&engine, &bytes)).await;
+        match compiled {
+            Ok(Ok(component)) => Ok(component),
+            Ok(Err(error)) => Err(format!("{error:#}")),
+            Err(_) => Err("the compiler failed; this is a defect of the host".to_owned()),
+        }
+    }
+
+    /// The right to have `count` instances, once it can be had. All at once: work that holds some
+    /// and waits for more could wait for itself.
+    pub(super) async fn slots(&self, count: usize, wait: Duration) -> Result<OwnedSemaphorePermit, Overload> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX).min(self.capacity);
+        let since = Instant::now();
+        let slots = Arc::clone(&self.slots).acquire_many_owned(count);
+        match tokio::time::timeout(wait, slots).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(Overload { waited: since.elapsed() }),
+        }
+    }
+}
+
+fn engine_config(capacity: u32, cache: Option<&Path>) -> wasmtime::Result<wasmtime::Config> {
+    let mut config = wasmtime::Config::new();
+    config
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .memory_init_cow(true)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(capacity)));
+    if let Some(folder) = cache {
+        let mut settings = CacheConfig::new();
+        settings.with_directory(folder);
+        config.cache(Some(Cache::new(settings)?));
+    }
+    Ok(config)
+}
+
+fn pool(capacity: u32) -> PoolingAllocationConfig {
+    let instances = capacity.saturating_add(SPARE_INSTANCES);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
+        .total_tables(instances.saturating_mul(TABLES))
+        .total_memories(instances.saturating_mul(MEMORIES))
+        .total_stacks(instances)
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_tables_per_component(TABLES)
+        .max_memories_per_component(MEMORIES)
+        .max_unused_warm_slots(instances)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(KEEP_RESIDENT);
+    pool
+}
+
+/// Advances the engine's epoch until it is dropped. A thread of its own, since a guest that spins
+/// may hold every worker of the async runtime until the next tick.
+struct Ticker {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: Engine) -> std::io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::Builder::new().name("policy-clock".to_owned()).spawn(move || {
+            while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
+                engine.increment_epoch();
+            }
+        })?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It ends at once: its channel is closed.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What a policy can call: the directory, the message, the log and the clock, and the state of
+//! one instance that these need.
+
+use std::sync::{Arc, OnceLock};
+
+use wasmtime::Engine;
+use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::bindings::Policy;
+use super::bindings::posthouse::policy::{directory, host, message, types};
+use super::decision::Origin;
+use super::fault::Stop;
+use super::limits::{CpuLimit, MemoryLimit};
+use super::wasi::{self, Console};
+use crate::config::PolicyLimits;
+use crate::directory::{Directory, Entry, Home, LookupError, Target};
+use crate::event::{Event, Events};
+use crate::mail::{Content, HeaderBlock, Mailbox, Timestamp};
+
+/// Handles an instance may have at once, on both sides.
+const HANDLES: usize = 1024;
+/// Bounds of `host.log`.
+const LOG_LINES: u32 = 64;
+const LOG_LINE: usize = 4 * 1024;
+/// Bounds of `message.header` and `message.read`.
+const HEADER_VALUES: usize = 64;
+const HEADER_VALUE: usize = 8 * 1024;
+const READ: u32 = 1024 * 1024;
+/// Entries of one `directory.lookup`.
+const ENTRIES: usize = 64;
+
+/// A growth slot of the contract: there is none yet, so no value of it exists.
+pub enum Slot {}
+
+/// The message under decision, as the guest's handle sees it.
+#[derive(Clone)]
+pub struct MessageView {
+    content: Arc<dyn Content>,
+    header: Arc<OnceLock<HeaderBlock>>,
+}
+
+impl MessageView {
+    pub(super) fn new(content: Arc<dyn Content>) -> Self {
+        Self {
+            content,
+            header: Arc::default(),
+        }
+    }
+
+    /// Scanned once for all modules of the chain.
+    fn header(&self) -> Result<&HeaderBlock, Stop> {
+        if let Some(header) = self.header.get() {
+            return Ok(header);
+        }
+        let header = HeaderBlock::read(&*self.content).map_err(unreadable)?;
+        Ok(self.header.get_or_init(|| header))
+    }
+}
+
+fn unreadable(error: std::io::Error) -> Stop {
+    Stop::Host(format!("the message could not be read: {error}"))
+}
+
+/// What all instances of one unit of work share.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) events: Events,
+    /// The time `host.now` tells.
+    pub(super) now: Timestamp,
+    pub(super) origin: Origin,
+}
+
+/// The state of one instance.
+pub(super) struct Host {
+    pub(super) memory: MemoryLimit,
+    pub(super) cpu: CpuLimit,
+    pub(super) console: Console,
+    pub(super) around: Surroundings,
+    pub(super) table: ResourceTable,
+    module: Arc<str>,
+    limits: PolicyLimits,
+    calls: u64,
+    lines: u32,
+    wasi: WasiCtx,
+}
+
+impl Host {
+    pub(super) fn new(module: Arc<str>, limits: &PolicyLimits, around: Surroundings) -> Self {
+        let console = Console::default();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        Self {
+            memory: MemoryLimit::new(limits.memory),
+            cpu: CpuLimit::new(limits.cpu),
+            wasi: wasi::inert(&console),
+            console,
+            around,
+            table,
+            module,
+            limits: limits.clone(),
+            calls: 0,
+            lines: 0,
+        }
+    }
+
+    pub(super) fn limits(&self) -> &PolicyLimits {
+        &self.limits
+    }
+
+    /// Counts a call of the guest to the host.
+    fn count(&mut self) -> Result<(), Stop> {
+        self.calls += 1;
+        if self.calls > self.limits.host_calls {
+            return Err(Stop::HostCalls(self.limits.host_calls));
+        }
+        Ok(())
+    }
+
+    fn message(&self, handle: &Resource<MessageView>) -> wasmtime::Result<MessageView> {
+        Ok(self.table.get(handle)?.clone())
+    }
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// Everything that can be imported. Grants are checked before a component gets here.
+pub(super) fn link(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    Policy::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)?;
+    Ok(linker)
+}
+
+impl types::Host for Host {}
+
+impl types::HostMoreClient for Host {
+    async fn drop(&mut self, _slot: Resource<Slot>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+impl types::HostMoreEnvelope for Host {
+    async fn drop(&mut self, _slot: Resource<Slot>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+impl types::HostMoreFailure for Host {
+    async fn drop(&mut self, _slot: Resource<Slot>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+impl directory::Host for Host {
+    async fn lookup(&mut self, address: String) -> wasmtime::Result<Result<Vec<directory::Entry>, directory::LookupError>> {
+        self.count()?;
+        let Ok(mailbox) = address.parse::<Mailbox>() else {
+            return Ok(Ok(Vec::new()));
+        };
+        let found = self.around.directory.lookup(&mailbox).await;
+        Ok(found
+            .map(|entries| entries.iter().take(ENTRIES).map(entry).collect())
+            .map_err(lookup_error))
+    }
+
+    async fn may_send_as(
+        &mut self,
+        account: String,
+        address: String,
+    ) -> wasmtime::Result<Result<bool, directory::LookupError>> {
+        self.count()?;
+        let Ok(mailbox) = address.parse::<Mailbox>() else {
+            return Ok(Ok(false));
+        };
+        let may = self.around.directory.may_send_as(&account, &mailbox).await;
+        Ok(may.map_err(lookup_error))
+    }
+
+    async fn is_local_domain(&mut self, domain: String) -> wasmtime::Result<Result<bool, directory::LookupError>> {
+        self.count()?;
+        let local = self.around.directory.is_local_domain(&domain.to_lowercase()).await;
+        Ok(local.map_err(lookup_error))
+    }
+}
+
+fn entry(entry: &Entry) -> directory::Entry {
+    let (account, home, kind) = match &entry.target {
+        Target::Account { account, home } => (Some(account.clone()), self::home(home), "account"),
+        Target::Alias(_) => (None, directory::Home::Here, "alias"),
+        Target::Group(_) => (None, directory::Home::Here, "group"),
+    };
+    directory::Entry {
+        account,
+        address: entry.address.to_string(),
+        home,
+        kind: kind.to_owned(),
+    }
+}
+
+fn home(home: &Home) -> directory::Home {
+    match home {
+        Home::Maildir(_) => directory::Home::Here,
+        Home::Lmtp(endpoint) => directory::Home::Elsewhere(format!("lmtp:{endpoint}")),
+        Home::Smtp(endpoint) => directory::Home::Elsewhere(format!("smtp:{endpoint}")),
+    }
+}
+
+fn lookup_error(error: LookupError) -> directory::LookupError {
+    match error {
+        LookupError::Unavailable(why) => directory::LookupError::Unavailable(why),
+    }
+}
+
+impl message::Host for Host {}
+
+impl message::HostMessage for Host {
+    async fn size(&mut self, handle: Resource<MessageView>) -> wasmtime::Result<u64> {
+        self.count()?;
+        Ok(self.message(&handle)?.content.size())
+    }
+
+    async fn header(&mut self, handle: Resource<MessageView>, name: String) -> wasmtime::Result<Vec<String>> {
+        self.count()?;
+        let message = self.message(&handle)?;
+        let values = message
+            .header()?
+            .named(&name)
+            .take(HEADER_VALUES)
+            .map(|field| field.unfolded(HEADER_VALUE))
+            .collect();
+        Ok(values)
+    }
+
+    async fn header_block(&mut self, handle: Resource<MessageView>) -> wasmtime::Result<Vec<u8>> {
+        self.count()?;
+        Ok(self.message(&handle)?.header()?.as_bytes().to_vec())
+    }
+
+    async fn read(&mut self, handle: Resource<MessageView>, offset: u64, length: u32) -> wasmtime::Result<Vec<u8>> {
+        self.count()?;
+        let length = usize::try_from(length.min(READ))?;
+        let bytes = self.message(&handle)?.content.read(offset, length).map_err(unreadable)?;
+        Ok(bytes.to_vec())
+    }
+
+    async fn drop(&mut self, handle: Resource<MessageView>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        Ok(())
+    }
+}
+
+impl host::Host for Host {
+    async fn log(&mut self, level: host::Level, text: String) -> wasmtime::Result<()> {
+        self.count()?;
+        if self.lines >= LOG_LINES {
+            return Ok(());
+        }
+        self.lines += 1;
+        let level = match level {
+            host::Level::Debug => "debug",
+            host::Level::Info => "info",
+            host::Level::Warning => "warning",
+            host::Level::Error => "error",
+        };
+        self.around.events.emit(Event::PolicyLog {
+            policy: self.module.to_string(),
+            level: level.to_owned(),
+            text: cut(text, LOG_LINE),
+            session: self.around.origin.session.map(|id| id.to_string()),
+            message: self.around.origin.message.map(|id| id.to_string()),
+        });
+        Ok(())
+    }
+
+    async fn now(&mut self) -> wasmtime::Result<u64> {
+        self.count()?;
+        Ok(self.around.now.seconds())
+    }
+}
+
+/// At most `limit` bytes of a text, cut between characters.
+pub(super) fn cut(mut text: String, limit: usize) -> String {
+    text.truncate(text.floor_char_boundary(limit));
+    text
+}

@@ -1,0 +1,245 @@
+//! One instance of a module, for one unit of work: every call into a guest is made here, bounded
+//! and caught.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use wasmtime::component::{self, Resource};
+use wasmtime::{Store, UpdateDeadline};
+
+use super::bindings::exports::posthouse::policy::{exemption, homing, lifecycle, ndr};
+use super::bindings::posthouse::policy::types;
+use super::check::{self, Description, Lie, Opinion};
+use super::component::Role;
+use super::decision::{Admission, Because, Disposition, Plan, Verdict};
+use super::engine::Runtime;
+use super::fault::{Ended, Failed, Fault, Stop, classify};
+use super::generation::{Candidate, Code};
+use super::imports::{Host, MessageView, Surroundings};
+use crate::mail::{Envelope, ReversePath};
+
+/// Bytes the host copies out of a guest in one call.
+const RETURNED: usize = 4 * 1024 * 1024;
+
+/// A component that runs. After a failure it must not be called again.
+pub(super) struct Instance {
+    module: Arc<str>,
+    code: Arc<Code>,
+    store: Store<Host>,
+    instance: component::Instance,
+    guests: Guests,
+}
+
+/// Functions that were looked up: the types are checked once for each instance.
+#[derive(Default)]
+struct Guests {
+    lifecycle: Option<lifecycle::Guest>,
+    exemption: Option<exemption::Guest>,
+    homing: Option<homing::Guest>,
+    ndr: Option<ndr::Guest>,
+}
+
+/// Makes the accessor of one exported interface.
+macro_rules! guest {
+    ($interface:ident) => {
+        fn $interface(&mut self) -> Result<$interface::Guest, Failed> {
+            if let Some(guest) = &self.guests.$interface {
+                return Ok(guest.clone());
+            }
+            let loaded = match self.code.$interface.as_ref() {
+                Some(indices) => indices.load(&mut self.store, &self.instance),
+                None => Err(wasmtime::format_err!("{} is not exported", stringify!($interface))),
+            };
+            let guest = self.settle(loaded.map_err(Ended::Error))?;
+            Ok(self.guests.$interface.insert(guest).clone())
+        }
+    };
+}
+
+/// What `configure` does not like: key and text of each problem.
+pub(super) type Complaints = Vec<(String, String)>;
+
+impl Instance {
+    /// A fresh instance that has not been configured yet.
+    pub(super) async fn new(runtime: &Runtime, candidate: &Candidate, around: Surroundings) -> Result<Self, Failed> {
+        let limits = &candidate.limits;
+        let host = Host::new(Arc::clone(&candidate.module), limits, around);
+        let mut store = Store::new(runtime.engine(), host);
+        store.limiter(|host| &mut host.memory);
+        store.set_hostcall_fuel(RETURNED);
+        store.epoch_deadline_callback(|mut context| {
+            let host = context.data_mut();
+            if host.cpu.tick() {
+                Ok(UpdateDeadline::Yield(1))
+            } else {
+                Err(Stop::Cpu(host.limits().cpu).into())
+            }
+        });
+        store.set_epoch_deadline(1);
+        let code = Arc::clone(&candidate.code);
+        match bounded(limits.wall, code.pre.instantiate_async(&mut store)).await {
+            Ok(instance) => Ok(Self {
+                module: Arc::clone(&candidate.module),
+                code,
+                store,
+                instance,
+                guests: Guests::default(),
+            }),
+            Err(ended) => Err(classify(&ended, store.data())),
+        }
+    }
+
+    guest!(lifecycle);
+    guest!(exemption);
+    guest!(homing);
+    guest!(ndr);
+
+    /// A fresh budget of guest CPU; returns the budget of time.
+    fn begin(&mut self) -> Duration {
+        let host = self.store.data_mut();
+        host.cpu.restart();
+        let wall = host.limits().wall;
+        self.store.set_epoch_deadline(1);
+        wall
+    }
+
+    fn settle<T>(&self, outcome: Result<T, Ended>) -> Result<T, Failed> {
+        outcome.map_err(|ended| classify(&ended, self.store.data()))
+    }
+
+    fn believe<T>(&self, checked: Result<T, Lie>) -> Result<T, Failed> {
+        checked.map_err(|lie| self.lied(&lie))
+    }
+
+    /// The fault that a lie is.
+    pub(super) fn lied(&self, lie: &Lie) -> Failed {
+        Fault::lie(lie, self.store.data()).into()
+    }
+
+    /// `lifecycle.describe`.
+    pub(super) async fn describe(&mut self) -> Result<Description, Failed> {
+        let wall = self.begin();
+        let guest = self.lifecycle()?;
+        let said = bounded(wall, guest.call_describe(&mut self.store)).await;
+        let said = self.settle(said)?;
+        self.believe(check::description(said))
+    }
+
+    /// `lifecycle.configure`.
+    pub(super) async fn configure(&mut self, settings: &str) -> Result<Result<(), Complaints>, Failed> {
+        let wall = self.begin();
+        let guest = self.lifecycle()?;
+        let answer = bounded(wall, guest.call_configure(&mut self.store, settings)).await;
+        let complaints = |problems: Vec<lifecycle::Problem>| problems.into_iter().map(|p| (p.key, p.text)).collect();
+        Ok(self.settle(answer)?.map_err(complaints))
+    }
+
+    /// Looks up every function the module exports, so that a wrong type shows when it is loaded.
+    pub(super) fn check_types(&mut self) -> Result<(), Failed> {
+        for role in self.code.shape.roles.clone() {
+            match role {
+                Role::Exemption => drop(self.exemption()?),
+                Role::Homing => drop(self.homing()?),
+                Role::Ndr => drop(self.ndr()?),
+            }
+        }
+        Ok(())
+    }
+
+    /// `exemption.admit`.
+    pub(super) async fn admit(&mut self, client: &types::Client) -> Result<Opinion<Admission>, Failed> {
+        let wall = self.begin();
+        let guest = self.exemption()?;
+        let answer = bounded(wall, guest.call_admit(&mut self.store, client)).await;
+        let answer = self.settle(answer)?;
+        self.believe(check::admission(&self.module, answer))
+    }
+
+    /// `homing.check-sender`.
+    pub(super) async fn sender(
+        &mut self,
+        client: &types::Client,
+        sender: &types::ReversePath,
+    ) -> Result<Opinion<Verdict>, Failed> {
+        let wall = self.begin();
+        let guest = self.homing()?;
+        let answer = bounded(wall, guest.call_check_sender(&mut self.store, client, sender)).await;
+        let answer = self.settle(answer)?;
+        self.believe(check::decision(&self.module, answer))
+    }
+
+    /// `homing.check-recipient`.
+    pub(super) async fn recipient(
+        &mut self,
+        client: &types::Client,
+        sender: &types::ReversePath,
+        recipient: &str,
+    ) -> Result<Opinion<Verdict>, Failed> {
+        let wall = self.begin();
+        let guest = self.homing()?;
+        let answer = bounded(
+            wall,
+            guest.call_check_recipient(&mut self.store, client, sender, recipient),
+        )
+        .await;
+        let answer = self.settle(answer)?;
+        self.believe(check::decision(&self.module, answer))
+    }
+
+    /// `homing.check-message`.
+    pub(super) async fn message(
+        &mut self,
+        client: &types::Client,
+        envelope: &Envelope,
+        said: &types::Envelope,
+        message: MessageView,
+    ) -> Result<Opinion<Disposition>, Failed> {
+        let wall = self.begin();
+        let guest = self.homing()?;
+        let handle = self.store.data_mut().table.push(message);
+        let handle = self.settle(handle.map_err(|error| Ended::Error(error.into())))?;
+        let lent = Resource::new_borrow(handle.rep());
+        let answer = bounded(wall, guest.call_check_message(&mut self.store, client, said, lent)).await;
+        let answer = self.settle(answer)?;
+        // The guest's borrow has ended with the call; what it held is no longer needed.
+        let _ = self.store.data_mut().table.delete(handle);
+        self.believe(check::disposition(&self.module, answer, envelope))
+    }
+
+    /// `ndr.plan`.
+    pub(super) async fn plan(
+        &mut self,
+        failure: &types::Failure,
+        sender: &ReversePath,
+    ) -> Result<(Plan, Because), Failed> {
+        let wall = self.begin();
+        let guest = self.ndr()?;
+        let answer = bounded(wall, guest.call_plan(&mut self.store, failure)).await;
+        let answer = self.settle(answer)?;
+        self.believe(check::plan(&self.module, answer, sender))
+    }
+
+    /// For events: the message became known.
+    pub(super) fn about(&mut self, message: crate::mail::MessageId) {
+        self.store.data_mut().around.origin.message = Some(message);
+    }
+}
+
+/// The one place that waits for a guest. What the host does on its behalf may panic: the unwinding
+/// ends here, and with it the instance.
+async fn bounded<T>(wall: Duration, call: impl Future<Output = wasmtime::Result<T>>) -> Result<T, Ended> {
+    match tokio::time::timeout(wall, AssertUnwindSafe(call).catch_unwind()).await {
+        Ok(Ok(Ok(answer))) => Ok(answer),
+        Ok(Ok(Err(error))) => Err(Ended::Error(error)),
+        Ok(Err(panic)) => Err(Ended::Panicked(panic_text(&*panic))),
+        Err(_) => Err(Ended::Slow(wall)),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no text".to_owned())
+}

@@ -1,0 +1,384 @@
+//! What an operator does to the chain: start it, load into it, configure it anew, look at it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+
+use super::activation::{Ledger, Store};
+use super::chain::{Chain, Module};
+use super::engine::Runtime;
+use super::generation::Generation;
+use super::qualify::{configured_code, fits};
+use super::wish::{Attempt, Ready, Source, Wish};
+use super::work::Core;
+use super::{Activation, LoadRequest, Policies, StartError};
+use crate::config::{Config, PolicyModule, Problem};
+use crate::directory::Directory;
+use crate::event::{Event, Events};
+
+/// What stands behind [`Policies`].
+pub(super) struct Inner {
+    pub(super) core: Arc<Core>,
+    pub(super) chain: ArcSwap<Chain>,
+    instances: u32,
+    pub(super) store: Option<Store>,
+    /// Held while the chain is being changed, so that changes are made one after the other.
+    ledger: Mutex<Ledger>,
+}
+
+impl Policies {
+    pub(super) async fn open(
+        config: &Config,
+        directory: Arc<dyn Directory>,
+        events: Events,
+    ) -> Result<Self, StartError> {
+        let folder = config.data.join("policies");
+        let wrong = |error: std::io::Error| StartError(format!("{}: {error}", folder.display()));
+        let store = Store::open(&folder).map_err(wrong)?;
+        let (ledger, damage) = store.ledger().map_err(wrong)?;
+        let runtime = Runtime::new(&config.policy_engine, Some(&folder.join("cache")))?;
+        let core = Core {
+            runtime,
+            directory,
+            events,
+        };
+        let inner = Inner::new(config, core, Some(store), ledger);
+        if let Some(problem) = damage {
+            inner.activations_failed(problem);
+        }
+        inner.bring_up(config).await;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub(super) async fn open_ephemeral(
+        config: &Config,
+        directory: Arc<dyn Directory>,
+        events: Events,
+    ) -> Result<Self, Vec<Problem>> {
+        let runtime = Runtime::new(&config.policy_engine, None)
+            .map_err(|error| vec![Problem::new("policy-engine", error.to_string())])?;
+        let core = Core {
+            runtime,
+            directory,
+            events,
+        };
+        let inner = Inner::new(config, core, None, Ledger::default());
+        let (_, problems) = inner.reconfigure(config, "start").await;
+        if problems.is_empty() {
+            Ok(Self { inner: Arc::new(inner) })
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+impl Inner {
+    /// With an empty chain.
+    fn new(config: &Config, core: Core, store: Option<Store>, ledger: Ledger) -> Self {
+        Self {
+            core: Arc::new(core),
+            chain: ArcSwap::from_pointee(chain(config, Vec::new())),
+            instances: config.policy_engine.instances,
+            store,
+            ledger: Mutex::new(ledger),
+        }
+    }
+
+    /// The chain at start: each module as it was last activated, as it is configured, or as it
+    /// last ran, whichever of these is wanted and works.
+    async fn bring_up(&self, config: &Config) {
+        let mut ledger = self.ledger.lock().await;
+        let before = std::mem::take(&mut ledger.modules);
+        let mut codes = Vec::new();
+        let mut modules = Vec::new();
+        for (place, configured) in config.policies.iter().enumerate() {
+            let wish = Wish {
+                key: format!("policy[{place}]"),
+                configured,
+                code: configured_code(configured).await,
+                was: before.get(&configured.name),
+                running: None,
+            };
+            let running = match self.bring_up_module(&wish, &mut ledger).await {
+                Ok(ready) => {
+                    ledger.modules.insert(configured.name.clone(), ready.activated);
+                    codes.extend(ready.bytes.map(|bytes| (ready.generation.candidate.code.digest.clone(), bytes)));
+                    Ok(ready.generation)
+                }
+                Err(why) => {
+                    // What was active once may work again after another start.
+                    let was = wish.was.map(|was| (configured.name.clone(), was.clone()));
+                    ledger.modules.extend(was);
+                    Err(why)
+                }
+            };
+            modules.push(module(configured, running));
+        }
+        if let Err(problem) = self.keep(&ledger, codes).await {
+            self.activations_failed(problem);
+        }
+        self.chain.store(Arc::new(chain(config, modules)));
+    }
+
+    async fn bring_up_module(&self, wish: &Wish<'_>, ledger: &mut Ledger) -> Result<Ready, String> {
+        let policy = &wish.configured.name;
+        let mut failures: Vec<String> = Vec::new();
+        for attempt in wish.attempts("start") {
+            match self.realise(wish, &attempt, ledger).await {
+                Ok(mut ready) => {
+                    self.announce(&ready.generation);
+                    if failures.is_empty() {
+                        return Ok(ready);
+                    }
+                    self.core.events.emit(Event::PolicyRestored {
+                        policy: policy.clone(),
+                        digest: ready.generation.candidate.code.digest.clone(),
+                        reason: failures.join("; "),
+                    });
+                    // The record stays as it is: what was wanted is tried again at the next start.
+                    if let Some(was) = wish.was {
+                        ready.activated = was.clone();
+                    }
+                    return Ok(ready);
+                }
+                Err(problems) => {
+                    self.refused(policy, wish.digest(&attempt), &attempt.by, &problems);
+                    failures.extend(problems.iter().map(ToString::to_string));
+                }
+            }
+        }
+        let error = failures.join("; ");
+        self.core.events.emit(Event::PolicyUnavailable {
+            policy: policy.clone(),
+            error: error.clone(),
+        });
+        Err(error)
+    }
+
+    /// See [`Policies::load`].
+    pub(super) async fn load(&self, request: LoadRequest) -> Result<Activation, Vec<Problem>> {
+        let mut ledger = self.ledger.lock().await;
+        let chain = self.chain.load_full();
+        let place = find(&chain, request.module.as_deref())?;
+        let (Some(module), name) = (chain.modules.get(place), place) else {
+            return Err(vec![Problem::new("module", "there is no such module")]);
+        };
+        let running = module.running.as_ref().ok().cloned();
+        let was = ledger.modules.get(&*module.name).cloned();
+        let wish = Wish {
+            key: format!("policy[{name}]"),
+            configured: &module.configured,
+            code: configured_code(&module.configured).await,
+            was: was.as_ref(),
+            running: running.clone(),
+        };
+        let attempt = wish.attempt_to_load(request);
+        let loaded = self.load_attempt(&wish, &attempt, &mut ledger).await;
+        let ready = loaded.inspect_err(|problems| {
+            self.refused(&module.name, wish.digest(&attempt), &attempt.by, problems);
+        })?;
+        let generation = &ready.generation;
+        let mut next = Chain::clone(&chain);
+        if let Some(module) = next.modules.get_mut(place) {
+            module.running = Ok(Arc::clone(generation));
+        }
+        self.chain.store(Arc::new(next));
+        self.announce(generation);
+        Ok(Activation {
+            module: module.name.to_string(),
+            version: generation.description.version.clone(),
+            digest: generation.candidate.code.digest.clone(),
+            generation: generation.number,
+            previous: running.map(|generation| generation.number),
+        })
+    }
+
+    /// Durable when it returns, not yet in force.
+    async fn load_attempt(
+        &self,
+        wish: &Wish<'_>,
+        attempt: &Attempt,
+        ledger: &mut Ledger,
+    ) -> Result<Ready, Vec<Problem>> {
+        if let Source::Given(bytes) = &attempt.code {
+            fits(bytes.len(), wish.configured.limits.component_size).map_err(|text| vec![Problem::new("file", text)])?;
+        }
+        let ready = self.realise(wish, attempt, ledger).await?;
+        let mut next = ledger.clone();
+        next.modules.insert(wish.configured.name.clone(), ready.activated.clone());
+        let code = ready.bytes.clone().map(|bytes| (ready.generation.candidate.code.digest.clone(), bytes));
+        self.keep(&next, code.into_iter().collect())
+            .await
+            .map_err(|text| vec![Problem::new("", text)])?;
+        *ledger = next;
+        Ok(ready)
+    }
+
+    /// See [`Policies::reconfigure`]. The chain changes as a whole or not at all.
+    pub(super) async fn reconfigure(&self, config: &Config, by: &str) -> (Vec<String>, Vec<Problem>) {
+        let mut ledger = self.ledger.lock().await;
+        let chain_before = self.chain.load_full();
+        let (mut next, mut codes, mut modules, mut problems) = (ledger.clone(), Vec::new(), Vec::new(), Vec::new());
+        next.modules.clear();
+        for (place, configured) in config.policies.iter().enumerate() {
+            let wish = Wish {
+                key: format!("policy[{place}]"),
+                configured,
+                code: configured_code(configured).await,
+                was: ledger.modules.get(&configured.name),
+                running: running(&chain_before, &configured.name),
+            };
+            let attempt = wish.wanted(by);
+            match self.realise(&wish, &attempt, &mut next).await {
+                Ok(ready) => {
+                    next.modules.insert(configured.name.clone(), ready.activated);
+                    codes.extend(ready.bytes.map(|bytes| (ready.generation.candidate.code.digest.clone(), bytes)));
+                    modules.push(module(configured, Ok(ready.generation)));
+                }
+                Err(found) => {
+                    self.refused(&configured.name, wish.digest(&attempt), by, &found);
+                    problems.extend(found.into_iter().map(|problem| placed(&wish.key, problem)));
+                }
+            }
+        }
+        if problems.is_empty() && let Err(problem) = self.keep(&next, codes).await {
+            problems.push(Problem::new("policy", problem));
+        }
+        if !problems.is_empty() {
+            return (Vec::new(), problems);
+        }
+        *ledger = next;
+        let chain_after = chain(config, modules);
+        let changed = self.changes(&chain_before, &chain_after);
+        self.chain.store(Arc::new(chain_after));
+        if config.policy_engine.instances != self.instances {
+            let text = format!("{} until the host is started again", self.instances);
+            problems.push(Problem::new("policy-engine.instances", text));
+        }
+        (changed, problems)
+    }
+
+    /// In words, and announced.
+    fn changes(&self, before: &Chain, after: &Chain) -> Vec<String> {
+        let mut changed = Vec::new();
+        for module in &after.modules {
+            let (Ok(now), was) = (&module.running, running(before, &module.name)) else {
+                continue;
+            };
+            match was {
+                Some(was) if was.number == now.number => continue,
+                Some(was) => changed.push(format!(
+                    "policy {}: generation {} instead of {}",
+                    module.name, now.number, was.number
+                )),
+                None => changed.push(format!("policy {}: generation {}", module.name, now.number)),
+            }
+            self.announce(now);
+        }
+        let names = |chain: &Chain| chain.modules.iter().map(|module| Arc::clone(&module.name)).collect::<Vec<_>>();
+        let (old, new) = (names(before), names(after));
+        let gone = old.iter().filter(|name| !new.contains(name));
+        changed.extend(gone.map(|name| format!("policy {name}: no longer asked")));
+        if old.iter().filter(|name| new.contains(name)).ne(new.iter().filter(|name| old.contains(name))) {
+            changed.push(format!("policies are asked in the order {}", new.join(", ")));
+        }
+        if before.faults != after.faults {
+            changed.push("what a fault does".to_owned());
+        }
+        if before.wait != after.wait {
+            changed.push(format!("policy-engine.wait: {} ms", after.wait.as_millis()));
+        }
+        changed
+    }
+
+    /// Makes code and ledger durable. Nothing is written without a store.
+    async fn keep(&self, ledger: &Ledger, codes: Vec<(String, Arc<[u8]>)>) -> Result<(), String> {
+        let Some(store) = self.store.clone() else {
+            return Ok(());
+        };
+        let ledger = ledger.clone();
+        let write = move || {
+            for (digest, bytes) in codes {
+                store.save_code(&digest, &bytes)?;
+            }
+            store.save(&ledger)
+        };
+        match tokio::task::spawn_blocking(write).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(format!("could not be made durable: {error}")),
+            Err(error) => Err(format!("could not be made durable: {error}")),
+        }
+    }
+
+    fn announce(&self, generation: &Generation) {
+        self.core.events.emit(Event::PolicyActivated {
+            policy: generation.candidate.module.to_string(),
+            version: generation.description.version.clone(),
+            digest: generation.candidate.code.digest.clone(),
+            generation: generation.number,
+            by: generation.candidate.by.clone(),
+        });
+    }
+
+    fn refused(&self, policy: &str, digest: String, by: &str, problems: &[Problem]) {
+        self.core.events.emit(Event::PolicyRefused {
+            policy: policy.to_owned(),
+            digest,
+            by: by.to_owned(),
+            problems: problems.iter().map(ToString::to_string).collect(),
+        });
+    }
+
+    fn activations_failed(&self, problem: String) {
+        self.core.events.emit(Event::ReloadFailed {
+            what: "policy activations".to_owned(),
+            problems: vec![problem],
+        });
+    }
+}
+
+fn chain(config: &Config, modules: Vec<Module>) -> Chain {
+    Chain {
+        modules,
+        faults: config.faults,
+        wait: config.policy_engine.wait,
+    }
+}
+
+fn module(configured: &PolicyModule, running: Result<Arc<Generation>, String>) -> Module {
+    Module {
+        name: configured.name.as_str().into(),
+        configured: configured.clone(),
+        running,
+    }
+}
+
+fn running(chain: &Chain, name: &str) -> Option<Arc<Generation>> {
+    let module = chain.modules.iter().find(|module| &*module.name == name)?;
+    module.running.as_ref().ok().cloned()
+}
+
+/// The module's place; without a name it must be the only one.
+fn find(chain: &Chain, name: Option<&str>) -> Result<usize, Vec<Problem>> {
+    let names = chain.modules.iter().map(|module| &*module.name).collect::<Vec<_>>().join(", ");
+    let found = match name {
+        Some(name) => chain.modules.iter().position(|module| &*module.name == name),
+        None => (chain.modules.len() == 1).then_some(0),
+    };
+    found.ok_or_else(|| {
+        let text = match name {
+            _ if chain.modules.is_empty() => "no policy is configured".to_owned(),
+            Some(name) => format!("{name:?} is not one of {names}"),
+            None => format!("which of {names}?"),
+        };
+        vec![Problem::new("module", text)]
+    })
+}
+
+fn placed(key: &str, problem: Problem) -> Problem {
+    match problem.key.as_str() {
+        "" => Problem::new(key, problem.text),
+        part => Problem::new(format!("{key}.{part}"), problem.text),
+    }
+}

@@ -1,0 +1,220 @@
+//! One unit of work: the instances of one connection's admission, one mail transaction or one
+//! notification, and the questions put to them in the chain's order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::chain::Chain;
+use super::check::{Lie, Opinion};
+use super::component::Role;
+use super::decision::Origin;
+use super::engine::Runtime;
+use super::fault::{Failed, Fault};
+use super::generation::{Candidate, Generation};
+use super::imports::Surroundings;
+use super::instance::Instance;
+use crate::directory::Directory;
+use crate::event::{Event, Events, PolicyFault};
+use crate::mail::{MessageId, Timestamp};
+
+/// What every unit of work needs.
+pub(super) struct Core {
+    pub(super) runtime: Runtime,
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) events: Events,
+}
+
+impl Core {
+    pub(super) fn surroundings(&self, origin: Origin) -> Surroundings {
+        Surroundings {
+            directory: Arc::clone(&self.directory),
+            events: self.events.clone(),
+            now: Timestamp::now(),
+            origin,
+        }
+    }
+
+    /// Event 4037. A candidate has no number yet: 0.
+    pub(super) fn report(&self, fault: &Fault, at: At<'_>) {
+        self.events.emit(Event::PolicyFault {
+            fault: PolicyFault {
+                class: fault.class.name().to_owned(),
+                policy: at.candidate.module.to_string(),
+                digest: at.candidate.code.digest.clone(),
+                generation: at.generation,
+                stage: at.stage.to_owned(),
+                code: fault.code.clone(),
+                function: fault.place.function.clone(),
+                location: fault.place.location.clone(),
+                stderr: fault.stderr.clone(),
+                session: at.origin.session.map(|id| id.to_string()),
+                message: at.origin.message.map(|id| id.to_string()),
+                instead: at.instead.to_owned(),
+            },
+        });
+    }
+}
+
+/// Where a fault happened.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    pub(super) candidate: &'a Candidate,
+    pub(super) generation: u64,
+    pub(super) stage: &'a str,
+    pub(super) origin: Origin,
+    pub(super) instead: &'a str,
+}
+
+/// A question as it is put to one module.
+pub(super) trait Question: Sync {
+    type Answer: Send;
+    const ROLE: Role;
+    /// As events have it.
+    const STAGE: &'static str;
+
+    fn put(&self, instance: &mut Instance) -> impl Future<Output = Result<Opinion<Self::Answer>, Failed>> + Send;
+}
+
+/// Why the chain gave no answer. What had to be logged has been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unanswered {
+    /// A module faulted.
+    Faulted,
+    /// No instance was free in time.
+    Overloaded,
+    /// A module cannot run at all.
+    Unavailable,
+}
+
+/// See the module. Instances are made when they are first needed.
+pub(super) struct Work {
+    core: Arc<Core>,
+    pub(super) chain: Arc<Chain>,
+    around: Surroundings,
+    /// By place in the chain. Dropped before the slots they stand in.
+    instances: Vec<Option<Instance>>,
+    slots: Option<OwnedSemaphorePermit>,
+}
+
+impl Work {
+    pub(super) fn new(core: &Arc<Core>, chain: Arc<Chain>, origin: Origin) -> Self {
+        Self {
+            core: Arc::clone(core),
+            around: core.surroundings(origin),
+            instances: Vec::new(),
+            slots: None,
+            chain,
+        }
+    }
+
+    /// The message became known; events name it from now on.
+    pub(super) fn about(&mut self, message: MessageId) {
+        self.around.origin.message = Some(message);
+        for instance in self.instances.iter_mut().flatten() {
+            instance.about(message);
+        }
+    }
+
+    /// Asks module after module until one has an opinion.
+    pub(super) async fn first_opinion<Q: Question>(
+        &mut self,
+        question: &Q,
+        wait: Duration,
+    ) -> Result<Opinion<Q::Answer>, Unanswered> {
+        self.enter(Q::ROLE, Q::STAGE, wait).await?;
+        let chain = Arc::clone(&self.chain);
+        for (place, generation) in chain.serving(Q::ROLE) {
+            let opinion = self.ask(place, generation, question).await?;
+            if opinion.is_some() {
+                return Ok(opinion);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes sure that the chain can be asked and that there is room for the instances.
+    pub(super) async fn enter(&mut self, role: Role, stage: &str, wait: Duration) -> Result<(), Unanswered> {
+        if !self.chain.is_whole() {
+            return Err(Unanswered::Unavailable);
+        }
+        let needed = self.chain.serving(role).count();
+        if self.slots.is_some() || needed == 0 {
+            return Ok(());
+        }
+        match self.core.runtime.slots(needed, wait).await {
+            Ok(slots) => {
+                self.slots = Some(slots);
+                self.instances.resize_with(self.chain.modules.len(), || None);
+                Ok(())
+            }
+            Err(overload) => Err(self.overloaded(stage, overload.waited)),
+        }
+    }
+
+    fn overloaded(&self, stage: &str, waited: Duration) -> Unanswered {
+        self.core.events.emit(Event::PolicyOverload {
+            stage: stage.to_owned(),
+            waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+        });
+        Unanswered::Overloaded
+    }
+
+    /// Asks one module. Call [`Self::enter`] first.
+    pub(super) async fn ask<Q: Question>(
+        &mut self,
+        place: usize,
+        generation: &Arc<Generation>,
+        question: &Q,
+    ) -> Result<Opinion<Q::Answer>, Unanswered> {
+        generation.counters.call();
+        let mut instance = match self.instances.get_mut(place).and_then(Option::take) {
+            Some(instance) => instance,
+            None => match configured(&self.core, generation, self.around.clone()).await {
+                Ok(instance) => instance,
+                Err(failed) => return Err(self.failed::<Q>(&failed, generation, "configure")),
+            },
+        };
+        // An instance that faulted is not put back: nothing may be asked of it again.
+        match question.put(&mut instance).await {
+            Ok(opinion) => {
+                if let Some(seat) = self.instances.get_mut(place) {
+                    *seat = Some(instance);
+                }
+                Ok(opinion)
+            }
+            Err(failed) => Err(self.failed::<Q>(&failed, generation, Q::STAGE)),
+        }
+    }
+
+    fn failed<Q: Question>(&self, failed: &Failed, generation: &Generation, stage: &str) -> Unanswered {
+        let fault = match failed {
+            Failed::Fault(fault) => fault,
+            Failed::Crowded => return self.overloaded(stage, Duration::ZERO),
+        };
+        generation.counters.fault(fault.class);
+        let at = At {
+            candidate: &generation.candidate,
+            generation: generation.number,
+            stage,
+            origin: self.around.origin,
+            instead: self.chain.instead(Q::ROLE),
+        };
+        self.core.report(fault, at);
+        Unanswered::Faulted
+    }
+}
+
+/// A fresh instance, configured.
+async fn configured(core: &Core, generation: &Generation, around: Surroundings) -> Result<Instance, Failed> {
+    let mut instance = Instance::new(&core.runtime, &generation.candidate, around).await?;
+    match instance.configure(&generation.settings).await? {
+        Ok(()) => Ok(instance),
+        Err(complaints) => {
+            let what: Vec<String> = complaints.into_iter().map(|(key, text)| format!("{key}: {text}")).collect();
+            let lie = Lie::new(format!("refuses the settings it took when it was loaded: {}", what.join("; ")));
+            Err(instance.lied(&lie))
+        }
+    }
+}
