@@ -148,7 +148,11 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Command::Status(daemon) => status::status(daemon).await,
             Command::Reload(daemon) => status::reload(daemon).await,
             Command::Stop(daemon) => status::stop(daemon).await,
-            Command::Demo => Ok(if demo::run().await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+            Command::Demo => Ok(if demo::run().await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }),
             Command::Account(_) => unreachable!("it needs no runtime and was run above"),
         }
     });

@@ -56,7 +56,7 @@ impl Ndr {
         failed: &[(Mailbox, Failed)],
     ) -> Result<Notification, PutError> {
         if original.notification {
-            self.drop_notification(original, failed);
+            drop_notification(&self.events, original, failed);
             return Ok(Notification::Notices(Vec::new()));
         }
         let header = HeaderBlock::read(&*content).map_err(|error| PutError::Store(error.to_string()))?;
@@ -80,15 +80,15 @@ impl Ndr {
         }
         Ok(Notification::Notices(notices))
     }
+}
 
-    /// No NDR about an NDR.
-    fn drop_notification(&self, original: &Message, failed: &[(Mailbox, Failed)]) {
-        for (address, why) in failed {
-            self.events.emit(Event::NotificationDropped {
-                message: original.id.to_string(),
-                to: address.to_string(),
-                reason: format!("a notification failed: {}", why.reply),
-            });
-        }
+/// No NDR about an NDR.
+fn drop_notification(events: &Events, original: &Message, failed: &[(Mailbox, Failed)]) {
+    for (address, why) in failed {
+        events.emit(Event::NotificationDropped {
+            message: original.id.to_string(),
+            to: address.to_string(),
+            reason: format!("a notification failed: {}", why.reply),
+        });
     }
 }

@@ -50,7 +50,10 @@ macro_rules! guest {
             }
             let loaded = match self.code.$interface.as_ref() {
                 Some(indices) => indices.load(&mut self.store, &self.instance),
-                None => Err(wasmtime::format_err!("{} is not exported", stringify!($interface))),
+                None => Err(wasmtime::format_err!(
+                    "{} is not exported",
+                    stringify!($interface)
+                )),
             };
             let guest = self.settle(loaded.map_err(Ended::Error))?;
             Ok(self.guests.$interface.insert(guest).clone())

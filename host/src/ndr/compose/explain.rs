@@ -1,6 +1,7 @@
 //! The part for people.
 
 use super::{Cut, Report};
+use crate::event::escape;
 use crate::mail::ReversePath;
 use crate::ndr::text::{one_line, paragraph, reply};
 use crate::policy::FailedRecipient;
@@ -62,8 +63,10 @@ fn about_original(out: &mut String, report: &Report<'_>) {
 }
 
 fn about_recipient(out: &mut String, report: &Report<'_>, failed: &FailedRecipient) {
-    let address = one_line(failed.address.as_str(), 1000);
-    paragraph(out, "", &format!("To {address}: {}", meaning(&report.failure.class)));
+    // Not wrapped: spaces in a quoted local-part are part of the address.
+    let address = escape(failed.address.as_str());
+    out.push_str(&format!("To {address}:\r\n"));
+    paragraph(out, "  ", &meaning(&report.failure.class));
     let said_by = match &failed.remote {
         Some(remote) => format!("{} said:", one_line(remote, 255)),
         None => "This host says:".to_owned(),

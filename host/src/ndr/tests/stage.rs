@@ -120,7 +120,8 @@ async fn what_is_too_large_comes_back_as_headers() {
         .run(&text, "expired", Some(plan), NdrFault::Freeze)
         .await
         .expect("notices");
-    assert!(put[0].1.contains("too large to be returned whole") && put[0].0.size < 10_000);
+    let words: Vec<_> = put[0].1.split_whitespace().collect();
+    assert!(words.join(" ").contains("too large to be returned whole") && put[0].0.size < 10_000);
 }
 
 #[tokio::test]
@@ -165,4 +166,23 @@ async fn a_notice_to_nobody_is_dropped_with_an_event() {
         .expect("notices");
     assert!(put.is_empty());
     assert_eq!(stage.captured.ids(), [4123]);
+}
+
+#[test]
+fn nothing_is_sent_about_a_notification() {
+    let (events, captured) = Events::capture();
+    let list = [(
+        mailbox("bert@example.net"),
+        failed("expired", Reply::bare(451, "busy"), None),
+    )];
+    crate::ndr::drop_notification(&events, &original(), &list);
+    match &captured.events()[..] {
+        [Event::NotificationDropped { to, reason, .. }] => {
+            assert_eq!(
+                (to.as_str(), reason.as_str()),
+                ("bert@example.net", "a notification failed: 451 busy")
+            );
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::spool::draft::PIECE;
+use crate::spool::store::Edit;
 
 fn write(path: &Path, table: Table, id: MessageId, value: Option<&[u8]>) {
     let (store, _) = Store::open(path).expect("store");
