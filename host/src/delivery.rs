@@ -21,10 +21,6 @@ mod replies;
 mod resolve;
 mod schedule;
 mod scheduler;
-#[cfg(test)]
-mod testing;
-#[cfg(test)]
-mod tests;
 mod tls;
 mod transaction;
 mod wire;
@@ -130,3 +126,8 @@ impl<'a> Settings<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
