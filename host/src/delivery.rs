@@ -23,7 +23,10 @@ mod schedule;
 mod scheduler;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod tls;
+
 mod transaction;
 mod wire;
 mod work;
@@ -41,6 +44,7 @@ use crate::spool::Spool;
 
 pub use dialogue::{Dialogue, Direction};
 pub use replies::BadReply;
+pub use tls::opportunistic;
 pub use wire::WireError;
 
 /// What delivery needs.

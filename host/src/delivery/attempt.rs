@@ -133,3 +133,6 @@ impl Job<'_> {
         self.settings.delivery.retry.iter().min().copied().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,7 +75,9 @@ impl Conclusion {
 
     /// The record after its failures were notified; none when nothing is left to be done.
     pub(super) fn notified(mut self) -> Option<Message> {
-        self.mark_failed();
+        for (index, failed) in self.failed {
+            self.record.recipients[index].state = RecipientState::Failed(failed);
+        }
         let open = |state: &RecipientState| matches!(state, RecipientState::Pending { .. });
         self.record
             .recipients
@@ -84,25 +86,10 @@ impl Conclusion {
             .then_some(self.record)
     }
 
-    /// The record, set aside before anybody was notified. A message that the policy failed keeps
-    /// its failures, since it must not be delivered when it is released; recipients that failed in
-    /// delivery are tried again then.
-    pub(super) fn frozen(mut self, reason: &str) -> Message {
-        if matches!(self.record.state, State::Failing { .. }) || !self.any_pending() {
-            self.mark_failed();
-        }
+    /// The record, set aside before anybody was notified: its failures are met and told again when
+    /// an operator releases it.
+    pub(super) fn frozen(self, reason: &str) -> Message {
         freeze(self.record, reason)
-    }
-
-    fn any_pending(&self) -> bool {
-        let mut states = self.record.recipients.iter().map(|r| &r.state);
-        states.any(|state| matches!(state, RecipientState::Pending { .. }))
-    }
-
-    fn mark_failed(&mut self) {
-        for (index, failed) in &self.failed {
-            self.record.recipients[*index].state = RecipientState::Failed(failed.clone());
-        }
     }
 }
 
@@ -128,12 +115,7 @@ pub(super) fn faulted(
         return (record, None);
     }
     let reason = format!("{} faults, the last: {error}", record.faults);
-    let conclusion = Conclusion {
-        failed: super::work::policy_failures(&record),
-        record,
-        events: Vec::new(),
-    };
-    (conclusion.frozen(&reason), Some(reason))
+    (freeze(record, &reason), Some(reason))
 }
 
 fn by_reply(deferred: &[Deferred]) -> BTreeMap<(&str, String), Vec<&Deferred>> {

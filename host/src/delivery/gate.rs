@@ -155,7 +155,10 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_remembered_for_its_remote_only() {
         let gate = Gate::new();
-        let turn = gate.enter(&remote("a:25"), 2).await.ok().expect("a turn");
+        let turn = gate
+            .enter(&remote("a:25"), 2)
+            .await
+            .unwrap_or_else(|reply| panic!("{reply}"));
         turn.down(gone(), Duration::from_secs(3600));
         assert_eq!(gate.enter(&remote("a:25"), 2).await.err(), Some(gone()));
         assert!(gate.enter(&remote("b:25"), 2).await.is_ok());
@@ -166,7 +169,10 @@ mod tests {
     #[tokio::test]
     async fn who_waited_gets_the_answer_of_who_tried() {
         let gate = Arc::new(Gate::new());
-        let turn = gate.enter(&remote("a:25"), 1).await.ok().expect("a turn");
+        let turn = gate
+            .enter(&remote("a:25"), 1)
+            .await
+            .unwrap_or_else(|reply| panic!("{reply}"));
         let waiting = tokio::spawn({
             let gate = gate.clone();
             async move { gate.enter(&remote("a:25"), 1).await.err() }
@@ -180,7 +186,10 @@ mod tests {
     #[tokio::test]
     async fn patience_ends_where_nothing_succeeds() {
         let gate = Gate::with_patience(Duration::from_millis(20));
-        let _turn = gate.enter(&remote("a:25"), 1).await.ok().expect("a turn");
+        let _turn = gate
+            .enter(&remote("a:25"), 1)
+            .await
+            .unwrap_or_else(|reply| panic!("{reply}"));
         let refused = gate.enter(&remote("a:25"), 1).await.err().expect("no turn");
         assert_eq!(refused.code, 451);
     }
@@ -188,7 +197,10 @@ mod tests {
     #[tokio::test]
     async fn no_memory_without_waits() {
         let gate = Gate::new();
-        let turn = gate.enter(&remote("a:25"), 2).await.ok().expect("a turn");
+        let turn = gate
+            .enter(&remote("a:25"), 2)
+            .await
+            .unwrap_or_else(|reply| panic!("{reply}"));
         turn.down(gone(), Duration::ZERO);
         assert!(gate.enter(&remote("a:25"), 2).await.is_ok());
     }
@@ -198,7 +210,10 @@ mod tests {
         let gate = Gate::new();
         let used = gate.enter(&remote("a:25"), 2).await.ok();
         drop(gate.enter(&remote("b:25"), 2).await.ok());
-        let down = gate.enter(&remote("c:25"), 2).await.ok().expect("a turn");
+        let down = gate
+            .enter(&remote("c:25"), 2)
+            .await
+            .unwrap_or_else(|reply| panic!("{reply}"));
         down.down(gone(), Duration::from_secs(3600));
         drop(down);
         gate.prune();

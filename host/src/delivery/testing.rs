@@ -1,6 +1,9 @@
 //! Stand-ins for the tests of this module.
 
+mod server;
+
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +14,10 @@ use crate::directory::{Directory, Entry, Home, LookupError, Target};
 use crate::event::Event;
 use crate::mail::{Envelope, Mailbox, MessageId, ReversePath, Timestamp};
 use crate::spool::{Message, Recipient, State};
+
+use super::{Settings, Station, tls};
+
+pub(super) use server::{Act, FakeServer, greets, say, takes};
 
 pub(super) fn mailbox(text: &str) -> Mailbox {
     text.parse().expect("an address")
@@ -58,8 +65,6 @@ pub(super) struct FakeDirectory {
     entries: BTreeMap<String, Vec<Entry>>,
     /// Lookups of this address are not answered.
     pub(super) away: Option<String>,
-    /// Lookups of this address panic.
-    pub(super) explosive: Option<String>,
 }
 
 impl FakeDirectory {
@@ -89,7 +94,6 @@ impl FakeDirectory {
 
 impl Directory for FakeDirectory {
     fn lookup<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Result<Vec<Entry>, LookupError>> {
-        assert_ne!(self.explosive.as_deref(), Some(address.as_str()), "boom");
         if self.away.as_deref() == Some(address.as_str()) {
             return ready(Err(LookupError::Unavailable("away".to_owned()))).boxed();
         }
@@ -126,5 +130,22 @@ impl Told {
             .iter()
             .map(|e| e.entry().id)
             .collect()
+    }
+}
+
+/// A station with this directory, and what it tells.
+pub(super) fn station(directory: FakeDirectory) -> (Station, Told) {
+    let told = Told::default();
+    let tls = tls::Tls::new(rustls::RootCertStore::empty()).expect("TLS");
+    (Station::new(Arc::new(directory), told.tell(), tls), told)
+}
+
+pub(super) fn settings<'a>(delivery: &'a Delivery, mailboxes: &'a Path) -> Settings<'a> {
+    Settings {
+        hostname: "mx.here.example",
+        mailboxes,
+        delivery,
+        hops: 3,
+        fault_limit: 3,
     }
 }

@@ -7,7 +7,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme, WantsVerifier};
 use tokio_rustls::TlsConnector;
 
 /// Where systems keep the certificates they trust. `SSL_CERT_FILE` comes before these.
@@ -35,16 +35,12 @@ impl Tls {
 
     /// With these certificates trusted.
     pub(super) fn new(roots: RootCertStore) -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = || ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-        let verifying = builder()?.with_root_certificates(roots).with_no_client_auth();
-        let accepting = builder()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider.clone())))
+        let verifying = builder(&provider())?
+            .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self {
             verifying: TlsConnector::from(Arc::new(verifying)),
-            accepting: TlsConnector::from(Arc::new(accepting)),
+            accepting: opportunistic()?,
         })
     }
 
@@ -52,6 +48,27 @@ impl Tls {
     pub(super) fn connector(&self, verify: bool) -> &TlsConnector {
         if verify { &self.verifying } else { &self.accepting }
     }
+}
+
+/// Takes any certificate (RFC 7435).
+///
+/// # Errors
+/// The cryptography does not know any of the protocol's versions.
+pub fn opportunistic() -> Result<TlsConnector, rustls::Error> {
+    let provider = provider();
+    let accepting = builder(&provider)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(accepting)))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn builder(provider: &Arc<CryptoProvider>) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::Error> {
+    ClientConfig::builder_with_provider(Arc::clone(provider)).with_safe_default_protocol_versions()
 }
 
 fn roots_of(path: &Path) -> RootCertStore {

@@ -67,6 +67,7 @@ impl Wire {
                     return Ok(reply);
                 }
             }
+            self.input.reserve(MAX_LINE);
             if self.io.read_buf(&mut self.input).await? == 0 {
                 return Err(WireError::Closed);
             }

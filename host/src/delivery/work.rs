@@ -49,11 +49,11 @@ pub(super) async fn work(
     hurry: &mut watch::Receiver<bool>,
 ) -> io::Result<Progress> {
     match &record.state {
-        State::Failing { .. } => Ok(Progress {
-            failed: policy_failures(record),
+        State::Failing { class, .. } => Ok(Progress {
+            failed: all_pending(record, &failed_here(class, reply_for_class(class))),
             ..Progress::default()
         }),
-        State::Queued if pending(record).next().is_none() => Ok(untold(record)),
+        State::Queued if pending(record).next().is_none() => Ok(Progress::default()),
         State::Queued => deliver(job, record, hurry).await,
         // Nobody claims these; if it happens they stay as they are.
         State::Quarantined { .. } | State::Frozen { .. } => Ok(Progress::default()),
@@ -66,33 +66,8 @@ fn pending(record: &Message) -> impl Iterator<Item = (usize, &Recipient)> {
     recipients.filter(|(_, r)| matches!(r.state, RecipientState::Pending { .. }))
 }
 
-/// The failures of a message that the policy failed as a whole; none of another.
-pub(super) fn policy_failures(record: &Message) -> Vec<(usize, Failed)> {
-    match &record.state {
-        State::Failing { class, .. } => all_pending(record, &failed_here(class, reply_for_class(class))),
-        _ => Vec::new(),
-    }
-}
-
 fn all_pending(record: &Message, failed: &Failed) -> Vec<(usize, Failed)> {
     pending(record).map(|(index, _)| (index, failed.clone())).collect()
-}
-
-/// A message is removed when nothing is pending. One that is here without anything pending was
-/// frozen while its failures were being notified, and released since: they still have to be told.
-fn untold(record: &Message) -> Progress {
-    let failed = record
-        .recipients
-        .iter()
-        .enumerate()
-        .filter_map(|(index, r)| match &r.state {
-            RecipientState::Failed(failed) => Some((index, failed.clone())),
-            _ => None,
-        });
-    Progress {
-        failed: failed.collect(),
-        ..Progress::default()
-    }
 }
 
 async fn deliver(job: Job<'_>, record: &mut Message, hurry: &mut watch::Receiver<bool>) -> io::Result<Progress> {
@@ -252,3 +227,6 @@ fn tell(job: Job<'_>, record: &Message, destination: &Destination, indexes: &[us
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

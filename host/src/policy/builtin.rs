@@ -27,7 +27,9 @@ mod tests {
             assert!(wasmparser::Parser::is_component(component), "{name}");
             // Event 4037 quotes function, file and line.
             for section in [".debug_line", "name"] {
-                let found = component.windows(section.len()).any(|window| window == section.as_bytes());
+                let found = component
+                    .windows(section.len())
+                    .any(|window| window == section.as_bytes());
                 assert!(found, "{name} has no {section}");
             }
         }

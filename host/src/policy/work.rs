@@ -212,8 +212,14 @@ async fn configured(core: &Core, generation: &Generation, around: Surroundings) 
     match instance.configure(&generation.settings).await? {
         Ok(()) => Ok(instance),
         Err(complaints) => {
-            let what: Vec<String> = complaints.into_iter().map(|(key, text)| format!("{key}: {text}")).collect();
-            let lie = Lie::new(format!("refuses the settings it took when it was loaded: {}", what.join("; ")));
+            let what: Vec<String> = complaints
+                .into_iter()
+                .map(|(key, text)| format!("{key}: {text}"))
+                .collect();
+            let lie = Lie::new(format!(
+                "refuses the settings it took when it was loaded: {}",
+                what.join("; ")
+            ));
             Err(instance.lied(&lie))
         }
     }

@@ -486,7 +486,7 @@ fn authentication_in_its_forms() {
         "C: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: QW5uYQ==\nS: 334 UGFzc3dvcmQ6\nC: cmlnaHQ=\nS: 235",
         "C: AUTH login QW5uYQ==\nS: 334 UGFzc3dvcmQ6\nC: cmlnaHQ=\nS: 235",
         "C: AUTH PLAIN\nS: 334\nC: *\nS: 501\nC: AUTH PLAIN AEFubmEAcmlnaHQ=\nS: 235",
-        "C: AUTH LOGIN\nS: 334\nC: QUIT\nS: 501\nC: NOOP\nS: 250",
+        "C: AUTH LOGIN\nS: 334\nC: QUIT now\nS: 501\nC: NOOP\nS: 250",
         "C: AUTH LOGIN =\nS: 334 UGFzc3dvcmQ6",
         "C: AUTH PLAIN =\nS: 501",
         "C: AUTH PLAIN ***\nS: 501",
