@@ -14,6 +14,8 @@ mod path;
 mod receive;
 mod replies;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod wire;
 

@@ -1,7 +1,5 @@
 //! After the final dot: checks, the policy's disposition, and the put that a 250 stands for.
 
-use std::sync::Arc;
-
 use super::edits::{self, Edited};
 use super::receive::Refusal;
 use super::{SessionContext, replies};
@@ -30,34 +28,36 @@ impl Arrival<'_> {
     /// The reply to the final dot. Anything but a 2xx leaves nothing behind.
     pub async fn settle(&self, policy: &mut PolicyTransaction, draft: Draft) -> Reply {
         let id = draft.id();
-        match self.decide(policy, draft).await {
+        let content = draft.content();
+        let header = match self.check(id, &*content) {
+            Ok(header) => header,
+            Err(refusal) => return self.refused(id, refusal),
+        };
+        let asked = policy.message(id, self.client, self.envelope, content).await;
+        self.conclude(asked, draft, &header).await
+    }
+
+    /// Does what the policy decided, and says it.
+    pub async fn conclude(&self, asked: Asked<Disposition>, draft: Draft, header: &HeaderBlock) -> Reply {
+        let id = draft.id();
+        match self.carry_out(asked, draft, header).await {
             Ok(reply) => reply,
-            Err(refusal) => {
-                self.refused(id, &refusal);
-                refusal.reply
-            }
+            Err(refusal) => self.refused(id, refusal),
         }
     }
 
-    async fn decide(&self, policy: &mut PolicyTransaction, draft: Draft) -> Result<Reply, Refusal> {
-        let id = draft.id();
-        let content = draft.content();
-        let header = read_header(&*content)?;
+    /// What the host itself asks of a message.
+    fn check(&self, id: MessageId, content: &dyn Content) -> Result<HeaderBlock, Refusal> {
+        let header = read_header(content)?;
         let (hops, limit) = (hop_count(&header), self.context.config.limits.hops);
-        if hops > limit {
-            let (hops, limit) = (hops as u64, limit as u64);
-            self.context.events.emit(Event::HopCountExceeded {
-                message: id.to_string(),
-                hops,
-                limit,
-            });
-            return Ok(replies::loop_detected());
+        if hops <= limit {
+            return Ok(header);
         }
-        let asked = policy
-            .message(id, self.client, self.envelope, Arc::clone(&content))
-            .await;
-        drop(content);
-        self.carry_out(asked, draft, &header).await
+        let (message, hops, limit) = (id.to_string(), hops as u64, limit as u64);
+        self.context
+            .events
+            .emit(Event::HopCountExceeded { message, hops, limit });
+        Err(Refusal::new(replies::loop_detected(), "hops"))
     }
 
     async fn carry_out(&self, asked: Asked<Disposition>, draft: Draft, header: &HeaderBlock) -> Result<Reply, Refusal> {
@@ -166,17 +166,17 @@ impl Arrival<'_> {
         });
     }
 
-    fn refused(&self, id: MessageId, refusal: &Refusal) {
-        let subject = format!("{id} from {}", self.envelope.sender);
+    fn refused(&self, id: MessageId, refusal: Refusal) -> Reply {
         let notice = super::notices::Refused {
             session: self.session,
             client: self.client,
             stage: "message",
-            subject,
+            subject: format!("{id} from {}", self.envelope.sender),
             reply: &refusal.reply,
             because: &refusal.because,
         };
         notice.emit(&self.context.events, &self.envelope.sender);
+        refusal.reply
     }
 }
 
