@@ -32,7 +32,7 @@ fn submit_until_the_end(address: SocketAddr, name: &str, stop: &AtomicBool) -> V
 fn submit(address: SocketAddr, token: &str, number: usize) -> std::io::Result<bool> {
     let mut client = Client::try_connect(address)?;
     // Some are longer than what is kept in memory.
-    let filler = "some text that takes up space\r\n".repeat(if number % 7 == 0 { 6000 } else { 20 });
+    let filler = "some text that takes up space\r\n".repeat(if number.is_multiple_of(7) { 6000 } else { 20 });
     let steps = [
         String::new(),
         "EHLO client.example\r\n".to_owned(),
