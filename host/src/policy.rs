@@ -22,6 +22,10 @@ mod instance;
 mod limits;
 mod operate;
 mod qualify;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod wasi;
 mod wish;
 mod work;
@@ -150,7 +154,13 @@ impl Policies {
 
     /// How each module does, in the chain's order.
     pub fn status(&self) -> Vec<ModuleStatus> {
-        self.inner.chain.load().modules.iter().map(chain::Module::status).collect()
+        self.inner
+            .chain
+            .load()
+            .modules
+            .iter()
+            .map(chain::Module::status)
+            .collect()
     }
 }
 

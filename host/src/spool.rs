@@ -15,6 +15,7 @@ mod recovery;
 mod shared;
 mod spill;
 mod store;
+mod work;
 mod writer;
 
 #[cfg(test)]
@@ -22,7 +23,6 @@ mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -30,11 +30,11 @@ use self::disk::Disk;
 use self::draft::record_edit;
 use self::held::Held;
 use self::index::Place;
-use self::janitor::Chore;
 use self::record::{SetAside, Stored};
 use self::shared::Shared;
-use self::store::{Edit, Store, Table};
-use self::writer::{Answer, Writer};
+use self::store::{Store, Table};
+use self::work::Inner;
+use self::writer::Writer;
 use crate::event::{Event, Events};
 use crate::mail::{Content, MessageId, Timestamp};
 
@@ -110,18 +110,10 @@ pub struct Counts {
     pub claimed: u64,
 }
 
-/// A message that could not be read is looked at again after this.
-const UNREADABLE: Duration = Duration::from_secs(60);
-
 /// The store of messages. Cheap to clone; the last clone to go closes it.
 #[derive(Clone)]
 pub struct Spool {
     inner: Arc<Inner>,
-}
-
-struct Inner {
-    shared: Arc<Shared>,
-    writer: Writer,
 }
 
 impl Spool {
@@ -165,7 +157,7 @@ impl Spool {
         let held = taken
             .into_iter()
             .map(|(id, place)| Held::new(shared.clone(), id, place));
-        held.filter_map(|held| self.claim(held)).collect()
+        held.filter_map(|held| self.inner.claim(held)).collect()
     }
 
     /// When the next unclaimed message is due.
@@ -197,10 +189,10 @@ impl Spool {
         let shared = self.inner.shared.clone();
         let Claim { stored, held, .. } = claim;
         let answer = match next {
-            Some(next) => self.replace(held, &stored, next, edits, move || {
+            Some(next) => self.inner.replace(held, &stored, next, edits, move || {
                 arrivals.into_iter().for_each(|arrival| arrival.arrive(&shared));
             })?,
-            None => self.remove(held, &stored, edits, move || {
+            None => self.inner.remove(held, &stored, edits, move || {
                 arrivals.into_iter().for_each(|arrival| arrival.arrive(&shared));
             }),
         };
@@ -229,7 +221,7 @@ impl Spool {
     /// One message and its bytes. For one that was set aside the reason is the error.
     pub fn get(&self, id: MessageId) -> Result<Option<(Message, Arc<dyn Content>)>, PutError> {
         let store = &self.inner.shared.store;
-        if let Some(stored) = self.stored(id)? {
+        if let Some(stored) = self.inner.stored(id)? {
             let content: Arc<dyn Content> = Arc::new(claim::content(store, &stored));
             return Ok(Some((stored.message, content)));
         }
@@ -245,7 +237,7 @@ impl Spool {
 
     /// Makes a waiting, frozen or quarantined message due now; false if there is none to be.
     pub async fn release(&self, id: MessageId) -> Result<bool, PutError> {
-        let Some((stored, held)) = self.hold(id)? else {
+        let Some((stored, held)) = self.inner.hold(id)? else {
             return Ok(false);
         };
         let released = stored.released(Timestamp::now());
@@ -257,11 +249,11 @@ impl Spool {
 
     /// Removes a message nobody works on; false if there is none.
     pub async fn delete(&self, id: MessageId) -> Result<bool, PutError> {
-        if let Some((stored, held)) = self.hold(id)? {
-            let answer = self.remove(held, &stored, Vec::new(), || {});
+        if let Some((stored, held)) = self.inner.hold(id)? {
+            let answer = self.inner.remove(held, &stored, Vec::new(), || {});
             return answer.wait().await.map(|()| true);
         }
-        self.delete_set_aside(id).await
+        self.inner.delete_set_aside(id).await
     }
 
     /// How many messages stand where. Those being worked on are counted in their state, too.
@@ -274,164 +266,6 @@ impl Spool {
         if let Some(thread) = self.inner.writer.stop() {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
-    }
-
-    /// What is held becomes a claim, unless it cannot be read.
-    fn claim(&self, mut held: Held) -> Option<Claim> {
-        let (id, store) = (held.id(), &self.inner.shared.store);
-        held.postpone(UNREADABLE);
-        let read = store.value(Table::Messages, id).and_then(|record| {
-            let record = record.unwrap_or_default();
-            let checked = match Stored::decode(id, &record) {
-                Err(reason) => Err(reason),
-                Ok(stored) => match store.missing(&stored)? {
-                    Some(reason) => Err(reason),
-                    None => Ok(stored),
-                },
-            };
-            Ok((record, checked))
-        });
-        match read {
-            Ok((_, Ok(stored))) => {
-                held.as_before(Place::from(&stored));
-                Some(Claim::new(store, stored, held))
-            }
-            Ok((record, Err(reason))) => {
-                self.set_aside(held, &record, reason);
-                None
-            }
-            Err(error) => {
-                let message = id.to_string();
-                self.inner
-                    .shared
-                    .events
-                    .emit(Event::MessageNotProcessed { message, error });
-                None
-            }
-        }
-    }
-
-    /// The record as it is now, and the right to change it; none if somebody else has that.
-    fn hold(&self, id: MessageId) -> Result<Option<(Stored, Held)>, PutError> {
-        let Some(seen) = self.stored(id)? else {
-            return Ok(None);
-        };
-        let place = Place::from(&seen);
-        if !self.inner.shared.index().hold(id, place) {
-            return Ok(None);
-        }
-        let held = Held::new(self.inner.shared.clone(), id, place);
-        // It may have been settled between the look and the grip.
-        Ok(self.stored(id)?.map(|stored| (stored, held)))
-    }
-
-    fn stored(&self, id: MessageId) -> Result<Option<Stored>, PutError> {
-        let record = self
-            .inner
-            .shared
-            .store
-            .value(Table::Messages, id)
-            .map_err(PutError::Store)?;
-        record
-            .map(|record| Stored::decode(id, &record))
-            .transpose()
-            .map_err(|error| PutError::Store(format!("{id}: {error}")))
-    }
-
-    fn replace(
-        &self,
-        held: Held,
-        stored: &Stored,
-        next: Message,
-        mut edits: Vec<Edit>,
-        then: impl FnOnce() + Send + 'static,
-    ) -> Result<Answer, PutError> {
-        if next.id != held.id() {
-            return Err(PutError::Store(format!("{} was to become {}", held.id(), next.id)));
-        }
-        let next = stored.with(next);
-        edits.push(record_edit(&next)?);
-        let place = Place::from(&next);
-        Ok(self.inner.writer.submit(edits, move || {
-            then();
-            held.became(place);
-        }))
-    }
-
-    fn remove(
-        &self,
-        held: Held,
-        stored: &Stored,
-        mut edits: Vec<Edit>,
-        then: impl FnOnce() + Send + 'static,
-    ) -> Answer {
-        let (id, head) = (held.id(), stored.head);
-        edits.push(Edit {
-            table: Table::Messages,
-            id,
-            value: None,
-        });
-        if head > 0 {
-            edits.push(Edit {
-                table: Table::Bodies,
-                id,
-                value: None,
-            });
-        }
-        let shared = self.inner.shared.clone();
-        let file = stored.file.map(|_| shared.store.large_file(id));
-        self.inner.writer.submit(edits, move || {
-            then();
-            held.gone(head);
-            if let Some(path) = file {
-                let _ = shared.janitor.send(Chore::Unlink(path));
-            }
-        })
-    }
-
-    /// Nobody waits for this: if it fails, the message is met again.
-    fn set_aside(&self, held: Held, record: &[u8], reason: String) {
-        let id = held.id();
-        let Ok(value) = serde_json::to_vec(&SetAside::new(&reason, record)) else {
-            return;
-        };
-        let edits = vec![
-            Edit {
-                table: Table::SetAside,
-                id,
-                value: Some(value),
-            },
-            Edit {
-                table: Table::Messages,
-                id,
-                value: None,
-            },
-        ];
-        let events = self.inner.shared.events.clone();
-        drop(self.inner.writer.submit(edits, move || {
-            held.set_aside();
-            events.emit(Event::SpoolEntrySetAside {
-                message: id.to_string(),
-                error: reason,
-            });
-        }));
-    }
-
-    async fn delete_set_aside(&self, id: MessageId) -> Result<bool, PutError> {
-        let shared = self.inner.shared.clone();
-        let known = shared.store.value(Table::SetAside, id).map_err(PutError::Store)?;
-        if known.is_none() {
-            return Ok(false);
-        }
-        let edits = [Table::SetAside, Table::Bodies].map(|table| Edit { table, id, value: None });
-        let answer = self.inner.writer.submit(edits.into(), move || {
-            shared.index().forget_set_aside();
-            let file = shared.store.large_file(id);
-            if file.exists() {
-                let _ = shared.janitor.send(Chore::Unlink(file));
-            }
-        });
-        answer.wait().await.map(|()| true)
     }
 }
 

@@ -11,7 +11,5 @@ pub(crate) mod bindings {
         world: "policy",
         additional_derives: [PartialEq],
         additional_derives_ignore: ["client", "envelope", "failure"],
-        pub_export_macro: true,
-        default_bindings_module: "crate::contract::bindings",
     });
 }

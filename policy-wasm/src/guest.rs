@@ -77,5 +77,5 @@ mod exports {
 
     use super::Policy;
 
-    crate::contract::bindings::export!(Policy);
+    crate::contract::bindings::export!(Policy with_types_in crate::contract::bindings);
 }

@@ -92,7 +92,7 @@ mod tests {
             "From: boss@example.org\r\n",
         );
         assert!(matches!(disposition, Disposition::Reject(reply) if reply.code == 554));
-        assert_eq!(because, Rule::Originator.because("boss@example.org"));
+        assert_eq!(because, Rule::AccountMatch.because("boss@example.org"));
     }
 
     #[test]

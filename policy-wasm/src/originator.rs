@@ -32,7 +32,7 @@ pub fn check_sender(
         return Ok(None);
     };
     match sender {
-        ReversePath::Null => Ok(Some(Rule::Originator.because("null reverse-path"))),
+        ReversePath::Null => Ok(Some(Rule::AccountMatch.because("null reverse-path"))),
         ReversePath::Mailbox(address) => check_address(account, address, directory).map(Some),
     }
 }
@@ -55,7 +55,7 @@ pub fn check_header(
     };
     let fields = Originators::parse(&block);
     let Some((field, addresses)) = fields.decisive() else {
-        return Ok(Some(Rule::Originator.because("no originator field")));
+        return Ok(Some(Rule::AccountMatch.because("no originator field")));
     };
     if addresses.is_empty() || addresses.len() > MAX_ORIGINATORS {
         return Err(mismatch(&format!(
@@ -67,7 +67,7 @@ pub fn check_header(
         check_address(account, address, directory)?;
     }
     Ok(Some(
-        Rule::Originator.because(format!("{field} {}", addresses.join(", "))),
+        Rule::AccountMatch.because(format!("{field} {}", addresses.join(", "))),
     ))
 }
 
@@ -76,7 +76,7 @@ fn check_address(account: &str, address: &str, directory: &impl Directory) -> Re
         return Err(mismatch(address));
     }
     match directory.may_send_as(account, address) {
-        Ok(true) => Ok(Rule::Originator.because(address)),
+        Ok(true) => Ok(Rule::AccountMatch.because(address)),
         // The directory was asked and does not take this for an address.
         Ok(false) | Err(LookupError::Other(_)) => Err(mismatch(address)),
         Err(LookupError::Unavailable(_)) => Err(directory_unavailable(address)),
@@ -90,7 +90,7 @@ fn mismatch(originator: &str) -> Objection {
             (5, 7, 1),
             "Originator address does not match authentication credentials",
         ),
-        because: Rule::Originator.because(originator),
+        because: Rule::AccountMatch.because(originator),
     }
 }
 

@@ -31,7 +31,7 @@ rules! {
     Directory "directory" "the directory cannot be asked now";
     Filter "filter" "senders whose mail is discarded or quarantined";
     Homing "homing" "clients can only submit if the sender has a mailbox on this host";
-    Originator "originator" "the sender's addresses match the authenticated account";
+    AccountMatch "account-match" "the sender's addresses match the authenticated account";
     Recipient "recipient" "an address of a local domain has exactly one meaning";
     Relay "relay" "who may send mail to other hosts";
     RelayNever "relay-never" "clients and destinations that are never relayed";

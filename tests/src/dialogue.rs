@@ -9,6 +9,7 @@ use crate::client::{Client, Reply};
 use crate::daemon::Daemon;
 use crate::site::Site;
 
+pub use pattern::Pattern;
 pub use script::Dialogue;
 use script::{Step, Want};
 
@@ -111,7 +112,7 @@ impl Player<'_> {
         if fits { Ok(()) } else { Err(got) }
     }
 
-    fn check_lines(&self, pattern: &pattern::Pattern, wanted: bool) -> Result<(), String> {
+    fn check_lines(&self, pattern: &Pattern, wanted: bool) -> Result<(), String> {
         let lines = self.last.as_ref().map_or(&[][..], |reply| &reply.lines);
         if lines.iter().any(|line| pattern.matches(line)) == wanted {
             return Ok(());

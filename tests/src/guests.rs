@@ -2,13 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-/// Assembles `tests/guests/<name>.wat` into a file in `folder`.
+/// Assembles `tests/guests/<name>.wat`, or `<name>.core.wat` in its frame, into a file in `folder`.
 ///
 /// # Panics
 /// When it is not good WAT.
 pub fn guest(name: &str, folder: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guests/{name}.wat"));
-    let bytes = wat::parse_file(&source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
+    let read = |file: String| std::fs::read_to_string(guests.join(&file));
+    let text = read(format!("{name}.wat")).or_else(|_| {
+        let (frame, core) = (read("frame.wat".into())?, read(format!("{name}.core.wat"))?);
+        // The frame's own explanation names the mark, too: only the line that is the mark counts.
+        std::io::Result::Ok(frame.replace("\n  @CORE@\n", &format!("\n{core}\n")))
+    });
+    let text = text.unwrap_or_else(|error| panic!("guest {name}: {error}"));
+    let bytes = wat::parse_str(&text).unwrap_or_else(|error| panic!("guest {name}: {error}"));
     let file = folder.join(format!("{name}.wasm"));
     std::fs::write(&file, bytes).expect("the test's folder can be written");
     file

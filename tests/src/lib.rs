@@ -21,7 +21,7 @@ mod wait;
 pub use binary::{Output, posthouse, run};
 pub use client::{Client, Reply};
 pub use daemon::Daemon;
-pub use dialogue::{Dialogue, play};
+pub use dialogue::{Dialogue, Pattern, play};
 pub use events::{Event, Events};
 pub use guests::{example, guest};
 pub use maildir::{Delivered, Maildir};

@@ -158,132 +158,119 @@ struct Transaction {
 /// Serves one connection; an error is its end.
 fn serve(stream: TcpStream, inner: &Inner) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
-    let mut input = BufReader::new(stream.try_clone()?);
-    let mut output = stream;
-    let mut transaction = Transaction::default();
-    say(&mut output, inner, "CONNECT", "220 sink.example ready")?;
-    loop {
-        let mut line = String::new();
-        if input.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let line = line.trim_end();
-        lock(&inner.commands).push(line.to_owned());
-        let verb = line.split([' ', ':']).next().unwrap_or("").to_ascii_uppercase();
-        match verb.as_str() {
-            "EHLO" | "LHLO" => {
-                let extensions =
-                    "250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES";
-                say(&mut output, inner, line, extensions)?;
-            }
-            "MAIL" => {
-                if say(&mut output, inner, line, "250 2.1.0 sender taken")? {
-                    transaction = Transaction {
-                        mail: argument(line),
-                        recipients: Vec::new(),
-                    };
-                }
-            }
-            "RCPT" => {
-                if say(&mut output, inner, line, "250 2.1.5 recipient taken")? {
-                    transaction.recipients.push(argument(line));
-                }
-            }
-            "DATA" if transaction.recipients.is_empty() => {
-                say(&mut output, inner, line, "503 5.5.1 no recipients")?;
-            }
-            "DATA" => {
-                if say(&mut output, inner, line, "354 go on")? {
-                    let text = read_message(&mut input)?;
-                    end_of_message(&mut output, inner, std::mem::take(&mut transaction), text)?;
-                }
-            }
-            "RSET" => transaction = Transaction::default(),
-            _ => {}
-        }
-        match verb.as_str() {
-            "QUIT" => {
-                say(&mut output, inner, line, "221 2.0.0 bye")?;
-                return Ok(());
-            }
-            "EHLO" | "LHLO" | "MAIL" | "RCPT" | "DATA" => {}
-            "HELO" | "RSET" | "NOOP" => drop(say(&mut output, inner, line, "250 2.0.0 ok")?),
-            _ => drop(say(&mut output, inner, line, "502 5.5.1 not here")?),
-        }
-    }
-}
-
-/// What follows the colon of MAIL or RCPT.
-fn argument(line: &str) -> String {
-    line.split_once(':')
-        .map_or("", |(_, argument)| argument.trim())
-        .to_owned()
-}
-
-/// Takes the message for every recipient the script does not refuse.
-fn end_of_message(
-    output: &mut TcpStream,
-    inner: &Inner,
-    transaction: Transaction,
-    text: String,
-) -> std::io::Result<()> {
-    let Transaction { mail, mut recipients } = transaction;
-    if inner.lmtp {
-        let mut taken = Vec::new();
-        for recipient in recipients {
-            if say(output, inner, &format!(". {recipient}"), "250 2.0.0 taken")? {
-                taken.push(recipient);
-            }
-        }
-        recipients = taken;
-    } else if !taken_before_reply(output, inner, &mail, &recipients, &text)? {
-        return Ok(());
-    }
-    if inner.lmtp && !recipients.is_empty() {
-        lock(&inner.received).push(Received { mail, recipients, text });
-    }
+    let mut conversation = Conversation {
+        input: BufReader::new(stream.try_clone()?),
+        output: stream,
+        inner,
+        transaction: Transaction::default(),
+    };
+    conversation.say("CONNECT", "220 sink.example ready")?;
+    while conversation.command()? {}
     Ok(())
 }
 
-/// SMTP: what was taken counts as taken before the reply is written, since the other side may be
-/// killed between the two.
-fn taken_before_reply(
-    output: &mut TcpStream,
-    inner: &Inner,
-    mail: &str,
-    recipients: &[String],
-    text: &str,
-) -> std::io::Result<bool> {
-    match scripted(inner, ".") {
-        Some(reply) if !reply.starts_with('2') => {
-            write(output, &reply)?;
-            Ok(false)
-        }
-        reply => {
-            lock(&inner.received).push(Received {
-                mail: mail.to_owned(),
-                recipients: recipients.to_vec(),
-                text: text.to_owned(),
-            });
-            write(output, reply.as_deref().unwrap_or("250 2.0.0 taken"))?;
-            Ok(true)
-        }
-    }
+struct Conversation<'a> {
+    input: BufReader<TcpStream>,
+    output: TcpStream,
+    inner: &'a Inner,
+    transaction: Transaction,
 }
 
-/// Writes the scripted reply or the usual one; true when it was a positive one.
-fn say(output: &mut TcpStream, inner: &Inner, command: &str, usual: &str) -> std::io::Result<bool> {
-    let reply = scripted(inner, command).unwrap_or_else(|| usual.to_owned());
-    write(output, &reply)?;
-    Ok(reply.starts_with(['2', '3']))
-}
-
-fn write(output: &mut TcpStream, reply: &str) -> std::io::Result<()> {
-    if reply == "close" {
-        output.shutdown(std::net::Shutdown::Both)?;
-        return Err(std::io::ErrorKind::ConnectionAborted.into());
+impl Conversation<'_> {
+    /// Takes one command; false when it was the last.
+    fn command(&mut self) -> std::io::Result<bool> {
+        let mut line = String::new();
+        if self.input.read_line(&mut line)? == 0 {
+            return Ok(false);
+        }
+        let line = line.trim_end();
+        lock(&self.inner.commands).push(line.to_owned());
+        let verb = line.split([' ', ':']).next().unwrap_or("").to_ascii_uppercase();
+        let usual = match verb.as_str() {
+            "EHLO" | "LHLO" => {
+                "250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES"
+            }
+            "HELO" | "NOOP" | "RSET" => "250 2.0.0 ok",
+            "MAIL" => "250 2.1.0 sender taken",
+            "RCPT" => "250 2.1.5 recipient taken",
+            "DATA" if self.transaction.recipients.is_empty() => "503 5.5.1 no recipients",
+            "DATA" => "354 go on",
+            "QUIT" => "221 2.0.0 bye",
+            _ => "502 5.5.1 not here",
+        };
+        if self.say(line, usual)? {
+            self.apply(&verb, line)?;
+        }
+        Ok(verb != "QUIT")
     }
-    output.write_all(format!("{reply}\r\n").as_bytes())
+
+    /// What a command does once it has been answered well.
+    fn apply(&mut self, verb: &str, line: &str) -> std::io::Result<()> {
+        let argument = line
+            .split_once(':')
+            .map_or("", |(_, argument)| argument.trim())
+            .to_owned();
+        match verb {
+            "MAIL" => {
+                self.transaction = Transaction {
+                    mail: argument,
+                    recipients: Vec::new(),
+                }
+            }
+            "RCPT" => self.transaction.recipients.push(argument),
+            "RSET" => self.transaction = Transaction::default(),
+            "DATA" => {
+                let text = read_message(&mut self.input)?;
+                self.end_of_message(text)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the message for every recipient the script does not refuse. What was taken counts as
+    /// taken before the reply is written: the other side may be killed between the two.
+    fn end_of_message(&mut self, text: String) -> std::io::Result<()> {
+        let Transaction { mail, recipients } = std::mem::take(&mut self.transaction);
+        let ends = match self.inner.lmtp {
+            true => recipients.iter().map(|recipient| format!(". {recipient}")).collect(),
+            false => vec![".".to_owned()],
+        };
+        let replies: Vec<String> = ends
+            .iter()
+            .map(|end| scripted(self.inner, end).unwrap_or_else(|| "250 2.0.0 taken".to_owned()))
+            .collect();
+        let taken = |index: usize| {
+            replies
+                .get(index)
+                .or(replies.first())
+                .is_some_and(|reply| reply.starts_with('2'))
+        };
+        let recipients: Vec<String> = recipients
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, recipient)| taken(index).then_some(recipient))
+            .collect();
+        if !recipients.is_empty() {
+            lock(&self.inner.received).push(Received { mail, recipients, text });
+        }
+        replies.iter().try_for_each(|reply| self.write(reply))
+    }
+
+    /// Writes the scripted reply or the usual one; true when it was a positive one.
+    fn say(&mut self, command: &str, usual: &str) -> std::io::Result<bool> {
+        let reply = scripted(self.inner, command).unwrap_or_else(|| usual.to_owned());
+        self.write(&reply)?;
+        Ok(reply.starts_with(['2', '3']))
+    }
+
+    fn write(&mut self, reply: &str) -> std::io::Result<()> {
+        if reply == "close" {
+            self.output.shutdown(std::net::Shutdown::Both)?;
+            return Err(std::io::ErrorKind::ConnectionAborted.into());
+        }
+        self.output.write_all(format!("{reply}\r\n").as_bytes())
+    }
 }
 
 /// Up to the final dot; dots are undone.

@@ -117,6 +117,17 @@ impl Site {
         path
     }
 
+    /// Adds accounts, aliases or groups to the directory, in TOML.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn add_to_directory(&self, text: &str) -> &Self {
+        let file = self.root.join("directory.toml");
+        let before = std::fs::read_to_string(&file).expect("the directory is there");
+        std::fs::write(file, format!("{before}\n{text}\n")).expect("the folder can be written");
+        self
+    }
+
     /// The mailbox of an account.
     pub fn mailbox(&self, account: &str) -> Maildir {
         Maildir::at(self.root.join("mail").join(account))

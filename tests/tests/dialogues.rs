@@ -8,7 +8,10 @@ fn every_dialogue_goes_as_written() {
     let daemon = site.start();
     let dialogues = Dialogue::all();
     assert!(dialogues.len() >= 25, "scripts are missing");
-    let failures: Vec<String> = dialogues.iter().filter_map(|one| play(one, &site, &daemon).err()).collect();
+    let failures: Vec<String> = dialogues
+        .iter()
+        .filter_map(|one| play(one, &site, &daemon).err())
+        .collect();
     assert!(
         failures.is_empty(),
         "{} of {} dialogues went otherwise:\n\n{}",

@@ -69,9 +69,7 @@ async fn somebody_elses_address(stage: &mut Stage) -> Result<()> {
     let mark = stage.events_so_far();
     let mut anna = Client::connect(stage.address(), "127.0.0.1", "anna").await?;
     anna.log_in(ANNA).await?;
-    let reply = anna
-        .submit(BERT, &[BERT], "I am Bert", "No, I am Anna.")
-        .await?;
+    let reply = anna.submit(BERT, &[BERT], "I am Bert", "No, I am Anna.").await?;
     stage.check(
         "the reply is 554 Originator address does not match authentication credentials",
         reply.starts_with("554") && reply.contains("Originator address does not match authentication credentials"),
@@ -146,17 +144,25 @@ async fn the_policy_of_1999(stage: &mut Stage) -> Result<()> {
     stage.check("Event 4037: the policy panicked", field("class").contains("panic"));
     stage.check(
         "it names policy, digest, generation and stage",
-        ["policy", "digest", "generation"].iter().all(|name| !field(name).is_empty()) && field("stage").contains("ndr"),
+        ["policy", "digest", "generation"]
+            .iter()
+            .all(|name| !field(name).is_empty())
+            && field("stage").contains("ndr"),
     );
     stage.check(
         "it names the guest's function and file:line",
         field("location").contains("lib.rs:") && field("function").contains("plan"),
     );
     stage.check("it quotes the panic", field("stderr").contains("None"));
-    stage.check("Event 4120 says what was sent instead", stage.await_event(mark, 4120).await?.is_some());
+    stage.check(
+        "Event 4120 says what was sent instead",
+        stage.await_event(mark, 4120).await?.is_some(),
+    );
     administrator_is_told(stage, "Hello again from 1999").await?;
 
-    let reply = anna.submit(ANNA, &[BERT], "Still here", "I was logged in all the time.").await?;
+    let reply = anna
+        .submit(ANNA, &[BERT], "Still here", "I was logged in all the time.")
+        .await?;
     stage.check(
         "Anna's session, open all the time, goes on",
         reply.starts_with("250") && stage.await_mail(BERT, "Subject: Still here").await?.is_some(),
@@ -179,14 +185,20 @@ async fn policies_that_misbehave(stage: &mut Stage, pid: u32) -> Result<()> {
         let mut anna = Client::connect(stage.address(), "127.0.0.1", "anna").await?;
         anna.log_in(ANNA).await?;
         let reply = anna.submit(ANNA, &[BERT], mode, "Will this go through?").await?;
-        stage.check(&format!("{mode}: the client is told to come back: 451"), reply.starts_with("451"));
+        stage.check(
+            &format!("{mode}: the client is told to come back: 451"),
+            reply.starts_with("451"),
+        );
         let fault = stage.await_event(mark, 4037).await?;
         let found = fault
             .as_ref()
             .and_then(|event| event.pointer("/fields/fault/class"))
             .and_then(|class| class.as_str());
         stage.check(&format!("{mode}: Event 4037 of class {class}"), found == Some(class));
-        stage.check(&format!("{mode}: the daemon's process id is unchanged"), stage.pid() == pid && stage.is_running()?);
+        stage.check(
+            &format!("{mode}: the daemon's process id is unchanged"),
+            stage.pid() == pid && stage.is_running()?,
+        );
         anna.quit().await?;
     }
     Ok(())

@@ -19,7 +19,8 @@ pub(super) fn place(trace: &WasmBacktrace) -> Place {
     own.or(frames.first()).cloned().unwrap_or_default()
 }
 
-/// A frame stands for several functions when calls were inlined; the innermost comes first.
+/// A frame stands for several functions when calls were inlined; the innermost comes first, and the
+/// function that was really called, whose full name the component has, comes last.
 fn frame(frame: &wasmtime::FrameInfo) -> Vec<Place> {
     if frame.symbols().is_empty() {
         let function = match frame.func_name() {
@@ -31,8 +32,12 @@ fn frame(frame: &wasmtime::FrameInfo) -> Vec<Place> {
             location: None,
         }];
     }
-    let places = frame.symbols().iter().map(|symbol| Place {
-        function: symbol.name().or(frame.func_name()).map(demangle),
+    let last = frame.symbols().len() - 1;
+    let places = frame.symbols().iter().enumerate().map(|(at, symbol)| Place {
+        function: match frame.func_name() {
+            Some(name) if at == last => Some(demangle(name)),
+            name => symbol.name().or(name).map(demangle),
+        },
         location: symbol.file().map(|file| match symbol.line() {
             Some(line) => format!("{}:{line}", shorten(file)),
             None => shorten(file),
@@ -48,10 +53,27 @@ fn demangle(name: &str) -> String {
 
 fn is_machinery(place: &Place) -> bool {
     const FUNCTIONS: &[&str] = &[
-        "std::", "core::", "alloc::", "<std::", "<core::", "<alloc::", "rust_", "__rust", "__rg_", "__rdl_", "abort",
-        "_abort", "wit_bindgen::", "panic_abort::",
+        "std::",
+        "core::",
+        "alloc::",
+        "<std::",
+        "<core::",
+        "<alloc::",
+        "rust_",
+        "__rust",
+        "__rg_",
+        "__rdl_",
+        "abort",
+        "_abort",
+        "wit_bindgen::",
+        "panic_abort::",
     ];
-    const FILES: &[&str] = &["library/std/", "library/core/", "library/alloc/", "library/panic_abort/"];
+    const FILES: &[&str] = &[
+        "library/std/",
+        "library/core/",
+        "library/alloc/",
+        "library/panic_abort/",
+    ];
     let function = place.function.as_deref().unwrap_or_default();
     let file = place.location.as_deref().unwrap_or_default();
     FUNCTIONS.iter().any(|start| function.starts_with(start))
@@ -78,12 +100,18 @@ mod tests {
 
     #[test]
     fn paths_begin_at_the_crate() {
-        assert_eq!(shorten("/home/a/policy-wasm/src/ndr/plan.rs"), "policy-wasm/src/ndr/plan.rs");
+        assert_eq!(
+            shorten("/home/a/policy-wasm/src/ndr/plan.rs"),
+            "policy-wasm/src/ndr/plan.rs"
+        );
         assert_eq!(
             shorten("/c/registry/src/index-1/mail-parser-0.11/src/lib.rs"),
             "mail-parser-0.11/src/lib.rs"
         );
-        assert_eq!(shorten("/rustc/abc/library/core/src/option.rs"), "library/core/src/option.rs");
+        assert_eq!(
+            shorten("/rustc/abc/library/core/src/option.rs"),
+            "library/core/src/option.rs"
+        );
         assert_eq!(shorten("policy.c"), "policy.c");
         assert_eq!(shorten("/a/b/c/d.py"), "b/c/d.py");
         assert_eq!(shorten("src/lib.rs"), "src/lib.rs");
@@ -95,7 +123,10 @@ mod tests {
             function: Some(function.to_owned()),
             location: Some(location.to_owned()),
         };
-        assert!(is_machinery(&place("core::option::unwrap_failed", "library/core/src/option.rs:1")));
+        assert!(is_machinery(&place(
+            "core::option::unwrap_failed",
+            "library/core/src/option.rs:1"
+        )));
         assert!(is_machinery(&place("plan", "library/core/src/option.rs:1")));
         assert!(!is_machinery(&place("policy::ndr::plan", "policy-wasm/src/ndr.rs:12")));
         assert!(!is_machinery(&place("plan", "policy.c:3")));

@@ -71,11 +71,6 @@ impl Runtime {
         &self.linker
     }
 
-    /// How many instances there may be at once.
-    pub(super) fn capacity(&self) -> u32 {
-        self.capacity
-    }
-
     /// Compiles on a thread of its own: this takes up to seconds.
     pub(super) async fn compile(&self, bytes: Arc<[u8]>) -> Result<Component, String> {
         let engine = self.engine.clone();
@@ -95,7 +90,9 @@ impl Runtime {
         let slots = Arc::clone(&self.slots).acquire_many_owned(count);
         match tokio::time::timeout(wait, slots).await {
             Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Overload { waited: since.elapsed() }),
+            Ok(Err(_)) | Err(_) => Err(Overload {
+                waited: since.elapsed(),
+            }),
         }
     }
 }

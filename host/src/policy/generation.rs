@@ -22,7 +22,7 @@ pub(super) struct Code {
     pub(super) digest: String,
     pub(super) shape: Shape,
     pub(super) pre: InstancePre<Host>,
-    pub(super) lifecycle: lifecycle::GuestIndices,
+    pub(super) lifecycle: Option<lifecycle::GuestIndices>,
     pub(super) exemption: Option<exemption::GuestIndices>,
     pub(super) homing: Option<homing::GuestIndices>,
     pub(super) ndr: Option<ndr::GuestIndices>,
@@ -40,7 +40,7 @@ impl Code {
             let has = |role| shape.roles.contains(&role);
             Ok(Self {
                 digest,
-                lifecycle: lifecycle::GuestIndices::new(&pre)?,
+                lifecycle: Some(lifecycle::GuestIndices::new(&pre)?),
                 exemption: has(Role::Exemption)
                     .then(|| exemption::GuestIndices::new(&pre))
                     .transpose()?,

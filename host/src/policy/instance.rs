@@ -12,6 +12,7 @@ use wasmtime::{Store, UpdateDeadline};
 use super::bindings::exports::posthouse::policy::{exemption, homing, lifecycle, ndr};
 use super::bindings::posthouse::policy::types;
 use super::check::{self, Description, Lie, Opinion};
+use super::component::Role;
 use super::decision::{Admission, Because, Disposition, Plan, Verdict};
 use super::engine::Runtime;
 use super::fault::{Ended, Failed, Fault, Stop, classify};
@@ -28,6 +29,36 @@ pub(super) struct Instance {
     code: Arc<Code>,
     store: Store<Host>,
     instance: component::Instance,
+    guests: Guests,
+}
+
+/// Functions that were looked up: the types are checked once for each instance.
+#[derive(Default)]
+struct Guests {
+    lifecycle: Option<lifecycle::Guest>,
+    exemption: Option<exemption::Guest>,
+    homing: Option<homing::Guest>,
+    ndr: Option<ndr::Guest>,
+}
+
+/// Makes the accessor of one exported interface.
+macro_rules! guest {
+    ($interface:ident) => {
+        fn $interface(&mut self) -> Result<$interface::Guest, Failed> {
+            if let Some(guest) = &self.guests.$interface {
+                return Ok(guest.clone());
+            }
+            let loaded = match self.code.$interface.as_ref() {
+                Some(indices) => indices.load(&mut self.store, &self.instance),
+                None => Err(wasmtime::format_err!(
+                    "{} is not exported",
+                    stringify!($interface)
+                )),
+            };
+            let guest = self.settle(loaded.map_err(Ended::Error))?;
+            Ok(self.guests.$interface.insert(guest).clone())
+        }
+    };
 }
 
 /// What `configure` does not like: key and text of each problem.
@@ -57,12 +88,18 @@ impl Instance {
                 code,
                 store,
                 instance,
+                guests: Guests::default(),
             }),
             Err(ended) => Err(classify(&ended, store.data())),
         }
     }
 
-    /// The guest and the store, with a fresh budget of CPU.
+    guest!(lifecycle);
+    guest!(exemption);
+    guest!(homing);
+    guest!(ndr);
+
+    /// A fresh budget of guest CPU; returns the budget of time.
     fn begin(&mut self) -> Duration {
         let host = self.store.data_mut();
         host.cpu.restart();
@@ -82,11 +119,6 @@ impl Instance {
     /// The fault that a lie is.
     pub(super) fn lied(&self, lie: &Lie) -> Failed {
         Fault::lie(lie, self.store.data()).into()
-    }
-
-    fn lifecycle(&mut self) -> Result<lifecycle::Guest, Failed> {
-        let loaded = self.code.lifecycle.load(&mut self.store, &self.instance);
-        self.settle(loaded.map_err(Ended::Error))
     }
 
     /// `lifecycle.describe`.
@@ -109,40 +141,14 @@ impl Instance {
 
     /// Looks up every function the module exports, so that a wrong type shows when it is loaded.
     pub(super) fn check_types(&mut self) -> Result<(), Failed> {
-        if self.code.exemption.is_some() {
-            self.exemption()?;
-        }
-        if self.code.homing.is_some() {
-            self.homing()?;
-        }
-        if self.code.ndr.is_some() {
-            self.ndr()?;
+        for role in self.code.shape.roles.clone() {
+            match role {
+                Role::Exemption => drop(self.exemption()?),
+                Role::Homing => drop(self.homing()?),
+                Role::Ndr => drop(self.ndr()?),
+            }
         }
         Ok(())
-    }
-
-    fn exemption(&mut self) -> Result<exemption::Guest, Failed> {
-        let loaded = match &self.code.exemption {
-            Some(indices) => indices.load(&mut self.store, &self.instance),
-            None => Err(missing("exemption")),
-        };
-        self.settle(loaded.map_err(Ended::Error))
-    }
-
-    fn homing(&mut self) -> Result<homing::Guest, Failed> {
-        let loaded = match &self.code.homing {
-            Some(indices) => indices.load(&mut self.store, &self.instance),
-            None => Err(missing("homing")),
-        };
-        self.settle(loaded.map_err(Ended::Error))
-    }
-
-    fn ndr(&mut self) -> Result<ndr::Guest, Failed> {
-        let loaded = match &self.code.ndr {
-            Some(indices) => indices.load(&mut self.store, &self.instance),
-            None => Err(missing("ndr")),
-        };
-        self.settle(loaded.map_err(Ended::Error))
     }
 
     /// `exemption.admit`.
@@ -222,10 +228,6 @@ impl Instance {
     pub(super) fn about(&mut self, message: crate::mail::MessageId) {
         self.store.data_mut().around.origin.message = Some(message);
     }
-}
-
-fn missing(interface: &str) -> wasmtime::Error {
-    wasmtime::format_err!("{interface} is not exported")
 }
 
 /// The one place that waits for a guest. What the host does on its behalf may panic: the unwinding

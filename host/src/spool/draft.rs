@@ -11,7 +11,8 @@ use super::record::{FilePart, Stored};
 use super::shared::{Reserved, Shared};
 use super::spill::Spill;
 use super::store::{Edit, Table};
-use super::{Inner, Message, PutError};
+use super::work::Inner;
+use super::{Message, PutError};
 use crate::mail::{Content, MessageId};
 
 /// So much is kept in memory; what does not fit goes to a file in pieces of this size.

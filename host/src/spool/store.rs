@@ -176,8 +176,10 @@ impl Store {
 
     /// Writes out what is in memory and drops what is deleted. Takes as long as copying what is alive.
     pub fn compact_bodies(&self) -> Result<(), String> {
+        // The first compaction finds out which files hold only garbage, the second drops them.
         self.bodies
             .rotate_memtable_and_wait()
+            .and_then(|()| self.bodies.major_compact())
             .and_then(|()| self.bodies.major_compact())
             .map_err(|error| error.to_string())
     }
@@ -198,10 +200,15 @@ fn open_database(path: &Path) -> Result<(Database, [Keyspace; 3]), OpenError> {
         .open()
         .map_err(failed)?;
     let records = || KeyspaceCreateOptions::default().max_memtable_size(RECORD_MEMORY);
+    // Files of bodies are rewritten, whatever their age, once more than half of one is garbage.
+    let separation = KvSeparationOptions::default()
+        .separation_threshold(SEPARATE)
+        .staleness_threshold(0.5)
+        .age_cutoff(1.0);
     let bodies = || {
         KeyspaceCreateOptions::default()
             .max_memtable_size(BODY_MEMORY)
-            .with_kv_separation(Some(KvSeparationOptions::default().separation_threshold(SEPARATE)))
+            .with_kv_separation(Some(separation))
     };
     let messages = db.keyspace("messages", records).map_err(failed)?;
     let bodies = db.keyspace("bodies", bodies).map_err(failed)?;

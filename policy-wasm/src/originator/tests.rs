@@ -21,7 +21,7 @@ fn mail_from_must_belong_to_the_account() {
     let ask = |address: &str| check_sender(&on(), &authenticated("anna"), &from(address), &fake());
     assert_eq!(
         ask("anna@example.org"),
-        Ok(Some(Rule::Originator.because("anna@example.org")))
+        Ok(Some(Rule::AccountMatch.because("anna@example.org")))
     );
     assert!(ask("sales@example.org").is_ok());
     let objection = ask("bert@example.org").unwrap_err();
@@ -30,7 +30,7 @@ fn mail_from_must_belong_to_the_account() {
         objection.reply.text,
         "Originator address does not match authentication credentials"
     );
-    assert_eq!(objection.because, Rule::Originator.because("bert@example.org"));
+    assert_eq!(objection.because, Rule::AccountMatch.because("bert@example.org"));
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn headers_that_do_not_match() {
     ] {
         let objection = header(text).expect_err(text);
         assert_eq!(objection.reply.code, 554, "{text:?}");
-        assert_eq!(objection.because, Rule::Originator.because(entry), "{text:?}");
+        assert_eq!(objection.because, Rule::AccountMatch.because(entry), "{text:?}");
     }
 }
 

@@ -4,15 +4,16 @@ use std::fmt;
 
 /// A line to compare with.
 #[derive(Debug, Clone)]
-pub(crate) struct Pattern(String);
+pub struct Pattern(String);
 
 impl Pattern {
-    pub(crate) fn new(text: &str) -> Self {
+    /// From its text.
+    pub fn new(text: &str) -> Self {
         Self(text.to_owned())
     }
 
     /// Whether the whole of `text` fits.
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         let pattern: Vec<char> = self.0.chars().collect();
         let text: Vec<char> = text.chars().collect();
         // Where to go on when what followed the last star did not fit: one character later.

@@ -1,7 +1,6 @@
 //! A small SMTP client that prints every line it sends and receives.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -10,11 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::stage::PASSWORD;
-use crate::delivery::tls::opportunistic_client_config;
+use crate::delivery::opportunistic;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -34,14 +32,21 @@ impl Client {
         socket.bind(SocketAddr::new(from.parse()?, 0))?;
         let stream = timeout(PATIENCE, socket.connect(to)).await??;
         println!("    [{who} connects from {from}]");
-        let mut client = Self { stream: BufStream::new(Box::new(stream)), who };
+        let mut client = Self {
+            stream: BufStream::new(Box::new(stream)),
+            who,
+        };
         client.expect("220").await?;
         Ok(client)
     }
 
     pub(super) async fn hello(&mut self) -> Result<()> {
         let reply = self.command("EHLO client.example").await?;
-        if reply.starts_with("250") { Ok(()) } else { bail!("EHLO was answered {reply}") }
+        if reply.starts_with("250") {
+            Ok(())
+        } else {
+            bail!("EHLO was answered {reply}")
+        }
     }
 
     /// EHLO, STARTTLS, EHLO, AUTH PLAIN as the account that owns `address`.
@@ -62,9 +67,8 @@ impl Client {
     async fn upgrade(&mut self) -> Result<()> {
         let (placeholder, _) = tokio::io::duplex(1);
         let plain = std::mem::replace(&mut self.stream, BufStream::new(Box::new(placeholder))).into_inner();
-        let connector = TlsConnector::from(Arc::new(opportunistic_client_config()));
         let name = ServerName::try_from("demo.example").context("a constant name")?;
-        let secure = timeout(PATIENCE, connector.connect(name, plain)).await??;
+        let secure = timeout(PATIENCE, opportunistic()?.connect(name, plain)).await??;
         println!("    [{} speaks TLS from here]", self.who);
         self.stream = BufStream::new(Box::new(secure));
         Ok(())
@@ -115,7 +119,11 @@ impl Client {
 
     async fn expect(&mut self, code: &str) -> Result<()> {
         let reply = self.reply().await?;
-        if reply.starts_with(code) { Ok(()) } else { bail!("expected {code}, got {reply}") }
+        if reply.starts_with(code) {
+            Ok(())
+        } else {
+            bail!("expected {code}, got {reply}")
+        }
     }
 
     async fn send(&mut self, text: &str) -> Result<()> {
@@ -127,7 +135,9 @@ impl Client {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
-            let read = timeout(PATIENCE, self.stream.read_line(&mut line)).await.context("no reply in time")??;
+            let read = timeout(PATIENCE, self.stream.read_line(&mut line))
+                .await
+                .context("no reply in time")??;
             if read == 0 {
                 bail!("the connection was closed after {lines:?}");
             }

@@ -1,10 +1,10 @@
 //! The demo's stage: a temporary folder, a real daemon in it, and what can be seen of both.
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -34,7 +34,7 @@ pub(super) const SETTINGS: &str = r#"{
 
 pub(super) struct Stage {
     folder: tempfile::TempDir,
-    daemon: Child,
+    daemon: Mutex<Child>,
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Value>>>,
     checked: usize,
@@ -61,7 +61,7 @@ impl Stage {
         std::thread::spawn(move || watch(stdout, &sink));
         let mut stage = Self {
             folder,
-            daemon,
+            daemon: Mutex::new(daemon),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             seen,
             checked: 0,
@@ -75,14 +75,17 @@ impl Stage {
     /// Stops the daemon as an operator would and waits for it.
     pub(super) async fn strike(&mut self) -> Result<()> {
         self.title("", "The daemon is stopped with SIGTERM");
-        let pid = rustix::process::Pid::from_child(&self.daemon);
+        let pid = rustix::process::Pid::from_child(&self.child());
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         let deadline = Instant::now() + PATIENCE;
         while self.is_running()? && Instant::now() < deadline {
             sleep(POLL).await;
         }
-        let status = self.daemon.try_wait()?;
-        self.check("it ends by itself, with exit code 0", status.is_some_and(|status| status.success()));
+        let status = self.child().try_wait()?;
+        self.check(
+            "it ends by itself, with exit code 0",
+            status.is_some_and(|status| status.success()),
+        );
         Ok(())
     }
 
@@ -113,11 +116,11 @@ impl Stage {
     }
 
     pub(super) fn pid(&self) -> u32 {
-        self.daemon.id()
+        self.child().id()
     }
 
-    pub(super) fn is_running(&mut self) -> Result<bool> {
-        Ok(self.daemon.try_wait()?.is_none())
+    pub(super) fn is_running(&self) -> Result<bool> {
+        Ok(self.child().try_wait()?.is_none())
     }
 
     /// Runs the command line against the daemon, as an operator would.
@@ -151,7 +154,9 @@ impl Stage {
     pub(super) fn queue_is_empty(&self) -> Result<bool> {
         let (ok, text) = self.posthouse(&["queue", "list", "--json"])?;
         let queue: Value = serde_json::from_str(&text).with_context(|| format!("queue list said {text}"))?;
-        let messages = queue.as_array().or_else(|| queue.get("messages").and_then(Value::as_array));
+        let messages = queue
+            .as_array()
+            .or_else(|| queue.get("messages").and_then(Value::as_array));
         Ok(ok && messages.is_some_and(Vec::is_empty))
     }
 
@@ -161,7 +166,7 @@ impl Stage {
     }
 
     /// The first event of this id behind the mark; none if it does not come in time.
-    pub(super) async fn await_event(&mut self, mark: usize, id: u64) -> Result<Option<Value>> {
+    pub(super) async fn await_event(&self, mark: usize, id: u64) -> Result<Option<Value>> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let events = self.events();
@@ -181,6 +186,10 @@ impl Stage {
         self.events()
             .iter()
             .any(|event| event["id"] == 5008 && event["fields"]["to"].as_str() == Some(address))
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn events(&self) -> Vec<Value> {
@@ -233,8 +242,8 @@ impl Stage {
 /// The daemon never outlives the demo.
 impl Drop for Stage {
     fn drop(&mut self) {
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
+        let _ = self.child().kill();
+        let _ = self.child().wait();
     }
 }
 
@@ -282,7 +291,12 @@ fn watch(stdout: ChildStdout, seen: &Mutex<Vec<Value>>) {
 }
 
 fn show_event(event: &Value) {
-    println!("    * Event {} {} ({})", event["id"], text(&event["name"]), text(&event["severity"]));
+    println!(
+        "    * Event {} {} ({})",
+        event["id"],
+        text(&event["name"]),
+        text(&event["severity"])
+    );
     let fields = event["fields"].get("fault").unwrap_or(&event["fields"]);
     for (name, value) in fields.as_object().into_iter().flatten() {
         if value.is_null() {
@@ -302,5 +316,7 @@ fn text(value: &Value) -> String {
 fn listener_address(started: &Value) -> Option<SocketAddr> {
     let listeners = started["fields"]["listeners"].as_array()?;
     let first = listeners.first()?.as_str()?;
-    first.split_whitespace().find_map(|word| word.trim_matches(|c| "()=,".contains(c)).parse().ok())
+    first
+        .split_whitespace()
+        .find_map(|word| word.trim_matches(|c| "()=,".contains(c)).parse().ok())
 }

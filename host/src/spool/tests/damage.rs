@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::spool::draft::PIECE;
+use crate::spool::store::Edit;
 
 fn write(path: &Path, table: Table, id: MessageId, value: Option<&[u8]>) {
     let (store, _) = Store::open(path).expect("store");
@@ -156,4 +157,26 @@ async fn a_newer_format_is_refused_untouched() {
         "a store without a format is not ours"
     );
     assert!(!format.exists());
+}
+
+#[tokio::test]
+async fn space_of_deleted_messages_comes_back_and_the_living_stay() {
+    let folder = tempfile::tempdir().expect("folder");
+    let spool = open(folder.path());
+    let store = &spool.inner.shared.store;
+    let mut ids = Vec::new();
+    for size in 0..60 {
+        ids.push(put(&spool, &pattern(100_000 + size)).await);
+    }
+    store.compact_bodies().expect("compact");
+    assert!(store.bodies_on_disk() > 6_000_000);
+    let living = ids.split_off(55);
+    for id in ids {
+        assert!(spool.delete(id).await.expect("delete"));
+    }
+    store.compact_bodies().expect("compact");
+    assert!(store.bodies_on_disk() < 1_000_000, "{}", store.bodies_on_disk());
+    for (at, id) in living.into_iter().enumerate() {
+        assert_eq!(bytes_of(&spool, id), pattern(100_055 + at));
+    }
 }

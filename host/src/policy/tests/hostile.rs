@@ -1,0 +1,1 @@
+//! Components nobody would write by accident.
