@@ -51,7 +51,7 @@ impl Lost {
             Self::Garbled(LineError::TooLong, reply) => (Some(reply), Some("a line without end")),
             Self::Garbled(LineError::BareLineEnd, reply) => (Some(reply), Some("a bare CR or LF in a command")),
             Self::TimedOut => (Some(replies::timed_out(hostname)), Some("timed out")),
-            Self::Stopping => (Some(replies::stopping(hostname)), Some("this host is stopping")),
+            Self::Stopping => (Some(replies::stopping(hostname)), None),
             Self::Gone(true) => (None, Some("connection lost within a transaction")),
             Self::Gone(false) => (None, None),
             Self::Injected => (Some(replies::injected()), Some("plaintext after STARTTLS")),
