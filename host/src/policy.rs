@@ -154,7 +154,13 @@ impl Policies {
 
     /// How each module does, in the chain's order.
     pub fn status(&self) -> Vec<ModuleStatus> {
-        self.inner.chain.load().modules.iter().map(chain::Module::status).collect()
+        self.inner
+            .chain
+            .load()
+            .modules
+            .iter()
+            .map(chain::Module::status)
+            .collect()
     }
 }
 

@@ -7,9 +7,7 @@ use super::bindings::posthouse::policy::types;
 use super::check::Opinion;
 use super::component::Role;
 use super::convert;
-use super::decision::{
-    Admission, Asked, Because, Disposition, Failure, Origin, Plan, Terms, Verdict,
-};
+use super::decision::{Admission, Asked, Because, Disposition, Failure, Origin, Plan, Terms, Verdict};
 use super::fault::Failed;
 use super::imports::MessageView;
 use super::instance::Instance;
@@ -118,7 +116,11 @@ pub(super) async fn admit(policies: &Policies, session: SessionId, client: &Clie
             Err(why) => return refused(why),
         }
     }
-    let because = if faulted { because(Unanswered::Faulted) } else { silence(&chain.modules) };
+    let because = if faulted {
+        because(Unanswered::Faulted)
+    } else {
+        silence(&chain.modules)
+    };
     Asked {
         answer: Admission::Admit(Terms::default()),
         because,

@@ -53,10 +53,27 @@ fn demangle(name: &str) -> String {
 
 fn is_machinery(place: &Place) -> bool {
     const FUNCTIONS: &[&str] = &[
-        "std::", "core::", "alloc::", "<std::", "<core::", "<alloc::", "rust_", "__rust", "__rg_", "__rdl_", "abort",
-        "_abort", "wit_bindgen::", "panic_abort::",
+        "std::",
+        "core::",
+        "alloc::",
+        "<std::",
+        "<core::",
+        "<alloc::",
+        "rust_",
+        "__rust",
+        "__rg_",
+        "__rdl_",
+        "abort",
+        "_abort",
+        "wit_bindgen::",
+        "panic_abort::",
     ];
-    const FILES: &[&str] = &["library/std/", "library/core/", "library/alloc/", "library/panic_abort/"];
+    const FILES: &[&str] = &[
+        "library/std/",
+        "library/core/",
+        "library/alloc/",
+        "library/panic_abort/",
+    ];
     let function = place.function.as_deref().unwrap_or_default();
     let file = place.location.as_deref().unwrap_or_default();
     FUNCTIONS.iter().any(|start| function.starts_with(start))
@@ -83,12 +100,18 @@ mod tests {
 
     #[test]
     fn paths_begin_at_the_crate() {
-        assert_eq!(shorten("/home/a/policy-wasm/src/ndr/plan.rs"), "policy-wasm/src/ndr/plan.rs");
+        assert_eq!(
+            shorten("/home/a/policy-wasm/src/ndr/plan.rs"),
+            "policy-wasm/src/ndr/plan.rs"
+        );
         assert_eq!(
             shorten("/c/registry/src/index-1/mail-parser-0.11/src/lib.rs"),
             "mail-parser-0.11/src/lib.rs"
         );
-        assert_eq!(shorten("/rustc/abc/library/core/src/option.rs"), "library/core/src/option.rs");
+        assert_eq!(
+            shorten("/rustc/abc/library/core/src/option.rs"),
+            "library/core/src/option.rs"
+        );
         assert_eq!(shorten("policy.c"), "policy.c");
         assert_eq!(shorten("/a/b/c/d.py"), "b/c/d.py");
         assert_eq!(shorten("src/lib.rs"), "src/lib.rs");
@@ -100,7 +123,10 @@ mod tests {
             function: Some(function.to_owned()),
             location: Some(location.to_owned()),
         };
-        assert!(is_machinery(&place("core::option::unwrap_failed", "library/core/src/option.rs:1")));
+        assert!(is_machinery(&place(
+            "core::option::unwrap_failed",
+            "library/core/src/option.rs:1"
+        )));
         assert!(is_machinery(&place("plan", "library/core/src/option.rs:1")));
         assert!(!is_machinery(&place("policy::ndr::plan", "policy-wasm/src/ndr.rs:12")));
         assert!(!is_machinery(&place("plan", "policy.c:3")));

@@ -181,7 +181,10 @@ fn notice(notice: ndr::Notice, sender: &ReversePath) -> Result<Notice, Lie> {
         if remark.len() > REMARK {
             return lie(format!("a remark of {} bytes, more than {REMARK}", remark.len()));
         }
-        if remark.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        if remark
+            .chars()
+            .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+        {
             return lie("a remark has a control character");
         }
     }
@@ -203,7 +206,11 @@ fn reply(reply: types::Reply, class: Option<u16>) -> Result<Reply, Lie> {
         return lie(format!("reply code {} is not 4xx or 5xx", reply.code));
     }
     if class.is_some_and(|class| class != first) {
-        let wanted = if first == 4 { "reject needs 5xx" } else { "defer needs 4xx" };
+        let wanted = if first == 4 {
+            "reject needs 5xx"
+        } else {
+            "defer needs 4xx"
+        };
         return lie(format!("reply code {}: {wanted}", reply.code));
     }
     let (status_class, subject, detail) = reply.status;
@@ -214,10 +221,15 @@ fn reply(reply: types::Reply, class: Option<u16>) -> Result<Reply, Lie> {
         ));
     }
     if subject > 999 || detail > 999 {
-        return lie(format!("status {status_class}.{subject}.{detail} has more than three digits in a part"));
+        return lie(format!(
+            "status {status_class}.{subject}.{detail} has more than three digits in a part"
+        ));
     }
     if reply.text.len() > REPLY_TEXT {
-        return lie(format!("a reply text of {} bytes, more than {REPLY_TEXT}", reply.text.len()));
+        return lie(format!(
+            "a reply text of {} bytes, more than {REPLY_TEXT}",
+            reply.text.len()
+        ));
     }
     if !is_printable(&reply.text) {
         return lie("a reply text has a control character or a line break");
@@ -271,7 +283,9 @@ fn mailbox(address: &str) -> Result<Mailbox, Lie> {
 }
 
 fn is_printable(text: &str) -> bool {
-    !text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
+    !text
+        .chars()
+        .any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
 }
 
 #[cfg(test)]

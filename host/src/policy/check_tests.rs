@@ -35,7 +35,10 @@ fn verdict(verdict: types::Verdict) -> Result<Opinion<Verdict>, Lie> {
 fn honest_replies_pass() {
     let ok = verdict(types::Verdict::Reject(said(554, (5, 7, 1), "Mailbox is not local: ä")));
     let (answer, because) = ok.expect("honest").expect("an opinion");
-    assert_eq!(answer, Verdict::Reject(Reply::new(554, (5, 7, 1), "Mailbox is not local: ä")));
+    assert_eq!(
+        answer,
+        Verdict::Reject(Reply::new(554, (5, 7, 1), "Mailbox is not local: ä"))
+    );
     assert_eq!(because.to_string(), "p/r");
 }
 
@@ -115,9 +118,20 @@ fn edits_cannot_break_a_header_or_forge_an_address() {
 
 #[test]
 fn classes_and_folders_are_plain_names() {
-    for (text, fits) in [("not-homed", true), ("a1", true), ("", false), ("../etc", false), ("Turf", false), ("a b", false)] {
+    for (text, fits) in [
+        ("not-homed", true),
+        ("a1", true),
+        ("", false),
+        ("../etc", false),
+        ("Turf", false),
+        ("a b", false),
+    ] {
         let failed = disposition("p", (homing::Disposition::Fail(text.to_owned()), why("r")), &envelope());
-        let kept = disposition("p", (homing::Disposition::Quarantine(text.to_owned()), why("r")), &envelope());
+        let kept = disposition(
+            "p",
+            (homing::Disposition::Quarantine(text.to_owned()), why("r")),
+            &envelope(),
+        );
         assert_eq!((failed.is_ok(), kept.is_ok()), (fits, fits), "{text:?}");
     }
 }

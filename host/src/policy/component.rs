@@ -80,16 +80,22 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Shape, Vec<Problem>> {
             Err(text) => problems.push(Problem::new("file", text)),
         }
     }
-    problems.extend(roles(&exports, &mut shape).into_iter().map(|text| Problem::new("file", text)));
+    problems.extend(
+        roles(&exports, &mut shape)
+            .into_iter()
+            .map(|text| Problem::new("file", text)),
+    );
     if problems.is_empty() { Ok(shape) } else { Err(problems) }
 }
 
 /// Tells the other things that are handed over as a policy.
 fn recognise(bytes: &[u8]) -> Result<(), String> {
     if bytes.starts_with(b"\x7fELF") {
-        return Err("precompiled by wasmtime or another native program: native code is not accepted; \
+        return Err(
+            "precompiled by wasmtime or another native program: native code is not accepted; \
                     give the component itself"
-            .to_owned());
+                .to_owned(),
+        );
     }
     if bytes.is_empty() {
         return Err("empty file".to_owned());
@@ -101,9 +107,11 @@ fn recognise(bytes: &[u8]) -> Result<(), String> {
         return Err(format!("truncated or damaged at offset {}", bytes.len()));
     }
     if Parser::is_core_wasm(bytes) {
-        return Err("this is a core module, not a component: build for wasm32-wasip2, or run \
+        return Err(
+            "this is a core module, not a component: build for wasm32-wasip2, or run \
                     wasm-tools component new"
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok(())
 }
@@ -200,12 +208,14 @@ fn has_functions(types: TypesRef<'_>, import: &str) -> bool {
 
 /// Parts of WASI that every guest may import, since nothing can be reached through them.
 fn is_inert(name: &str) -> bool {
-    ["cli", "clocks", "filesystem", "io", "random", "sockets"].iter().any(|package| {
-        name.strip_prefix("wasi:")
-            .and_then(|rest| rest.strip_prefix(package))
-            .and_then(|rest| rest.split_once('@'))
-            .is_some_and(|(path, version)| path.starts_with('/') && version.starts_with("0.2."))
-    })
+    ["cli", "clocks", "filesystem", "io", "random", "sockets"]
+        .iter()
+        .any(|package| {
+            name.strip_prefix("wasi:")
+                .and_then(|rest| rest.strip_prefix(package))
+                .and_then(|rest| rest.split_once('@'))
+                .is_some_and(|(path, version)| path.starts_with('/') && version.starts_with("0.2."))
+        })
 }
 
 /// More exports than the contract's are none of the host's business: some toolchains add them.

@@ -72,7 +72,9 @@ fn reply(reply: &Reply) -> types::Reply {
     let class = u8::try_from(reply.code / 100).unwrap_or(5);
     types::Reply {
         code: reply.code,
-        status: reply.status.map_or((class, 0, 0), |status| (status.0, status.1, status.2)),
+        status: reply
+            .status
+            .map_or((class, 0, 0), |status| (status.0, status.1, status.2)),
         text: reply.text.clone(),
     }
 }

@@ -90,7 +90,9 @@ impl Runtime {
         let slots = Arc::clone(&self.slots).acquire_many_owned(count);
         match tokio::time::timeout(wait, slots).await {
             Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Overload { waited: since.elapsed() }),
+            Ok(Err(_)) | Err(_) => Err(Overload {
+                waited: since.elapsed(),
+            }),
         }
     }
 }

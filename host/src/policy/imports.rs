@@ -161,7 +161,10 @@ impl types::HostMoreFailure for Host {
 }
 
 impl directory::Host for Host {
-    async fn lookup(&mut self, address: String) -> wasmtime::Result<Result<Vec<directory::Entry>, directory::LookupError>> {
+    async fn lookup(
+        &mut self,
+        address: String,
+    ) -> wasmtime::Result<Result<Vec<directory::Entry>, directory::LookupError>> {
         self.count()?;
         let Ok(mailbox) = address.parse::<Mailbox>() else {
             return Ok(Ok(Vec::new()));
@@ -248,7 +251,11 @@ impl message::HostMessage for Host {
     async fn read(&mut self, handle: Resource<MessageView>, offset: u64, length: u32) -> wasmtime::Result<Vec<u8>> {
         self.count()?;
         let length = usize::try_from(length.min(READ))?;
-        let bytes = self.message(&handle)?.content.read(offset, length).map_err(unreadable)?;
+        let bytes = self
+            .message(&handle)?
+            .content
+            .read(offset, length)
+            .map_err(unreadable)?;
         Ok(bytes.to_vec())
     }
 

@@ -50,7 +50,10 @@ macro_rules! guest {
             }
             let loaded = match self.code.$interface.as_ref() {
                 Some(indices) => indices.load(&mut self.store, &self.instance),
-                None => Err(wasmtime::format_err!("{} is not exported", stringify!($interface))),
+                None => Err(wasmtime::format_err!(
+                    "{} is not exported",
+                    stringify!($interface)
+                )),
             };
             let guest = self.settle(loaded.map_err(Ended::Error))?;
             Ok(self.guests.$interface.insert(guest).clone())
@@ -140,9 +143,9 @@ impl Instance {
     pub(super) fn check_types(&mut self) -> Result<(), Failed> {
         for role in self.code.shape.roles.clone() {
             match role {
-                Role::Exemption => drop(self.exemption()?),
-                Role::Homing => drop(self.homing()?),
-                Role::Ndr => drop(self.ndr()?),
+                Role::Exemption => self.exemption().map(|_| ())?,
+                Role::Homing => self.homing().map(|_| ())?,
+                Role::Ndr => self.ndr().map(|_| ())?,
             }
         }
         Ok(())

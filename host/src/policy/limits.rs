@@ -123,7 +123,13 @@ mod tests {
         let mut limit = MemoryLimit::new(100);
         assert!(limit.memory_growing(0, 60, None).expect("no error"));
         assert!(!limit.memory_growing(0, 60, None).expect("no error"));
-        assert_eq!(limit.denied(), Some(Denied { wanted: 120, limit: 100 }));
+        assert_eq!(
+            limit.denied(),
+            Some(Denied {
+                wanted: 120,
+                limit: 100
+            })
+        );
         assert!(limit.memory_growing(60, 100, None).expect("no error"));
         assert!(!limit.memory_growing(0, 1, None).expect("no error"));
     }

@@ -103,7 +103,11 @@ impl Inner {
             let running = match self.bring_up_module(&wish, &mut ledger).await {
                 Ok(ready) => {
                     ledger.modules.insert(configured.name.clone(), ready.activated);
-                    codes.extend(ready.bytes.map(|bytes| (ready.generation.candidate.code.digest.clone(), bytes)));
+                    codes.extend(
+                        ready
+                            .bytes
+                            .map(|bytes| (ready.generation.candidate.code.digest.clone(), bytes)),
+                    );
                     Ok(ready.generation)
                 }
                 Err(why) => {
@@ -202,12 +206,17 @@ impl Inner {
         ledger: &mut Ledger,
     ) -> Result<Ready, Vec<Problem>> {
         if let Source::Given(bytes) = &attempt.code {
-            fits(bytes.len(), wish.configured.limits.component_size).map_err(|text| vec![Problem::new("file", text)])?;
+            fits(bytes.len(), wish.configured.limits.component_size)
+                .map_err(|text| vec![Problem::new("file", text)])?;
         }
         let ready = self.realise(wish, attempt, ledger).await?;
         let mut next = ledger.clone();
-        next.modules.insert(wish.configured.name.clone(), ready.activated.clone());
-        let code = ready.bytes.clone().map(|bytes| (ready.generation.candidate.code.digest.clone(), bytes));
+        next.modules
+            .insert(wish.configured.name.clone(), ready.activated.clone());
+        let code = ready
+            .bytes
+            .clone()
+            .map(|bytes| (ready.generation.candidate.code.digest.clone(), bytes));
         self.keep(&next, code.into_iter().collect())
             .await
             .map_err(|text| vec![Problem::new("", text)])?;
@@ -233,7 +242,11 @@ impl Inner {
             match self.realise(&wish, &attempt, &mut next).await {
                 Ok(ready) => {
                     next.modules.insert(configured.name.clone(), ready.activated);
-                    codes.extend(ready.bytes.map(|bytes| (ready.generation.candidate.code.digest.clone(), bytes)));
+                    codes.extend(
+                        ready
+                            .bytes
+                            .map(|bytes| (ready.generation.candidate.code.digest.clone(), bytes)),
+                    );
                     modules.push(module(configured, Ok(ready.generation)));
                 }
                 Err(found) => {
@@ -242,7 +255,9 @@ impl Inner {
                 }
             }
         }
-        if problems.is_empty() && let Err(problem) = self.keep(&next, codes).await {
+        if problems.is_empty()
+            && let Err(problem) = self.keep(&next, codes).await
+        {
             problems.push(Problem::new("policy", problem));
         }
         if !problems.is_empty() {
@@ -276,11 +291,21 @@ impl Inner {
             }
             self.announce(now);
         }
-        let names = |chain: &Chain| chain.modules.iter().map(|module| Arc::clone(&module.name)).collect::<Vec<_>>();
+        let names = |chain: &Chain| {
+            chain
+                .modules
+                .iter()
+                .map(|module| Arc::clone(&module.name))
+                .collect::<Vec<_>>()
+        };
         let (old, new) = (names(before), names(after));
         let gone = old.iter().filter(|name| !new.contains(name));
         changed.extend(gone.map(|name| format!("policy {name}: no longer asked")));
-        if old.iter().filter(|name| new.contains(name)).ne(new.iter().filter(|name| old.contains(name))) {
+        if old
+            .iter()
+            .filter(|name| new.contains(name))
+            .ne(new.iter().filter(|name| old.contains(name)))
+        {
             changed.push(format!("policies are asked in the order {}", new.join(", ")));
         }
         if before.faults != after.faults {
@@ -361,7 +386,12 @@ fn running(chain: &Chain, name: &str) -> Option<Arc<Generation>> {
 
 /// The module's place; without a name it must be the only one.
 fn find(chain: &Chain, name: Option<&str>) -> Result<usize, Vec<Problem>> {
-    let names = chain.modules.iter().map(|module| &*module.name).collect::<Vec<_>>().join(", ");
+    let names = chain
+        .modules
+        .iter()
+        .map(|module| &*module.name)
+        .collect::<Vec<_>>()
+        .join(", ");
     let found = match name {
         Some(name) => chain.modules.iter().position(|module| &*module.name == name),
         None => (chain.modules.len() == 1).then_some(0),

@@ -111,7 +111,10 @@ impl Trial<'_> {
     /// A fault of a candidate is reported like any other, and is a problem beside.
     fn failed(&self, failed: &Failed, stage: &str) -> Vec<Problem> {
         let Failed::Fault(fault) = failed else {
-            return vec![Problem::new("", "no room to try it: the pool of instances is exhausted")];
+            return vec![Problem::new(
+                "",
+                "no room to try it: the pool of instances is exhausted",
+            )];
         };
         let at = At {
             candidate: self.candidate,

@@ -232,7 +232,9 @@ impl Bench {
 
 async fn start(config: &Config) -> (Policies, Captured) {
     let (events, told) = Events::capture();
-    let policies = Policies::start(config, Arc::new(TestDirectory), events).await.expect("an engine");
+    let policies = Policies::start(config, Arc::new(TestDirectory), events)
+        .await
+        .expect("an engine");
     (policies, told)
 }
 

@@ -60,9 +60,13 @@ pub(super) struct Ready {
 impl Wish<'_> {
     /// What should run.
     pub(super) fn wanted(&self, by: &str) -> Attempt {
-        let loaded_code = self
-            .was
-            .filter(|was| was.code_loaded && self.code.as_ref().map_or(true, |code| code.identity == was.configured.code));
+        let loaded_code = self.was.filter(|was| {
+            was.code_loaded
+                && self
+                    .code
+                    .as_ref()
+                    .map_or(true, |code| code.identity == was.configured.code)
+        });
         let loaded_settings = self
             .was
             .filter(|was| was.settings_loaded && was.configured.settings == self.configured.settings);
@@ -90,9 +94,8 @@ impl Wish<'_> {
         };
         let mut attempts: Vec<Attempt> = Vec::new();
         for attempt in [Some(self.wanted(by)), last, Some(plain)].into_iter().flatten() {
-            let same = |other: &Attempt| {
-                self.digest(other) == self.digest(&attempt) && other.settings == attempt.settings
-            };
+            let same =
+                |other: &Attempt| self.digest(other) == self.digest(&attempt) && other.settings == attempt.settings;
             if !attempts.iter().any(same) {
                 attempts.push(attempt);
             }

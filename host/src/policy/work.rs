@@ -195,7 +195,10 @@ impl Work {
         match instance.configure(&generation.settings).await? {
             Ok(()) => Ok(instance),
             Err(complaints) => {
-                let what: Vec<String> = complaints.into_iter().map(|(key, text)| format!("{key}: {text}")).collect();
+                let what: Vec<String> = complaints
+                    .into_iter()
+                    .map(|(key, text)| format!("{key}: {text}"))
+                    .collect();
                 let lie = Lie::new(format!(
                     "refuses the settings it took when it was loaded: {}",
                     what.join("; ")

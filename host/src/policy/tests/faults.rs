@@ -7,9 +7,7 @@ use serde_json::json;
 use crate::config::AdmitFault;
 use crate::mail::{InMemory, MessageId, Reply, ReversePath, SessionId};
 use crate::policy::testing::{Bench, address, anna, envelope, module, path, stranger};
-use crate::policy::{
-    Admission, Asked, Disposition, FailedRecipient, Failure, Policies, Terms, Verdict, builtin,
-};
+use crate::policy::{Admission, Asked, Disposition, FailedRecipient, Failure, Policies, Terms, Verdict, builtin};
 
 fn content() -> Arc<InMemory> {
     Arc::new(InMemory("Subject: hello\r\n\r\nHello.\r\n".into()))
@@ -34,7 +32,11 @@ fn failure(client_exempt: bool) -> Failure {
         }],
         identity: None,
         client_address: Some("127.0.0.2".parse().expect("an address")),
-        exemptions: if client_exempt { vec!["authentication".to_owned()] } else { vec![] },
+        exemptions: if client_exempt {
+            vec!["authentication".to_owned()]
+        } else {
+            vec![]
+        },
         automatic: false,
         headers: vec![("Subject".to_owned(), "hello".to_owned())],
     }
@@ -54,15 +56,24 @@ async fn each_fault_has_its_class_and_defers() {
         let sender = path("a@example.net");
         let accepted = transaction.sender(&stranger(), &sender).await;
         assert_eq!((accepted.answer, accepted.fault), (Verdict::Accept, false), "{mode}");
-        let asked = transaction.recipient(&stranger(), &sender, &address("anna@example.org")).await;
+        let asked = transaction
+            .recipient(&stranger(), &sender, &address("anna@example.org"))
+            .await;
         assert!(asked.fault, "{mode}");
         assert_eq!(asked.because.to_string(), "host/policy-fault");
         let Verdict::Defer(reply) = asked.answer else {
             panic!("{mode}: {:?}", asked.answer);
         };
-        assert_eq!((reply.code, reply.status.map(|s| s.to_string()).as_deref()), (451, Some("4.3.0")));
+        assert_eq!(
+            (reply.code, reply.status.map(|s| s.to_string()).as_deref()),
+            (451, Some("4.3.0"))
+        );
         let fault = bench.fault();
-        assert_eq!((fault.class.as_str(), fault.stage.as_str()), (class, "recipient"), "{fault:?}");
+        assert_eq!(
+            (fault.class.as_str(), fault.stage.as_str()),
+            (class, "recipient"),
+            "{fault:?}"
+        );
         assert_eq!((fault.policy.as_str(), fault.generation), ("mischief", 1));
         assert_eq!(fault.instead, "the transaction was deferred with 451");
         assert!(fault.session.is_some() && fault.digest.len() == 64);
@@ -79,10 +90,13 @@ async fn a_panic_names_function_line_and_text_of_the_policys_own_code() {
     assert!(asked.fault);
     let fault = bench.fault();
     let location = fault.location.expect("line tables are kept");
-    assert!(location.starts_with("misbehaving/src/") && location.contains(".rs:"), "{location}");
+    assert!(
+        location.starts_with("misbehaving/src/") && location.contains(".rs:"),
+        "{location}"
+    );
     let function = fault.function.expect("names are kept");
-    assert!(function.contains("act") , "{function} at {location}");
-    println!("XX {function} at {location}");
+    assert!(function.contains("act"), "{function} at {location}");
+
     assert!(fault.stderr.contains("told to panic at Sender"), "{}", fault.stderr);
 }
 
@@ -93,11 +107,15 @@ async fn after_a_fault_the_transaction_is_over_and_the_next_is_not() {
     for _ in 0..2 {
         assert!(transaction.sender(&stranger(), &ReversePath::Null).await.fault);
     }
-    let rcpt = transaction.recipient(&stranger(), &ReversePath::Null, &address("anna@example.org")).await;
+    let rcpt = transaction
+        .recipient(&stranger(), &ReversePath::Null, &address("anna@example.org"))
+        .await;
     assert!(rcpt.fault && matches!(rcpt.answer, Verdict::Defer(_)));
     assert_eq!(bench.faults().len(), 1, "nothing was asked after the fault");
     let mut next = bench.policies.transaction(SessionId::generate());
-    let rcpt = next.recipient(&stranger(), &ReversePath::Null, &address("anna@example.org")).await;
+    let rcpt = next
+        .recipient(&stranger(), &ReversePath::Null, &address("anna@example.org"))
+        .await;
     assert_eq!((rcpt.answer, rcpt.fault), (Verdict::Accept, false));
 }
 
@@ -135,14 +153,22 @@ async fn after_a_fault_no_other_module_can_exempt() {
     let exempt = stranger_at("127.0.0.2");
     let bench = Bench::with(&[("old", builtin::Q178091, json!({}))]).await;
     let asked = bench.policies.admit(SessionId::generate(), &exempt).await;
-    let Admission::Admit(terms) = asked.answer else { panic!("admitted") };
+    let Admission::Admit(terms) = asked.answer else {
+        panic!("admitted")
+    };
     assert_eq!(terms.exemptions, ["authentication"]);
 
-    let bench = Bench::with(&[("mischief", builtin::MISBEHAVING, mischief), ("old", builtin::Q178091, json!({}))]).await;
+    let bench = Bench::with(&[
+        ("mischief", builtin::MISBEHAVING, mischief),
+        ("old", builtin::Q178091, json!({})),
+    ])
+    .await;
     let asked = bench.policies.admit(SessionId::generate(), &exempt).await;
     assert_eq!((asked.answer, asked.fault), (Admission::Admit(Terms::default()), true));
     let asked = bench.policies.admit(SessionId::generate(), &stranger()).await;
-    let Admission::Admit(terms) = asked.answer else { panic!("admitted") };
+    let Admission::Admit(terms) = asked.answer else {
+        panic!("admitted")
+    };
     assert_eq!(terms.authentication, Some(true), "what another module demands holds");
 }
 
@@ -161,7 +187,7 @@ async fn the_policy_of_1999_faults_alone() {
     let fault = bench.fault();
     assert_eq!((fault.class.as_str(), fault.stage.as_str()), ("panic", "ndr"));
     assert_eq!(fault.instead, "the host's standard report");
-    println!("XX {:?} {:?}", fault.function, fault.location);
+
     assert!(fault.function.expect("names are kept").contains("plan"));
     assert!(fault.location.expect("line tables are kept").contains("q178091/src/"));
     assert!(fault.stderr.contains("Option::unwrap()"), "{}", fault.stderr);
@@ -173,7 +199,11 @@ async fn the_policy_of_1999_faults_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_modules_fault_in_homing_defers_whatever_the_others_would_say() {
     let mischief = json!({ "mode": "panic", "stage": "sender" });
-    let bench = Bench::with(&[("mischief", builtin::MISBEHAVING, mischief), ("old", builtin::Q178091, json!({}))]).await;
+    let bench = Bench::with(&[
+        ("mischief", builtin::MISBEHAVING, mischief),
+        ("old", builtin::Q178091, json!({})),
+    ])
+    .await;
     let mut transaction = bench.policies.transaction(SessionId::generate());
     let asked = transaction.sender(&anna(), &path("anna@example.org")).await;
     assert!(asked.fault && matches!(asked.answer, Verdict::Defer(_)));
@@ -184,7 +214,10 @@ async fn without_policies_everything_is_accepted_and_said_so() {
     let bench = Bench::with(&[]).await;
     let asked = bench.policies.admit(SessionId::generate(), &stranger()).await;
     assert_eq!(asked.answer, Admission::Admit(Terms::default()));
-    assert_eq!((asked.because.to_string().as_str(), asked.fault), ("host/no-policy", false));
+    assert_eq!(
+        (asked.because.to_string().as_str(), asked.fault),
+        ("host/no-policy", false)
+    );
     assert_eq!(ask_message(&bench.policies).await.answer, Disposition::Accept(vec![]));
     let plan = bench.policies.plan(&failure(false)).await;
     assert_eq!((plan.answer, plan.fault), (None, false));
@@ -195,9 +228,14 @@ async fn a_policy_that_cannot_run_closes_the_door() {
     let bench = Bench::with(&[("broken", b"not a policy", json!({}))]).await;
     assert_eq!(bench.told.ids(), [5004, 5019]);
     let asked = bench.policies.admit(SessionId::generate(), &stranger()).await;
-    let Admission::Refuse(reply) = asked.answer else { panic!("admitted") };
+    let Admission::Refuse(reply) = asked.answer else {
+        panic!("admitted")
+    };
     assert_eq!((reply.code, asked.fault), (421, true));
-    assert!(matches!(ask_message(&bench.policies).await.answer, Disposition::Defer(_)));
+    assert!(matches!(
+        ask_message(&bench.policies).await.answer,
+        Disposition::Defer(_)
+    ));
     assert!(bench.policies.plan(&failure(false)).await.fault);
     let status = &bench.policies.status()[0];
     assert!(status.health.contains("not WebAssembly"), "{}", status.health);
@@ -217,8 +255,13 @@ async fn a_full_pool_is_overload_and_nobodys_fault() {
     }
     let mut crowded = bench.policies.transaction(SessionId::generate());
     let asked = crowded.sender(&stranger(), &ReversePath::Null).await;
-    let Verdict::Defer(reply) = asked.answer else { panic!("{:?}", asked.answer) };
-    assert_eq!((reply.code, asked.because.to_string().as_str()), (451, "host/policy-overload"));
+    let Verdict::Defer(reply) = asked.answer else {
+        panic!("{:?}", asked.answer)
+    };
+    assert_eq!(
+        (reply.code, asked.because.to_string().as_str()),
+        (451, "host/policy-overload")
+    );
     assert!(bench.told.ids().contains(&5021));
     assert!(bench.policies.status()[0].faults.is_empty());
     held.pop();

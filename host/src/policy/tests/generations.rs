@@ -25,20 +25,37 @@ async fn a_load_serves_new_work_and_leaves_old_work_alone() {
     let bench = good().await;
     let mut before = bench.policies.transaction(SessionId::generate());
     let done = bench.policies.load(load(None, Some(panics()))).await.expect("loaded");
-    assert_eq!((done.module.as_str(), done.generation, done.previous), ("m", 2, Some(1)));
+    assert_eq!(
+        (done.module.as_str(), done.generation, done.previous),
+        ("m", 2, Some(1))
+    );
     assert!(!before.sender(&stranger(), &ReversePath::Null).await.fault);
     assert!(sender_faults(&bench.policies).await);
     assert_eq!(bench.told.ids(), [5003, 5003, 4037]);
     let status = &bench.policies.status()[0];
-    assert_eq!((status.generation, status.by.as_str(), status.calls), (2, "a tester", 1));
+    assert_eq!(
+        (status.generation, status.by.as_str(), status.calls),
+        (2, "a tester", 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_candidate_changes_nothing() {
     let bench = good().await;
-    let problems = bench.policies.load(load(Some(b"\0asm\x01\0\0\0"), None)).await.expect_err("a core module");
-    assert!(problems[0].text.contains("core module, not a component"), "{problems:?}");
-    let problems = bench.policies.load(load(None, Some(json!({ "mode": "dance" })))).await.expect_err("no such mode");
+    let problems = bench
+        .policies
+        .load(load(Some(b"\0asm\x01\0\0\0"), None))
+        .await
+        .expect_err("a core module");
+    assert!(
+        problems[0].text.contains("core module, not a component"),
+        "{problems:?}"
+    );
+    let problems = bench
+        .policies
+        .load(load(None, Some(json!({ "mode": "dance" }))))
+        .await
+        .expect_err("no such mode");
     assert_eq!(problems[0].key, "settings");
     assert_eq!(bench.told.ids(), [5003, 5004, 5004]);
     assert!(!sender_faults(&bench.policies).await);
@@ -48,19 +65,30 @@ async fn a_refused_candidate_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_loaded_comes_back_after_a_restart_under_its_number() {
     let mut bench = good().await;
-    bench.policies.load(load(Some(builtin::Q178091), None)).await.expect("loaded");
+    bench
+        .policies
+        .load(load(Some(builtin::Q178091), None))
+        .await
+        .expect("loaded");
     let before = bench.policies.status().remove(0);
     bench.restart().await;
     let after = bench.policies.status().remove(0);
     assert_eq!(after.name, "q178091");
-    assert_eq!((after.generation, after.since, &after.by), (before.generation, before.since, &before.by));
+    assert_eq!(
+        (after.generation, after.since, &after.by),
+        (before.generation, before.since, &before.by)
+    );
     assert_eq!(bench.told.ids(), [5003]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_changed_after_the_load_wins_part_by_part() {
     let mut bench = good().await;
-    bench.policies.load(load(Some(builtin::Q178091), Some(json!({ "x": 1 })))).await.expect("loaded");
+    bench
+        .policies
+        .load(load(Some(builtin::Q178091), Some(json!({ "x": 1 }))))
+        .await
+        .expect("loaded");
     // Other settings in the file: they are newer than the loaded ones; the loaded code stays.
     bench.config.policies[0].settings.insert("y".to_owned(), json!(2));
     bench.restart().await;
@@ -86,7 +114,10 @@ async fn the_last_good_generation_is_restored_when_the_configured_one_fails() {
         bench.restart().await;
         assert_eq!(bench.told.ids(), [5004, 5003, 5005]);
         let status = bench.policies.status().remove(0);
-        assert_eq!((status.digest.as_str(), status.generation, status.health.as_str()), (&*digest, 1, "running"));
+        assert_eq!(
+            (status.digest.as_str(), status.generation, status.health.as_str()),
+            (&*digest, 1, "running")
+        );
     }
     std::fs::write(&file, builtin::Q178091).expect("written");
     bench.restart().await;
@@ -101,7 +132,9 @@ async fn restoring_never_widens_what_is_granted() {
     bench.restart().await;
     let ids = bench.told.ids();
     assert_eq!(ids, [5004, 5019]);
-    let Event::PolicyRefused { problems, .. } = &bench.told.events()[0] else { panic!("refused") };
+    let Event::PolicyRefused { problems, .. } = &bench.told.events()[0] else {
+        panic!("refused")
+    };
     assert_eq!(
         problems,
         &["grants: imports posthouse:policy/directory: not granted; add \"directory\" to policy[0].grants"]
@@ -111,7 +144,11 @@ async fn restoring_never_widens_what_is_granted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_store_costs_the_loads_and_nothing_else() {
     let mut bench = good().await;
-    bench.policies.load(load(Some(builtin::Q178091), None)).await.expect("loaded");
+    bench
+        .policies
+        .load(load(Some(builtin::Q178091), None))
+        .await
+        .expect("loaded");
     std::fs::write(bench.folder.path().join("policies/activations.json"), "{").expect("written");
     bench.restart().await;
     assert_eq!(bench.told.ids(), [5012, 5003]);
@@ -123,7 +160,11 @@ async fn a_damaged_store_costs_the_loads_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn loaded_code_that_is_lost_falls_back_to_the_configured_one() {
     let mut bench = good().await;
-    let loaded = bench.policies.load(load(Some(builtin::Q178091), None)).await.expect("loaded");
+    let loaded = bench
+        .policies
+        .load(load(Some(builtin::Q178091), None))
+        .await
+        .expect("loaded");
     let code = bench.folder.path().join(format!("policies/{}.wasm", loaded.digest));
     std::fs::write(code, "damaged").expect("written");
     bench.restart().await;
@@ -150,7 +191,12 @@ async fn a_new_configuration_is_applied_as_a_whole_or_not_at_all() {
     let (changed, problems) = bench.policies.reconfigure(&config).await;
     assert_eq!(problems, []);
     assert_eq!(changed.len(), 2, "{changed:?}");
-    let names: Vec<_> = bench.policies.status().into_iter().map(|status| status.module).collect();
+    let names: Vec<_> = bench
+        .policies
+        .status()
+        .into_iter()
+        .map(|status| status.module)
+        .collect();
     assert_eq!(names, ["second", "m"]);
 
     config.policies.reverse();
@@ -168,7 +214,11 @@ async fn a_new_configuration_is_applied_as_a_whole_or_not_at_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_keeps_what_was_loaded() {
     let bench = good().await;
-    bench.policies.load(load(Some(builtin::Q178091), None)).await.expect("loaded");
+    bench
+        .policies
+        .load(load(Some(builtin::Q178091), None))
+        .await
+        .expect("loaded");
     let (changed, problems) = bench.policies.reconfigure(&bench.config).await;
     assert_eq!((changed, problems), (vec![], vec![]));
     assert_eq!(bench.policies.status()[0].name, "q178091");
@@ -176,13 +226,24 @@ async fn a_reload_keeps_what_was_loaded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_several_modules_must_be_named() {
-    let bench = Bench::with(&[("a", builtin::MISBEHAVING, json!({})), ("b", builtin::MISBEHAVING, json!({}))]).await;
-    let problems = bench.policies.load(load(None, Some(json!({})))).await.expect_err("which?");
+    let bench = Bench::with(&[
+        ("a", builtin::MISBEHAVING, json!({})),
+        ("b", builtin::MISBEHAVING, json!({})),
+    ])
+    .await;
+    let problems = bench
+        .policies
+        .load(load(None, Some(json!({}))))
+        .await
+        .expect_err("which?");
     assert_eq!(problems[0].to_string(), "module: which of a, b?");
     let mut request = load(None, Some(panics()));
     request.module = Some("b".to_owned());
     let done = bench.policies.load(request).await.expect("loaded");
-    assert_eq!((done.module.as_str(), done.generation, done.previous), ("b", 3, Some(2)));
+    assert_eq!(
+        (done.module.as_str(), done.generation, done.previous),
+        ("b", 3, Some(2))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,7 +261,11 @@ async fn concurrent_loads_are_made_one_after_the_other() {
     let loads = (0..8).map(|n| {
         let policies = bench.policies.clone();
         tokio::spawn(async move {
-            let code = if n % 2 == 0 { builtin::Q178091 } else { builtin::MISBEHAVING };
+            let code = if n % 2 == 0 {
+                builtin::Q178091
+            } else {
+                builtin::MISBEHAVING
+            };
             policies.load(load(Some(code), Some(json!({})))).await
         })
     });
