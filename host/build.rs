@@ -1,8 +1,10 @@
 //! Builds the policies that the host carries: the default policy and the examples.
 //!
 //! They are compiled for wasm32-wasip2 by a cargo of their own, in a target folder of their own
-//! (`<target>/policy-wasm`), so that neither build waits for or invalidates the other. Set
-//! `POSTHOUSE_DEFAULT_POLICY=FILE` to embed a prebuilt default policy instead.
+//! (`<target>/policy-wasm`), so that neither build waits for or invalidates the other.
+//!
+//! `POSTHOUSE_DEFAULT_POLICY=FILE` embeds a prebuilt default policy instead, and the examples that
+//! lie beside it; when all do, as in the folder that a build leaves, no target is needed.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -23,12 +25,13 @@ struct Guest {
     variable: &'static str,
 }
 
-const DEFAULT: Guest = Guest {
-    package: "posthouse-default-policy",
-    variable: "POSTHOUSE_DEFAULT_POLICY_WASM",
-};
+const DEFAULT: &str = "posthouse-default-policy";
 
-const EXAMPLES: [Guest; 3] = [
+const POLICIES: &[Guest] = &[
+    Guest {
+        package: DEFAULT,
+        variable: "POSTHOUSE_DEFAULT_POLICY_WASM",
+    },
     Guest {
         package: "q178091",
         variable: "POSTHOUSE_Q178091_WASM",
@@ -42,6 +45,22 @@ const EXAMPLES: [Guest; 3] = [
         variable: "POSTHOUSE_FIRST_POLICY_WASM",
     },
 ];
+
+impl Guest {
+    /// Name of the component that cargo makes.
+    fn file(&self) -> String {
+        format!("{}.wasm", self.package.replace('-', "_"))
+    }
+
+    /// What to embed when the default policy comes prebuilt: that, and each example that lies in
+    /// the same folder.
+    fn prebuilt_beside(&self, default: &Path) -> Option<PathBuf> {
+        if self.package == DEFAULT {
+            return Some(default.to_owned());
+        }
+        Some(default.with_file_name(self.file())).filter(|file| file.is_file())
+    }
+}
 
 type Failure = String;
 
@@ -61,23 +80,39 @@ fn run() -> Result<(), Failure> {
     }
     println!("cargo::rerun-if-env-changed={PREBUILT}");
 
-    let mut to_build = Vec::from(EXAMPLES);
-    match env::var_os(PREBUILT).filter(|file| !file.is_empty()) {
-        Some(file) => {
-            println!("cargo::rerun-if-changed={}", Path::new(&file).display());
-            embed(&DEFAULT, Path::new(&file), &out)?;
+    let prebuilt = prebuilt()?;
+    let mut to_build = Vec::new();
+    for guest in POLICIES {
+        match prebuilt.as_deref().and_then(|default| guest.prebuilt_beside(default)) {
+            Some(file) => {
+                println!("cargo::rerun-if-changed={}", file.display());
+                embed(guest, &file, &out)?;
+            }
+            None => to_build.push(guest),
         }
-        None => to_build.push(DEFAULT),
+    }
+    if to_build.is_empty() {
+        return Ok(());
     }
 
     let target_dir = target_dir(&out)?.join("policy-wasm");
     ensure_target()?;
     build(&to_build, workspace, &target_dir)?;
-    for guest in &to_build {
-        let file = format!("{}.wasm", guest.package.replace('-', "_"));
-        embed(guest, &target_dir.join(TARGET).join(PROFILE).join(file), &out)?;
+    for guest in to_build {
+        embed(guest, &target_dir.join(TARGET).join(PROFILE).join(guest.file()), &out)?;
     }
     Ok(())
+}
+
+/// The prebuilt default policy that the environment names.
+fn prebuilt() -> Result<Option<PathBuf>, Failure> {
+    let Some(file) = env::var_os(PREBUILT).filter(|file| !file.is_empty()).map(PathBuf::from) else {
+        return Ok(None);
+    };
+    if file.is_relative() {
+        return Err(format!("{PREBUILT}={}: give an absolute path", file.display()));
+    }
+    Ok(Some(file))
 }
 
 /// Copies a component to `OUT_DIR` and tells the crate where it is. The copy is touched only when
@@ -92,7 +127,7 @@ fn embed(guest: &Guest, from: &Path, out: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn build(guests: &[Guest], workspace: &Path, target_dir: &Path) -> Result<(), Failure> {
+fn build(guests: &[&Guest], workspace: &Path, target_dir: &Path) -> Result<(), Failure> {
     let mut cargo = Command::new(variable("CARGO")?);
     cargo
         .current_dir(workspace)
@@ -117,11 +152,8 @@ fn build(guests: &[Guest], workspace: &Path, target_dir: &Path) -> Result<(), Fa
     }
     // Neither the events that quote a location nor the component's digest depend on where it was built.
     let mut flags = format!("--remap-path-prefix={}=", workspace.display());
-    if let Some(home) = env::var_os("CARGO_HOME") {
-        flags.push_str(&format!(
-            "\u{1f}--remap-path-prefix={}=cargo",
-            Path::new(&home).display()
-        ));
+    if let Some(home) = cargo_home() {
+        flags.push_str(&format!("\u{1f}--remap-path-prefix={}=cargo", home.display()));
     }
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags);
     let output = cargo
@@ -139,10 +171,16 @@ fn build(guests: &[Guest], workspace: &Path, target_dir: &Path) -> Result<(), Fa
     ))
 }
 
+/// Where the sources of dependencies are.
+fn cargo_home() -> Option<PathBuf> {
+    let named = env::var_os("CARGO_HOME").map(PathBuf::from);
+    named.or_else(|| Some(env::home_dir()?.join(".cargo")))
+}
+
 /// Variables that cargo or a wrapper set for the host's own build and that would change, or break,
 /// the build for another target: flags, wrappers such as clippy's, profile and folder overrides.
 fn is_about_the_host(name: &OsStr) -> bool {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 11] = [
         "CARGO_BUILD_TARGET",
         "CARGO_BUILD_RUSTFLAGS",
         "CARGO_BUILD_TARGET_DIR",
@@ -151,7 +189,6 @@ fn is_about_the_host(name: &OsStr) -> bool {
         "CARGO_TARGET_DIR",
         "CLIPPY_ARGS",
         "MAKEFLAGS",
-        "RUSTC",
         "RUSTC_WORKSPACE_WRAPPER",
         "RUSTC_WRAPPER",
         "RUSTFLAGS",

@@ -1,11 +1,20 @@
-//! The configuration: a file as written ([`raw`]), then checked into refined types ([`Config`]),
-//! with every problem reported at once under its key path.
+//! The configuration: a file as written is read into refined types ([`Config`]), with every
+//! problem reported at once under its key path.
 
 mod checked;
+mod defaults;
+mod environment;
 mod raw;
+mod read;
+mod tls;
 
 pub use checked::{
     AdmitFault, Config, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine, PolicyLimits,
     PolicyModule, Route, Timeouts, TlsFiles,
 };
+pub use environment::problems_around;
 pub use raw::{ConfigError, Problem};
+pub use tls::{make_self_signed, server_config};
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,28 @@
 //! The operator's socket: what the command line talks to. HTTP with JSON over a Unix socket.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /status` | [`Status`] |
+//! | `GET /policies` | list of [`crate::policy::ModuleStatus`] |
+//! | `POST /policies` with [`Load`] | [`crate::policy::Activation`] |
+//! | `GET /events?id=&last=&follow=` | a line of JSON for each [`crate::event::Record`] |
+//! | `GET /queue?state=&after=&limit=` | [`QueuePage`] |
+//! | `GET /queue/{id}` | [`QueueItem`] |
+//! | `POST /queue/{id}/release`, `DELETE /queue/{id}` | [`Done`] |
+//! | `POST /reload` | [`Reloaded`] |
+//! | `POST /stop` | [`Done`] |
+//!
+//! What fails answers 4xx or 5xx and [`Failure`].
+
+mod api;
+mod client;
+mod server;
+mod socket;
+
+pub use api::{Done, Failure, ListenerStatus, Load, Order, QueueItem, QueuePage, Reloaded, Status};
+pub use client::{Client, ClientError, Lines, query};
+pub use server::{Handles, serve};
+pub use socket::bind;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,122 @@
 //! Wiring: the only file that knows every stage.
+//!
+//! Read [`run`] from top to bottom: it is the way a message goes.
+
+mod host;
+mod prepare;
+mod reload;
+mod running;
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{Config, Problem};
+use crate::control;
+use crate::delivery;
+use crate::event::Events;
+use crate::listener::{self, Admittance};
+use crate::ndr::Ndr;
+use crate::policy::Policies;
+use crate::spool::{Spool, SpoolOptions};
+
+use host::Host;
+use prepare::{Prepared, prepare, refuse};
+pub use prepare::{administrator_problem, open_directory, say_will_not_start};
+use running::{Running, Signals};
+
+/// Why the host did not start, or did not go on. Events have told it already.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Failed(pub Vec<Problem>);
+
+/// Runs the host until it is told to stop. SIGTERM, SIGINT and the control socket stop it with
+/// what is in hand finished or given back; a second signal stops it at once. SIGHUP reads
+/// everything again.
+pub async fn run(config: Config) -> Result<(), Failed> {
+    let prepared = prepare(config).await?;
+    let events = prepared.events.clone();
+    let result = start_and_serve(prepared).await;
+    // Nothing may be said after the last word.
+    let _ = tokio::task::spawn_blocking(move || events.flush()).await;
+    result
+}
+
+async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
+    let Prepared {
+        config,
+        events,
+        log,
+        directory,
+        tls,
+        bound,
+    } = prepared;
+    let signals = Signals::new().map_err(|error| refuse(&events, "signals", &error))?;
+    let socket = control::bind(&config.control)
+        .map_err(|error| refuse(&events, "control", &format!("{}: {error}", config.control.display())))?;
+    let (stop, stopping) = watch::channel(false);
+
+    let policies = Policies::start(&config, directory.clone(), events.clone())
+        .await
+        .map_err(|error| refuse(&events, "policy-engine", &error))?;
+    let spool = open_spool(&config, &events).await?;
+    let ndr = Ndr {
+        policies: policies.clone(),
+        spool: spool.clone(),
+        events: events.clone(),
+        hostname: config.hostname.clone(),
+        administrator: config.administrator.clone(),
+        on_fault: config.faults.ndr,
+    };
+    let admittance = Admittance::new(config.limits.sessions, config.limits.sessions_per_client);
+    let host = Host {
+        config: Arc::new(ArcSwap::from_pointee(config)),
+        tls: Arc::new(ArcSwapOption::new(tls.map(Arc::new))),
+        directory,
+        policies,
+        spool,
+        events,
+        log,
+        admittance,
+    };
+
+    let delivering = tokio::spawn(delivery::run(host.delivery_context(ndr), stopping.clone()));
+    let listeners = Host::listeners(&bound);
+    let context = host.session_context();
+    let accepting = bound.into_iter().map(|(_, bound)| {
+        let run = listener::run(bound, host.admittance.clone(), context.clone(), stopping.clone());
+        tokio::spawn(run)
+    });
+    let accepting = accepting.collect();
+    let (orders, ordered) = mpsc::channel(8);
+    let handles = host.control_handles(listeners.clone(), orders, stopping);
+    let controlling = tokio::spawn(control::serve(socket, handles));
+    host.say_ready(&listeners);
+
+    let running = Running {
+        host,
+        delivering,
+        accepting,
+        controlling,
+        stop,
+        signals,
+        ordered,
+    };
+    running.serve().await
+}
+
+/// Recovery may read all of a large spool.
+async fn open_spool(config: &Config, events: &Events) -> Result<Spool, Failed> {
+    let path = config.data.join("spool");
+    let options = SpoolOptions {
+        low_water: config.low_water,
+    };
+    let told = events.clone();
+    let opened = tokio::task::spawn_blocking(move || Spool::open(&path, options, told)).await;
+    match opened {
+        Ok(Ok(spool)) => Ok(spool),
+        Ok(Err(error)) => Err(refuse(events, "spool", &error)),
+        Err(error) => Err(refuse(events, "spool", &error)),
+    }
+}

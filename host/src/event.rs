@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use catalogue::{Entry, Event, PolicyFault, Severity, catalogue, catalogue_markdown};
-pub use log::{EventLog, Query, Record};
+pub use log::{EventLog, Followed, Query, Record};
 pub use render::{Format, escape};
 
 /// Where events go: structured log on stdout and the durable log. Cheap to clone; never blocks.

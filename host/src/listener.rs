@@ -1,38 +1,64 @@
 //! Listeners: bind, permit before accept, 421 when full.
 
-use std::sync::Arc;
+mod admittance;
 
-use crate::config::Listener;
-use crate::session::SessionContext;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::config::{Listener, ListenerTls};
+use crate::event::Event;
+use crate::session::{self, SessionContext};
+
+pub use admittance::{Admittance, Admitted};
+
+/// Connections the kernel keeps for us.
+const BACKLOG: u32 = 1024;
+/// Connections that are being told 421 at once; while there are so many none is accepted.
+const REFUSALS: usize = 64;
+/// Telling a client 421 takes no longer than this.
+const REFUSAL_TIME: Duration = Duration::from_secs(2);
+/// How long accepting rests after the system had no room for a connection.
+const BACK_OFF: Duration = Duration::from_millis(250);
 
 /// A bound socket that does not accept yet.
-pub struct Bound {}
+pub struct Bound {
+    socket: TcpListener,
+    address: SocketAddr,
+    listener: Arc<Listener>,
+}
 
 impl Bound {
     /// Binds; the error names the address (4007 is the caller's).
-    pub async fn bind(_listener: &Listener) -> std::io::Result<Self> {
-        todo!()
+    pub async fn bind(listener: &Listener) -> io::Result<Self> {
+        let open = || {
+            let socket = match listener.address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            // A restart need not wait for the connections of the last run to be forgotten.
+            socket.set_reuseaddr(true)?;
+            socket.bind(listener.address)?;
+            let socket = socket.listen(BACKLOG)?;
+            Ok((socket.local_addr()?, socket))
+        };
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", listener.address));
+        let (address, socket) = open().map_err(named)?;
+        Ok(Self {
+            socket,
+            address,
+            listener: Arc::new(listener.clone()),
+        })
     }
 
     /// Where it is bound; the port that was chosen if the configuration said 0.
-    pub fn address(&self) -> std::net::SocketAddr {
-        todo!()
-    }
-}
-
-/// Sessions at once, in all and by client address; shared by all listeners.
-#[derive(Clone)]
-pub struct Admittance {}
-
-impl Admittance {
-    /// No sessions yet.
-    pub fn new(_sessions: usize, _per_client: usize) -> Self {
-        todo!()
-    }
-
-    /// Sessions now.
-    pub fn active(&self) -> usize {
-        todo!()
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
@@ -40,10 +66,121 @@ impl Admittance {
 /// counted in `admittance`. `context` is asked for each connection, so that a reload reaches new
 /// ones.
 pub async fn run(
-    _bound: Bound,
-    _admittance: Admittance,
-    _context: Arc<dyn Fn() -> SessionContext + Send + Sync>,
-    _stop: tokio::sync::watch::Receiver<bool>,
+    bound: Bound,
+    admittance: Admittance,
+    context: Arc<dyn Fn() -> SessionContext + Send + Sync>,
+    mut stop: watch::Receiver<bool>,
 ) {
-    todo!()
+    let refusals = Arc::new(Semaphore::new(REFUSALS));
+    let sessions_stop = stop.clone();
+    let mut failing = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&bound.socket, &refusals) => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(connection) => {
+                failing = false;
+                connection
+            }
+            Err(error) if is_of_the_connection(&error) => continue,
+            Err(error) => {
+                if !failing {
+                    let (listener, error) = (bound.listener.name.clone(), error.to_string());
+                    context().events.emit(Event::AcceptFailed { listener, error });
+                }
+                failing = true;
+                tokio::time::sleep(BACK_OFF).await;
+                continue;
+            }
+        };
+        let context = context();
+        let listener = current(&bound.listener, &context);
+        match admittance.admit(peer.ip().to_canonical()) {
+            Some(admitted) => {
+                let stop = sessions_stop.clone();
+                tokio::spawn(async move {
+                    let _admitted = admitted;
+                    // Small packets, each waited for: Nagle's algorithm would only add its delay.
+                    let _ = stream.set_nodelay(true);
+                    session::serve(context, listener, stream, peer, stop).await;
+                });
+            }
+            None => refuse(stream, &listener, &context, &refusals),
+        }
+    }
+}
+
+/// Accepts only while there is room to say no.
+async fn accept(socket: &TcpListener, refusals: &Semaphore) -> io::Result<(TcpStream, SocketAddr)> {
+    // The semaphore is never closed; the permit only shows that there is one.
+    let _room = refusals.acquire().await;
+    socket.accept().await
+}
+
+/// The peer broke it off before we took it (accept(2), "Error handling").
+fn is_of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied | TimedOut
+    )
+}
+
+/// What the configuration in force says about this listener; what it was bound with if that no longer
+/// names it.
+fn current(bound: &Arc<Listener>, context: &SessionContext) -> Arc<Listener> {
+    let listeners = &context.config.listeners;
+    match listeners.iter().find(|listener| listener.name == bound.name) {
+        Some(listener) if *listener != **bound => Arc::new(listener.clone()),
+        _ => Arc::clone(bound),
+    }
+}
+
+/// Says 421 and closes. Where TLS comes first nothing can be said.
+fn refuse(mut stream: TcpStream, listener: &Listener, context: &SessionContext, refusals: &Arc<Semaphore>) {
+    let Ok(room) = Arc::clone(refusals).try_acquire_owned() else {
+        return;
+    };
+    if listener.tls == ListenerTls::Implicit {
+        return;
+    }
+    let mut text = Vec::new();
+    session::no_room(&context.config.hostname).write_to(&mut text);
+    tokio::spawn(async move {
+        let _room = room;
+        // The client is told if it can be; it is gone either way.
+        let _ = tokio::time::timeout(REFUSAL_TIME, async {
+            stream.write_all(&text).await?;
+            stream.shutdown().await
+        })
+        .await;
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(address: &str) -> Listener {
+        Listener {
+            name: "test".into(),
+            address: address.parse().expect("valid"),
+            tls: ListenerTls::Off,
+            auth_without_tls: false,
+            require_authentication: false,
+            require_encryption: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chosen_port_is_known_and_a_taken_one_is_named() {
+        let bound = Bound::bind(&listener("127.0.0.1:0")).await.expect("loopback");
+        assert_ne!(bound.address().port(), 0);
+        let taken = bound.address().to_string();
+        let error = Bound::bind(&listener(&taken)).await.err().expect("taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().starts_with(&taken), "{error}");
+    }
 }

@@ -11,6 +11,7 @@ mod time;
 mod trace;
 
 pub use address::{AddressError, Mailbox, ReversePath};
+pub(crate) use address::{is_address_literal, is_domain_name};
 pub use client::{Client, Identity, TlsSession};
 pub use content::{Content, InMemory};
 pub use envelope::{BodyType, Envelope};

@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `posthouse` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    posthouse::cli::main()
+}

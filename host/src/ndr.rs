@@ -1,12 +1,25 @@
 //! Non-delivery reports: decide (the policy plans), compose (RFC 3464), put.
+//!
+//! `docs/ndr.md` has the rules no policy can overrule and what a report looks like.
+
+mod compose;
+mod decide;
+mod failure;
+mod notifier;
+mod text;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use crate::config::NdrFault;
-use crate::event::Events;
-use crate::mail::{Content, Mailbox};
+use crate::event::{Event, Events};
+use crate::mail::{Content, HeaderBlock, Mailbox};
 use crate::policy::Policies;
 use crate::spool::{Draft, Failed, Message, PutError, Spool};
+
+use self::notifier::Notifier;
 
 /// What the stage needs.
 #[derive(Clone)]
@@ -38,10 +51,44 @@ impl Ndr {
     /// Nothing is durable yet: the caller settles the drafts with the original in one batch.
     pub async fn prepare(
         &self,
-        _original: &Message,
-        _content: Arc<dyn Content>,
-        _failed: &[(Mailbox, Failed)],
+        original: &Message,
+        content: Arc<dyn Content>,
+        failed: &[(Mailbox, Failed)],
     ) -> Result<Notification, PutError> {
-        todo!()
+        if original.notification {
+            drop_notification(&self.events, original, failed);
+            return Ok(Notification::Notices(Vec::new()));
+        }
+        let header = HeaderBlock::read(&*content).map_err(|error| PutError::Store(error.to_string()))?;
+        let notifier = Notifier {
+            spool: &self.spool,
+            events: &self.events,
+            hostname: &self.hostname,
+            administrator: &self.administrator,
+            on_fault: self.on_fault,
+            original,
+            content: &*content,
+            header: &header,
+        };
+        let mut notices = Vec::new();
+        for failure in failure::by_class(original, &header, failed) {
+            let asked = self.policies.plan(&failure).await;
+            match notifier.carry_out(&failure, asked).await? {
+                Notification::Notices(more) => notices.extend(more),
+                freeze @ Notification::Freeze(_) => return Ok(freeze),
+            }
+        }
+        Ok(Notification::Notices(notices))
+    }
+}
+
+/// No NDR about an NDR.
+fn drop_notification(events: &Events, original: &Message, failed: &[(Mailbox, Failed)]) {
+    for (address, why) in failed {
+        events.emit(Event::NotificationDropped {
+            message: original.id.to_string(),
+            to: address.to_string(),
+            reason: format!("a notification failed: {}", why.reply),
+        });
     }
 }

@@ -2,16 +2,44 @@
 //!
 //! `docs/spool.md` has the table of states and what a crash leaves in each.
 
+mod claim;
+mod content;
+mod disk;
+mod draft;
+mod held;
+mod index;
+mod janitor;
 mod message;
+mod record;
+mod recovery;
+mod shared;
+mod spill;
+mod store;
+mod work;
+mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use serde::Serialize;
 
-use crate::event::Events;
+use self::disk::Disk;
+use self::draft::record_edit;
+use self::held::Held;
+use self::index::Place;
+use self::record::{SetAside, Stored};
+use self::shared::Shared;
+use self::store::{Store, Table};
+use self::work::Inner;
+use self::writer::Writer;
+use crate::event::{Event, Events};
 use crate::mail::{Content, MessageId, Timestamp};
 
+pub use claim::Claim;
+pub use draft::Draft;
 pub use message::{Failed, Message, Recipient, RecipientState, State};
 
 /// How a spool is opened.
@@ -82,130 +110,166 @@ pub struct Counts {
     pub claimed: u64,
 }
 
-/// The store of messages. Cheap to clone.
+/// The store of messages. Cheap to clone; the last clone to go closes it.
 #[derive(Clone)]
-pub struct Spool {}
+pub struct Spool {
+    inner: Arc<Inner>,
+}
 
 impl Spool {
     /// Opens the folder and puts every left-over of the last run in order (5015, 5016).
-    pub fn open(_path: &Path, _options: SpoolOptions, _events: Events) -> Result<Self, OpenError> {
-        todo!()
+    pub fn open(path: &Path, options: SpoolOptions, events: Events) -> Result<Self, OpenError> {
+        let (store, existed) = Store::open(path)?;
+        let found = recovery::recover(&store, &events).map_err(OpenError::Store)?;
+        if existed {
+            events.emit(Event::SpoolRecovered {
+                messages: found.messages,
+                orphans_removed: found.orphans,
+                set_aside: found.set_aside,
+            });
+        }
+        let failed = |error: std::io::Error| OpenError::Store(error.to_string());
+        let disk = Disk::new(path.to_owned(), options.low_water, events.clone());
+        let (janitor, chores) = mpsc::channel();
+        let writer = Writer::start(store.clone()).map_err(failed)?;
+        let shared = Arc::new(Shared::new(store, disk, events, janitor, found.index));
+        janitor::start(&shared, chores).map_err(failed)?;
+        Ok(Self {
+            inner: Arc::new(Inner { shared, writer }),
+        })
     }
 
     /// A place for a message that is being received. Below the water mark there is none.
     pub fn draft(&self) -> Result<Draft, PutError> {
-        todo!()
+        self.inner.shared.disk.check()?;
+        Ok(self.notice_draft())
     }
 
     /// A place for the host's own notifications, which the water mark does not stop.
     pub fn notice_draft(&self) -> Draft {
-        todo!()
+        Draft::new(self.inner.clone())
     }
 
     /// Messages that are due and that nobody works on, queued or failing, oldest due first.
-    pub fn claim_due(&self, _now: Timestamp, _at_most: usize) -> Vec<Claim> {
-        todo!()
+    pub fn claim_due(&self, now: Timestamp, at_most: usize) -> Vec<Claim> {
+        let shared = &self.inner.shared;
+        let taken = shared.index().claim(now, at_most);
+        let held = taken
+            .into_iter()
+            .map(|(id, place)| Held::new(shared.clone(), id, place));
+        held.filter_map(|held| self.inner.claim(held)).collect()
     }
 
     /// When the next unclaimed message is due.
     pub fn next_due(&self) -> Option<Timestamp> {
-        todo!()
+        self.inner.shared.index().next_due()
     }
 
-    /// Returns when something was put, given back or made due since the last call.
+    /// Returns when something was put, given back or made due since the last call. One waiter at a
+    /// time.
     pub async fn changed(&self) {
-        todo!()
+        self.inner.shared.changed.notified().await;
     }
 
     /// One durable batch: the claimed message's new record (none removes it) and its notices.
     /// On an error nothing has changed and the claim is given back.
     pub async fn settle(
         &self,
-        _claim: Claim,
-        _next: Option<Message>,
-        _notices: Vec<(Draft, Message)>,
+        claim: Claim,
+        next: Option<Message>,
+        notices: Vec<(Draft, Message)>,
     ) -> Result<(), PutError> {
-        todo!()
+        let mut edits = Vec::new();
+        let mut arrivals = Vec::with_capacity(notices.len());
+        for (draft, message) in notices {
+            let put = draft.prepare(message).await?;
+            edits.extend(put.edits);
+            arrivals.push(put.arrival);
+        }
+        let shared = self.inner.shared.clone();
+        let Claim { stored, held, .. } = claim;
+        let answer = match next {
+            Some(next) => self.inner.replace(held, &stored, next, edits, move || {
+                arrivals.into_iter().for_each(|arrival| arrival.arrive(&shared));
+            })?,
+            None => self.inner.remove(held, &stored, edits, move || {
+                arrivals.into_iter().for_each(|arrival| arrival.arrive(&shared));
+            }),
+        };
+        answer.wait().await
     }
 
-    /// Messages in order of arrival.
-    pub fn list(&self, _filter: &ListFilter) -> Result<Vec<Message>, PutError> {
-        todo!()
+    /// Messages in order of arrival. Records that cannot be read are passed over.
+    pub fn list(&self, filter: &ListFilter) -> Result<Vec<Message>, PutError> {
+        let mut found = Vec::new();
+        for item in self.inner.shared.store.scan(Table::Messages, filter.after, true) {
+            if found.len() == filter.limit {
+                break;
+            }
+            let (key, value) = item.map_err(PutError::Store)?;
+            let Some(stored) = decode(&key, value.as_deref().unwrap_or_default()) else {
+                continue;
+            };
+            let state = stored.message.state.name();
+            if filter.state.as_deref().is_none_or(|wanted| wanted == state) {
+                found.push(stored.message);
+            }
+        }
+        Ok(found)
     }
 
-    /// One message and its bytes.
-    pub fn get(&self, _id: MessageId) -> Result<Option<(Message, Arc<dyn Content>)>, PutError> {
-        todo!()
+    /// One message and its bytes. For one that was set aside the reason is the error.
+    pub fn get(&self, id: MessageId) -> Result<Option<(Message, Arc<dyn Content>)>, PutError> {
+        let store = &self.inner.shared.store;
+        if let Some(stored) = self.inner.stored(id)? {
+            let content: Arc<dyn Content> = Arc::new(claim::content(store, &stored));
+            return Ok(Some((stored.message, content)));
+        }
+        match store.value(Table::SetAside, id).map_err(PutError::Store)? {
+            None => Ok(None),
+            Some(record) => {
+                let reason = serde_json::from_slice::<SetAside>(&record)
+                    .map_or_else(|error| error.to_string(), |set_aside| set_aside.reason);
+                Err(PutError::Store(format!("{id} was set aside: {reason}")))
+            }
+        }
     }
 
     /// Makes a waiting, frozen or quarantined message due now; false if there is none to be.
-    pub async fn release(&self, _id: MessageId) -> Result<bool, PutError> {
-        todo!()
+    pub async fn release(&self, id: MessageId) -> Result<bool, PutError> {
+        let Some((stored, held)) = self.inner.hold(id)? else {
+            return Ok(false);
+        };
+        let released = stored.released(Timestamp::now());
+        let edits = vec![record_edit(&released)?];
+        let place = Place::from(&released);
+        let answer = self.inner.writer.submit(edits, move || held.became(place));
+        answer.wait().await.map(|()| true)
     }
 
     /// Removes a message nobody works on; false if there is none.
-    pub async fn delete(&self, _id: MessageId) -> Result<bool, PutError> {
-        todo!()
+    pub async fn delete(&self, id: MessageId) -> Result<bool, PutError> {
+        if let Some((stored, held)) = self.inner.hold(id)? {
+            let answer = self.inner.remove(held, &stored, Vec::new(), || {});
+            return answer.wait().await.map(|()| true);
+        }
+        self.inner.delete_set_aside(id).await
     }
 
-    /// How many messages stand where.
+    /// How many messages stand where. Those being worked on are counted in their state, too.
     pub fn counts(&self) -> Counts {
-        todo!()
+        self.inner.shared.index().counts()
     }
 
     /// Writes what is left to write and closes the store.
     pub async fn close(&self) {
-        todo!()
+        if let Some(thread) = self.inner.writer.stop() {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
     }
 }
 
-/// A message that is being received. Dropping it removes what was written.
-pub struct Draft {}
-
-impl Draft {
-    /// The message's name.
-    pub fn id(&self) -> MessageId {
-        todo!()
-    }
-
-    /// Adds bytes; beyond a small buffer they go to the disk, not yet synced.
-    pub async fn write(&mut self, _bytes: &[u8]) -> Result<(), PutError> {
-        todo!()
-    }
-
-    /// Bytes written so far.
-    pub fn size(&self) -> u64 {
-        todo!()
-    }
-
-    /// What was written so far, readable as long as the draft lives.
-    pub fn content(&self) -> Arc<dyn Content> {
-        todo!()
-    }
-
-    /// Replaces the first `skip` bytes by `prefix`: trace header, added and removed fields.
-    pub fn set_prefix(&mut self, _prefix: Vec<u8>, _skip: u64) {
-        todo!()
-    }
-
-    /// Returns after the sync: the message is on disk. `message.id` is this draft's, its size is
-    /// set here.
-    pub async fn commit(self, _message: Message) -> Result<(), PutError> {
-        todo!()
-    }
-}
-
-/// A message somebody works on. Dropped without settling it is given back, due as before.
-pub struct Claim {}
-
-impl Claim {
-    /// Its record.
-    pub fn message(&self) -> &Message {
-        todo!()
-    }
-
-    /// Its bytes.
-    pub fn content(&self) -> Arc<dyn Content> {
-        todo!()
-    }
+fn decode(key: &[u8], record: &[u8]) -> Option<Stored> {
+    let id = std::str::from_utf8(key).ok()?.parse().ok()?;
+    Stored::decode(id, record).ok()
 }

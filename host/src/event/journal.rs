@@ -22,15 +22,28 @@ pub(super) struct Tail {
 /// The log's writing end; there is one.
 pub(super) struct Journal {
     dir: PathBuf,
+    /// Holds the lock that keeps a second writer out.
+    _lock: File,
     file: File,
     tail: Tail,
     segment_size: u64,
 }
 
 impl Journal {
-    /// Opens the folder, makes it if it is missing, and ends a line that a crash has torn.
+    /// Opens the folder, makes it if it is missing, and ends a line that a crash has torn. Fails if
+    /// another process writes the same log.
     pub(super) fn open(dir: &Path, max_bytes: u64) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
+        let lock = File::open(dir)?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
+            |error| match error {
+                rustix::io::Errno::WOULDBLOCK => io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "another posthouse writes the event log here: it is running already",
+                ),
+                error => error.into(),
+            },
+        )?;
         let segment = segments(dir)?.last().copied().unwrap_or(1);
         let mut file = open_segment(dir, segment)?;
         let mut length = file.metadata()?.len();
@@ -40,6 +53,7 @@ impl Journal {
         }
         let mut journal = Self {
             dir: dir.to_owned(),
+            _lock: lock,
             file,
             tail: Tail { segment, length },
             segment_size: (max_bytes / SEGMENTS).max(MIN_SEGMENT),

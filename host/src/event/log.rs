@@ -43,6 +43,9 @@ impl Record {
     }
 }
 
+/// What was recorded, and a receiver of what is recorded from then on, if anybody writes the log.
+pub type Followed = (Vec<Record>, Option<broadcast::Receiver<Arc<Record>>>);
+
 /// Which records to read.
 #[derive(Debug, Clone, Default)]
 pub struct Query {
@@ -104,7 +107,7 @@ impl EventLog {
     /// What was recorded so far, and a receiver of what is recorded from then on: no record is in
     /// both, none is lost between them. The receiver gets every record, wanted or not; there is
     /// none for a log at rest.
-    pub fn follow(&self, query: &Query) -> io::Result<(Vec<Record>, Option<broadcast::Receiver<Arc<Record>>>)> {
+    pub fn follow(&self, query: &Query) -> io::Result<Followed> {
         let Some(live) = &self.live else {
             return Ok((self.read(query, None)?, None));
         };

@@ -19,7 +19,7 @@ const WARNING_BACKLOG: usize = 2 * INFO_BACKLOG;
 const BATCH: usize = 512;
 
 enum Task {
-    Write(Timestamp, Event),
+    Write(Timestamp, Box<Event>),
     /// Answered when everything before it is written.
     Flush(mpsc::SyncSender<()>),
 }
@@ -107,7 +107,7 @@ impl Writer {
         if let Some(tasks) = &self.tasks {
             self.backlog.waiting.fetch_add(1, Ordering::Relaxed);
             // The thread ends only after this sender is gone.
-            let _ = tasks.send(Task::Write(Timestamp::now(), event));
+            let _ = tasks.send(Task::Write(Timestamp::now(), Box::new(event)));
         }
     }
 

@@ -89,6 +89,17 @@ fn a_torn_last_line_costs_only_itself() {
 }
 
 #[test]
+fn a_second_writer_is_kept_out() {
+    let dir = tempfile::tempdir().expect("folder");
+    let open = || Events::open_with(dir.path(), Format::Json, 1 << 20, Box::new(io::sink()));
+    let first = open().expect("opens");
+    let error = open().err().expect("in use");
+    assert!(error.to_string().contains("running already"), "{error}");
+    drop(first);
+    open().expect("opens again");
+}
+
+#[test]
 fn the_log_is_bounded_and_keeps_the_newest() {
     let dir = tempfile::tempdir().expect("folder");
     let (events, log) = Events::open_with(dir.path(), Format::Json, 0, Box::new(io::sink())).expect("opens");

@@ -11,3 +11,27 @@ pub const MISBEHAVING: &[u8] = include_bytes!(env!("POSTHOUSE_MISBEHAVING_WASM")
 
 /// The policy of the guide's first chapter.
 pub const FIRST_POLICY: &[u8] = include_bytes!(env!("POSTHOUSE_FIRST_POLICY_WASM"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_components_that_name_their_functions() {
+        for (name, component) in [
+            ("default", DEFAULT),
+            ("q178091", Q178091),
+            ("misbehaving", MISBEHAVING),
+            ("first-policy", FIRST_POLICY),
+        ] {
+            assert!(wasmparser::Parser::is_component(component), "{name}");
+            // Event 4037 quotes function, file and line.
+            for section in [".debug_line", "name"] {
+                let found = component
+                    .windows(section.len())
+                    .any(|window| window == section.as_bytes());
+                assert!(found, "{name} has no {section}");
+            }
+        }
+    }
+}

@@ -171,7 +171,7 @@ impl Work {
         generation.counters.call();
         let mut instance = match self.instances.get_mut(place).and_then(Option::take) {
             Some(instance) => instance,
-            None => match self.instance(generation).await {
+            None => match configured(&self.core, generation, self.around.clone()).await {
                 Ok(instance) => instance,
                 Err(failed) => return Err(self.failed::<Q>(&failed, generation, "configure")),
             },
@@ -185,26 +185,6 @@ impl Work {
                 Ok(opinion)
             }
             Err(failed) => Err(self.failed::<Q>(&failed, generation, Q::STAGE)),
-        }
-    }
-
-    /// A fresh instance, configured.
-    async fn instance(&self, generation: &Generation) -> Result<Instance, Failed> {
-        let around = self.around.clone();
-        let mut instance = Instance::new(&self.core.runtime, &generation.candidate, around).await?;
-        match instance.configure(&generation.settings).await? {
-            Ok(()) => Ok(instance),
-            Err(complaints) => {
-                let what: Vec<String> = complaints
-                    .into_iter()
-                    .map(|(key, text)| format!("{key}: {text}"))
-                    .collect();
-                let lie = Lie::new(format!(
-                    "refuses the settings it took when it was loaded: {}",
-                    what.join("; ")
-                ));
-                Err(instance.lied(&lie))
-            }
         }
     }
 
@@ -223,5 +203,24 @@ impl Work {
         };
         self.core.report(fault, at);
         Unanswered::Faulted
+    }
+}
+
+/// A fresh instance, configured.
+async fn configured(core: &Core, generation: &Generation, around: Surroundings) -> Result<Instance, Failed> {
+    let mut instance = Instance::new(&core.runtime, &generation.candidate, around).await?;
+    match instance.configure(&generation.settings).await? {
+        Ok(()) => Ok(instance),
+        Err(complaints) => {
+            let what: Vec<String> = complaints
+                .into_iter()
+                .map(|(key, text)| format!("{key}: {text}"))
+                .collect();
+            let lie = Lie::new(format!(
+                "refuses the settings it took when it was loaded: {}",
+                what.join("; ")
+            ));
+            Err(instance.lied(&lie))
+        }
     }
 }

@@ -62,6 +62,18 @@ pub enum State {
     },
 }
 
+impl State {
+    /// `queued`, `failing`, `quarantined` or `frozen`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Failing { .. } => "failing",
+            Self::Quarantined { .. } => "quarantined",
+            Self::Frozen { .. } => "frozen",
+        }
+    }
+}
+
 /// One recipient and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -96,7 +96,6 @@ async fn a_panic_names_function_line_and_text_of_the_policys_own_code() {
     );
     let function = fault.function.expect("names are kept");
     assert!(function.contains("act"), "{function} at {location}");
-
     assert!(fault.stderr.contains("told to panic at Sender"), "{}", fault.stderr);
 }
 

@@ -11,7 +11,7 @@ use contract::posthouse::policy::types::{Because, Client, Decision, Envelope, Re
 
 mod contract {
     #![allow(missing_docs, unsafe_code, clippy::all)]
-    wit_bindgen::generate!({ path: "../../../wit", world: "homing-policy" });
+    wit_bindgen::generate!({ world: "homing-policy" });
     export!(FirstPolicy);
     use super::FirstPolicy;
 }

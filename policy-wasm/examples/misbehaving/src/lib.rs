@@ -17,7 +17,7 @@ use mischief::{Lie, Settings, Stage};
 
 mod contract {
     #![allow(missing_docs, unsafe_code, clippy::all)]
-    wit_bindgen::generate!({ path: "../../../wit", world: "policy" });
+    wit_bindgen::generate!({ world: "policy" });
     export!(Misbehaving);
     use super::Misbehaving;
 }

@@ -15,7 +15,7 @@ use contract::posthouse::policy::types::{Because, Client, Decision, Envelope, Fa
 
 mod contract {
     #![allow(missing_docs, unsafe_code, clippy::all)]
-    wit_bindgen::generate!({ path: "../../../wit", world: "policy" });
+    wit_bindgen::generate!({ world: "policy" });
     export!(Policy);
     use super::Policy;
 }

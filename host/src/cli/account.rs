@@ -1,0 +1,215 @@
+//! `posthouse account`: edits the directory's file; a running daemon notices by itself.
+
+use std::io::BufRead;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::output::{self, line};
+use super::target::ConfigFile;
+use crate::daemon;
+use crate::directory::{NewAccount, add_account, set_password};
+use crate::event::escape;
+
+/// No password is longer, in bytes.
+const MAX_PASSWORD: u64 = 1024;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Add an account; asks for its password
+    ///
+    /// Example: posthouse account add anna --address anna@example.org --send-as sales@example.org
+    #[command(verbatim_doc_comment)]
+    Add(AddOptions),
+    /// List accounts
+    ///
+    /// Example: posthouse account list --config posthouse.toml
+    #[command(verbatim_doc_comment)]
+    List(ListOptions),
+    /// Give an account another password; asks for it
+    ///
+    /// Example: posthouse account passwd anna
+    #[command(verbatim_doc_comment)]
+    Passwd(PasswdOptions),
+}
+
+/// Which directory.
+#[derive(Debug, Args)]
+struct Target {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// The directory's file, instead of the configuration's
+    #[arg(long, value_name = "FILE")]
+    directory: Option<PathBuf>,
+}
+
+impl Target {
+    fn path(&self) -> anyhow::Result<PathBuf> {
+        match &self.directory {
+            Some(path) => Ok(path.clone()),
+            None => Ok(self.config.load()?.directory),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct AddOptions {
+    /// Its name, to log in with
+    name: String,
+    /// An address it owns; may be repeated
+    #[arg(long = "address", value_name = "ADDRESS", required = true)]
+    addresses: Vec<String>,
+    /// A further address, or @domain, it may send as; may be repeated
+    #[arg(long = "send-as", value_name = "ADDRESS|@DOMAIN")]
+    send_as: Vec<String>,
+    /// Where its mail goes: here, lmtp:host:port, lmtp:/socket or smtp:host:port
+    #[arg(long)]
+    home: Option<String>,
+    /// Read the password from the first line of stdin
+    #[arg(long, conflicts_with = "no_password")]
+    password_stdin: bool,
+    /// Make an account that cannot log in
+    #[arg(long)]
+    no_password: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct ListOptions {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct PasswdOptions {
+    /// The account
+    name: String,
+    /// Read the password from the first line of stdin
+    #[arg(long)]
+    password_stdin: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Add(options) => add(options)?,
+        Command::List(options) => list(&options)?,
+        Command::Passwd(options) => passwd(&options)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn add(options: AddOptions) -> anyhow::Result<()> {
+    let path = options.target.path()?;
+    let password = if options.no_password {
+        None
+    } else {
+        Some(read_password(options.password_stdin)?)
+    };
+    let account = NewAccount {
+        name: options.name,
+        password,
+        addresses: options.addresses,
+        send_as: options.send_as,
+        home: options.home,
+    };
+    add_account(&path, &account).with_context(|| path.display().to_string())?;
+    Ok(line(format!("added {} to {}", escape(&account.name), path.display()))?)
+}
+
+fn passwd(options: &PasswdOptions) -> anyhow::Result<()> {
+    let path = options.target.path()?;
+    let password = read_password(options.password_stdin)?;
+    set_password(&path, &options.name, &password).with_context(|| path.display().to_string())?;
+    Ok(line(format!("{} has another password", escape(&options.name)))?)
+}
+
+fn list(options: &ListOptions) -> anyhow::Result<()> {
+    let mut config = options.target.config.load()?;
+    config.directory = options.target.path()?;
+    let directory = daemon::open_directory(&config).map_err(crate::config::ConfigError)?;
+    let accounts = directory.accounts();
+    if options.json {
+        let accounts: Vec<_> = accounts
+            .iter()
+            .map(|account| {
+                json!({
+                    "name": account.name,
+                    "addresses": account.addresses,
+                    "home": account.home.to_string(),
+                    "may-log-in": account.may_log_in,
+                })
+            })
+            .collect();
+        return output::json(&accounts);
+    }
+    let rows: Vec<_> = accounts
+        .iter()
+        .map(|account| {
+            let addresses: Vec<_> = account
+                .addresses
+                .iter()
+                .map(|address| escape(address.as_str()))
+                .collect();
+            vec![
+                account.name.clone(),
+                if account.may_log_in { "yes" } else { "no" }.to_owned(),
+                escape(&account.home.to_string()),
+                addresses.join(" "),
+            ]
+        })
+        .collect();
+    Ok(output::table(&["NAME", "LOGS IN", "HOME", "ADDRESSES"], &rows)?)
+}
+
+/// From stdin's first line, or twice from the terminal.
+fn read_password(from_stdin: bool) -> anyhow::Result<String> {
+    if from_stdin {
+        return first_line(std::io::stdin().lock());
+    }
+    let password = rpassword::prompt_password("Password: ").context("no terminal to ask; use --password-stdin")?;
+    if rpassword::prompt_password("Once more: ")? != password {
+        bail!("the two are not the same");
+    }
+    Ok(password)
+}
+
+fn first_line(input: impl BufRead) -> anyhow::Result<String> {
+    let mut text = String::new();
+    input
+        .take(MAX_PASSWORD + 2)
+        .read_line(&mut text)
+        .context("the password on stdin")?;
+    let password = text.trim_end_matches(['\r', '\n']);
+    if password.len() as u64 > MAX_PASSWORD {
+        bail!("a password has at most {MAX_PASSWORD} bytes");
+    }
+    if password.is_empty() {
+        bail!("there is no password on stdin");
+    }
+    Ok(password.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_the_first_line() {
+        assert_eq!(first_line(&b"tea at five\nrest"[..]).expect("password"), "tea at five");
+        assert_eq!(first_line(&b"tea\r\n"[..]).expect("password"), "tea");
+        assert_eq!(first_line(&b"no line end "[..]).expect("password"), "no line end ");
+        assert!(first_line(&b"\nx"[..]).is_err());
+        assert!(first_line(&b""[..]).is_err());
+        assert!(first_line(&b"\xff\xfe\n"[..]).is_err());
+        assert!(first_line("x".repeat(2000).as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! `posthouse check`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::output;
+use super::target::ConfigFile;
+use crate::config::{Config, Problem, problems_around};
+use crate::daemon;
+use crate::event::{Events, escape};
+use crate::policy::Policies;
+
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What there is to say about a configuration.
+#[derive(Debug, Default, Serialize)]
+struct Findings {
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    summary: Vec<String>,
+}
+
+pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let findings = match options.config.load() {
+        Ok(config) => look(&config).await,
+        Err(error) => Findings {
+            problems: error.0,
+            ..Findings::default()
+        },
+    };
+    if options.json {
+        output::json(&findings)?;
+    } else {
+        show(&findings)?;
+    }
+    Ok(ExitCode::from(u8::from(!findings.problems.is_empty())))
+}
+
+fn show(findings: &Findings) -> std::io::Result<()> {
+    for problem in &findings.problems {
+        output::line(escape(&problem.to_string()))?;
+    }
+    for warning in &findings.warnings {
+        output::line(format!("warning: {}", escape(&warning.to_string())))?;
+    }
+    if findings.problems.is_empty() {
+        for line in &findings.summary {
+            output::line(escape(line))?;
+        }
+        return output::line("OK");
+    }
+    output::line(format!("{} problem(s)", findings.problems.len()))
+}
+
+async fn look(config: &Config) -> Findings {
+    let mut found = Findings {
+        problems: problems_around(config),
+        summary: summary(config),
+        ..Findings::default()
+    };
+    let directory = match daemon::open_directory(config) {
+        Ok(directory) => Arc::new(directory),
+        Err(problems) => {
+            found.problems.extend(problems);
+            return found;
+        }
+    };
+    found.warnings = directory.warnings();
+    found
+        .problems
+        .extend(daemon::administrator_problem(config, &directory).await);
+    found
+        .summary
+        .push(format!("directory: {} account(s)", directory.accounts().len()));
+    if found.problems.iter().any(|problem| problem.key.starts_with("policy[")) {
+        // What cannot be read cannot be loaded: once is enough.
+        return found;
+    }
+    match Policies::ephemeral(config, directory, Events::discard()).await {
+        Ok(policies) => {
+            for module in policies.status() {
+                found.summary.push(format!(
+                    "policy {}: {} {}, digest {}, for {}",
+                    module.module,
+                    module.name,
+                    module.version,
+                    module.digest,
+                    module.stages.join(", ")
+                ));
+            }
+        }
+        Err(problems) => found.problems.extend(problems),
+    }
+    found
+}
+
+fn summary(config: &Config) -> Vec<String> {
+    let listeners = config.listeners.iter();
+    let mut lines: Vec<String> = listeners
+        .map(|listener| format!("listener {}: {}", listener.name, listener.address))
+        .collect();
+    if config.policies.is_empty() {
+        lines.push("no policy: every message of whoever meets the listener's terms is accepted".to_owned());
+    }
+    lines
+}

@@ -1,0 +1,79 @@
+//! `posthouse events`.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::output::line;
+use super::target::Daemon;
+use crate::control::{ClientError, query};
+use crate::event::{EventLog, Format, Query, Record, catalogue_markdown};
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Only this event, such as 4037
+    #[arg(long, value_name = "N")]
+    id: Option<u32>,
+    /// At most so many of what was recorded
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    last: usize,
+    /// Go on with what is being recorded
+    #[arg(long)]
+    follow: bool,
+    /// Print the table of all events instead, as docs/events.md has it
+    #[arg(long)]
+    catalogue: bool,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    if options.catalogue {
+        line(catalogue_markdown().trim_end())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let format = if options.daemon.json {
+        Format::Json
+    } else {
+        Format::Text
+    };
+    let target = query(
+        "/events",
+        &[
+            ("id", options.id.map(|id| id.to_string())),
+            ("last", Some(options.last.to_string())),
+            ("follow", options.follow.then(|| "true".to_owned())),
+        ],
+    );
+    let mut lines = match options.daemon.client()?.lines(&target).await {
+        Ok(lines) => lines,
+        Err(error @ ClientError::NotRunning { .. }) => return at_rest(&options, format, error),
+        Err(error) => return Err(error.into()),
+    };
+    while let Some(text) = lines.next().await? {
+        let record: Record = serde_json::from_str(&text).context("the daemon's event was not understood")?;
+        line(format.line(&record))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Why a host did not start stands in its log: it is read without a daemon, too.
+fn at_rest(options: &Options, format: Format, error: ClientError) -> anyhow::Result<ExitCode> {
+    if options.follow || options.daemon.socket.is_some() {
+        bail!(error);
+    }
+    let folder = options.daemon.config.load()?.data.join("events");
+    if !folder.exists() {
+        bail!(error);
+    }
+    super::output::remark(format!("no daemon is running; from {}", folder.display()));
+    let query = Query {
+        id: options.id,
+        last: Some(options.last),
+    };
+    for record in EventLog::at_rest(folder).query(&query)? {
+        line(format.line(&record))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,89 @@
+//! The first run without a configuration: a directory with one account, so that there is somebody
+//! to log in as and an administrator to be told.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::output::remark;
+use crate::config::Config;
+use crate::directory::hash_password;
+
+/// Letters and digits that are not taken for one another.
+const ALPHABET: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
+/// 100 bits.
+const PASSWORD_LENGTH: usize = 20;
+
+/// Makes the directory's file unless it is there, and says the password this once.
+pub fn make_directory(config: &Config) -> anyhow::Result<()> {
+    let path = &config.directory;
+    if path.exists() {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let failed = || format!("{}: no first directory could be made", path.display());
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(folder)
+        .with_context(failed)?;
+    let password = random_password();
+    let text = format!(
+        "# Made by the first `posthouse run`. `posthouse account add` adds more.\n\
+         domains = [\"localhost\"]\n\n\
+         [[account]]\nname = \"postmaster\"\npassword = \"{}\"\naddresses = [\"{}\"]\n",
+        hash_password(&password)?,
+        config.administrator,
+    );
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
+    let mut file = match file {
+        Ok(file) => file,
+        // Another process was first.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(error).with_context(failed),
+    };
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .with_context(failed)?;
+    remark(format!(
+        "first account  postmaster, password {password} (said only now; posthouse account passwd changes it)"
+    ));
+    Ok(())
+}
+
+fn random_password() -> String {
+    (0..PASSWORD_LENGTH)
+        .map(|_| char::from(ALPHABET[usize::from(rand::random::<u8>()) % ALPHABET.len()]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::FileDirectory;
+
+    #[test]
+    fn the_first_directory_is_right_and_is_made_once() {
+        let dir = tempfile::tempdir().expect("folder");
+        let text = format!(
+            "administrator = 'postmaster@localhost'\ndata = '{}'",
+            dir.path().join("a/b").display()
+        );
+        let config = Config::parse(&text, Path::new("/")).expect("right");
+        make_directory(&config).expect("made");
+        let first = std::fs::read(&config.directory).expect("reads");
+        make_directory(&config).expect("kept");
+        assert_eq!(std::fs::read(&config.directory).expect("reads"), first);
+        let directory = FileDirectory::open(&config.directory, "/mail", config.administrator.clone()).expect("right");
+        assert!(directory.accounts()[0].may_log_in);
+    }
+
+    #[test]
+    fn passwords_differ() {
+        assert_eq!(256 % ALPHABET.len(), 0, "every letter is as likely");
+        assert_ne!(random_password(), random_password());
+    }
+}

@@ -1,0 +1,66 @@
+//! `posthouse status`, `posthouse reload` and `posthouse stop`.
+
+use std::process::ExitCode;
+
+use super::output::{self, line};
+use super::policy::show_modules;
+use super::target::Daemon;
+use crate::control::{Done, Reloaded, Status};
+use crate::event::escape;
+
+pub async fn status(daemon: Daemon) -> anyhow::Result<ExitCode> {
+    let status: Status = daemon.client()?.get("/status").await?;
+    if daemon.json {
+        output::json(&status)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    line(format!(
+        "posthouse {} on {}, process {}",
+        status.version, status.hostname, status.pid
+    ))?;
+    let file = status.config.as_ref().map(|file| file.display().to_string());
+    line(format!(
+        "configuration  {}",
+        file.as_deref().unwrap_or("built-in defaults")
+    ))?;
+    line(format!("data           {}", status.data.display()))?;
+    line(format!("ready since    {}", status.started))?;
+    for listener in &status.listeners {
+        line(format!("listener       {} on {}", listener.name, listener.address))?;
+    }
+    line(format!("sessions       {}", status.sessions))?;
+    let counts: Vec<_> = status
+        .spool
+        .iter()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
+    line(format!("spool          {}", counts.join(", ")))?;
+    line("")?;
+    show_modules(&status.policies)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub async fn reload(daemon: Daemon) -> anyhow::Result<ExitCode> {
+    let done: Reloaded = daemon.client()?.post("/reload", &()).await?;
+    if daemon.json {
+        output::json(&done)?;
+    } else {
+        for changed in &done.changed {
+            line(format!("read again: {}", escape(changed)))?;
+        }
+        for problem in &done.problems {
+            line(format!("not applied: {}", escape(&problem.to_string())))?;
+        }
+    }
+    Ok(ExitCode::from(u8::from(!done.problems.is_empty())))
+}
+
+pub async fn stop(daemon: Daemon) -> anyhow::Result<ExitCode> {
+    let done: Done = daemon.client()?.post("/stop", &()).await?;
+    if daemon.json {
+        output::json(&done)?;
+    } else {
+        line(done.done)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,119 @@
+//! What is said over the socket.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+
+use crate::config::Problem;
+use crate::mail::{MessageId, Timestamp};
+use crate::policy::ModuleStatus;
+use crate::spool::Message;
+
+/// How the host does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// This release.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+    /// As in greetings.
+    pub hostname: String,
+    /// When it was ready.
+    pub started: Timestamp,
+    /// The configuration's file; none for the built-in defaults.
+    pub config: Option<PathBuf>,
+    /// The data folder.
+    pub data: PathBuf,
+    /// Where it listens.
+    pub listeners: Vec<ListenerStatus>,
+    /// Connections now.
+    pub sessions: usize,
+    /// Messages by state.
+    pub spool: BTreeMap<String, u64>,
+    /// The chain.
+    pub policies: Vec<ModuleStatus>,
+}
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ListenerStatus {
+    /// As configured.
+    pub name: String,
+    /// Where it is bound; the port the system chose if the configuration said 0.
+    pub address: SocketAddr,
+}
+
+/// What to activate.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Load {
+    /// Module of the chain; none is the only one.
+    pub module: Option<String>,
+    /// Where the code came from.
+    #[serde(default)]
+    pub origin: String,
+    /// The component in base64; none keeps the code.
+    pub code: Option<String>,
+    /// New settings; none keeps them.
+    pub settings: Option<Map<String, Value>>,
+}
+
+/// A part of the queue.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct QueuePage {
+    /// In order of arrival.
+    pub messages: Vec<Message>,
+    /// Ask with `after` set to this for more; none at the end.
+    pub next: Option<MessageId>,
+}
+
+/// One message.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct QueueItem {
+    /// Its record.
+    pub message: Message,
+    /// Its header, bad UTF-8 replaced. Hostile: escape it before showing it.
+    pub header: String,
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Reloaded {
+    /// What was applied.
+    pub changed: Vec<String>,
+    /// What was not, and why.
+    pub problems: Vec<Problem>,
+}
+
+/// Something was done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Done {
+    /// What.
+    pub done: String,
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failure {
+    /// At least one.
+    pub problems: Vec<Problem>,
+}
+
+/// What the socket asks of the daemon's main loop.
+#[derive(Debug)]
+pub enum Order {
+    /// As SIGHUP; the answer says what came of it.
+    Reload(oneshot::Sender<Reloaded>),
+    /// As SIGTERM.
+    Stop,
+}

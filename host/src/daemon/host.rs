@@ -1,0 +1,98 @@
+//! The running host's parts, and the views of them that the stages get.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::Config;
+use crate::control::{Handles, ListenerStatus, Order};
+use crate::delivery::DeliveryContext;
+use crate::directory::FileDirectory;
+use crate::event::{Event, EventLog, Events};
+use crate::listener::{Admittance, Bound};
+use crate::mail::Timestamp;
+use crate::ndr::Ndr;
+use crate::policy::Policies;
+use crate::session::SessionContext;
+use crate::spool::Spool;
+
+/// What a reload changes is behind the swaps; the rest stays from start to end.
+pub(super) struct Host {
+    pub(super) config: Arc<ArcSwap<Config>>,
+    pub(super) tls: Arc<ArcSwapOption<TlsAcceptor>>,
+    pub(super) directory: Arc<FileDirectory>,
+    pub(super) policies: Policies,
+    pub(super) spool: Spool,
+    pub(super) events: Events,
+    pub(super) log: EventLog,
+    pub(super) admittance: Admittance,
+}
+
+impl Host {
+    pub(super) fn delivery_context(&self, ndr: Ndr) -> DeliveryContext {
+        DeliveryContext {
+            config: self.config.clone(),
+            directory: self.directory.clone(),
+            spool: self.spool.clone(),
+            ndr,
+            events: self.events.clone(),
+        }
+    }
+
+    /// Asked for each connection, so that a new one sees what a reload has changed.
+    pub(super) fn session_context(&self) -> Arc<dyn Fn() -> SessionContext + Send + Sync> {
+        let (config, tls) = (self.config.clone(), self.tls.clone());
+        let (directory, policies) = (self.directory.clone(), self.policies.clone());
+        let (spool, events) = (self.spool.clone(), self.events.clone());
+        Arc::new(move || SessionContext {
+            config: config.load_full(),
+            tls: tls.load_full().map(|acceptor| (*acceptor).clone()),
+            policies: policies.clone(),
+            directory: directory.clone(),
+            spool: spool.clone(),
+            events: events.clone(),
+        })
+    }
+
+    pub(super) fn control_handles(
+        &self,
+        listeners: Vec<ListenerStatus>,
+        orders: mpsc::Sender<Order>,
+        stop: watch::Receiver<bool>,
+    ) -> Handles {
+        Handles {
+            config: self.config.clone(),
+            listeners,
+            admittance: self.admittance.clone(),
+            policies: self.policies.clone(),
+            spool: self.spool.clone(),
+            events: self.events.clone(),
+            log: self.log.clone(),
+            orders,
+            started: Timestamp::now(),
+            stop,
+        }
+    }
+
+    /// Where each listener is bound, with the port the system chose if it was to choose.
+    pub(super) fn listeners(bound: &[(String, Bound)]) -> Vec<ListenerStatus> {
+        let status = |(name, bound): &(String, Bound)| ListenerStatus {
+            name: name.clone(),
+            address: bound.address(),
+        };
+        bound.iter().map(status).collect()
+    }
+
+    /// The readiness line: every listener accepts.
+    pub(super) fn say_ready(&self, listeners: &[ListenerStatus]) {
+        let named = |listener: &ListenerStatus| format!("{} {}", listener.name, listener.address);
+        self.events.emit(Event::Started {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            hostname: self.config.load().hostname.clone(),
+            listeners: listeners.iter().map(named).collect(),
+        });
+    }
+}

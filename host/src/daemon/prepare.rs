@@ -1,0 +1,176 @@
+//! Everything that can be wrong before the first connection, found before it: folders, directory,
+//! administrator, certificate, listeners. All problems are told at once (4056), and nothing has
+//! been accepted yet.
+
+use std::fmt::Display;
+use std::fs::DirBuilder;
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio_rustls::TlsAcceptor;
+
+use super::Failed;
+use crate::config::{Config, ListenerTls, Problem, make_self_signed, problems_around, server_config};
+use crate::directory::{Directory, FileDirectory};
+use crate::event::{Event, EventLog, Events, Format, Record};
+use crate::listener::Bound;
+use crate::mail::Timestamp;
+
+/// What is ready before any stage runs.
+pub(super) struct Prepared {
+    pub(super) config: Config,
+    pub(super) events: Events,
+    pub(super) log: EventLog,
+    pub(super) directory: Arc<FileDirectory>,
+    pub(super) tls: Option<TlsAcceptor>,
+    /// By the listener's name.
+    pub(super) bound: Vec<(String, Bound)>,
+}
+
+pub(super) async fn prepare(config: Config) -> Result<Prepared, Failed> {
+    let (events, log) = open_events(&config)?;
+    let mut problems = problems_around(&config);
+    if let Err(error) = make_folder(&config.mailboxes) {
+        problems.push(Problem::new(
+            "mailboxes",
+            format!("{}: {error}", config.mailboxes.display()),
+        ));
+    }
+    let directory = match open_directory(&config) {
+        Ok(directory) => {
+            problems.extend(missing_administrator(&config, &directory, &events).await);
+            Some(directory.with_events(events.clone()))
+        }
+        Err(found) => {
+            problems.extend(found);
+            None
+        }
+    };
+    let tls = match open_tls(&config) {
+        Ok(tls) => tls,
+        Err(found) => {
+            problems.extend(
+                found
+                    .into_iter()
+                    .filter(|problem| !problems.contains(problem))
+                    .collect::<Vec<_>>(),
+            );
+            None
+        }
+    };
+    let bound = bind(&config, &events, &mut problems).await;
+    match directory {
+        Some(directory) if problems.is_empty() => Ok(Prepared {
+            config,
+            events,
+            log,
+            directory: Arc::new(directory),
+            tls,
+            bound,
+        }),
+        _ => {
+            will_not_start(&events, &problems);
+            Err(Failed(problems))
+        }
+    }
+}
+
+/// The one thing that can fail before there is an event log: stdout is told.
+fn open_events(config: &Config) -> Result<(Events, EventLog), Failed> {
+    let opened = make_folder(&config.data)
+        .and_then(|()| Events::open(&config.data.join("events"), config.event_format, config.event_log_size));
+    opened.map_err(|error| {
+        let problems = vec![Problem::new("data", format!("{}: {error}", config.data.display()))];
+        say_will_not_start(config.event_format, &problems);
+        Failed(problems)
+    })
+}
+
+/// Event 4056 on stdout alone: there is no log to write to.
+pub fn say_will_not_start(format: Format, problems: &[Problem]) {
+    let event = Event::WillNotStart {
+        problems: problems.iter().map(ToString::to_string).collect(),
+    };
+    let line = format.line(&Record::new(Timestamp::now(), &event));
+    // If nobody reads stdout, the exit code still says it.
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Mail is nobody's but the host's and its group's.
+fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o750).create(path)
+}
+
+/// The directory as the host will use it.
+pub fn open_directory(config: &Config) -> Result<FileDirectory, Vec<Problem>> {
+    let opened = FileDirectory::open(&config.directory, &config.mailboxes, config.administrator.clone());
+    let named = |problem: Problem| Problem::new("directory", format!("{}: {problem}", config.directory.display()));
+    opened
+        .map(|directory| directory.with_hostname(&config.hostname))
+        .map_err(|problems| problems.into_iter().map(named).collect())
+}
+
+/// Notifications that nobody else may get go to the administrator: without one they have no home.
+pub async fn administrator_problem(config: &Config, directory: &FileDirectory) -> Option<Problem> {
+    let address = &config.administrator;
+    let text = match directory.lookup(address).await {
+        Ok(found) if !found.is_empty() => return None,
+        Ok(_) => format!("{address} is not in the directory {}", config.directory.display()),
+        Err(error) => error.to_string(),
+    };
+    Some(Problem::new("administrator", text))
+}
+
+async fn missing_administrator(config: &Config, directory: &FileDirectory, events: &Events) -> Option<Problem> {
+    let problem = administrator_problem(config, directory).await?;
+    events.emit(Event::AdministratorMissing {
+        address: config.administrator.to_string(),
+    });
+    Some(problem)
+}
+
+/// The certificate of the configuration, or the host's own if a listener speaks TLS without one.
+pub(super) fn open_tls(config: &Config) -> Result<Option<TlsAcceptor>, Vec<Problem>> {
+    let spoken = config.listeners.iter().any(|listener| listener.tls != ListenerTls::Off);
+    let files = match &config.tls {
+        Some(files) => files.clone(),
+        None if !spoken => return Ok(None),
+        None => make_self_signed(&config.data.join("tls"), &config.hostname)
+            .map_err(|error| vec![Problem::new("tls", format!("no self-signed certificate: {error}"))])?,
+    };
+    server_config(&files).map(TlsAcceptor::from).map(Some)
+}
+
+async fn bind(config: &Config, events: &Events, problems: &mut Vec<Problem>) -> Vec<(String, Bound)> {
+    let mut bound = Vec::with_capacity(config.listeners.len());
+    for (index, listener) in config.listeners.iter().enumerate() {
+        match Bound::bind(listener).await {
+            Ok(socket) => bound.push((listener.name.clone(), socket)),
+            Err(error) => {
+                events.emit(Event::CannotBind {
+                    listener: listener.name.clone(),
+                    address: listener.address.to_string(),
+                    error: error.to_string(),
+                });
+                problems.push(Problem::new(format!("listener[{index}].address"), error.to_string()));
+            }
+        }
+    }
+    bound
+}
+
+fn will_not_start(events: &Events, problems: &[Problem]) {
+    events.emit(Event::WillNotStart {
+        problems: problems.iter().map(ToString::to_string).collect(),
+    });
+    events.flush();
+}
+
+/// A stage that did not come up.
+pub(super) fn refuse(events: &Events, key: &str, error: &dyn Display) -> Failed {
+    let problems = vec![Problem::new(key, error.to_string())];
+    will_not_start(events, &problems);
+    Failed(problems)
+}

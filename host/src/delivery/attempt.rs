@@ -1,0 +1,138 @@
+//! One attempt: one message, one destination, all its recipients there.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::mail::{Content, Envelope, Mailbox};
+
+use super::client::{Connection, Manner};
+use super::destination::{Destination, Remote};
+use super::gate::Turn;
+use super::maildir::Letter;
+use super::outcome::Outcome;
+use super::pool::Key;
+use super::transaction::{Parcel, Sent};
+use super::{Settings, Station};
+
+/// Recipients of one transaction: what every host must take (RFC 5321 section 4.5.3.1.8).
+const MAX_RECIPIENTS: usize = 100;
+
+/// One message, and what attempts to deliver it need.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub(super) station: &'a Station,
+    pub(super) settings: Settings<'a>,
+    pub(super) envelope: &'a Envelope,
+    pub(super) content: &'a Arc<dyn Content>,
+}
+
+impl Job<'_> {
+    /// Tries; an outcome for each recipient. An error means that the message cannot be read.
+    pub(super) async fn attempt(&self, destination: &Destination, recipients: &[Mailbox]) -> io::Result<Vec<Outcome>> {
+        match destination {
+            Destination::Maildir(path) => self.maildir(path, recipients).await,
+            Destination::Remote(remote) => self.remote(remote, recipients).await,
+        }
+    }
+
+    async fn maildir(&self, path: &Path, recipients: &[Mailbox]) -> io::Result<Vec<Outcome>> {
+        let maildir = self.settings.mailboxes.join(path);
+        let hostname = self.settings.hostname.to_owned();
+        let sender = self.envelope.sender.clone();
+        let content = self.content.clone();
+        let owned = recipients.to_vec();
+        let delivering = tokio::task::spawn_blocking(move || {
+            Letter {
+                maildir: &maildir,
+                hostname: &hostname,
+                sender: &sender,
+                recipients: &owned,
+                content: content.as_ref(),
+            }
+            .deliver()
+        });
+        let outcome = delivering.await.map_err(io::Error::other)??;
+        Ok(vec![outcome; recipients.len()])
+    }
+
+    async fn remote(&self, remote: &Remote, recipients: &[Mailbox]) -> io::Result<Vec<Outcome>> {
+        let limit = self.settings.delivery.per_destination;
+        let turn = match self.station.gate.enter(remote, limit).await {
+            Ok(turn) => turn,
+            Err(reply) => return Ok(vec![Outcome::Deferred(reply); recipients.len()]),
+        };
+        let mut outcomes = Vec::with_capacity(recipients.len());
+        for part in recipients.chunks(MAX_RECIPIENTS) {
+            let part: Vec<&Mailbox> = part.iter().collect();
+            outcomes.extend(self.transaction(remote, &turn, &part).await?);
+        }
+        Ok(outcomes)
+    }
+
+    /// One transaction, over a connection that waits if there is one. The remote may close such a
+    /// connection at the very moment it is used; then a fresh one is tried, once.
+    async fn transaction(&self, remote: &Remote, turn: &Turn, recipients: &[&Mailbox]) -> io::Result<Vec<Outcome>> {
+        let key = Key {
+            remote: remote.clone(),
+            verify_tls: self.settings.delivery.verify_tls,
+        };
+        let parcel = Parcel {
+            sender: &self.envelope.sender,
+            body: self.envelope.body,
+            smtputf8: self.envelope.smtputf8,
+            content: self.content,
+            recipients,
+        };
+        if let Some(waiting) = self.station.pool.take(&key) {
+            let sent = self.over(waiting, key.clone(), parcel).await?;
+            if !sent.untouched {
+                turn.success();
+                return Ok(sent.outcomes);
+            }
+        }
+        match Connection::open(remote, self.manner()).await {
+            Ok(connection) => {
+                let sent = self.over(connection, key, parcel).await?;
+                if !sent.untouched {
+                    turn.success();
+                }
+                Ok(sent.outcomes)
+            }
+            Err(outcome) => {
+                if let Outcome::Deferred(reply) = &outcome {
+                    turn.down(reply.clone(), self.shortest_wait());
+                }
+                Ok(vec![outcome; recipients.len()])
+            }
+        }
+    }
+
+    async fn over(&self, mut connection: Connection, key: Key, parcel: Parcel<'_>) -> io::Result<Sent> {
+        let sent = connection.deliver(parcel).await?;
+        if let Some(connection) = self.station.pool.put(key, connection)
+            && !sent.untouched
+        {
+            // Taking leave is not the message's business and must not hold it up.
+            tokio::spawn(connection.quit());
+        }
+        Ok(sent)
+    }
+
+    fn manner(&self) -> Manner<'_> {
+        Manner {
+            hostname: self.settings.hostname,
+            connect_timeout: self.settings.delivery.connect_timeout,
+            reply_timeout: self.settings.delivery.reply_timeout,
+            verify_tls: self.settings.delivery.verify_tls,
+            tls: &self.station.tls,
+        }
+    }
+
+    fn shortest_wait(&self) -> std::time::Duration {
+        self.settings.delivery.retry.iter().min().copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

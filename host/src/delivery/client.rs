@@ -1,0 +1,330 @@
+//! Opening a connection to a remote: connect, banner, hello, STARTTLS.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::directory::Endpoint;
+use crate::mail::Reply;
+
+use super::destination::{Protocol, Remote};
+use super::outcome::{Outcome, Step};
+use super::tls::Tls;
+use super::wire::{Wire, WireError};
+
+/// Addresses of one host that are tried.
+const MAX_ADDRESSES: usize = 8;
+
+/// How connections are made.
+#[derive(Clone, Copy)]
+pub(super) struct Manner<'a> {
+    /// This host's name.
+    pub(super) hostname: &'a str,
+    pub(super) connect_timeout: Duration,
+    /// For each reply; twice as long for the one after the final dot (RFC 5321 section 4.5.3.2.6).
+    pub(super) reply_timeout: Duration,
+    pub(super) verify_tls: bool,
+    pub(super) tls: &'a Tls,
+}
+
+/// What a remote offers (RFC 5321 section 4.1.1.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Offers {
+    /// RFC 2920.
+    pub(super) pipelining: bool,
+    /// RFC 6152.
+    pub(super) eight_bit: bool,
+    /// RFC 6531.
+    pub(super) utf8: bool,
+    /// RFC 3207.
+    pub(super) start_tls: bool,
+    /// RFC 1870; 0 is no limit.
+    pub(super) size: Option<u64>,
+}
+
+impl Offers {
+    /// From the reply to EHLO or LHLO: the first line is the remote's name.
+    fn parse(reply: &Reply) -> Self {
+        let mut offers = Self::default();
+        for line in reply.text.split('\n').skip(1) {
+            let mut words = line.split_ascii_whitespace();
+            match words.next().unwrap_or_default().to_ascii_uppercase().as_str() {
+                "PIPELINING" => offers.pipelining = true,
+                "8BITMIME" => offers.eight_bit = true,
+                "SMTPUTF8" => offers.utf8 = true,
+                "STARTTLS" => offers.start_tls = true,
+                "SIZE" => offers.size = Some(words.next().and_then(|n| n.parse().ok()).unwrap_or(0)),
+                _ => {}
+            }
+        }
+        offers
+    }
+}
+
+/// An open dialogue with a remote, ready for a transaction.
+pub(super) struct Connection {
+    wire: Wire,
+    pub(super) protocol: Protocol,
+    pub(super) offers: Offers,
+    /// The remote's name in reports.
+    pub(super) host: String,
+    /// Transactions that were completed.
+    pub(super) transactions: u32,
+    /// The last transaction ended in a way after which another may begin.
+    pub(super) reusable: bool,
+    pub(super) reply_timeout: Duration,
+    /// End of all patience with the current transaction.
+    pub(super) deadline: Instant,
+}
+
+/// Why an address of a remote was not usable.
+enum Refusal {
+    /// For the recipients.
+    Outcome(Outcome),
+    /// The handshake failed; without TLS it may work.
+    Handshake(String),
+}
+
+impl From<WireError> for Refusal {
+    fn from(error: WireError) -> Self {
+        Self::Outcome(Outcome::Deferred(lost(&error.to_string())))
+    }
+}
+
+/// The reply this host gives when a remote gave none.
+pub(super) fn lost(why: &str) -> Reply {
+    Reply::new(451, (4, 4, 2), why)
+}
+
+fn unreachable(why: &str) -> Reply {
+    Reply::new(451, (4, 4, 1), why)
+}
+
+impl Connection {
+    /// Opens a connection to the first address of the remote that greets. The outcome, else, is
+    /// the last address's and holds for every recipient.
+    pub(super) async fn open(remote: &Remote, manner: Manner<'_>) -> Result<Self, Outcome> {
+        match &remote.endpoint {
+            Endpoint::Unix(path) => {
+                let stream = connected(manner, &remote.to_string(), UnixStream::connect(path)).await?;
+                Self::greet(remote, Wire::new(stream), manner, false)
+                    .await
+                    .map_err(Refusal::outcome)
+            }
+            Endpoint::Tcp(host, port) => {
+                let mut last = Outcome::Deferred(Reply::new(451, (4, 4, 3), format!("{host} has no address")));
+                for address in addresses(host, *port, manner).await? {
+                    match Self::open_address(remote, address, manner).await {
+                        Ok(connection) => return Ok(connection),
+                        Err(outcome) => last = outcome,
+                    }
+                }
+                Err(last)
+            }
+        }
+    }
+
+    async fn open_address(remote: &Remote, address: SocketAddr, manner: Manner<'_>) -> Result<Self, Outcome> {
+        let dial = async || -> Result<Wire, Outcome> {
+            let stream = connected(manner, &address.to_string(), TcpStream::connect(address)).await?;
+            // Replies are short and waited for; there is nothing to gain by delaying a segment.
+            let _ = stream.set_nodelay(true);
+            Ok(Wire::new(stream))
+        };
+        match Self::greet(remote, dial().await?, manner, true).await {
+            Err(Refusal::Handshake(why)) if !manner.verify_tls => {
+                tracing::debug!(remote = %remote, why, "TLS failed, going on without");
+                Self::greet(remote, dial().await?, manner, false)
+                    .await
+                    .map_err(Refusal::outcome)
+            }
+            other => other.map_err(Refusal::outcome),
+        }
+    }
+
+    /// From the banner to the state in which MAIL is possible.
+    async fn greet(remote: &Remote, wire: Wire, manner: Manner<'_>, tls_allowed: bool) -> Result<Self, Refusal> {
+        let mut connection = Self {
+            wire,
+            protocol: remote.protocol,
+            offers: Offers::default(),
+            host: remote.host(),
+            transactions: 0,
+            reusable: false,
+            reply_timeout: manner.reply_timeout,
+            // Banner, EHLO, HELO, STARTTLS and EHLO again.
+            deadline: Instant::now() + manner.reply_timeout * 5,
+        };
+        let banner = connection.reply().await?;
+        connection.expect(banner, 220, Step::Greeting)?;
+        connection.hello(manner.hostname).await?;
+        if tls_allowed && connection.offers.start_tls {
+            connection = connection.upgrade(remote, manner).await?;
+        }
+        Ok(connection)
+    }
+
+    async fn hello(&mut self, hostname: &str) -> Result<(), Refusal> {
+        let verb = match self.protocol {
+            Protocol::Smtp => "EHLO",
+            Protocol::Lmtp => "LHLO",
+        };
+        let reply = self.ask(&format!("{verb} {hostname}\r\n")).await?;
+        if reply.code == 250 {
+            self.offers = Offers::parse(&reply);
+            return Ok(());
+        }
+        // RFC 5321 section 3.2: a host that does not know EHLO may know HELO.
+        if self.protocol == Protocol::Smtp && reply.is_permanent() {
+            let reply = self.ask(&format!("HELO {hostname}\r\n")).await?;
+            self.offers = Offers::default();
+            return self.expect(reply, 250, Step::Hello);
+        }
+        self.expect(reply, 250, Step::Hello)
+    }
+
+    /// STARTTLS, and hello again within TLS (RFC 3207).
+    async fn upgrade(mut self, remote: &Remote, manner: Manner<'_>) -> Result<Self, Refusal> {
+        let reply = self.ask("STARTTLS\r\n").await?;
+        if reply.code != 220 {
+            // Offered and refused: the session goes on in the clear, unless that is forbidden.
+            return match manner.verify_tls {
+                true => Err(tls_needed(&reply.to_string())),
+                false if reply.code == 421 => Err(Refusal::Outcome(Outcome::Deferred(reply))),
+                false => Ok(self),
+            };
+        }
+        let failed = |why: String| match manner.verify_tls {
+            true => tls_needed(&why),
+            false => Refusal::Handshake(why),
+        };
+        let name = ServerName::try_from(remote.host()).map_err(|error| failed(error.to_string()))?;
+        let handshake = self.wire.start_tls(manner.tls.connector(manner.verify_tls), name);
+        self.wire = match timeout(manner.connect_timeout, handshake).await {
+            Ok(Ok(wire)) => wire,
+            Ok(Err(WireError::Injected)) => return Err(WireError::Injected.into()),
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(_) => return Err(failed("timed out".to_owned())),
+        };
+        self.hello(manner.hostname).await?;
+        Ok(self)
+    }
+
+    fn expect(&self, reply: Reply, code: u16, step: Step) -> Result<(), Refusal> {
+        if reply.code == code {
+            return Ok(());
+        }
+        Err(Refusal::Outcome(match Outcome::of_remote(reply, step, &self.host) {
+            Outcome::Delivered(odd) => Outcome::Deferred(lost(&format!("unexpected reply: {odd}"))),
+            other => other,
+        }))
+    }
+
+    /// Sends octets, within the time for a reply.
+    pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), WireError> {
+        let end = self.patience(self.reply_timeout);
+        timeout_at(end, self.wire.send(octets)).await.map_err(|_| timed_out())?
+    }
+
+    /// The next reply, within the time for it.
+    pub(super) async fn reply(&mut self) -> Result<Reply, WireError> {
+        self.reply_within(self.reply_timeout).await
+    }
+
+    /// The next reply, within a time.
+    pub(super) async fn reply_within(&mut self, time: Duration) -> Result<Reply, WireError> {
+        let end = self.patience(time);
+        timeout_at(end, self.wire.reply()).await.map_err(|_| timed_out())?
+    }
+
+    /// One command and its reply.
+    pub(super) async fn ask(&mut self, command: &str) -> Result<Reply, WireError> {
+        self.send(command.as_bytes()).await?;
+        self.reply().await
+    }
+
+    /// Whether the connection is still there, as far as can be seen from here.
+    pub(super) fn is_alive(&mut self) -> bool {
+        self.wire.is_quiet()
+    }
+
+    /// Takes leave (RFC 5321 section 4.1.1.10); the answer matters to nobody.
+    pub(super) async fn quit(mut self) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        self.deadline = Instant::now() + PATIENCE;
+        if self.send(b"QUIT\r\n").await.is_ok() {
+            let _ = self.reply_within(PATIENCE).await;
+        }
+    }
+
+    fn patience(&self, time: Duration) -> Instant {
+        self.deadline.min(Instant::now() + time)
+    }
+}
+
+impl Refusal {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Outcome(outcome) => outcome,
+            Self::Handshake(why) => Outcome::Deferred(Reply::new(454, (4, 7, 5), format!("TLS failed: {why}"))),
+        }
+    }
+}
+
+fn tls_needed(why: &str) -> Refusal {
+    let text = format!("TLS with a valid certificate is required: {why}");
+    Refusal::Outcome(Outcome::Deferred(Reply::new(454, (4, 7, 5), text)))
+}
+
+fn timed_out() -> WireError {
+    WireError::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "timed out"))
+}
+
+async fn connected<T>(
+    manner: Manner<'_>,
+    to: &str,
+    connecting: impl Future<Output = std::io::Result<T>>,
+) -> Result<T, Outcome> {
+    let failed = |why: String| Outcome::Deferred(unreachable(&format!("connecting to {to}: {why}")));
+    match timeout(manner.connect_timeout, connecting).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed("timed out".to_owned())),
+    }
+}
+
+/// The system's resolver does not say whether a name does not exist or cannot be asked for now, so
+/// both are for now.
+async fn addresses(host: &str, port: u16, manner: Manner<'_>) -> Result<Vec<SocketAddr>, Outcome> {
+    let failed = |why: String| Outcome::Deferred(Reply::new(451, (4, 4, 3), format!("looking {host} up: {why}")));
+    match timeout(manner.connect_timeout, lookup_host((host, port))).await {
+        Ok(Ok(found)) => Ok(found.take(MAX_ADDRESSES).collect()),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed("timed out".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offers_are_read_whatever_their_case() {
+        let text = "mx.example greets\nPIPELINING\n8bitmime\nSIZE 1000\nSMTPUTF8\nSTARTTLS\nX-ODD a b\n";
+        let offers = Offers::parse(&Reply::bare(250, text));
+        let all = Offers {
+            pipelining: true,
+            eight_bit: true,
+            utf8: true,
+            start_tls: true,
+            size: Some(1000),
+        };
+        assert_eq!(offers, all);
+        assert_eq!(Offers::parse(&Reply::bare(250, "PIPELINING")), Offers::default());
+        assert_eq!(Offers::parse(&Reply::bare(250, "x\nSIZE")).size, Some(0));
+        assert_eq!(Offers::parse(&Reply::bare(250, "x\nSIZE -1")).size, Some(0));
+    }
+}

@@ -1,0 +1,97 @@
+//! The octets of a message as DATA carries them (RFC 5321 section 4.5.2).
+
+/// Doubles leading dots and makes every line end CRLF.
+///
+/// The spool holds strict CRLF; a bare CR or LF is still turned into a line end here, so that
+/// whatever got in, nothing that another host could take for the end of data gets out.
+#[derive(Debug)]
+pub(super) struct DotStuffer {
+    at_line_start: bool,
+    after_cr: bool,
+}
+
+impl DotStuffer {
+    /// In front of the first line.
+    pub(super) fn new() -> Self {
+        Self {
+            at_line_start: true,
+            after_cr: false,
+        }
+    }
+
+    /// Appends the next part of the message to `out`.
+    pub(super) fn push(&mut self, part: &[u8], out: &mut Vec<u8>) {
+        out.reserve(part.len() + part.len() / 16);
+        for byte in part {
+            if self.after_cr {
+                self.end_line(out);
+                if *byte == b'\n' {
+                    continue;
+                }
+            }
+            match byte {
+                b'\r' => self.after_cr = true,
+                b'\n' => self.end_line(out),
+                b'.' if self.at_line_start => {
+                    out.extend_from_slice(b"..");
+                    self.at_line_start = false;
+                }
+                other => {
+                    out.push(*other);
+                    self.at_line_start = false;
+                }
+            }
+        }
+    }
+
+    /// Ends the last line if it is open, and the message.
+    pub(super) fn finish(mut self, out: &mut Vec<u8>) {
+        if self.after_cr || !self.at_line_start {
+            self.end_line(out);
+        }
+        out.extend_from_slice(b".\r\n");
+    }
+
+    fn end_line(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"\r\n");
+        self.at_line_start = true;
+        self.after_cr = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stuff(message: &[u8], step: usize) -> Vec<u8> {
+        let (mut stuffer, mut out) = (DotStuffer::new(), Vec::new());
+        for part in message.chunks(step) {
+            stuffer.push(part, &mut out);
+        }
+        stuffer.finish(&mut out);
+        out
+    }
+
+    #[test]
+    fn dots_are_doubled_and_the_end_is_the_only_end() {
+        for (message, expected) in [
+            (&b""[..], &b".\r\n"[..]),
+            (b"a\r\n", b"a\r\n.\r\n"),
+            (b"a", b"a\r\n.\r\n"),
+            (b".", b"..\r\n.\r\n"),
+            (b".\r\n", b"..\r\n.\r\n"),
+            (b"a\r\n.\r\nb\r\n", b"a\r\n..\r\nb\r\n.\r\n"),
+            (b"a.b\r\n..c\r\n", b"a.b\r\n...c\r\n.\r\n"),
+            (b"a\r", b"a\r\n.\r\n"),
+            // Not strict: never reaches a remote as it is.
+            (b"a\n.\nb", b"a\r\n..\r\nb\r\n.\r\n"),
+            (b"a\r.\rb", b"a\r\n..\r\nb\r\n.\r\n"),
+            (b"a\n\r\n.\r\n", b"a\r\n\r\n..\r\n.\r\n"),
+            (b"a\r\r\n", b"a\r\n\r\n.\r\n"),
+        ] {
+            for step in 1..=message.len().max(1) {
+                assert_eq!(stuff(message, step), expected, "{message:?} in steps of {step}");
+            }
+        }
+    }
+}

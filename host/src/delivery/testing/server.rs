@@ -1,0 +1,180 @@
+//! A server that plays a script and writes down what it hears.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::TlsAcceptor;
+
+use super::super::wire::Io;
+use crate::directory::Endpoint;
+
+/// One thing a server does.
+#[derive(Debug, Clone)]
+pub(in super::super) enum Act {
+    /// Sends this.
+    Say(String),
+    /// Reads a line that must begin so.
+    Hear(&'static str),
+    /// Reads up to the end of data.
+    Data,
+    /// The TLS handshake.
+    Tls,
+    /// Sends this until the client has enough.
+    Flood(&'static str),
+    /// Says nothing until the client leaves.
+    Silence,
+}
+
+/// Sends a line.
+pub(in super::super) fn say(line: &str) -> Act {
+    Act::Say(format!("{line}\r\n"))
+}
+
+/// Greets, and offers this after EHLO.
+pub(in super::super) fn greets(offers: &[&str]) -> Vec<Act> {
+    let lines: Vec<&str> = std::iter::once("fake.example").chain(offers.iter().copied()).collect();
+    let last = lines.len() - 1;
+    let reply: String = lines
+        .iter()
+        .enumerate()
+        .map(|(n, line)| format!("250{}{line}\r\n", if n == last { ' ' } else { '-' }))
+        .collect();
+    vec![
+        say("220 fake.example ESMTP"),
+        Act::Hear("EHLO mx.here.example"),
+        Act::Say(reply),
+    ]
+}
+
+/// Takes a message for one recipient, without pipelining.
+pub(in super::super) fn takes() -> Vec<Act> {
+    vec![
+        Act::Hear("MAIL FROM:"),
+        say("250 2.1.0 ok"),
+        Act::Hear("RCPT TO:"),
+        say("250 2.1.5 ok"),
+        Act::Hear("DATA"),
+        say("354 go"),
+        Act::Data,
+        say("250 2.0.0 queued"),
+    ]
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    async fn accept(&self) -> Box<dyn Io> {
+        match self {
+            Self::Tcp(listener) => Box::new(listener.accept().await.expect("a client").0),
+            Self::Unix(listener) => Box::new(listener.accept().await.expect("a client").0),
+        }
+    }
+}
+
+/// A server with one script for each connection, in their order. A script's end closes it.
+pub(in super::super) struct FakeServer {
+    pub(in super::super) endpoint: Endpoint,
+    heard: Arc<Mutex<Vec<String>>>,
+    playing: tokio::task::JoinHandle<()>,
+}
+
+impl FakeServer {
+    pub(in super::super) async fn tcp(scripts: Vec<Vec<Act>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let endpoint = Endpoint::Tcp(address.ip().to_string(), address.port());
+        Self::start(endpoint, scripts, Listener::Tcp(listener))
+    }
+
+    pub(in super::super) fn unix(path: std::path::PathBuf, scripts: Vec<Vec<Act>>) -> Self {
+        let listener = UnixListener::bind(&path).expect("a socket");
+        Self::start(Endpoint::Unix(path), scripts, Listener::Unix(listener))
+    }
+
+    fn start(endpoint: Endpoint, scripts: Vec<Vec<Act>>, listener: Listener) -> Self {
+        let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+        let writer = heard.clone();
+        let playing = tokio::spawn(async move {
+            for script in scripts {
+                let stream = listener.accept().await;
+                play(stream, script.into(), &writer).await;
+            }
+        });
+        Self {
+            endpoint,
+            heard,
+            playing,
+        }
+    }
+
+    /// Everything heard, once the scripts are over.
+    pub(in super::super) async fn heard(self) -> String {
+        self.playing.await.expect("the script was followed");
+        self.heard.lock().expect("not poisoned").concat()
+    }
+}
+
+async fn play(stream: Box<dyn Io>, mut script: VecDeque<Act>, heard: &Mutex<Vec<String>>) {
+    let note = |text: &[u8]| {
+        heard
+            .lock()
+            .expect("not poisoned")
+            .push(String::from_utf8_lossy(text).into_owned())
+    };
+    let mut stream = BufReader::new(stream);
+    while let Some(act) = script.pop_front() {
+        match act {
+            Act::Say(text) => stream.write_all(text.as_bytes()).await.expect("sent"),
+            Act::Hear(expected) => {
+                let mut line = Vec::new();
+                stream.read_until(b'\n', &mut line).await.expect("heard");
+                note(&line);
+                assert!(line.starts_with(expected.as_bytes()), "{expected:?} expected");
+            }
+            Act::Data => {
+                let mut data = Vec::new();
+                while !data.ends_with(b"\r\n.\r\n") && data != b".\r\n" {
+                    if stream.read_until(b'\n', &mut data).await.expect("heard") == 0 {
+                        note(&data);
+                        note(b"[cut off]");
+                        return;
+                    }
+                }
+                note(&data);
+            }
+            Act::Tls => {
+                let acceptor = self_signed();
+                match acceptor.accept(stream.into_inner()).await {
+                    Ok(tls) => stream = BufReader::new(Box::new(tls) as Box<dyn Io>),
+                    Err(_) => return note(b"[no TLS]"),
+                }
+            }
+            Act::Flood(text) => while stream.write_all(text.as_bytes()).await.is_ok() {},
+            Act::Silence => {
+                let mut rest = Vec::new();
+                let _ = stream.read_to_end(&mut rest).await;
+                note(&rest);
+            }
+        }
+    }
+}
+
+fn self_signed() -> TlsAcceptor {
+    let made = rcgen::generate_simple_self_signed(vec!["fake.example".to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("a certificate");
+    TlsAcceptor::from(Arc::new(config))
+}

@@ -1,0 +1,38 @@
+//! A message somebody works on.
+
+use std::sync::Arc;
+
+use super::Message;
+use super::content::StoredContent;
+use super::held::Held;
+use super::record::Stored;
+use super::store::Store;
+use crate::mail::Content;
+
+/// A message somebody works on. Dropped without settling it is given back, due as before.
+pub struct Claim {
+    pub(super) stored: Stored,
+    pub(super) held: Held,
+    content: Arc<StoredContent>,
+}
+
+impl Claim {
+    pub(super) fn new(store: &Store, stored: Stored, held: Held) -> Self {
+        let content = Arc::new(content(store, &stored));
+        Self { stored, held, content }
+    }
+
+    /// Its record.
+    pub fn message(&self) -> &Message {
+        &self.stored.message
+    }
+
+    /// Its bytes.
+    pub fn content(&self) -> Arc<dyn Content> {
+        self.content.clone()
+    }
+}
+
+pub(super) fn content(store: &Store, stored: &Stored) -> StoredContent {
+    StoredContent::new(store.clone(), stored.message.id, stored.head, stored.file)
+}

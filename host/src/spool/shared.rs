@@ -1,0 +1,73 @@
+//! What every handle of the spool, and its threads, have in common.
+
+use std::collections::HashSet;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::disk::Disk;
+use super::index::Index;
+use super::janitor::Chore;
+use super::store::Store;
+use crate::event::Events;
+use crate::mail::MessageId;
+
+pub(super) struct Shared {
+    pub store: Store,
+    pub disk: Disk,
+    pub events: Events,
+    pub changed: Notify,
+    pub janitor: Sender<Chore>,
+    index: Mutex<Index>,
+    drafts: Mutex<HashSet<MessageId>>,
+}
+
+impl Shared {
+    pub fn new(store: Store, disk: Disk, events: Events, janitor: Sender<Chore>, index: Index) -> Self {
+        Self {
+            store,
+            disk,
+            events,
+            changed: Notify::new(),
+            janitor,
+            index: Mutex::new(index),
+            drafts: Mutex::default(),
+        }
+    }
+
+    /// Held for a moment only, never across a read or write of the disk.
+    pub fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An id that no message and no draft has.
+    pub fn reserve(self: &Arc<Self>) -> Reserved {
+        loop {
+            let id = MessageId::generate();
+            // A store that cannot be read will not be written either: that is where the error shows.
+            if !self.store.has_record(id).unwrap_or(false) && self.drafts().insert(id) {
+                return Reserved {
+                    shared: self.clone(),
+                    id,
+                };
+            }
+        }
+    }
+
+    fn drafts(&self) -> MutexGuard<'_, HashSet<MessageId>> {
+        self.drafts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Nobody else gets this id while it lives; afterwards its record says so, or it is free again.
+pub(super) struct Reserved {
+    shared: Arc<Shared>,
+    pub id: MessageId,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.shared.drafts().remove(&self.id);
+    }
+}

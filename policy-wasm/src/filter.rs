@@ -1,0 +1,56 @@
+//! Senders whose mail is taken and not delivered.
+
+use crate::contract::homing::Disposition;
+use crate::contract::types::{Because, ReversePath};
+use crate::rule::Rule;
+use crate::settings::{Filter, FilterAction};
+
+/// What becomes of the message if its sender is on the list. The sender learns nothing of it.
+pub fn check(settings: &Filter, sender: &ReversePath) -> Result<(), (Disposition, Because)> {
+    let Some(pattern) = settings.senders.iter().find(|pattern| pattern.matches(sender)) else {
+        return Ok(());
+    };
+    let disposition = match settings.action {
+        FilterAction::Discard => Disposition::Discard,
+        FilterAction::Quarantine => Disposition::Quarantine(settings.folder.clone()),
+    };
+    Err((disposition, Rule::Filter.because(pattern.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{from, settings};
+
+    #[test]
+    fn listed_senders_are_quarantined_or_discarded() {
+        let quarantine = settings(r#"{"filter": {"senders": ["bulk@example.com", "@spam.example"]}}"#).filter;
+        assert_eq!(check(&quarantine, &from("anna@example.com")), Ok(()));
+        assert_eq!(check(&quarantine, &ReversePath::Null), Ok(()));
+        assert_eq!(
+            check(&quarantine, &from("Bulk@example.com")),
+            Err((
+                Disposition::Quarantine("turf".to_owned()),
+                Rule::Filter.because("bulk@example.com")
+            ))
+        );
+        let discard = settings(r#"{"filter": {"senders": ["@spam.example"], "action": "discard"}}"#).filter;
+        assert_eq!(
+            check(&discard, &from("x@spam.example")),
+            Err((Disposition::Discard, Rule::Filter.because("@spam.example")))
+        );
+    }
+
+    #[test]
+    fn the_empty_sender_can_be_listed() {
+        let filter = settings(r#"{"filter": {"senders": ["<>"], "folder": "bounces"}}"#).filter;
+        assert_eq!(
+            check(&filter, &ReversePath::Null),
+            Err((
+                Disposition::Quarantine("bounces".to_owned()),
+                Rule::Filter.because("<>")
+            ))
+        );
+        assert_eq!(check(&filter, &from("anna@example.org")), Ok(()));
+    }
+}

@@ -1,0 +1,149 @@
+//! "Clients can only submit if the authenticated account matches the submission address": in
+//! MAIL FROM, and in the header as a reader would see it.
+
+use mail_parser::{HeaderName, MessageParser};
+
+use crate::admission::is_exempt;
+use crate::contract::directory::LookupError;
+use crate::contract::types::{Because, Client, ReversePath};
+use crate::directory::{Directory, domain_of};
+use crate::message::Original;
+use crate::reply::{Objection, directory_unavailable, reply};
+use crate::rule::Rule;
+use crate::settings::{Exemption, Homing};
+
+/// More originators than this are not looked up: no author has that many addresses.
+const MAX_ORIGINATORS: usize = 32;
+
+/// The account that addresses are compared with. None: the rule does not apply.
+fn account<'a>(settings: &Homing, client: &'a Client<'_>) -> Option<&'a str> {
+    let identity = client.identity.as_ref()?;
+    (settings.match_account && !is_exempt(client, Exemption::Originator)).then_some(identity.account.as_str())
+}
+
+/// The reverse-path. The null reverse-path claims nobody's address and passes.
+pub fn check_sender(
+    settings: &Homing,
+    client: &Client<'_>,
+    sender: &ReversePath,
+    directory: &impl Directory,
+) -> Result<Option<Because>, Objection> {
+    let Some(account) = account(settings, client) else {
+        return Ok(None);
+    };
+    match sender {
+        ReversePath::Null => Ok(Some(Rule::AccountMatch.because("null reverse-path"))),
+        ReversePath::Mailbox(address) => check_address(account, address, directory).map(Some),
+    }
+}
+
+/// The header. RFC 5322 section 3.6.2: who handed the message over stands in `Sender:`, and in
+/// `From:` when there is no `Sender:`. So a `Sender:` must match, and without one every address of
+/// `From:`. A field without a readable address matches nothing; a message without either field
+/// claims nobody's address and passes.
+pub fn check_header(
+    settings: &Homing,
+    client: &Client<'_>,
+    message: &impl Original,
+    directory: &impl Directory,
+) -> Result<Option<Because>, Objection> {
+    let Some(account) = account(settings, client) else {
+        return Ok(None);
+    };
+    let Some(block) = message.whole_header() else {
+        return Err(mismatch("header too long to read"));
+    };
+    let fields = Originators::parse(&block);
+    let Some((field, addresses)) = fields.decisive() else {
+        return Ok(Some(Rule::AccountMatch.because("no originator field")));
+    };
+    if addresses.is_empty() || addresses.len() > MAX_ORIGINATORS {
+        return Err(mismatch(&format!(
+            "{field} with {} readable addresses",
+            addresses.len()
+        )));
+    }
+    for address in addresses {
+        check_address(account, address, directory)?;
+    }
+    Ok(Some(
+        Rule::AccountMatch.because(format!("{field} {}", addresses.join(", "))),
+    ))
+}
+
+fn check_address(account: &str, address: &str, directory: &impl Directory) -> Result<Because, Objection> {
+    if domain_of(address).is_empty() {
+        return Err(mismatch(address));
+    }
+    match directory.may_send_as(account, address) {
+        Ok(true) => Ok(Rule::AccountMatch.because(address)),
+        // The directory was asked and does not take this for an address.
+        Ok(false) | Err(LookupError::Other(_)) => Err(mismatch(address)),
+        Err(LookupError::Unavailable(_)) => Err(directory_unavailable(address)),
+    }
+}
+
+fn mismatch(originator: &str) -> Objection {
+    Objection {
+        reply: reply(
+            554,
+            (5, 7, 1),
+            "Originator address does not match authentication credentials",
+        ),
+        because: Rule::AccountMatch.because(originator),
+    }
+}
+
+/// The originator fields of a header.
+#[derive(Debug, Default, PartialEq)]
+struct Originators {
+    /// The addresses of all fields of this name; none when there is no such field.
+    from: Option<Vec<String>>,
+    sender: Option<Vec<String>>,
+}
+
+impl Originators {
+    fn parse(block: &[u8]) -> Self {
+        let parser = MessageParser::new()
+            .header_address(HeaderName::From)
+            .header_address(HeaderName::Sender)
+            .default_header_ignore();
+        let mut originators = Self::default();
+        let Some(message) = parser.parse_headers(block) else {
+            return originators;
+        };
+        for header in message.headers() {
+            let list = match header.name {
+                HeaderName::From => &mut originators.from,
+                HeaderName::Sender => &mut originators.sender,
+                _ => continue,
+            };
+            let list = list.get_or_insert_default();
+            for address in header
+                .value
+                .as_address()
+                .into_iter()
+                .flat_map(|addresses| addresses.iter())
+            {
+                // A name without an address stays, as something that no account matches.
+                let text = address
+                    .address
+                    .as_deref()
+                    .or(address.name.as_deref())
+                    .unwrap_or_default();
+                if !list.iter().any(|known| known == text) {
+                    list.push(text.to_owned());
+                }
+            }
+        }
+        originators
+    }
+
+    fn decisive(&self) -> Option<(&'static str, &[String])> {
+        let sender = self.sender.as_deref().map(|addresses| ("Sender", addresses));
+        sender.or(self.from.as_deref().map(|addresses| ("From", addresses)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Patterns of addresses in settings.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use crate::contract::types::ReversePath;
+use crate::directory::domain_of;
+
+/// `user@domain`, `@domain`, or `@*.domain` for everything below a domain; in any case.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct AddressPattern {
+    /// As the operator wrote it.
+    written: String,
+    kind: Kind,
+}
+
+/// All in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Address(String),
+    Domain(String),
+    /// With its leading dot.
+    Below(String),
+}
+
+impl AddressPattern {
+    /// Whether an address fits.
+    pub fn matches(&self, address: &str) -> bool {
+        let address = address.to_lowercase();
+        match &self.kind {
+            Kind::Address(wanted) => *wanted == address,
+            Kind::Domain(domain) => domain_of(&address) == domain,
+            Kind::Below(suffix) => domain_of(&address).ends_with(suffix),
+        }
+    }
+}
+
+impl FromStr for AddressPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no address pattern: expected user@domain, @domain or @*.domain");
+        let lower = text.to_lowercase();
+        let (local, domain) = lower.rsplit_once('@').ok_or_else(wrong)?;
+        let name = domain.strip_prefix("*.").unwrap_or(domain);
+        let is_name = !name.is_empty() && !name.starts_with('.') && !name.ends_with('.');
+        if !is_name || name.contains(|c: char| c.is_whitespace() || c.is_control() || "<>,;*@".contains(c)) {
+            return Err(wrong());
+        }
+        let kind = match (local.is_empty(), name.len() < domain.len()) {
+            (true, true) => Kind::Below(format!(".{name}")),
+            (true, false) => Kind::Domain(domain.to_owned()),
+            (false, false) if !local.starts_with('<') => Kind::Address(lower.clone()),
+            (false, _) => return Err(wrong()),
+        };
+        Ok(Self {
+            written: text.to_owned(),
+            kind,
+        })
+    }
+}
+
+impl TryFrom<String> for AddressPattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for AddressPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written)
+    }
+}
+
+/// An address pattern, or `<>` (also written as the empty string) for the null reverse-path.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum SenderPattern {
+    /// RFC 5321 section 4.5.5.
+    Null,
+    /// Senders with an address.
+    Address(AddressPattern),
+}
+
+impl SenderPattern {
+    /// Whether a reverse-path fits.
+    pub fn matches(&self, sender: &ReversePath) -> bool {
+        match (self, sender) {
+            (Self::Null, ReversePath::Null) => true,
+            (Self::Address(pattern), ReversePath::Mailbox(address)) => pattern.matches(address),
+            _ => false,
+        }
+    }
+}
+
+impl TryFrom<String> for SenderPattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "" | "<>" => Ok(Self::Null),
+            other => other.parse().map(Self::Address),
+        }
+    }
+}
+
+impl fmt::Display for SenderPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("<>"),
+            Self::Address(pattern) => pattern.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_what_they_say_and_no_more() {
+        for (pattern, address, expected) in [
+            ("anna@example.org", "anna@example.org", true),
+            ("Anna@Example.org", "aNNa@example.org", true),
+            ("anna@example.org", "xanna@example.org", false),
+            ("anna@example.org", "anna@example.org.evil.example", false),
+            ("@example.org", "anyone@example.org", true),
+            ("@example.org", "anyone@sub.example.org", false),
+            ("@example.org", "anyone@badexample.org", false),
+            ("@example.org", "\"x@example.org\"@evil.example", false),
+            ("@*.example.org", "anyone@a.b.example.org", true),
+            ("@*.example.org", "anyone@example.org", false),
+            ("@*.example.org", "anyone@badexample.org", false),
+            ("@[192.0.2.1]", "anyone@[192.0.2.1]", true),
+        ] {
+            let parsed: AddressPattern = pattern.parse().unwrap();
+            assert_eq!(parsed.matches(address), expected, "{pattern} on {address}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for text in [
+            "",
+            "example.org",
+            "anna@",
+            "@",
+            "@.org",
+            "@*.",
+            "@*",
+            "a@*.example.org",
+            "<anna@example.org>",
+            "@a b",
+            "@org.",
+        ] {
+            assert!(text.parse::<AddressPattern>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_null_reverse_path_is_a_pattern_of_its_own() {
+        for text in ["", "<>"] {
+            let pattern = SenderPattern::try_from(text.to_owned()).unwrap();
+            assert!(pattern.matches(&ReversePath::Null));
+            assert!(!pattern.matches(&ReversePath::Mailbox("anna@example.org".to_owned())));
+        }
+        let pattern = SenderPattern::try_from("@example.org".to_owned()).unwrap();
+        assert!(!pattern.matches(&ReversePath::Null));
+    }
+}

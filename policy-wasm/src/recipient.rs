@@ -1,0 +1,200 @@
+//! Who gets mail: local addresses with one meaning, and relaying for those who may.
+
+use std::net::IpAddr;
+
+use crate::admission::is_exempt;
+use crate::contract::types::{Because, Client};
+use crate::directory::{Directory, domain_of};
+use crate::reply::{Objection, directory_unavailable, reply};
+use crate::rule::Rule;
+use crate::settings::{Exemption, Relay};
+
+/// One recipient.
+pub fn check(
+    settings: &Relay,
+    client: &Client<'_>,
+    recipient: &str,
+    directory: &impl Directory,
+) -> Result<Because, Objection> {
+    let domain = domain_of(recipient);
+    match directory.is_local_domain(domain) {
+        Ok(true) => check_local(recipient, directory),
+        Ok(false) => check_relay(settings, client, recipient),
+        Err(_) => Err(directory_unavailable(domain)),
+    }
+}
+
+fn check_local(recipient: &str, directory: &impl Directory) -> Result<Because, Objection> {
+    let entries = directory
+        .lookup(recipient)
+        .map_err(|_| directory_unavailable(recipient))?;
+    let because = Rule::Recipient.because(recipient);
+    let reply = match entries.len() {
+        0 => reply(550, (5, 1, 1), "No such recipient here"),
+        1 => return Ok(because),
+        _ => reply(550, (5, 1, 4), "Recipient address is ambiguous"),
+    };
+    Err(Objection { reply, because })
+}
+
+/// Deny wins over allow, and nothing listed allows nothing.
+fn check_relay(settings: &Relay, client: &Client<'_>, recipient: &str) -> Result<Because, Objection> {
+    let denied = |because| Objection {
+        reply: reply(550, (5, 7, 1), "Relaying denied"),
+        because,
+    };
+    // An address that cannot be read is in no network: it is allowed nothing by its place.
+    let address = client.address.parse::<IpAddr>().ok();
+    let holds = |network: &&crate::network::Network| address.is_some_and(|address| network.contains(address));
+
+    if let Some(network) = settings.never.clients.iter().find(holds) {
+        return Err(denied(Rule::RelayNever.because(network.to_string())));
+    }
+    if let Some(pattern) = settings.never.to.iter().find(|pattern| pattern.matches(recipient)) {
+        return Err(denied(Rule::RelayNever.because(pattern.to_string())));
+    }
+    if is_exempt(client, Exemption::Relay) {
+        return Ok(Rule::Relay.because("exempt"));
+    }
+    if let (true, Some(identity)) = (settings.authenticated, &client.identity) {
+        return Ok(Rule::Relay.because(format!("account {}", identity.account)));
+    }
+    if let Some(network) = settings.clients.iter().find(holds) {
+        return Ok(Rule::Relay.because(network.to_string()));
+    }
+    if settings.listeners.contains(&client.listener) {
+        return Ok(Rule::Relay.because(format!("listener {}", client.listener)));
+    }
+    if let Some(pattern) = settings.to.iter().find(|pattern| pattern.matches(recipient)) {
+        return Ok(Rule::Relay.because(pattern.to_string()));
+    }
+    Err(denied(Rule::Relay.alone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Fake, authenticated, client_from, exempt, settings};
+
+    fn fake() -> Fake {
+        Fake::new(&["example.org"])
+            .account("anna", "anna@example.org")
+            .account("bert", "info@example.org")
+            .account("anna", "info@example.org")
+            .elsewhere("otto@example.org")
+    }
+
+    fn ask(json: &str, client: &Client<'_>, recipient: &str) -> Result<Because, Objection> {
+        check(&settings(json).relay, client, recipient, &fake())
+    }
+
+    fn refusal(json: &str, client: &Client<'_>, recipient: &str) -> (u16, (u8, u16, u16), Because) {
+        let objection = ask(json, client, recipient).unwrap_err();
+        (objection.reply.code, objection.reply.status, objection.because)
+    }
+
+    #[test]
+    fn anybody_may_write_to_a_local_address_with_one_meaning() {
+        for client in [client_from("192.0.2.1"), authenticated("anna")] {
+            for address in ["anna@example.org", "otto@example.org"] {
+                assert_eq!(ask("{}", &client, address), Ok(Rule::Recipient.because(address)));
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_and_ambiguous_addresses_are_refused() {
+        let client = client_from("192.0.2.1");
+        assert_eq!(
+            refusal("{}", &client, "nobody@example.org"),
+            (550, (5, 1, 1), Rule::Recipient.because("nobody@example.org"))
+        );
+        assert_eq!(
+            refusal("{}", &client, "info@example.org"),
+            (550, (5, 1, 4), Rule::Recipient.because("info@example.org"))
+        );
+    }
+
+    #[test]
+    fn nothing_listed_is_not_an_open_relay() {
+        let denied = (550, (5, 7, 1), Rule::Relay.alone());
+        for address in ["127.0.0.1", "::1", "10.0.0.1", "192.0.2.1", "nonsense"] {
+            assert_eq!(refusal("{}", &client_from(address), "x@example.net"), denied);
+        }
+        let none = exempt("127.0.0.2", &["authentication", "homing"]);
+        assert_eq!(refusal("{}", &none, "x@example.net"), denied);
+        // Tricks that other servers fell for.
+        for recipient in [
+            "x%example.net@example.org",
+            "\"x@example.net\"@example.org",
+            "example.net!x@example.org",
+        ] {
+            assert_eq!(
+                refusal("{}", &client_from("192.0.2.1"), recipient).0,
+                550,
+                "{recipient}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_way_to_relay() {
+        let stranger = client_from("192.0.2.1");
+        let relay = exempt("192.0.2.1", &["relay"]);
+        for (json, client, entry) in [
+            ("{}", &authenticated("anna"), "account anna"),
+            ("{}", &relay, "exempt"),
+            (
+                r#"{"relay": {"clients": ["198.51.100.0/24", "192.0.2.0/24"]}}"#,
+                &stranger,
+                "192.0.2.0/24",
+            ),
+            (r#"{"relay": {"listeners": ["test"]}}"#, &stranger, "listener test"),
+            (
+                r#"{"relay": {"to": ["@example.com", "@example.net"]}}"#,
+                &stranger,
+                "@example.net",
+            ),
+        ] {
+            assert_eq!(
+                ask(json, client, "x@example.net"),
+                Ok(Rule::Relay.because(entry)),
+                "{json}"
+            );
+        }
+        let no_box = r#"{"relay": {"authenticated": false}}"#;
+        assert_eq!(
+            refusal(no_box, &authenticated("anna"), "x@example.net").2,
+            Rule::Relay.alone()
+        );
+    }
+
+    #[test]
+    fn deny_wins_over_every_allow() {
+        let mut client = exempt("192.0.2.1", &["relay"]);
+        client.identity = authenticated("anna").identity;
+        let allow = r#""clients": ["192.0.2.1"], "listeners": ["test"], "to": ["@example.net"]"#;
+        let by_client = format!(r#"{{"relay": {{{allow}, "never": {{"clients": ["192.0.2.0/24"]}}}}}}"#);
+        let by_destination = format!(r#"{{"relay": {{{allow}, "never": {{"to": ["@example.net"]}}}}}}"#);
+        assert_eq!(
+            refusal(&by_client, &client, "x@example.net"),
+            (550, (5, 7, 1), Rule::RelayNever.because("192.0.2.0/24"))
+        );
+        assert_eq!(
+            refusal(&by_destination, &client, "x@example.net").2,
+            Rule::RelayNever.because("@example.net")
+        );
+        assert!(ask(&by_destination, &client, "x@example.com").is_ok());
+        // Local mail is not relayed.
+        assert!(ask(&by_client, &client, "anna@example.org").is_ok());
+    }
+
+    #[test]
+    fn without_a_directory_nothing_is_decided() {
+        let relay = settings("{}").relay;
+        for recipient in ["anna@example.org", "x@example.net"] {
+            let objection = check(&relay, &authenticated("anna"), recipient, &fake().unavailable()).unwrap_err();
+            assert_eq!((objection.reply.code, objection.reply.status), (451, (4, 3, 0)));
+        }
+    }
+}

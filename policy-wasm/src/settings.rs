@@ -1,0 +1,371 @@
+//! What an operator can decide, with its defaults. `docs/default-policy.md` explains each key.
+
+mod section;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::contract::lifecycle::Problem;
+use crate::contract::ndr::ReturnContent;
+use crate::network::{Network, NetworkTable};
+use crate::pattern::{AddressPattern, SenderPattern};
+use section::Section;
+
+/// All of it.
+#[derive(Debug, Default, PartialEq)]
+pub struct Settings {
+    pub accept: Accept,
+    pub homing: Homing,
+    pub relay: Relay,
+    pub filter: Filter,
+    pub ndr: Ndr,
+}
+
+/// Who may connect on which terms.
+#[derive(Debug, Default, PartialEq)]
+pub struct Accept {
+    pub from: From,
+    pub listeners: BTreeMap<String, ListenerEntry>,
+    pub hosts: NetworkTable<HostEntry>,
+}
+
+/// What a connection must do before it may send mail, beyond what its listener asks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum From {
+    #[default]
+    Anyone,
+    Authenticated,
+    Encrypted,
+    AuthenticatedAndEncrypted,
+}
+
+/// Terms of one listener.
+#[derive(Debug, Default, PartialEq)]
+pub struct ListenerEntry {
+    /// In place of `accept.from`.
+    pub from: Option<From>,
+    pub exempt: Vec<Exemption>,
+}
+
+/// Terms of the hosts of one network.
+#[derive(Debug, PartialEq)]
+pub enum HostEntry {
+    Reject,
+    Accept {
+        require: Vec<Requirement>,
+        exempt: Vec<Exemption>,
+    },
+}
+
+/// What a client can be excused from; the names of `terms.exemptions` in the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exemption {
+    Authentication,
+    Encryption,
+    Homing,
+    Originator,
+    Relay,
+}
+
+/// What a host entry can ask beyond its listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Requirement {
+    Authentication,
+    Encryption,
+}
+
+/// Under which addresses clients may submit.
+#[derive(Debug, PartialEq)]
+pub struct Homing {
+    pub required: bool,
+    pub match_account: bool,
+}
+
+/// Who may send to other hosts.
+#[derive(Debug, PartialEq)]
+pub struct Relay {
+    pub authenticated: bool,
+    pub clients: Vec<Network>,
+    pub listeners: Vec<String>,
+    pub to: Vec<AddressPattern>,
+    pub never: Never,
+}
+
+/// What is not relayed whoever asks.
+#[derive(Debug, Default, PartialEq)]
+pub struct Never {
+    pub clients: Vec<Network>,
+    pub to: Vec<AddressPattern>,
+}
+
+/// Whose mail is taken and not delivered.
+#[derive(Debug, PartialEq)]
+pub struct Filter {
+    pub senders: Vec<SenderPattern>,
+    pub action: FilterAction,
+    pub folder: String,
+}
+
+/// What becomes of filtered mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FilterAction {
+    Discard,
+    Quarantine,
+}
+
+/// Who hears about failures.
+#[derive(Debug, PartialEq)]
+pub struct Ndr {
+    pub administrator_copies: Copies,
+    pub content: ReturnContent,
+}
+
+/// Failures of which the administrator gets a copy.
+#[derive(Debug, PartialEq)]
+pub enum Copies {
+    All,
+    Of(Vec<String>),
+}
+
+/// `failure.class` values of the contract.
+const CLASSES: [&str; 8] = [
+    "address-not-found",
+    "ambiguous-address",
+    "conversion-failed",
+    "expired",
+    "host-not-found",
+    "loop",
+    "not-homed",
+    "protocol-error",
+];
+
+impl Exemption {
+    /// As it stands in `client.exemptions`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Authentication => "authentication",
+            Self::Encryption => "encryption",
+            Self::Homing => "homing",
+            Self::Originator => "originator",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+impl From {
+    /// As it stands in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::Authenticated => "authenticated",
+            Self::Encrypted => "encrypted",
+            Self::AuthenticatedAndEncrypted => "authenticated-and-encrypted",
+        }
+    }
+
+    /// Whether it asks for this.
+    pub fn requires(self, requirement: Requirement) -> bool {
+        match requirement {
+            Requirement::Authentication => matches!(self, Self::Authenticated | Self::AuthenticatedAndEncrypted),
+            Requirement::Encryption => matches!(self, Self::Encrypted | Self::AuthenticatedAndEncrypted),
+        }
+    }
+}
+
+impl Default for Homing {
+    fn default() -> Self {
+        Self {
+            required: false,
+            match_account: true,
+        }
+    }
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        Self {
+            authenticated: true,
+            clients: Vec::new(),
+            listeners: Vec::new(),
+            to: Vec::new(),
+            never: Never::default(),
+        }
+    }
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self {
+            senders: Vec::new(),
+            action: FilterAction::Quarantine,
+            folder: "turf".to_owned(),
+        }
+    }
+}
+
+impl Default for Ndr {
+    fn default() -> Self {
+        Self {
+            administrator_copies: Copies::Of(vec!["ambiguous-address".to_owned()]),
+            content: ReturnContent::Headers,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads a JSON object; absent keys have their defaults. All problems are reported, not only
+    /// the first.
+    pub fn parse(json: &str) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let value: Value = serde_json::from_str(json).map_err(|error| {
+            vec![Problem {
+                key: String::new(),
+                text: format!("not JSON: {error}"),
+            }]
+        })?;
+        let settings = Section::read("", value, &mut problems, |root| Self {
+            accept: root.section("accept", accept).unwrap_or_default(),
+            homing: root.section("homing", homing).unwrap_or_default(),
+            relay: root.section("relay", relay).unwrap_or_default(),
+            filter: root.section("filter", filter).unwrap_or_default(),
+            ndr: root.section("ndr", ndr).unwrap_or_default(),
+        });
+        match settings {
+            Some(settings) if problems.is_empty() => Ok(settings),
+            _ => Err(problems),
+        }
+    }
+}
+
+fn accept(section: &mut Section<'_>) -> Accept {
+    let from = section.value("from").unwrap_or_default();
+    let listeners = section.table("listeners", |listener| ListenerEntry {
+        from: listener.value("from"),
+        exempt: listener.list("exempt").unwrap_or_default(),
+    });
+    let mut hosts = NetworkTable::default();
+    section.sections("hosts", |host| {
+        let entry = host_entry(host);
+        if let Some(network) = host.required("network")
+            && !hosts.insert(network, entry)
+        {
+            host.problem("network", format!("{network} has an entry already"));
+        }
+    });
+    Accept { from, listeners, hosts }
+}
+
+fn host_entry(section: &mut Section<'_>) -> HostEntry {
+    #[derive(Deserialize, PartialEq)]
+    #[serde(rename_all = "kebab-case")]
+    enum Action {
+        Accept,
+        Reject,
+    }
+
+    let action = section.value("action").unwrap_or(Action::Accept);
+    let require: Option<Vec<Requirement>> = section.list("require");
+    let exempt: Option<Vec<Exemption>> = section.list("exempt");
+    if action == Action::Reject {
+        for (key, given) in [("require", require.is_some()), ("exempt", exempt.is_some())] {
+            if given {
+                section.problem(key, "a rejected host has no terms");
+            }
+        }
+        return HostEntry::Reject;
+    }
+    let (require, exempt) = (require.unwrap_or_default(), exempt.unwrap_or_default());
+    for (requirement, exemption) in [
+        (Requirement::Authentication, Exemption::Authentication),
+        (Requirement::Encryption, Exemption::Encryption),
+    ] {
+        if require.contains(&requirement) && exempt.contains(&exemption) {
+            section.problem("require", format!("{} is in exempt, too", exemption.name()));
+        }
+    }
+    HostEntry::Accept { require, exempt }
+}
+
+fn homing(section: &mut Section<'_>) -> Homing {
+    let default = Homing::default();
+    Homing {
+        required: section.value("required").unwrap_or(default.required),
+        match_account: section.value("match-account").unwrap_or(default.match_account),
+    }
+}
+
+fn relay(section: &mut Section<'_>) -> Relay {
+    Relay {
+        authenticated: section.value("authenticated").unwrap_or(Relay::default().authenticated),
+        clients: section.list("clients").unwrap_or_default(),
+        listeners: section.list("listeners").unwrap_or_default(),
+        to: section.list("to").unwrap_or_default(),
+        never: section
+            .section("never", |never| Never {
+                clients: never.list("clients").unwrap_or_default(),
+                to: never.list("to").unwrap_or_default(),
+            })
+            .unwrap_or_default(),
+    }
+}
+
+fn filter(section: &mut Section<'_>) -> Filter {
+    let default = Filter::default();
+    let folder = section.value("folder").unwrap_or(default.folder);
+    // The contract's form of a folder name.
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if folder.is_empty() || folder.len() > 64 || !folder.chars().all(plain) {
+        section.problem("folder", "expected 1 to 64 lower-case letters, digits and hyphens");
+    }
+    Filter {
+        senders: section.list("senders").unwrap_or_default(),
+        action: section.value("action").unwrap_or(default.action),
+        folder,
+    }
+}
+
+fn ndr(section: &mut Section<'_>) -> Ndr {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Content {
+        Nothing,
+        Headers,
+        Full,
+    }
+
+    let default = Ndr::default();
+    let content = match section.value("content") {
+        Some(Content::Nothing) => ReturnContent::Nothing,
+        Some(Content::Headers) => ReturnContent::Headers,
+        Some(Content::Full) => ReturnContent::Full,
+        None => default.content,
+    };
+    Ndr {
+        administrator_copies: copies(section).unwrap_or(default.administrator_copies),
+        content,
+    }
+}
+
+fn copies(section: &mut Section<'_>) -> Option<Copies> {
+    const KEY: &str = "administrator-copies";
+    if section.word_instead_of_list(KEY, "all") {
+        return Some(Copies::All);
+    }
+    let classes: Vec<String> = section.list(KEY)?;
+    for (index, class) in classes.iter().enumerate() {
+        if !CLASSES.contains(&class.as_str()) {
+            let text = format!("{class:?} is no failure class, expected one of {}", CLASSES.join(", "));
+            section.problem(&format!("{KEY}[{index}]"), text);
+        }
+    }
+    Some(Copies::Of(classes))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! Clients, directories and messages for tests.
+
+use std::cell::Cell;
+
+use crate::contract::directory::{Entry, Home, LookupError};
+use crate::contract::types::{Client, Envelope, FailedRecipient, Failure, Identity, ReversePath};
+use crate::directory::Directory;
+use crate::message::Original;
+use crate::reply::reply;
+use crate::settings::Settings;
+
+pub fn settings(json: &str) -> Settings {
+    Settings::parse(json).expect(json)
+}
+
+pub fn from(address: &str) -> ReversePath {
+    ReversePath::Mailbox(address.to_owned())
+}
+
+/// A client that did nothing but connect, to the listener `test`.
+pub fn client_from(address: &str) -> Client<'static> {
+    Client {
+        listener: "test".to_owned(),
+        address: address.to_owned(),
+        port: 40_000,
+        name: None,
+        helo: None,
+        tls: None,
+        identity: None,
+        exemptions: vec![],
+        more: None,
+    }
+}
+
+pub fn exempt(address: &str, exemptions: &[&str]) -> Client<'static> {
+    Client {
+        exemptions: exemptions.iter().map(|&name| name.to_owned()).collect(),
+        ..client_from(address)
+    }
+}
+
+pub fn authenticated(account: &str) -> Client<'static> {
+    let identity = Identity {
+        account: account.to_owned(),
+        mechanism: "PLAIN".to_owned(),
+    };
+    Client {
+        identity: Some(identity),
+        ..client_from("192.0.2.1")
+    }
+}
+
+/// A failure of one remote recipient of a message from `anna@example.org`.
+pub fn failure(class: &str) -> Failure<'static> {
+    Failure {
+        class: class.to_owned(),
+        envelope: Envelope {
+            sender: from("anna@example.org"),
+            recipients: vec!["x@example.net".to_owned()],
+            more: None,
+        },
+        failed: vec![FailedRecipient {
+            address: "x@example.net".to_owned(),
+            reply: reply(550, (5, 1, 1), "No such user"),
+            remote: None,
+        }],
+        identity: None,
+        client_address: Some("192.0.2.1".to_owned()),
+        exemptions: vec![],
+        automatic: false,
+        headers: vec![],
+        more: None,
+    }
+}
+
+/// A directory in memory.
+#[derive(Default)]
+pub struct Fake {
+    domains: Vec<String>,
+    entries: Vec<Entry>,
+    unavailable: bool,
+    questions: Cell<usize>,
+}
+
+impl Fake {
+    pub fn new(domains: &[&str]) -> Self {
+        Self {
+            domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+
+    pub fn account(self, account: &str, address: &str) -> Self {
+        self.entry(Some(account), address, Home::Here)
+    }
+
+    pub fn elsewhere(self, address: &str) -> Self {
+        self.entry(
+            Some("elsewhere"),
+            address,
+            Home::Elsewhere("mail.example.org:25".to_owned()),
+        )
+    }
+
+    pub fn unavailable(mut self) -> Self {
+        self.unavailable = true;
+        self
+    }
+
+    /// How often it was asked.
+    pub fn questions(&self) -> usize {
+        self.questions.get()
+    }
+
+    fn entry(mut self, account: Option<&str>, address: &str, home: Home) -> Self {
+        self.entries.push(Entry {
+            account: account.map(str::to_owned),
+            address: address.to_owned(),
+            home,
+            kind: "account".to_owned(),
+        });
+        self
+    }
+
+    fn answer<T>(&self, answer: T) -> Result<T, LookupError> {
+        self.questions.set(self.questions.get() + 1);
+        if self.unavailable {
+            return Err(LookupError::Unavailable("test".to_owned()));
+        }
+        Ok(answer)
+    }
+}
+
+impl Directory for Fake {
+    fn lookup(&self, address: &str) -> Result<Vec<Entry>, LookupError> {
+        let entries = self
+            .entries
+            .iter()
+            .filter(|entry| entry.address.eq_ignore_ascii_case(address));
+        self.answer(entries.cloned().collect())
+    }
+
+    fn may_send_as(&self, account: &str, address: &str) -> Result<bool, LookupError> {
+        let entries = self.lookup(address)?;
+        Ok(entries.iter().any(|entry| entry.account.as_deref() == Some(account)))
+    }
+
+    fn is_local_domain(&self, domain: &str) -> Result<bool, LookupError> {
+        self.answer(self.domains.iter().any(|local| local.eq_ignore_ascii_case(domain)))
+    }
+}
+
+/// A message that is nothing but its header.
+pub struct Text {
+    header: String,
+    whole: bool,
+}
+
+impl Text {
+    pub fn new(header: &str) -> Self {
+        Self {
+            header: header.to_owned(),
+            whole: true,
+        }
+    }
+
+    /// A header of which there is more than can be had.
+    pub fn cut(header: &str) -> Self {
+        Self {
+            whole: false,
+            ..Self::new(header)
+        }
+    }
+}
+
+impl Original for Text {
+    fn whole_header(&self) -> Option<Vec<u8>> {
+        self.whole.then(|| self.header.clone().into_bytes())
+    }
+}

@@ -1,0 +1,59 @@
+//! What arrived in a Maildir.
+
+use std::path::{Path, PathBuf};
+
+use crate::wait::eventually;
+
+/// A message in a mailbox.
+#[derive(Debug, Clone)]
+pub struct Delivered {
+    /// Its file.
+    pub path: PathBuf,
+    /// The file's bytes; bad UTF-8 is shown as U+FFFD.
+    pub text: String,
+}
+
+/// Somebody's mailbox.
+#[derive(Debug, Clone)]
+pub struct Maildir(PathBuf);
+
+impl Maildir {
+    /// The mailbox in this folder, which need not exist yet.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Everything in `new`.
+    pub fn messages(&self) -> Vec<Delivered> {
+        let Ok(folder) = std::fs::read_dir(self.0.join("new")) else {
+            return Vec::new();
+        };
+        let mut paths: Vec<PathBuf> = folder.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort();
+        paths.into_iter().filter_map(|path| read(&path)).collect()
+    }
+
+    /// Those that contain `text`.
+    pub fn containing(&self, text: &str) -> Vec<Delivered> {
+        let messages = self.messages().into_iter();
+        messages.filter(|message| message.text.contains(text)).collect()
+    }
+
+    /// Waits for a message that contains `text`.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn expect(&self, text: &str) -> Delivered {
+        eventually(&format!("a message with {text:?} in {}", self.0.display()), || {
+            self.containing(text).pop()
+        })
+    }
+}
+
+fn read(path: &Path) -> Option<Delivered> {
+    let bytes = std::fs::read(path).ok()?;
+    Some(Delivered {
+        path: path.to_owned(),
+        text: String::from_utf8_lossy(&bytes).into_owned(),
+    })
+}

@@ -1,0 +1,272 @@
+//! What becomes of accepted mail: homes, aliases, retries, and reports about what failed.
+
+use posthouse_tests::{Client, Daemon, PASSWORD, Report, Sink, Site};
+
+fn submit(daemon: &Daemon, recipients: &[&str], subject: &str) -> String {
+    let mut client = daemon.connect();
+    client.login("anna", PASSWORD);
+    submit_in(client, recipients, &format!("Subject: {subject}\n"))
+}
+
+/// Returns the message's id.
+fn submit_in(mut client: Client, recipients: &[&str], header: &str) -> String {
+    let message = format!("From: <anna@posthouse.test>\n{header}\nHello.\n");
+    let reply = client.submit("anna@posthouse.test", recipients, &message);
+    assert_eq!(reply.code, 250, "{}", client.transcript());
+    client.quit();
+    reply.line().rsplit(' ').next().unwrap_or_default().to_owned()
+}
+
+/// A site whose mail for elsewhere goes to the sink.
+fn site_with_smart_host(sink: &Sink) -> Site {
+    let mut site = Site::new();
+    site.set("delivery.smart-host", sink.address().to_string());
+    site
+}
+
+#[test]
+fn aliases_and_groups_lead_to_people() {
+    let site = Site::new();
+    let daemon = site.start();
+    submit(&daemon, &["sales@posthouse.test"], "by alias");
+    site.mailbox("anna").expect("by alias");
+    submit(&daemon, &["team@posthouse.test", "bert@posthouse.test"], "by group");
+    site.mailbox("anna").expect("by group");
+    site.mailbox("bert").expect("by group");
+    submit(&daemon, &["bert@posthouse.test"], "the last one");
+    site.mailbox("bert").expect("the last one");
+    assert_eq!(
+        site.mailbox("bert").containing("by group").len(),
+        1,
+        "named twice, delivered once"
+    );
+}
+
+#[test]
+fn mail_for_elsewhere_goes_to_the_smart_host_unchanged() {
+    let sink = Sink::smtp();
+    let site = site_with_smart_host(&sink);
+    let daemon = site.start();
+    let mut client = daemon.connect();
+    client.login("anna", PASSWORD);
+    let body = "From: <anna@posthouse.test>\nSubject: dots\n\n.\n..\n.leading\nend\n";
+    let reply = client.submit("anna@posthouse.test", &["a@example.org", "b@example.org"], body);
+    assert_eq!(reply.code, 250);
+    let received = sink.expect("Subject: dots");
+    assert!(
+        received.text.ends_with("\r\n\r\n.\r\n..\r\n.leading\r\nend\r\n"),
+        "{:?}",
+        received.text
+    );
+    assert!(
+        received.text.starts_with("Received: from client.example"),
+        "{:?}",
+        received.text
+    );
+    assert!(received.mail.starts_with("<anna@posthouse.test>"), "{received:?}");
+    assert_eq!(received.recipients.len(), 2, "{received:?}");
+    let delivered = daemon.events().take(5007);
+    assert!(
+        delivered.text("reply").contains("taken"),
+        "the remote's reply is kept: {delivered:?}"
+    );
+}
+
+#[test]
+fn a_transient_reply_is_tried_again() {
+    let sink = Sink::smtp();
+    sink.answer_times(1, "MAIL", "451 4.3.0 come back later");
+    sink.answer_times(1, "DATA", "421 4.3.2 and again");
+    let site = site_with_smart_host(&sink);
+    let daemon = site.start();
+    submit(&daemon, &["a@example.org"], "patience");
+    sink.expect("patience");
+    let attempt = daemon.events().take(2000);
+    assert!(attempt.text("reply").contains("come back later"), "{attempt:?}");
+    assert!(!attempt.text("next-attempt").is_empty(), "{attempt:?}");
+    daemon.events().take(2000);
+    daemon.events().take(5007);
+    assert_eq!(sink.received().len(), 1);
+}
+
+#[test]
+fn a_permanent_reply_comes_back_to_the_sender() {
+    let sink = Sink::smtp();
+    sink.answer("RCPT TO:<gone@", "550 5.1.1 <gone@example.org> moved away in 1999");
+    let site = site_with_smart_host(&sink);
+    let daemon = site.start();
+    let id = submit(&daemon, &["gone@example.org", "here@example.org"], "to two");
+
+    let received = sink.expect("to two");
+    assert_eq!(received.recipients.len(), 1, "the other one gets it: {received:?}");
+    let report = Report::parse(&site.mailbox("anna").expect("delivery-status").text);
+    assert_eq!(report.field("Status"), Some("5.1.1"));
+    assert!(
+        report
+            .field("Final-Recipient")
+            .is_some_and(|value| value.ends_with("gone@example.org")),
+        "{}",
+        report.status
+    );
+    assert!(
+        report
+            .field("Diagnostic-Code")
+            .is_some_and(|value| value.contains("moved away in 1999")),
+        "{}",
+        report.status
+    );
+    assert!(report.field("Remote-MTA").is_some(), "{}", report.status);
+    assert!(!report.status.contains("here@example.org"), "{}", report.status);
+    let refused = daemon.events().take(4031);
+    assert_eq!(refused.text("message"), id);
+    assert!(refused.text("reply").contains("moved away in 1999"), "{refused:?}");
+}
+
+#[test]
+fn lmtp_answers_for_each_recipient() {
+    let sink = Sink::lmtp();
+    sink.answer(". <full@", "552 5.2.2 mailbox full");
+    sink.answer_times(1, ". <busy@", "450 4.2.1 mailbox busy");
+    let site = Site::new();
+    for name in ["good", "full", "busy"] {
+        site.add_to_directory(&format!(
+            "[[account]]\nname = \"{name}\"\naddresses = [\"{name}@posthouse.test\"]\nhome = \"lmtp:{}\"",
+            sink.address()
+        ));
+    }
+    let daemon = site.start();
+    let recipients = ["good@posthouse.test", "full@posthouse.test", "busy@posthouse.test"];
+    submit(&daemon, &recipients, "to three");
+
+    let report = Report::parse(&site.mailbox("anna").expect("delivery-status").text);
+    assert!(
+        report.status.contains("full@posthouse.test") && report.status.contains("mailbox full"),
+        "{}",
+        report.status
+    );
+    assert!(!report.status.contains("busy@"), "{}", report.status);
+    posthouse_tests::eventually("the busy one's copy", || {
+        let received = sink.received();
+        let has = |name: &str| {
+            received
+                .iter()
+                .flat_map(|one| &one.recipients)
+                .filter(|to| to.contains(name))
+                .count()
+        };
+        (has("busy@") == 1).then(|| assert_eq!((has("good@"), has("full@")), (1, 0), "{received:?}"))
+    });
+    assert!(sink.commands().iter().any(|command| command.starts_with("LHLO")));
+}
+
+#[test]
+fn a_message_expires_with_the_last_reply_in_the_report() {
+    let sink = Sink::smtp();
+    sink.answer("MAIL", "451 4.3.0 never today");
+    let mut site = site_with_smart_host(&sink);
+    site.set("delivery.expire", "2s")
+        .set("delivery.retry", toml_list(&["500ms"]));
+    let daemon = site.start();
+    submit(&daemon, &["a@example.org"], "in vain");
+    let expired = daemon.events().take(5022);
+    assert!(expired.text("last-reply").contains("never today"), "{expired:?}");
+    let report = Report::parse(&site.mailbox("anna").expect("delivery-status").text);
+    assert_eq!(report.field("Action"), Some("failed"));
+    assert!(report.status.contains("never today"), "{}", report.status);
+}
+
+fn toml_list(items: &[&str]) -> toml::Value {
+    items
+        .iter()
+        .map(|item| toml::Value::from(*item))
+        .collect::<Vec<_>>()
+        .into()
+}
+
+#[test]
+fn an_unreachable_host_is_tried_until_it_is_there() {
+    let address = {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        socket.local_addr().expect("bound")
+    };
+    let mut site = Site::new();
+    site.set("delivery.smart-host", address.to_string());
+    let daemon = site.start();
+    submit(&daemon, &["a@example.org"], "nobody there");
+    let attempt = daemon.events().take(2000);
+    assert!(
+        attempt.text("destination").contains(&address.to_string()),
+        "{attempt:?}"
+    );
+    let listed = site.cli(&["queue", "list"]).ok();
+    assert!(listed.contains(&attempt.text("message")), "{listed}");
+}
+
+#[test]
+fn a_message_that_went_in_circles_is_stopped() {
+    let mut site = Site::new();
+    site.set("limits.hops", 30);
+    let daemon = site.start();
+    let mut client = daemon.connect();
+    client.login("anna", PASSWORD);
+    let trace = "Received: from a.example by b.example; Thu, 1 Jan 1998 00:00:00 +0000\n".repeat(31);
+    let message = format!("{trace}From: <anna@posthouse.test>\nSubject: round and round\n\nx\n");
+    let reply = client.submit("anna@posthouse.test", &["bert@posthouse.test"], &message);
+    // Refused at once, or taken and reported; never delivered.
+    if reply.code == 250 {
+        site.mailbox("anna").expect("delivery-status");
+    } else {
+        assert_eq!(reply.code, 554, "{reply:?}");
+    }
+    let stopped = daemon.events().take(4098);
+    assert_eq!(stopped.text("limit"), "30");
+    assert!(site.mailbox("bert").messages().is_empty());
+}
+
+#[test]
+fn no_report_is_made_about_a_report() {
+    let sink = Sink::smtp();
+    sink.answer("RCPT", "550 5.1.1 nobody");
+    let site = site_with_smart_host(&sink);
+    let daemon = site.start();
+    let mut client = daemon.connect_from("127.0.0.3");
+    client.ehlo();
+    let reply = client.submit("", &["gone@example.org"], "Subject: a report from elsewhere\n\nx\n");
+    assert_eq!(reply.code, 250);
+    daemon.events().take(4031);
+    // Dropped by the host, or by the policy: one of the two says so, and no NDR is sent to nobody.
+    let told = posthouse_tests::eventually("what became of it", || {
+        let (dropped, nobody) = (daemon.events().all(4123), daemon.events().all(5009));
+        let sent = daemon.events().all(5008);
+        (dropped.len() + nobody.len() + sent.len() > 0).then_some(sent)
+    });
+    assert!(
+        told.iter().all(|notice| notice.text("to") == "admin@posthouse.test"),
+        "{told:?}"
+    );
+    assert!(sink.received().is_empty());
+}
+
+#[test]
+fn the_operator_retries_and_deletes() {
+    let sink = Sink::smtp();
+    sink.answer("MAIL", "451 4.3.0 not now");
+    let mut site = site_with_smart_host(&sink);
+    site.set("delivery.retry", toml_list(&["1h"]));
+    let daemon = site.start();
+    let kept = submit(&daemon, &["a@example.org"], "to be retried");
+    let unwanted = submit(&daemon, &["a@example.org"], "to be deleted");
+    daemon.events().take(2000);
+    daemon.events().take(2000);
+    let shown = site.cli(&["queue", "show", &kept]).ok();
+    assert!(shown.contains("a@example.org") && shown.contains("not now"), "{shown}");
+    site.cli(&["queue", "delete", &unwanted]).ok();
+    daemon
+        .events()
+        .take_where(5023, |event| event.text("message") == unwanted);
+    sink.take_everything();
+    site.cli(&["queue", "release", &kept]).ok();
+    sink.expect("to be retried");
+    daemon.events().take_where(5007, |event| event.text("message") == kept);
+    assert_eq!(sink.received().len(), 1);
+}
