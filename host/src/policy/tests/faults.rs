@@ -96,7 +96,6 @@ async fn a_panic_names_function_line_and_text_of_the_policys_own_code() {
     );
     let function = fault.function.expect("names are kept");
     assert!(function.contains("act"), "{function} at {location}");
-    println!("XX {function} at {location}");
     assert!(fault.stderr.contains("told to panic at Sender"), "{}", fault.stderr);
 }
 
@@ -187,7 +186,7 @@ async fn the_policy_of_1999_faults_alone() {
     let fault = bench.fault();
     assert_eq!((fault.class.as_str(), fault.stage.as_str()), ("panic", "ndr"));
     assert_eq!(fault.instead, "the host's standard report");
-    println!("XX {:?} {:?}", fault.function, fault.location);
+
     assert!(fault.function.expect("names are kept").contains("plan"));
     assert!(fault.location.expect("line tables are kept").contains("q178091/src/"));
     assert!(fault.stderr.contains("Option::unwrap()"), "{}", fault.stderr);
