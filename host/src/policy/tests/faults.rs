@@ -13,6 +13,21 @@ fn content() -> Arc<InMemory> {
     Arc::new(InMemory("Subject: hello\r\n\r\nHello.\r\n".into()))
 }
 
+/// Sessions run on any worker, so what they wait for must be able to move between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_can_be_asked_from_any_task() {
+    fn movable<F: Future + Send>(future: F) -> F {
+        future
+    }
+    let bench = Bench::with(&[]).await;
+    let client = stranger();
+    movable(bench.policies.admit(SessionId::generate(), &client)).await;
+    movable(bench.policies.plan(&failure(false))).await;
+    movable(ask_message(&bench.policies)).await;
+    let mut transaction = bench.policies.transaction(SessionId::generate());
+    movable(transaction.sender(&client, &ReversePath::Null)).await;
+}
+
 async fn ask_message(policies: &Policies) -> Asked<Disposition> {
     let mut transaction = policies.transaction(SessionId::generate());
     let envelope = envelope(path("a@example.net"), &["anna@example.org"]);
