@@ -31,11 +31,12 @@ impl Daemon {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let events = Events::default();
         events.follow(child.stdout.take().expect("stdout is a pipe"));
+        events.listen(child.stderr.take().expect("stderr is a pipe"));
         Self {
             child,
             events,

@@ -54,6 +54,16 @@ impl Events {
         });
     }
 
+    /// Keeps the lines of stderr with the others, to be shown with a failure.
+    pub(crate) fn listen(&self, stream: impl Read + Send + 'static) {
+        let this = self.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                this.with(|seen| seen.lines.push(format!("stderr: {line}")));
+            }
+        });
+    }
+
     fn push(&self, line: String) {
         let event = serde_json::from_str::<Value>(&line).ok().and_then(|value| {
             let id = value["id"].as_u64()?;

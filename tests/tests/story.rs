@@ -99,7 +99,7 @@ fn a_user_under_somebody_elses_address_is_refused() {
 
     // In Sender.
     let message = format!(
-        "Sender: <cora@posthouse.test>\n{}",
+        "Sender: <admin@posthouse.test>\n{}",
         letter("anna@posthouse.test", "forged")
     );
     let reply = client.submit("anna@posthouse.test", &["bert@posthouse.test"], &message);
@@ -138,17 +138,8 @@ fn an_exempt_hosts_message_that_is_not_homed_goes_to_the_administrator_as_a_repo
     let report = Report::parse(&text);
     assert!(text.starts_with("Return-Path: <>"), "{text}");
     assert!(report.header.contains("Auto-Submitted: auto-replied"), "{text}");
-    assert_eq!(
-        report.field("Reporting-MTA"),
-        Some("dns;mx.posthouse.test").or(Some("dns; mx.posthouse.test"))
-    );
-    assert_eq!(
-        report
-            .field("Final-Recipient")
-            .map(|value| value.replace(' ', ""))
-            .as_deref(),
-        Some("rfc822;anna@posthouse.test")
-    );
+    assert_eq!(report.field("Reporting-MTA"), Some("dns; mx.posthouse.test"));
+    assert_eq!(report.field("Final-Recipient"), Some("rfc822; anna@posthouse.test"));
     assert_eq!(report.field("Action"), Some("failed"));
     assert!(
         report.field("Status").is_some_and(|status| status.starts_with("5.")),
@@ -275,6 +266,11 @@ fn relaying_needs_a_reason() {
 #[test]
 fn unknown_and_ambiguous_recipients() {
     let site = Site::new();
+    for name in ["cora", "dora"] {
+        site.add_to_directory(&format!(
+            "[[account]]\nname = \"{name}\"\naddresses = [\"twofold@posthouse.test\"]"
+        ));
+    }
     let daemon = site.start();
     let mut client = logged_in(&daemon, "anna");
     client.command("MAIL FROM:<anna@posthouse.test>", 250);
@@ -290,5 +286,5 @@ fn unknown_and_ambiguous_recipients() {
         site.mailbox("admin").expect("delivery-status");
     }
     daemon.events().take(10000);
-    assert!(site.mailbox("bert").messages().is_empty() && site.mailbox("cora").messages().is_empty());
+    assert!(site.mailbox("cora").messages().is_empty() && site.mailbox("dora").messages().is_empty());
 }
