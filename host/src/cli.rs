@@ -156,8 +156,8 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Command::Account(_) => unreachable!("it needs no runtime and was run above"),
         }
     });
-    // A blocking read that never returns must not keep the process.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    // What must be finished is; a blocking read that never returns must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(100));
     result
 }
 

@@ -21,10 +21,6 @@ mod replies;
 mod resolve;
 mod schedule;
 mod scheduler;
-#[cfg(test)]
-mod testing;
-#[cfg(test)]
-mod tests;
 mod tls;
 
 mod transaction;
@@ -132,3 +128,8 @@ impl<'a> Settings<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -160,27 +160,4 @@ fn refuse(mut stream: TcpStream, listener: &Listener, context: &SessionContext, 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn listener(address: &str) -> Listener {
-        Listener {
-            name: "test".into(),
-            address: address.parse().expect("valid"),
-            tls: ListenerTls::Off,
-            auth_without_tls: false,
-            require_authentication: false,
-            require_encryption: false,
-        }
-    }
-
-    #[tokio::test]
-    async fn a_chosen_port_is_known_and_a_taken_one_is_named() {
-        let bound = Bound::bind(&listener("127.0.0.1:0")).await.expect("loopback");
-        assert_ne!(bound.address().port(), 0);
-        let taken = bound.address().to_string();
-        let error = Bound::bind(&listener(&taken)).await.err().expect("taken");
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(error.to_string().starts_with(&taken), "{error}");
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ mod receive;
 mod replies;
 mod settle;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 mod wire;
 

@@ -97,6 +97,9 @@ pub struct ListFilter {
     pub limit: usize,
 }
 
+/// A message and its bytes.
+pub type Found = (Message, Arc<dyn Content>);
+
 /// How many messages stand where.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -219,7 +222,7 @@ impl Spool {
     }
 
     /// One message and its bytes. For one that was set aside the reason is the error.
-    pub fn get(&self, id: MessageId) -> Result<Option<(Message, Arc<dyn Content>)>, PutError> {
+    pub fn get(&self, id: MessageId) -> Result<Option<Found>, PutError> {
         let store = &self.inner.shared.store;
         if let Some(stored) = self.inner.stored(id)? {
             let content: Arc<dyn Content> = Arc::new(claim::content(store, &stored));

@@ -21,4 +21,6 @@ mod rule;
 mod settings;
 
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod testing;

@@ -46,12 +46,13 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!findings.problems.is_empty())))
 }
 
+/// Problems and summary on stdout; warnings, which change nothing, on stderr.
 fn show(findings: &Findings) -> std::io::Result<()> {
     for problem in &findings.problems {
         output::line(escape(&problem.to_string()))?;
     }
     for warning in &findings.warnings {
-        output::line(format!("warning: {}", escape(&warning.to_string())))?;
+        output::remark(format!("warning: {}", escape(&warning.to_string())));
     }
     if findings.problems.is_empty() {
         for line in &findings.summary {
@@ -82,10 +83,6 @@ async fn look(config: &Config) -> Findings {
     found
         .summary
         .push(format!("directory: {} account(s)", directory.accounts().len()));
-    if found.problems.iter().any(|problem| problem.key.starts_with("policy[")) {
-        // What cannot be read cannot be loaded: once is enough.
-        return found;
-    }
     match Policies::ephemeral(config, directory, Events::discard()).await {
         Ok(policies) => {
             for module in policies.status() {
@@ -99,7 +96,12 @@ async fn look(config: &Config) -> Findings {
                 ));
             }
         }
-        Err(problems) => found.problems.extend(problems),
+        Err(problems) => {
+            // A file that cannot be read has been named already: once is enough.
+            let known: Vec<String> = found.problems.iter().map(|problem| problem.key.clone()).collect();
+            let new = problems.into_iter().filter(|problem| !known.contains(&problem.key));
+            found.problems.extend(new);
+        }
     }
     found
 }

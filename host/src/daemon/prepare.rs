@@ -154,8 +154,7 @@ async fn bind(config: &Config, events: &Events, problems: &mut Vec<Problem>) -> 
                     address: listener.address.to_string(),
                     error: error.to_string(),
                 });
-                let text = format!("{}: {error}", listener.address);
-                problems.push(Problem::new(format!("listener[{index}].address"), text));
+                problems.push(Problem::new(format!("listener[{index}].address"), error.to_string()));
             }
         }
     }

@@ -197,17 +197,17 @@ impl Connection {
                 false => Ok(self),
             };
         }
-        let host = remote.host();
-        let name = ServerName::try_from(host.clone()).map_err(|_| tls_needed("the host's name cannot be verified"))?;
+        let failed = |why: String| match manner.verify_tls {
+            true => tls_needed(&why),
+            false => Refusal::Handshake(why),
+        };
+        let name = ServerName::try_from(remote.host()).map_err(|error| failed(error.to_string()))?;
         let handshake = self.wire.start_tls(manner.tls.connector(manner.verify_tls), name);
-        let result = timeout(manner.connect_timeout, handshake).await;
-        self.wire = match result {
+        self.wire = match timeout(manner.connect_timeout, handshake).await {
             Ok(Ok(wire)) => wire,
             Ok(Err(WireError::Injected)) => return Err(WireError::Injected.into()),
-            Ok(Err(error)) if manner.verify_tls => return Err(tls_needed(&error.to_string())),
-            Err(_) if manner.verify_tls => return Err(tls_needed("TLS handshake timed out")),
-            Ok(Err(error)) => return Err(Refusal::Handshake(error.to_string())),
-            Err(_) => return Err(Refusal::Handshake("timed out".to_owned())),
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(_) => return Err(failed("timed out".to_owned())),
         };
         self.hello(manner.hostname).await?;
         Ok(self)

@@ -78,12 +78,11 @@ impl Conclusion {
         for (index, failed) in self.failed {
             self.record.recipients[index].state = RecipientState::Failed(failed);
         }
-        let open = |state: &RecipientState| matches!(state, RecipientState::Pending { .. });
-        self.record
-            .recipients
-            .iter()
-            .any(|r| open(&r.state))
-            .then_some(self.record)
+        let mut states = self.record.recipients.iter().map(|r| &r.state);
+        let open = states.any(|state| matches!(state, RecipientState::Pending { .. }));
+        // What stands apart leaves by an operator's decision only.
+        let apart = matches!(self.record.state, State::Quarantined { .. } | State::Frozen { .. });
+        (open || apart).then_some(self.record)
     }
 
     /// The record, set aside before anybody was notified: its failures are met and told again when

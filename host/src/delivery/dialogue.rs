@@ -138,3 +138,52 @@ impl Dialogue {
 fn timed_out() -> WireError {
     WireError::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "timed out"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::super::testing::{Act, FakeServer, say};
+    use super::*;
+    use crate::directory::Endpoint;
+
+    #[tokio::test]
+    async fn every_line_is_shown_but_no_secret() {
+        let server = FakeServer::tcp(vec![vec![
+            say("220 hi"),
+            Act::Hear("AUTH PLAIN AGFubmEAc2VjcmV0"),
+            say("235 2.7.0 welcome"),
+            Act::Hear("STARTTLS"),
+            say("220 go"),
+            Act::Tls,
+            Act::Hear("DATA"),
+            say("354 go"),
+            Act::Data,
+            Act::Say("250-one\r\n250 two\r\n".to_owned()),
+        ]])
+        .await;
+        let Endpoint::Tcp(host, port) = &server.endpoint else {
+            panic!("TCP");
+        };
+        let address = SocketAddr::new(host.parse().expect("an address"), *port);
+        let shown: Arc<Mutex<Vec<String>>> = Arc::default();
+        let lines = shown.clone();
+        let show = move |who: Direction, line: &str| {
+            let who = if who == Direction::Out { "C" } else { "S" };
+            lines.lock().expect("lock").push(format!("{who}: {line}"));
+        };
+        let from = Some(IpAddr::from([127, 0, 0, 2]));
+        let limit = Duration::from_secs(10);
+        let (mut dialogue, banner) = Dialogue::connect(address, from, limit, show).await.expect("greeted");
+        assert_eq!(banner.code, 220);
+        assert_eq!(dialogue.auth_plain("anna", "secret").await.expect("a reply").code, 235);
+        assert_eq!(dialogue.start_tls("fake.example").await.expect("a reply").code, 220);
+        assert_eq!(dialogue.data("Subject: x\n\n.\n").await.expect("a reply").code, 250);
+        let shown = shown.lock().expect("lock").join("\n");
+        assert_eq!(
+            shown,
+            "S: 220 hi\nC: AUTH PLAIN ***\nS: 235 2.7.0 welcome\nC: STARTTLS\nS: 220 go\nC: DATA\nS: 354 go\nC: Subject: x\nC: \nC: ..\nC: .\nS: 250-one\nS: 250 two"
+        );
+        assert!(server.heard().await.ends_with("Subject: x\r\n\r\n..\r\n.\r\n"));
+    }
+}

@@ -1,6 +1,5 @@
 //! `run` with a real spool: what an operator would see.
 
-use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -116,7 +115,8 @@ async fn many_messages_share_few_connections() {
         host.put(&["x@far.example"]).await;
     }
     assert_eq!(host.run_until(<[_]>::is_empty).await, 0);
-    assert_eq!(server.heard().await.matches("queued").count(), 0);
+    let heard = server.heard().await;
+    assert_eq!((heard.matches("EHLO").count(), heard.matches("DATA").count()), (1, 30));
 }
 
 #[tokio::test]
@@ -216,6 +216,5 @@ async fn what_is_not_due_waits() {
     host.put(&["ben@here.example"]).await;
     host.run_until(|left| left.len() == 1).await;
     assert_eq!((host.delivered("anna"), host.delivered("ben")), (0, 1));
-    assert!(Path::new(host.folder.path()).join("spool").exists());
     assert_eq!(host.messages()[0].recipients[0].address, mailbox("anna@here.example"));
 }

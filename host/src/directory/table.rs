@@ -47,7 +47,11 @@ impl Table {
         {
             let mut root = Reader::new(&document, &problems);
             table.domains = root.list("domains", domain).into_iter().collect();
-            if table.domains.is_empty() {
+            if document
+                .get("domains")
+                .and_then(Value::as_array)
+                .is_none_or(Vec::is_empty)
+            {
                 root.problem(
                     "domains",
                     "at least one domain is needed, such as domains = [\"example.org\"]",

@@ -190,10 +190,10 @@ events! {
         "Events came faster than they could be written or followed; so many were dropped. Errors never are." "Find what floods the log; see whether the disk is slow.";
     5031 AcceptFailed "accept-failed" Warning { listener: Text, error: Text }
         "A listener cannot take connections for now; it goes on trying. Logged once until it can again." "Usually too few file descriptors: raise the limit or lower limits.sessions.";
-    5040 AddressLoop "address-loop" Warning { message: Text, address: Text, detail: Text }
-        "An alias or group leads back to itself, or to too many addresses." "Correct the alias or group in the directory.";
     5032 PartFailed "part-failed" Error { part: Text, error: Text }
         "A part of the host ended by itself: a defect. The host stops; nothing acknowledged is lost." "Start the host again and report the error.";
+    5040 AddressLoop "address-loop" Warning { message: Text, address: Text, detail: Text }
+        "An alias or group leads back to itself, or to too many addresses." "Correct the alias or group in the directory.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }

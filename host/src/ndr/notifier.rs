@@ -34,6 +34,7 @@ impl Notifier<'_> {
                 plan
             }
             (Some(plan), _) => plan,
+            (None, _) if !asked.fault => decide::standard_plan(failure), // no module had an opinion
             (None, NdrFault::StandardReport) => {
                 self.not_made(because, "the host's standard report");
                 decide::standard_plan(failure)

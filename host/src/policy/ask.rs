@@ -14,6 +14,7 @@ use super::instance::Instance;
 use super::work::{Question, Unanswered, Work};
 use super::{Policies, PolicyTransaction};
 use crate::config::AdmitFault;
+use crate::directory::{Directory, LookupError};
 use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, Reply, ReversePath, SessionId};
 
 /// A notification keeps nobody waiting on a line, so it may wait for an instance.
@@ -190,7 +191,8 @@ impl PolicyTransaction {
             client: convert::client(client),
             sender: convert::reverse_path(sender),
         };
-        self.ask(&question).await
+        let asked = self.ask(&question).await;
+        asked.unwrap_or_else(|| self.accepted())
     }
 
     pub(super) async fn ask_recipient(
@@ -204,7 +206,13 @@ impl PolicyTransaction {
             sender: convert::reverse_path(sender),
             recipient: recipient.as_str(),
         };
-        self.ask(&question).await
+        match self.ask(&question).await {
+            Some(asked) => asked,
+            None => {
+                let answer = own_mail_only(self.work.directory(), client, recipient).await;
+                self.unopposed(answer)
+            }
+        }
     }
 
     pub(super) async fn ask_message(
@@ -221,28 +229,36 @@ impl PolicyTransaction {
             said: convert::envelope(envelope),
             message: MessageView::new(content),
         };
-        self.ask(&question).await
+        let asked = self.ask(&question).await;
+        asked.unwrap_or_else(|| self.accepted())
     }
 
-    /// After a fault the rest of the transaction is deferred without asking: the modules have lost
+    fn accepted<A: Deferrable>(&self) -> Asked<A> {
+        self.unopposed(A::accept())
+    }
+
+    /// The host's own answer, where no module had one.
+    fn unopposed<A>(&self, answer: A) -> Asked<A> {
+        Asked {
+            answer,
+            because: silence(&self.work.chain.modules),
+            fault: false,
+        }
+    }
+
+    /// None if nobody has an opinion. After a fault the rest of the transaction is deferred without asking: the modules have lost
     /// what they knew of it.
-    async fn ask<Q: Question<Answer: Deferrable>>(&mut self, question: &Q) -> Asked<Q::Answer> {
+    async fn ask<Q: Question<Answer: Deferrable>>(&mut self, question: &Q) -> Option<Asked<Q::Answer>> {
         let why = match self.ended {
             Some(why) => why,
             None => match self.work.first_opinion(question, self.work.chain.wait).await {
-                Ok(Some((answer, because))) => {
-                    return Asked {
+                Ok(opinion) => {
+                    let (answer, because) = opinion?;
+                    return Some(Asked {
                         answer,
                         because,
                         fault: false,
-                    };
-                }
-                Ok(None) => {
-                    return Asked {
-                        answer: Q::Answer::accept(),
-                        because: silence(&self.work.chain.modules),
-                        fault: false,
-                    };
+                    });
                 }
                 Err(why) => why,
             },
@@ -250,12 +266,32 @@ impl PolicyTransaction {
         if why == Unanswered::Faulted {
             self.ended = Some(why);
         }
-        Asked {
+        Some(Asked {
             answer: Q::Answer::defer(reply(why, 451)),
             because: because(why),
             fault: true,
+        })
+    }
+}
+
+/// Nobody had an opinion on a recipient. That must not make an open relay: mail for elsewhere is
+/// taken from clients that authenticated or were exempted, mail for here from everybody.
+async fn own_mail_only(directory: Arc<dyn Directory>, client: &Client, recipient: &Mailbox) -> Verdict {
+    if client.identity.is_some() || client.exemptions.iter().any(|exemption| exemption == "relay") {
+        return Verdict::Accept;
+    }
+    match is_for_here(&*directory, recipient).await {
+        Ok(true) => Verdict::Accept,
+        Ok(false) => Verdict::Reject(Reply::new(550, (5, 7, 1), "Relaying denied")),
+        Err(error) => {
+            tracing::warn!(%error, "relaying could not be decided");
+            Verdict::Defer(Reply::new(451, (4, 3, 0), "Cannot tell now; try again later"))
         }
     }
+}
+
+async fn is_for_here(directory: &dyn Directory, address: &Mailbox) -> Result<bool, LookupError> {
+    Ok(directory.is_local_domain(address.domain()).await? || !directory.lookup(address).await?.is_empty())
 }
 
 /// Answers of the homing stage.

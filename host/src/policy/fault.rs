@@ -8,7 +8,10 @@ use wasmtime_wasi::I32Exit;
 
 use super::backtrace::{self, Place};
 use super::check::Lie;
-use super::imports::Host;
+use super::imports::{Host, cut};
+
+/// Bytes of an error's text that are kept.
+const QUOTED: usize = 512;
 
 /// Kinds of faults; the names in events and status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +183,14 @@ fn class_and_code(error: &wasmtime::Error, host: &Host) -> (Class, String) {
         Some(Trap::AllocationTooLarge) => (Class::Memory, Trap::AllocationTooLarge.to_string()),
         Some(other) => (Class::Trap, other.to_string()),
         None if error.is::<ResourceTableError>() => (Class::Trap, "too many handles".to_owned()),
-        None => (Class::Abi, error.root_cause().to_string()),
+        None => (Class::Abi, causes(error)),
     }
+}
+
+/// The error and what it came of. The backtrace among them is told apart.
+fn causes(error: &wasmtime::Error) -> String {
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
+    let texts = error.chain().map(ToString::to_string);
+    let texts: Vec<String> = texts.filter(|text| Some(text) != backtrace.as_ref()).collect();
+    cut(texts.join(": "), QUOTED)
 }

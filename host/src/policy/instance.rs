@@ -143,9 +143,9 @@ impl Instance {
     pub(super) fn check_types(&mut self) -> Result<(), Failed> {
         for role in self.code.shape.roles.clone() {
             match role {
-                Role::Exemption => drop(self.exemption()?),
-                Role::Homing => drop(self.homing()?),
-                Role::Ndr => drop(self.ndr()?),
+                Role::Exemption => self.exemption().map(|_| ())?,
+                Role::Homing => self.homing().map(|_| ())?,
+                Role::Ndr => self.ndr().map(|_| ())?,
             }
         }
         Ok(())

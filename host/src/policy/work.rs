@@ -117,6 +117,11 @@ impl Work {
         }
     }
 
+    /// What the modules of this unit of work look up in.
+    pub(super) fn directory(&self) -> Arc<dyn Directory> {
+        Arc::clone(&self.around.directory)
+    }
+
     /// Asks module after module until one has an opinion.
     pub(super) async fn first_opinion<Q: Question>(
         &mut self,

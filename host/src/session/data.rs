@@ -183,7 +183,9 @@ impl DataReader {
 mod tests {
     use super::*;
 
-    /// Message, what is left for the command loop, and the defect of 7-bit mail.
+    /// Input, message, what is left for the command loop, and the defect of 7-bit mail.
+    type Case<'a> = (&'a [u8], &'a [u8], &'a [u8], Option<Defect>);
+    /// What [`Case`] expects of its input.
     type Outcome = Option<(Vec<u8>, Vec<u8>, Option<Defect>)>;
 
     /// Feeds the input in the given chunks; none if the end was not met.
@@ -219,7 +221,7 @@ mod tests {
         whole
     }
 
-    fn check(cases: &[(&[u8], &[u8], &[u8], Option<Defect>)]) {
+    fn check(cases: &[Case<'_>]) {
         for (input, message, left, defect) in cases {
             let expected = Some((message.to_vec(), left.to_vec(), *defect));
             assert_eq!(every_way(input), expected, "{}", input.escape_ascii());
@@ -286,6 +288,31 @@ mod tests {
             b"a\r\n..\r\n",
         ] {
             assert_eq!(every_way(input), None, "{}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn no_input_ends_a_message_elsewhere() {
+        const OCTETS: &[u8] = b".\r\na\0";
+        for number in 0..OCTETS.len().pow(7) {
+            let mut rest = number;
+            let mut input: Vec<u8> = std::iter::repeat_with(|| {
+                let octet = OCTETS[rest % OCTETS.len()];
+                rest /= OCTETS.len();
+                octet
+            })
+            .take(7)
+            .collect();
+            input.extend_from_slice(b"\r\n.\r\nQUIT");
+            // The CR LF of the DATA command counts (RFC 5321 section 4.1.1.4).
+            let whole = [b"\r\n", &input[..]].concat();
+            let end = memchr::memmem::find(&whole, b"\r\n.\r\n").expect("one is there");
+            let (message, left, defect) = feed(&[&input]).expect("one is there");
+            assert_eq!(left, &whole[end + 5..], "{}", input.escape_ascii());
+            if defect.is_none() {
+                let lines = String::from_utf8_lossy(&whole[..end + 2]).replace("\r\n.", "\r\n");
+                assert_eq!(message, &lines.as_bytes()[2..], "{}", input.escape_ascii());
+            }
         }
     }
 

@@ -1,63 +1,32 @@
 //! Reads, steps the machine, performs what it says, writes, and tells the operator.
 
-use std::io;
+mod asking;
+mod reading;
+
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::machine::{self, AskRecipient, AskSender, Handshake, Receiving, Session, Step, Verified, Verifying};
+use super::machine::{self, Handshake, Session, Step};
 use super::notices::Refused;
-use super::receive::{Refusal, receive};
-use super::settle::Arrival;
-use super::wire::{COMMAND_ROOM, LineError, Wire};
+use super::wire::{LineError, Wire};
 use super::{SessionContext, replies};
 use crate::event::Event;
 use crate::mail::{Client, Reply, ReversePath, SessionId, TlsSession};
-use crate::policy::{Admission, Because, PolicyTransaction, Terms, Verdict};
+use crate::policy::{Admission, Because, PolicyTransaction, Terms};
+
+pub use reading::Lost;
 
 /// A TLS handshake takes no longer than this.
 const HANDSHAKE: Duration = Duration::from_secs(30);
 /// Writing the last reply takes no longer than this.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// A failed AUTH is answered no sooner than this.
-const AUTH_DELAY: Duration = Duration::from_secs(1);
 /// Stands for a time-out that no clock can express.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 type Next = Step<PolicyTransaction>;
-
-/// Why a dialogue ends before the machine says so.
-#[derive(Debug)]
-pub enum Lost {
-    /// The peer sent no line.
-    Garbled(LineError, Reply),
-    /// The peer was silent for too long, or the connection lasted too long.
-    TimedOut,
-    /// This host stops.
-    Stopping,
-    /// The peer has gone, or the network; whether something was under way.
-    Gone(bool),
-    /// Plaintext followed STARTTLS.
-    Injected,
-}
-
-impl Lost {
-    /// The last reply, and what the operator is told.
-    fn farewell(self, hostname: &str) -> (Option<Reply>, Option<&'static str>) {
-        match self {
-            Self::Garbled(LineError::TooLong, reply) => (Some(reply), Some("a line without end")),
-            Self::Garbled(LineError::BareLineEnd, reply) => (Some(reply), Some("a bare CR or LF in a command")),
-            Self::TimedOut => (Some(replies::timed_out(hostname)), Some("timed out")),
-            Self::Stopping => (Some(replies::stopping(hostname)), Some("this host is stopping")),
-            Self::Gone(true) => (None, Some("connection lost within a transaction")),
-            Self::Gone(false) => (None, None),
-            Self::Injected => (Some(replies::injected()), Some("plaintext after STARTTLS")),
-        }
-    }
-}
 
 /// One connection's driver.
 pub struct Driver {
@@ -205,100 +174,6 @@ impl Driver {
         }
     }
 
-    async fn verify(&self, asking: Verifying) -> Next {
-        let credentials = &asking.credentials;
-        let answer = self
-            .context
-            .directory
-            .authenticate(&credentials.user, credentials.password.reveal());
-        match answer.await {
-            Ok(Some(account)) => asking.result(Verified::Account(account)),
-            Ok(None) => self.denied(asking, "credentials").await,
-            Err(error) => {
-                self.auth_failed(&asking, error.to_string());
-                asking.result(Verified::Unavailable)
-            }
-        }
-    }
-
-    /// Guessing is slow here, and an operator sees it.
-    async fn denied(&self, asking: Verifying, reason: &str) -> Next {
-        self.auth_failed(&asking, reason.to_owned());
-        tokio::time::sleep(AUTH_DELAY).await;
-        asking.result(Verified::Nobody)
-    }
-
-    fn auth_failed(&self, asking: &Verifying, reason: String) {
-        self.context.events.emit(Event::AuthFailed {
-            session: self.id.to_string(),
-            client: self.client.clone(),
-            mechanism: asking.credentials.mechanism.to_owned(),
-            account: asking.credentials.user.clone(),
-            reason,
-        });
-    }
-
-    async fn ask_sender(&self, asking: AskSender) -> Next {
-        let mut policy = self.context.policies.transaction(self.id);
-        let (client, sender) = (&asking.session().client, &asking.mail().sender);
-        let asked = Box::pin(policy.sender(client, sender)).await;
-        if let Verdict::Reject(reply) | Verdict::Defer(reply) = &asked.answer {
-            self.refused(client, "sender", sender.to_string(), (reply, &asked.because), sender);
-        }
-        asking.answer(asked.answer, policy)
-    }
-
-    async fn ask_recipient(&self, mut asking: AskRecipient<PolicyTransaction>) -> Next {
-        let (client, recipient) = (&asking.session.client, &asking.recipient);
-        let sender = &asking.transaction.envelope.sender;
-        let asked = Box::pin(asking.transaction.policy.recipient(client, sender, recipient)).await;
-        if let Verdict::Reject(reply) | Verdict::Defer(reply) = &asked.answer {
-            self.refused(
-                client,
-                "recipient",
-                recipient.to_string(),
-                (reply, &asked.because),
-                sender,
-            );
-        }
-        asking.answer(asked.answer)
-    }
-
-    /// DATA, from the 354 to the reply to the final dot.
-    async fn message<S>(&mut self, wire: &mut Wire<S>, mut asking: Receiving<PolicyTransaction>) -> Result<Next, Lost>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let draft = match self.context.spool.draft() {
-            Ok(draft) => draft,
-            Err(error) => return Ok(self.not_taken(asking, &error.into())),
-        };
-        wire.say(&replies::start_mail());
-        let limit = asking.session.rules.message_size;
-        let eight_bit = asking.allows_eight_bit();
-        let draft = match Box::pin(receive(self, wire, draft, limit, eight_bit)).await? {
-            Ok(draft) => draft,
-            Err(refusal) => return Ok(self.not_taken(asking, &refusal)),
-        };
-        let arrival = Arrival {
-            context: &self.context,
-            session: self.id,
-            client: &asking.session.client,
-            extended: asking.session.extended,
-            envelope: &asking.transaction.envelope,
-        };
-        let reply = Box::pin(arrival.settle(&mut asking.transaction.policy, draft)).await;
-        Ok(asking.done(reply))
-    }
-
-    /// The host itself refuses; no policy was asked.
-    fn not_taken(&self, asking: Receiving<PolicyTransaction>, refusal: &Refusal) -> Next {
-        let sender = &asking.transaction.envelope.sender;
-        let why = (&refusal.reply, &refusal.because);
-        self.refused(&asking.session.client, "message", format!("from {sender}"), why, sender);
-        asking.done(refusal.reply.clone())
-    }
-
     fn refused(
         &self,
         client: &Client,
@@ -326,94 +201,4 @@ impl Driver {
             reason,
         });
     }
-
-    /// The next line. An idle connection ends when this host stops.
-    async fn line<S>(&mut self, wire: &mut Wire<S>, idle: bool) -> Result<BytesMut, Lost>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let deadline = self.within(self.context.config.timeouts.command);
-        loop {
-            if idle && *self.stop.borrow() {
-                return Err(Lost::Stopping);
-            }
-            match wire.take_line() {
-                Some(Ok(line)) => return Ok(line),
-                Some(Err(LineError::TooLong)) => {
-                    return Err(Lost::Garbled(LineError::TooLong, replies::command_too_long()));
-                }
-                Some(Err(LineError::BareLineEnd)) => {
-                    return Err(Lost::Garbled(LineError::BareLineEnd, replies::bare_line_end()));
-                }
-                None => {}
-            }
-            // RFC 2920 section 3.2: the replies to everything read so far go out together, here.
-            self.flush(wire).await.map_err(|lost| lost.when(idle))?;
-            let read = tokio::select! {
-                read = timeout_at(deadline, wire.fill(COMMAND_ROOM)) => read,
-                () = stopped(&mut self.stop), if idle => return Err(Lost::Stopping),
-            };
-            heard(read).map_err(|lost| lost.when(idle))?;
-        }
-    }
-
-    /// Writes what was said; a peer that does not read is treated as one that does not speak.
-    pub async fn flush<S>(&self, wire: &mut Wire<S>) -> Result<(), Lost>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        match timeout_at(self.within(self.context.config.timeouts.command), wire.flush()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Lost::Gone(true)),
-            Err(_) => Err(Lost::TimedOut),
-        }
-    }
-
-    /// Reads more of a message.
-    pub async fn fill_data<S>(&self, wire: &mut Wire<S>, room: usize) -> Result<(), Lost>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        heard(timeout_at(self.within(self.context.config.timeouts.data), wire.fill(room)).await)
-    }
-
-    async fn before_tls<S>(&self, wire: &mut Wire<S>, reply: Reply) -> Result<(), Lost>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        if !wire.input().is_empty() {
-            return Err(Lost::Injected);
-        }
-        wire.say(&reply);
-        self.flush(wire).await
-    }
-
-    fn within(&self, duration: Duration) -> Instant {
-        Instant::now()
-            .checked_add(duration)
-            .map_or(self.ends, |deadline| deadline.min(self.ends))
-    }
-}
-
-impl Lost {
-    /// A peer that goes while nothing is under way has just not said QUIT.
-    fn when(self, idle: bool) -> Self {
-        match self {
-            Self::Gone(_) => Self::Gone(!idle),
-            other => other,
-        }
-    }
-}
-
-fn heard(read: Result<io::Result<usize>, tokio::time::error::Elapsed>) -> Result<(), Lost> {
-    match read {
-        Err(_) => Err(Lost::TimedOut),
-        Ok(Ok(0) | Err(_)) => Err(Lost::Gone(true)),
-        Ok(Ok(_)) => Ok(()),
-    }
-}
-
-/// A sender that is gone stops, too.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }

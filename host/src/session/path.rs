@@ -1,7 +1,7 @@
 //! Paths and parameters of MAIL and RCPT (RFC 5321 section 4.1.2).
 
 use super::replies;
-use crate::mail::{AddressError, BodyType, Mailbox, Reply, ReversePath};
+use crate::mail::{AddressError, BodyType, Mailbox, Reply, ReversePath, is_domain_name};
 
 const MAIL_USAGE: &str = "MAIL FROM:<address> [SP parameters]";
 const RCPT_USAGE: &str = "RCPT TO:<address> [SP parameters]";
@@ -119,10 +119,9 @@ fn without_route(path: &str) -> Option<&str> {
         return Some(path);
     }
     let (route, address) = path.split_once(':')?;
-    let hosts_only = route.split(',').all(|hop| {
-        hop.strip_prefix('@')
-            .is_some_and(|host| crate::mail::is_domain_name(host))
-    });
+    let hosts_only = route
+        .split(',')
+        .all(|hop| hop.strip_prefix('@').is_some_and(is_domain_name));
     (hosts_only && !address.is_empty()).then_some(address)
 }
 

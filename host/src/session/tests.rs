@@ -1,6 +1,6 @@
 //! Whole sessions over loopback: real spool, no policy, everything the operator is told kept.
 
 mod dialogue;
-mod host;
+pub(crate) mod host;
 mod hostile;
 mod message;

@@ -11,6 +11,8 @@ use crate::mail::Reply;
 
 /// Room for commands: what an idle connection holds.
 pub const COMMAND_ROOM: usize = 2 * 1024;
+/// Room for replies that is kept.
+const REPLY_ROOM: usize = 512;
 /// Room for a message passing through.
 pub const DATA_ROOM: usize = 32 * 1024;
 /// What a peer may still send to a connection that is being closed.
@@ -68,8 +70,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
         self.transport.write_all(&self.output).await?;
         self.transport.flush().await?;
-        // Replies are rare on an idle connection; it need not keep the room for them.
-        self.output = Vec::new();
+        self.output.clear();
+        self.output.shrink_to(REPLY_ROOM);
         Ok(())
     }
 

@@ -124,3 +124,38 @@ fn write(store: &Store, group: Vec<Request>) {
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| panic_text(&*panic))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::store::Table;
+    use super::*;
+    use crate::mail::MessageId;
+
+    #[tokio::test]
+    async fn what_is_on_disk_is_never_an_error_and_a_stopped_writer_always_is() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (store, _) = Store::open(folder.path()).expect("store");
+        let writer = Writer::start(store.clone()).expect("writer");
+        let id = MessageId::generate();
+        let edit = || Edit {
+            table: Table::SetAside,
+            id,
+            value: Some(b"x".to_vec()),
+        };
+        let written = writer
+            .submit(vec![edit()], || panic!("a mistake in memory"))
+            .wait()
+            .await;
+        assert!(written.is_ok());
+        assert!(store.value(Table::SetAside, id).expect("read").is_some());
+
+        let last = writer.submit(vec![edit()], || {});
+        let thread = writer.stop().expect("running");
+        assert!(last.wait().await.is_ok(), "what was taken is written");
+        thread.join().expect("ended");
+        let undone = std::sync::Arc::new(());
+        let held = undone.clone();
+        assert!(writer.submit(vec![edit()], move || drop(held)).wait().await.is_err());
+        assert_eq!(std::sync::Arc::strong_count(&undone), 1, "what it held is back");
+    }
+}

@@ -57,7 +57,8 @@ pub struct Step {
 pub async fn play(policies: &Policies, script: Script, captured: &Captured) -> std::io::Result<Played> {
     let mut player = Player {
         captured,
-        heard: 0,
+        // What was told while the policies were loaded is no part of the session.
+        heard: captured.events().len(),
         played: Played::default(),
     };
     player.played.accepted = player.session(policies, script).await?;

@@ -13,6 +13,21 @@ fn content() -> Arc<InMemory> {
     Arc::new(InMemory("Subject: hello\r\n\r\nHello.\r\n".into()))
 }
 
+/// Sessions run on any worker, so what they wait for must be able to move between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_can_be_asked_from_any_task() {
+    fn movable<F: Future + Send>(future: F) -> F {
+        future
+    }
+    let bench = Bench::with(&[]).await;
+    let client = stranger();
+    movable(bench.policies.admit(SessionId::generate(), &client)).await;
+    movable(bench.policies.plan(&failure(false))).await;
+    movable(ask_message(&bench.policies)).await;
+    let mut transaction = bench.policies.transaction(SessionId::generate());
+    movable(transaction.sender(&client, &ReversePath::Null)).await;
+}
+
 async fn ask_message(policies: &Policies) -> Asked<Disposition> {
     let mut transaction = policies.transaction(SessionId::generate());
     let envelope = envelope(path("a@example.net"), &["anna@example.org"]);
@@ -96,7 +111,6 @@ async fn a_panic_names_function_line_and_text_of_the_policys_own_code() {
     );
     let function = fault.function.expect("names are kept");
     assert!(function.contains("act"), "{function} at {location}");
-    println!("XX {function} at {location}");
     assert!(fault.stderr.contains("told to panic at Sender"), "{}", fault.stderr);
 }
 
@@ -187,7 +201,7 @@ async fn the_policy_of_1999_faults_alone() {
     let fault = bench.fault();
     assert_eq!((fault.class.as_str(), fault.stage.as_str()), ("panic", "ndr"));
     assert_eq!(fault.instead, "the host's standard report");
-    println!("XX {:?} {:?}", fault.function, fault.location);
+
     assert!(fault.function.expect("names are kept").contains("plan"));
     assert!(fault.location.expect("line tables are kept").contains("q178091/src/"));
     assert!(fault.stderr.contains("Option::unwrap()"), "{}", fault.stderr);

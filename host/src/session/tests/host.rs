@@ -190,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     Err(_) => return text,
                 }
             }
-            if text[start..].as_bytes().get(3) == Some(&b' ') {
+            if text.as_bytes().get(start + 3) == Some(&b' ') {
                 return text;
             }
         }

@@ -1,0 +1,117 @@
+//! What the machine wants to know: from the policy, the directory and the spool.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Driver, Lost, Next};
+use crate::event::Event;
+use crate::policy::{PolicyTransaction, Verdict};
+use crate::session::machine::{AskRecipient, AskSender, Receiving, Verified, Verifying};
+use crate::session::receive::{Refusal, receive};
+use crate::session::replies;
+use crate::session::settle::Arrival;
+use crate::session::wire::Wire;
+
+/// A failed AUTH is answered no sooner than this.
+const AUTH_DELAY: Duration = Duration::from_secs(1);
+
+impl Driver {
+    pub(super) async fn verify(&self, asking: Verifying) -> Next {
+        let credentials = &asking.credentials;
+        let answer = self
+            .context
+            .directory
+            .authenticate(&credentials.user, credentials.password.reveal());
+        match answer.await {
+            Ok(Some(account)) => asking.result(Verified::Account(account)),
+            Ok(None) => self.denied(asking, "credentials").await,
+            Err(error) => {
+                self.auth_failed(&asking, error.to_string());
+                asking.result(Verified::Unavailable)
+            }
+        }
+    }
+
+    /// Guessing is slow here, and an operator sees it.
+    pub(super) async fn denied(&self, asking: Verifying, reason: &str) -> Next {
+        self.auth_failed(&asking, reason.to_owned());
+        tokio::time::sleep(AUTH_DELAY).await;
+        asking.result(Verified::Nobody)
+    }
+
+    pub(super) fn auth_failed(&self, asking: &Verifying, reason: String) {
+        self.context.events.emit(Event::AuthFailed {
+            session: self.id.to_string(),
+            client: self.client.clone(),
+            mechanism: asking.credentials.mechanism.to_owned(),
+            account: asking.credentials.user.clone(),
+            reason,
+        });
+    }
+
+    pub(super) async fn ask_sender(&self, asking: AskSender) -> Next {
+        let mut policy = self.context.policies.transaction(self.id);
+        let (client, sender) = (&asking.session().client, &asking.mail().sender);
+        let asked = Box::pin(policy.sender(client, sender)).await;
+        if let Verdict::Reject(reply) | Verdict::Defer(reply) = &asked.answer {
+            self.refused(client, "sender", sender.to_string(), (reply, &asked.because), sender);
+        }
+        asking.answer(asked.answer, policy)
+    }
+
+    pub(super) async fn ask_recipient(&self, mut asking: AskRecipient<PolicyTransaction>) -> Next {
+        let (client, recipient) = (&asking.session.client, &asking.recipient);
+        let sender = &asking.transaction.envelope.sender;
+        let asked = Box::pin(asking.transaction.policy.recipient(client, sender, recipient)).await;
+        if let Verdict::Reject(reply) | Verdict::Defer(reply) = &asked.answer {
+            self.refused(
+                client,
+                "recipient",
+                recipient.to_string(),
+                (reply, &asked.because),
+                sender,
+            );
+        }
+        asking.answer(asked.answer)
+    }
+
+    /// DATA, from the 354 to the reply to the final dot.
+    pub(super) async fn message<S>(
+        &mut self,
+        wire: &mut Wire<S>,
+        mut asking: Receiving<PolicyTransaction>,
+    ) -> Result<Next, Lost>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let draft = match self.context.spool.draft() {
+            Ok(draft) => draft,
+            Err(error) => return Ok(self.not_taken(asking, &error.into())),
+        };
+        wire.say(&replies::start_mail());
+        let limit = asking.session.rules.message_size;
+        let eight_bit = asking.allows_eight_bit();
+        let draft = match Box::pin(receive(self, wire, draft, limit, eight_bit)).await? {
+            Ok(draft) => draft,
+            Err(refusal) => return Ok(self.not_taken(asking, &refusal)),
+        };
+        let arrival = Arrival {
+            context: &self.context,
+            session: self.id,
+            client: &asking.session.client,
+            extended: asking.session.extended,
+            envelope: &asking.transaction.envelope,
+        };
+        let reply = Box::pin(arrival.settle(&mut asking.transaction.policy, draft)).await;
+        Ok(asking.done(reply))
+    }
+
+    /// The host itself refuses; no policy was asked.
+    pub(super) fn not_taken(&self, asking: Receiving<PolicyTransaction>, refusal: &Refusal) -> Next {
+        let sender = &asking.transaction.envelope.sender;
+        let why = (&refusal.reply, &refusal.because);
+        self.refused(&asking.session.client, "message", format!("from {sender}"), why, sender);
+        asking.done(refusal.reply.clone())
+    }
+}

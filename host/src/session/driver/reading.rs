@@ -1,0 +1,134 @@
+//! Reading and writing within time-outs, and how a dialogue ends before the machine says so.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::Driver;
+use crate::mail::Reply;
+use crate::session::replies;
+use crate::session::wire::{COMMAND_ROOM, LineError, Wire};
+
+/// Why a dialogue ends before the machine says so.
+#[derive(Debug)]
+pub enum Lost {
+    /// The peer sent no line.
+    Garbled(LineError, Reply),
+    /// The peer was silent for too long, or the connection lasted too long.
+    TimedOut,
+    /// This host stops.
+    Stopping,
+    /// The peer has gone, or the network; whether something was under way.
+    Gone(bool),
+    /// Plaintext followed STARTTLS.
+    Injected,
+}
+
+impl Lost {
+    /// The last reply, and what the operator is told.
+    pub(super) fn farewell(self, hostname: &str) -> (Option<Reply>, Option<&'static str>) {
+        match self {
+            Self::Garbled(LineError::TooLong, reply) => (Some(reply), Some("a line without end")),
+            Self::Garbled(LineError::BareLineEnd, reply) => (Some(reply), Some("a bare CR or LF in a command")),
+            Self::TimedOut => (Some(replies::timed_out(hostname)), Some("timed out")),
+            Self::Stopping => (Some(replies::stopping(hostname)), None),
+            Self::Gone(true) => (None, Some("connection lost within a transaction")),
+            Self::Gone(false) => (None, None),
+            Self::Injected => (Some(replies::injected()), Some("plaintext after STARTTLS")),
+        }
+    }
+
+    /// A peer that goes while nothing is under way has just not said QUIT.
+    pub(super) fn when(self, idle: bool) -> Self {
+        match self {
+            Self::Gone(_) => Self::Gone(!idle),
+            other => other,
+        }
+    }
+}
+
+impl Driver {
+    /// The next line. An idle connection ends when this host stops.
+    pub(super) async fn line<S>(&mut self, wire: &mut Wire<S>, idle: bool) -> Result<BytesMut, Lost>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let deadline = self.within(self.context.config.timeouts.command);
+        loop {
+            if idle && *self.stop.borrow() {
+                return Err(Lost::Stopping);
+            }
+            match wire.take_line() {
+                Some(Ok(line)) => return Ok(line),
+                Some(Err(LineError::TooLong)) => {
+                    return Err(Lost::Garbled(LineError::TooLong, replies::command_too_long()));
+                }
+                Some(Err(LineError::BareLineEnd)) => {
+                    return Err(Lost::Garbled(LineError::BareLineEnd, replies::bare_line_end()));
+                }
+                None => {}
+            }
+            // RFC 2920 section 3.2: the replies to everything read so far go out together, here.
+            self.flush(wire).await.map_err(|lost| lost.when(idle))?;
+            let read = tokio::select! {
+                read = timeout_at(deadline, wire.fill(COMMAND_ROOM)) => read,
+                () = stopped(&mut self.stop), if idle => return Err(Lost::Stopping),
+            };
+            heard(read).map_err(|lost| lost.when(idle))?;
+        }
+    }
+
+    /// Writes what was said; a peer that does not read is treated as one that does not speak.
+    pub async fn flush<S>(&self, wire: &mut Wire<S>) -> Result<(), Lost>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        match timeout_at(self.within(self.context.config.timeouts.command), wire.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Lost::Gone(true)),
+            Err(_) => Err(Lost::TimedOut),
+        }
+    }
+
+    /// Reads more of a message.
+    pub async fn fill_data<S>(&self, wire: &mut Wire<S>, room: usize) -> Result<(), Lost>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        heard(timeout_at(self.within(self.context.config.timeouts.data), wire.fill(room)).await)
+    }
+
+    pub(super) async fn before_tls<S>(&self, wire: &mut Wire<S>, reply: Reply) -> Result<(), Lost>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        if !wire.input().is_empty() {
+            return Err(Lost::Injected);
+        }
+        wire.say(&reply);
+        self.flush(wire).await
+    }
+
+    pub(super) fn within(&self, duration: Duration) -> Instant {
+        Instant::now()
+            .checked_add(duration)
+            .map_or(self.ends, |deadline| deadline.min(self.ends))
+    }
+}
+
+fn heard(read: Result<io::Result<usize>, tokio::time::error::Elapsed>) -> Result<(), Lost> {
+    match read {
+        Err(_) => Err(Lost::TimedOut),
+        Ok(Ok(0) | Err(_)) => Err(Lost::Gone(true)),
+        Ok(Ok(_)) => Ok(()),
+    }
+}
+
+/// A sender that is gone stops, too.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
