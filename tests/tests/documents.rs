@@ -1,0 +1,94 @@
+//! What the documents say is so: links lead somewhere, pages are listed, samples work.
+
+use std::path::{Path, PathBuf};
+
+use posthouse_tests::Site;
+
+fn repository() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the package is in the repository").to_owned()
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Markdown files of a folder.
+fn pages(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder of the repository");
+    let mut pages: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
+    pages.sort();
+    pages
+}
+
+/// Targets of `[text](target)` that are files.
+fn links(text: &str) -> Vec<String> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let files = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
+    files
+        .map(|target| target.split('#').next().unwrap_or(target).to_owned())
+        .collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let root = repository();
+    let mut broken = Vec::new();
+    for page in [pages(&root), pages(&root.join("docs")), pages(&root.join("wit"))].concat() {
+        let folder = page.parent().expect("a page is in a folder");
+        let missing = links(&read(&page))
+            .into_iter()
+            .filter(|link| !folder.join(link).exists());
+        broken.extend(missing.map(|link| format!("{}: {link}", page.display())));
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_page_is_in_the_summary() {
+    let docs = repository().join("docs");
+    let summary = links(&read(&docs.join("SUMMARY.md")));
+    for page in pages(&docs) {
+        let name = page.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        assert!(
+            name == "SUMMARY.md" || summary.contains(&name),
+            "{name} is not in SUMMARY.md"
+        );
+    }
+}
+
+/// The text of each block fenced as TOML.
+fn toml_blocks(text: &str) -> Vec<&str> {
+    let blocks = text.split("```toml\n").skip(1);
+    blocks.filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[test]
+fn the_first_configuration_of_the_readme_works() {
+    let readme = read(&repository().join("README.md"));
+    let blocks = toml_blocks(&readme);
+    let site = Site::new();
+    let here = |text: &str| {
+        let folder = site.path().to_string_lossy();
+        text.replace("/etc/posthouse", &folder)
+            .replace("/var/lib/posthouse", &format!("{folder}/data"))
+    };
+    site.file("posthouse.toml", here(blocks[0]));
+    site.file("directory.toml", blocks[1]);
+    site.cli_with_input(&["account", "passwd", "anna", "--password-stdin"], "a good password\n")
+        .ok();
+    let checked = site.cli(&["check"]).ok();
+    assert!(checked.ends_with("OK\n") && !checked.contains("warning"), "{checked}");
+    // The sender has no mailbox here: taken from the exempt host, and not delivered.
+    let tried = [
+        "try",
+        "192.0.2.25",
+        "--sender",
+        "stranger@example.net",
+        "--recipient",
+        "anna@example.org",
+    ];
+    let said = site.cli(&tried).text();
+    assert!(said.contains("192.0.2.25/32"), "{said}");
+}
