@@ -67,6 +67,8 @@ impl Sink {
                 let (Ok(stream), inner) = (stream, Arc::clone(&accepting)) else {
                     continue;
                 };
+                // Replies are small and each is waited for.
+                let _ = stream.set_nodelay(true);
                 // The other side may vanish at any point: that is its test's subject, not ours.
                 std::thread::spawn(move || drop(serve(stream, &inner)));
             }
@@ -107,6 +109,11 @@ impl Sink {
     /// What it took so far.
     pub fn received(&self) -> Vec<Received> {
         lock(&self.inner.received).clone()
+    }
+
+    /// What `look` makes of each message so far, without copying them.
+    pub fn collect<T, C: FromIterator<T>>(&self, look: impl FnMut(&Received) -> T) -> C {
+        lock(&self.inner.received).iter().map(look).collect()
     }
 
     /// Every command so far, of all connections.

@@ -68,13 +68,12 @@ impl Random {
 
 /// How many of the promised messages the sink has.
 fn arrived(sink: &Sink) -> HashSet<String> {
-    let received = sink.received();
-    let tokens = received.iter().filter_map(|message| {
+    let tokens: Vec<Option<String>> = sink.collect(|message| {
         let start = message.text.find("token-")?;
         let end = message.text[start..].find("-end")?;
         Some(message.text[start..start + end + 4].to_owned())
     });
-    tokens.collect()
+    tokens.into_iter().flatten().collect()
 }
 
 #[test]
