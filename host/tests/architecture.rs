@@ -1,6 +1,8 @@
 //! Imports go in one direction (`docs/flow.md`): whoever knows whom is in the table below, and
 //! nowhere else.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
