@@ -40,7 +40,6 @@ use crate::spool::Spool;
 
 pub use dialogue::{Dialogue, Direction};
 pub use replies::BadReply;
-pub use tls::opportunistic;
 pub use wire::WireError;
 
 /// What delivery needs.

@@ -1,6 +1,6 @@
 //! One SMTP connection: a pure machine and the driver that feeds it.
 //!
-//! [`machine`] knows the protocol and does no I/O; [`driver`] reads, steps it, performs what it says
+//! `machine` knows the protocol and does no I/O; `driver` reads, steps it, performs what it says
 //! and writes. `docs/smtp.md` says what a client meets.
 
 mod auth;

@@ -1,7 +1,7 @@
 //! Imports go in one direction (`docs/flow.md`): whoever knows whom is in the table below, and
 //! nowhere else.
 
-#![allow(clippy::expect_used)] // a test fails by panicking, in its helpers too
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs;

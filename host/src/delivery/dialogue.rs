@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::mail::Reply;
 
 use super::dots::DotStuffer;
-use super::tls::Tls;
+use super::tls::opportunistic;
 use super::wire::{Wire, WireError};
 
 /// Who said a line.
@@ -91,9 +91,9 @@ impl Dialogue {
             return Ok(reply);
         }
         let name = ServerName::try_from(name.to_owned()).map_err(std::io::Error::other)?;
-        let tls = Tls::new(rustls::RootCertStore::empty()).map_err(std::io::Error::other)?;
+        let connector = opportunistic().map_err(std::io::Error::other)?;
         let wire = self.wire.take().ok_or(WireError::Closed)?;
-        let handshake = wire.start_tls(tls.connector(false), name);
+        let handshake = wire.start_tls(&connector, name);
         self.wire = Some(timeout(self.timeout, handshake).await.map_err(|_| timed_out())??);
         Ok(reply)
     }

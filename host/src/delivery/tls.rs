@@ -51,10 +51,7 @@ impl Tls {
 }
 
 /// Takes any certificate (RFC 7435).
-///
-/// # Errors
-/// The cryptography does not know any of the protocol's versions.
-pub fn opportunistic() -> Result<TlsConnector, rustls::Error> {
+pub(super) fn opportunistic() -> Result<TlsConnector, rustls::Error> {
     let provider = provider();
     let accepting = builder(&provider)?
         .dangerous()

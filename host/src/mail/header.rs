@@ -40,7 +40,7 @@ pub struct HeaderBlock {
 }
 
 impl HeaderBlock {
-    /// Reads the header from the front of a message, bounded by [`MAX_HEADER_BLOCK`].
+    /// Reads the header from the front of a message, bounded by `MAX_HEADER_BLOCK`.
     pub fn read(content: &dyn Content) -> std::io::Result<Self> {
         const STEP: usize = 16 * 1024;
         let mut bytes = Vec::new();
