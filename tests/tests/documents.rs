@@ -80,15 +80,32 @@ fn the_first_configuration_of_the_readme_works() {
         .ok();
     let checked = site.cli(&["check"]).ok();
     assert!(checked.ends_with("OK\n") && !checked.contains("warning"), "{checked}");
+    let message = site.file("mail.eml", "Subject: try\r\n\r\nHello\r\n");
+    let message = message.to_string_lossy();
+    let tried = |client, sender, recipient, more: &[&str]| {
+        let basic = [
+            "try",
+            client,
+            "--sender",
+            sender,
+            "--recipient",
+            recipient,
+            "--message",
+            &message,
+        ];
+        site.cli(&[&basic[..], more].concat()).ok()
+    };
+    let submission = ["--listener", "submission", "--tls"];
+
+    let world = tried("198.51.100.7", "world@example.net", "anna@example.org", &[]);
+    assert!(world.contains("default/homing (exempt)"), "{world}");
+    let anna = [&submission[..], &["--identity", "anna"]].concat();
+    let submitted = tried("198.51.100.7", "anna@example.org", "world@example.net", &anna);
+    assert!(submitted.contains("default/homing (anna@example.org)"), "{submitted}");
     // The sender has no mailbox here: taken from the exempt host, and not delivered.
-    let tried = [
-        "try",
-        "192.0.2.25",
-        "--sender",
-        "stranger@example.net",
-        "--recipient",
-        "anna@example.org",
-    ];
-    let said = site.cli(&tried).text();
-    assert!(said.contains("192.0.2.25/32"), "{said}");
+    let relayed = tried("192.0.2.25", "stranger@example.net", "anna@example.org", &submission);
+    assert!(
+        relayed.contains("192.0.2.25/32") && relayed.contains("fail as not-homed"),
+        "{relayed}"
+    );
 }

@@ -41,11 +41,16 @@ pub enum Command {
     StartTls,
     /// RFC 4954: mechanism and initial response.
     Auth(String, Option<Secret>),
+    /// A web client that somebody sent here; what follows is not its own either.
+    Http,
 }
 
 impl Command {
     /// Reads a line without its CR LF. The error is the reply.
     pub fn parse(line: &[u8]) -> Result<Self, Reply> {
+        if is_http(line) {
+            return Ok(Self::Http);
+        }
         let verb_end = line.iter().position(|b| *b == b' ').unwrap_or(line.len());
         if line.len() + 2 > longest(&line[..verb_end]) {
             return Err(replies::command_too_long());
@@ -85,6 +90,17 @@ impl Command {
             _ => Err(replies::unknown_command()),
         }
     }
+}
+
+/// A request line: a method of RFC 9110 section 9.3 or RFC 5789, or the version that ends it (RFC 9112 section 3).
+fn is_http(line: &[u8]) -> bool {
+    const METHODS: [&[u8]; 9] = [
+        b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"TRACE",
+    ];
+    let mut words = line.split(|b| *b == b' ');
+    let method = words.next().unwrap_or_default();
+    METHODS.iter().any(|known| method.eq_ignore_ascii_case(known))
+        || words.next_back().is_some_and(|version| version.starts_with(b"HTTP/"))
 }
 
 fn longest(verb: &[u8]) -> usize {
@@ -160,7 +176,6 @@ mod tests {
             (b" NOOP", 500),
             (b"FOO", 500),
             (b"MAILFROM:<a@b>", 500),
-            (b"GET / HTTP/1.1", 500),
             (b"NOOP \xff", 500),
             (b"NOOP \0", 500),
             (b"NOOP\tx", 500),
@@ -181,6 +196,25 @@ mod tests {
             (b"ETRN example.org", 502),
         ] {
             assert_eq!(code(line), expected, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn web_clients_are_told_by_method_or_version() {
+        let long = format!("GET /{} HTTP/1.1", "x".repeat(2 * MAX_COMMAND));
+        for line in [
+            &b"GET / HTTP/1.1"[..],
+            b"post /\xff HTTP/1.0",
+            b"CONNECT mx.example.org:25",
+            b"OPTIONS",
+            b"PRI * HTTP/2.0",
+            b"NOOP / HTTP/1.1",
+            long.as_bytes(),
+        ] {
+            assert_eq!(Command::parse(line), Ok(Command::Http), "{}", line.escape_ascii());
+        }
+        for line in [&b"GETS /"[..], b"HTTP/1.1", b"NOOP HTTP", b""] {
+            assert_ne!(Command::parse(line), Ok(Command::Http), "{}", line.escape_ascii());
         }
     }
 

@@ -122,6 +122,7 @@ impl<P> Conversation<P> {
             Ok(Command::Help) => self.say(replies::help()),
             Ok(Command::Vrfy) => self.say(replies::cannot_verify()),
             Ok(Command::Quit) => Step::Close(replies::bye(hostname), None),
+            Ok(Command::Http) => Step::Close(replies::not_http(), Some("an HTTP request")),
         }
     }
 

@@ -78,6 +78,11 @@ pub fn unknown_command() -> Reply {
     Reply::new(500, (5, 5, 1), "Unknown command")
 }
 
+/// Whoever made a web client write here chooses the lines that follow, too: none of them is read.
+pub fn not_http() -> Reply {
+    Reply::new(554, (5, 5, 1), "This is SMTP, not HTTP")
+}
+
 pub fn not_implemented() -> Reply {
     Reply::new(502, (5, 5, 1), "Command not implemented")
 }

@@ -613,6 +613,12 @@ fn starttls_where_there_is_none() {
 }
 
 #[test]
+fn a_web_client_is_let_go_at_once() {
+    let player = play_on(rules(), client(), "C: POST / HTTP/1.1\nS: 554 5.5.1\nCLOSED");
+    assert_eq!(player.told, ["an HTTP request"]);
+}
+
+#[test]
 fn errors_and_transactions_are_limited() {
     let player = play_on(
         Rules { errors: 3, ..rules() },
