@@ -62,6 +62,8 @@ pub struct Transaction<P> {
     pub envelope: Envelope,
     /// The driver's.
     pub policy: P,
+    /// Recipients the policy did not take. They count, so that nobody probes addresses without end.
+    refused: usize,
     /// The operator has been told that there were too many recipients.
     full: bool,
 }
@@ -188,7 +190,7 @@ impl<P> Conversation<P> {
             ForwardPath::Postmaster => path::postmaster(&session.rules.hostname),
         };
         let recipients = &transaction.envelope.recipients;
-        let full = recipients.len() >= session.rules.recipients;
+        let full = recipients.len() + transaction.refused >= session.rules.recipients;
         let refusal = match recipient {
             Err(error) => Some(replies::bad_recipient(error)),
             Ok(ref mailbox) if !path::allowed_without_utf8(Some(mailbox), transaction.envelope.smtputf8) => {

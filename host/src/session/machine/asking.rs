@@ -35,6 +35,7 @@ impl AskSender {
                 let transaction = Transaction {
                     envelope,
                     policy,
+                    refused: 0,
                     full: false,
                 };
                 let next = Conversation {
@@ -67,7 +68,10 @@ impl<P> AskRecipient<P> {
                 self.transaction.envelope.recipients.push(self.recipient);
                 replies::recipient_ok()
             }
-            Verdict::Reject(reply) | Verdict::Defer(reply) => reply,
+            Verdict::Reject(reply) | Verdict::Defer(reply) => {
+                self.transaction.refused += 1;
+                reply
+            }
         };
         let phase = Phase::Mail(self.transaction);
         Conversation {

@@ -51,7 +51,7 @@ fn rules() -> Rules {
     Rules {
         hostname: "mail.example.org".into(),
         message_size: 1000,
-        recipients: 2,
+        recipients: 3,
         errors: 100,
         transactions: 100,
         starttls: true,
@@ -340,15 +340,36 @@ fn recipients_are_limited_and_the_operator_is_told_once() {
          C: RCPT TO:<two@y.example>
          S: 250
          C: RCPT TO:<three@y.example>
-         S: 452 4.5.3
+         S: 250
          C: RCPT TO:<four@y.example>
+         S: 452 4.5.3
+         C: RCPT TO:<five@y.example>
          S: 452 4.5.3
          C: RCPT TO:<two@y.example>
          S: 250
          C: DATA
          S: 250",
     );
-    assert_eq!(player.envelopes[0].recipients.len(), 2);
+    assert_eq!(player.envelopes[0].recipients.len(), 3);
+    assert_eq!(player.told, ["recipients"]);
+}
+
+#[test]
+fn refused_recipients_count_so_that_addresses_cannot_be_probed_without_end() {
+    let player = after_hello(
+        "C: MAIL FROM:<a@b.example>
+         C: RCPT TO:<reject@y.example>
+         S: 550
+         C: RCPT TO:<one@y.example>
+         S: 250
+         C: RCPT TO:<reject@z.example>
+         S: 550
+         C: RCPT TO:<reject@y.example>
+         S: 452 4.5.3
+         C: DATA
+         S: 250",
+    );
+    assert_eq!(player.envelopes[0].recipients.len(), 1);
     assert_eq!(player.told, ["recipients"]);
 }
 
@@ -359,7 +380,7 @@ fn a_hundred_times_too_many_recipients_do_not_end_the_connection() {
     player.say("MAIL FROM:<>");
     for number in 0..10_000 {
         let reply = player.say(&format!("RCPT TO:<r{number}@y.example>")).expect("a reply");
-        assert_eq!(reply.code, if number < 2 { 250 } else { 452 });
+        assert_eq!(reply.code, if number < 3 { 250 } else { 452 });
     }
     assert_eq!(player.say("DATA").map(|reply| reply.code), Some(250));
     assert_eq!(player.told, ["recipients"]);
