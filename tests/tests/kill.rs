@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use posthouse_tests::{Client, Sink, Site, eventually};
@@ -113,7 +113,11 @@ fn everything_promised_is_there_after_kill_9() {
         let what = format!("any of {} messages still missing (seed {seed})", missing.len());
         missing = eventually(&what, || {
             let arrived = arrived(&sink);
-            let still: Vec<String> = missing.iter().filter(|token| !arrived.contains(*token)).cloned().collect();
+            let still: Vec<String> = missing
+                .iter()
+                .filter(|token| !arrived.contains(*token))
+                .cloned()
+                .collect();
             (still.len() < missing.len()).then_some(still)
         });
     }
