@@ -4,7 +4,7 @@
 
 mod compose;
 mod decide;
-mod failure;
+pub(crate) mod failure;
 mod notifier;
 mod text;
 

@@ -164,7 +164,7 @@ impl Policies {
     }
 }
 
-/// The questions of one mail transaction. All instances live as long as this does.
+/// The questions of one mail transaction. Instances live as long as this does, unless it waits and they are wanted.
 pub struct PolicyTransaction {
     work: work::Work,
     /// A module faulted: the transaction cannot be decided any more.
@@ -172,6 +172,12 @@ pub struct PolicyTransaction {
 }
 
 impl PolicyTransaction {
+    /// Waits for `until`, such as the client's next line. The transaction's instances go to other
+    /// work that wants them meanwhile; the next question then has fresh ones.
+    pub async fn meanwhile<T>(&mut self, until: impl Future<Output = T>) -> T {
+        self.work.meanwhile(until).await
+    }
+
     /// MAIL FROM.
     pub async fn sender(&mut self, client: &Client, sender: &ReversePath) -> Asked<Verdict> {
         self.ask_sender(client, sender).await

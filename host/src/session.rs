@@ -12,7 +12,7 @@ mod machine;
 mod notices;
 mod path;
 mod receive;
-mod replies;
+pub(crate) mod replies;
 mod settle;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -58,6 +58,49 @@ fn every_page_is_in_the_summary() {
     }
 }
 
+/// Rust sources below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder of the repository");
+    let mut found = Vec::new();
+    for path in entries.map(|entry| entry.expect("an entry").path()) {
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The digits a text begins with.
+fn number(text: &str) -> &str {
+    text.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default()
+}
+
+#[test]
+fn every_cited_standard_is_in_the_table() {
+    let root = repository();
+    let table = read(&root.join("docs/standards.md"));
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| "));
+    let listed: Vec<&str> = rows
+        .flat_map(|row| row.split(" |").next().unwrap_or_default().split(", "))
+        .collect();
+    for source in [sources(&root.join("host/src")), sources(&root.join("policy-wasm/src"))].concat() {
+        for cited in read(&source)
+            .split("RFC ")
+            .skip(1)
+            .map(number)
+            .filter(|cited| !cited.is_empty())
+        {
+            assert!(
+                listed.contains(&cited),
+                "{}: RFC {cited} is not in docs/standards.md",
+                source.display()
+            );
+        }
+    }
+}
+
 /// The text of each block fenced as TOML.
 fn toml_blocks(text: &str) -> Vec<&str> {
     let blocks = text.split("```toml\n").skip(1);

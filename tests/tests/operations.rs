@@ -98,6 +98,21 @@ fn a_reload_with_a_bad_configuration_changes_nothing() {
 }
 
 #[test]
+fn a_reload_with_a_bad_directory_names_it() {
+    let site = Site::new();
+    let mut daemon = site.start();
+    site.add_to_directory("nonsense = 1\n");
+    let told = site.cli(&["reload"]).failed();
+    assert!(
+        told.contains("not applied: directory: ") && told.contains("nonsense"),
+        "{told}"
+    );
+    daemon.events().take(5020);
+    assert_eq!(submit(&daemon, "bert@posthouse.test", "as before"), 250);
+    assert!(daemon.is_running());
+}
+
+#[test]
 fn a_reload_reaches_new_connections() {
     let mut site = Site::new();
     let daemon = site.start();

@@ -93,13 +93,15 @@ fn read_code(file: &Path) -> anyhow::Result<String> {
 
 /// `@FILE` or the JSON itself.
 fn read_settings(text: &str) -> anyhow::Result<Map<String, Value>> {
-    let read = match text.strip_prefix('@') {
-        Some(file) => std::fs::read_to_string(file).with_context(|| file.to_owned())?,
-        None => text.to_owned(),
+    let (origin, read) = match text.strip_prefix('@') {
+        Some(file) => (file, std::fs::read_to_string(file).with_context(|| file.to_owned())?),
+        None => ("--settings", text.to_owned()),
     };
-    match serde_json::from_str(&read).context("--settings")? {
-        Value::Object(settings) => Ok(settings),
-        _ => bail!("--settings: expected a JSON object"),
+    match serde_json::from_str(&read) {
+        Ok(Value::Object(settings)) => Ok(settings),
+        Ok(_) => bail!("{origin}: expected a JSON object"),
+        Err(_) if Path::new(text).exists() => bail!("--settings: to read the file, write @{text}"),
+        Err(error) => bail!("{origin}: expected a JSON object: {error}"),
     }
 }
 
@@ -164,5 +166,10 @@ mod tests {
         for wrong in ["[]", "5", "{", "@/nowhere.json"] {
             assert!(read_settings(wrong).is_err(), "{wrong}");
         }
+        let bare = read_settings(&file.display().to_string()).expect_err("a path without @");
+        assert_eq!(
+            bare.to_string(),
+            format!("--settings: to read the file, write @{}", file.display())
+        );
     }
 }

@@ -17,7 +17,7 @@ impl Host {
         // The directory tells of itself (5011, 5020).
         match self.directory.reload() {
             Ok(()) => done.changed.push("directory".to_owned()),
-            Err(problems) => done.problems.extend(problems),
+            Err(problems) => done.problems.extend(problems.into_iter().map(of_directory)),
         }
         let (changed, problems) = self.policies.reconfigure(&self.config.load_full()).await;
         done.changed.extend(changed);
@@ -55,6 +55,11 @@ impl Host {
         done.changed.extend(what);
         done.problems.extend(problems);
     }
+}
+
+/// Its keys are those of another file than the configuration.
+fn of_directory(problem: Problem) -> Problem {
+    Problem::new("directory", problem.to_string())
 }
 
 /// The built-in defaults have no file and read as they were.

@@ -1,6 +1,6 @@
 //! What the policy is told about a failure.
 
-use crate::mail::{HeaderBlock, Mailbox, ReversePath};
+use crate::mail::{Client, Envelope, HeaderBlock, Mailbox, MessageId, ReversePath};
 use crate::policy::{FailedRecipient, Failure};
 use crate::spool::{Failed, Message};
 
@@ -20,23 +20,38 @@ pub(super) fn by_class(original: &Message, header: &HeaderBlock, failed: &[(Mail
         };
         match failures.iter_mut().find(|failure| failure.class == why.class) {
             Some(failure) => failure.failed.push(recipient),
-            None => failures.push(one(original, header, &why.class, recipient)),
+            None => failures.push(Failure {
+                failed: vec![recipient],
+                ..of_nobody(
+                    original.id,
+                    original.client.as_ref(),
+                    &original.envelope,
+                    header,
+                    &why.class,
+                )
+            }),
         }
     }
     failures
 }
 
-fn one(original: &Message, header: &HeaderBlock, class: &str, first: FailedRecipient) -> Failure {
-    let client = original.client.as_ref();
+/// All but who failed.
+pub fn of_nobody(
+    message: MessageId,
+    client: Option<&Client>,
+    envelope: &Envelope,
+    header: &HeaderBlock,
+    class: &str,
+) -> Failure {
     Failure {
-        message: original.id,
+        message,
         class: class.to_owned(),
-        envelope: original.envelope.clone(),
-        failed: vec![first],
+        envelope: envelope.clone(),
+        failed: Vec::new(),
         identity: client.and_then(|client| client.identity.clone()),
         client_address: client.map(|client| client.address),
         exemptions: client.map_or_else(Vec::new, |client| client.exemptions.clone()),
-        automatic: is_automatic(&original.envelope.sender, header),
+        automatic: is_automatic(&envelope.sender, header),
         headers: header
             .fields()
             .take(MAX_FIELDS)

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Listener;
 use crate::mail::{Envelope, Identity, Mailbox, MessageId, Reply, SessionId};
 
 /// Why a decision was made. Never shown to the peer.
@@ -59,6 +60,25 @@ pub struct Terms {
     pub encryption: Option<bool>,
     /// See `terms.exemptions` in `wit/policy.wit`.
     pub exemptions: Vec<String>,
+}
+
+impl Terms {
+    /// Whether the client owes AUTH to this listener: an exemption lifts what the listener asks for, not what the
+    /// policy does.
+    pub fn owes_authentication(&self, listener: &Listener) -> bool {
+        self.authentication
+            .unwrap_or(listener.require_authentication && !self.exempt_from("authentication"))
+    }
+
+    /// As [`Self::owes_authentication`], for TLS.
+    pub fn owes_encryption(&self, listener: &Listener) -> bool {
+        self.encryption
+            .unwrap_or(listener.require_encryption && !self.exempt_from("encryption"))
+    }
+
+    fn exempt_from(&self, what: &str) -> bool {
+        self.exemptions.iter().any(|name| name == what)
+    }
 }
 
 /// The answer to a connection.
@@ -188,4 +208,31 @@ pub struct Origin {
     pub session: Option<SessionId>,
     /// The message.
     pub message: Option<MessageId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn an_exemption_lifts_what_the_listener_asks_and_not_what_the_policy_does() {
+        let text = "administrator = 'a@example.org'\n[[listener]]\nname = 'in'\naddress = '127.0.0.1:0'\n\
+                    require-authentication = true\nrequire-encryption = true";
+        let config = Config::parse(text, std::path::Path::new("/")).expect("right");
+        let owed = |authentication, exemptions: &[&str]| {
+            let terms = Terms {
+                authentication,
+                encryption: None,
+                exemptions: exemptions.iter().map(ToString::to_string).collect(),
+            };
+            let listener = &config.listeners[0];
+            (terms.owes_authentication(listener), terms.owes_encryption(listener))
+        };
+        assert_eq!(owed(None, &[]), (true, true));
+        assert_eq!(owed(None, &["authentication"]), (false, true));
+        assert_eq!(owed(None, &["authentication", "encryption"]), (false, false));
+        assert_eq!(owed(Some(false), &[]), (false, true));
+        assert_eq!(owed(Some(true), &["authentication"]), (true, true));
+    }
 }

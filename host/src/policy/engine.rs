@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{
     Cache, CacheConfig, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
@@ -19,6 +19,8 @@ use crate::config::PolicyEngine;
 /// The unit of guest CPU accounting.
 pub(super) const TICK: Duration = Duration::from_millis(5);
 
+/// Work that waits for instances asks for idle ones this often.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
 /// Instances beside the configured ones, for candidates that are being tried.
 const SPARE_INSTANCES: u32 = 2;
 /// Core instances, tables and memories one component may need. Python guests built without WASI
@@ -36,6 +38,8 @@ pub(super) struct Runtime {
     engine: Engine,
     linker: Linker<Host>,
     slots: Arc<Semaphore>,
+    /// Told once for each idle holder whose instances are wanted elsewhere.
+    wanted: Notify,
     capacity: u32,
     _ticker: Ticker,
 }
@@ -62,6 +66,7 @@ impl Runtime {
             engine,
             linker,
             slots: Arc::new(Semaphore::new(capacity as usize)),
+            wanted: Notify::new(),
             capacity,
             _ticker: ticker,
         })
@@ -87,17 +92,34 @@ impl Runtime {
     }
 
     /// The right to have `count` instances, once it can be had. All at once: work that holds some
-    /// and waits for more could wait for itself.
+    /// and waits for more could wait for itself. Work that holds instances without using them is
+    /// asked for them, so that only questions that are being answered can fill the pool.
     pub(super) async fn slots(&self, count: usize, wait: Duration) -> Result<OwnedSemaphorePermit, Overload> {
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(self.capacity);
         let since = Instant::now();
         let slots = Arc::clone(&self.slots).acquire_many_owned(count);
-        match tokio::time::timeout(wait, slots).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Overload {
-                waited: since.elapsed(),
-            }),
-        }
+        let asking = async {
+            loop {
+                self.wanted.notify_one();
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        let granted = async {
+            tokio::select! {
+                biased;
+                granted = slots => granted.ok(),
+                never = asking => never,
+            }
+        };
+        let granted = tokio::time::timeout(wait, granted).await;
+        granted.ok().flatten().ok_or_else(|| Overload {
+            waited: since.elapsed(),
+        })
+    }
+
+    /// Completes when instances that stand idle are wanted elsewhere.
+    pub(super) async fn wanted(&self) {
+        self.wanted.notified().await;
     }
 }
 

@@ -72,6 +72,13 @@ pub(super) struct Surroundings {
     pub(super) origin: Origin,
 }
 
+/// What a module took of the bounds that hold for a whole unit of work.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    calls: u64,
+    lines: u32,
+}
+
 /// The state of one instance.
 pub(super) struct Host {
     pub(super) memory: MemoryLimit,
@@ -79,10 +86,9 @@ pub(super) struct Host {
     pub(super) console: Console,
     pub(super) around: Surroundings,
     pub(super) table: ResourceTable,
+    pub(super) spent: Spent,
     module: Arc<str>,
     limits: PolicyLimits,
-    calls: u64,
-    lines: u32,
     wasi: WasiCtx,
 }
 
@@ -100,8 +106,7 @@ impl Host {
             table,
             module,
             limits: limits.clone(),
-            calls: 0,
-            lines: 0,
+            spent: Spent::default(),
         }
     }
 
@@ -111,8 +116,8 @@ impl Host {
 
     /// Counts a call of the guest to the host.
     fn count(&mut self) -> Result<(), Stop> {
-        self.calls += 1;
-        if self.calls > self.limits.host_calls {
+        self.spent.calls += 1;
+        if self.spent.calls > self.limits.host_calls {
             return Err(Stop::HostCalls(self.limits.host_calls));
         }
         Ok(())
@@ -268,10 +273,10 @@ impl message::HostMessage for Host {
 impl host::Host for Host {
     async fn log(&mut self, level: host::Level, text: String) -> wasmtime::Result<()> {
         self.count()?;
-        if self.lines >= LOG_LINES {
+        if self.spent.lines >= LOG_LINES {
             return Ok(());
         }
-        self.lines += 1;
+        self.spent.lines += 1;
         let level = match level {
             host::Level::Debug => "debug",
             host::Level::Info => "info",

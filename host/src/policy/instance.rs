@@ -17,7 +17,7 @@ use super::decision::{Admission, Because, Disposition, Plan, Verdict};
 use super::engine::Runtime;
 use super::fault::{Ended, Failed, Fault, Stop, classify};
 use super::generation::{Candidate, Code};
-use super::imports::{Host, MessageView, Surroundings};
+use super::imports::{Host, MessageView, Spent, Surroundings};
 use crate::mail::{Envelope, ReversePath};
 
 /// Bytes the host copies out of a guest in one call.
@@ -222,6 +222,16 @@ impl Instance {
         let answer = bounded(wall, guest.call_plan(&mut self.store, failure)).await;
         let answer = self.settle(answer)?;
         self.believe(check::plan(&self.module, answer, sender))
+    }
+
+    /// What it took of the bounds of its unit of work.
+    pub(super) fn spent(&self) -> Spent {
+        self.store.data().spent
+    }
+
+    /// It stands in for one that took this much.
+    pub(super) fn resume(&mut self, spent: Spent) {
+        self.store.data_mut().spent = spent;
     }
 
     /// For events: the message became known.

@@ -1,6 +1,7 @@
 //! One unit of work: the instances of one connection's admission, one mail transaction or one
 //! notification, and the questions put to them in the chain's order.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::decision::Origin;
 use super::engine::Runtime;
 use super::fault::{Failed, Fault};
 use super::generation::{Candidate, Generation};
-use super::imports::Surroundings;
+use super::imports::{Spent, Surroundings};
 use super::instance::Instance;
 use crate::directory::Directory;
 use crate::event::{Event, Events, PolicyFault};
@@ -88,13 +89,21 @@ pub(super) enum Unanswered {
     Unavailable,
 }
 
-/// See the module. Instances are made when they are first needed.
+/// A module's place in a unit of work.
+#[derive(Default)]
+struct Seat {
+    instance: Option<Instance>,
+    /// By instances that were given back.
+    spent: Spent,
+}
+
+/// See the module. Instances are made when they are needed.
 pub(super) struct Work {
     core: Arc<Core>,
     pub(super) chain: Arc<Chain>,
     around: Surroundings,
     /// By place in the chain. Dropped before the slots they stand in.
-    instances: Vec<Option<Instance>>,
+    seats: Vec<Seat>,
     slots: Option<OwnedSemaphorePermit>,
 }
 
@@ -103,7 +112,7 @@ impl Work {
         Self {
             core: Arc::clone(core),
             around: core.surroundings(origin),
-            instances: Vec::new(),
+            seats: Vec::new(),
             slots: None,
             chain,
         }
@@ -112,7 +121,7 @@ impl Work {
     /// The message became known; events name it from now on.
     pub(super) fn about(&mut self, message: MessageId) {
         self.around.origin.message = Some(message);
-        for instance in self.instances.iter_mut().flatten() {
+        for instance in self.seats.iter_mut().filter_map(|seat| seat.instance.as_mut()) {
             instance.about(message);
         }
     }
@@ -151,11 +160,36 @@ impl Work {
         match self.core.runtime.slots(needed, wait).await {
             Ok(slots) => {
                 self.slots = Some(slots);
-                self.instances.resize_with(self.chain.modules.len(), || None);
+                self.seats.resize_with(self.chain.modules.len(), Seat::default);
                 Ok(())
             }
             Err(overload) => Err(self.overloaded(stage, overload.waited)),
         }
+    }
+
+    /// Waits for something else than a policy. The instances are given back if other work wants
+    /// them: who makes this host wait must not make everybody wait.
+    pub(super) async fn meanwhile<T>(&mut self, until: impl Future<Output = T>) -> T {
+        if self.slots.is_none() {
+            return until.await;
+        }
+        let mut until = pin!(until);
+        tokio::select! {
+            biased;
+            done = &mut until => return done,
+            () = self.core.runtime.wanted() => self.rest(),
+        }
+        until.await
+    }
+
+    /// Gives the instances back. The next question has fresh ones, and what was spent stays spent.
+    fn rest(&mut self) {
+        for seat in &mut self.seats {
+            if let Some(instance) = seat.instance.take() {
+                seat.spent = instance.spent();
+            }
+        }
+        self.slots = None;
     }
 
     fn overloaded(&self, stage: &str, waited: Duration) -> Unanswered {
@@ -174,9 +208,13 @@ impl Work {
         question: &Q,
     ) -> Result<Opinion<Q::Answer>, Unanswered> {
         generation.counters.call();
-        let mut instance = match self.instances.get_mut(place).and_then(Option::take) {
+        let (instance, spent) = match self.seats.get_mut(place) {
+            Some(seat) => (seat.instance.take(), seat.spent),
+            None => (None, Spent::default()),
+        };
+        let mut instance = match instance {
             Some(instance) => instance,
-            None => match configured(&self.core, generation, self.around.clone()).await {
+            None => match configured(&self.core, generation, self.around.clone(), spent).await {
                 Ok(instance) => instance,
                 Err(failed) => return Err(self.failed::<Q>(&failed, generation, "configure")),
             },
@@ -184,8 +222,8 @@ impl Work {
         // An instance that faulted is not put back: nothing may be asked of it again.
         match question.put(&mut instance).await {
             Ok(opinion) => {
-                if let Some(seat) = self.instances.get_mut(place) {
-                    *seat = Some(instance);
+                if let Some(seat) = self.seats.get_mut(place) {
+                    seat.instance = Some(instance);
                 }
                 Ok(opinion)
             }
@@ -211,9 +249,15 @@ impl Work {
     }
 }
 
-/// A fresh instance, configured.
-async fn configured(core: &Core, generation: &Generation, around: Surroundings) -> Result<Instance, Failed> {
+/// A fresh instance, configured, where others spent so much.
+async fn configured(
+    core: &Core,
+    generation: &Generation,
+    around: Surroundings,
+    spent: Spent,
+) -> Result<Instance, Failed> {
     let mut instance = Instance::new(&core.runtime, &generation.candidate, around).await?;
+    instance.resume(spent);
     match instance.configure(&generation.settings).await? {
         Ok(()) => Ok(instance),
         Err(complaints) => {

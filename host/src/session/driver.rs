@@ -140,11 +140,15 @@ impl Driver {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         match step {
-            Step::Listen(reply, next) => {
+            Step::Listen(reply, mut next) => {
                 if let Some(reply) = reply {
                     wire.say(&reply);
                 }
-                let line = self.line(wire, next.is_between_transactions()).await?;
+                let line = self.line(wire, next.is_between_transactions());
+                let line = match next.policy() {
+                    Some(policy) => policy.meanwhile(line).await?,
+                    None => line.await?,
+                };
                 Ok(next.command(&line))
             }
             Step::RecipientsFull(reply, next) => {

@@ -105,6 +105,14 @@ impl<P> Conversation<P> {
         !matches!(self.phase, Phase::Mail(_))
     }
 
+    /// What the driver keeps for the transaction, if one is under way.
+    pub fn policy(&mut self) -> Option<&mut P> {
+        match &mut self.phase {
+            Phase::Mail(transaction) => Some(&mut transaction.policy),
+            Phase::Connected | Phase::Greeted => None,
+        }
+    }
+
     /// Takes a line without its CR LF.
     pub fn command(self, line: &[u8]) -> Step<P> {
         let hostname = &self.session.rules.hostname;

@@ -6,18 +6,13 @@ use serde::Serialize;
 
 use super::Script;
 use crate::event::{Captured, Format, Record};
-use crate::mail::{
-    Client, Content, Envelope, HeaderBlock, InMemory, Mailbox, MessageId, Reply, ReversePath, SessionId, Timestamp,
-};
+use crate::mail::{Client, Content, Envelope, HeaderBlock, InMemory, Mailbox, MessageId, Reply, SessionId, Timestamp};
+use crate::ndr::failure::of_nobody;
 use crate::policy::{
     Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Policies,
     PolicyTransaction, ReturnContent, Terms, Verdict,
 };
-
-/// Header fields a plan is given at most; what the contract allows.
-const MAX_FIELDS: usize = 256;
-/// Bytes of each.
-const MAX_FIELD: usize = 8 * 1024;
+use crate::session::replies;
 
 /// What happened.
 #[derive(Debug, Default, Serialize)]
@@ -86,29 +81,24 @@ impl Player<'_> {
         let Some(terms) = self.admit(policies, session, &client).await else {
             return Ok(false);
         };
-        let encryption = terms.encryption.unwrap_or(listener.require_encryption);
-        let authentication = terms.authentication.unwrap_or(listener.require_authentication);
+        if terms.owes_encryption(&listener) && client.tls.is_none() {
+            self.terms("encryption", replies::encryption_required());
+            return Ok(false);
+        }
+        if terms.owes_authentication(&listener) && client.identity.is_none() {
+            self.terms("authentication", replies::authentication_required());
+            return Ok(false);
+        }
         client.exemptions = terms.exemptions;
-        if encryption && client.tls.is_none() {
-            self.terms(
-                "encryption",
-                Reply::new(530, (5, 7, 0), "Must issue a STARTTLS command first"),
-            );
-            return Ok(false);
-        }
-        if authentication && client.identity.is_none() {
-            self.terms("authentication", Reply::new(530, (5, 7, 0), "Authentication required"));
-            return Ok(false);
-        }
         let mut transaction = policies.transaction(session);
         let asked = transaction.sender(&client, &sender).await;
-        if !self.verdict("sender", sender.to_string(), asked) {
+        if !self.verdict("sender", sender.to_string(), asked, replies::sender_ok()) {
             return Ok(false);
         }
         let mut envelope = Envelope::from_sender(sender);
         for recipient in recipients {
             let asked = transaction.recipient(&client, &envelope.sender, &recipient).await;
-            if self.verdict("recipient", format!("<{recipient}>"), asked) {
+            if self.verdict("recipient", format!("<{recipient}>"), asked, replies::recipient_ok()) {
                 envelope.recipients.push(recipient);
             }
         }
@@ -122,7 +112,7 @@ impl Player<'_> {
         {
             Disposition::Reject(_) | Disposition::Defer(_) => Ok(false),
             Disposition::Fail(class) => {
-                let failure = failure(class, client, envelope, content.as_ref())?;
+                let failure = failure(&class, &client, &envelope, content.as_ref())?;
                 self.plan(policies, &failure).await;
                 Ok(true)
             }
@@ -165,10 +155,9 @@ impl Player<'_> {
         );
     }
 
-    fn verdict(&mut self, stage: &'static str, subject: String, asked: Asked<Verdict>) -> bool {
-        let detail = if stage == "recipient" { 5 } else { 0 };
+    fn verdict(&mut self, stage: &'static str, subject: String, asked: Asked<Verdict>, accepted: Reply) -> bool {
         let (decision, reply) = match asked.answer {
-            Verdict::Accept => ("accept", Reply::new(250, (2, 1, detail), "OK")),
+            Verdict::Accept => ("accept", accepted),
             Verdict::Reject(reply) => ("reject", reply),
             Verdict::Defer(reply) => ("defer", reply),
         };
@@ -191,10 +180,9 @@ impl Player<'_> {
         content: Arc<InMemory>,
     ) -> Disposition {
         let size = content.size();
-        let asked = transaction
-            .message(MessageId::generate(), client, envelope, content)
-            .await;
-        let accepted = || Reply::new(250, (2, 0, 0), "OK");
+        let id = MessageId::generate();
+        let asked = transaction.message(id, client, envelope, content).await;
+        let accepted = || replies::queued(id);
         let (decision, reply) = match &asked.answer {
             Disposition::Accept(edits) => (accepted_with(edits), accepted()),
             Disposition::Fail(class) => (format!("accept, then fail as {class}"), accepted()),
@@ -298,35 +286,15 @@ fn noticed(notice: &Notice) -> String {
 }
 
 /// What the plan is asked about: every recipient failed as the policy said.
-fn failure(class: String, client: Client, envelope: Envelope, content: &dyn Content) -> std::io::Result<Failure> {
+fn failure(class: &str, client: &Client, envelope: &Envelope, content: &dyn Content) -> std::io::Result<Failure> {
     let header = HeaderBlock::read(content)?;
-    let automatic = envelope.sender == ReversePath::Null
-        || header
-            .named("Auto-Submitted")
-            .any(|field| !field.unfolded(MAX_FIELD).to_lowercase().starts_with("no"));
     let failed = |address: &Mailbox| FailedRecipient {
         address: address.clone(),
         reply: Reply::new(550, (5, 7, 1), format!("Failed by the policy: {class}")),
         remote: None,
     };
     Ok(Failure {
-        message: MessageId::generate(),
         failed: envelope.recipients.iter().map(failed).collect(),
-        class,
-        envelope,
-        identity: client.identity,
-        client_address: Some(client.address),
-        exemptions: client.exemptions,
-        automatic,
-        headers: header
-            .fields()
-            .take(MAX_FIELDS)
-            .map(|field| {
-                (
-                    String::from_utf8_lossy(field.name).into_owned(),
-                    field.unfolded(MAX_FIELD),
-                )
-            })
-            .collect(),
+        ..of_nobody(MessageId::generate(), Some(client), envelope, &header, class)
     })
 }

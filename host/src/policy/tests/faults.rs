@@ -293,3 +293,37 @@ async fn a_module_may_be_asked_only_what_it_exports() {
     assert_eq!(changed, ["policy default: generation 1"]);
     assert_eq!(bench.policies.status()[0].origin, "built-in");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_waits_gives_its_instances_to_those_who_want_them() {
+    let bench = Bench::with(&[("mischief", builtin::MISBEHAVING, json!({}))]).await;
+    let mut waiting = Vec::new();
+    for _ in 0..bench.config.policy_engine.instances {
+        let mut transaction = bench.policies.transaction(SessionId::generate());
+        assert!(!transaction.sender(&stranger(), &ReversePath::Null).await.fault);
+        let (heard, silence) = tokio::sync::oneshot::channel::<()>();
+        let waiter = tokio::spawn(async move {
+            transaction.meanwhile(silence).await.expect("it is heard");
+            transaction.sender(&stranger(), &ReversePath::Null).await
+        });
+        waiting.push((heard, waiter));
+    }
+    let mut others = Vec::new();
+    for _ in 0..bench.config.policy_engine.instances {
+        let mut other = bench.policies.transaction(SessionId::generate());
+        let asked = other.sender(&stranger(), &ReversePath::Null).await;
+        assert_eq!((asked.answer, asked.fault), (Verdict::Accept, false));
+        others.push(other);
+    }
+    drop(others);
+    for (heard, waiter) in waiting {
+        heard.send(()).expect("it waits");
+        let asked = waiter.await.expect("no panic");
+        assert_eq!(
+            (asked.answer, asked.fault),
+            (Verdict::Accept, false),
+            "asked again, of a fresh one"
+        );
+    }
+    assert!(!bench.told.ids().contains(&5021));
+}

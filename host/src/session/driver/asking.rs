@@ -92,7 +92,8 @@ impl Driver {
         wire.say(&replies::start_mail());
         let limit = asking.session.rules.message_size;
         let eight_bit = asking.allows_eight_bit();
-        let draft = match Box::pin(receive(self, wire, draft, limit, eight_bit)).await? {
+        let received = Box::pin(receive(self, wire, draft, limit, eight_bit));
+        let draft = match asking.transaction.policy.meanwhile(received).await? {
             Ok(draft) => draft,
             Err(refusal) => return Ok(self.not_taken(asking, &refusal)),
         };

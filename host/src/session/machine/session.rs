@@ -33,9 +33,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The terms of admission go before the listener's; an exemption lifts what the listener asks for.
+    /// The terms of admission go before the listener's.
     pub fn new(config: &Config, listener: &Listener, terms: &Terms, tls_available: bool) -> Self {
-        let exempt = |from: &str| terms.exemptions.iter().any(|name| name == from);
         let limits = &config.limits;
         Self {
             hostname: config.hostname.clone(),
@@ -45,12 +44,8 @@ impl Rules {
             transactions: limits.transactions,
             starttls: tls_available && listener.tls == ListenerTls::StartTls,
             auth_without_tls: listener.auth_without_tls,
-            authentication: terms
-                .authentication
-                .unwrap_or(listener.require_authentication && !exempt("authentication")),
-            encryption: terms
-                .encryption
-                .unwrap_or(listener.require_encryption && !exempt("encryption")),
+            authentication: terms.owes_authentication(listener),
+            encryption: terms.owes_encryption(listener),
         }
     }
 }
