@@ -124,8 +124,6 @@ events! {
         "A message could not be processed and stays in the spool." "See the error; the message is tried again.";
     4098 HopCountExceeded "hop-count-exceeded" Warning { message: Text, hops: u64, limit: u64 }
         "A message passed too many hosts: a mail loop." "Find the loop between the hosts in its Received fields.";
-    4115 PolicyLoop "policy-loop" Warning { message: Text, detail: Text }
-        "A policy sends a message round in circles; it was stopped." "Correct the policy's added recipients.";
     4117 MessageSetAside "message-set-aside" Error { message: Text, reason: Text }
         "A message was frozen: it stays in the spool untouched until somebody looks." "posthouse queue show; then release or delete it.";
     4120 NdrNotMade "ndr-not-made" Error { message: Text, error: Text, instead: Text }
