@@ -168,6 +168,13 @@ impl Spool {
         self.inner.shared.index().next_due()
     }
 
+    /// Returns when the store takes no more writes until it is opened again, as after an error of the
+    /// disk. What was settled in memory cannot be kept then, so that going on would deliver it again
+    /// and again. One waiter at a time.
+    pub async fn lost(&self) {
+        self.inner.shared.store.lost().await;
+    }
+
     /// Returns when something was put, given back or made due since the last call. One waiter at a
     /// time.
     pub async fn changed(&self) {

@@ -1,6 +1,9 @@
 //! What others go through while a client, a remote or the machine behaves badly: nothing.
 
-use posthouse_tests::{Client, Site};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use posthouse_tests::{Client, Sink, Site};
 
 /// As far as the 354, and then silence.
 fn dawdle(client: &mut Client) {
@@ -37,5 +40,64 @@ fn clients_that_dawdle_keep_nobody_out() {
         dawdler.send(format!("Subject: late {number}\r\n\r\nHello.\r\n.\r\n").as_bytes());
         dawdler.expect_reply(250);
         site.mailbox("anna").expect(&format!("late {number}"));
+    }
+}
+
+/// A file system of its own for a folder, gone when dropped.
+struct Small(PathBuf);
+
+impl Small {
+    /// None where that is not allowed.
+    fn mount(at: &Path, size: &str) -> Option<Self> {
+        std::fs::create_dir_all(at).expect("the folder can be made");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(at);
+        let mounted = mount.output().is_ok_and(|output| output.status.success());
+        mounted.then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // What is left behind is a mount in a temporary folder.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_disk_that_somebody_else_fills_stops_the_host_and_loses_nothing() {
+    let sink = Sink::smtp();
+    sink.answer("MAIL", "451 4.3.0 not yet");
+    let mut site = Site::new();
+    site.set("delivery.smart-host", sink.address().to_string());
+    site.set("low-water", "1KiB");
+    let Some(disk) = Small::mount(&site.path().join("data"), "size=12m") else {
+        eprintln!("SKIPPED: no file system can be mounted here");
+        return;
+    };
+    let mut daemon = site.start();
+    let mut client = daemon.connect_from("127.0.0.3");
+    client.ehlo();
+    let submit = |client: &mut Client, number: usize| {
+        let message = format!(
+            "Subject: number {number}.\n\n{}",
+            format!("{}\n", "x".repeat(900)).repeat(100)
+        );
+        client.submit("far@example.org", &["a@example.com"], &message).code
+    };
+    let kept: Vec<usize> = (0..10).filter(|number| submit(&mut client, *number) == 250).collect();
+    assert_eq!(kept.len(), 10, "{}", client.transcript());
+
+    let ballast = disk.0.join("ballast");
+    // Ends with an error: that is the point.
+    let _ = std::fs::write(&ballast, vec![0; 12 << 20]);
+    assert_eq!(daemon.events().take(5032).text("part"), "spool");
+    assert!(!daemon.wait().success());
+
+    std::fs::remove_file(&ballast).expect("ballast");
+    sink.take_everything();
+    let _daemon = site.start();
+    for number in kept {
+        sink.expect(&format!("Subject: number {number}."));
     }
 }

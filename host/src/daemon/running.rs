@@ -62,6 +62,7 @@ enum Woken {
     Stop,
     Reload(Option<Order>),
     Ended(Result<u64, JoinError>),
+    SpoolLost,
 }
 
 impl Running {
@@ -77,6 +78,7 @@ impl Running {
                     order => Woken::Reload(order),
                 },
                 ended = &mut self.delivering => Woken::Ended(ended),
+                () = self.host.spool.lost() => Woken::SpoolLost,
             };
             match woken {
                 Woken::Stop => return self.drain().await,
@@ -87,7 +89,13 @@ impl Running {
                         let _ = answer.send(done);
                     }
                 }
-                Woken::Ended(ended) => return self.fail(&ended).await,
+                Woken::Ended(Ok(_)) => return self.fail("delivery", "ended by itself").await,
+                Woken::Ended(Err(error)) => return self.fail("delivery", &error.to_string()).await,
+                Woken::SpoolLost => {
+                    return self
+                        .fail("spool", "takes no more writes after an error of its disk")
+                        .await;
+                }
             }
         }
     }
@@ -120,20 +128,18 @@ impl Running {
         Ok(())
     }
 
-    /// A stage that ends by itself has a bug: the host stops, and whoever watches it starts it
-    /// again with everything that was acknowledged still in the spool.
-    async fn fail(self, ended: &Result<u64, JoinError>) -> Result<(), Failed> {
-        let text = match ended {
-            Ok(_) => "ended by itself".to_owned(),
-            Err(error) => error.to_string(),
-        };
+    /// A stage that ends by itself has a bug, and a spool that cannot be written keeps no outcome:
+    /// the host stops, and whoever watches it starts it again with everything that was acknowledged
+    /// still in the spool.
+    async fn fail(self, part: &str, error: &str) -> Result<(), Failed> {
+        self.delivering.abort();
         self.host.events.emit(Event::PartFailed {
-            part: "delivery".to_owned(),
-            error: text.clone(),
+            part: part.to_owned(),
+            error: error.to_owned(),
         });
         let _ = self.stop.send(true);
         self.last_words(0).await;
-        Err(Failed(vec![Problem::new("delivery", text)]))
+        Err(Failed(vec![Problem::new(part, error)]))
     }
 
     async fn last_words(&self, gave_up: u64) {

@@ -189,7 +189,7 @@ events! {
     5031 AcceptFailed "accept-failed" Warning { listener: Text, error: Text }
         "A listener cannot take connections for now; it goes on trying. Logged once until it can again." "Usually too few file descriptors: raise the limit or lower limits.sessions.";
     5032 PartFailed "part-failed" Error { part: Text, error: Text }
-        "A part of the host ended by itself: a defect. The host stops; nothing acknowledged is lost." "Start the host again and report the error.";
+        "A part of the host cannot go on: the spool after an error of its disk, or another by a defect. The host stops; nothing acknowledged is lost." "See whether the disk is full or failing; start the host again. Report a defect.";
     5040 AddressLoop "address-loop" Warning { message: Text, address: Text, detail: Text }
         "An alias or group leads back to itself, or to too many addresses." "Correct the alias or group in the directory.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }

@@ -4,9 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+use tokio::sync::Notify;
 
 use super::OpenError;
 use super::record::Stored;
@@ -49,6 +51,7 @@ pub(super) struct Store {
     bodies: Keyspace,
     set_aside: Keyspace,
     large: PathBuf,
+    lost: Arc<Notify>,
 }
 
 impl Store {
@@ -72,6 +75,7 @@ impl Store {
             bodies,
             set_aside,
             large,
+            lost: Arc::default(),
         };
         Ok((store, existed))
     }
@@ -86,7 +90,18 @@ impl Store {
                 None => batch.remove(table, edit.id.to_string()),
             }
         }
-        batch.commit().map_err(|error| error.to_string())
+        batch.commit().map_err(|error| {
+            if matches!(error, fjall::Error::Poisoned) {
+                self.lost.notify_one();
+            }
+            error.to_string()
+        })
+    }
+
+    /// Returns when a write was refused because an earlier one went wrong: the store, open as it is,
+    /// takes no more.
+    pub async fn lost(&self) {
+        self.lost.notified().await;
     }
 
     fn table(&self, table: Table) -> &Keyspace {
