@@ -33,11 +33,20 @@ pub fn apply(edits: &[Edit], envelope: &Envelope, header: &HeaderBlock) -> Edite
         prefix.extend(without(header.as_bytes(), &removed));
         skip = header.as_bytes().len() as u64;
     }
+    if is_body(header) {
+        prefix.extend_from_slice(b"\r\n");
+    }
     Edited {
         recipients,
         prefix,
         skip,
     }
+}
+
+/// Whether what stands before the first empty line holds no field at all: it is body then, and must
+/// not become part of the header that is put above it.
+fn is_body(header: &HeaderBlock) -> bool {
+    !header.as_bytes().is_empty() && header.fields().next().is_none()
 }
 
 /// One field on one line, or folded after its name where that would be longer than
@@ -100,6 +109,25 @@ mod tests {
         assert_eq!(text, format!("X-One: 1\r\nX-Two: 2\r\n{MESSAGE}"));
         let (text, _) = edit(&[add("X-Long", &"v".repeat(992))]);
         assert!(text.starts_with("X-Long:\r\n vvv"));
+    }
+
+    #[test]
+    fn a_body_without_a_header_stays_a_body() {
+        for (message, prefix) in [
+            ("Hello.\r\n", "\r\n"),
+            ("Hello.\r\n\r\nTo: you\r\n", "\r\n"),
+            ("\r\nHello.\r\n", ""),
+            ("no field\r\nTo: b\r\n\r\nHello.\r\n", ""),
+            ("", ""),
+        ] {
+            let header = HeaderBlock::read(&InMemory(message.into())).expect("in memory");
+            let edited = apply(&[], &Envelope::from_sender(ReversePath::Null), &header);
+            assert_eq!(
+                (edited.prefix.as_slice(), edited.skip),
+                (prefix.as_bytes(), 0),
+                "{message:?}"
+            );
+        }
     }
 
     #[test]
