@@ -9,6 +9,7 @@ mod ask;
 mod backtrace;
 mod bindings;
 pub mod builtin;
+mod call;
 mod chain;
 mod check;
 mod component;
@@ -20,6 +21,7 @@ mod generation;
 mod imports;
 mod instance;
 mod limits;
+mod live;
 mod operate;
 mod qualify;
 #[cfg(test)]

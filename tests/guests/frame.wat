@@ -3,7 +3,7 @@
 ;; module named $main that exports memory, cabi_realloc, describe, configure and admit.
 (component
   ;; The types of the contract, as far as they are used.
-  (import "posthouse:policy/types@0.1.0" (instance $types
+  (import "posthouse:policy/types@0.2.0" (instance $types
     (export "more-client" (type $more-client (sub resource)))
     (type $tls-session' (record (field "version" string) (field "cipher" string) (field "subject" (option string))))
     (export "tls-session" (type $tls-session (eq $tls-session')))
@@ -65,7 +65,7 @@
     (with "type-problem" (type $problem))
     (with "func-describe" (func $describe))
     (with "func-configure" (func $configure))))
-  (export "posthouse:policy/lifecycle@0.1.0" (instance $lifecycle))
+  (export "posthouse:policy/lifecycle@0.2.0" (instance $lifecycle))
 
   ;; exemption
   (type $terms (record
@@ -113,4 +113,4 @@
     (with "type-terms" (type $terms))
     (with "type-admission" (type $admission))
     (with "func-admit" (func $admit))))
-  (export "posthouse:policy/exemption@0.1.0" (instance $exemption)))
+  (export "posthouse:policy/exemption@0.2.0" (instance $exemption)))

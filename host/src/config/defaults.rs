@@ -18,7 +18,7 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 
 /// What a policy may import: everything this release offers.
-pub(super) const GRANTS: [&str; 3] = ["directory", "message", "host"];
+pub(super) const GRANTS: [&str; 6] = ["directory", "message", "host", "dns", "counters", "verification"];
 
 impl Config {
     /// Everything by default, its files in `data`.
@@ -123,7 +123,7 @@ impl Default for PolicyModule {
             name: "default".to_owned(),
             file: None,
             settings: serde_json::Map::new(),
-            grants: GRANTS.map(str::to_owned).to_vec(),
+            grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
             limits: PolicyLimits::default(),
         }
     }

@@ -5,7 +5,7 @@ pub use super::imports::{MessageView, Slot};
 
 wasmtime::component::bindgen!({
     path: "../wit",
-    world: "policy",
+    world: "everything",
     imports: { default: async | trappable },
     exports: { default: async },
     with: {

@@ -11,9 +11,9 @@ use crate::config::Problem;
 
 /// The contract this host serves.
 const PACKAGE: &str = "posthouse:policy/";
-const CONTRACT: &str = "posthouse:policy@0.1.0";
+const CONTRACT: &str = "posthouse:policy@0.2.0";
 /// Versions of one minor release link with each other (`wit/README.md`).
-const SERVED: (u64, u64) = (0, 1);
+const SERVED: (u64, u64) = (0, 2);
 
 /// Questions a module can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,16 +7,17 @@ use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::bindings::Policy;
-use super::bindings::posthouse::policy::{directory, host, message, types};
+use super::bindings::Everything;
+use super::bindings::posthouse::policy::{counters, directory, dns, host, message, types, verification};
+use super::call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
 use super::decision::Origin;
 use super::fault::Stop;
 use super::limits::{CpuLimit, MemoryLimit};
 use super::wasi::{self, Console};
 use crate::config::PolicyLimits;
-use crate::directory::{Directory, Entry, Home, LookupError, Target};
+use crate::directory::Directory;
 use crate::event::{Event, Events};
-use crate::mail::{Content, HeaderBlock, Mailbox, Timestamp};
+use crate::mail::{Content, HeaderBlock, Timestamp};
 
 /// Handles an instance may have at once, on both sides.
 const HANDLES: usize = 1024;
@@ -27,8 +28,6 @@ const LOG_LINE: usize = 4 * 1024;
 const HEADER_VALUES: usize = 64;
 const HEADER_VALUE: usize = 8 * 1024;
 const READ: u32 = 1024 * 1024;
-/// Entries of one `directory.lookup`.
-const ENTRIES: usize = 64;
 
 /// A growth slot of the contract: there is none yet, so no value of it exists.
 pub enum Slot {}
@@ -65,7 +64,10 @@ fn unreadable(error: std::io::Error) -> Stop {
 /// What all instances of one unit of work share.
 #[derive(Clone)]
 pub(super) struct Surroundings {
+    /// What the host itself looks up in.
     pub(super) directory: Arc<dyn Directory>,
+    /// What policies' calls are answered from.
+    pub(super) answers: Arc<dyn Answers>,
     pub(super) events: Events,
     /// The time `host.now` tells.
     pub(super) now: Timestamp,
@@ -141,7 +143,7 @@ impl WasiView for Host {
 pub(super) fn link(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    Policy::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)?;
+    Everything::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)?;
     Ok(linker)
 }
 
@@ -165,19 +167,55 @@ impl types::HostMoreFailure for Host {
     }
 }
 
+impl Host {
+    /// One call that is answered by the host as it stands, or from a record.
+    async fn ask(&mut self, call: Call) -> wasmtime::Result<Result<Answer, NoAnswer>> {
+        self.count()?;
+        let asker = Asker {
+            module: &self.module,
+            message: None,
+        };
+        Ok(self.around.answers.answer(asker, &call).await)
+    }
+}
+
+/// An answer of another kind than the question's: only a damaged record has one.
+fn unfit<T>(_: Answer) -> Result<T, NoAnswer> {
+    Err(NoAnswer::Other("the answer does not fit the question".to_owned()))
+}
+
+fn truth(answer: Answer) -> Result<bool, NoAnswer> {
+    match answer {
+        Answer::Truth(truth) => Ok(truth),
+        other => unfit(other),
+    }
+}
+
+fn texts(answer: Answer) -> Result<Vec<String>, NoAnswer> {
+    match answer {
+        Answer::Texts(texts) => Ok(texts),
+        other => unfit(other),
+    }
+}
+
+fn count(answer: Answer) -> Result<u64, NoAnswer> {
+    match answer {
+        Answer::Count(count) => Ok(count),
+        other => unfit(other),
+    }
+}
+
 impl directory::Host for Host {
     async fn lookup(
         &mut self,
         address: String,
     ) -> wasmtime::Result<Result<Vec<directory::Entry>, directory::LookupError>> {
-        self.count()?;
-        let Ok(mailbox) = address.parse::<Mailbox>() else {
-            return Ok(Ok(Vec::new()));
-        };
-        let found = self.around.directory.lookup(&mailbox).await;
-        Ok(found
-            .map(|entries| entries.iter().take(ENTRIES).map(entry).collect())
-            .map_err(lookup_error))
+        let answer = self.ask(Call::Lookup { address }).await?;
+        let entries = answer.and_then(|answer| match answer {
+            Answer::Entries(entries) => Ok(entries.into_iter().map(entry).collect()),
+            other => unfit(other),
+        });
+        Ok(entries.map_err(lookup_error))
     }
 
     async fn may_send_as(
@@ -185,46 +223,115 @@ impl directory::Host for Host {
         account: String,
         address: String,
     ) -> wasmtime::Result<Result<bool, directory::LookupError>> {
-        self.count()?;
-        let Ok(mailbox) = address.parse::<Mailbox>() else {
-            return Ok(Ok(false));
-        };
-        let may = self.around.directory.may_send_as(&account, &mailbox).await;
-        Ok(may.map_err(lookup_error))
+        let answer = self.ask(Call::MaySendAs { account, address }).await?;
+        Ok(answer.and_then(truth).map_err(lookup_error))
     }
 
     async fn is_local_domain(&mut self, domain: String) -> wasmtime::Result<Result<bool, directory::LookupError>> {
-        self.count()?;
-        let local = self.around.directory.is_local_domain(&domain.to_lowercase()).await;
-        Ok(local.map_err(lookup_error))
+        let answer = self.ask(Call::IsLocalDomain { domain }).await?;
+        Ok(answer.and_then(truth).map_err(lookup_error))
+    }
+
+    async fn is_member(
+        &mut self,
+        group: String,
+        address: String,
+    ) -> wasmtime::Result<Result<bool, directory::LookupError>> {
+        let answer = self.ask(Call::IsMember { group, address }).await?;
+        Ok(answer.and_then(truth).map_err(lookup_error))
     }
 }
 
-fn entry(entry: &Entry) -> directory::Entry {
-    let (account, home, kind) = match &entry.target {
-        Target::Account { account, home } => (Some(account.clone()), self::home(home), "account"),
-        Target::Alias(_) => (None, directory::Home::Here, "alias"),
-        Target::Group(_) => (None, directory::Home::Here, "group"),
-    };
+fn entry(meaning: Meaning) -> directory::Entry {
     directory::Entry {
-        account,
-        address: entry.address.to_string(),
-        home,
-        kind: kind.to_owned(),
+        account: meaning.account,
+        address: meaning.address,
+        home: meaning
+            .elsewhere
+            .map_or(directory::Home::Here, directory::Home::Elsewhere),
+        kind: meaning.kind,
     }
 }
 
-fn home(home: &Home) -> directory::Home {
-    match home {
-        Home::Maildir(_) => directory::Home::Here,
-        Home::Lmtp(endpoint) => directory::Home::Elsewhere(format!("lmtp:{endpoint}")),
-        Home::Smtp(endpoint) => directory::Home::Elsewhere(format!("smtp:{endpoint}")),
-    }
-}
-
-fn lookup_error(error: LookupError) -> directory::LookupError {
+fn lookup_error(error: NoAnswer) -> directory::LookupError {
     match error {
-        LookupError::Unavailable(why) => directory::LookupError::Unavailable(why),
+        NoAnswer::Unavailable(why) => directory::LookupError::Unavailable(why),
+        other => directory::LookupError::Other(other.to_string()),
+    }
+}
+
+impl dns::Host for Host {
+    async fn addresses(&mut self, name: String) -> wasmtime::Result<Result<Vec<String>, dns::DnsError>> {
+        let answer = self.ask(Call::Addresses { name }).await?;
+        Ok(answer.and_then(texts).map_err(dns_error))
+    }
+
+    async fn exchanges(&mut self, name: String) -> wasmtime::Result<Result<Vec<dns::Exchange>, dns::DnsError>> {
+        let answer = self.ask(Call::Exchanges { name }).await?;
+        let exchange = |(preference, name)| dns::Exchange { preference, name };
+        let exchanges = answer.and_then(|answer| match answer {
+            Answer::Exchanges(exchanges) => Ok(exchanges.into_iter().map(exchange).collect()),
+            other => unfit(other),
+        });
+        Ok(exchanges.map_err(dns_error))
+    }
+
+    async fn texts(&mut self, name: String) -> wasmtime::Result<Result<Vec<String>, dns::DnsError>> {
+        let answer = self.ask(Call::Texts { name }).await?;
+        Ok(answer.and_then(texts).map_err(dns_error))
+    }
+
+    async fn names(&mut self, address: String) -> wasmtime::Result<Result<Vec<String>, dns::DnsError>> {
+        let answer = self.ask(Call::Names { address }).await?;
+        Ok(answer.and_then(texts).map_err(dns_error))
+    }
+}
+
+fn dns_error(error: NoAnswer) -> dns::DnsError {
+    match error {
+        NoAnswer::Unavailable(why) => dns::DnsError::Unavailable(why),
+        other => dns::DnsError::Other(other.to_string()),
+    }
+}
+
+impl counters::Host for Host {
+    async fn add(
+        &mut self,
+        key: String,
+        amount: u64,
+        seconds: u32,
+    ) -> wasmtime::Result<Result<u64, counters::CounterError>> {
+        let answer = self.ask(Call::CounterAdd { key, amount, seconds }).await?;
+        Ok(answer.and_then(count).map_err(counter_error))
+    }
+
+    async fn value(&mut self, key: String) -> wasmtime::Result<Result<u64, counters::CounterError>> {
+        let answer = self.ask(Call::CounterValue { key }).await?;
+        Ok(answer.and_then(count).map_err(counter_error))
+    }
+}
+
+fn counter_error(error: NoAnswer) -> counters::CounterError {
+    match error {
+        NoAnswer::Unavailable(why) => counters::CounterError::Unavailable(why),
+        NoAnswer::Full => counters::CounterError::Full,
+        NoAnswer::Other(why) => counters::CounterError::Other(why),
+    }
+}
+
+impl verification::Host for Host {
+    async fn findings(&mut self, _message: Resource<MessageView>) -> wasmtime::Result<Vec<verification::Finding>> {
+        let finding = |finding: Finding| verification::Finding {
+            method: finding.method,
+            outcome: finding.outcome,
+            domain: finding.domain,
+            detail: finding.detail,
+        };
+        match self.ask(Call::Findings).await? {
+            Ok(Answer::Findings(findings)) => Ok(findings.into_iter().map(finding).collect()),
+            // What cannot be looked up is a finding of its own (`temperror`), never an error.
+            Ok(_) | Err(_) => Ok(Vec::new()),
+        }
     }
 }
 

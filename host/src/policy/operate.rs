@@ -38,11 +38,7 @@ impl Policies {
         let store = Store::open(&folder).map_err(wrong)?;
         let (ledger, damage) = store.ledger().map_err(wrong)?;
         let runtime = Runtime::new(&config.policy_engine, Some(&folder.join("cache")))?;
-        let core = Core {
-            runtime,
-            directory,
-            events,
-        };
+        let core = Core::new(runtime, directory, events);
         let inner = Inner::new(config, core, Some(store), ledger);
         if let Some(problem) = damage {
             inner.activations_failed(problem);
@@ -58,11 +54,7 @@ impl Policies {
     ) -> Result<Self, Vec<Problem>> {
         let runtime = Runtime::new(&config.policy_engine, None)
             .map_err(|error| vec![Problem::new("policy-engine", error.to_string())])?;
-        let core = Core {
-            runtime,
-            directory,
-            events,
-        };
+        let core = Core::new(runtime, directory, events);
         let inner = Inner::new(config, core, None, Ledger::default());
         let (_, problems) = inner.reconfigure(config, "start").await;
         if problems.is_empty() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::call::Answers;
 use super::chain::Chain;
 use super::check::{Lie, Opinion};
 use super::component::Role;
@@ -16,6 +17,7 @@ use super::fault::{Failed, Fault};
 use super::generation::{Candidate, Generation};
 use super::imports::{Spent, Surroundings};
 use super::instance::Instance;
+use super::live::Live;
 use crate::directory::Directory;
 use crate::event::{Event, Events, PolicyFault};
 use crate::mail::{MessageId, Timestamp};
@@ -24,13 +26,24 @@ use crate::mail::{MessageId, Timestamp};
 pub(super) struct Core {
     pub(super) runtime: Runtime,
     pub(super) directory: Arc<dyn Directory>,
+    pub(super) answers: Arc<dyn Answers>,
     pub(super) events: Events,
 }
 
 impl Core {
+    pub(super) fn new(runtime: Runtime, directory: Arc<dyn Directory>, events: Events) -> Self {
+        Self {
+            runtime,
+            answers: Arc::new(Live::new(Arc::clone(&directory))),
+            directory,
+            events,
+        }
+    }
+
     pub(super) fn surroundings(&self, origin: Origin) -> Surroundings {
         Surroundings {
             directory: Arc::clone(&self.directory),
+            answers: Arc::clone(&self.answers),
             events: self.events.clone(),
             now: Timestamp::now(),
             origin,

@@ -48,7 +48,7 @@ fn real_policies_are_recognised() {
 fn each_thing_that_is_no_policy_is_called_by_its_name() {
     let http = wat(r#"(component (import "wasi:http/types@0.2.10" (instance)))"#);
     let files = wat(r#"(component (import "wasi:filesystem/types@0.2.6" (instance)))"#);
-    let other = replaced(builtin::MISBEHAVING, b"@0.1.0", b"@0.2.0");
+    let other = replaced(builtin::MISBEHAVING, b"@0.2.0", b"@0.3.0");
     let asynchronous = wat(r#"(component (core func (canon task.cancel)))"#);
     for (bytes, says) in [
         (&b""[..], "empty file"),
@@ -63,7 +63,7 @@ fn each_thing_that_is_no_policy_is_called_by_its_name() {
         (&http, "imports wasi:http/types@0.2.10: not granted"),
         (&files, "exports no posthouse:policy/lifecycle"),
         (&files, "exports none of posthouse:policy/exemption, homing and ndr"),
-        (&other, "built for posthouse:policy@0.2.0; this host serves 0.1.x"),
+        (&other, "built for posthouse:policy@0.3.0; this host serves 0.2.x"),
         (&asynchronous, "rebuild with --sync"),
     ] {
         let text = complaint(bytes);
@@ -83,8 +83,8 @@ fn misfit(start: &str) -> Vec<u8> {
             (func $f (result u32) (canon lift (core func $i "f")))
             (instance $lifecycle (export "describe" (func $f)) (export "configure" (func $f)))
             (instance $exemption (export "admit" (func $f)))
-            (export "posthouse:policy/lifecycle@0.1.0" (instance $lifecycle))
-            (export "posthouse:policy/exemption@0.1.0" (instance $exemption)))"#
+            (export "posthouse:policy/lifecycle@0.2.0" (instance $lifecycle))
+            (export "posthouse:policy/exemption@0.2.0" (instance $exemption)))"#
     ))
 }
 
@@ -93,8 +93,8 @@ async fn exports_of_other_types_or_none_do_not_fit_the_contract() {
     let bench = Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await;
     let empty = wat(r#"(component
             (instance $none)
-            (export "posthouse:policy/lifecycle@0.1.0" (instance $none))
-            (export "posthouse:policy/homing@0.1.0" (instance $none)))"#);
+            (export "posthouse:policy/lifecycle@0.2.0" (instance $none))
+            (export "posthouse:policy/homing@0.2.0" (instance $none)))"#);
     for (code, says) in [(empty, "describe"), (misfit("nop"), "type mismatch")] {
         let problems = bench.policies.load(load(Some(&code), None)).await.expect_err("refused");
         let text = &problems[0].text;

@@ -1,0 +1,58 @@
+//! What commands about policies are given: code and settings.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+/// Where a file is, for status.
+pub fn origin(file: &Path) -> String {
+    std::path::absolute(file)
+        .unwrap_or_else(|_| file.to_owned())
+        .display()
+        .to_string()
+}
+
+/// A component, in base64.
+pub fn read_code(file: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+    Ok(STANDARD.encode(bytes))
+}
+
+/// `@FILE` or the JSON itself.
+pub fn read_settings(text: &str) -> anyhow::Result<Map<String, Value>> {
+    let (origin, read) = match text.strip_prefix('@') {
+        Some(file) => (file, std::fs::read_to_string(file).with_context(|| file.to_owned())?),
+        None => ("--settings", text.to_owned()),
+    };
+    match serde_json::from_str(&read) {
+        Ok(Value::Object(settings)) => Ok(settings),
+        Ok(_) => bail!("{origin}: expected a JSON object"),
+        Err(_) if Path::new(text).exists() => bail!("--settings: to read the file, write @{text}"),
+        Err(error) => bail!("{origin}: expected a JSON object: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_an_object_given_or_in_a_file() {
+        let dir = tempfile::tempdir().expect("folder");
+        let file = dir.path().join("s.json");
+        std::fs::write(&file, "{\"a\": 1}").expect("writes");
+        assert_eq!(read_settings(&format!("@{}", file.display())).expect("object")["a"], 1);
+        assert!(read_settings("{}").expect("object").is_empty());
+        for wrong in ["[]", "5", "{", "@/nowhere.json"] {
+            assert!(read_settings(wrong).is_err(), "{wrong}");
+        }
+        let bare = read_settings(&file.display().to_string()).expect_err("a path without @");
+        assert_eq!(
+            bare.to_string(),
+            format!("--settings: to read the file, write @{}", file.display())
+        );
+    }
+}

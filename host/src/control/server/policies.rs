@@ -1,0 +1,50 @@
+//! What is asked and ordered about policies.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{ConnectInfo, State};
+use axum::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::super::Load;
+use super::{Handled, Handles, Peer, Refusal};
+use crate::policy::{Activation, LoadRequest, ModuleStatus};
+
+pub(super) async fn policies(State(handles): State<Arc<Handles>>) -> Json<Vec<ModuleStatus>> {
+    Json(handles.policies.status())
+}
+
+pub(super) async fn load(
+    State(handles): State<Arc<Handles>>,
+    ConnectInfo(Peer(by)): ConnectInfo<Peer>,
+    body: Result<Json<Load>, JsonRejection>,
+) -> Handled<Activation> {
+    let Json(load) = body?;
+    if load.code.is_none() && load.settings.is_none() {
+        return Err(Refusal::bad_request("neither code nor settings: nothing to load"));
+    }
+    let decode = |code: String| {
+        STANDARD
+            .decode(code)
+            .map_err(|error| Refusal::bad_request(format!("code is not base64: {error}")))
+    };
+    let request = LoadRequest {
+        module: load.module,
+        code: load.code.map(decode).transpose()?,
+        origin: load.origin,
+        settings: load.settings,
+        by,
+    };
+    handles
+        .policies
+        .load(request)
+        .await
+        .map(Json)
+        .map_err(|problems| Refusal {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            problems,
+        })
+}

@@ -1,0 +1,107 @@
+//! Messages in the spool.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::super::{Done, QueueItem, QueuePage};
+use super::{Handled, Handles, Peer, Refusal, blocking};
+use crate::event::Event;
+use crate::mail::{HeaderBlock, MessageId};
+use crate::spool::{ListFilter, Spool};
+
+/// Messages of one page of the queue at most.
+const MAX_PAGE: usize = 1000;
+/// Messages of one page if the client does not say.
+const PAGE: usize = 100;
+
+/// Which messages.
+#[derive(Debug, Deserialize)]
+pub(super) struct QueueQuery {
+    state: Option<String>,
+    after: Option<MessageId>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn queue(
+    State(handles): State<Arc<Handles>>,
+    query: Result<Query<QueueQuery>, QueryRejection>,
+) -> Handled<QueuePage> {
+    const STATES: [&str; 4] = ["queued", "failing", "quarantined", "frozen"];
+    let Query(QueueQuery { state, after, limit }) = query?;
+    if let Some(state) = &state
+        && !STATES.contains(&state.as_str())
+    {
+        return Err(Refusal::bad_request(format!(
+            "no state {state:?}; there are {}",
+            STATES.join(", ")
+        )));
+    }
+    let limit = limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let filter = ListFilter { state, after, limit };
+    let messages = blocking(&handles, move |spool| spool.list(&filter)).await??;
+    let next = messages.last().map(|last| last.id).filter(|_| messages.len() == limit);
+    Ok(Json(QueuePage { messages, next }))
+}
+
+pub(super) async fn message(State(handles): State<Arc<Handles>>, Path(id): Path<String>) -> Handled<QueueItem> {
+    let id = message_id(&id)?;
+    let read = move |spool: Spool| -> Result<Option<QueueItem>, Refusal> {
+        let Some((message, content)) = spool.get(id)? else {
+            return Ok(None);
+        };
+        let header = HeaderBlock::read(content.as_ref()).map_err(Refusal::internal)?;
+        let header = String::from_utf8_lossy(header.as_bytes()).into_owned();
+        Ok(Some(QueueItem { message, header }))
+    };
+    blocking(&handles, read).await??.map(Json).ok_or_else(|| no_message(id))
+}
+
+pub(super) async fn release(
+    State(handles): State<Arc<Handles>>,
+    ConnectInfo(Peer(by)): ConnectInfo<Peer>,
+    Path(id): Path<String>,
+) -> Handled<Done> {
+    let id = message_id(&id)?;
+    let found = handles.spool.release(id).await?;
+    changed(&handles, found, id, "released", by)
+}
+
+pub(super) async fn delete(
+    State(handles): State<Arc<Handles>>,
+    ConnectInfo(Peer(by)): ConnectInfo<Peer>,
+    Path(id): Path<String>,
+) -> Handled<Done> {
+    let id = message_id(&id)?;
+    let found = handles.spool.delete(id).await?;
+    changed(&handles, found, id, "deleted", by)
+}
+
+fn changed(handles: &Handles, found: bool, id: MessageId, action: &str, by: String) -> Handled<Done> {
+    if !found {
+        return Err(no_message(id));
+    }
+    handles.events.emit(Event::QueueChanged {
+        message: id.to_string(),
+        action: action.to_owned(),
+        by,
+    });
+    Ok(Json(Done {
+        done: format!("{id} {action}"),
+    }))
+}
+
+fn message_id(text: &str) -> Result<MessageId, Refusal> {
+    text.parse().map_err(Refusal::bad_request)
+}
+
+fn no_message(id: MessageId) -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        format!("there is no message {id}, or it is being worked on"),
+    )
+}
