@@ -6,6 +6,7 @@
 
 mod binary;
 mod client;
+mod console;
 mod daemon;
 mod dialogue;
 mod events;
@@ -20,6 +21,7 @@ mod wait;
 
 pub use binary::{Output, posthouse, run};
 pub use client::{Client, Reply};
+pub use console::Console;
 pub use daemon::Daemon;
 pub use dialogue::{Dialogue, Pattern, play};
 pub use events::{Event, Events};

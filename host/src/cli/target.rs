@@ -11,7 +11,7 @@ use crate::control::Client;
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigFile {
     /// The configuration; without it the built-in defaults hold
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "POSTHOUSE_CONFIG")]
     pub config: Option<PathBuf>,
 }
 
