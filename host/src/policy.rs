@@ -55,6 +55,7 @@ pub use decision::{
     Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Origin, Plan,
     ReturnContent, Terms, Verdict,
 };
+pub use discreet::Hash;
 pub use record::{Called, Decision, Excerpt, Exchange, Given, Kept, Octets, Outcome, Question, RECORD_VERSION, Record};
 pub use replay::Replay;
 pub use shadow::{ShadowReport, ShadowRequest};
