@@ -5,6 +5,10 @@
 //! | `GET /status` | [`Status`] |
 //! | `GET /policies` | list of [`crate::policy::ModuleStatus`] |
 //! | `POST /policies` with [`Load`] | [`crate::policy::Activation`] |
+//! | `GET /policies/setup?module=` | [`crate::policy::ModuleSetup`] |
+//! | `POST /policies/shadow` with [`Shadow`], `GET`, `DELETE /policies/shadow` | [`crate::policy::ShadowReport`] |
+//! | `GET /records?since=&last=&module=` | a line of JSON for each [`crate::policy::Record`] |
+//! | `GET /records/{id}` | [`crate::policy::Record`] |
 //! | `GET /events?id=&last=&follow=` | a line of JSON for each [`crate::event::Record`] |
 //! | `GET /queue?state=&after=&limit=` | [`QueuePage`] |
 //! | `GET /queue/{id}` | [`QueueItem`] |
@@ -19,7 +23,7 @@ mod client;
 mod server;
 mod socket;
 
-pub use api::{Done, Failure, ListenerStatus, Load, Order, QueueItem, QueuePage, Reloaded, Status};
+pub use api::{Done, Failure, ListenerStatus, Load, Order, QueueItem, QueuePage, Reloaded, Shadow, Status};
 pub use client::{Client, ClientError, Lines, query};
 pub use server::{Handles, serve};
 pub use socket::bind;

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, Problem};
 use crate::control;
+use crate::decisions::Decisions;
 use crate::delivery;
 use crate::event::Events;
 use crate::listener::{self, Admittance};
@@ -70,12 +71,16 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         on_fault: config.faults.ndr,
     };
     let admittance = Admittance::new(config.limits.sessions, config.limits.sessions_per_client);
+    let config = Arc::new(ArcSwap::from_pointee(config));
+    let decisions = open_decisions(&config, &spool, &events)?;
+    policies.record_to(Arc::new(decisions.clone()));
     let host = Host {
-        config: Arc::new(ArcSwap::from_pointee(config)),
+        config,
         tls: Arc::new(ArcSwapOption::new(tls.map(Arc::new))),
         directory,
         policies,
         spool,
+        decisions,
         events,
         log,
         admittance,
@@ -119,4 +124,10 @@ async fn open_spool(config: &Config, events: &Events) -> Result<Spool, Failed> {
         Ok(Err(error)) => Err(refuse(events, "spool", &error)),
         Err(error) => Err(refuse(events, "spool", &error)),
     }
+}
+
+fn open_decisions(config: &Arc<ArcSwap<Config>>, spool: &Spool, events: &Events) -> Result<Decisions, Failed> {
+    let folder = config.load().data.clone();
+    Decisions::start(spool, &folder, config.clone(), events.clone())
+        .map_err(|error| refuse(events, "decisions", &error))
 }

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod decisions;
 pub mod delivery;
 pub mod directory;
 pub mod event;

@@ -16,7 +16,7 @@ pub use client::{Client, Identity, TlsSession};
 pub use content::{Content, InMemory};
 pub use envelope::{BodyType, Envelope};
 pub use header::{Field, HeaderBlock};
-pub use id::{MessageId, SessionId};
+pub use id::{MessageId, RecordId, SessionId};
 pub use reply::{Reply, StatusCode};
 pub use time::Timestamp;
 pub use trace::{Received, hop_count};

@@ -5,6 +5,7 @@
 //! that the fault table names before a question returns.
 
 mod activation;
+mod again;
 mod ask;
 mod backtrace;
 mod bindings;
@@ -12,9 +13,11 @@ pub mod builtin;
 mod call;
 mod chain;
 mod check;
+mod compare;
 mod component;
 mod convert;
 mod decision;
+mod discreet;
 mod engine;
 mod fault;
 mod generation;
@@ -23,7 +26,12 @@ mod instance;
 mod limits;
 mod live;
 mod operate;
+mod playback;
 mod qualify;
+mod record;
+mod replay;
+mod shadow;
+mod tape;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -41,10 +49,17 @@ use crate::directory::Directory;
 use crate::event::Events;
 use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
 
+pub use call::{Answer, Call, Finding, Meaning, NoAnswer};
+pub use compare::{Change, Comparison, Example, Stand};
 pub use decision::{
     Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Origin, Plan,
     ReturnContent, Terms, Verdict,
 };
+pub use discreet::Hash;
+pub use record::{Called, Decision, Excerpt, Exchange, Given, Kept, Octets, Outcome, Question, RECORD_VERSION, Record};
+pub use replay::Replay;
+pub use shadow::{ShadowReport, ShadowRequest};
+pub use tape::Recorder;
 
 /// Why the engine itself could not be made; a bad policy is not among the reasons.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +112,19 @@ pub struct ModuleStatus {
     pub stages: Vec<String>,
     pub calls: u64,
     pub faults: std::collections::BTreeMap<String, u64>,
+}
+
+/// What a module runs with.
+#[derive(Debug, Clone, Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub struct ModuleSetup {
+    pub module: String,
+    pub digest: String,
+    pub generation: u64,
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    pub grants: Vec<String>,
+    pub limits: crate::config::PolicyLimits,
 }
 
 /// The chain of modules. Cheap to clone.
@@ -152,6 +180,18 @@ impl Policies {
     /// Returns what changed, and the problems (already logged as 5004).
     pub async fn reconfigure(&self, config: &Config) -> (Vec<String>, Vec<Problem>) {
         self.inner.reconfigure(config, "reload").await
+    }
+
+    /// From now on records of decisions go to `recorder`, of modules whose configuration says so. Once only: a second
+    /// recorder is not taken.
+    pub fn record_to(&self, recorder: Arc<dyn Recorder>) {
+        // Whoever came first stays.
+        let _ = self.inner.core.takers.log.set(recorder);
+    }
+
+    /// What a module runs with, for somebody who wants to try another the same way.
+    pub fn setup(&self, module: Option<&str>) -> Result<ModuleSetup, Vec<Problem>> {
+        self.inner.setup(module)
     }
 
     /// How each module does, in the chain's order.

@@ -9,6 +9,7 @@ mod draft;
 mod held;
 mod index;
 mod janitor;
+mod log;
 mod message;
 mod record;
 mod recovery;
@@ -40,6 +41,7 @@ use crate::mail::{Content, MessageId, Timestamp};
 
 pub use claim::Claim;
 pub use draft::Draft;
+pub use log::{Entry, Log};
 pub use message::{Failed, Message, Recipient, RecipientState, State};
 
 /// How a spool is opened.
@@ -140,6 +142,11 @@ impl Spool {
         Ok(Self {
             inner: Arc::new(Inner { shared, writer }),
         })
+    }
+
+    /// The log beside the messages. Everything about it blocks.
+    pub fn log(&self) -> Log {
+        Log::new(self.inner.shared.clone())
     }
 
     /// A place for a message that is being received. Below the water mark there is none.

@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("directory", &["mail", "reader", "event"]),
     ("policy", &["mail", "config", "directory", "event"]),
     ("spool", &["mail", "event", "policy::Because"]),
+    ("decisions", &["mail", "config", "event", "policy", "spool"]),
     ("ndr", &["mail", "config", "event", "policy", "spool"]),
     ("session", &["mail", "config", "directory", "event", "policy", "spool"]),
     ("listener", &["mail", "config", "event", "session"]),

@@ -27,7 +27,7 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
 }
 
 /// JSON has escaped C0 already; what is left is DEL, C1 and bidirectional controls, in strings.
-fn visible(line: &str) -> String {
+pub fn visible(line: &str) -> String {
     let hostile = |c: char| !c.is_ascii() && escape(c.encode_utf8(&mut [0; 4])).starts_with('\\') || c == '\u{7f}';
     let mut out = String::with_capacity(line.len());
     for c in line.chars() {

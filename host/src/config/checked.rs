@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::directory::Endpoint;
 use crate::event::Format;
 use crate::mail::Mailbox;
@@ -43,6 +45,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// Stop accepting below this many free bytes on the spool's disk.
     pub low_water: u64,
+    /// The log of decisions; modules are in it if [`PolicyModule::record`] says so.
+    pub decisions: Decisions,
     /// How events are written on stdout.
     pub event_format: Format,
     /// Bound of the durable event log, in bytes.
@@ -131,10 +135,36 @@ pub struct PolicyModule {
     pub grants: Vec<String>,
     /// Bounds.
     pub limits: PolicyLimits,
+    /// What of its decisions is kept.
+    pub record: RecordMode,
+}
+
+/// What the log of decisions keeps of a module.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RecordMode {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Everything a replay needs.
+    On,
+    /// Addresses as keyed hashes, no text that names somebody: for reading, not for replay.
+    Hashed,
+}
+
+/// Bounds of the log of decisions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decisions {
+    /// Of all records, in bytes; the oldest go first.
+    pub size: u64,
+    /// Of one record.
+    pub age: Duration,
+    /// Bytes kept of each message's body.
+    pub body: u64,
 }
 
 /// Bounds of one module.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct PolicyLimits {
     /// Guest CPU per call.
     pub cpu: Duration,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    AdmitFault, Config, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine, PolicyLimits,
-    PolicyModule, Timeouts,
+    AdmitFault, Config, Decisions, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine, PolicyLimits,
+    PolicyModule, RecordMode, Timeouts,
 };
 use crate::event::Format;
 use crate::mail::Mailbox;
@@ -40,6 +40,7 @@ impl Config {
             faults: FaultActions::default(),
             delivery: Delivery::default(),
             low_water: 100 * MIB,
+            decisions: Decisions::default(),
             event_format: Format::Text,
             event_log_size: 64 * MIB,
             drain: Duration::from_secs(30),
@@ -125,6 +126,7 @@ impl Default for PolicyModule {
             settings: serde_json::Map::new(),
             grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
             limits: PolicyLimits::default(),
+            record: RecordMode::default(),
         }
     }
 }
@@ -146,6 +148,16 @@ impl Default for PolicyEngine {
         Self {
             instances: 200,
             wait: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for Decisions {
+    fn default() -> Self {
+        Self {
+            size: 64 * MIB,
+            age: Duration::from_secs(7 * 24 * HOUR),
+            body: 0,
         }
     }
 }

@@ -9,13 +9,16 @@ use toml::Value;
 
 use super::defaults::{GRANTS, data_folder, hostname};
 use super::{
-    AdmitFault, Config, ConfigError, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine,
-    PolicyLimits, PolicyModule, Problem, Route, Timeouts, TlsFiles,
+    AdmitFault, Config, ConfigError, Decisions, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine,
+    PolicyLimits, PolicyModule, Problem, RecordMode, Route, Timeouts, TlsFiles,
 };
 use crate::directory::Endpoint;
 use crate::event::Format;
 use crate::mail::Mailbox;
 use crate::reader::{self, Problems, Reader, boolean, choice, count, duration, parsed, size, text};
+
+/// More of a body than this is no record any more but an archive.
+const MAX_RECORDED_BODY: u64 = 1 << 20;
 
 impl Config {
     /// Reads a file. Relative paths in it start at the file's folder. Nothing else is looked at:
@@ -74,6 +77,7 @@ fn read(mut root: Reader<'_>, base: &Path) -> Option<Config> {
     config.policy_engine = read_policy_engine(root.table("policy-engine"), config.policy_engine);
     config.faults = read_faults(root.table("faults"), config.faults);
     config.delivery = read_delivery(root.table("delivery"), config.delivery);
+    config.decisions = read_decisions(root.table("decisions"), config.decisions);
     let mut events = root.table("events");
     config.event_format = events.or(
         "format",
@@ -168,6 +172,22 @@ fn read_timeouts(mut reader: Reader<'_>, default: Timeouts) -> Timeouts {
     }
 }
 
+const RECORD_MODES: [(&str, RecordMode); 3] = [
+    ("off", RecordMode::Off),
+    ("on", RecordMode::On),
+    ("hashed", RecordMode::Hashed),
+];
+
+fn read_decisions(mut reader: Reader<'_>, default: Decisions) -> Decisions {
+    Decisions {
+        size: reader.or("size", default.size, size),
+        age: reader.or("age", default.age, duration),
+        body: reader.or("body", default.body, |value| {
+            size(value).and_then(|bytes| at_most(MAX_RECORDED_BODY, bytes))
+        }),
+    }
+}
+
 fn read_policies(root: &mut Reader<'_>, base: &Path) -> Vec<PolicyModule> {
     let mut names = HashSet::new();
     let mut modules = Vec::new();
@@ -188,6 +208,7 @@ fn read_policies(root: &mut Reader<'_>, base: &Path) -> Vec<PolicyModule> {
             settings: reader.or("settings", default.settings, settings),
             grants,
             limits: read_policy_limits(reader.table("limits"), default.limits),
+            record: reader.or("record", default.record, choice(&RECORD_MODES)),
         });
     }
     modules
@@ -308,6 +329,12 @@ fn grant(value: &Value) -> Result<String, String> {
         "{text:?} is nothing a policy can import; there are {}",
         GRANTS.join(", ")
     ))
+}
+
+fn at_most(most: u64, bytes: u64) -> Result<u64, String> {
+    (bytes <= most)
+        .then_some(bytes)
+        .ok_or_else(|| format!("at most {most} bytes, found {bytes}"))
 }
 
 fn at_least(least: u64, bytes: u64) -> Result<u64, String> {

@@ -64,6 +64,25 @@ pub struct Load {
     pub settings: Option<Map<String, Value>>,
 }
 
+/// What to try in the shadow.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Shadow {
+    /// Module of the chain; none is the only one.
+    pub module: Option<String>,
+    /// Where the code came from.
+    #[serde(default)]
+    pub origin: String,
+    /// The component in base64; none keeps the code.
+    pub code: Option<String>,
+    /// New settings; none keeps them.
+    pub settings: Option<Map<String, Value>>,
+    /// Part of the sessions it sees, above 0 and up to 1.
+    pub share: f64,
+    /// It ends by itself after so many seconds.
+    pub seconds: u64,
+}
+
 /// A part of the queue.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -3,6 +3,7 @@
 mod events;
 mod policies;
 mod queue;
+mod records;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Done, Failure, ListenerStatus, Order, Reloaded, Status};
 use crate::config::{Config, Problem};
+use crate::decisions::Decisions;
 use crate::event::{EventLog, Events};
 use crate::listener::Admittance;
 use crate::mail::Timestamp;
@@ -39,6 +41,7 @@ pub struct Handles {
     pub admittance: Admittance,
     pub policies: Policies,
     pub spool: Spool,
+    pub decisions: Decisions,
     pub events: Events,
     pub log: EventLog,
     /// To the daemon's main loop.
@@ -56,6 +59,13 @@ pub async fn serve(listener: UnixListener, handles: Handles) {
     let router = Router::new()
         .route("/status", get(status))
         .route("/policies", get(policies::policies).post(policies::load))
+        .route("/policies/setup", get(records::setup))
+        .route(
+            "/policies/shadow",
+            get(records::difference).post(records::shadow).delete(records::end_shadow),
+        )
+        .route("/records", get(records::records))
+        .route("/records/{id}", get(records::record))
         .route("/events", get(events::events))
         .route("/queue", get(queue::queue))
         .route("/queue/{id}", get(queue::message).delete(queue::delete))

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
+use crate::decisions::Decisions;
 use crate::control::{Handles, ListenerStatus, Order};
 use crate::delivery::DeliveryContext;
 use crate::directory::FileDirectory;
@@ -25,6 +26,7 @@ pub(super) struct Host {
     pub(super) directory: Arc<FileDirectory>,
     pub(super) policies: Policies,
     pub(super) spool: Spool,
+    pub(super) decisions: Decisions,
     pub(super) events: Events,
     pub(super) log: EventLog,
     pub(super) admittance: Admittance,
@@ -68,6 +70,7 @@ impl Host {
             admittance: self.admittance.clone(),
             policies: self.policies.clone(),
             spool: self.spool.clone(),
+            decisions: self.decisions.clone(),
             events: self.events.clone(),
             log: self.log.clone(),
             orders,

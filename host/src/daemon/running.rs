@@ -146,6 +146,8 @@ impl Running {
         // A socket that is not there says more than one that nobody answers; it is replaced anyway.
         let _ = std::fs::remove_file(&self.host.config.load().control);
         let counts = self.host.spool.counts();
+        self.host.policies.end_shadow("the host stops");
+        self.host.decisions.close().await;
         self.host.spool.close().await;
         self.host.events.emit(Event::Stopped {
             left_in_spool: counts.queued + counts.failing + counts.quarantined + counts.frozen,

@@ -190,8 +190,18 @@ events! {
         "A listener cannot take connections for now; it goes on trying. Logged once until it can again." "Usually too few file descriptors: raise the limit or lower limits.sessions.";
     5032 PartFailed "part-failed" Error { part: Text, error: Text }
         "A part of the host cannot go on: the spool after an error of its disk, or another by a defect. The host stops; nothing acknowledged is lost." "See whether the disk is full or failing; start the host again. Report a defect.";
+    5033 ShadowStarted "shadow-started" Info { policy: Text, version: Text, digest: Text, against: u64, share: f64, until: Text, by: Text }
+        "A candidate is asked what a policy is asked; its answers are compared and not applied." "posthouse policy diff shows what would change.";
+    5034 ShadowEnded "shadow-ended" Info { policy: Text, digest: Text, reason: Text, compared: u64, same: u64, different: u64, faulted: u64, unrecorded: u64, dropped: u64 }
+        "A shadow has ended." "posthouse policy diff shows what it found.";
+    5035 ShadowFault "shadow-fault" Warning { policy: Text, digest: Text, class: Text, code: Text, function: Maybe, location: Maybe, session: Maybe, message: Maybe }
+        "A candidate faulted in the shadow; no mail was touched. Told once for each class of faults." "Report it to the candidate's author; do not load it.";
+    5036 RecordsDropped "records-dropped" Warning { count: u64, reason: Text }
+        "Decisions are not being recorded; the mail goes on. Told once until they are again." "Make room, or record less: see the reason.";
     5040 AddressLoop "address-loop" Warning { message: Text, address: Text, detail: Text }
         "An alias or group leads back to itself, or to too many addresses." "Correct the alias or group in the directory.";
+    5049 RecordsResumed "records-resumed" Info { missed: u64 }
+        "Decisions are being recorded again; so many records are missing." "None.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }

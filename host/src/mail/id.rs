@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::Timestamp;
+
 /// 48 bits of milliseconds since 1970, then 32 random bits: 20 hexadecimal digits.
 fn generate() -> u128 {
     let millis = SystemTime::now()
@@ -68,3 +70,21 @@ id!(
     "Names a message from the moment it is received until it has left the spool."
 );
 id!(SessionId, "Names one connection.");
+id!(RecordId, "Names the record of one unit of work as one policy saw it.");
+
+impl RecordId {
+    /// A new one, of something that began then.
+    pub fn at(time: Timestamp) -> Self {
+        Self(Self::first(time).0 | u128::from(rand::random::<u32>()))
+    }
+
+    /// No id of that time or later is smaller.
+    pub fn first(time: Timestamp) -> Self {
+        Self((u128::from(time.0) & 0xffff_ffff_ffff) << 32)
+    }
+
+    /// When what it names began.
+    pub fn time(self) -> Timestamp {
+        Timestamp(u64::try_from(self.0 >> 32).unwrap_or(u64::MAX))
+    }
+}

@@ -11,6 +11,7 @@ use super::decision::{Admission, Asked, Because, Disposition, Failure, Origin, P
 use super::fault::Failed;
 use super::imports::MessageView;
 use super::instance::Instance;
+use super::record;
 use super::work::{Question, Unanswered, Work};
 use super::{Policies, PolicyTransaction};
 use crate::config::AdmitFault;
@@ -20,39 +21,85 @@ use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, Reply, ReverseP
 /// A notification keeps nobody waiting on a line, so it may wait for an instance.
 const PLAN_WAIT: Duration = Duration::from_secs(30);
 
-struct Admit {
-    client: types::Client,
+pub(super) struct Admit<'a> {
+    client: &'a Client,
+    said: types::Client,
 }
 
-impl Question for Admit {
+impl<'a> Admit<'a> {
+    pub(super) fn new(client: &'a Client) -> Self {
+        Self {
+            said: convert::client(client),
+            client,
+        }
+    }
+}
+
+impl Question for Admit<'_> {
     type Answer = Admission;
     const ROLE: Role = Role::Exemption;
     const STAGE: &'static str = "admit";
 
     async fn put(&self, instance: &mut Instance) -> Result<Opinion<Admission>, Failed> {
-        instance.admit(&self.client).await
+        instance.admit(&self.said).await
+    }
+
+    fn recorded(&self, _: u64) -> Result<record::Question, std::io::Error> {
+        let client = self.client.clone();
+        Ok(record::Question::Admit { client })
     }
 }
 
-struct Sender {
-    client: types::Client,
-    sender: types::ReversePath,
+pub(super) struct Sender<'a> {
+    client: &'a Client,
+    sender: &'a ReversePath,
+    said: (types::Client, types::ReversePath),
 }
 
-impl Question for Sender {
+impl<'a> Sender<'a> {
+    pub(super) fn new(client: &'a Client, sender: &'a ReversePath) -> Self {
+        Self {
+            said: (convert::client(client), convert::reverse_path(sender)),
+            client,
+            sender,
+        }
+    }
+}
+
+impl Question for Sender<'_> {
     type Answer = Verdict;
     const ROLE: Role = Role::Homing;
     const STAGE: &'static str = "sender";
 
     async fn put(&self, instance: &mut Instance) -> Result<Opinion<Verdict>, Failed> {
-        instance.sender(&self.client, &self.sender).await
+        let (client, sender) = &self.said;
+        instance.sender(client, sender).await
+    }
+
+    fn recorded(&self, _: u64) -> Result<record::Question, std::io::Error> {
+        Ok(record::Question::Sender {
+            client: self.client.clone(),
+            sender: self.sender.clone(),
+        })
     }
 }
 
-struct Recipient<'a> {
-    client: types::Client,
-    sender: types::ReversePath,
-    recipient: &'a str,
+pub(super) struct Recipient<'a> {
+    client: &'a Client,
+    sender: &'a ReversePath,
+    recipient: &'a Mailbox,
+    said: (types::Client, types::ReversePath),
+}
+
+impl<'a> Recipient<'a> {
+    pub(super) fn new(client: &'a Client, sender: &'a ReversePath, recipient: &'a Mailbox) -> Self {
+        Self {
+            said: (convert::client(client), convert::reverse_path(sender)),
+            client,
+            sender,
+            recipient,
+        }
+    }
 }
 
 impl Question for Recipient<'_> {
@@ -61,15 +108,35 @@ impl Question for Recipient<'_> {
     const STAGE: &'static str = "recipient";
 
     async fn put(&self, instance: &mut Instance) -> Result<Opinion<Verdict>, Failed> {
-        instance.recipient(&self.client, &self.sender, self.recipient).await
+        let (client, sender) = &self.said;
+        instance.recipient(client, sender, self.recipient.as_str()).await
+    }
+
+    fn recorded(&self, _: u64) -> Result<record::Question, std::io::Error> {
+        Ok(record::Question::Recipient {
+            client: self.client.clone(),
+            sender: self.sender.clone(),
+            recipient: self.recipient.clone(),
+        })
     }
 }
 
-struct Message<'a> {
-    client: types::Client,
+pub(super) struct Message<'a> {
+    client: &'a Client,
     envelope: &'a Envelope,
-    said: types::Envelope,
+    said: (types::Client, types::Envelope),
     message: MessageView,
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn new(client: &'a Client, envelope: &'a Envelope, message: MessageView) -> Self {
+        Self {
+            said: (convert::client(client), convert::envelope(envelope)),
+            client,
+            envelope,
+            message,
+        }
+    }
 }
 
 impl Question for Message<'_> {
@@ -79,13 +146,35 @@ impl Question for Message<'_> {
 
     async fn put(&self, instance: &mut Instance) -> Result<Opinion<Disposition>, Failed> {
         let message = self.message.clone();
-        instance.message(&self.client, self.envelope, &self.said, message).await
+        let (client, said) = &self.said;
+        instance.message(client, self.envelope, said, message).await
+    }
+
+    fn recorded(&self, body: u64) -> Result<record::Question, std::io::Error> {
+        Ok(record::Question::Message {
+            client: self.client.clone(),
+            envelope: self.envelope.clone(),
+            message: self.message.excerpt(body)?,
+        })
+    }
+
+    fn message(&self) -> Option<&MessageView> {
+        Some(&self.message)
     }
 }
 
-struct Plans<'a> {
-    failure: types::Failure,
-    sender: &'a ReversePath,
+pub(super) struct Plans<'a> {
+    failure: &'a Failure,
+    said: types::Failure,
+}
+
+impl<'a> Plans<'a> {
+    pub(super) fn new(failure: &'a Failure) -> Self {
+        Self {
+            said: convert::failure(failure),
+            failure,
+        }
+    }
 }
 
 /// There is no `pass` here: the first module that plans has planned.
@@ -95,15 +184,19 @@ impl Question for Plans<'_> {
     const STAGE: &'static str = "ndr";
 
     async fn put(&self, instance: &mut Instance) -> Result<Opinion<Plan>, Failed> {
-        instance.plan(&self.failure, self.sender).await.map(Some)
+        let sender = &self.failure.envelope.sender;
+        instance.plan(&self.said, sender).await.map(Some)
+    }
+
+    fn recorded(&self, _: u64) -> Result<record::Question, std::io::Error> {
+        let failure = Box::new(self.failure.clone());
+        Ok(record::Question::Plan { failure })
     }
 }
 
 pub(super) async fn admit(policies: &Policies, session: SessionId, client: &Client) -> Asked<Admission> {
     let chain = policies.inner.chain.load_full();
-    let question = Admit {
-        client: convert::client(client),
-    };
+    let question = Admit::new(client);
     let mut work = Work::new(&policies.inner.core, Arc::clone(&chain), session_origin(session));
     if let Err(why) = work.enter(Admit::ROLE, Admit::STAGE, chain.wait).await {
         return refused(why);
@@ -149,10 +242,7 @@ fn decided(answer: Admission, because: Because, faulted: bool) -> Asked<Admissio
 
 pub(super) async fn plan(policies: &Policies, failure: &Failure) -> Asked<Option<Plan>> {
     let chain = policies.inner.chain.load_full();
-    let question = Plans {
-        failure: convert::failure(failure),
-        sender: &failure.envelope.sender,
-    };
+    let question = Plans::new(failure);
     let origin = Origin {
         session: None,
         message: Some(failure.message),
@@ -187,10 +277,7 @@ impl PolicyTransaction {
     }
 
     pub(super) async fn ask_sender(&mut self, client: &Client, sender: &ReversePath) -> Asked<Verdict> {
-        let question = Sender {
-            client: convert::client(client),
-            sender: convert::reverse_path(sender),
-        };
+        let question = Sender::new(client, sender);
         let asked = self.ask(&question).await;
         asked.unwrap_or_else(|| self.accepted())
     }
@@ -201,11 +288,7 @@ impl PolicyTransaction {
         sender: &ReversePath,
         recipient: &Mailbox,
     ) -> Asked<Verdict> {
-        let question = Recipient {
-            client: convert::client(client),
-            sender: convert::reverse_path(sender),
-            recipient: recipient.as_str(),
-        };
+        let question = Recipient::new(client, sender, recipient);
         match self.ask(&question).await {
             Some(asked) => asked,
             None => {
@@ -223,12 +306,7 @@ impl PolicyTransaction {
         content: Arc<dyn Content>,
     ) -> Asked<Disposition> {
         self.work.about(id);
-        let question = Message {
-            client: convert::client(client),
-            envelope,
-            said: convert::envelope(envelope),
-            message: MessageView::new(content),
-        };
+        let question = Message::new(client, envelope, MessageView::new(content));
         let asked = self.ask(&question).await;
         asked.unwrap_or_else(|| self.accepted())
     }

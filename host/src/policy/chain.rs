@@ -16,6 +16,8 @@ pub(super) struct Chain {
     pub(super) faults: FaultActions,
     /// How long a client's question waits for an instance.
     pub(super) wait: Duration,
+    /// Bytes of bodies in records.
+    pub(super) recorded_body: u64,
 }
 
 /// One module of the chain.

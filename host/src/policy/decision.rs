@@ -52,7 +52,8 @@ pub struct Asked<T> {
 }
 
 /// What a client owes and what it is excused from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Terms {
     /// Must authenticate before MAIL; none leaves it to the listener.
     pub authentication: Option<bool>,
@@ -82,7 +83,8 @@ impl Terms {
 }
 
 /// The answer to a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Admission {
     /// Go on, on these terms.
     Admit(Terms),
@@ -91,7 +93,8 @@ pub enum Admission {
 }
 
 /// The answer to MAIL or RCPT. No opinion of the whole chain is `Accept`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Go on.
     Accept,
@@ -102,7 +105,8 @@ pub enum Verdict {
 }
 
 /// One change to an accepted message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Edit {
     /// Put on top.
     AddHeader(String, String),
@@ -115,7 +119,8 @@ pub enum Edit {
 }
 
 /// What becomes of a message. No opinion of the whole chain is `Accept` without edits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Disposition {
     /// Deliver it, with these changes.
     Accept(Vec<Edit>),
@@ -143,7 +148,8 @@ pub struct FailedRecipient {
 }
 
 /// A message that failed for some recipients; all with the same class.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Failure {
     /// The original.
     pub message: MessageId,
@@ -166,7 +172,8 @@ pub struct Failure {
 }
 
 /// How much of the original goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ReturnContent {
     /// The report alone.
     Nothing,
@@ -177,7 +184,8 @@ pub enum ReturnContent {
 }
 
 /// Whom a notice is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Audience {
     /// The original's reverse-path, never null.
     Sender,
@@ -188,7 +196,8 @@ pub enum Audience {
 }
 
 /// One non-delivery report.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Notice {
     /// Whom it is for.
     pub to: Audience,

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -13,6 +14,7 @@ use super::call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
 use super::decision::Origin;
 use super::fault::Stop;
 use super::limits::{CpuLimit, MemoryLimit};
+use super::record::{Excerpt, Octets};
 use super::wasi::{self, Console};
 use crate::config::PolicyLimits;
 use crate::directory::Directory;
@@ -28,6 +30,9 @@ const LOG_LINE: usize = 4 * 1024;
 const HEADER_VALUES: usize = 64;
 const HEADER_VALUE: usize = 8 * 1024;
 const READ: u32 = 1024 * 1024;
+
+/// What ends a header.
+const EMPTY_LINE: usize = 2;
 
 /// A growth slot of the contract: there is none yet, so no value of it exists.
 pub enum Slot {}
@@ -45,6 +50,33 @@ impl MessageView {
             content,
             header: Arc::default(),
         }
+    }
+
+    /// Its header is known already.
+    pub(super) fn with_header(content: Arc<dyn Content>, header: HeaderBlock) -> Self {
+        Self {
+            content,
+            header: Arc::new(OnceLock::from(header)),
+        }
+    }
+
+    pub(super) fn content(&self) -> Arc<dyn Content> {
+        Arc::clone(&self.content)
+    }
+
+    /// What a record keeps of it: the header, the empty line and `body` bytes behind it.
+    pub(super) fn excerpt(&self, body: u64) -> std::io::Result<Excerpt> {
+        let header = match self.header() {
+            Ok(header) => Bytes::copy_from_slice(header.as_bytes()),
+            Err(stop) => return Err(std::io::Error::other(stop)),
+        };
+        let length = usize::try_from(body).unwrap_or(usize::MAX).saturating_add(EMPTY_LINE);
+        let body = self.content.read(header.len() as u64, length)?;
+        Ok(Excerpt {
+            size: self.content.size(),
+            header: Octets(header),
+            body: Octets(body),
+        })
     }
 
     /// Scanned once for all modules of the chain.

@@ -12,7 +12,7 @@ use super::generation::Generation;
 use super::qualify::{configured_code, fits};
 use super::wish::{Attempt, Ready, Source, Wish};
 use super::work::Core;
-use super::{Activation, LoadRequest, Policies, StartError};
+use super::{Activation, LoadRequest, ModuleSetup, Policies, StartError};
 use crate::config::{Config, PolicyModule, Problem};
 use crate::directory::Directory;
 use crate::event::{Event, Events};
@@ -216,6 +216,25 @@ impl Inner {
         Ok(ready)
     }
 
+    /// See [`Policies::setup`].
+    pub(super) fn setup(&self, name: Option<&str>) -> Result<ModuleSetup, Vec<Problem>> {
+        let chain = self.chain.load();
+        let place = find(&chain, name)?;
+        let module = chain.modules.get(place);
+        let Some(Ok(generation)) = module.map(|module| module.running.as_ref()) else {
+            return Err(vec![Problem::new("module", "it cannot run")]);
+        };
+        let candidate = &generation.candidate;
+        Ok(ModuleSetup {
+            module: candidate.module.to_string(),
+            digest: candidate.code.digest.clone(),
+            generation: generation.number,
+            settings: candidate.settings.clone(),
+            grants: candidate.grants.clone(),
+            limits: candidate.limits.clone(),
+        })
+    }
+
     /// See [`Policies::reconfigure`]. The chain changes as a whole or not at all.
     pub(super) async fn reconfigure(&self, config: &Config, by: &str) -> (Vec<String>, Vec<Problem>) {
         let mut ledger = self.ledger.lock().await;
@@ -360,6 +379,7 @@ fn chain(config: &Config, modules: Vec<Module>) -> Chain {
         modules,
         faults: config.faults,
         wait: config.policy_engine.wait,
+        recorded_body: config.decisions.body,
     }
 }
 
@@ -377,7 +397,7 @@ fn running(chain: &Chain, name: &str) -> Option<Arc<Generation>> {
 }
 
 /// The module's place; without a name it must be the only one.
-fn find(chain: &Chain, name: Option<&str>) -> Result<usize, Vec<Problem>> {
+pub(super) fn find(chain: &Chain, name: Option<&str>) -> Result<usize, Vec<Problem>> {
     let names = chain
         .modules
         .iter()

@@ -71,6 +71,7 @@ pub(super) fn module(name: &str, file: Option<&Path>, settings: Value) -> Policy
         settings: object(settings),
         grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
         limits: limits(),
+        record: crate::config::RecordMode::Off,
     }
 }
 
@@ -126,6 +127,7 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
             verify_tls: false,
         },
         low_water: 0,
+        decisions: crate::config::Decisions::default(),
         event_format: Format::Text,
         event_log_size: 1 << 20,
         drain: Duration::from_secs(1),

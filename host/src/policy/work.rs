@@ -3,7 +3,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -15,9 +15,11 @@ use super::decision::Origin;
 use super::engine::Runtime;
 use super::fault::{Failed, Fault};
 use super::generation::{Candidate, Generation};
-use super::imports::{Spent, Surroundings};
+use super::imports::{MessageView, Spent, Surroundings};
 use super::instance::Instance;
 use super::live::Live;
+use super::record::{self, Decision};
+use super::tape::{self, Recording, Takers};
 use crate::directory::Directory;
 use crate::event::{Event, Events, PolicyFault};
 use crate::mail::{MessageId, Timestamp};
@@ -28,6 +30,7 @@ pub(super) struct Core {
     pub(super) directory: Arc<dyn Directory>,
     pub(super) answers: Arc<dyn Answers>,
     pub(super) events: Events,
+    pub(super) takers: Takers,
 }
 
 impl Core {
@@ -37,6 +40,7 @@ impl Core {
             answers: Arc::new(Live::new(Arc::clone(&directory))),
             directory,
             events,
+            takers: Takers::default(),
         }
     }
 
@@ -83,12 +87,20 @@ pub(super) struct At<'a> {
 
 /// A question as it is put to one module.
 pub(super) trait Question: Sync {
-    type Answer: Send;
+    type Answer: Send + Clone + Into<Decision>;
     const ROLE: Role;
     /// As events have it.
     const STAGE: &'static str;
 
     fn put(&self, instance: &mut Instance) -> impl Future<Output = Result<Opinion<Self::Answer>, Failed>> + Send;
+
+    /// As a record has it, with so many bytes of a message's body.
+    fn recorded(&self, body: u64) -> Result<record::Question, std::io::Error>;
+
+    /// The message it is about.
+    fn message(&self) -> Option<&MessageView> {
+        None
+    }
 }
 
 /// Why the chain gave no answer. What had to be logged has been.
@@ -108,6 +120,10 @@ struct Seat {
     instance: Option<Instance>,
     /// By instances that were given back.
     spent: Spent,
+    /// It was asked before.
+    known: bool,
+    /// If anybody wants it.
+    recording: Option<Recording>,
 }
 
 /// See the module. Instances are made when they are needed.
@@ -221,26 +237,67 @@ impl Work {
         question: &Q,
     ) -> Result<Opinion<Q::Answer>, Unanswered> {
         generation.counters.call();
+        self.listen(place, generation);
+        let since = Instant::now();
+        let mut around = self.around.clone();
         let (instance, spent) = match self.seats.get_mut(place) {
-            Some(seat) => (seat.instance.take(), seat.spent),
+            Some(seat) => {
+                if let Some(recording) = &seat.recording {
+                    around.answers = recording.answers();
+                }
+                (seat.instance.take(), seat.spent)
+            }
             None => (None, Spent::default()),
         };
-        let mut instance = match instance {
-            Some(instance) => instance,
-            None => match configured(&self.core, generation, self.around.clone(), spent).await {
-                Ok(instance) => instance,
-                Err(failed) => return Err(self.failed::<Q>(&failed, generation, "configure")),
-            },
+        let fresh = instance.is_none();
+        let made = match instance {
+            Some(instance) => Ok(instance),
+            None => configured(&self.core, generation, around, spent).await,
         };
-        // An instance that faulted is not put back: nothing may be asked of it again.
-        match question.put(&mut instance).await {
-            Ok(opinion) => {
-                if let Some(seat) = self.seats.get_mut(place) {
+        let mut stage = "configure";
+        let result = match made {
+            Ok(mut instance) => {
+                stage = Q::STAGE;
+                let result = question.put(&mut instance).await;
+                // An instance that faulted is not put back: nothing may be asked of it again.
+                if let (Ok(_), Some(seat)) = (&result, self.seats.get_mut(place)) {
                     seat.instance = Some(instance);
                 }
-                Ok(opinion)
+                result
             }
-            Err(failed) => Err(self.failed::<Q>(&failed, generation, Q::STAGE)),
+            Err(failed) => Err(failed),
+        };
+        self.note(place, question, fresh, &result, since.elapsed());
+        result.map_err(|failed| self.failed::<Q>(&failed, generation, stage))
+    }
+
+    /// Begins to record, at a module's first question, if anybody wants that.
+    fn listen(&mut self, place: usize, generation: &Arc<Generation>) {
+        let mode = self.chain.modules.get(place).map(|module| module.configured.record);
+        if let Some(seat) = self.seats.get_mut(place).filter(|seat| !seat.known) {
+            seat.known = true;
+            let (mode, around) = (mode.unwrap_or_default(), &self.around);
+            let takers = &self.core.takers;
+            seat.recording = takers.recording(mode, generation, around.origin, &around.answers);
+        }
+    }
+
+    fn note<Q: Question>(
+        &mut self,
+        place: usize,
+        question: &Q,
+        fresh: bool,
+        result: &Result<Opinion<Q::Answer>, Failed>,
+        took: Duration,
+    ) {
+        let kept = self.chain.recorded_body;
+        let Some(recording) = self.seats.get_mut(place).and_then(|seat| seat.recording.as_mut()) else {
+            return;
+        };
+        let body = if recording.keeps_bodies() { kept } else { 0 };
+        // What cannot be read now could not be read by the module either: that is its fault's event.
+        if let (Some(outcome), Ok(asked)) = (tape::outcome(result), question.recorded(body)) {
+            recording.note((asked, question.message()), fresh, outcome, took);
         }
     }
 
@@ -262,8 +319,19 @@ impl Work {
     }
 }
 
+impl Drop for Work {
+    /// What was recorded goes to whoever wants it.
+    fn drop(&mut self) {
+        for seat in &mut self.seats {
+            if let Some(recording) = seat.recording.take() {
+                recording.finish(self.around.now, self.around.origin);
+            }
+        }
+    }
+}
+
 /// A fresh instance, configured, where others spent so much.
-async fn configured(
+pub(super) async fn configured(
     core: &Core,
     generation: &Generation,
     around: Surroundings,

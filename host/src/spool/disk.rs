@@ -38,14 +38,7 @@ impl Disk {
     /// Whether there is room for new mail. Tells the operator when that changes.
     pub fn check(&self) -> Result<(), PutError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = match state.asked {
-            Some((when, free)) if when.elapsed() < FRESH => free,
-            _ => {
-                let free = self.free()?;
-                state.asked = Some((Instant::now(), free));
-                free
-            }
-        };
+        let free = self.fresh(&mut state)?;
         let mark = self.mark;
         match (state.low, is_low(state.low, free, mark)) {
             (false, true) => self.events.emit(Event::SpaceLow { free, mark }),
@@ -57,6 +50,28 @@ impl Disk {
             true => Err(PutError::Full { free, mark }),
             false => Ok(()),
         }
+    }
+
+    /// Whether there is room for what can be done without: twice as much as mail needs. Says nothing.
+    pub fn check_spare(&self) -> Result<(), PutError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (free, mark) = (self.fresh(&mut state)?, self.mark.saturating_mul(2));
+        match free < mark {
+            true => Err(PutError::Full { free, mark }),
+            false => Ok(()),
+        }
+    }
+
+    /// Asked no longer ago than [`FRESH`].
+    fn fresh(&self, state: &mut State) -> Result<u64, PutError> {
+        if let Some((when, free)) = state.asked
+            && when.elapsed() < FRESH
+        {
+            return Ok(free);
+        }
+        let free = self.free()?;
+        state.asked = Some((Instant::now(), free));
+        Ok(free)
     }
 
     fn free(&self) -> Result<u64, PutError> {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +51,7 @@ pub(super) struct Store {
     messages: Keyspace,
     bodies: Keyspace,
     set_aside: Keyspace,
+    log: Keyspace,
     large: PathBuf,
     lost: Arc<Notify>,
 }
@@ -68,12 +70,13 @@ impl Store {
         // The store asserts what it believes of its files; a damaged one is an error, not our end.
         let opened = catch_unwind(AssertUnwindSafe(|| open_database(&root.join("store"))))
             .unwrap_or_else(|panic| Err(OpenError::Store(panic_text(&*panic))));
-        let (db, [messages, bodies, set_aside]) = opened?;
+        let (db, [messages, bodies, set_aside, log]) = opened?;
         let store = Self {
             db,
             messages,
             bodies,
             set_aside,
+            log,
             large,
             lost: Arc::default(),
         };
@@ -129,7 +132,6 @@ impl Store {
 
     /// Every key of a table in order. Values are read only where `wanted`.
     pub fn scan(&self, table: Table, after: Option<MessageId>, wanted: bool) -> impl Iterator<Item = ScanItem> + use<> {
-        use std::ops::Bound;
         let from = match after {
             Some(id) => Bound::Excluded(id.to_string()),
             None => Bound::Unbounded,
@@ -149,6 +151,41 @@ impl Store {
             batch.remove(self.table(table), key);
         }
         batch.commit().map_err(|error| error.to_string())
+    }
+
+    /// Adds entries to the log, all or none. They are on disk with the next batch of mail, or later.
+    pub fn append_log(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), String> {
+        let mut batch = self.db.batch();
+        for (key, value) in entries {
+            batch.insert(&self.log, key, value);
+        }
+        batch.commit().map_err(|error| error.to_string())
+    }
+
+    /// As [`Self::append_log`].
+    pub fn remove_log(&self, keys: Vec<String>) -> Result<(), String> {
+        let mut batch = self.db.batch();
+        for key in keys {
+            batch.remove(&self.log, key);
+        }
+        batch.commit().map_err(|error| error.to_string())
+    }
+
+    /// An entry of the log.
+    pub fn log_entry(&self, key: &str) -> Result<Option<Bytes>, String> {
+        match self.log.get(key) {
+            Ok(value) => Ok(value.map(Bytes::from_owner)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// The log from here on, or to here from its end.
+    pub fn scan_log(&self, from: Bound<String>) -> impl DoubleEndedIterator<Item = LogItem> + use<> {
+        let items = self.log.range::<String, _>((from, Bound::Unbounded));
+        items.map(|guard| match guard.into_inner() {
+            Ok((key, value)) => Ok((String::from_utf8_lossy(&key).into_owned(), Bytes::from_owner(value))),
+            Err(error) => Err(error.to_string()),
+        })
     }
 
     /// Why the bytes of this message cannot all be there; none if they can.
@@ -203,7 +240,10 @@ impl Store {
 /// A key and, if wanted, its value.
 pub(super) type ScanItem = Result<(Vec<u8>, Option<Bytes>), String>;
 
-fn open_database(path: &Path) -> Result<(Database, [Keyspace; 3]), OpenError> {
+/// A key and its value.
+pub(super) type LogItem = Result<(String, Bytes), String>;
+
+fn open_database(path: &Path) -> Result<(Database, [Keyspace; 4]), OpenError> {
     let failed = |error: fjall::Error| match error {
         fjall::Error::Locked => OpenError::InUse,
         other => OpenError::Store(other.to_string()),
@@ -228,7 +268,8 @@ fn open_database(path: &Path) -> Result<(Database, [Keyspace; 3]), OpenError> {
     let messages = db.keyspace("messages", records).map_err(failed)?;
     let bodies = db.keyspace("bodies", bodies).map_err(failed)?;
     let set_aside = db.keyspace("set-aside", records).map_err(failed)?;
-    Ok((db, [messages, bodies, set_aside]))
+    let log = db.keyspace("log", records).map_err(failed)?;
+    Ok((db, [messages, bodies, set_aside, log]))
 }
 
 /// Whether this is a spool already; nothing is touched.

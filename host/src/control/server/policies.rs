@@ -26,11 +26,6 @@ pub(super) async fn load(
     if load.code.is_none() && load.settings.is_none() {
         return Err(Refusal::bad_request("neither code nor settings: nothing to load"));
     }
-    let decode = |code: String| {
-        STANDARD
-            .decode(code)
-            .map_err(|error| Refusal::bad_request(format!("code is not base64: {error}")))
-    };
     let request = LoadRequest {
         module: load.module,
         code: load.code.map(decode).transpose()?,
@@ -47,4 +42,11 @@ pub(super) async fn load(
             status: StatusCode::UNPROCESSABLE_ENTITY,
             problems,
         })
+}
+
+/// A component in base64.
+pub(super) fn decode(code: String) -> Result<Vec<u8>, Refusal> {
+    STANDARD
+        .decode(code)
+        .map_err(|error| Refusal::bad_request(format!("code is not base64: {error}")))
 }
