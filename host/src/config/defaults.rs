@@ -125,6 +125,7 @@ impl Default for PolicyModule {
             settings: serde_json::Map::new(),
             grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
             limits: PolicyLimits::default(),
+            core_dumps: None,
         }
     }
 }
@@ -146,6 +147,8 @@ impl Default for PolicyEngine {
         Self {
             instances: 200,
             wait: Duration::from_secs(2),
+            compile_time: Duration::from_secs(MINUTE),
+            compile_memory: 2048 * MIB,
         }
     }
 }
