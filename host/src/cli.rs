@@ -2,6 +2,7 @@
 
 mod account;
 mod check;
+mod compile;
 mod demo;
 mod events;
 mod output;
@@ -102,6 +103,10 @@ enum Command {
     /// Example: posthouse demo
     #[command(verbatim_doc_comment)]
     Demo,
+
+    /// Compile the component on standard input into a cache, for the daemon
+    #[command(hide = true, name = crate::policy::COMPILE_COMMAND)]
+    CompilePolicy(compile::Options),
 }
 
 /// Parses the process's arguments and runs the command.
@@ -130,9 +135,11 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
-    if let Command::Account(command) = command {
-        return account::run(command);
-    }
+    let command = match command {
+        Command::Account(command) => return account::run(command),
+        Command::CompilePolicy(options) => return Ok(compile::run(&options)),
+        others => others,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -153,7 +160,9 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             } else {
                 ExitCode::FAILURE
             }),
-            Command::Account(_) => unreachable!("it needs no runtime and was run above"),
+            Command::Account(_) | Command::CompilePolicy(_) => {
+                unreachable!("they need no runtime and were run above")
+            }
         }
     });
     // What must be finished is; a blocking read that never returns must not keep the process.

@@ -19,7 +19,7 @@ use crate::delivery;
 use crate::event::Events;
 use crate::listener::{self, Admittance};
 use crate::ndr::Ndr;
-use crate::policy::Policies;
+use crate::policy::{Compiler, Policies};
 use crate::spool::{Spool, SpoolOptions};
 
 use host::Host;
@@ -58,7 +58,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         .map_err(|error| refuse(&events, "control", &format!("{}: {error}", config.control.display())))?;
     let (stop, stopping) = watch::channel(false);
 
-    let policies = Policies::start(&config, directory.clone(), events.clone())
+    let policies = Policies::start(&config, directory.clone(), events.clone(), Compiler::Child)
         .await
         .map_err(|error| refuse(&events, "policy-engine", &error))?;
     let spool = open_spool(&config, &events).await?;

@@ -13,9 +13,11 @@ pub mod builtin;
 mod call;
 mod chain;
 mod check;
+mod compile;
 mod compare;
 mod component;
 mod convert;
+mod core_dump;
 mod decision;
 mod discreet;
 mod engine;
@@ -49,6 +51,7 @@ use crate::directory::Directory;
 use crate::event::Events;
 use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
 
+pub use compile::{COMMAND as COMPILE_COMMAND, Compiler, compile_as_child};
 pub use call::{Answer, Call, Finding, Meaning, NoAnswer};
 pub use compare::{Change, Comparison, Example, Stand};
 pub use decision::{
@@ -79,6 +82,8 @@ pub struct LoadRequest {
     pub settings: Option<serde_json::Map<String, serde_json::Value>>,
     /// Who asks, for the event.
     pub by: String,
+    /// Where core dumps go until the next load or reload; none is as configured.
+    pub core_dumps: Option<std::path::PathBuf>,
 }
 
 /// What a load did.
@@ -138,8 +143,13 @@ impl Policies {
     /// `config.data`: a module comes up with what an operator loaded last, or with its last good
     /// generation when the configured one fails (5003, 5004, 5005). A module that cannot run at
     /// all (5019) does not stop the host from starting: `admit` refuses with 421.
-    pub async fn start(config: &Config, directory: Arc<dyn Directory>, events: Events) -> Result<Self, StartError> {
-        Self::open(config, directory, events).await
+    pub async fn start(
+        config: &Config,
+        directory: Arc<dyn Directory>,
+        events: Events,
+        compiler: Compiler,
+    ) -> Result<Self, StartError> {
+        Self::open(config, directory, events, compiler).await
     }
 
     /// As [`Self::start`] with nothing durable read or written: for `try` and `check`. Problems of

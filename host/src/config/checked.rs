@@ -135,6 +135,8 @@ pub struct PolicyModule {
     pub grants: Vec<String>,
     /// Bounds.
     pub limits: PolicyLimits,
+    /// Where a core dump of each trap is written; none is the rule.
+    pub core_dumps: Option<PathBuf>,
     /// What of its decisions is kept.
     pub record: RecordMode,
 }
@@ -185,6 +187,10 @@ pub struct PolicyEngine {
     pub instances: u32,
     /// How long a unit of work waits for an instance before it is deferred.
     pub wait: Duration,
+    /// How long a component may be compiled.
+    pub compile_time: Duration,
+    /// Bytes of data the process that compiles a component may have.
+    pub compile_memory: u64,
 }
 
 /// What a fault does at `admit`.

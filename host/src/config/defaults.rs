@@ -126,6 +126,7 @@ impl Default for PolicyModule {
             settings: serde_json::Map::new(),
             grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
             limits: PolicyLimits::default(),
+            core_dumps: None,
             record: RecordMode::default(),
         }
     }
@@ -148,6 +149,8 @@ impl Default for PolicyEngine {
         Self {
             instances: 200,
             wait: Duration::from_secs(2),
+            compile_time: Duration::from_secs(MINUTE),
+            compile_memory: 2048 * MIB,
         }
     }
 }

@@ -208,6 +208,7 @@ fn read_policies(root: &mut Reader<'_>, base: &Path) -> Vec<PolicyModule> {
             settings: reader.or("settings", default.settings, settings),
             grants,
             limits: read_policy_limits(reader.table("limits"), default.limits),
+            core_dumps: reader.optional("core-dumps", path(base)),
             record: reader.or("record", default.record, choice(&RECORD_MODES)),
         });
     }
@@ -233,6 +234,10 @@ fn read_policy_engine(mut reader: Reader<'_>, default: PolicyEngine) -> PolicyEn
     PolicyEngine {
         instances: reader.or("instances", default.instances, count(1..=10_000)),
         wait: reader.or("wait", default.wait, duration),
+        compile_time: reader.or("compile-time", default.compile_time, duration),
+        compile_memory: reader.or("compile-memory", default.compile_memory, |value| {
+            size(value).and_then(|bytes| at_least(64 << 20, bytes))
+        }),
     }
 }
 

@@ -62,6 +62,9 @@ pub struct Load {
     pub code: Option<String>,
     /// New settings; none keeps them.
     pub settings: Option<Map<String, Value>>,
+    /// Folder for core dumps, until the next load or reload; none is as configured.
+    #[serde(default)]
+    pub core_dumps: Option<PathBuf>,
 }
 
 /// What to try in the shadow.

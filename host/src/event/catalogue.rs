@@ -100,6 +100,9 @@ pub struct PolicyFault {
     pub message: Option<String>,
     /// What the host did instead.
     pub instead: String,
+    /// File with what the policy held when it trapped, where that is wanted.
+    #[serde(default)]
+    pub core_dump: Option<String>,
 }
 
 type Text = String;
@@ -124,6 +127,8 @@ events! {
         "A message could not be processed and stays in the spool." "See the error; the message is tried again.";
     4098 HopCountExceeded "hop-count-exceeded" Warning { message: Text, hops: u64, limit: u64 }
         "A message passed too many hosts: a mail loop." "Find the loop between the hosts in its Received fields.";
+    4115 PolicyLoop "policy-loop" Error { message: Text, policy: Text, passes: u64 }
+        "A message came back again and again after a policy had changed its recipients; it was refused." "Correct the policy: it must not add a recipient whose mail comes back here.";
     4117 MessageSetAside "message-set-aside" Error { message: Text, reason: Text }
         "A message was frozen: it stays in the spool untouched until somebody looks." "posthouse queue show; then release or delete it.";
     4120 NdrNotMade "ndr-not-made" Error { message: Text, error: Text, instead: Text }
@@ -198,6 +203,8 @@ events! {
         "A candidate faulted in the shadow; no mail was touched. Told once for each class of faults." "Report it to the candidate's author; do not load it.";
     5036 RecordsDropped "records-dropped" Warning { count: u64, reason: Text }
         "Decisions are not being recorded; the mail goes on. Told once until they are again." "Make room, or record less: see the reason.";
+    5037 PolicyCompiledHere "policy-compiled-here" Warning { digest: Text, reason: Text }
+        "A policy had to be compiled inside the daemon, where compiling can slow the mail down." "See the reason: usually a disk without room for policies/cache, or a limit on processes.";
     5040 AddressLoop "address-loop" Warning { message: Text, address: Text, detail: Text }
         "An alias or group leads back to itself, or to too many addresses." "Correct the alias or group in the directory.";
     5049 RecordsResumed "records-resumed" Info { missed: u64 }

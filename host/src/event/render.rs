@@ -273,6 +273,7 @@ mod tests {
             session: None,
             message: Some("m1".into()),
             instead: "standard report".into(),
+            core_dump: None,
         };
         assert_eq!(
             text(&record(Event::PolicyFault { fault })),

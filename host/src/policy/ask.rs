@@ -210,16 +210,11 @@ pub(super) async fn admit(policies: &Policies, session: SessionId, client: &Clie
             Err(why) => return refused(why),
         }
     }
-    let because = if faulted {
-        because(Unanswered::Faulted)
-    } else {
-        silence(&chain.modules)
-    };
-    Asked {
-        answer: Admission::Admit(Terms::default()),
-        because,
-        fault: faulted,
+    let terms = Admission::Admit(Terms::default());
+    if faulted {
+        return Asked::faulted(terms, because(Unanswered::Faulted));
     }
+    Asked::answered(terms, silence(&chain.modules))
 }
 
 /// After a fault the client is exempt from nothing, whatever the other modules grant; what they
@@ -249,21 +244,9 @@ pub(super) async fn plan(policies: &Policies, failure: &Failure) -> Asked<Option
     };
     let mut work = Work::new(&policies.inner.core, Arc::clone(&chain), origin);
     match work.first_opinion(&question, PLAN_WAIT).await {
-        Ok(Some((plan, because))) => Asked {
-            answer: Some(plan),
-            because,
-            fault: false,
-        },
-        Ok(None) => Asked {
-            answer: None,
-            because: silence(&chain.modules),
-            fault: false,
-        },
-        Err(why) => Asked {
-            answer: None,
-            because: because(why),
-            fault: true,
-        },
+        Ok(Some((plan, because))) => Asked::answered(Some(plan), because),
+        Ok(None) => Asked::answered(None, silence(&chain.modules)),
+        Err(why) => Asked::faulted(None, because(why)),
     }
 }
 
@@ -317,11 +300,7 @@ impl PolicyTransaction {
 
     /// The host's own answer, where no module had one.
     fn unopposed<A>(&self, answer: A) -> Asked<A> {
-        Asked {
-            answer,
-            because: silence(&self.work.chain.modules),
-            fault: false,
-        }
+        Asked::answered(answer, silence(&self.work.chain.modules))
     }
 
     /// None if nobody has an opinion. After a fault the rest of the transaction is deferred without asking: the modules have lost
@@ -332,11 +311,7 @@ impl PolicyTransaction {
             None => match self.work.first_opinion(question, self.work.chain.wait).await {
                 Ok(opinion) => {
                     let (answer, because) = opinion?;
-                    return Some(Asked {
-                        answer,
-                        because,
-                        fault: false,
-                    });
+                    return Some(Asked::answered(answer, because));
                 }
                 Err(why) => why,
             },
@@ -344,11 +319,7 @@ impl PolicyTransaction {
         if why == Unanswered::Faulted {
             self.ended = Some(why);
         }
-        Some(Asked {
-            answer: Q::Answer::defer(reply(why, 451)),
-            because: because(why),
-            fault: true,
-        })
+        Some(Asked::faulted(Q::Answer::defer(reply(why, 451)), because(why)))
     }
 }
 
@@ -399,11 +370,7 @@ impl Deferrable for Disposition {
 }
 
 fn refused(why: Unanswered) -> Asked<Admission> {
-    Asked {
-        answer: Admission::Refuse(reply(why, 421)),
-        because: because(why),
-        fault: true,
-    }
+    Asked::faulted(Admission::Refuse(reply(why, 421)), because(why))
 }
 
 fn reply(why: Unanswered, code: u16) -> Reply {

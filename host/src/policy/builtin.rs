@@ -12,6 +12,11 @@ pub const MISBEHAVING: &[u8] = include_bytes!(env!("POSTHOUSE_MISBEHAVING_WASM")
 /// The policy of the guide's first chapter.
 pub const FIRST_POLICY: &[u8] = include_bytes!(env!("POSTHOUSE_FIRST_POLICY_WASM"));
 
+/// Whether these bytes are part of the host itself.
+pub(super) fn carries(bytes: &[u8]) -> bool {
+    [DEFAULT, Q178091, MISBEHAVING, FIRST_POLICY].contains(&bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -51,6 +51,25 @@ pub struct Asked<T> {
     pub fault: bool,
 }
 
+impl<T> Asked<T> {
+    /// The chain has answered, or the host where the chain had nothing to say.
+    pub(super) fn answered(answer: T, because: Because) -> Self {
+        Self {
+            answer,
+            because,
+            fault: false,
+        }
+    }
+
+    /// The fault table has answered.
+    pub(super) fn faulted(answer: T, because: Because) -> Self {
+        Self {
+            fault: true,
+            ..Self::answered(answer, because)
+        }
+    }
+}
+
 /// What a client owes and what it is excused from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

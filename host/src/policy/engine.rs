@@ -1,20 +1,20 @@
 //! The machinery every policy runs on: the compiler, the pool of instances and the clock that
 //! bounds guest CPU. One type owns all three, so that none can exist without the others.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{Component, Linker};
-use wasmtime::{
-    Cache, CacheConfig, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
-};
+use wasmtime::{Cache, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use super::StartError;
+use super::compile::{Compiler, Compiling, open_cache};
 use super::imports::{Host, link};
 use crate::config::PolicyEngine;
+use crate::event::Events;
 
 /// The unit of guest CPU accounting.
 pub(super) const TICK: Duration = Duration::from_millis(5);
@@ -37,6 +37,7 @@ const KEEP_RESIDENT: usize = 128 * 1024;
 pub(super) struct Runtime {
     engine: Engine,
     linker: Linker<Host>,
+    compiling: Compiling,
     slots: Arc<Semaphore>,
     /// Told once for each idle holder whose instances are wanted elsewhere.
     wanted: Notify,
@@ -52,19 +53,28 @@ pub(super) struct Overload {
 }
 
 impl Runtime {
-    /// Compiled code is kept in `cache`, if there is one.
-    pub(super) fn new(settings: &PolicyEngine, cache: Option<&Path>) -> Result<Self, StartError> {
+    /// Compiled code is kept in `folder`, if there is one.
+    pub(super) fn new(
+        settings: &PolicyEngine,
+        folder: Option<&Path>,
+        compiler: Compiler,
+        events: &Events,
+    ) -> Result<Self, StartError> {
         let capacity = settings.instances.max(1);
-        let make = || -> wasmtime::Result<(Engine, Linker<Host>)> {
-            let engine = Engine::new(&engine_config(capacity, cache)?)?;
+        let make = || -> wasmtime::Result<(Engine, Linker<Host>, Option<Cache>)> {
+            let cache = folder.map(open_cache).transpose()?;
+            let engine = Engine::new(&engine_config(capacity, cache.as_ref()))?;
             let linker = link(&engine)?;
-            Ok((engine, linker))
+            Ok((engine, linker, cache))
         };
-        let (engine, linker) = make().map_err(|error| StartError(format!("{error:#}")))?;
+        let (engine, linker, cache) = make().map_err(|error| StartError(format!("{error:#}")))?;
+        let cache = cache.zip(folder.map(PathBuf::from));
+        let compiling = Compiling::new(engine.clone(), settings, cache, compiler, events);
         let ticker = Ticker::start(engine.clone()).map_err(|error| StartError(format!("clock: {error}")))?;
         Ok(Self {
             engine,
             linker,
+            compiling,
             slots: Arc::new(Semaphore::new(capacity as usize)),
             wanted: Notify::new(),
             capacity,
@@ -80,15 +90,9 @@ impl Runtime {
         &self.linker
     }
 
-    /// Compiles on a thread of its own: this takes up to seconds.
-    pub(super) async fn compile(&self, bytes: Arc<[u8]>) -> Result<Component, String> {
-        let engine = self.engine.clone();
-        let compiled = tokio::task::spawn_blocking(move || Component::from_binary(&engine, &bytes)).await;
-        match compiled {
-            Ok(Ok(component)) => Ok(component),
-            Ok(Err(error)) => Err(format!("{error:#}")),
-            Err(_) => Err("the compiler failed; this is a defect of the host".to_owned()),
-        }
+    /// Compiles off the mail path: this takes up to seconds.
+    pub(super) async fn compile(&self, bytes: Arc<[u8]>, digest: &str) -> Result<Component, String> {
+        self.compiling.component(bytes, digest).await
     }
 
     /// The right to have `count` instances, once it can be had. All at once: work that holds some
@@ -123,20 +127,20 @@ impl Runtime {
     }
 }
 
-fn engine_config(capacity: u32, cache: Option<&Path>) -> wasmtime::Result<wasmtime::Config> {
+/// Whoever compiles for whom must use the same: what is compiled depends on it, though not on
+/// `capacity`.
+pub(super) fn engine_config(capacity: u32, cache: Option<&Cache>) -> wasmtime::Config {
     let mut config = wasmtime::Config::new();
     config
         .concurrency_support(false)
         .epoch_interruption(true)
         .memory_init_cow(true)
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        // A few handles more with each trap; written only where somebody wants it.
+        .coredump_on_trap(true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(capacity)));
-    if let Some(folder) = cache {
-        let mut settings = CacheConfig::new();
-        settings.with_directory(folder);
-        config.cache(Some(Cache::new(settings)?));
-    }
-    Ok(config)
+    config.cache(cache.cloned());
+    config
 }
 
 fn pool(capacity: u32) -> PoolingAllocationConfig {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use wasmtime::component::ResourceTableError;
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace, WasmCoreDump};
 use wasmtime_wasi::I32Exit;
 
 use super::backtrace::{self, Place};
 use super::check::Lie;
+use super::core_dump::CoreDumps;
 use super::imports::{Host, cut};
 
 /// Bytes of an error's text that are kept.
@@ -96,6 +97,8 @@ pub(super) struct Fault {
     pub(super) code: String,
     pub(super) place: Place,
     pub(super) stderr: String,
+    /// File with what the guest held.
+    pub(super) core_dump: Option<String>,
 }
 
 /// Why a call has no result.
@@ -120,6 +123,7 @@ impl Fault {
             code: code.into(),
             place: Place::default(),
             stderr: host.console.text(),
+            core_dump: None,
         }
     }
 
@@ -129,8 +133,18 @@ impl Fault {
     }
 }
 
+/// Classifies how a call ended, and writes a core dump if one is wanted.
+pub(super) fn account(ended: &Ended, store: &mut Store<Host>, module: &str, dumps: &CoreDumps) -> Failed {
+    let mut failed = classify(ended, store.data());
+    if let (Failed::Fault(fault), Ended::Error(error)) = (&mut failed, ended) {
+        let written = dumps.write(module, error, store);
+        fault.core_dump = written.map(|path| path.display().to_string());
+    }
+    failed
+}
+
 /// Classifies how a call ended.
-pub(super) fn classify(ended: &Ended, host: &Host) -> Failed {
+fn classify(ended: &Ended, host: &Host) -> Failed {
     match ended {
         Ended::Slow(limit) => Fault::new(
             Class::HostTimeout,
@@ -187,10 +201,12 @@ fn class_and_code(error: &wasmtime::Error, host: &Host) -> (Class, String) {
     }
 }
 
-/// The error and what it came of. The backtrace among them is told apart.
+/// The error and what it came of. Backtrace and core dump among them are told apart.
 fn causes(error: &wasmtime::Error) -> String {
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
+    let dump = error.downcast_ref::<WasmCoreDump>().map(ToString::to_string);
+    let apart = |text: &String| Some(text) == backtrace.as_ref() || Some(text) == dump.as_ref();
     let texts = error.chain().map(ToString::to_string);
-    let texts: Vec<String> = texts.filter(|text| Some(text) != backtrace.as_ref()).collect();
+    let texts: Vec<String> = texts.filter(|text| !apart(text)).collect();
     cut(texts.join(": "), QUOTED)
 }

@@ -10,6 +10,7 @@ use wasmtime::component::InstancePre;
 use super::bindings::exports::posthouse::policy::{exemption, homing, lifecycle, ndr};
 use super::check::Description;
 use super::component::{Role, Shape, inspect};
+use super::core_dump::CoreDumps;
 use super::engine::Runtime;
 use super::fault::Class;
 use super::imports::Host;
@@ -31,10 +32,12 @@ pub(super) struct Code {
 impl Code {
     /// Inspects, compiles and links.
     pub(super) async fn new(runtime: &Runtime, bytes: Arc<[u8]>) -> Result<Self, Vec<Problem>> {
-        let shape = inspect(&bytes)?;
         let one = |text: String| vec![Problem::new("file", text)];
-        let digest = digest(&bytes);
-        let component = runtime.compile(bytes).await.map_err(one)?;
+        let looking = Arc::clone(&bytes);
+        let looked = tokio::task::spawn_blocking(move || (inspect(&looking), digest(&looking))).await;
+        let (shape, digest) = looked.map_err(|error| one(format!("it could not be looked at: {error}")))?;
+        let shape = shape?;
+        let component = runtime.compile(bytes, &digest).await.map_err(one)?;
         let link = || -> wasmtime::Result<Self> {
             let pre = runtime.linker().instantiate_pre(&component)?;
             let has = |role| shape.roles.contains(&role);
@@ -67,6 +70,8 @@ pub(super) struct Candidate {
     pub(super) origin: String,
     /// Who wants it.
     pub(super) by: String,
+    /// No decision depends on it.
+    pub(super) core_dumps: Arc<CoreDumps>,
 }
 
 impl Candidate {

@@ -13,9 +13,10 @@ use super::bindings::exports::posthouse::policy::{exemption, homing, lifecycle, 
 use super::bindings::posthouse::policy::types;
 use super::check::{self, Description, Lie, Opinion};
 use super::component::Role;
+use super::core_dump::CoreDumps;
 use super::decision::{Admission, Because, Disposition, Plan, Verdict};
 use super::engine::Runtime;
-use super::fault::{Ended, Failed, Fault, Stop, classify};
+use super::fault::{Ended, Failed, Fault, Stop, account};
 use super::generation::{Candidate, Code};
 use super::imports::{Host, MessageView, Spent, Surroundings};
 use crate::mail::{Envelope, ReversePath};
@@ -30,6 +31,7 @@ pub(super) struct Instance {
     store: Store<Host>,
     instance: component::Instance,
     guests: Guests,
+    dumps: Arc<CoreDumps>,
 }
 
 /// Functions that were looked up: the types are checked once for each instance.
@@ -89,8 +91,9 @@ impl Instance {
                 store,
                 instance,
                 guests: Guests::default(),
+                dumps: Arc::clone(&candidate.core_dumps),
             }),
-            Err(ended) => Err(classify(&ended, store.data())),
+            Err(ended) => Err(account(&ended, &mut store, &candidate.module, &candidate.core_dumps)),
         }
     }
 
@@ -108,8 +111,8 @@ impl Instance {
         wall
     }
 
-    fn settle<T>(&self, outcome: Result<T, Ended>) -> Result<T, Failed> {
-        outcome.map_err(|ended| classify(&ended, self.store.data()))
+    fn settle<T>(&mut self, outcome: Result<T, Ended>) -> Result<T, Failed> {
+        outcome.map_err(|ended| account(&ended, &mut self.store, &self.module, &self.dumps))
     }
 
     fn believe<T>(&self, checked: Result<T, Lie>) -> Result<T, Failed> {

@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 
 use super::activation::{Ledger, Store};
 use super::chain::{Chain, Module};
+use super::compile::Compiler;
 use super::engine::Runtime;
 use super::generation::Generation;
 use super::qualify::{configured_code, fits};
@@ -32,12 +33,13 @@ impl Policies {
         config: &Config,
         directory: Arc<dyn Directory>,
         events: Events,
+        compiler: Compiler,
     ) -> Result<Self, StartError> {
         let folder = config.data.join("policies");
         let wrong = |error: std::io::Error| StartError(format!("{}: {error}", folder.display()));
         let store = Store::open(&folder).map_err(wrong)?;
         let (ledger, damage) = store.ledger().map_err(wrong)?;
-        let runtime = Runtime::new(&config.policy_engine, Some(&folder.join("cache")))?;
+        let runtime = Runtime::new(&config.policy_engine, Some(&folder.join("cache")), compiler, &events)?;
         let core = Core::new(runtime, directory, events);
         let inner = Inner::new(config, core, Some(store), ledger);
         if let Some(problem) = damage {
@@ -52,7 +54,7 @@ impl Policies {
         directory: Arc<dyn Directory>,
         events: Events,
     ) -> Result<Self, Vec<Problem>> {
-        let runtime = Runtime::new(&config.policy_engine, None)
+        let runtime = Runtime::new(&config.policy_engine, None, Compiler::Here, &events)
             .map_err(|error| vec![Problem::new("policy-engine", error.to_string())])?;
         let core = Core::new(runtime, directory, events);
         let inner = Inner::new(config, core, None, Ledger::default());
@@ -161,11 +163,12 @@ impl Inner {
             return Err(vec![Problem::new("module", "there is no such module")]);
         };
         let running = module.running.as_ref().ok().cloned();
+        let configured = with_core_dumps(&module.configured, &request)?;
         let was = ledger.modules.get(&*module.name).cloned();
         let wish = Wish {
             key: format!("policy[{name}]"),
-            configured: &module.configured,
-            code: configured_code(&module.configured).await,
+            configured: &configured,
+            code: configured_code(&configured).await,
             was: was.as_ref(),
             running: running.clone(),
         };
@@ -416,6 +419,19 @@ pub(super) fn find(chain: &Chain, name: Option<&str>) -> Result<usize, Vec<Probl
         };
         vec![Problem::new("module", text)]
     })
+}
+
+/// As configured, but for where core dumps go.
+fn with_core_dumps(configured: &PolicyModule, request: &LoadRequest) -> Result<PolicyModule, Vec<Problem>> {
+    let mut configured = configured.clone();
+    if let Some(folder) = &request.core_dumps {
+        if !folder.is_absolute() || !folder.is_dir() {
+            let text = format!("{} is not the absolute path of a folder", folder.display());
+            return Err(vec![Problem::new("core-dumps", text)]);
+        }
+        configured.core_dumps = Some(folder.clone());
+    }
+    Ok(configured)
 }
 
 fn placed(key: &str, problem: Problem) -> Problem {

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
-use super::{LoadRequest, Policies, builtin};
+use super::{Compiler, LoadRequest, Policies, builtin};
 use crate::config::{
     AdmitFault, Config, Delivery, FaultActions, Limits, NdrFault, PolicyEngine, PolicyLimits, PolicyModule, Timeouts,
 };
@@ -71,6 +71,7 @@ pub(super) fn module(name: &str, file: Option<&Path>, settings: Value) -> Policy
         settings: object(settings),
         grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
         limits: limits(),
+        core_dumps: None,
         record: crate::config::RecordMode::Off,
     }
 }
@@ -109,6 +110,7 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
         policy_engine: PolicyEngine {
             instances: 4,
             wait: Duration::from_millis(50),
+            ..PolicyEngine::default()
         },
         faults: FaultActions {
             admit: AdmitFault::NotExempt,
@@ -234,7 +236,7 @@ impl Bench {
 
 async fn start(config: &Config) -> (Policies, Captured) {
     let (events, told) = Events::capture();
-    let policies = Policies::start(config, Arc::new(TestDirectory), events)
+    let policies = Policies::start(config, Arc::new(TestDirectory), events, Compiler::Here)
         .await
         .expect("an engine");
     (policies, told)
@@ -248,5 +250,6 @@ pub(super) fn load(code: Option<&[u8]>, settings: Option<Value>) -> LoadRequest 
         origin: "a test".to_owned(),
         settings: settings.map(object),
         by: "a tester".to_owned(),
+        core_dumps: None,
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::LoadRequest;
 use super::activation::{Activated, Configured, Ledger};
+use super::core_dump::CoreDumps;
 use super::generation::{Candidate, Code, Generation, digest};
 use super::operate::Inner;
 use super::qualify::{ConfiguredCode, qualify};
@@ -182,9 +183,11 @@ impl Inner {
             limits: wish.configured.limits.clone(),
             origin: attempt.origin.clone(),
             by: attempt.by.clone(),
+            core_dumps: Arc::new(CoreDumps::new(wish.configured.core_dumps.clone())),
         };
         let identity = candidate.identity();
         if let Some(running) = wish.running.as_ref().filter(|running| running.identity == identity) {
+            running.candidate.core_dumps.set(wish.configured.core_dumps.clone());
             return Ok(Ready {
                 generation: Arc::clone(running),
                 activated: wish.activated(running),

@@ -70,6 +70,7 @@ impl Core {
                 session: at.origin.session.map(|id| id.to_string()),
                 message: at.origin.message.map(|id| id.to_string()),
                 instead: at.instead.to_owned(),
+                core_dump: fault.core_dump.clone(),
             },
         });
     }

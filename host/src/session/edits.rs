@@ -1,6 +1,6 @@
 //! A policy's edits, worked out in full before any of them is applied.
 
-use crate::mail::{Envelope, HeaderBlock, Mailbox};
+use crate::mail::{Envelope, HeaderBlock, Mailbox, REDIRECTED};
 use crate::policy::Edit;
 
 /// What a message becomes.
@@ -10,6 +10,8 @@ pub struct Edited {
     pub recipients: Vec<Mailbox>,
     /// Goes before the rest of the message.
     pub prefix: Vec<u8>,
+    /// They are not those of the envelope.
+    pub redirected: bool,
     /// Octets at the message's front that `prefix` stands for.
     pub skip: u64,
 }
@@ -22,6 +24,8 @@ pub fn apply(edits: &[Edit], envelope: &Envelope, header: &HeaderBlock) -> Edite
     for edit in edits {
         match edit {
             Edit::AddHeader(name, value) => prefix.extend_from_slice(field(name, value).as_bytes()),
+            // Only the host finds the loops that policies make: it keeps its own marks.
+            Edit::RemoveHeader(name) if name.eq_ignore_ascii_case(REDIRECTED) => {}
             Edit::RemoveHeader(name) => removed.push(name),
             Edit::RemoveRecipient(mailbox) => recipients.retain(|one| one.key() != mailbox.key()),
             Edit::AddRecipient(mailbox) if recipients.iter().any(|one| one.key() == mailbox.key()) => {}
@@ -37,6 +41,11 @@ pub fn apply(edits: &[Edit], envelope: &Envelope, header: &HeaderBlock) -> Edite
         prefix.extend_from_slice(b"\r\n");
     }
     Edited {
+        redirected: recipients.len() != envelope.recipients.len()
+            || recipients
+                .iter()
+                .zip(&envelope.recipients)
+                .any(|(now, was)| now.key() != was.key()),
         recipients,
         prefix,
         skip,

@@ -6,9 +6,13 @@ use super::{SessionContext, replies};
 use crate::event::Event;
 use crate::mail::{
     Client, Content, Envelope, HeaderBlock, Mailbox, MessageId, Received, Reply, SessionId, Timestamp, hop_count,
+    redirected_field, redirections,
 };
 use crate::policy::{Asked, Because, Disposition, PolicyTransaction};
 use crate::spool::{Draft, Message, Recipient, State};
+
+/// Passes on which the same policy changed the recipients; after these the message is refused.
+const REDIRECTIONS: usize = 4;
 
 /// A message that is complete and belongs to nobody yet.
 pub struct Arrival<'a> {
@@ -49,6 +53,7 @@ impl Arrival<'_> {
     /// What the host itself asks of a message.
     fn check(&self, id: MessageId, content: &dyn Content) -> Result<HeaderBlock, Refusal> {
         let header = read_header(content)?;
+        self.check_redirections(id, &header)?;
         let (hops, limit) = (hop_count(&header), self.context.config.limits.hops);
         if hops <= limit {
             return Ok(header);
@@ -58,6 +63,24 @@ impl Arrival<'_> {
             .events
             .emit(Event::HopCountExceeded { message, hops, limit });
         Err(Refusal::new(replies::loop_detected(), "hops"))
+    }
+
+    /// A message whose recipients a policy of this host changed may pass here again: through a list, a
+    /// forwarding, another host. Not for ever.
+    fn check_redirections(&self, id: MessageId, header: &HeaderBlock) -> Result<(), Refusal> {
+        match redirections(header, &self.context.config.hostname) {
+            Some((policy, passes)) if passes >= REDIRECTIONS => {
+                let message = id.to_string();
+                let passes = passes as u64;
+                self.context.events.emit(Event::PolicyLoop {
+                    message,
+                    policy,
+                    passes,
+                });
+                Err(Refusal::new(replies::loop_detected(), "policy-loop"))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn carry_out(&self, asked: Asked<Disposition>, draft: Draft, header: &HeaderBlock) -> Result<Reply, Refusal> {
@@ -106,6 +129,9 @@ impl Arrival<'_> {
         let id = draft.id();
         let received = Timestamp::now();
         let mut prefix = self.trace(id, received).into_bytes();
+        if edited.redirected {
+            prefix.extend(redirected_field(&self.context.config.hostname, &because.policy).into_bytes());
+        }
         prefix.extend_from_slice(&edited.prefix);
         let size = (draft.size() + prefix.len() as u64).saturating_sub(edited.skip);
         draft.set_prefix(prefix, edited.skip);

@@ -15,7 +15,7 @@ use crate::policy::Activation;
 #[derive(Debug, Args)]
 pub struct Options {
     /// The component; without it the code stays and only settings change
-    #[arg(value_name = "FILE", required_unless_present = "settings")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["settings", "core_dumps"])]
     file: Option<PathBuf>,
     /// New settings as a JSON object, or @FILE with one; without them the settings stay
     #[arg(long, value_name = "JSON|@FILE")]
@@ -23,12 +23,17 @@ pub struct Options {
     /// Module of the chain to replace, if there are several
     #[arg(long = "as", value_name = "MODULE")]
     module: Option<String>,
+    /// Write a core dump of each trap into this folder of the daemon's, until the next load or reload
+    #[arg(long, value_name = "FOLDER")]
+    core_dumps: Option<PathBuf>,
     #[command(flatten)]
     daemon: Daemon,
 }
 
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let core_dumps = options.core_dumps.as_deref().map(std::path::absolute).transpose()?;
     let request = Load {
+        core_dumps,
         module: options.module,
         origin: options.file.as_deref().map(origin).unwrap_or_default(),
         code: options.file.as_deref().map(read_code).transpose()?,

@@ -23,7 +23,7 @@ pub(super) async fn load(
     body: Result<Json<Load>, JsonRejection>,
 ) -> Handled<Activation> {
     let Json(load) = body?;
-    if load.code.is_none() && load.settings.is_none() {
+    if load.code.is_none() && load.settings.is_none() && load.core_dumps.is_none() {
         return Err(Refusal::bad_request("neither code nor settings: nothing to load"));
     }
     let request = LoadRequest {
@@ -32,6 +32,7 @@ pub(super) async fn load(
         origin: load.origin,
         settings: load.settings,
         by,
+        core_dumps: load.core_dumps,
     };
     handles
         .policies
