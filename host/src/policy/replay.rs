@@ -6,6 +6,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::compare::Comparison;
+use super::compile::Compiler;
+use super::core_dump::CoreDumps;
 use super::engine::Runtime;
 use super::generation::{Candidate, Code, Generation};
 use super::playback::play;
@@ -31,8 +33,8 @@ impl Replay {
             instances: 1,
             ..PolicyEngine::default()
         };
-        let runtime =
-            Runtime::new(&engine, None).map_err(|error| vec![Problem::new("policy-engine", error.to_string())])?;
+        let runtime = Runtime::new(&engine, None, Compiler::Here, &Events::discard())
+            .map_err(|error| vec![Problem::new("policy-engine", error.to_string())])?;
         let core = Core::new(runtime, Arc::new(Nobody), Events::discard());
         let bytes: Arc<[u8]> = match code {
             Some(bytes) => bytes.into(),
@@ -45,6 +47,7 @@ impl Replay {
             settings: module.settings.clone(),
             grants: module.grants.clone(),
             limits: module.limits.clone(),
+            core_dumps: Arc::new(CoreDumps::new(None)),
             origin: String::new(),
             by: String::new(),
         };

@@ -100,6 +100,7 @@ pub(super) async fn shadow(
             code: shadow.code.map(decode).transpose()?,
             origin: shadow.origin,
             settings: shadow.settings,
+            core_dumps: None,
             by,
         },
         share: shadow.share,
