@@ -9,7 +9,7 @@ mod read;
 mod tls;
 
 pub use checked::{
-    AdmitFault, Config, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine, PolicyLimits,
+    AdmitFault, Config, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine, PolicyLimits,
     PolicyModule, Route, Timeouts, TlsFiles,
 };
 pub use environment::problems_around;

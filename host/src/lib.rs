@@ -7,6 +7,7 @@ pub mod control;
 pub mod daemon;
 pub mod delivery;
 pub mod directory;
+pub mod dns;
 pub mod event;
 pub mod listener;
 pub mod mail;

@@ -14,20 +14,24 @@ mod chain;
 mod check;
 mod component;
 mod convert;
+mod counters;
 mod decision;
 mod engine;
+mod exports;
 mod fault;
 mod generation;
 mod imports;
 mod instance;
 mod limits;
 mod live;
+mod older;
 mod operate;
 mod qualify;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod verification;
 mod wasi;
 mod wish;
 mod work;
@@ -87,6 +91,9 @@ pub struct ModuleStatus {
     /// As the policy calls itself.
     pub name: String,
     pub version: String,
+    /// Version of the contract it was built for.
+    #[serde(default)]
+    pub contract: String,
     pub digest: String,
     pub generation: u64,
     pub since: Timestamp,
@@ -152,6 +159,11 @@ impl Policies {
     /// Returns what changed, and the problems (already logged as 5004).
     pub async fn reconfigure(&self, config: &Config) -> (Vec<String>, Vec<Problem>) {
         self.inner.reconfigure(config, "reload").await
+    }
+
+    /// Makes durable what is not yet: to be called when no more questions come.
+    pub async fn close(&self) {
+        self.inner.core.live.close().await;
     }
 
     /// How each module does, in the chain's order.

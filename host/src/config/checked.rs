@@ -39,6 +39,8 @@ pub struct Config {
     pub policy_engine: PolicyEngine,
     /// What a fault does, by stage.
     pub faults: FaultActions,
+    /// Where policies' questions to the DNS go.
+    pub dns: Dns,
     /// Where mail goes and when it is tried again.
     pub delivery: Delivery,
     /// Stop accepting below this many free bytes on the spool's disk.
@@ -129,6 +131,8 @@ pub struct PolicyModule {
     pub settings: serde_json::Map<String, serde_json::Value>,
     /// Interfaces it may import, such as `directory`, `message`, `host`.
     pub grants: Vec<String>,
+    /// Counters it may keep at once.
+    pub counters: usize,
     /// Bounds.
     pub limits: PolicyLimits,
 }
@@ -155,6 +159,17 @@ pub struct PolicyEngine {
     pub instances: u32,
     /// How long a unit of work waits for an instance before it is deferred.
     pub wait: Duration,
+}
+
+/// How the DNS is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dns {
+    /// Resolvers; empty means those of `/etc/resolv.conf`.
+    pub servers: Vec<SocketAddr>,
+    /// For one question, whatever it takes.
+    pub timeout: Duration,
+    /// Answers that are kept at once.
+    pub cache_size: u64,
 }
 
 /// What a fault does at `admit`.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    AdmitFault, Config, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine, PolicyLimits,
+    AdmitFault, Config, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine, PolicyLimits,
     PolicyModule, Timeouts,
 };
 use crate::event::Format;
@@ -38,6 +38,7 @@ impl Config {
             policies: vec![PolicyModule::default()],
             policy_engine: PolicyEngine::default(),
             faults: FaultActions::default(),
+            dns: Dns::default(),
             delivery: Delivery::default(),
             low_water: 100 * MIB,
             event_format: Format::Text,
@@ -124,6 +125,7 @@ impl Default for PolicyModule {
             file: None,
             settings: serde_json::Map::new(),
             grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
+            counters: 10_000,
             limits: PolicyLimits::default(),
         }
     }
@@ -156,6 +158,16 @@ impl Default for FaultActions {
             admit: AdmitFault::NotExempt,
             ndr: NdrFault::StandardReport,
             message_limit: 5,
+        }
+    }
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            timeout: Duration::from_secs(3),
+            cache_size: 8192,
         }
     }
 }

@@ -190,8 +190,14 @@ events! {
         "A listener cannot take connections for now; it goes on trying. Logged once until it can again." "Usually too few file descriptors: raise the limit or lower limits.sessions.";
     5032 PartFailed "part-failed" Error { part: Text, error: Text }
         "A part of the host cannot go on: the spool after an error of its disk, or another by a defect. The host stops; nothing acknowledged is lost." "See whether the disk is full or failing; start the host again. Report a defect.";
+    5039 CountersLost "counters-lost" Warning { error: Text }
+        "The counters of the policies could not be read; they begin anew." "None, unless it repeats: see to the disk.";
     5040 AddressLoop "address-loop" Warning { message: Text, address: Text, detail: Text }
         "An alias or group leads back to itself, or to too many addresses." "Correct the alias or group in the directory.";
+    5053 CountersFull "counters-full" Warning { policy: Text, limit: u64 }
+        "A policy keeps as many counters as it may; it is told so and cannot begin another. Logged once until there is room." "Raise its counters, or have it count less or for a shorter time.";
+    5054 CountersNotSaved "counters-not-saved" Warning { error: Text }
+        "The counters of the policies could not be saved; it is tried again. A restart would lose what was counted since." "See to the disk.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }

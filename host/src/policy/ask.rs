@@ -11,6 +11,7 @@ use super::decision::{Admission, Asked, Because, Disposition, Failure, Origin, P
 use super::fault::Failed;
 use super::imports::MessageView;
 use super::instance::Instance;
+use super::verification::Received;
 use super::work::{Question, Unanswered, Work};
 use super::{Policies, PolicyTransaction};
 use crate::config::AdmitFault;
@@ -21,7 +22,7 @@ use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, Reply, ReverseP
 const PLAN_WAIT: Duration = Duration::from_secs(30);
 
 struct Admit {
-    client: types::Client,
+    client: Arc<types::Client>,
 }
 
 impl Question for Admit {
@@ -35,8 +36,8 @@ impl Question for Admit {
 }
 
 struct Sender {
-    client: types::Client,
-    sender: types::ReversePath,
+    client: Arc<types::Client>,
+    sender: Arc<types::ReversePath>,
 }
 
 impl Question for Sender {
@@ -50,8 +51,8 @@ impl Question for Sender {
 }
 
 struct Recipient<'a> {
-    client: types::Client,
-    sender: types::ReversePath,
+    client: Arc<types::Client>,
+    sender: Arc<types::ReversePath>,
     recipient: &'a str,
 }
 
@@ -66,9 +67,9 @@ impl Question for Recipient<'_> {
 }
 
 struct Message<'a> {
-    client: types::Client,
+    client: Arc<types::Client>,
     envelope: &'a Envelope,
-    said: types::Envelope,
+    said: Arc<types::Envelope>,
     message: MessageView,
 }
 
@@ -84,7 +85,7 @@ impl Question for Message<'_> {
 }
 
 struct Plans<'a> {
-    failure: types::Failure,
+    failure: Arc<types::Failure>,
     sender: &'a ReversePath,
 }
 
@@ -189,7 +190,7 @@ impl PolicyTransaction {
     pub(super) async fn ask_sender(&mut self, client: &Client, sender: &ReversePath) -> Asked<Verdict> {
         let question = Sender {
             client: convert::client(client),
-            sender: convert::reverse_path(sender),
+            sender: Arc::new(convert::reverse_path(sender)),
         };
         let asked = self.ask(&question).await;
         asked.unwrap_or_else(|| self.accepted())
@@ -203,7 +204,7 @@ impl PolicyTransaction {
     ) -> Asked<Verdict> {
         let question = Recipient {
             client: convert::client(client),
-            sender: convert::reverse_path(sender),
+            sender: Arc::new(convert::reverse_path(sender)),
             recipient: recipient.as_str(),
         };
         match self.ask(&question).await {
@@ -226,8 +227,12 @@ impl PolicyTransaction {
         let question = Message {
             client: convert::client(client),
             envelope,
-            said: convert::envelope(envelope),
-            message: MessageView::new(content),
+            said: Arc::new(convert::envelope(envelope)),
+            message: MessageView::new(content).received_from(Received {
+                address: client.address,
+                helo: client.helo.clone(),
+                sender: envelope.sender.clone(),
+            }),
         };
         let asked = self.ask(&question).await;
         asked.unwrap_or_else(|| self.accepted())

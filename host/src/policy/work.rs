@@ -27,14 +27,18 @@ pub(super) struct Core {
     pub(super) runtime: Runtime,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) answers: Arc<dyn Answers>,
+    pub(super) live: Arc<Live>,
     pub(super) events: Events,
 }
 
 impl Core {
-    pub(super) fn new(runtime: Runtime, directory: Arc<dyn Directory>, events: Events) -> Self {
+    pub(super) fn new(runtime: Runtime, live: Live, directory: Arc<dyn Directory>, events: Events) -> Self {
+        let live = Arc::new(live);
+        let answers: Arc<dyn Answers> = live.clone();
         Self {
             runtime,
-            answers: Arc::new(Live::new(Arc::clone(&directory))),
+            answers,
+            live,
             directory,
             events,
         }
