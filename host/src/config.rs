@@ -9,7 +9,7 @@ mod read;
 mod tls;
 
 pub use checked::{
-    AdmitFault, Config, Decisions, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine,
+    AdmitFault, Config, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine,
     PolicyLimits, PolicyModule, RecordMode, Route, Timeouts, TlsFiles,
 };
 pub use environment::problems_around;

@@ -6,7 +6,6 @@ mod key;
 mod reading;
 mod writing;
 
-
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};

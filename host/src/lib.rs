@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod decisions;
 pub mod delivery;
 pub mod directory;
+pub mod dns;
 pub mod event;
 pub mod listener;
 pub mod mail;

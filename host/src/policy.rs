@@ -13,20 +13,23 @@ pub mod builtin;
 mod call;
 mod chain;
 mod check;
-mod compile;
 mod compare;
+mod compile;
 mod component;
 mod convert;
 mod core_dump;
+mod counters;
 mod decision;
 mod discreet;
 mod engine;
+mod exports;
 mod fault;
 mod generation;
 mod imports;
 mod instance;
 mod limits;
 mod live;
+mod older;
 mod operate;
 mod playback;
 mod qualify;
@@ -38,6 +41,7 @@ mod tape;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod verification;
 mod wasi;
 mod wish;
 mod work;
@@ -51,9 +55,9 @@ use crate::directory::Directory;
 use crate::event::Events;
 use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
 
-pub use compile::{COMMAND as COMPILE_COMMAND, Compiler, compile_as_child};
 pub use call::{Answer, Call, Finding, Meaning, NoAnswer};
 pub use compare::{Change, Comparison, Example, Stand};
+pub use compile::{COMMAND as COMPILE_COMMAND, Compiler, compile_as_child};
 pub use decision::{
     Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Origin, Plan,
     ReturnContent, Terms, Verdict,
@@ -107,6 +111,9 @@ pub struct ModuleStatus {
     /// As the policy calls itself.
     pub name: String,
     pub version: String,
+    /// Version of the contract it was built for.
+    #[serde(default)]
+    pub contract: String,
     pub digest: String,
     pub generation: u64,
     pub since: Timestamp,
@@ -202,6 +209,13 @@ impl Policies {
     /// What a module runs with, for somebody who wants to try another the same way.
     pub fn setup(&self, module: Option<&str>) -> Result<ModuleSetup, Vec<Problem>> {
         self.inner.setup(module)
+    }
+
+    /// Makes durable what is not yet: to be called when no more questions come.
+    pub async fn close(&self) {
+        if let Some(live) = &self.inner.core.live {
+            live.close().await;
+        }
     }
 
     /// How each module does, in the chain's order.

@@ -41,6 +41,8 @@ pub struct Config {
     pub policy_engine: PolicyEngine,
     /// What a fault does, by stage.
     pub faults: FaultActions,
+    /// Where policies' questions to the DNS go.
+    pub dns: Dns,
     /// Where mail goes and when it is tried again.
     pub delivery: Delivery,
     /// Stop accepting below this many free bytes on the spool's disk.
@@ -133,6 +135,8 @@ pub struct PolicyModule {
     pub settings: serde_json::Map<String, serde_json::Value>,
     /// Interfaces it may import, such as `directory`, `message`, `host`.
     pub grants: Vec<String>,
+    /// Counters it may keep at once.
+    pub counters: usize,
     /// Bounds.
     pub limits: PolicyLimits,
     /// Where a core dump of each trap is written; none is the rule.
@@ -191,6 +195,17 @@ pub struct PolicyEngine {
     pub compile_time: Duration,
     /// Bytes of data the process that compiles a component may have.
     pub compile_memory: u64,
+}
+
+/// How the DNS is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dns {
+    /// Resolvers; empty means those of `/etc/resolv.conf`.
+    pub servers: Vec<SocketAddr>,
+    /// For one question, whatever it takes.
+    pub timeout: Duration,
+    /// Answers that are kept at once.
+    pub cache_size: u64,
 }
 
 /// What a fault does at `admit`.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    AdmitFault, Config, Decisions, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine, PolicyLimits,
-    PolicyModule, RecordMode, Timeouts,
+    AdmitFault, Config, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine,
+    PolicyLimits, PolicyModule, RecordMode, Timeouts,
 };
 use crate::event::Format;
 use crate::mail::Mailbox;
@@ -38,6 +38,7 @@ impl Config {
             policies: vec![PolicyModule::default()],
             policy_engine: PolicyEngine::default(),
             faults: FaultActions::default(),
+            dns: Dns::default(),
             delivery: Delivery::default(),
             low_water: 100 * MIB,
             decisions: Decisions::default(),
@@ -125,6 +126,7 @@ impl Default for PolicyModule {
             file: None,
             settings: serde_json::Map::new(),
             grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
+            counters: 10_000,
             limits: PolicyLimits::default(),
             core_dumps: None,
             record: RecordMode::default(),
@@ -171,6 +173,16 @@ impl Default for FaultActions {
             admit: AdmitFault::NotExempt,
             ndr: NdrFault::StandardReport,
             message_limit: 5,
+        }
+    }
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            timeout: Duration::from_secs(3),
+            cache_size: 8192,
         }
     }
 }

@@ -9,8 +9,8 @@ use toml::Value;
 
 use super::defaults::{GRANTS, data_folder, hostname};
 use super::{
-    AdmitFault, Config, ConfigError, Decisions, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine,
-    PolicyLimits, PolicyModule, Problem, RecordMode, Route, Timeouts, TlsFiles,
+    AdmitFault, Config, ConfigError, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, NdrFault,
+    PolicyEngine, PolicyLimits, PolicyModule, Problem, RecordMode, Route, Timeouts, TlsFiles,
 };
 use crate::directory::Endpoint;
 use crate::event::Format;
@@ -76,6 +76,7 @@ fn read(mut root: Reader<'_>, base: &Path) -> Option<Config> {
     }
     config.policy_engine = read_policy_engine(root.table("policy-engine"), config.policy_engine);
     config.faults = read_faults(root.table("faults"), config.faults);
+    config.dns = read_dns(root.table("dns"), config.dns);
     config.delivery = read_delivery(root.table("delivery"), config.delivery);
     config.decisions = read_decisions(root.table("decisions"), config.decisions);
     let mut events = root.table("events");
@@ -207,6 +208,7 @@ fn read_policies(root: &mut Reader<'_>, base: &Path) -> Vec<PolicyModule> {
             file: reader.optional("file", path(base)),
             settings: reader.or("settings", default.settings, settings),
             grants,
+            counters: reader.or("counters", default.counters, count(0..=1_000_000)),
             limits: read_policy_limits(reader.table("limits"), default.limits),
             core_dumps: reader.optional("core-dumps", path(base)),
             record: reader.or("record", default.record, choice(&RECORD_MODES)),
@@ -251,6 +253,14 @@ fn read_faults(mut reader: Reader<'_>, default: FaultActions) -> FaultActions {
         admit: reader.or("admit", default.admit, choice(&admit)),
         ndr: reader.or("ndr", default.ndr, choice(&ndr)),
         message_limit: reader.or("message-limit", default.message_limit, count(1..=1000)),
+    }
+}
+
+fn read_dns(mut reader: Reader<'_>, default: Dns) -> Dns {
+    Dns {
+        servers: reader.list("servers", parsed::<SocketAddr>),
+        timeout: reader.or("timeout", default.timeout, duration),
+        cache_size: reader.or("cache-size", default.cache_size, count(0..=1_000_000)),
     }
 }
 

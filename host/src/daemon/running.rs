@@ -145,6 +145,7 @@ impl Running {
     async fn last_words(&self, gave_up: u64) {
         // A socket that is not there says more than one that nobody answers; it is replaced anyway.
         let _ = std::fs::remove_file(&self.host.config.load().control);
+        self.host.policies.close().await;
         let counts = self.host.spool.counts();
         self.host.policies.end_shadow("the host stops");
         self.host.decisions.close().await;

@@ -75,13 +75,7 @@ struct Missed {
 }
 
 impl Writer {
-    pub fn new(
-        log: Log,
-        config: Arc<ArcSwap<Config>>,
-        events: Events,
-        key: Key,
-        dropped: Arc<Dropped>,
-    ) -> Self {
+    pub fn new(log: Log, config: Arc<ArcSwap<Config>>, events: Events, key: Key, dropped: Arc<Dropped>) -> Self {
         Self {
             log,
             config,
@@ -131,7 +125,11 @@ impl Writer {
     fn write(&mut self, batch: Vec<Option<(String, Vec<u8>)>>) {
         let wanted = batch.len() as u64;
         let entries: Vec<_> = batch.into_iter().flatten().collect();
-        let written = if entries.is_empty() { Ok(()) } else { self.log.append(entries) };
+        let written = if entries.is_empty() {
+            Ok(())
+        } else {
+            self.log.append(entries)
+        };
         let flooded = self.dropped.count.swap(0, Ordering::Relaxed);
         match written {
             Err(error) => self.miss(wanted + flooded, &error.to_string()),

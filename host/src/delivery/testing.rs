@@ -93,6 +93,10 @@ impl FakeDirectory {
 }
 
 impl Directory for FakeDirectory {
+    fn is_member<'a>(&'a self, _: &'a Mailbox, _: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
+        async { Ok(false) }.boxed()
+    }
+
     fn lookup<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Result<Vec<Entry>, LookupError>> {
         if self.away.as_deref() == Some(address.as_str()) {
             return ready(Err(LookupError::Unavailable("away".to_owned()))).boxed();

@@ -156,6 +156,10 @@ async fn a_stop_gives_back_what_does_not_end() {
 struct Explosive;
 
 impl Directory for Explosive {
+    fn is_member<'a>(&'a self, _: &'a Mailbox, _: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
+        async { Ok(false) }.boxed()
+    }
+
     fn lookup<'a>(&'a self, _: &'a Mailbox) -> BoxFuture<'a, Result<Vec<Entry>, LookupError>> {
         async { panic!("boom") }.boxed()
     }

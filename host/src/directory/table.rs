@@ -168,6 +168,39 @@ impl Table {
             || of.send_as_domains.contains(address.domain())
     }
 
+    /// Whether the address is in the group or in a group of it, however deep. An account is a member
+    /// by each of its addresses. Each group is looked at once, so that a circle has an end.
+    pub(super) fn is_member(&self, group: &Mailbox, address: &Mailbox) -> bool {
+        let same = self.same_as(address);
+        let mut seen = HashSet::from([key(group)]);
+        let mut groups = vec![group];
+        while let Some(group) = groups.pop() {
+            for member in members(self.lookup(group)) {
+                if same.contains(&key(member)) {
+                    return true;
+                }
+                if members(self.lookup(member)).next().is_some() && seen.insert(key(member)) {
+                    groups.push(member);
+                }
+            }
+        }
+        false
+    }
+
+    /// The address as it is filed, with and without its tag, and the other addresses of its account.
+    fn same_as(&self, address: &Mailbox) -> HashSet<String> {
+        let mut same = HashSet::from([key(address)]);
+        same.extend(key_without_tag(address));
+        for entry in self.lookup(address) {
+            if let Target::Account { account, .. } = &entry.target
+                && let Some(account) = self.accounts.get(account)
+            {
+                same.extend(account.addresses.iter().map(key));
+            }
+        }
+        same
+    }
+
     pub(super) fn is_local_domain(&self, domain: &str) -> bool {
         self.domains.contains(domain)
     }
@@ -199,6 +232,14 @@ impl Table {
         out.sort();
         out
     }
+}
+
+/// Members of the groups among some meanings.
+fn members(entries: &[Entry]) -> impl Iterator<Item = &Mailbox> {
+    entries.iter().flat_map(|entry| match &entry.target {
+        Target::Group(members) => members.as_slice(),
+        Target::Account { .. } | Target::Alias(_) => &[],
+    })
 }
 
 /// The form under which an address is filed: lower case, without quotes that are not needed.

@@ -205,10 +205,16 @@ events! {
         "Decisions are not being recorded; the mail goes on. Told once until they are again." "Make room, or record less: see the reason.";
     5037 PolicyCompiledHere "policy-compiled-here" Warning { digest: Text, reason: Text }
         "A policy had to be compiled inside the daemon, where compiling can slow the mail down." "See the reason: usually a disk without room for policies/cache, or a limit on processes.";
+    5039 CountersLost "counters-lost" Warning { error: Text }
+        "The counters of the policies could not be read; they begin anew." "None, unless it repeats: see to the disk.";
     5040 AddressLoop "address-loop" Warning { message: Text, address: Text, detail: Text }
         "An alias or group leads back to itself, or to too many addresses." "Correct the alias or group in the directory.";
     5049 RecordsResumed "records-resumed" Info { missed: u64 }
         "Decisions are being recorded again; so many records are missing." "None.";
+    5053 CountersFull "counters-full" Warning { policy: Text, limit: u64 }
+        "A policy keeps as many counters as it may; it is told so and cannot begin another. Logged once until there is room." "Raise its counters, or have it count less or for a shorter time.";
+    5054 CountersNotSaved "counters-not-saved" Warning { error: Text }
+        "The counters of the policies could not be saved; it is tried again. A restart would lose what was counted since." "See to the disk.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }

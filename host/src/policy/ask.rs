@@ -12,6 +12,7 @@ use super::fault::Failed;
 use super::imports::MessageView;
 use super::instance::Instance;
 use super::record;
+use super::verification::Received;
 use super::work::{Question, Unanswered, Work};
 use super::{Policies, PolicyTransaction};
 use crate::config::AdmitFault;
@@ -23,7 +24,7 @@ const PLAN_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) struct Admit<'a> {
     client: &'a Client,
-    said: types::Client,
+    said: Arc<types::Client>,
 }
 
 impl<'a> Admit<'a> {
@@ -53,13 +54,13 @@ impl Question for Admit<'_> {
 pub(super) struct Sender<'a> {
     client: &'a Client,
     sender: &'a ReversePath,
-    said: (types::Client, types::ReversePath),
+    said: (Arc<types::Client>, Arc<types::ReversePath>),
 }
 
 impl<'a> Sender<'a> {
     pub(super) fn new(client: &'a Client, sender: &'a ReversePath) -> Self {
         Self {
-            said: (convert::client(client), convert::reverse_path(sender)),
+            said: (convert::client(client), Arc::new(convert::reverse_path(sender))),
             client,
             sender,
         }
@@ -88,13 +89,13 @@ pub(super) struct Recipient<'a> {
     client: &'a Client,
     sender: &'a ReversePath,
     recipient: &'a Mailbox,
-    said: (types::Client, types::ReversePath),
+    said: (Arc<types::Client>, Arc<types::ReversePath>),
 }
 
 impl<'a> Recipient<'a> {
     pub(super) fn new(client: &'a Client, sender: &'a ReversePath, recipient: &'a Mailbox) -> Self {
         Self {
-            said: (convert::client(client), convert::reverse_path(sender)),
+            said: (convert::client(client), Arc::new(convert::reverse_path(sender))),
             client,
             sender,
             recipient,
@@ -124,14 +125,14 @@ impl Question for Recipient<'_> {
 pub(super) struct Message<'a> {
     client: &'a Client,
     envelope: &'a Envelope,
-    said: (types::Client, types::Envelope),
+    said: (Arc<types::Client>, Arc<types::Envelope>),
     message: MessageView,
 }
 
 impl<'a> Message<'a> {
     pub(super) fn new(client: &'a Client, envelope: &'a Envelope, message: MessageView) -> Self {
         Self {
-            said: (convert::client(client), convert::envelope(envelope)),
+            said: (convert::client(client), Arc::new(convert::envelope(envelope))),
             client,
             envelope,
             message,
@@ -165,7 +166,7 @@ impl Question for Message<'_> {
 
 pub(super) struct Plans<'a> {
     failure: &'a Failure,
-    said: types::Failure,
+    said: Arc<types::Failure>,
 }
 
 impl<'a> Plans<'a> {
@@ -289,7 +290,12 @@ impl PolicyTransaction {
         content: Arc<dyn Content>,
     ) -> Asked<Disposition> {
         self.work.about(id);
-        let question = Message::new(client, envelope, MessageView::new(content));
+        let message = MessageView::new(content).received_from(Received {
+            address: client.address,
+            helo: client.helo.clone(),
+            sender: envelope.sender.clone(),
+        });
+        let question = Message::new(client, envelope, message);
         let asked = self.ask(&question).await;
         asked.unwrap_or_else(|| self.accepted())
     }

@@ -2,6 +2,7 @@
 //! built for, what it exports and what it uses.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use wasmparser::component_types::{ComponentEntityType, ComponentItem};
 use wasmparser::types::TypesRef;
@@ -9,11 +10,48 @@ use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
 use crate::config::Problem;
 
-/// The contract this host serves.
-const PACKAGE: &str = "posthouse:policy/";
-const CONTRACT: &str = "posthouse:policy@0.2.0";
-/// Versions of one minor release link with each other (`wit/README.md`).
-const SERVED: (u64, u64) = (0, 2);
+const PACKAGE: &str = "posthouse:policy";
+
+/// A version of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Contract {
+    pub(super) major: u64,
+    pub(super) minor: u64,
+    pub(super) patch: u64,
+}
+
+impl Contract {
+    /// The contracts this host serves, oldest first; the newest is `wit/policy.wit`. Versions of one
+    /// minor release link with each other (`wit/README.md`).
+    pub(super) const SERVED: [Self; 2] = [Self::new(0, 1, 0), Self::NEWEST];
+    pub(super) const NEWEST: Self = Self::new(0, 2, 0);
+
+    const fn new(major: u64, minor: u64, patch: u64) -> Self {
+        Self { major, minor, patch }
+    }
+
+    /// An interface's name in this version, as imports and exports have it.
+    pub(super) fn interface(self, name: &str) -> String {
+        format!("{PACKAGE}/{name}@{self}")
+    }
+
+    /// Same major and minor release: the host's serves it.
+    fn release(self) -> (u64, u64) {
+        (self.major, self.minor)
+    }
+
+    /// Reads what follows the `@`. What is after the three numbers does not count.
+    fn parse(version: &str) -> Option<Self> {
+        let mut parts = version.split(['.', '-', '+']).map(|part| part.parse::<u64>().ok());
+        Some(Self::new(parts.next()??, parts.next()??, parts.next()??))
+    }
+}
+
+impl fmt::Display for Contract {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
 
 /// Questions a module can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,8 +78,10 @@ impl Role {
 }
 
 /// What a component is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shape {
+    /// What it was built for: the version of its exports.
+    pub(super) contract: Contract,
     pub(super) roles: BTreeSet<Role>,
     /// Interfaces of the contract from which it imports functions. A type alone gives no access.
     pub(super) uses: BTreeSet<String>,
@@ -55,7 +95,7 @@ impl Shape {
             .map(|used| {
                 Problem::new(
                     "grants",
-                    format!("imports {PACKAGE}{used}: not granted; add {used:?} to {grants_key}"),
+                    format!("imports {PACKAGE}/{used}: not granted; add {used:?} to {grants_key}"),
                 )
             })
             .collect()
@@ -69,23 +109,20 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Shape, Vec<Problem>> {
     let (imports, exports) = names(bytes).map_err(|error| one(damage(&error)))?;
     let mut validator = Validator::new_with_features(features());
     let types = validator.validate_all(bytes).map_err(|error| one(invalid(&error)))?;
-    let mut shape = Shape::default();
-    let mut problems = Vec::new();
+    let mut problems = refusals(imports.iter().chain(&exports));
+    let mut uses = BTreeSet::new();
     for name in &imports {
         match import(types.as_ref(), name) {
-            Ok(Some(used)) => {
-                shape.uses.insert(used);
-            }
-            Ok(None) => {}
-            Err(text) => problems.push(Problem::new("file", text)),
+            Ok(used) => uses.extend(used),
+            Err(text) => problems.push(text),
         }
     }
-    problems.extend(
-        roles(&exports, &mut shape)
-            .into_iter()
-            .map(|text| Problem::new("file", text)),
-    );
-    if problems.is_empty() { Ok(shape) } else { Err(problems) }
+    let roles = roles(&exports).map_err(|missing| problems.extend(missing));
+    let contract = built_for(&exports).map_err(|mixed| problems.extend(mixed));
+    match (roles, contract) {
+        (Ok(roles), Ok(contract)) if problems.is_empty() => Ok(Shape { contract, roles, uses }),
+        _ => Err(problems.into_iter().map(|text| Problem::new("file", text)).collect()),
+    }
 }
 
 /// Tells the other things that are handed over as a policy.
@@ -165,8 +202,7 @@ fn invalid(error: &wasmparser::BinaryReaderError) -> String {
 
 /// The interface of the contract that an import makes use of, if any.
 fn import(types: TypesRef<'_>, name: &str) -> Result<Option<String>, String> {
-    if let Some((interface, version)) = of_contract(name) {
-        served(name, version)?;
+    if let Some((interface, _)) = of_contract(name) {
         return Ok(has_functions(types, name).then(|| interface.to_owned()));
     }
     if is_inert(name) {
@@ -177,19 +213,66 @@ fn import(types: TypesRef<'_>, name: &str) -> Result<Option<String>, String> {
 
 /// `posthouse:policy/INTERFACE@VERSION`.
 fn of_contract(name: &str) -> Option<(&str, &str)> {
-    let rest = name.strip_prefix(PACKAGE)?;
+    let rest = name.strip_prefix(PACKAGE)?.strip_prefix('/')?;
     Some(rest.split_once('@').unwrap_or((rest, "")))
 }
 
-fn served(name: &str, version: &str) -> Result<(), String> {
-    let mut parts = version.split(['.', '-', '+']).map(|part| part.parse::<u64>().ok());
-    if (parts.next().flatten(), parts.next().flatten()) == (Some(SERVED.0), Some(SERVED.1)) {
-        return Ok(());
+/// One problem for each version that is not served, however many names have it.
+fn refusals<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let versions: BTreeSet<&str> = names
+        .filter_map(|name| of_contract(name))
+        .map(|(_, version)| version)
+        .collect();
+    versions
+        .into_iter()
+        .filter_map(|version| served(version).err())
+        .collect()
+}
+
+/// Why a version of the contract is not served, and what to do about it.
+fn served(version: &str) -> Result<Contract, String> {
+    let serves: Vec<String> = Contract::SERVED
+        .iter()
+        .map(|c| format!("{}.{}.x", c.major, c.minor))
+        .collect();
+    let serves = serves.join(" and ");
+    let newest = Contract::NEWEST;
+    let Some(contract) = Contract::parse(version) else {
+        return Err(format!(
+            "built for {PACKAGE} without a version; this host serves {serves}: \
+             rebuild the policy against {PACKAGE}@{newest}"
+        ));
+    };
+    if Contract::SERVED
+        .iter()
+        .any(|served| served.release() == contract.release())
+    {
+        return Ok(contract);
     }
+    let advice = if contract > newest {
+        format!("upgrade this host, or rebuild the policy against {PACKAGE}@{newest}")
+    } else {
+        format!("rebuild the policy against {PACKAGE}@{newest}")
+    };
     Err(format!(
-        "{name}: built for posthouse:policy@{version}; this host serves {}.{}.x ({CONTRACT})",
-        SERVED.0, SERVED.1
+        "built for {PACKAGE}@{contract}; this host serves {serves}: {advice}"
     ))
+}
+
+/// The version of all exports: questions are asked in the words of one contract. Imports may be of
+/// another that is served, as those of a part that was linked in are.
+fn built_for(exports: &[String]) -> Result<Contract, Option<String>> {
+    let exported = exports.iter().filter_map(|name| of_contract(name));
+    let versions: BTreeSet<Contract> = exported.filter_map(|(_, version)| Contract::parse(version)).collect();
+    let mut versions = versions.into_iter();
+    match (versions.next(), versions.next()) {
+        (Some(only), None) => Ok(only),
+        // What is missing has been said.
+        (None, _) => Err(None),
+        (Some(one), Some(other)) => Err(Some(format!(
+            "exports interfaces of {PACKAGE}@{one} and of {PACKAGE}@{other}: build all of it against one of them"
+        ))),
+    }
 }
 
 fn has_functions(types: TypesRef<'_>, import: &str) -> bool {
@@ -219,26 +302,24 @@ fn is_inert(name: &str) -> bool {
 }
 
 /// More exports than the contract's are none of the host's business: some toolchains add them.
-fn roles(exports: &[String], shape: &mut Shape) -> Vec<String> {
-    let mut problems = Vec::new();
-    let mut lifecycle = false;
-    for name in exports {
-        let Some((interface, version)) = of_contract(name) else {
-            continue;
-        };
-        if let Err(problem) = served(name, version) {
-            problems.push(problem);
-        }
-        lifecycle |= interface == "lifecycle";
-        shape
-            .roles
-            .extend(Role::ALL.into_iter().filter(|role| role.interface() == interface));
+fn roles(exports: &[String]) -> Result<BTreeSet<Role>, Vec<String>> {
+    let exported: BTreeSet<&str> = exports
+        .iter()
+        .filter_map(|name| of_contract(name))
+        .map(|(name, _)| name)
+        .collect();
+    let roles: BTreeSet<Role> = Role::ALL
+        .into_iter()
+        .filter(|role| exported.contains(role.interface()))
+        .collect();
+    let mut missing = Vec::new();
+    if !exported.contains("lifecycle") {
+        missing.push(format!("exports no {PACKAGE}/lifecycle: not a policy"));
     }
-    if !lifecycle {
-        problems.push("exports no posthouse:policy/lifecycle: not a policy".to_owned());
+    if roles.is_empty() {
+        missing.push(format!(
+            "exports none of {PACKAGE}/exemption, homing and ndr: it could never be asked"
+        ));
     }
-    if shape.roles.is_empty() {
-        problems.push("exports none of posthouse:policy/exemption, homing and ndr: it could never be asked".to_owned());
-    }
-    problems
+    if missing.is_empty() { Ok(roles) } else { Err(missing) }
 }

@@ -1,11 +1,13 @@
-//! From the host's words to the contract's: what a policy is asked with.
+//! From the host's words to the contract's: what a policy is asked with, shared by the modules that are asked.
+
+use std::sync::Arc;
 
 use super::bindings::posthouse::policy::types;
 use super::decision::{FailedRecipient, Failure};
 use crate::mail::{Client, Envelope, Identity, Reply, ReversePath};
 
-pub(super) fn client(client: &Client) -> types::Client {
-    types::Client {
+pub(super) fn client(client: &Client) -> Arc<types::Client> {
+    Arc::new(types::Client {
         listener: client.listener.clone(),
         address: client.address.to_canonical().to_string(),
         port: client.port,
@@ -19,7 +21,7 @@ pub(super) fn client(client: &Client) -> types::Client {
         identity: client.identity.as_ref().map(identity),
         exemptions: client.exemptions.clone(),
         more: None,
-    }
+    })
 }
 
 fn identity(identity: &Identity) -> types::Identity {
@@ -44,8 +46,8 @@ pub(super) fn envelope(envelope: &Envelope) -> types::Envelope {
     }
 }
 
-pub(super) fn failure(failure: &Failure) -> types::Failure {
-    types::Failure {
+pub(super) fn failure(failure: &Failure) -> Arc<types::Failure> {
+    Arc::new(types::Failure {
         class: failure.class.clone(),
         envelope: envelope(&failure.envelope),
         failed: failure.failed.iter().map(failed_recipient).collect(),
@@ -55,7 +57,7 @@ pub(super) fn failure(failure: &Failure) -> types::Failure {
         automatic: failure.automatic,
         headers: failure.headers.clone(),
         more: None,
-    }
+    })
 }
 
 fn failed_recipient(failed: &FailedRecipient) -> types::FailedRecipient {

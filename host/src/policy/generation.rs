@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use wasmtime::component::InstancePre;
 
-use super::bindings::exports::posthouse::policy::{exemption, homing, lifecycle, ndr};
 use super::check::Description;
-use super::component::{Role, Shape, inspect};
+use super::component::{Contract, Role, Shape, inspect};
 use super::core_dump::CoreDumps;
 use super::engine::Runtime;
+use super::exports::Exports;
 use super::fault::Class;
 use super::imports::Host;
 use crate::config::{PolicyLimits, Problem};
@@ -23,10 +23,7 @@ pub(super) struct Code {
     pub(super) digest: String,
     pub(super) shape: Shape,
     pub(super) pre: InstancePre<Host>,
-    pub(super) lifecycle: Option<lifecycle::GuestIndices>,
-    pub(super) exemption: Option<exemption::GuestIndices>,
-    pub(super) homing: Option<homing::GuestIndices>,
-    pub(super) ndr: Option<ndr::GuestIndices>,
+    pub(super) exports: Exports,
 }
 
 impl Code {
@@ -39,22 +36,27 @@ impl Code {
         let shape = shape?;
         let component = runtime.compile(bytes, &digest).await.map_err(one)?;
         let link = || -> wasmtime::Result<Self> {
-            let pre = runtime.linker().instantiate_pre(&component)?;
-            let has = |role| shape.roles.contains(&role);
             Ok(Self {
+                exports: Exports::find(&component, &shape)?,
+                pre: runtime.linker().instantiate_pre(&component)?,
                 digest,
-                lifecycle: Some(lifecycle::GuestIndices::new(&pre)?),
-                exemption: has(Role::Exemption)
-                    .then(|| exemption::GuestIndices::new(&pre))
-                    .transpose()?,
-                homing: has(Role::Homing).then(|| homing::GuestIndices::new(&pre)).transpose()?,
-                ndr: has(Role::Ndr).then(|| ndr::GuestIndices::new(&pre)).transpose()?,
-                pre,
                 shape: shape.clone(),
             })
         };
-        link().map_err(|error| one(format!("does not fit the contract: {error:#}")))
+        link().map_err(|error| one(misfit(shape.contract, &error)))
     }
+}
+
+/// A policy may use what a later patch release of its contract added.
+fn misfit(contract: Contract, error: &wasmtime::Error) -> String {
+    if Contract::SERVED.contains(&contract) {
+        return format!("does not fit the contract: {error:#}");
+    }
+    let newest = Contract::NEWEST;
+    format!(
+        "built for posthouse:policy@{contract}, and this host does not serve all of it: {error:#}; \
+         upgrade this host, or rebuild the policy against posthouse:policy@{newest}"
+    )
 }
 
 /// What is to become a generation.

@@ -4,6 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use tokio::sync::OnceCell;
 use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -11,10 +12,13 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::bindings::Everything;
 use super::bindings::posthouse::policy::{counters, directory, dns, host, message, types, verification};
 use super::call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
+use super::component::Contract;
 use super::decision::Origin;
 use super::fault::Stop;
 use super::limits::{CpuLimit, MemoryLimit};
+use super::older::link_0_1;
 use super::record::{Excerpt, Octets};
+use super::verification::Received;
 use super::wasi::{self, Console};
 use crate::config::PolicyLimits;
 use crate::directory::Directory;
@@ -42,6 +46,8 @@ pub enum Slot {}
 pub struct MessageView {
     content: Arc<dyn Content>,
     header: Arc<OnceLock<HeaderBlock>>,
+    received: Option<Arc<Received>>,
+    findings: Arc<OnceCell<Vec<Finding>>>,
 }
 
 impl MessageView {
@@ -49,14 +55,24 @@ impl MessageView {
         Self {
             content,
             header: Arc::default(),
+            received: None,
+            findings: Arc::default(),
         }
     }
 
     /// Its header is known already.
     pub(super) fn with_header(content: Arc<dyn Content>, header: HeaderBlock) -> Self {
         Self {
-            content,
             header: Arc::new(OnceLock::from(header)),
+            ..Self::new(content)
+        }
+    }
+
+    /// With what is known of how it came here.
+    pub(super) fn received_from(self, received: Received) -> Self {
+        Self {
+            received: Some(Arc::new(received)),
+            ..self
         }
     }
 
@@ -77,6 +93,15 @@ impl MessageView {
             header: Octets(header),
             body: Octets(body),
         })
+    }
+
+    pub(super) fn received(&self) -> Option<&Received> {
+        self.received.as_deref()
+    }
+
+    /// What was verified, once for all modules of the chain.
+    pub(super) fn findings(&self) -> &OnceCell<Vec<Finding>> {
+        &self.findings
     }
 
     /// Scanned once for all modules of the chain.
@@ -176,6 +201,8 @@ pub(super) fn link(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     Everything::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)?;
+    let [oldest, _] = Contract::SERVED;
+    link_0_1(&mut linker, oldest)?;
     Ok(linker)
 }
 
@@ -202,10 +229,18 @@ impl types::HostMoreFailure for Host {
 impl Host {
     /// One call that is answered by the host as it stands, or from a record.
     async fn ask(&mut self, call: Call) -> wasmtime::Result<Result<Answer, NoAnswer>> {
+        self.ask_about(None, call).await
+    }
+
+    async fn ask_about(
+        &mut self,
+        message: Option<&MessageView>,
+        call: Call,
+    ) -> wasmtime::Result<Result<Answer, NoAnswer>> {
         self.count()?;
         let asker = Asker {
             module: &self.module,
-            message: None,
+            message,
         };
         Ok(self.around.answers.answer(asker, &call).await)
     }
@@ -352,14 +387,15 @@ fn counter_error(error: NoAnswer) -> counters::CounterError {
 }
 
 impl verification::Host for Host {
-    async fn findings(&mut self, _message: Resource<MessageView>) -> wasmtime::Result<Vec<verification::Finding>> {
+    async fn findings(&mut self, handle: Resource<MessageView>) -> wasmtime::Result<Vec<verification::Finding>> {
         let finding = |finding: Finding| verification::Finding {
             method: finding.method,
             outcome: finding.outcome,
             domain: finding.domain,
             detail: finding.detail,
         };
-        match self.ask(Call::Findings).await? {
+        let message = self.message(&handle)?;
+        match self.ask_about(Some(&message), Call::Findings).await? {
             Ok(Answer::Findings(findings)) => Ok(findings.into_iter().map(finding).collect()),
             // What cannot be looked up is a finding of its own (`temperror`), never an error.
             Ok(_) | Err(_) => Ok(Vec::new()),

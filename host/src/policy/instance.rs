@@ -9,13 +9,14 @@ use futures_util::FutureExt as _;
 use wasmtime::component::{self, Resource};
 use wasmtime::{Store, UpdateDeadline};
 
-use super::bindings::exports::posthouse::policy::{exemption, homing, lifecycle, ndr};
+use super::bindings::exports::posthouse::policy::lifecycle;
 use super::bindings::posthouse::policy::types;
 use super::check::{self, Description, Lie, Opinion};
 use super::component::Role;
 use super::core_dump::CoreDumps;
 use super::decision::{Admission, Because, Disposition, Plan, Verdict};
 use super::engine::Runtime;
+use super::exports::{Exemption, Homing, Lifecycle, Ndr};
 use super::fault::{Ended, Failed, Fault, Stop, account};
 use super::generation::{Candidate, Code};
 use super::imports::{Host, MessageView, Spent, Surroundings};
@@ -37,26 +38,20 @@ pub(super) struct Instance {
 /// Functions that were looked up: the types are checked once for each instance.
 #[derive(Default)]
 struct Guests {
-    lifecycle: Option<lifecycle::Guest>,
-    exemption: Option<exemption::Guest>,
-    homing: Option<homing::Guest>,
-    ndr: Option<ndr::Guest>,
+    lifecycle: Option<Lifecycle>,
+    exemption: Option<Exemption>,
+    homing: Option<Homing>,
+    ndr: Option<Ndr>,
 }
 
 /// Makes the accessor of one exported interface.
 macro_rules! guest {
-    ($interface:ident) => {
-        fn $interface(&mut self) -> Result<$interface::Guest, Failed> {
+    ($interface:ident, $guest:ident) => {
+        fn $interface(&mut self) -> Result<$guest, Failed> {
             if let Some(guest) = &self.guests.$interface {
                 return Ok(guest.clone());
             }
-            let loaded = match self.code.$interface.as_ref() {
-                Some(indices) => indices.load(&mut self.store, &self.instance),
-                None => Err(wasmtime::format_err!(
-                    "{} is not exported",
-                    stringify!($interface)
-                )),
-            };
+            let loaded = self.code.exports.$interface(&mut self.store, &self.instance);
             let guest = self.settle(loaded.map_err(Ended::Error))?;
             Ok(self.guests.$interface.insert(guest).clone())
         }
@@ -97,10 +92,10 @@ impl Instance {
         }
     }
 
-    guest!(lifecycle);
-    guest!(exemption);
-    guest!(homing);
-    guest!(ndr);
+    guest!(lifecycle, Lifecycle);
+    guest!(exemption, Exemption);
+    guest!(homing, Homing);
+    guest!(ndr, Ndr);
 
     /// A fresh budget of guest CPU; returns the budget of time.
     fn begin(&mut self) -> Duration {
@@ -128,8 +123,8 @@ impl Instance {
     pub(super) async fn describe(&mut self) -> Result<Description, Failed> {
         let wall = self.begin();
         let guest = self.lifecycle()?;
-        let said = bounded(wall, guest.call_describe(&mut self.store)).await;
-        let said = self.settle(said)?;
+        let said = bounded(wall, guest.describe.call_async(&mut self.store, ())).await;
+        let (said,) = self.settle(said)?;
         self.believe(check::description(said))
     }
 
@@ -137,9 +132,14 @@ impl Instance {
     pub(super) async fn configure(&mut self, settings: &str) -> Result<Result<(), Complaints>, Failed> {
         let wall = self.begin();
         let guest = self.lifecycle()?;
-        let answer = bounded(wall, guest.call_configure(&mut self.store, settings)).await;
+        let answer = bounded(
+            wall,
+            guest.configure.call_async(&mut self.store, (settings.to_owned(),)),
+        )
+        .await;
         let complaints = |problems: Vec<lifecycle::Problem>| problems.into_iter().map(|p| (p.key, p.text)).collect();
-        Ok(self.settle(answer)?.map_err(complaints))
+        let (taken,) = self.settle(answer)?;
+        Ok(taken.map_err(complaints))
     }
 
     /// Looks up every function the module exports, so that a wrong type shows when it is loaded.
@@ -155,51 +155,60 @@ impl Instance {
     }
 
     /// `exemption.admit`.
-    pub(super) async fn admit(&mut self, client: &types::Client) -> Result<Opinion<Admission>, Failed> {
+    pub(super) async fn admit(&mut self, client: &Arc<types::Client>) -> Result<Opinion<Admission>, Failed> {
         let wall = self.begin();
         let guest = self.exemption()?;
-        let answer = bounded(wall, guest.call_admit(&mut self.store, client)).await;
-        let answer = self.settle(answer)?;
+        let answer = bounded(wall, guest.admit.call_async(&mut self.store, (Arc::clone(client),))).await;
+        let (answer,) = self.settle(answer)?;
         self.believe(check::admission(&self.module, answer))
     }
 
     /// `homing.check-sender`.
     pub(super) async fn sender(
         &mut self,
-        client: &types::Client,
-        sender: &types::ReversePath,
+        client: &Arc<types::Client>,
+        sender: &Arc<types::ReversePath>,
     ) -> Result<Opinion<Verdict>, Failed> {
         let wall = self.begin();
         let guest = self.homing()?;
-        let answer = bounded(wall, guest.call_check_sender(&mut self.store, client, sender)).await;
-        let answer = self.settle(answer)?;
+        let answer = bounded(
+            wall,
+            guest
+                .check_sender
+                .call_async(&mut self.store, (Arc::clone(client), Arc::clone(sender))),
+        )
+        .await;
+        let (answer,) = self.settle(answer)?;
         self.believe(check::decision(&self.module, answer))
     }
 
     /// `homing.check-recipient`.
     pub(super) async fn recipient(
         &mut self,
-        client: &types::Client,
-        sender: &types::ReversePath,
+        client: &Arc<types::Client>,
+        sender: &Arc<types::ReversePath>,
         recipient: &str,
     ) -> Result<Opinion<Verdict>, Failed> {
         let wall = self.begin();
         let guest = self.homing()?;
         let answer = bounded(
             wall,
-            guest.call_check_recipient(&mut self.store, client, sender, recipient),
+            guest.check_recipient.call_async(
+                &mut self.store,
+                (Arc::clone(client), Arc::clone(sender), recipient.to_owned()),
+            ),
         )
         .await;
-        let answer = self.settle(answer)?;
+        let (answer,) = self.settle(answer)?;
         self.believe(check::decision(&self.module, answer))
     }
 
     /// `homing.check-message`.
     pub(super) async fn message(
         &mut self,
-        client: &types::Client,
+        client: &Arc<types::Client>,
         envelope: &Envelope,
-        said: &types::Envelope,
+        said: &Arc<types::Envelope>,
         message: MessageView,
     ) -> Result<Opinion<Disposition>, Failed> {
         let wall = self.begin();
@@ -207,8 +216,14 @@ impl Instance {
         let handle = self.store.data_mut().table.push(message);
         let handle = self.settle(handle.map_err(|error| Ended::Error(error.into())))?;
         let lent = Resource::new_borrow(handle.rep());
-        let answer = bounded(wall, guest.call_check_message(&mut self.store, client, said, lent)).await;
-        let answer = self.settle(answer)?;
+        let answer = bounded(
+            wall,
+            guest
+                .check_message
+                .call_async(&mut self.store, (Arc::clone(client), Arc::clone(said), lent)),
+        )
+        .await;
+        let (answer,) = self.settle(answer)?;
         // The guest's borrow has ended with the call; what it held is no longer needed.
         let _ = self.store.data_mut().table.delete(handle);
         self.believe(check::disposition(&self.module, answer, envelope))
@@ -217,13 +232,13 @@ impl Instance {
     /// `ndr.plan`.
     pub(super) async fn plan(
         &mut self,
-        failure: &types::Failure,
+        failure: &Arc<types::Failure>,
         sender: &ReversePath,
     ) -> Result<(Plan, Because), Failed> {
         let wall = self.begin();
         let guest = self.ndr()?;
-        let answer = bounded(wall, guest.call_plan(&mut self.store, failure)).await;
-        let answer = self.settle(answer)?;
+        let answer = bounded(wall, guest.plan.call_async(&mut self.store, (Arc::clone(failure),))).await;
+        let (answer,) = self.settle(answer)?;
         self.believe(check::plan(&self.module, answer, sender))
     }
 

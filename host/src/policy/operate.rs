@@ -10,6 +10,7 @@ use super::chain::{Chain, Module};
 use super::compile::Compiler;
 use super::engine::Runtime;
 use super::generation::Generation;
+use super::live::Live;
 use super::qualify::{configured_code, fits};
 use super::wish::{Attempt, Ready, Source, Wish};
 use super::work::Core;
@@ -40,7 +41,8 @@ impl Policies {
         let store = Store::open(&folder).map_err(wrong)?;
         let (ledger, damage) = store.ledger().map_err(wrong)?;
         let runtime = Runtime::new(&config.policy_engine, Some(&folder.join("cache")), compiler, &events)?;
-        let core = Core::new(runtime, directory, events);
+        let live = Live::new(config, Arc::clone(&directory), Some(&folder), events.clone());
+        let core = Core::new(runtime, live, directory, events);
         let inner = Inner::new(config, core, Some(store), ledger);
         if let Some(problem) = damage {
             inner.activations_failed(problem);
@@ -56,7 +58,8 @@ impl Policies {
     ) -> Result<Self, Vec<Problem>> {
         let runtime = Runtime::new(&config.policy_engine, None, Compiler::Here, &events)
             .map_err(|error| vec![Problem::new("policy-engine", error.to_string())])?;
-        let core = Core::new(runtime, directory, events);
+        let live = Live::new(config, Arc::clone(&directory), None, events.clone());
+        let core = Core::new(runtime, live, directory, events);
         let inner = Inner::new(config, core, None, Ledger::default());
         let (_, problems) = inner.reconfigure(config, "start").await;
         if problems.is_empty() {
@@ -278,6 +281,9 @@ impl Inner {
             return (Vec::new(), problems);
         }
         *ledger = next;
+        if let Some(live) = &self.core.live {
+            live.configure(config);
+        }
         let chain_after = chain(config, modules);
         let changed = self.changes(&chain_before, &chain_after);
         self.chain.store(Arc::new(chain_after));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+use super::call::{Answer, Answers, Asker, Call, NoAnswer};
 use super::compare::Comparison;
 use super::compile::Compiler;
 use super::core_dump::CoreDumps;
@@ -35,7 +36,7 @@ impl Replay {
         };
         let runtime = Runtime::new(&engine, None, Compiler::Here, &Events::discard())
             .map_err(|error| vec![Problem::new("policy-engine", error.to_string())])?;
-        let core = Core::new(runtime, Arc::new(Nobody), Events::discard());
+        let core = Core::answering(runtime, Arc::new(Nobody), Arc::new(Nobody), Events::discard());
         let bytes: Arc<[u8]> = match code {
             Some(bytes) => bytes.into(),
             None => configured_code(module).await?.bytes,
@@ -86,11 +87,17 @@ impl Replay {
     }
 }
 
-/// The directory of a host that is not there.
+/// A host that is not there: what a record has not, nobody knows.
 struct Nobody;
 
 fn nobody<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, LookupError>> {
     async { Err(LookupError::Unavailable("not recorded".to_owned())) }.boxed()
+}
+
+impl Answers for Nobody {
+    fn answer<'a>(&'a self, _: Asker<'a>, _: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+        async { Err(NoAnswer::Unavailable("not recorded".to_owned())) }.boxed()
+    }
 }
 
 impl Directory for Nobody {
@@ -103,6 +110,10 @@ impl Directory for Nobody {
     }
 
     fn is_local_domain<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool, LookupError>> {
+        nobody()
+    }
+
+    fn is_member<'a>(&'a self, _: &'a Mailbox, _: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
         nobody()
     }
 

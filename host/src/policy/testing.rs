@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Compiler, LoadRequest, Policies, builtin};
 use crate::config::{
-    AdmitFault, Config, Delivery, FaultActions, Limits, NdrFault, PolicyEngine, PolicyLimits, PolicyModule, Timeouts,
+    AdmitFault, Config, Delivery, Dns, FaultActions, Limits, NdrFault, PolicyEngine, PolicyLimits, PolicyModule,
+    Timeouts,
 };
 use crate::directory::{Directory, Entry, Home, LookupError, Target};
 use crate::event::{Captured, Event, Events, Format, PolicyFault};
@@ -21,6 +22,10 @@ use crate::mail::{Client, Envelope, Identity, Mailbox, ReversePath};
 pub(super) struct TestDirectory;
 
 impl Directory for TestDirectory {
+    fn is_member<'a>(&'a self, _: &'a Mailbox, _: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
+        async { Ok(false) }.boxed()
+    }
+
     fn lookup<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Result<Vec<Entry>, LookupError>> {
         async move {
             match address.local_part() {
@@ -70,6 +75,7 @@ pub(super) fn module(name: &str, file: Option<&Path>, settings: Value) -> Policy
         file: file.map(Path::to_owned),
         settings: object(settings),
         grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
+        counters: 100,
         limits: limits(),
         core_dumps: None,
         record: crate::config::RecordMode::Off,
@@ -117,6 +123,7 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
             ndr: NdrFault::StandardReport,
             message_limit: 5,
         },
+        dns: Dns::default(),
         delivery: Delivery {
             smart_host: None,
             routes: Vec::new(),

@@ -29,15 +29,32 @@ pub(super) struct Core {
     pub(super) runtime: Runtime,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) answers: Arc<dyn Answers>,
+    /// The same, where it is the host as it stands.
+    pub(super) live: Option<Arc<Live>>,
     pub(super) events: Events,
     pub(super) takers: Takers,
 }
 
 impl Core {
-    pub(super) fn new(runtime: Runtime, directory: Arc<dyn Directory>, events: Events) -> Self {
+    pub(super) fn new(runtime: Runtime, live: Live, directory: Arc<dyn Directory>, events: Events) -> Self {
+        let live = Arc::new(live);
+        Self {
+            live: Some(live.clone()),
+            ..Self::answering(runtime, live, directory, events)
+        }
+    }
+
+    /// With answers from elsewhere.
+    pub(super) fn answering(
+        runtime: Runtime,
+        answers: Arc<dyn Answers>,
+        directory: Arc<dyn Directory>,
+        events: Events,
+    ) -> Self {
         Self {
             runtime,
-            answers: Arc::new(Live::new(Arc::clone(&directory))),
+            answers,
+            live: None,
             directory,
             events,
             takers: Takers::default(),

@@ -47,7 +47,11 @@ pub fn show(comparison: &Comparison, dropped: Option<u64>) -> std::io::Result<()
 fn example(example: &Example) -> String {
     let session = example.session.map_or(String::new(), |id| format!(" session {id}"));
     let message = example.message.map_or(String::new(), |id| format!(" message {id}"));
-    let guess = if example.unrecorded { " (a guess: it asked what was not recorded)" } else { "" };
+    let guess = if example.unrecorded {
+        " (a guess: it asked what was not recorded)"
+    } else {
+        ""
+    };
     format!(
         "    {} record {}{session}{message} {}{guess}",
         example.time,

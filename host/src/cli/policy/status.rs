@@ -37,6 +37,7 @@ pub fn show_modules(modules: &[ModuleStatus]) -> std::io::Result<()> {
             escape(&module.by)
         ))?;
         line(format!("  digest      {}", escape(&module.digest)))?;
+        line(format!("  contract    {}", escape(&module.contract)))?;
         line(format!("  origin      {}", escape(&module.origin)))?;
         line(format!("  stages      {}", escape(&module.stages.join(", "))))?;
         let faults: Vec<_> = module

@@ -35,7 +35,7 @@ async fn ask_message(policies: &Policies) -> Asked<Disposition> {
     transaction.message(id, &stranger(), &envelope, content()).await
 }
 
-fn failure(client_exempt: bool) -> Failure {
+pub(super) fn failure(client_exempt: bool) -> Failure {
     Failure {
         message: MessageId::generate(),
         class: "not-homed".to_owned(),
