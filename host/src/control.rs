@@ -5,6 +5,9 @@
 //! | `GET /status` | [`Status`] |
 //! | `GET /policies` | list of [`crate::policy::ModuleStatus`] |
 //! | `POST /policies` with [`Load`] | [`crate::policy::Activation`] |
+//! | `POST /policies/check` with [`Load`] | [`crate::policy::Checked`] |
+//! | `GET /policies/history?module=` | list of [`crate::policy::ModuleHistory`] |
+//! | `POST /policies/rollback` with [`Rollback`] | [`crate::policy::Activation`] |
 //! | `GET /events?id=&last=&follow=` | a line of JSON for each [`crate::event::Record`] |
 //! | `GET /queue?state=&after=&limit=` | [`QueuePage`] |
 //! | `GET /queue/{id}` | [`QueueItem`] |
@@ -19,7 +22,7 @@ mod client;
 mod server;
 mod socket;
 
-pub use api::{Done, Failure, ListenerStatus, Load, Order, QueueItem, QueuePage, Reloaded, Status};
+pub use api::{Done, Failure, ListenerStatus, Load, Order, QueueItem, QueuePage, Reloaded, Rollback, Status};
 pub use client::{Client, ClientError, Lines, query};
 pub use server::{Handles, serve};
 pub use socket::bind;

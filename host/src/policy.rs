@@ -4,6 +4,7 @@
 //! nobody outside sees a generated type or a trap. A fault has become Event 4037 and the answer
 //! that the fault table names before a question returns.
 
+mod activate;
 mod activation;
 mod ask;
 mod backtrace;
@@ -15,23 +16,30 @@ mod check;
 mod component;
 mod convert;
 mod decision;
+mod difference;
 mod engine;
 mod fault;
 mod generation;
+mod history;
 mod imports;
+mod inspect;
 mod instance;
 mod limits;
 mod live;
 mod operate;
 mod qualify;
+mod rehearse;
+mod signature;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod wasi;
+mod watch;
 mod wish;
 mod work;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -41,10 +49,15 @@ use crate::directory::Directory;
 use crate::event::Events;
 use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
 
+pub use activate::{Activation, ModuleHistory, Remembered};
 pub use decision::{
     Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Origin, Plan,
     ReturnContent, Terms, Verdict,
 };
+pub use difference::{Change, Changes};
+pub use history::{How, Past};
+pub use inspect::{Inspection, inspect_component};
+pub use rehearse::Checked;
 
 /// Why the engine itself could not be made; a bad policy is not among the reasons.
 #[derive(Debug, thiserror::Error)]
@@ -52,30 +65,24 @@ pub use decision::{
 pub struct StartError(pub String);
 
 /// What to activate.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct LoadRequest {
     /// Module of the chain; none is the only one, or an error if there are several.
     pub module: Option<String>,
     /// The component's bytes; none keeps the code.
     pub code: Option<Vec<u8>>,
+    /// The text of the code's `.minisig` file, if there is one.
+    pub signature: Option<String>,
     /// Where the bytes came from, for status.
     pub origin: String,
     /// New settings; none keeps them.
     pub settings: Option<serde_json::Map<String, serde_json::Value>>,
     /// Who asks, for the event.
     pub by: String,
-}
-
-/// What a load did.
-#[derive(Debug, Clone, Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub struct Activation {
-    pub module: String,
-    pub version: String,
-    pub digest: String,
-    pub generation: u64,
-    pub previous: Option<u64>,
+    /// Why, in their own words; may be empty.
+    pub reason: String,
+    /// It comes from the watched folder.
+    pub watched: bool,
 }
 
 /// How a module does.
@@ -144,14 +151,59 @@ impl Policies {
 
     /// Checks new code or settings for one module and, if nothing is wrong, makes them a new
     /// generation for all work that starts from now on.
+    /// Goes through even if the caller does not wait for it.
     pub async fn load(&self, request: LoadRequest) -> Result<Activation, Vec<Problem>> {
-        self.inner.load(request).await
+        let inner = Arc::clone(&self.inner);
+        finish(tokio::spawn(async move { inner.load(request).await })).await
+    }
+
+    /// Makes the code and settings of an earlier generation a new one: those of generation `to`, or
+    /// without it those that were active before the present ones. Grants and limits are the
+    /// configuration's. Event 5024.
+    pub async fn roll_back(
+        &self,
+        module: Option<String>,
+        to: Option<u64>,
+        by: &str,
+        reason: &str,
+    ) -> Result<Activation, Vec<Problem>> {
+        let inner = Arc::clone(&self.inner);
+        let cause = history::Cause::new(How::Rollback, by, reason);
+        finish(tokio::spawn(
+            async move { inner.roll_back(module.as_deref(), to, cause).await },
+        ))
+        .await
+    }
+
+    /// What was active, of one module or of all.
+    pub async fn history(&self, module: Option<&str>) -> Result<Vec<ModuleHistory>, Vec<Problem>> {
+        self.inner.history(module).await
+    }
+
+    /// Everything [`Self::load`] does except activating anything; nothing is logged.
+    pub async fn check(&self, request: LoadRequest) -> Result<Checked, Vec<Problem>> {
+        self.inner.rehearse(request).await
+    }
+
+    /// As [`Self::check`], without a running host: settings that are not given are the configured ones.
+    pub async fn check_offline(
+        config: &Config,
+        directory: Arc<dyn Directory>,
+        request: LoadRequest,
+    ) -> Result<Checked, Vec<Problem>> {
+        operate::Inner::rehearse_offline(config, directory, request).await
+    }
+
+    /// Loads what is moved into a folder, until `stop` turns true. A folder that is not there is
+    /// Event 5041, and waited for.
+    pub async fn watch(self, folder: PathBuf, stop: tokio::sync::watch::Receiver<bool>) {
+        watch::run(self, folder, stop).await;
     }
 
     /// Applies the policy part of a configuration that was read again. What fails stays as it was.
     /// Returns what changed, and the problems (already logged as 5004).
     pub async fn reconfigure(&self, config: &Config) -> (Vec<String>, Vec<Problem>) {
-        self.inner.reconfigure(config, "reload").await
+        self.inner.reconfigure(config, &history::Cause::own(How::Reload)).await
     }
 
     /// How each module does, in the chain's order.
@@ -164,6 +216,12 @@ impl Policies {
             .map(chain::Module::status)
             .collect()
     }
+}
+
+/// The outcome of a task; its end by a panic is a problem like any other.
+async fn finish<T>(task: tokio::task::JoinHandle<Result<T, Vec<Problem>>>) -> Result<T, Vec<Problem>> {
+    task.await
+        .unwrap_or_else(|error| Err(vec![Problem::new("", format!("a defect of the host: {error}"))]))
 }
 
 /// The questions of one mail transaction. Instances live as long as this does, unless it waits and they are wanted.

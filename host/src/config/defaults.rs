@@ -122,6 +122,7 @@ impl Default for PolicyModule {
         Self {
             name: "default".to_owned(),
             file: None,
+            signed_by: Vec::new(),
             settings: serde_json::Map::new(),
             grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
             limits: PolicyLimits::default(),
@@ -146,6 +147,7 @@ impl Default for PolicyEngine {
         Self {
             instances: 200,
             wait: Duration::from_secs(2),
+            watch: None,
         }
     }
 }

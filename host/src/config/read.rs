@@ -71,7 +71,7 @@ fn read(mut root: Reader<'_>, base: &Path) -> Option<Config> {
     if root.has("policy") {
         config.policies = read_policies(&mut root, base);
     }
-    config.policy_engine = read_policy_engine(root.table("policy-engine"), config.policy_engine);
+    config.policy_engine = read_policy_engine(root.table("policy-engine"), config.policy_engine, base);
     config.faults = read_faults(root.table("faults"), config.faults);
     config.delivery = read_delivery(root.table("delivery"), config.delivery);
     let mut events = root.table("events");
@@ -185,6 +185,7 @@ fn read_policies(root: &mut Reader<'_>, base: &Path) -> Vec<PolicyModule> {
         modules.push(PolicyModule {
             name,
             file: reader.optional("file", path(base)),
+            signed_by: reader.or("signed-by", default.signed_by, signers),
             settings: reader.or("settings", default.settings, settings),
             grants,
             limits: read_policy_limits(reader.table("limits"), default.limits),
@@ -208,10 +209,11 @@ fn read_policy_limits(mut reader: Reader<'_>, default: PolicyLimits) -> PolicyLi
     }
 }
 
-fn read_policy_engine(mut reader: Reader<'_>, default: PolicyEngine) -> PolicyEngine {
+fn read_policy_engine(mut reader: Reader<'_>, default: PolicyEngine, base: &Path) -> PolicyEngine {
     PolicyEngine {
         instances: reader.or("instances", default.instances, count(1..=10_000)),
         wait: reader.or("wait", default.wait, duration),
+        watch: reader.optional("watch", path(base)),
     }
 }
 
@@ -308,6 +310,21 @@ fn grant(value: &Value) -> Result<String, String> {
         "{text:?} is nothing a policy can import; there are {}",
         GRANTS.join(", ")
     ))
+}
+
+/// One minisign public key, or a list of them.
+fn signers(value: &Value) -> Result<Vec<String>, String> {
+    let keys = match value {
+        Value::Array(keys) if keys.is_empty() => return Err("at least one key is needed".to_owned()),
+        Value::Array(keys) => keys.iter().map(text).collect::<Result<Vec<_>, _>>()?,
+        one => vec![text(one)?],
+    };
+    for key in &keys {
+        minisign_verify::PublicKey::from_base64(key).map_err(|_| {
+            format!("{key:?} is not a minisign public key: expected the second line of minisign.pub, such as \"RWQ…\"")
+        })?;
+    }
+    Ok(keys)
 }
 
 fn at_least(least: u64, bytes: u64) -> Result<u64, String> {

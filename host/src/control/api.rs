@@ -60,8 +60,27 @@ pub struct Load {
     pub origin: String,
     /// The component in base64; none keeps the code.
     pub code: Option<String>,
+    /// The text of the code's `.minisig` file.
+    #[serde(default)]
+    pub signature: Option<String>,
     /// New settings; none keeps them.
     pub settings: Option<Map<String, Value>>,
+    /// Why, in the operator's own words.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// What to go back to.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Rollback {
+    /// Module of the chain; none is the only one.
+    pub module: Option<String>,
+    /// A generation of the history; none is what was active before.
+    pub generation: Option<u64>,
+    /// Why, in the operator's own words.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// A part of the queue.

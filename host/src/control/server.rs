@@ -1,6 +1,7 @@
 //! The daemon's end of the socket.
 
 mod events;
+mod life;
 mod policies;
 mod queue;
 
@@ -56,6 +57,9 @@ pub async fn serve(listener: UnixListener, handles: Handles) {
     let router = Router::new()
         .route("/status", get(status))
         .route("/policies", get(policies::policies).post(policies::load))
+        .route("/policies/check", post(life::check))
+        .route("/policies/history", get(life::history))
+        .route("/policies/rollback", post(life::rollback))
         .route("/events", get(events::events))
         .route("/queue", get(queue::queue))
         .route("/queue/{id}", get(queue::message).delete(queue::delete))

@@ -184,6 +184,8 @@ events! {
         "A message could not be delivered in its time; whom the policy names is notified." "None.";
     5023 QueueChanged "queue-changed" Info { message: Text, action: Text, by: Text }
         "An operator released, retried or deleted a message." "None.";
+    5024 PolicyRolledBack "policy-rolled-back" Warning { policy: Text, generation: u64, digest: Text, was: Option<u64>, to: u64, how: Text, by: Text, reason: Text }
+        "A policy went back to the code and settings of an earlier generation (to)." "posthouse policy history shows what was active when, and why.";
     5030 EventsDropped "events-dropped" Warning { count: u64 }
         "Events came faster than they could be written or followed; so many were dropped. Errors never are." "Find what floods the log; see whether the disk is slow.";
     5031 AcceptFailed "accept-failed" Warning { listener: Text, error: Text }
@@ -192,6 +194,10 @@ events! {
         "A part of the host cannot go on: the spool after an error of its disk, or another by a defect. The host stops; nothing acknowledged is lost." "See whether the disk is full or failing; start the host again. Report a defect.";
     5040 AddressLoop "address-loop" Warning { message: Text, address: Text, detail: Text }
         "An alias or group leads back to itself, or to too many addresses." "Correct the alias or group in the directory.";
+    5041 PolicyWatchFailed "policy-watch-failed" Error { folder: Text, error: Text }
+        "The folder from which policies are loaded cannot be watched; it is tried again every few seconds." "Make the folder, and let the host read it.";
+    5042 PolicyWatchResumed "policy-watch-resumed" Info { folder: Text }
+        "The folder from which policies are loaded is watched again." "None.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }

@@ -24,7 +24,7 @@ use crate::mail::{MessageId, Timestamp};
 
 /// What every unit of work needs.
 pub(super) struct Core {
-    pub(super) runtime: Runtime,
+    pub(super) runtime: Arc<Runtime>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) answers: Arc<dyn Answers>,
     pub(super) events: Events,
@@ -33,10 +33,20 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(runtime: Runtime, directory: Arc<dyn Directory>, events: Events) -> Self {
         Self {
-            runtime,
+            runtime: Arc::new(runtime),
             answers: Arc::new(Live::new(Arc::clone(&directory))),
             directory,
             events,
+        }
+    }
+
+    /// The same, without a word to the operator: for candidates that only want to be tried.
+    pub(super) fn quiet(&self) -> Self {
+        Self {
+            runtime: Arc::clone(&self.runtime),
+            directory: Arc::clone(&self.directory),
+            answers: Arc::clone(&self.answers),
+            events: Events::discard(),
         }
     }
 
