@@ -169,9 +169,9 @@ impl Policies {
     ) -> Result<Activation, Vec<Problem>> {
         let inner = Arc::clone(&self.inner);
         let cause = history::Cause::new(How::Rollback, by, reason);
-        finish(tokio::spawn(
-            async move { inner.roll_back(module.as_deref(), to, cause).await },
-        ))
+        finish(tokio::spawn(async move {
+            inner.roll_back(module.as_deref(), to, cause).await
+        }))
         .await
     }
 

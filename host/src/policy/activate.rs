@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::LoadRequest;
 use super::activation::Ledger;
 use super::chain::Chain;
 use super::difference::Changes;
@@ -12,7 +13,6 @@ use super::history::{Cause, How, Past};
 use super::operate::{Inner, find};
 use super::qualify::{configured_code, fits};
 use super::wish::{Attempt, Ready, Source, Wish};
-use super::LoadRequest;
 use crate::config::Problem;
 use crate::event::Event;
 

@@ -290,9 +290,7 @@ mod tests {
     }
 
     fn save(store: &Store, name: &str, bytes: &[u8]) {
-        store
-            .save_code(name, &Artifact::unsigned(bytes))
-            .expect("saved");
+        store.save_code(name, &Artifact::unsigned(bytes)).expect("saved");
     }
 
     #[test]

@@ -148,7 +148,10 @@ mod tests {
         assert_eq!(found.foreign, ["wasi:http/types@0.2.0"]);
         assert_eq!(found.contract, ["9.1.0"]);
         assert!(found.problems.iter().any(|text| text.contains("9.1.0")), "{found:?}");
-        assert!(found.problems.iter().any(|text| text.contains("lifecycle")), "{found:?}");
+        assert!(
+            found.problems.iter().any(|text| text.contains("lifecycle")),
+            "{found:?}"
+        );
         let problems = inspect_component(b"\0asm\x01\0\0\0").expect_err("a core module");
         assert!(problems[0].text.contains("core module"), "{problems:?}");
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::LoadRequest;
 use super::activation::Ledger;
 use super::difference::Changes;
 use super::engine::Runtime;
@@ -14,7 +15,6 @@ use super::operate::{Inner, chain, find, module};
 use super::qualify::{configured_code, fits, qualify};
 use super::wish::{Source, Wish};
 use super::work::Core;
-use super::LoadRequest;
 use crate::config::{Config, Problem};
 use crate::directory::Directory;
 use crate::event::Events;

@@ -3,4 +3,5 @@
 mod faults;
 mod generations;
 mod hostile;
+mod life;
 mod speed;

@@ -143,7 +143,12 @@ impl Watch {
     async fn read(&self, module: &str, file: &Path) -> Result<Found, Vec<Problem>> {
         let chain = self.inner().chain.load_full();
         let limit = find(&chain, Some(module))
-            .map(|place| chain.modules.get(place).map(|module| module.configured.limits.component_size))?
+            .map(|place| {
+                chain
+                    .modules
+                    .get(place)
+                    .map(|module| module.configured.limits.component_size)
+            })?
             .unwrap_or_default();
         let wrong = |key: &str, text: String| vec![Problem::new(key, text)];
         // Opening a pipe would wait for whoever writes into it.

@@ -38,7 +38,11 @@ pub fn show_activation(active: &Activation) -> io::Result<()> {
 pub fn show_changes(changes: &Changes) -> io::Result<()> {
     let short = |digest: &str| digest.chars().take(SHORT).collect::<String>();
     if let Some(Change { was, now }) = &changes.code {
-        line(format!("  code      {} -> {}", escape(&short(was)), escape(&short(now))))?;
+        line(format!(
+            "  code      {} -> {}",
+            escape(&short(was)),
+            escape(&short(now))
+        ))?;
     }
     if let Some(Change { was, now }) = &changes.version {
         line(format!("  version   {} -> {}", escape(was), escape(now)))?;

@@ -119,7 +119,11 @@ fn show(checked: &Checked) -> std::io::Result<()> {
     line(format!("  stages    {}", escape(&checked.stages.join(", "))))?;
     line(format!("  uses      {}", escape(&checked.uses.join(", "))))?;
     if let Some(active) = checked.active {
-        let same = if checked.changes.is_empty() { ", and is no different" } else { "" };
+        let same = if checked.changes.is_empty() {
+            ", and is no different"
+        } else {
+            ""
+        };
         line(format!("  instead   of generation {active}{same}"))?;
     }
     show_changes(&checked.changes)?;

@@ -41,7 +41,17 @@ fn show(module: &ModuleHistory) -> std::io::Result<()> {
         None => "there is nothing to go back to".to_owned(),
     };
     line(format!("policy {}: {back}", escape(&module.module)))?;
-    let head = ["", "generation", "since", "how", "by", "version", "digest", "code", "why"];
+    let head = [
+        "",
+        "generation",
+        "since",
+        "how",
+        "by",
+        "version",
+        "digest",
+        "code",
+        "why",
+    ];
     let rows: Vec<_> = module
         .activations
         .iter()

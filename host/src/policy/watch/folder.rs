@@ -29,7 +29,10 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Whatever is moved into the folder from now on will be seen.
-    #[expect(deprecated, reason = "sound here: an OwnedFd names the same file for as long as it lives")]
+    #[expect(
+        deprecated,
+        reason = "sound here: an OwnedFd names the same file for as long as it lives"
+    )]
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         let what = WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
