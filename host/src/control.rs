@@ -9,6 +9,9 @@
 //! | `POST /policies/shadow` with [`Shadow`], `GET`, `DELETE /policies/shadow` | [`crate::policy::ShadowReport`] |
 //! | `GET /records?since=&last=&module=` | a line of JSON for each [`crate::policy::Record`] |
 //! | `GET /records/{id}` | [`crate::policy::Record`] |
+//! | `POST /policies/check` with [`Load`] | [`crate::policy::Checked`] |
+//! | `GET /policies/history?module=` | list of [`crate::policy::ModuleHistory`] |
+//! | `POST /policies/rollback` with [`Rollback`] | [`crate::policy::Activation`] |
 //! | `GET /events?id=&last=&follow=` | a line of JSON for each [`crate::event::Record`] |
 //! | `GET /queue?state=&after=&limit=` | [`QueuePage`] |
 //! | `GET /queue/{id}` | [`QueueItem`] |
@@ -23,7 +26,9 @@ mod client;
 mod server;
 mod socket;
 
-pub use api::{Done, Failure, ListenerStatus, Load, Order, QueueItem, QueuePage, Reloaded, Shadow, Status};
+pub use api::{
+    Done, Failure, ListenerStatus, Load, Order, QueueItem, QueuePage, Reloaded, Rollback, Shadow, Status,
+};
 pub use client::{Client, ClientError, Lines, query};
 pub use server::{Handles, serve};
 pub use socket::bind;

@@ -98,12 +98,14 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
     let handles = host.control_handles(listeners.clone(), orders, stopping);
     let controlling = tokio::spawn(control::serve(socket, handles));
     host.say_ready(&listeners);
+    let watching = host.watch_policies(stop.subscribe());
 
     let running = Running {
         host,
         delivering,
         accepting,
         controlling,
+        watching,
         stop,
         signals,
         ordered,

@@ -4,6 +4,7 @@
 //! nobody outside sees a generated type or a trap. A fault has become Event 4037 and the answer
 //! that the fault table names before a question returns.
 
+mod activate;
 mod activation;
 mod again;
 mod ask;
@@ -21,11 +22,14 @@ mod core_dump;
 mod counters;
 mod decision;
 mod discreet;
+mod difference;
 mod engine;
 mod exports;
 mod fault;
 mod generation;
+mod history;
 mod imports;
+mod inspect;
 mod instance;
 mod limits;
 mod live;
@@ -37,15 +41,19 @@ mod record;
 mod replay;
 mod shadow;
 mod tape;
+mod rehearse;
+mod signature;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod verification;
 mod wasi;
+mod watch;
 mod wish;
 mod work;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -58,6 +66,7 @@ use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, Se
 pub use call::{Answer, Call, Finding, Meaning, NoAnswer};
 pub use compare::{Change, Comparison, Example, Stand};
 pub use compile::{COMMAND as COMPILE_COMMAND, Compiler, compile_as_child};
+pub use activate::{Activation, ModuleHistory, Remembered};
 pub use decision::{
     Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Origin, Plan,
     ReturnContent, Terms, Verdict,
@@ -67,6 +76,10 @@ pub use record::{Called, Decision, Excerpt, Exchange, Given, Kept, Octets, Outco
 pub use replay::Replay;
 pub use shadow::{ShadowReport, ShadowRequest};
 pub use tape::Recorder;
+pub use difference::{Changes, Differs};
+pub use history::{How, Past};
+pub use inspect::{Inspection, inspect_component};
+pub use rehearse::Checked;
 
 /// Why the engine itself could not be made; a bad policy is not among the reasons.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +87,14 @@ pub use tape::Recorder;
 pub struct StartError(pub String);
 
 /// What to activate.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct LoadRequest {
     /// Module of the chain; none is the only one, or an error if there are several.
     pub module: Option<String>,
     /// The component's bytes; none keeps the code.
     pub code: Option<Vec<u8>>,
+    /// The text of the code's `.minisig` file, if there is one.
+    pub signature: Option<String>,
     /// Where the bytes came from, for status.
     pub origin: String,
     /// New settings; none keeps them.
@@ -88,18 +103,10 @@ pub struct LoadRequest {
     pub by: String,
     /// Where core dumps go until the next load or reload; none is as configured.
     pub core_dumps: Option<std::path::PathBuf>,
-}
-
-/// What a load did.
-#[derive(Debug, Clone, Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub struct Activation {
-    pub module: String,
-    pub version: String,
-    pub digest: String,
-    pub generation: u64,
-    pub previous: Option<u64>,
+    /// Why, in their own words; may be empty.
+    pub reason: String,
+    /// It comes from the watched folder.
+    pub watched: bool,
 }
 
 /// How a module does.
@@ -189,14 +196,59 @@ impl Policies {
 
     /// Checks new code or settings for one module and, if nothing is wrong, makes them a new
     /// generation for all work that starts from now on.
+    /// Goes through even if the caller does not wait for it.
     pub async fn load(&self, request: LoadRequest) -> Result<Activation, Vec<Problem>> {
-        self.inner.load(request).await
+        let inner = Arc::clone(&self.inner);
+        finish(tokio::spawn(async move { inner.load(request).await })).await
+    }
+
+    /// Makes the code and settings of an earlier generation a new one: those of generation `to`, or
+    /// without it those that were active before the present ones. Grants and limits are the
+    /// configuration's. Event 5024.
+    pub async fn roll_back(
+        &self,
+        module: Option<String>,
+        to: Option<u64>,
+        by: &str,
+        reason: &str,
+    ) -> Result<Activation, Vec<Problem>> {
+        let inner = Arc::clone(&self.inner);
+        let cause = history::Cause::new(How::Rollback, by, reason);
+        finish(tokio::spawn(async move {
+            inner.roll_back(module.as_deref(), to, cause).await
+        }))
+        .await
+    }
+
+    /// What was active, of one module or of all.
+    pub async fn history(&self, module: Option<&str>) -> Result<Vec<ModuleHistory>, Vec<Problem>> {
+        self.inner.history(module).await
+    }
+
+    /// Everything [`Self::load`] does except activating anything; nothing is logged.
+    pub async fn check(&self, request: LoadRequest) -> Result<Checked, Vec<Problem>> {
+        self.inner.rehearse(request).await
+    }
+
+    /// As [`Self::check`], without a running host: settings that are not given are the configured ones.
+    pub async fn check_offline(
+        config: &Config,
+        directory: Arc<dyn Directory>,
+        request: LoadRequest,
+    ) -> Result<Checked, Vec<Problem>> {
+        operate::Inner::rehearse_offline(config, directory, request).await
+    }
+
+    /// Loads what is moved into a folder, until `stop` turns true. A folder that is not there is
+    /// Event 5041, and waited for.
+    pub async fn watch(self, folder: PathBuf, stop: tokio::sync::watch::Receiver<bool>) {
+        watch::run(self, folder, stop).await;
     }
 
     /// Applies the policy part of a configuration that was read again. What fails stays as it was.
     /// Returns what changed, and the problems (already logged as 5004).
     pub async fn reconfigure(&self, config: &Config) -> (Vec<String>, Vec<Problem>) {
-        self.inner.reconfigure(config, "reload").await
+        self.inner.reconfigure(config, &history::Cause::own(How::Reload)).await
     }
 
     /// From now on records of decisions go to `recorder`, of modules whose configuration says so. Once only: a second
@@ -228,6 +280,12 @@ impl Policies {
             .map(chain::Module::status)
             .collect()
     }
+}
+
+/// The outcome of a task; its end by a panic is a problem like any other.
+async fn finish<T>(task: tokio::task::JoinHandle<Result<T, Vec<Problem>>>) -> Result<T, Vec<Problem>> {
+    task.await
+        .unwrap_or_else(|error| Err(vec![Problem::new("", format!("a defect of the host: {error}"))]))
 }
 
 /// The questions of one mail transaction. Instances live as long as this does, unless it waits and they are wanted.

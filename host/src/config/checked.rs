@@ -131,6 +131,9 @@ pub struct PolicyModule {
     pub name: String,
     /// The component; none is the built-in default policy.
     pub file: Option<PathBuf>,
+    /// minisign public keys in base64, valid; one of them must have signed the component. Empty asks
+    /// for no signature.
+    pub signed_by: Vec<String>,
     /// Given to `configure`; an object.
     pub settings: serde_json::Map<String, serde_json::Value>,
     /// Interfaces it may import, such as `directory`, `message`, `host`.
@@ -191,6 +194,8 @@ pub struct PolicyEngine {
     pub instances: u32,
     /// How long a unit of work waits for an instance before it is deferred.
     pub wait: Duration,
+    /// Components moved into this folder are loaded; none watches nothing.
+    pub watch: Option<PathBuf>,
     /// How long a component may be compiled.
     pub compile_time: Duration,
     /// Bytes of data the process that compiles a component may have.

@@ -124,6 +124,7 @@ impl Default for PolicyModule {
         Self {
             name: "default".to_owned(),
             file: None,
+            signed_by: Vec::new(),
             settings: serde_json::Map::new(),
             grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
             counters: 10_000,
@@ -151,6 +152,7 @@ impl Default for PolicyEngine {
         Self {
             instances: 200,
             wait: Duration::from_secs(2),
+            watch: None,
             compile_time: Duration::from_secs(MINUTE),
             compile_memory: 2048 * MIB,
         }

@@ -74,7 +74,7 @@ fn read(mut root: Reader<'_>, base: &Path) -> Option<Config> {
     if root.has("policy") {
         config.policies = read_policies(&mut root, base);
     }
-    config.policy_engine = read_policy_engine(root.table("policy-engine"), config.policy_engine);
+    config.policy_engine = read_policy_engine(root.table("policy-engine"), config.policy_engine, base);
     config.faults = read_faults(root.table("faults"), config.faults);
     config.dns = read_dns(root.table("dns"), config.dns);
     config.delivery = read_delivery(root.table("delivery"), config.delivery);
@@ -206,6 +206,7 @@ fn read_policies(root: &mut Reader<'_>, base: &Path) -> Vec<PolicyModule> {
         modules.push(PolicyModule {
             name,
             file: reader.optional("file", path(base)),
+            signed_by: reader.or("signed-by", default.signed_by, signers),
             settings: reader.or("settings", default.settings, settings),
             grants,
             counters: reader.or("counters", default.counters, count(0..=1_000_000)),
@@ -232,7 +233,7 @@ fn read_policy_limits(mut reader: Reader<'_>, default: PolicyLimits) -> PolicyLi
     }
 }
 
-fn read_policy_engine(mut reader: Reader<'_>, default: PolicyEngine) -> PolicyEngine {
+fn read_policy_engine(mut reader: Reader<'_>, default: PolicyEngine, base: &Path) -> PolicyEngine {
     PolicyEngine {
         instances: reader.or("instances", default.instances, count(1..=10_000)),
         wait: reader.or("wait", default.wait, duration),
@@ -240,6 +241,7 @@ fn read_policy_engine(mut reader: Reader<'_>, default: PolicyEngine) -> PolicyEn
         compile_memory: reader.or("compile-memory", default.compile_memory, |value| {
             size(value).and_then(|bytes| at_least(64 << 20, bytes))
         }),
+        watch: reader.optional("watch", path(base)),
     }
 }
 
@@ -350,6 +352,21 @@ fn at_most(most: u64, bytes: u64) -> Result<u64, String> {
     (bytes <= most)
         .then_some(bytes)
         .ok_or_else(|| format!("at most {most} bytes, found {bytes}"))
+}
+
+/// One minisign public key, or a list of them.
+fn signers(value: &Value) -> Result<Vec<String>, String> {
+    let keys = match value {
+        Value::Array(keys) if keys.is_empty() => return Err("at least one key is needed".to_owned()),
+        Value::Array(keys) => keys.iter().map(text).collect::<Result<Vec<_>, _>>()?,
+        one => vec![text(one)?],
+    };
+    for key in &keys {
+        minisign_verify::PublicKey::from_base64(key).map_err(|_| {
+            format!("{key:?} is not a minisign public key: expected the second line of minisign.pub, such as \"RWQ…\"")
+        })?;
+    }
+    Ok(keys)
 }
 
 fn at_least(least: u64, bytes: u64) -> Result<u64, String> {

@@ -60,11 +60,17 @@ pub struct Load {
     pub origin: String,
     /// The component in base64; none keeps the code.
     pub code: Option<String>,
+    /// The text of the code's `.minisig` file.
+    #[serde(default)]
+    pub signature: Option<String>,
     /// New settings; none keeps them.
     pub settings: Option<Map<String, Value>>,
     /// Folder for core dumps, until the next load or reload; none is as configured.
     #[serde(default)]
     pub core_dumps: Option<PathBuf>,
+    /// Why, in the operator's own words.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// What to try in the shadow.
@@ -73,6 +79,9 @@ pub struct Load {
 pub struct Shadow {
     /// Module of the chain; none is the only one.
     pub module: Option<String>,
+    /// The text of the code's `.minisig` file.
+    #[serde(default)]
+    pub signature: Option<String>,
     /// Where the code came from.
     #[serde(default)]
     pub origin: String,
@@ -84,6 +93,19 @@ pub struct Shadow {
     pub share: f64,
     /// It ends by itself after so many seconds.
     pub seconds: u64,
+}
+
+/// What to go back to.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Rollback {
+    /// Module of the chain; none is the only one.
+    pub module: Option<String>,
+    /// A generation of the history; none is what was active before.
+    pub generation: Option<u64>,
+    /// Why, in the operator's own words.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// A part of the queue.

@@ -1,6 +1,7 @@
 //! The daemon's end of the socket.
 
 mod events;
+mod life;
 mod policies;
 mod queue;
 mod records;
@@ -59,6 +60,9 @@ pub async fn serve(listener: UnixListener, handles: Handles) {
     let router = Router::new()
         .route("/status", get(status))
         .route("/policies", get(policies::policies).post(policies::load))
+        .route("/policies/check", post(life::check))
+        .route("/policies/history", get(life::history))
+        .route("/policies/rollback", post(life::rollback))
         .route("/policies/setup", get(records::setup))
         .route(
             "/policies/shadow",

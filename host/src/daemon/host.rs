@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
@@ -56,6 +57,12 @@ impl Host {
             spool: spool.clone(),
             events: events.clone(),
         })
+    }
+
+    /// Loads what is moved into the configured folder, if there is one.
+    pub(super) fn watch_policies(&self, stop: watch::Receiver<bool>) -> Option<JoinHandle<()>> {
+        let folder = self.config.load().policy_engine.watch.clone()?;
+        Some(tokio::spawn(self.policies.clone().watch(folder, stop)))
     }
 
     pub(super) fn control_handles(

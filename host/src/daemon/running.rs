@@ -26,6 +26,8 @@ pub(super) struct Running {
     pub(super) delivering: JoinHandle<u64>,
     pub(super) accepting: Vec<JoinHandle<()>>,
     pub(super) controlling: JoinHandle<()>,
+    /// Of the folder from which policies are loaded; it ends when the host stops.
+    pub(super) watching: Option<JoinHandle<()>>,
     /// Turned true once.
     pub(super) stop: watch::Sender<bool>,
     pub(super) signals: Signals,
@@ -124,6 +126,9 @@ impl Running {
             self.host.spool.counts().claimed
         });
         self.controlling.abort();
+        if let Some(watching) = self.watching.take() {
+            let _ = watching.await;
+        }
         self.last_words(gave_up).await;
         Ok(())
     }

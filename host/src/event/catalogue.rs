@@ -189,6 +189,8 @@ events! {
         "A message could not be delivered in its time; whom the policy names is notified." "None.";
     5023 QueueChanged "queue-changed" Info { message: Text, action: Text, by: Text }
         "An operator released, retried or deleted a message." "None.";
+    5024 PolicyRolledBack "policy-rolled-back" Warning { policy: Text, generation: u64, digest: Text, was: Option<u64>, to: u64, how: Text, by: Text, reason: Text }
+        "A policy went back to the code and settings of an earlier generation (to)." "posthouse policy history shows what was active when, and why.";
     5030 EventsDropped "events-dropped" Warning { count: u64 }
         "Events came faster than they could be written or followed; so many were dropped. Errors never are." "Find what floods the log; see whether the disk is slow.";
     5031 AcceptFailed "accept-failed" Warning { listener: Text, error: Text }
@@ -209,6 +211,10 @@ events! {
         "The counters of the policies could not be read; they begin anew." "None, unless it repeats: see to the disk.";
     5040 AddressLoop "address-loop" Warning { message: Text, address: Text, detail: Text }
         "An alias or group leads back to itself, or to too many addresses." "Correct the alias or group in the directory.";
+    5041 PolicyWatchFailed "policy-watch-failed" Error { folder: Text, error: Text }
+        "The folder from which policies are loaded cannot be watched; it is tried again every few seconds." "Make the folder, and let the host read it.";
+    5042 PolicyWatchResumed "policy-watch-resumed" Info { folder: Text }
+        "The folder from which policies are loaded is watched again." "None.";
     5049 RecordsResumed "records-resumed" Info { missed: u64 }
         "Decisions are being recorded again; so many records are missing." "None.";
     5053 CountersFull "counters-full" Warning { policy: Text, limit: u64 }

@@ -1,16 +1,18 @@
-//! What is active, kept on disk: `activations.json` names for each module the code and settings in
-//! force, and `DIGEST.wasm` is that code. Each file is replaced as a whole, so a crash leaves the
-//! old or the new one.
+//! What is active and what was, kept on disk: `activations.json` names for each module the code and
+//! settings in force and those before, and `DIGEST.wasm` is that code, `DIGEST.wasm.minisig` its
+//! signature. Each file is replaced as a whole, so a crash leaves the old or the new one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::generation::digest;
+use super::history::{History, How, Past};
 use crate::mail::Timestamp;
 
 const LEDGER: &str = "activations.json";
@@ -44,6 +46,48 @@ pub(super) struct Activated {
     pub(super) origin: String,
     pub(super) by: String,
     pub(super) since: Timestamp,
+    #[serde(default)]
+    pub(super) version: String,
+    #[serde(default)]
+    pub(super) how: How,
+    #[serde(default)]
+    pub(super) why: String,
+}
+
+impl Activated {
+    /// For the history. `back_to` is the generation it went back to, if it did.
+    pub(super) fn past(&self, back_to: Option<u64>) -> Past {
+        Past {
+            generation: self.generation,
+            digest: self.code.clone(),
+            version: self.version.clone(),
+            settings: self.settings.clone(),
+            origin: self.origin.clone(),
+            since: self.since,
+            by: self.by.clone(),
+            how: self.how,
+            why: self.why.clone(),
+            back_to,
+        }
+    }
+}
+
+/// A component as it was handed over.
+#[derive(Debug, Clone)]
+pub(super) struct Artifact {
+    pub(super) bytes: Arc<[u8]>,
+    /// The text of its `.minisig` file.
+    pub(super) signature: Option<String>,
+}
+
+impl Artifact {
+    /// Without a signature.
+    pub(super) fn unsigned(bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            signature: None,
+        }
+    }
 }
 
 /// Every module's activation, and the last number given to a generation.
@@ -53,6 +97,11 @@ pub(super) struct Ledger {
     format: u32,
     last: u64,
     pub(super) modules: BTreeMap<String, Activated>,
+    #[serde(default)]
+    pub(super) history: BTreeMap<String, History>,
+    /// What was last loaded from the watched folder, by module: see [`super::watch`].
+    #[serde(default)]
+    pub(super) watched: BTreeMap<String, String>,
 }
 
 impl Ledger {
@@ -62,8 +111,32 @@ impl Ledger {
         Self {
             format: FORMAT,
             last: Timestamp::now().seconds(),
-            modules: BTreeMap::new(),
+            ..Self::default()
         }
+    }
+
+    /// Makes this a module's activation, and remembers it.
+    pub(super) fn activate(&mut self, module: &str, activated: Activated, back_to: Option<u64>) {
+        self.remember(module, &activated, back_to);
+        self.modules.insert(module.to_owned(), activated);
+    }
+
+    /// Remembers what runs without making it what is wanted.
+    pub(super) fn remember(&mut self, module: &str, activated: &Activated, back_to: Option<u64>) {
+        let history = self.history.entry(module.to_owned()).or_default();
+        history.record(activated.past(back_to));
+    }
+
+    /// Forgets every module that is not among these.
+    pub(super) fn forget_others(&mut self, modules: &[&str]) {
+        self.history.retain(|module, _| modules.contains(&module.as_str()));
+        self.watched.retain(|module, _| modules.contains(&module.as_str()));
+    }
+
+    /// Digests of the code that is to be kept.
+    fn codes(&self) -> BTreeSet<&str> {
+        let active = self.modules.values().map(|module| module.code.as_str());
+        active.chain(self.history.values().flat_map(History::codes)).collect()
     }
 
     /// A number no generation had before.
@@ -120,20 +193,41 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps code under its digest.
-    pub(super) fn save_code(&self, digest: &str, bytes: &[u8]) -> io::Result<()> {
+    /// Keeps code under its digest, and its signature beside it.
+    pub(super) fn save_code(&self, digest: &str, artifact: &Artifact) -> io::Result<()> {
+        if let Some(signature) = &artifact.signature
+            && self.signature(digest)?.as_ref() != Some(signature)
+        {
+            self.replace(&signature_name(digest), signature.as_bytes())?;
+        }
         if self.code(digest).is_ok() {
             return Ok(());
         }
-        self.replace(&code_name(digest), bytes)
+        self.replace(&code_name(digest), &artifact.bytes)
+    }
+
+    /// Whether there is code under this digest; it may be damaged.
+    pub(super) fn has(&self, digest: &str) -> bool {
+        self.folder.join(code_name(digest)).exists()
+    }
+
+    fn signature(&self, digest: &str) -> io::Result<Option<String>> {
+        match fs::read(self.folder.join(signature_name(digest))) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Code that was kept; damaged code is an error.
-    pub(super) fn code(&self, wanted: &str) -> io::Result<Vec<u8>> {
+    pub(super) fn code(&self, wanted: &str) -> io::Result<Artifact> {
         let path = self.folder.join(code_name(wanted));
         let bytes = fs::read(&path)?;
         if digest(&bytes) == wanted {
-            return Ok(bytes);
+            return Ok(Artifact {
+                bytes: bytes.into(),
+                signature: self.signature(wanted)?,
+            });
         }
         let problem = format!("{} is damaged: its digest is another", path.display());
         Err(io::Error::new(io::ErrorKind::InvalidData, problem))
@@ -149,13 +243,16 @@ impl Store {
 
     /// What cannot be removed does no harm and is tried again next time.
     fn prune(&self, ledger: &Ledger) {
-        let named: BTreeSet<String> = ledger.modules.values().map(|module| code_name(&module.code)).collect();
+        let codes = ledger.codes();
+        let names = |digest: &&str| [code_name(digest), signature_name(digest)];
+        let named: BTreeSet<String> = codes.iter().flat_map(names).collect();
         let Ok(entries) = fs::read_dir(&self.folder) else {
             return;
         };
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with(".new-") || (name.ends_with(".wasm") && !named.contains(&name)) {
+            let ours = name.ends_with(".wasm") || name.ends_with(".wasm.minisig");
+            if name.starts_with(".new-") || (ours && !named.contains(&name)) {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -164,6 +261,10 @@ impl Store {
 
 fn code_name(digest: &str) -> String {
     format!("{digest}.wasm")
+}
+
+fn signature_name(digest: &str) -> String {
+    format!("{digest}.wasm.minisig")
 }
 
 #[cfg(test)]
@@ -182,7 +283,14 @@ mod tests {
             origin: "here".to_owned(),
             by: "me".to_owned(),
             since: Timestamp(1),
+            version: "1".to_owned(),
+            how: How::Load,
+            why: String::new(),
         }
+    }
+
+    fn save(store: &Store, name: &str, bytes: &[u8]) {
+        store.save_code(name, &Artifact::unsigned(bytes)).expect("saved");
     }
 
     #[test]
@@ -193,13 +301,56 @@ mod tests {
         assert_eq!(problem, None);
         assert_eq!((ledger.next(), ledger.next()), (1, 2));
         let (old, new) = (digest(b"old"), digest(b"new"));
-        store.save_code(&old, b"old").expect("saved");
-        store.save_code(&new, b"new").expect("saved");
-        ledger.modules.insert("m".to_owned(), activated(&new));
+        save(&store, &old, b"old");
+        let signed = Artifact {
+            signature: Some("signed".to_owned()),
+            ..Artifact::unsigned(*b"new")
+        };
+        store.save_code(&new, &signed).expect("saved");
+        ledger.activate("m", activated(&new), None);
         store.save(&ledger).expect("saved");
-        assert_eq!(store.ledger().expect("read"), (ledger, None));
-        assert_eq!(store.code(&new).expect("kept"), b"new");
+        assert_eq!(store.ledger().expect("read"), (ledger.clone(), None));
+        let kept = store.code(&new).expect("kept");
+        assert_eq!((&*kept.bytes, kept.signature.as_deref()), (&b"new"[..], Some("signed")));
         assert!(store.code(&old).is_err());
+        ledger.modules.clear();
+        ledger.forget_others(&[]);
+        store.save(&ledger).expect("saved");
+        assert!(!store.has(&new));
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+
+    #[test]
+    fn the_code_of_what_was_active_is_kept() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("opens");
+        let mut ledger = Ledger::default();
+        let codes: Vec<String> = (0..13_u8).map(|n| digest(&[n])).collect();
+        for (n, code) in (0_u8..).zip(&codes) {
+            save(&store, code, &[n]);
+            let generation = ledger.next();
+            let activated = Activated {
+                generation,
+                ..activated(code)
+            };
+            ledger.activate("m", activated, None);
+        }
+        store.save(&ledger).expect("saved");
+        let kept: Vec<bool> = codes.iter().map(|code| store.has(code)).collect();
+        assert_eq!(kept, (0..13).map(|n| n >= 3).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_ledger_of_the_first_release_is_read() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("opens");
+        let old = r#"{ "format": 1, "last": 7, "modules": { "m": {
+            "generation": 7, "identity": "i", "code": "c", "settings": {}, "code-loaded": true, "settings-loaded": false,
+            "configured": { "code": "built-in", "settings": {} }, "origin": "/x.wasm", "by": "uid 0", "since": 5 } } }"#;
+        fs::write(folder.path().join(LEDGER), old).expect("written");
+        let (mut ledger, problem) = store.ledger().expect("read");
+        assert_eq!(problem, None);
+        assert_eq!((ledger.modules["m"].how, ledger.next()), (How::Unknown, 8));
     }
 
     #[test]
@@ -220,10 +371,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let store = Store::open(folder.path()).expect("opens");
         let name = digest(b"code");
-        store.save_code(&name, b"code").expect("saved");
+        save(&store, &name, b"code");
         fs::write(folder.path().join(code_name(&name)), b"damaged").expect("written");
         assert!(store.code(&name).is_err());
-        store.save_code(&name, b"code").expect("saved");
-        assert_eq!(store.code(&name).expect("kept"), b"code");
+        save(&store, &name, b"code");
+        assert_eq!(&*store.code(&name).expect("kept").bytes, b"code");
     }
 }

@@ -126,7 +126,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Shape, Vec<Problem>> {
 }
 
 /// Tells the other things that are handed over as a policy.
-fn recognise(bytes: &[u8]) -> Result<(), String> {
+pub(super) fn recognise(bytes: &[u8]) -> Result<(), String> {
     if bytes.starts_with(b"\x7fELF") {
         return Err(
             "precompiled by wasmtime or another native program: native code is not accepted; \
@@ -155,7 +155,7 @@ fn recognise(bytes: &[u8]) -> Result<(), String> {
 
 /// Names of the component's own imports and exports; those of components inside it are its own
 /// affair.
-fn names(bytes: &[u8]) -> wasmparser::Result<(Vec<String>, Vec<String>)> {
+pub(super) fn names(bytes: &[u8]) -> wasmparser::Result<(Vec<String>, Vec<String>)> {
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
@@ -182,15 +182,15 @@ fn names(bytes: &[u8]) -> wasmparser::Result<(Vec<String>, Vec<String>)> {
 }
 
 /// What the engine accepts; the same without asynchronous functions, which it does not serve.
-fn features() -> WasmFeatures {
+pub(super) fn features() -> WasmFeatures {
     WasmFeatures::default() & !WasmFeatures::CM_ASYNC
 }
 
-fn damage(error: &wasmparser::BinaryReaderError) -> String {
+pub(super) fn damage(error: &wasmparser::BinaryReaderError) -> String {
     format!("truncated or damaged at offset {}: {}", error.offset(), error.message())
 }
 
-fn invalid(error: &wasmparser::BinaryReaderError) -> String {
+pub(super) fn invalid(error: &wasmparser::BinaryReaderError) -> String {
     if error.message().contains("component model async") {
         return format!(
             "uses asynchronous functions ({}), which this host does not serve: rebuild with --sync",
@@ -212,7 +212,7 @@ fn import(types: TypesRef<'_>, name: &str) -> Result<Option<String>, String> {
 }
 
 /// `posthouse:policy/INTERFACE@VERSION`.
-fn of_contract(name: &str) -> Option<(&str, &str)> {
+pub(super) fn of_contract(name: &str) -> Option<(&str, &str)> {
     let rest = name.strip_prefix(PACKAGE)?.strip_prefix('/')?;
     Some(rest.split_once('@').unwrap_or((rest, "")))
 }
@@ -275,7 +275,7 @@ fn built_for(exports: &[String]) -> Result<Contract, Option<String>> {
     }
 }
 
-fn has_functions(types: TypesRef<'_>, import: &str) -> bool {
+pub(super) fn has_functions(types: TypesRef<'_>, import: &str) -> bool {
     let Some(ComponentItem {
         ty: ComponentEntityType::Instance(id),
         ..
@@ -290,7 +290,7 @@ fn has_functions(types: TypesRef<'_>, import: &str) -> bool {
 }
 
 /// Parts of WASI that every guest may import, since nothing can be reached through them.
-fn is_inert(name: &str) -> bool {
+pub(super) fn is_inert(name: &str) -> bool {
     ["cli", "clocks", "filesystem", "io", "random", "sockets"]
         .iter()
         .any(|package| {

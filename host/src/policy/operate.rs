@@ -1,20 +1,21 @@
-//! What an operator does to the chain: start it, load into it, configure it anew, look at it.
+//! What happens to the chain as a whole: it is started, and configured anew.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
-use super::activation::{Ledger, Store};
+use super::activation::{Artifact, Ledger, Store};
 use super::chain::{Chain, Module};
 use super::compile::Compiler;
 use super::engine::Runtime;
 use super::generation::Generation;
+use super::history::{Cause, How};
 use super::live::Live;
-use super::qualify::{configured_code, fits};
-use super::wish::{Attempt, Ready, Source, Wish};
+use super::qualify::configured_code;
+use super::wish::{Ready, Wish};
 use super::work::Core;
-use super::{Activation, LoadRequest, ModuleSetup, Policies, StartError};
+use super::{ModuleSetup, Policies, StartError};
 use crate::config::{Config, PolicyModule, Problem};
 use crate::directory::Directory;
 use crate::event::{Event, Events};
@@ -26,7 +27,7 @@ pub(super) struct Inner {
     instances: u32,
     pub(super) store: Option<Store>,
     /// Held while the chain is being changed, so that changes are made one after the other.
-    ledger: Mutex<Ledger>,
+    pub(super) ledger: Mutex<Ledger>,
 }
 
 impl Policies {
@@ -61,7 +62,7 @@ impl Policies {
         let live = Live::new(config, Arc::clone(&directory), None, events.clone());
         let core = Core::new(runtime, live, directory, events);
         let inner = Inner::new(config, core, None, Ledger::default());
-        let (_, problems) = inner.reconfigure(config, "start").await;
+        let (_, problems) = inner.reconfigure(config, &Cause::own(How::Start)).await;
         if problems.is_empty() {
             Ok(Self { inner: Arc::new(inner) })
         } else {
@@ -72,7 +73,7 @@ impl Policies {
 
 impl Inner {
     /// With an empty chain.
-    fn new(config: &Config, core: Core, store: Option<Store>, ledger: Ledger) -> Self {
+    pub(super) fn new(config: &Config, core: Core, store: Option<Store>, ledger: Ledger) -> Self {
         Self {
             core: Arc::new(core),
             chain: ArcSwap::from_pointee(chain(config, Vec::new())),
@@ -99,12 +100,8 @@ impl Inner {
             };
             let running = match self.bring_up_module(&wish, &mut ledger).await {
                 Ok(ready) => {
+                    codes.extend(ready.to_keep());
                     ledger.modules.insert(configured.name.clone(), ready.activated);
-                    codes.extend(
-                        ready
-                            .bytes
-                            .map(|bytes| (ready.generation.candidate.code.digest.clone(), bytes)),
-                    );
                     Ok(ready.generation)
                 }
                 Err(why) => {
@@ -116,6 +113,7 @@ impl Inner {
             };
             modules.push(module(configured, running));
         }
+        ledger.forget_others(&names(config));
         if let Err(problem) = self.keep(&ledger, codes).await {
             self.activations_failed(problem);
         }
@@ -125,10 +123,12 @@ impl Inner {
     async fn bring_up_module(&self, wish: &Wish<'_>, ledger: &mut Ledger) -> Result<Ready, String> {
         let policy = &wish.configured.name;
         let mut failures: Vec<String> = Vec::new();
-        for attempt in wish.attempts("start") {
-            match self.realise(wish, &attempt, ledger).await {
+        let cause = Cause::own(How::Start);
+        for attempt in wish.attempts() {
+            match self.realise(wish, &attempt, &cause, ledger).await {
                 Ok(mut ready) => {
                     self.announce(&ready.generation);
+                    ledger.remember(policy, &ready.activated, None);
                     if failures.is_empty() {
                         return Ok(ready);
                     }
@@ -144,7 +144,7 @@ impl Inner {
                     return Ok(ready);
                 }
                 Err(problems) => {
-                    self.refused(policy, wish.digest(&attempt), &attempt.by, &problems);
+                    self.refused(policy, wish.digest(&attempt), &cause.by, &problems);
                     failures.extend(problems.iter().map(ToString::to_string));
                 }
             }
@@ -155,71 +155,6 @@ impl Inner {
             error: error.clone(),
         });
         Err(error)
-    }
-
-    /// See [`Policies::load`].
-    pub(super) async fn load(&self, request: LoadRequest) -> Result<Activation, Vec<Problem>> {
-        let mut ledger = self.ledger.lock().await;
-        let chain = self.chain.load_full();
-        let place = find(&chain, request.module.as_deref())?;
-        let (Some(module), name) = (chain.modules.get(place), place) else {
-            return Err(vec![Problem::new("module", "there is no such module")]);
-        };
-        let running = module.running.as_ref().ok().cloned();
-        let configured = with_core_dumps(&module.configured, &request)?;
-        let was = ledger.modules.get(&*module.name).cloned();
-        let wish = Wish {
-            key: format!("policy[{name}]"),
-            configured: &configured,
-            code: configured_code(&configured).await,
-            was: was.as_ref(),
-            running: running.clone(),
-        };
-        let attempt = wish.attempt_to_load(request);
-        let loaded = self.load_attempt(&wish, &attempt, &mut ledger).await;
-        let ready = loaded.inspect_err(|problems| {
-            self.refused(&module.name, wish.digest(&attempt), &attempt.by, problems);
-        })?;
-        let generation = &ready.generation;
-        let mut next = Chain::clone(&chain);
-        if let Some(module) = next.modules.get_mut(place) {
-            module.running = Ok(Arc::clone(generation));
-        }
-        self.chain.store(Arc::new(next));
-        self.announce(generation);
-        Ok(Activation {
-            module: module.name.to_string(),
-            version: generation.description.version.clone(),
-            digest: generation.candidate.code.digest.clone(),
-            generation: generation.number,
-            previous: running.map(|generation| generation.number),
-        })
-    }
-
-    /// Durable when it returns, not yet in force.
-    async fn load_attempt(
-        &self,
-        wish: &Wish<'_>,
-        attempt: &Attempt,
-        ledger: &mut Ledger,
-    ) -> Result<Ready, Vec<Problem>> {
-        if let Source::Given(bytes) = &attempt.code {
-            fits(bytes.len(), wish.configured.limits.component_size)
-                .map_err(|text| vec![Problem::new("file", text)])?;
-        }
-        let ready = self.realise(wish, attempt, ledger).await?;
-        let mut next = ledger.clone();
-        next.modules
-            .insert(wish.configured.name.clone(), ready.activated.clone());
-        let code = ready
-            .bytes
-            .clone()
-            .map(|bytes| (ready.generation.candidate.code.digest.clone(), bytes));
-        self.keep(&next, code.into_iter().collect())
-            .await
-            .map_err(|text| vec![Problem::new("", text)])?;
-        *ledger = next;
-        Ok(ready)
     }
 
     /// See [`Policies::setup`].
@@ -242,7 +177,7 @@ impl Inner {
     }
 
     /// See [`Policies::reconfigure`]. The chain changes as a whole or not at all.
-    pub(super) async fn reconfigure(&self, config: &Config, by: &str) -> (Vec<String>, Vec<Problem>) {
+    pub(super) async fn reconfigure(&self, config: &Config, cause: &Cause) -> (Vec<String>, Vec<Problem>) {
         let mut ledger = self.ledger.lock().await;
         let chain_before = self.chain.load_full();
         let (mut next, mut codes, mut modules, mut problems) = (ledger.clone(), Vec::new(), Vec::new(), Vec::new());
@@ -255,23 +190,20 @@ impl Inner {
                 was: ledger.modules.get(&configured.name),
                 running: running(&chain_before, &configured.name),
             };
-            let attempt = wish.wanted(by);
-            match self.realise(&wish, &attempt, &mut next).await {
+            let attempt = wish.wanted();
+            match self.realise(&wish, &attempt, cause, &mut next).await {
                 Ok(ready) => {
-                    next.modules.insert(configured.name.clone(), ready.activated);
-                    codes.extend(
-                        ready
-                            .bytes
-                            .map(|bytes| (ready.generation.candidate.code.digest.clone(), bytes)),
-                    );
+                    codes.extend(ready.to_keep());
+                    next.activate(&configured.name, ready.activated, None);
                     modules.push(module(configured, Ok(ready.generation)));
                 }
                 Err(found) => {
-                    self.refused(&configured.name, wish.digest(&attempt), by, &found);
+                    self.refused(&configured.name, wish.digest(&attempt), &cause.by, &found);
                     problems.extend(found.into_iter().map(|problem| placed(&wish.key, problem)));
                 }
             }
         }
+        next.forget_others(&names(config));
         if problems.is_empty()
             && let Err(problem) = self.keep(&next, codes).await
         {
@@ -338,14 +270,14 @@ impl Inner {
     }
 
     /// Makes code and ledger durable. Nothing is written without a store.
-    async fn keep(&self, ledger: &Ledger, codes: Vec<(String, Arc<[u8]>)>) -> Result<(), String> {
+    pub(super) async fn keep(&self, ledger: &Ledger, codes: Vec<(String, Artifact)>) -> Result<(), String> {
         let Some(store) = self.store.clone() else {
             return Ok(());
         };
         let ledger = ledger.clone();
         let write = move || {
-            for (digest, bytes) in codes {
-                store.save_code(&digest, &bytes)?;
+            for (digest, artifact) in codes {
+                store.save_code(&digest, &artifact)?;
             }
             store.save(&ledger)
         };
@@ -356,7 +288,7 @@ impl Inner {
         }
     }
 
-    fn announce(&self, generation: &Generation) {
+    pub(super) fn announce(&self, generation: &Generation) {
         self.core.events.emit(Event::PolicyActivated {
             policy: generation.candidate.module.to_string(),
             version: generation.description.version.clone(),
@@ -366,7 +298,7 @@ impl Inner {
         });
     }
 
-    fn refused(&self, policy: &str, digest: String, by: &str, problems: &[Problem]) {
+    pub(super) fn refused(&self, policy: &str, digest: String, by: &str, problems: &[Problem]) {
         self.core.events.emit(Event::PolicyRefused {
             policy: policy.to_owned(),
             digest,
@@ -383,7 +315,12 @@ impl Inner {
     }
 }
 
-fn chain(config: &Config, modules: Vec<Module>) -> Chain {
+/// Of the configured modules.
+fn names(config: &Config) -> Vec<&str> {
+    config.policies.iter().map(|module| module.name.as_str()).collect()
+}
+
+pub(super) fn chain(config: &Config, modules: Vec<Module>) -> Chain {
     Chain {
         modules,
         faults: config.faults,
@@ -392,7 +329,7 @@ fn chain(config: &Config, modules: Vec<Module>) -> Chain {
     }
 }
 
-fn module(configured: &PolicyModule, running: Result<Arc<Generation>, String>) -> Module {
+pub(super) fn module(configured: &PolicyModule, running: Result<Arc<Generation>, String>) -> Module {
     Module {
         name: configured.name.as_str().into(),
         configured: configured.clone(),
@@ -425,19 +362,6 @@ pub(super) fn find(chain: &Chain, name: Option<&str>) -> Result<usize, Vec<Probl
         };
         vec![Problem::new("module", text)]
     })
-}
-
-/// As configured, but for where core dumps go.
-fn with_core_dumps(configured: &PolicyModule, request: &LoadRequest) -> Result<PolicyModule, Vec<Problem>> {
-    let mut configured = configured.clone();
-    if let Some(folder) = &request.core_dumps {
-        if !folder.is_absolute() || !folder.is_dir() {
-            let text = format!("{} is not the absolute path of a folder", folder.display());
-            return Err(vec![Problem::new("core-dumps", text)]);
-        }
-        configured.core_dumps = Some(folder.clone());
-    }
-    Ok(configured)
 }
 
 fn placed(key: &str, problem: Problem) -> Problem {

@@ -1,22 +1,23 @@
 //! From a request to a candidate that is known to run: read, check, compile, try.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use tokio::io::AsyncReadExt as _;
 
+use super::activation::Artifact;
 use super::builtin;
 use super::check::Description;
 use super::decision::Origin;
 use super::fault::Failed;
 use super::generation::{Candidate, digest};
 use super::instance::Instance;
+use super::signature::SIGNATURE_SIZE;
 use super::work::{At, Core};
 use crate::config::{PolicyModule, Problem};
 
 /// Code as a module is configured with.
 pub(super) struct ConfiguredCode {
-    pub(super) bytes: Arc<[u8]>,
+    pub(super) artifact: Artifact,
     pub(super) digest: String,
     /// `built-in` or the digest of the file: changes only when the operator changes something.
     pub(super) identity: String,
@@ -27,34 +28,59 @@ pub(super) struct ConfiguredCode {
 pub(super) async fn configured_code(module: &PolicyModule) -> Result<ConfiguredCode, Vec<Problem>> {
     let Some(file) = &module.file else {
         return Ok(ConfiguredCode {
-            bytes: Arc::from(builtin::DEFAULT),
+            artifact: Artifact::unsigned(builtin::DEFAULT),
             digest: digest(builtin::DEFAULT),
             identity: "built-in".to_owned(),
             origin: "built-in".to_owned(),
         });
     };
-    let bytes = read_bounded(file, module.limits.component_size)
-        .await
-        .map_err(|text| vec![Problem::new("file", text)])?;
-    let digest = digest(&bytes);
+    let artifact = read_artifact(file, module.limits.component_size).await?;
+    let digest = digest(&artifact.bytes);
     Ok(ConfiguredCode {
-        bytes: bytes.into(),
+        artifact,
         identity: digest.clone(),
         digest,
         origin: file.display().to_string(),
     })
 }
 
-async fn read_bounded(file: &Path, limit: u64) -> Result<Vec<u8>, String> {
+/// A component's file, and the signature beside it if there is one.
+pub(super) async fn read_artifact(file: &Path, limit: u64) -> Result<Artifact, Vec<Problem>> {
+    let bytes = read_bounded(file, limit)
+        .await
+        .map_err(|text| vec![Problem::new("file", text)])?;
+    fits(bytes.len(), limit).map_err(|text| vec![Problem::new("file", format!("{}: {text}", file.display()))])?;
+    let beside = signature_beside(file);
+    let signature = match tokio::fs::try_exists(&beside).await {
+        Ok(false) => None,
+        Ok(true) | Err(_) => Some(
+            read_bounded(&beside, SIGNATURE_SIZE)
+                .await
+                .map_err(|text| vec![Problem::new("signature", text)])?,
+        ),
+    };
+    Ok(Artifact {
+        bytes: bytes.into(),
+        signature: signature.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+    })
+}
+
+/// `FILE.minisig`.
+fn signature_beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".minisig");
+    name.into()
+}
+
+/// At most one byte more than `limit`.
+pub(super) async fn read_bounded(file: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let read = async {
         let mut bytes = Vec::new();
         let file = tokio::fs::File::open(file).await?;
         file.take(limit.saturating_add(1)).read_to_end(&mut bytes).await?;
         Ok::<_, std::io::Error>(bytes)
     };
-    let bytes = read.await.map_err(|error| format!("{}: {error}", file.display()))?;
-    fits(bytes.len(), limit).map_err(|text| format!("{}: {text}", file.display()))?;
-    Ok(bytes)
+    read.await.map_err(|error| format!("{}: {error}", file.display()))
 }
 
 /// The size cap.

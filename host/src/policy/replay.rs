@@ -39,7 +39,7 @@ impl Replay {
         let core = Core::answering(runtime, Arc::new(Nobody), Arc::new(Nobody), Events::discard());
         let bytes: Arc<[u8]> = match code {
             Some(bytes) => bytes.into(),
-            None => configured_code(module).await?.bytes,
+            None => configured_code(module).await?.artifact.bytes,
         };
         fits(bytes.len(), module.limits.component_size).map_err(|text| vec![Problem::new("file", text)])?;
         let candidate = Candidate {

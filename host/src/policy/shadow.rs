@@ -17,7 +17,8 @@ use super::call::{Answer, Answers, Asker, Call, NoAnswer};
 use super::compare::Comparison;
 use super::core_dump::CoreDumps;
 use super::decision::Origin;
-use super::generation::{Candidate, Generation};
+use super::generation::Generation;
+use super::history::{Cause, How};
 use super::operate::{Inner, find};
 use super::playback::{Played, play};
 use super::qualify::{configured_code, fits, qualify};
@@ -198,7 +199,7 @@ impl Policies {
         if !(request.share > 0.0 && request.share <= 1.0) {
             return Err(vec![Problem::new("share", "expected more than 0 and at most 1")]);
         }
-        let (generation, active) = self.inner.candidate(request.candidate).await?;
+        let (generation, active) = self.inner.rival(request.candidate).await?;
         let started = Timestamp::now();
         let trial = Arc::new(Trial {
             against: active.number,
@@ -253,7 +254,7 @@ impl Inner {
     }
 
     /// A generation without a number, checked as for a load, and the one it is compared with.
-    async fn candidate(&self, request: LoadRequest) -> Result<(Generation, Arc<Generation>), Vec<Problem>> {
+    async fn rival(&self, request: LoadRequest) -> Result<(Generation, Arc<Generation>), Vec<Problem>> {
         let chain = self.chain.load_full();
         let place = find(&chain, request.module.as_deref())?;
         let Some(module) = chain.modules.get(place) else {
@@ -273,22 +274,16 @@ impl Inner {
             was: None,
             running: Some(Arc::clone(&active)),
         };
+        let by = request.by.clone();
         let attempt = wish.attempt_to_load(request);
-        if let Source::Given(bytes) = &attempt.code {
-            fits(bytes.len(), module.configured.limits.component_size)
+        if let Source::Given(artifact) = &attempt.code {
+            fits(artifact.bytes.len(), module.configured.limits.component_size)
                 .map_err(|text| vec![Problem::new("file", text)])?;
         }
-        let (code, _) = self.code(&wish, &attempt).await?;
-        let candidate = Candidate {
-            module: Arc::clone(&module.name),
-            code,
-            settings: attempt.settings,
-            grants: module.configured.grants.clone(),
-            limits: module.configured.limits.clone(),
-            core_dumps: Arc::new(CoreDumps::new(None)),
-            origin: attempt.origin,
-            by: attempt.by,
-        };
+        let cause = Cause::new(How::Load, by, "");
+        let (mut candidate, _) = self.candidate(&self.core, &wish, &attempt, &cause).await?;
+        // A fault in the shadow is told of once, and leaves nothing behind.
+        candidate.core_dumps = Arc::new(CoreDumps::new(None));
         let description = qualify(&self.core, &candidate, &wish.key).await?;
         Ok((Generation::new(0, Timestamp::now(), candidate, description), active))
     }

@@ -73,6 +73,7 @@ pub(super) fn module(name: &str, file: Option<&Path>, settings: Value) -> Policy
     PolicyModule {
         name: name.to_owned(),
         file: file.map(Path::to_owned),
+        signed_by: Vec::new(),
         settings: object(settings),
         grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
         counters: 100,
@@ -257,6 +258,34 @@ pub(super) fn load(code: Option<&[u8]>, settings: Option<Value>) -> LoadRequest 
         origin: "a test".to_owned(),
         settings: settings.map(object),
         by: "a tester".to_owned(),
-        core_dumps: None,
+        ..LoadRequest::default()
     }
+}
+
+/// Somebody with a minisign key.
+pub(super) struct Signer {
+    keys: minisign::KeyPair,
+    /// As `signed-by` has it.
+    pub(super) public: String,
+    /// As minisign prints it.
+    pub(super) id: String,
+}
+
+impl Signer {
+    pub(super) fn new() -> Self {
+        let keys = minisign::KeyPair::generate_unencrypted_keypair().expect("keys");
+        let id = keys.pk.keynum().iter().rev().map(|byte| format!("{byte:02X}"));
+        Self {
+            public: keys.pk.to_base64(),
+            id: id.collect(),
+            keys,
+        }
+    }
+}
+
+/// The content of a `.minisig` file.
+pub(super) fn sign(signer: &Signer, bytes: &[u8]) -> String {
+    minisign::sign(Some(&signer.keys.pk), &signer.keys.sk, bytes, None, None)
+        .expect("a signature")
+        .into_string()
 }

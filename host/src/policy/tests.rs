@@ -4,4 +4,5 @@ mod contracts;
 mod faults;
 mod generations;
 mod hostile;
+mod life;
 mod speed;

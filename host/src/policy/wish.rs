@@ -4,16 +4,21 @@
 //! stays in force over restarts, until the configuration says something else than it said at the
 //! time of the load. Grants and limits are always the configuration's.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::LoadRequest;
-use super::activation::{Activated, Configured, Ledger};
+use super::activation::{Activated, Artifact, Configured, Ledger};
+use super::builtin;
 use super::core_dump::CoreDumps;
 use super::generation::{Candidate, Code, Generation, digest};
+use super::history::Cause;
 use super::operate::Inner;
 use super::qualify::{ConfiguredCode, qualify};
+use super::signature::verify;
+use super::work::Core;
 use crate::config::{PolicyModule, Problem};
 use crate::mail::Timestamp;
 
@@ -34,7 +39,10 @@ pub(super) struct Attempt {
     pub(super) code: Source,
     pub(super) settings: Map<String, Value>,
     pub(super) origin: String,
-    pub(super) by: String,
+    /// The generation it goes back to, if it does.
+    pub(super) back_to: Option<u64>,
+    /// Where core dumps go instead of where they are configured to go.
+    pub(super) core_dumps: Option<PathBuf>,
 }
 
 /// Where code is taken from.
@@ -45,7 +53,7 @@ pub(super) enum Source {
     /// From the store, under its digest.
     Kept(String),
     /// With the request.
-    Given(Arc<[u8]>),
+    Given(Artifact),
     /// As it runs.
     Running(Arc<Code>),
 }
@@ -55,12 +63,20 @@ pub(super) struct Ready {
     pub(super) generation: Arc<Generation>,
     pub(super) activated: Activated,
     /// Code that may not be in the store yet.
-    pub(super) bytes: Option<Arc<[u8]>>,
+    pub(super) artifact: Option<Artifact>,
+}
+
+impl Ready {
+    /// What is to be in the store, under its digest.
+    pub(super) fn to_keep(&self) -> Option<(String, Artifact)> {
+        let digest = self.generation.candidate.code.digest.clone();
+        self.artifact.clone().map(|artifact| (digest, artifact))
+    }
 }
 
 impl Wish<'_> {
     /// What should run.
-    pub(super) fn wanted(&self, by: &str) -> Attempt {
+    pub(super) fn wanted(&self) -> Attempt {
         let loaded_code = self.was.filter(|was| {
             was.code_loaded
                 && self
@@ -75,26 +91,29 @@ impl Wish<'_> {
             code: loaded_code.map_or(Source::Configured, |was| Source::Kept(was.code.clone())),
             settings: loaded_settings.map_or_else(|| self.configured.settings.clone(), |was| was.settings.clone()),
             origin: loaded_code.map_or_else(|| self.configured_origin(), |was| was.origin.clone()),
-            by: by.to_owned(),
+            back_to: None,
+            core_dumps: None,
         }
     }
 
     /// What should run, then what ran last, then what is configured: each once.
-    pub(super) fn attempts(&self, by: &str) -> Vec<Attempt> {
+    pub(super) fn attempts(&self) -> Vec<Attempt> {
         let last = self.was.map(|was| Attempt {
             code: Source::Kept(was.code.clone()),
             settings: was.settings.clone(),
             origin: was.origin.clone(),
-            by: by.to_owned(),
+            back_to: None,
+            core_dumps: None,
         });
         let plain = Attempt {
             code: Source::Configured,
             settings: self.configured.settings.clone(),
             origin: self.configured_origin(),
-            by: by.to_owned(),
+            back_to: None,
+            core_dumps: None,
         };
         let mut attempts: Vec<Attempt> = Vec::new();
-        for attempt in [Some(self.wanted(by)), last, Some(plain)].into_iter().flatten() {
+        for attempt in [Some(self.wanted()), last, Some(plain)].into_iter().flatten() {
             let same =
                 |other: &Attempt| self.digest(other) == self.digest(&attempt) && other.settings == attempt.settings;
             if !attempts.iter().any(same) {
@@ -109,7 +128,7 @@ impl Wish<'_> {
         let running = self.running.as_ref().map(|generation| &generation.candidate);
         let kept_settings = || running.map_or_else(|| self.configured.settings.clone(), |c| c.settings.clone());
         let (code, origin) = match (request.code, running) {
-            (Some(bytes), _) => (Source::Given(bytes.into()), request.origin),
+            (Some(bytes), _) => (Source::Given(given(bytes, request.signature)), request.origin),
             (None, Some(running)) => (Source::Running(Arc::clone(&running.code)), running.origin.clone()),
             (None, None) => (Source::Configured, self.configured_origin()),
         };
@@ -117,8 +136,13 @@ impl Wish<'_> {
             code,
             settings: request.settings.unwrap_or_else(kept_settings),
             origin,
-            by: request.by,
+            back_to: None,
+            core_dumps: request.core_dumps,
         }
+    }
+
+    fn core_dumps(&self, attempt: &Attempt) -> Option<PathBuf> {
+        attempt.core_dumps.clone().or_else(|| self.configured.core_dumps.clone())
     }
 
     /// Digest of an attempt's code; empty if there is no such code.
@@ -126,7 +150,7 @@ impl Wish<'_> {
         match &attempt.code {
             Source::Configured => self.code.as_ref().map_or(String::new(), |code| code.digest.clone()),
             Source::Kept(digest) => digest.clone(),
-            Source::Given(bytes) => digest(bytes),
+            Source::Given(artifact) => digest(&artifact.bytes),
             Source::Running(code) => code.digest.clone(),
         }
     }
@@ -140,8 +164,13 @@ impl Wish<'_> {
     }
 
     /// How an activation is remembered.
-    fn activated(&self, generation: &Generation) -> Activated {
+    fn activated(&self, generation: &Generation, cause: &Cause) -> Activated {
         let candidate = &generation.candidate;
+        // The same generation has been activated once, whatever brings it up again.
+        let (how, why) = match self.was.filter(|was| was.generation == generation.number) {
+            Some(was) => (was.how, was.why.clone()),
+            None => (cause.how, cause.why.clone()),
+        };
         let (configured_code, configured_digest) = match (&self.code, self.was) {
             (Ok(code), _) => (code.identity.clone(), code.digest.clone()),
             (Err(_), Some(was)) => (was.configured.code.clone(), String::new()),
@@ -161,7 +190,17 @@ impl Wish<'_> {
             origin: candidate.origin.clone(),
             by: candidate.by.clone(),
             since: generation.since,
+            version: generation.description.version.clone(),
+            how,
+            why,
         }
+    }
+}
+
+fn given(bytes: Vec<u8>, signature: Option<String>) -> Artifact {
+    Artifact {
+        signature,
+        ..Artifact::unsigned(bytes)
     }
 }
 
@@ -172,26 +211,17 @@ impl Inner {
         &self,
         wish: &Wish<'_>,
         attempt: &Attempt,
+        cause: &Cause,
         ledger: &mut Ledger,
     ) -> Result<Ready, Vec<Problem>> {
-        let (code, bytes) = self.code(wish, attempt).await?;
-        let mut candidate = Candidate {
-            module: wish.configured.name.as_str().into(),
-            code,
-            settings: attempt.settings.clone(),
-            grants: wish.configured.grants.clone(),
-            limits: wish.configured.limits.clone(),
-            origin: attempt.origin.clone(),
-            by: attempt.by.clone(),
-            core_dumps: Arc::new(CoreDumps::new(wish.configured.core_dumps.clone())),
-        };
+        let (mut candidate, artifact) = self.candidate(&self.core, wish, attempt, cause).await?;
         let identity = candidate.identity();
         if let Some(running) = wish.running.as_ref().filter(|running| running.identity == identity) {
-            running.candidate.core_dumps.set(wish.configured.core_dumps.clone());
+            running.candidate.core_dumps.set(wish.core_dumps(attempt));
             return Ok(Ready {
                 generation: Arc::clone(running),
-                activated: wish.activated(running),
-                bytes,
+                activated: wish.activated(running, cause),
+                artifact,
             });
         }
         let description = qualify(&self.core, &candidate, &wish.key).await?;
@@ -205,42 +235,73 @@ impl Inner {
         };
         let generation = Generation::new(number, since, candidate, description);
         Ok(Ready {
-            activated: wish.activated(&generation),
+            activated: wish.activated(&generation, cause),
             generation: Arc::new(generation),
-            bytes,
+            artifact,
         })
     }
 
-    /// Code that already runs is not compiled again.
-    pub(super) async fn code(
+    /// What an attempt amounts to, compiled; not yet known to run.
+    pub(super) async fn candidate(
         &self,
+        core: &Core,
         wish: &Wish<'_>,
         attempt: &Attempt,
-    ) -> Result<(Arc<Code>, Option<Arc<[u8]>>), Vec<Problem>> {
-        let bytes = match &attempt.code {
-            Source::Running(code) => return Ok((Arc::clone(code), None)),
-            Source::Given(bytes) => Arc::clone(bytes),
-            Source::Configured => Arc::clone(&wish.code.as_ref().map_err(Clone::clone)?.bytes),
-            Source::Kept(digest) => match running_code(wish, digest) {
-                Some(code) => return Ok((code, None)),
-                None => self.kept(digest).await?,
-            },
+        cause: &Cause,
+    ) -> Result<(Candidate, Option<Artifact>), Vec<Problem>> {
+        let (code, artifact) = self.code(core, wish, attempt).await?;
+        let candidate = Candidate {
+            module: wish.configured.name.as_str().into(),
+            code,
+            settings: attempt.settings.clone(),
+            grants: wish.configured.grants.clone(),
+            limits: wish.configured.limits.clone(),
+            origin: attempt.origin.clone(),
+            by: cause.by.clone(),
+            core_dumps: Arc::new(CoreDumps::new(wish.core_dumps(attempt))),
         };
-        let code = match running_code(wish, &digest(&bytes)) {
-            Some(code) => code,
-            None => Arc::new(Code::new(&self.core.runtime, Arc::clone(&bytes)).await?),
-        };
-        Ok((code, Some(bytes)))
+        Ok((candidate, artifact))
     }
 
-    async fn kept(&self, digest: &str) -> Result<Arc<[u8]>, Vec<Problem>> {
+    /// Code that already runs is not compiled again, but its signature is looked at again: whose
+    /// signature is asked for may have changed.
+    async fn code(
+        &self,
+        core: &Core,
+        wish: &Wish<'_>,
+        attempt: &Attempt,
+    ) -> Result<(Arc<Code>, Option<Artifact>), Vec<Problem>> {
+        let signers = &wish.configured.signed_by;
+        let artifact = match &attempt.code {
+            Source::Running(code) if signers.is_empty() => return Ok((Arc::clone(code), None)),
+            Source::Running(code) => self.kept(&code.digest).await?,
+            Source::Given(artifact) => artifact.clone(),
+            Source::Configured => wish.code.as_ref().map_err(Clone::clone)?.artifact.clone(),
+            Source::Kept(digest) => match running_code(wish, digest) {
+                Some(code) if signers.is_empty() => return Ok((code, None)),
+                _ => self.kept(digest).await?,
+            },
+        };
+        // The built-in policy is part of this program: who trusts one trusts the other.
+        if *artifact.bytes != *builtin::DEFAULT {
+            verify(&artifact.bytes, artifact.signature.as_deref(), signers, &wish.key)
+                .map_err(|problem| vec![problem])?;
+        }
+        let code = match running_code(wish, &digest(&artifact.bytes)) {
+            Some(code) => code,
+            None => Arc::new(Code::new(&core.runtime, Arc::clone(&artifact.bytes)).await?),
+        };
+        Ok((code, Some(artifact)))
+    }
+
+    async fn kept(&self, digest: &str) -> Result<Artifact, Vec<Problem>> {
         let problem = |text: String| vec![Problem::new("file", text)];
         let Some(store) = self.store.clone() else {
             return Err(problem("no code was kept".to_owned()));
         };
         let digest = digest.to_owned();
         match tokio::task::spawn_blocking(move || store.code(&digest)).await {
-            Ok(Ok(bytes)) => Ok(bytes.into()),
+            Ok(Ok(artifact)) => Ok(artifact),
             Ok(Err(error)) => Err(problem(format!("the code that was loaded: {error}"))),
             Err(error) => Err(problem(error.to_string())),
         }

@@ -26,7 +26,7 @@ use crate::mail::{MessageId, Timestamp};
 
 /// What every unit of work needs.
 pub(super) struct Core {
-    pub(super) runtime: Runtime,
+    pub(super) runtime: Arc<Runtime>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) answers: Arc<dyn Answers>,
     /// The same, where it is the host as it stands.
@@ -52,11 +52,23 @@ impl Core {
         events: Events,
     ) -> Self {
         Self {
-            runtime,
+            runtime: Arc::new(runtime),
             answers,
             live: None,
             directory,
             events,
+            takers: Takers::default(),
+        }
+    }
+
+    /// The same, without a word to the operator: for candidates that only want to be tried.
+    pub(super) fn quiet(&self) -> Self {
+        Self {
+            runtime: Arc::clone(&self.runtime),
+            directory: Arc::clone(&self.directory),
+            answers: Arc::clone(&self.answers),
+            live: None,
+            events: Events::discard(),
             takers: Takers::default(),
         }
     }

@@ -1,6 +1,6 @@
 //! What commands about policies are given: code and settings.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use base64::Engine;
@@ -19,6 +19,22 @@ pub fn origin(file: &Path) -> String {
 pub fn read_code(file: &Path) -> anyhow::Result<String> {
     let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
     Ok(STANDARD.encode(bytes))
+}
+
+/// The signature of a component: the file named, else `FILE.minisig` if it is there.
+pub fn read_signature(named: Option<&Path>, component: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let beside = component.map(|file| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(".minisig");
+        PathBuf::from(name)
+    });
+    let file = match (named, beside) {
+        (Some(named), _) => named.to_owned(),
+        (None, Some(beside)) if beside.exists() => beside,
+        _ => return Ok(None),
+    };
+    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    Ok(Some(text))
 }
 
 /// `@FILE` or the JSON itself.

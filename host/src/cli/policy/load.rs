@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::input::{origin, read_code, read_settings};
-use crate::cli::output::{self, line};
+use super::activated::show_activation;
+use super::input::{origin, read_code, read_settings, read_signature};
+use crate::cli::output;
 use crate::cli::target::Daemon;
 use crate::control::Load;
-use crate::event::escape;
 use crate::policy::Activation;
 
 #[derive(Debug, Args)]
@@ -20,6 +20,12 @@ pub struct Options {
     /// New settings as a JSON object, or @FILE with one; without them the settings stay
     #[arg(long, value_name = "JSON|@FILE")]
     settings: Option<String>,
+    /// The component's minisign signature, instead of FILE.minisig
+    #[arg(long, value_name = "FILE", requires = "file")]
+    signature: Option<PathBuf>,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
     /// Module of the chain to replace, if there are several
     #[arg(long = "as", value_name = "MODULE")]
     module: Option<String>,
@@ -37,22 +43,15 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         module: options.module,
         origin: options.file.as_deref().map(origin).unwrap_or_default(),
         code: options.file.as_deref().map(read_code).transpose()?,
+        signature: read_signature(options.signature.as_deref(), options.file.as_deref())?,
         settings: options.settings.as_deref().map(read_settings).transpose()?,
+        reason: options.reason,
     };
     let active: Activation = options.daemon.client()?.post("/policies", &request).await?;
     if options.daemon.json {
         output::json(&active)?;
-        return Ok(ExitCode::SUCCESS);
+    } else {
+        show_activation(&active)?;
     }
-    let previous = active
-        .previous
-        .map_or(String::new(), |previous| format!(", was {previous}"));
-    line(format!(
-        "{} {}: generation {}{previous}, digest {}",
-        escape(&active.module),
-        escape(&active.version),
-        active.generation,
-        escape(&active.digest)
-    ))?;
     Ok(ExitCode::SUCCESS)
 }

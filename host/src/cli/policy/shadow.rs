@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::input::{origin, read_code, read_settings};
+use super::input::{origin, read_code, read_settings, read_signature};
 use super::{comparison, when};
 use crate::cli::output::{self, line, remark};
 use crate::cli::target::Daemon;
@@ -25,6 +25,9 @@ pub struct Options {
     /// Its settings as a JSON object, or @FILE with one; without them those in force
     #[arg(long, value_name = "JSON|@FILE")]
     settings: Option<String>,
+    /// The component's minisign signature, instead of FILE.minisig
+    #[arg(long, value_name = "FILE", requires = "file")]
+    signature: Option<PathBuf>,
     /// Part of the sessions it sees, such as 10%
     #[arg(long, value_name = "P", default_value = "100%", value_parser = when::share)]
     share: f64,
@@ -50,6 +53,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
             module: options.module,
             origin: options.file.as_deref().map(origin).unwrap_or_default(),
             code: options.file.as_deref().map(read_code).transpose()?,
+            signature: read_signature(options.signature.as_deref(), options.file.as_deref())?,
             settings: options.settings.as_deref().map(read_settings).transpose()?,
             share: options.share,
             seconds: options.lasts.as_secs().max(1),

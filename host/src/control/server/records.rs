@@ -104,8 +104,9 @@ pub(super) async fn shadow(
             code: shadow.code.map(decode).transpose()?,
             origin: shadow.origin,
             settings: shadow.settings,
-            core_dumps: None,
+            signature: shadow.signature,
             by,
+            ..LoadRequest::default()
         },
         share: shadow.share,
         lasts: Duration::from_secs(shadow.seconds),

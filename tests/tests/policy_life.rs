@@ -1,0 +1,390 @@
+//! The life of a policy in a running daemon: checked, loaded, remembered, gone back to, signed, and
+//! moved into a folder.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use posthouse_tests::{Client, Daemon, PASSWORD, Site, eventually, example, guest};
+use serde_json::Value;
+
+const GOOD: &str = "{}";
+const BAD: &str = r#"{"mode": "panic", "stage": "sender"}"#;
+
+fn json(site: &Site, arguments: &[&str]) -> Value {
+    let said = site.cli(&[arguments, &["--json"]].concat());
+    serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+}
+
+fn load(site: &Site, file: &Path, settings: &str) -> String {
+    let file = file.to_string_lossy();
+    site.cli(&["policy", "load", &file, "--settings", settings, "--reason", "a test"])
+        .ok()
+}
+
+/// The reply to a homed user's MAIL FROM.
+fn mail_from(daemon: &Daemon) -> u16 {
+    let mut client = daemon.connect();
+    client.login("anna", PASSWORD);
+    client.send(b"MAIL FROM:<anna@posthouse.test>\r\n");
+    let code = client.reply().expect("a reply").code;
+    client.quit();
+    code
+}
+
+#[test]
+fn what_was_active_is_listed_and_gone_back_to_without_a_file() {
+    let site = Site::new();
+    let daemon = site.start();
+    let misbehaving = example("misbehaving");
+    load(&site, &misbehaving, GOOD);
+    let said = load(&site, &misbehaving, BAD);
+    assert!(
+        said.contains("settings  added: mode, stage") && said.contains("was 2"),
+        "{said}"
+    );
+    assert_eq!(mail_from(&daemon), 451);
+    let said = site.cli(&["policy", "rollback", "--reason", "it panics"]).ok();
+    assert!(said.contains("settings  removed: mode, stage"), "{said}");
+    let event = daemon.events().take(5024);
+    assert_eq!(
+        (event.text("reason").as_str(), event.text("to").as_str()),
+        ("it panics", "2")
+    );
+    assert_eq!(mail_from(&daemon), 250);
+    // Once more leads further back, over a restart as well.
+    let (status, _) = daemon.stop();
+    assert!(status.success());
+    let daemon = site.start();
+    let done = json(&site, &["policy", "rollback"]);
+    assert_eq!(
+        (done["generation"].as_u64(), done["previous"].as_u64()),
+        (Some(5), Some(4))
+    );
+    let history = json(&site, &["policy", "history"]);
+    let how: Vec<_> = history[0]["activations"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|past| (past["how"].as_str().unwrap_or_default(), past["back-to"].as_u64()))
+        .collect();
+    assert_eq!(
+        how,
+        [
+            ("rollback", Some(1)),
+            ("rollback", Some(2)),
+            ("load", None),
+            ("load", None),
+            ("start", None)
+        ]
+    );
+    let text = site.cli(&["policy", "history", "--as", "main"]).ok();
+    assert!(
+        text.contains("it panics") && text.contains("nothing to go back to"),
+        "{text}"
+    );
+    let said = site.cli(&["policy", "rollback"]).failed();
+    assert!(said.contains("nothing else was active"), "{said}");
+    let said = site.cli(&["policy", "rollback", "77"]).failed();
+    assert!(said.contains("generation 77 is not in the history"), "{said}");
+    assert_eq!(mail_from(&daemon), 250);
+}
+
+#[test]
+fn an_activation_that_is_cut_short_leaves_the_old_or_the_new() {
+    let site = Arc::new(Site::new());
+    let files = [example("misbehaving"), example("q178091")];
+    for round in 0..5_u64 {
+        let daemon = site.start();
+        let stop = Arc::new(AtomicBool::new(false));
+        let loader = {
+            let (site, stop, files) = (Arc::clone(&site), Arc::clone(&stop), files.clone());
+            std::thread::spawn(move || {
+                for n in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let file = files[n % 2].to_string_lossy().into_owned();
+                    // The daemon may be gone by now.
+                    let _ = site.cli(&["policy", "load", &file, "--settings", "{}"]);
+                }
+            })
+        };
+        daemon.events().take(5003);
+        // The one place that waits for a length of time: the moment of the cut is to be any.
+        std::thread::sleep(Duration::from_millis(
+            150 + round * 137 + u64::from(std::process::id()) % 50,
+        ));
+        let before = daemon.kill();
+        stop.store(true, Ordering::Relaxed);
+        loader.join().expect("the loader");
+        let last = before.all(5003).last().expect("an activation").fields["generation"].as_u64();
+
+        let daemon = site.start();
+        let status = json(&site, &["policy", "status"]);
+        assert_eq!(status[0]["health"], "running", "{status}");
+        // What was announced was durable; what was durable may not have been announced.
+        assert!(status[0]["generation"].as_u64() >= last, "{last:?} {status}");
+        assert!(daemon.events().all(5012).is_empty() && daemon.events().all(5005).is_empty());
+        let (status, _) = daemon.stop();
+        assert!(status.success());
+    }
+}
+
+#[test]
+fn a_check_says_what_a_load_would_and_changes_nothing() {
+    let site = Site::new();
+    let file = example("misbehaving");
+    let file = file.to_string_lossy();
+    let offline = site.cli(&["policy", "check", &file, "--settings", BAD]).ok();
+    assert!(
+        offline.ends_with("OK\n") && offline.contains("contract 0."),
+        "{offline}"
+    );
+    let refused = site
+        .cli(&["policy", "check", &file, "--settings", r#"{"mode": "dance"}"#])
+        .failed();
+    assert!(refused.contains("settings"), "{refused}");
+    for (name, reason) in [
+        ("core-module", "core module"),
+        ("imports-http", "wasi:http"),
+        ("other-contract", "9.0.0"),
+        ("endless-configure", "cpu-timeout"),
+    ] {
+        let file = guest(name, site.path());
+        let said = site.cli(&["policy", "check", &file.to_string_lossy()]).failed();
+        assert!(said.contains(reason), "{name}: {said}");
+    }
+    let daemon = site.start();
+    let checked = json(&site, &["policy", "check", &file, "--settings", GOOD, "--running"]);
+    assert_eq!(
+        (checked["active"].as_u64(), &checked["problems"]),
+        (Some(1), &serde_json::json!([]))
+    );
+    let file = guest("endless-configure", site.path());
+    let said = site
+        .cli(&["policy", "check", &file.to_string_lossy(), "--running"])
+        .failed();
+    assert!(said.contains("cpu-timeout"), "{said}");
+    let status = json(&site, &["policy", "status"]);
+    assert_eq!(status[0]["generation"], 1);
+    assert!(daemon.events().all(4037).is_empty() && daemon.events().all(5004).is_empty());
+}
+
+#[test]
+fn a_component_is_inspected_without_being_run() {
+    let site = Site::new();
+    let inspect = |file: &Path| {
+        let output = posthouse_tests::run(
+            std::process::Command::new(posthouse_tests::posthouse())
+                .args(["policy", "inspect"])
+                .arg(file),
+            "",
+        );
+        (output.status.success(), output.text())
+    };
+    let (good, said) = inspect(&example("posthouse-default-policy"));
+    assert!(good, "{said}");
+    assert!(
+        said.contains("grants = [\"directory\"") && said.contains("exemption, homing, ndr"),
+        "{said}"
+    );
+    assert!(said.contains("language") && said.contains("Rust"), "{said}");
+    let (good, said) = inspect(&guest("imports-http", site.path()));
+    assert!(
+        !good && said.contains("wasi:http") && said.contains("PROBLEM"),
+        "{said}"
+    );
+}
+
+fn signer() -> minisign::KeyPair {
+    minisign::KeyPair::generate_unencrypted_keypair().expect("keys")
+}
+
+fn sign(keys: &minisign::KeyPair, file: &Path) -> String {
+    let bytes = std::fs::read(file).expect("a file");
+    let signature = minisign::sign(None, &keys.sk, bytes.as_slice(), None, None);
+    signature.expect("a signature").into_string()
+}
+
+#[test]
+fn only_signed_code_is_loaded() {
+    let mut site = Site::new();
+    let (anna, mallory) = (signer(), signer());
+    site.set("policy.signed-by", anna.pk.to_base64());
+    let daemon = site.start();
+    assert_eq!(mail_from(&daemon), 250, "the built-in policy needs no signature");
+    let file = site.file("policy.wasm", std::fs::read(example("misbehaving")).expect("built"));
+    let path = file.to_string_lossy().into_owned();
+    let said = site.cli(&["policy", "load", &path, "--settings", GOOD]).failed();
+    assert!(
+        said.contains("signature: unsigned") && said.contains("minisign -S"),
+        "{said}"
+    );
+    let wrong = site.file("wrong.minisig", sign(&mallory, &file));
+    let said = site
+        .cli(&[
+            "policy",
+            "load",
+            &path,
+            "--settings",
+            GOOD,
+            "--signature",
+            &wrong.to_string_lossy(),
+        ])
+        .failed();
+    assert!(said.contains("none of policy[0].signed-by"), "{said}");
+    site.file("policy.wasm.minisig", sign(&anna, &file));
+    site.cli(&["policy", "load", &path, "--settings", GOOD]).ok();
+    let (status, _) = daemon.stop();
+    assert!(status.success());
+
+    // The store is no way around it.
+    site.set("policy.signed-by", mallory.pk.to_base64());
+    let daemon = site.start();
+    let refused = daemon.events().take(5004);
+    assert!(
+        refused.text("problems").contains("none of policy[0].signed-by"),
+        "{refused:?}"
+    );
+    let status = json(&site, &["policy", "status"]);
+    assert_ne!(status[0]["name"], "misbehaving", "{status}");
+}
+
+/// Writes a file elsewhere and moves it in, as an operator should.
+fn move_in(site: &Site, folder: &Path, name: &str, bytes: &[u8]) {
+    let made = site.file(&format!("{name}.part"), bytes);
+    std::fs::rename(made, folder.join(name)).expect("moved");
+}
+
+#[test]
+fn what_is_moved_into_the_folder_is_loaded() {
+    let mut site = Site::new();
+    site.set("policy-engine.watch", "watched");
+    let folder = site.path().join("watched");
+    let daemon = site.start();
+    // There is no folder yet: said once, and waited for.
+    let event = daemon.events().take(5041);
+    assert!(event.text("error").contains("No such file"), "{event:?}");
+    std::fs::create_dir(&folder).expect("made");
+    daemon.events().take(5042);
+
+    let good = std::fs::read(example("misbehaving")).expect("built");
+    // Written in place: half a component that nobody looks at.
+    std::fs::write(folder.join("main.wasm"), &good[..good.len() / 2]).expect("written");
+    move_in(&site, &folder, "main.json", BAD.as_bytes());
+    move_in(&site, &folder, "main.wasm", &good);
+    daemon.events().take(5003);
+    let event = daemon.events().take(5003);
+    assert_eq!(event.text("by"), "watch", "{event:?}");
+    assert!(daemon.events().all(5004).is_empty(), "half a file was looked at");
+    assert_eq!(mail_from(&daemon), 451, "the settings beside it hold");
+
+    // A bad one leaves the old in place, and says so every time.
+    for _ in 0..2 {
+        move_in(&site, &folder, "main.wasm", &good[..good.len() / 2]);
+        let event = daemon.events().take(5004);
+        assert!(event.text("problems").contains("truncated"), "{event:?}");
+    }
+    move_in(&site, &folder, "nobody.wasm", &good);
+    let event = daemon.events().take(5004);
+    assert!(event.text("problems").contains("not one of main"), "{event:?}");
+    assert_eq!(mail_from(&daemon), 451);
+
+    // While the host is down, too; and what was loaded from there once is not loaded again.
+    let (status, _) = daemon.stop();
+    assert!(status.success());
+    std::fs::remove_file(folder.join("nobody.wasm")).expect("removed");
+    move_in(&site, &folder, "main.json", GOOD.as_bytes());
+    move_in(&site, &folder, "main.wasm", &good);
+    let daemon = site.start();
+    let event = eventually("the watched file", || {
+        let mut all = daemon.events().all(5003);
+        all.pop().filter(|event| event.text("by") == "watch" && all.len() == 1)
+    });
+    assert_eq!(event.text("policy"), "main");
+    assert_eq!(mail_from(&daemon), 250);
+    load(&site, &example("misbehaving"), BAD);
+    let (status, _) = daemon.stop();
+    assert!(status.success());
+    let daemon = site.start();
+    // A folder that goes away is told, and no reason to stop.
+    std::fs::remove_dir_all(&folder).expect("removed");
+    daemon.events().take(5041);
+    assert_eq!(mail_from(&daemon), 451, "what an operator loaded later stays");
+    std::fs::create_dir(&folder).expect("made");
+    daemon.events().take(5042);
+    move_in(&site, &folder, "main.json", GOOD.as_bytes());
+    move_in(&site, &folder, "main.wasm", &good);
+    eventually("the old state of affairs", || (mail_from(&daemon) == 250).then_some(()));
+}
+
+#[test]
+fn the_order_of_the_chain_changes_under_traffic() {
+    let mut site = Site::new();
+    let bad = example("misbehaving").to_string_lossy().into_owned();
+    let module = |name: &str| -> toml::Value {
+        let text = match name {
+            "good" => "name = 'good'".to_owned(),
+            _ => format!("name = 'bad'\nfile = '{bad}'\nsettings = {{ mode = 'panic', stage = 'sender' }}"),
+        };
+        text.parse::<toml::Table>().expect("TOML").into()
+    };
+    let write = |site: &mut Site, order: [&str; 2]| {
+        site.set("policy", order.map(module).to_vec());
+    };
+    write(&mut site, ["good", "bad"]);
+    let daemon = site.start();
+    let address = daemon.address("smtp");
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                let mut codes = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let mut client = Client::connect(address, None);
+                    client.expect_reply(220);
+                    client.ehlo();
+                    client.send(b"MAIL FROM:<world@example.net>\r\n");
+                    codes.push(client.reply().expect("a reply").code);
+                    client.quit();
+                }
+                codes
+            })
+        })
+        .collect();
+    for round in 0..6 {
+        let order = if round % 2 == 0 {
+            ["bad", "good"]
+        } else {
+            ["good", "bad"]
+        };
+        write(&mut site, order);
+        let said = site.cli(&["reload"]).ok();
+        assert!(said.contains(&format!("in the order {}", order.join(", "))), "{said}");
+        let status = json(&site, &["policy", "status"]);
+        assert_eq!(
+            (&status[0]["module"], &status[0]["generation"]),
+            (&order[0].into(), &generation(order[0]))
+        );
+    }
+    stop.store(true, Ordering::Relaxed);
+    let codes: Vec<u16> = clients
+        .into_iter()
+        .flat_map(|client| client.join().expect("a client"))
+        .collect();
+    assert!(!codes.is_empty());
+    // Each was answered by the one order or by the other; nobody met a chain that was neither.
+    assert!(
+        codes.iter().all(|code| [250, 451, 530, 550].contains(code)),
+        "{codes:?}"
+    );
+    assert!(daemon.events().all(5019).is_empty() && daemon.events().all(5004).is_empty());
+}
+
+/// A module that only moves keeps its generation.
+fn generation(module: &str) -> Value {
+    if module == "good" { 1.into() } else { 2.into() }
+}
