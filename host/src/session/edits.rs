@@ -171,7 +171,7 @@ mod tests {
         );
         assert!(!edit(&[add("A@x.example")]).redirected);
         assert!(edit(&[add("b@x.example")]).redirected);
-        assert!(edit(&[remove.clone()]).redirected);
+        assert!(edit(std::slice::from_ref(&remove)).redirected);
         assert!(edit(&[remove, add("b@x.example")]).redirected);
     }
 
