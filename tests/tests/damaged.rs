@@ -29,7 +29,8 @@ fn damage(component: &[u8], dice: &mut Dice) -> Vec<u8> {
         bytes.truncate(dice.roll(component.len()));
         return bytes;
     }
-    for _ in 0..1 << dice.roll(12) {
+    let bits = if dice.roll(16) == 0 { 1 } else { 8 << dice.roll(9) };
+    for _ in 0..bits {
         let at = dice.roll(bytes.len());
         bytes[at] ^= 1 << dice.roll(8);
     }
