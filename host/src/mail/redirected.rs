@@ -49,8 +49,11 @@ pub fn redirected(header: &HeaderBlock, host: &str) -> Option<Redirected> {
 
 /// Whether a trace field is this host's own (RFC 5321 section 4.4).
 fn is_by(received: &str, host: &str) -> bool {
-    let mut words = received.split_ascii_whitespace();
-    words.any(|word| word == "by") && words.next().is_some_and(|name| name.eq_ignore_ascii_case(host))
+    let words = || received.split_ascii_whitespace();
+    // A client may call itself "by".
+    words()
+        .zip(words().skip(1))
+        .any(|(by, name)| by == "by" && name.eq_ignore_ascii_case(host))
 }
 
 fn policy_of<'a>(value: &'a str, host: &str) -> Option<&'a str> {
@@ -74,7 +77,7 @@ mod tests {
 
     #[test]
     fn passes_count_from_the_first_mark_on() {
-        let here = "Received: from a ([192.0.2.1])\r\n\tby MAIL.example.org with ESMTP id 1;\r\n\tnow\r\n";
+        let here = "Received: from by ([192.0.2.1])\r\n\tby MAIL.example.org with ESMTP id 1;\r\n\tnow\r\n";
         let there = "Received: from b ([192.0.2.2])\r\n\tby mail.example.net with ESMTP id 2;\r\n\tnow\r\n";
         let (copies, lists) = (redirected_field(HOST, "copies"), redirected_field(HOST, "lists"));
         assert_eq!(read(&[here, here, here]), None);
