@@ -104,8 +104,12 @@ enum Command {
     #[command(verbatim_doc_comment)]
     Demo,
 
-    /// Compile the component on standard input into a cache, for the daemon
-    #[command(hide = true, name = crate::policy::COMPILE_COMMAND)]
+    /// Compile the component on standard input into a cache; the daemon starts this by itself
+    ///
+    /// Reads the component's length (8 octets, little-endian) and the component. Ends when its input does.
+    ///
+    /// Example: posthouse compile-policy --cache /var/lib/posthouse/policies/cache --memory 2147483648
+    #[command(hide = true, name = crate::policy::COMPILE_COMMAND, verbatim_doc_comment)]
     CompilePolicy(compile::Options),
 }
 

@@ -18,7 +18,7 @@ pub use content::{Content, InMemory};
 pub use envelope::{BodyType, Envelope};
 pub use header::{Field, HeaderBlock};
 pub use id::{MessageId, RecordId, SessionId};
-pub use redirected::{REDIRECTED, redirected_field, redirections};
+pub use redirected::{REDIRECTED, Redirected, redirected, redirected_field};
 pub use reply::{Reply, StatusCode};
 pub use time::Timestamp;
 pub use trace::{Received, hop_count};

@@ -42,3 +42,38 @@ pub fn example(name: &str) -> PathBuf {
     );
     file
 }
+
+/// A good policy of so many functions that the compiler is busy with it for seconds, in a file in
+/// `folder`. It is `panicking-admit` otherwise.
+///
+/// # Panics
+/// When it cannot be assembled.
+pub fn large_guest(functions: usize, folder: &Path) -> PathBuf {
+    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
+    let read = |file: &str| std::fs::read_to_string(guests.join(file)).expect("part of the repository");
+    let step = "local.get 0 i64.const 7 i64.mul local.get 1 i64.xor i64.const 13 i64.rotl local.set 1 \
+                local.get 1 local.get 0 i64.add i64.const 3 i64.shr_u local.set 0\n";
+    let body = step.repeat(40);
+    let more: String = (0..functions)
+        .map(|_| format!("(func (param i64 i64) (result i64)\n{body}local.get 0)\n"))
+        .collect();
+    let core = read("panicking-admit.core.wat");
+    let core = core.trim_end().strip_suffix(')').expect("one module").to_owned() + &more + ")";
+    let text = read("frame.wat").replace("\n  @CORE@\n", &format!("\n{core}\n"));
+    let bytes = wat::parse_str(&text).expect("good WAT");
+    let file = folder.join("large.wasm");
+    std::fs::write(&file, bytes).expect("the test's folder can be written");
+    file
+}
+
+/// A copy of a component in `folder` that is not the host's own: with one more custom section.
+///
+/// # Panics
+/// When it cannot be read or written.
+pub fn from_outside(component: &Path, folder: &Path) -> PathBuf {
+    let mut bytes = std::fs::read(component).expect("the component is there");
+    bytes.extend_from_slice(b"\0\x05\x04mark");
+    let file = folder.join("from-outside.wasm");
+    std::fs::write(&file, bytes).expect("the test's folder can be written");
+    file
+}

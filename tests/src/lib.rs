@@ -25,7 +25,7 @@ pub use console::Console;
 pub use daemon::Daemon;
 pub use dialogue::{Dialogue, Pattern, play};
 pub use events::{Event, Events};
-pub use guests::{example, guest};
+pub use guests::{example, from_outside, guest, large_guest};
 pub use maildir::{Delivered, Maildir};
 pub use report::Report;
 pub use sink::{Received, Sink};

@@ -6,28 +6,54 @@ use super::HeaderBlock;
 /// The field's name.
 pub const REDIRECTED: &str = "Posthouse-Redirected";
 
-/// Bytes of a field's value that are looked at: a host's name and a module's.
-const VALUE: usize = 512;
+/// Bytes of a field's value that are looked at.
+const VALUE: usize = 1024;
 
-/// The field with its CRLF: `host` let `policy` change the recipients.
+/// The field with its CRLF, to stand below the trace field: `host` let `policy` change the recipients.
 pub fn redirected_field(host: &str, policy: &str) -> String {
     format!("{REDIRECTED}: by {host} policy {policy}\r\n")
 }
 
-/// The policy of `host` that changed the recipients most often, and how often it did.
-pub fn redirections(header: &HeaderBlock, host: &str) -> Option<(String, usize)> {
-    let mut counts: Vec<(String, usize)> = Vec::new();
-    for field in header.named(REDIRECTED) {
-        let value = field.unfolded(VALUE);
-        let Some(policy) = policy_of(&value, host) else {
-            continue;
-        };
-        match counts.iter_mut().find(|(known, _)| known == policy) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((policy.to_owned(), 1)),
+/// What a message tells of its way since a policy changed its recipients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirected {
+    /// The policy that changed them last.
+    pub policy: String,
+    /// How often the message passed this host since they were first changed, that time included.
+    pub passes: usize,
+}
+
+/// Reads the marks of `host`; none if no policy of this host changed the recipients.
+pub fn redirected(header: &HeaderBlock, host: &str) -> Option<Redirected> {
+    let mut passes = 0;
+    let mut found: Option<Redirected> = None;
+    // The newest field comes first.
+    for field in header.fields() {
+        if field.is("Received") {
+            passes += usize::from(is_by(&field.unfolded(VALUE), host));
+        } else if field.is(REDIRECTED) {
+            let value = field.unfolded(VALUE);
+            let mark = policy_of(&value, host);
+            match (&mut found, mark) {
+                (_, None) => {}
+                (Some(found), Some(_)) => found.passes = passes,
+                (None, Some(policy)) => {
+                    let policy = policy.to_owned();
+                    found = Some(Redirected { policy, passes });
+                }
+            }
         }
     }
-    counts.into_iter().max_by_key(|(_, count)| *count)
+    found
+}
+
+/// Whether a trace field is this host's own (RFC 5321 section 4.4).
+fn is_by(received: &str, host: &str) -> bool {
+    let words = || received.split_ascii_whitespace();
+    // A client may call itself "by".
+    words()
+        .zip(words().skip(1))
+        .any(|(by, name)| by == "by" && name.eq_ignore_ascii_case(host))
 }
 
 fn policy_of<'a>(value: &'a str, host: &str) -> Option<&'a str> {
@@ -42,19 +68,37 @@ mod tests {
     use super::super::InMemory;
     use super::*;
 
+    const HOST: &str = "mail.example.org";
+
+    fn read(fields: &[&str]) -> Option<Redirected> {
+        let text = format!("{}\r\nbody\r\n", fields.concat());
+        redirected(&HeaderBlock::read(&InMemory(text.into())).expect("in memory"), HOST)
+    }
+
     #[test]
-    fn only_this_hosts_fields_count_and_each_policy_for_itself() {
-        let fields = [
-            redirected_field("mail.example.org", "copies"),
-            redirected_field("mail.example.net", "others"),
-            redirected_field("MAIL.example.org", "lists"),
-            "posthouse-redirected: by mail.example.org\r\n\tpolicy lists\r\n".to_owned(),
-            format!("{REDIRECTED}: by mail.example.org policy lists and more\r\n"),
-            format!("{REDIRECTED}: \r\n"),
-        ];
-        let header = |text: String| HeaderBlock::read(&InMemory(text.into())).expect("in memory");
-        let all = header(format!("{}\r\nbody\r\n", fields.concat()));
-        assert_eq!(redirections(&all, "mail.example.org"), Some(("lists".to_owned(), 2)));
-        assert_eq!(redirections(&all, "mail.example.com"), None);
+    fn passes_count_from_the_first_mark_on() {
+        let here = "Received: from by ([192.0.2.1])\r\n\tby MAIL.example.org with ESMTP id 1;\r\n\tnow\r\n";
+        let there = "Received: from b ([192.0.2.2])\r\n\tby mail.example.net with ESMTP id 2;\r\n\tnow\r\n";
+        let (copies, lists) = (redirected_field(HOST, "copies"), redirected_field(HOST, "lists"));
+        assert_eq!(read(&[here, here, here]), None);
+        let passes = |policy: &str, passes| {
+            let policy = policy.to_owned();
+            Some(Redirected { policy, passes })
+        };
+        assert_eq!(read(&[here, &copies, there, here]), passes("copies", 1));
+        assert_eq!(read(&[here, there, here, &copies, here]), passes("copies", 2));
+        assert_eq!(read(&[here, &lists, here, there, here, &copies]), passes("lists", 3));
+    }
+
+    #[test]
+    fn the_marks_of_others_and_broken_ones_do_not_count() {
+        for mark in [
+            redirected_field("mail.example.net", "copies"),
+            format!("{REDIRECTED}: by {HOST} policy lists and more\r\n"),
+            format!("{REDIRECTED}: by {HOST}\r\n"),
+            format!("{REDIRECTED}:\r\n"),
+        ] {
+            assert_eq!(read(&[&mark]), None, "{mark}");
+        }
     }
 }

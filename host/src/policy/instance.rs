@@ -2,6 +2,7 @@
 //! and caught.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -261,6 +262,8 @@ impl Instance {
 /// The one place that waits for a guest. What the host does on its behalf may panic: the unwinding
 /// ends here, and with it the instance.
 async fn bounded<T>(wall: Duration, call: impl Future<Output = wasmtime::Result<T>>) -> Result<T, Ended> {
+    // Kilobytes, which every wrapper would move once more.
+    let call = pin!(call);
     match tokio::time::timeout(wall, AssertUnwindSafe(call).catch_unwind()).await {
         Ok(Ok(Ok(answer))) => Ok(answer),
         Ok(Ok(Err(error))) => Err(Ended::Error(error)),

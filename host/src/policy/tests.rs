@@ -1,6 +1,7 @@
 //! The engine as a whole, with real guests and with hostile ones.
 
 mod contracts;
+mod core_dumps;
 mod faults;
 mod generations;
 mod hostile;

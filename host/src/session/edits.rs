@@ -157,6 +157,25 @@ mod tests {
     }
 
     #[test]
+    fn the_hosts_own_marks_stay_and_a_change_of_recipients_is_seen() {
+        let message = format!("{REDIRECTED}: by mx.example policy copies\r\n\r\nHello.\r\n");
+        let header = HeaderBlock::read(&InMemory(message.into())).expect("in memory");
+        let mut envelope = Envelope::from_sender(ReversePath::Null);
+        envelope.recipients = vec![mailbox("a@x.example")];
+        let edit = |edits: &[Edit]| apply(edits, &envelope, &header);
+        let removal = edit(&[Edit::RemoveHeader(REDIRECTED.to_lowercase())]);
+        assert_eq!((removal.prefix.as_slice(), removal.skip), (&b""[..], 0));
+        let (add, remove) = (
+            |to| Edit::AddRecipient(mailbox(to)),
+            Edit::RemoveRecipient(mailbox("a@x.example")),
+        );
+        assert!(!edit(&[add("A@x.example")]).redirected);
+        assert!(edit(&[add("b@x.example")]).redirected);
+        assert!(edit(std::slice::from_ref(&remove)).redirected);
+        assert!(edit(&[remove, add("b@x.example")]).redirected);
+    }
+
+    #[test]
     fn recipients_come_and_go() {
         let edits = [
             Edit::RemoveRecipient(mailbox("A@x.example")),

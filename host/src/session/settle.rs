@@ -5,14 +5,14 @@ use super::receive::Refusal;
 use super::{SessionContext, replies};
 use crate::event::Event;
 use crate::mail::{
-    Client, Content, Envelope, HeaderBlock, Mailbox, MessageId, Received, Reply, SessionId, Timestamp, hop_count,
-    redirected_field, redirections,
+    Client, Content, Envelope, HeaderBlock, Mailbox, MessageId, Received, Redirected, Reply, SessionId, Timestamp,
+    hop_count, redirected, redirected_field,
 };
 use crate::policy::{Asked, Because, Disposition, PolicyTransaction};
 use crate::spool::{Draft, Message, Recipient, State};
 
-/// Passes on which the same policy changed the recipients; after these the message is refused.
-const REDIRECTIONS: usize = 4;
+/// How often a message may pass this host from the time on that a policy changed its recipients.
+const PASSES: usize = 4;
 
 /// A message that is complete and belongs to nobody yet.
 pub struct Arrival<'a> {
@@ -68,10 +68,9 @@ impl Arrival<'_> {
     /// A message whose recipients a policy of this host changed may pass here again: through a list, a
     /// forwarding, another host. Not for ever.
     fn check_redirections(&self, id: MessageId, header: &HeaderBlock) -> Result<(), Refusal> {
-        match redirections(header, &self.context.config.hostname) {
-            Some((policy, passes)) if passes >= REDIRECTIONS => {
-                let message = id.to_string();
-                let passes = passes as u64;
+        match redirected(header, &self.context.config.hostname) {
+            Some(Redirected { policy, passes }) if passes >= PASSES => {
+                let (message, passes) = (id.to_string(), passes as u64);
                 self.context.events.emit(Event::PolicyLoop {
                     message,
                     policy,

@@ -122,6 +122,8 @@ async fn talk(child: &mut Child, bytes: &[u8]) -> io::Result<(ExitStatus, String
     // A child that ends before it has read everything says why; the broken pipe says less.
     let (_, listened) = tokio::join!(hand_over, output.read_to_end(&mut said));
     listened?;
+    // A child that says more is not listened to, and must not wait for it.
+    drop(output);
     let status = child.wait().await?;
     drop(input);
     Ok((status, String::from_utf8_lossy(&said).trim().to_owned()))

@@ -6,6 +6,8 @@ use serde_json::json;
 
 use crate::mail::SessionId;
 use crate::policy::builtin;
+use crate::policy::decision::Origin;
+use crate::policy::instance::Instance;
 use crate::policy::testing::{Bench, anna, path};
 
 const ROUNDS: usize = 20_000;
@@ -32,4 +34,58 @@ async fn fresh_instance_configure_and_one_decision() {
         warm.sort();
         println!("{name}: fresh {:?}, warm {:?}", fresh[ROUNDS / 2], warm[ROUNDS / 2]);
     }
+}
+
+/// What each instance spends on its settings: what an instance that starts configured would save.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn configure_alone() {
+    for (name, settings) in [("no", json!({})), ("some", some_settings()), ("many", many_settings())] {
+        let bench = Bench::with(&[("p", builtin::DEFAULT, settings)]).await;
+        let inner = &bench.policies.inner;
+        let chain = inner.chain.load_full();
+        let generation = chain.modules[0].running.as_ref().expect("it runs");
+        let (mut made, mut configured, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let start = Instant::now();
+            let around = inner.core.surroundings(Origin::default());
+            let instance = Instance::new(&inner.core.runtime, &generation.candidate, around).await;
+            let mut instance = instance.expect("room");
+            made.push(start.elapsed());
+            let start = Instant::now();
+            instance
+                .configure(&generation.settings)
+                .await
+                .expect("no fault")
+                .expect("no complaint");
+            configured.push(start.elapsed());
+            let start = Instant::now();
+            drop(instance);
+            dropped.push(start.elapsed());
+        }
+        let median = |times: &mut Vec<std::time::Duration>| {
+            times.sort();
+            times[ROUNDS / 2]
+        };
+        println!(
+            "{name} settings, {} bytes: made in {:?}, configured in {:?}, dropped in {:?}",
+            generation.settings.len(),
+            median(&mut made),
+            median(&mut configured),
+            median(&mut dropped)
+        );
+    }
+}
+
+fn some_settings() -> serde_json::Value {
+    json!({ "accept": { "from": "authenticated", "hosts": hosts(2) }, "homing": { "required": true } })
+}
+
+fn many_settings() -> serde_json::Value {
+    json!({ "accept": { "from": "authenticated", "hosts": hosts(200) } })
+}
+
+fn hosts(count: usize) -> Vec<serde_json::Value> {
+    let host = |number| json!({ "network": format!("10.0.{number}.0/24"), "exempt": ["authentication", "encryption"] });
+    (0..count).map(host).collect()
 }

@@ -1,9 +1,10 @@
 //! A policy that is wrong in the way its settings say, at the stage they say, and has no opinion
 //! otherwise: to see what a host makes of each kind of fault.
 //!
-//! Settings: `{"mode": "loop" | "eat-memory" | "lie-reply" | "forge-address" | "recurse" | "panic",
+//! Settings: `{"mode": "loop" | "eat-memory" | "lie-reply" | "forge-address" | "add-recipient" | "recurse" |
+//! "panic",
 //! "stage": "admit" | "sender" | "recipient" | "message" | "ndr"}`. Without a mode it behaves;
-//! without a stage it is `sender`, and `message` for a forged address.
+//! without a stage it is `sender`, and `message` for an address.
 #![cfg(target_arch = "wasm32")]
 
 mod mischief;
@@ -24,6 +25,9 @@ mod contract {
 
 /// An address that would be a second command if anyone wrote it into a dialogue.
 const FORGED: &str = "x@y>\r\nRCPT TO:<z@w";
+
+/// An address that is added to every message.
+const ELSEWHERE: &str = "elsewhere@loop.example";
 
 thread_local! {
     static SETTINGS: RefCell<Settings> = RefCell::default();
@@ -82,6 +86,7 @@ impl homing::Guest for Misbehaving {
         let disposition = match lie_at(Stage::Message) {
             Some(Lie::Reply) => homing::Disposition::Reject(success()),
             Some(Lie::Address) => homing::Disposition::Accept(vec![homing::Edit::AddRecipient(FORGED.to_owned())]),
+            Some(Lie::Recipient) => homing::Disposition::Accept(vec![homing::Edit::AddRecipient(ELSEWHERE.to_owned())]),
             None => homing::Disposition::Pass,
         };
         (disposition, because())

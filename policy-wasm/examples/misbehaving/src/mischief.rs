@@ -19,6 +19,7 @@ enum Mode {
     EatMemory,
     LieReply,
     ForgeAddress,
+    AddRecipient,
     Recurse,
     Panic,
 }
@@ -38,6 +39,8 @@ pub enum Stage {
 pub enum Lie {
     Reply,
     Address,
+    /// No lie, yet no better: mail for this address comes back.
+    Recipient,
 }
 
 impl Settings {
@@ -57,6 +60,7 @@ impl Settings {
             Mode::Panic => panic!("told to panic at {stage:?}"),
             Mode::LieReply => Some(Lie::Reply),
             Mode::ForgeAddress => Some(Lie::Address),
+            Mode::AddRecipient => Some(Lie::Recipient),
         }
     }
 
@@ -65,6 +69,7 @@ impl Settings {
             // Only these two stages answer with addresses.
             (Mode::ForgeAddress, Some(Stage::Ndr)) => Stage::Ndr,
             (Mode::ForgeAddress, _) => Stage::Message,
+            (Mode::AddRecipient, _) => Stage::Message,
             (_, stage) => stage.unwrap_or(Stage::Sender),
         }
     }
