@@ -9,8 +9,8 @@ mod read;
 mod tls;
 
 pub use checked::{
-    AdmitFault, Config, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine, PolicyLimits,
-    PolicyModule, Route, Timeouts, TlsFiles,
+    AdmitFault, Config, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine,
+    PolicyLimits, PolicyModule, Route, Timeouts, TlsFiles,
 };
 pub use environment::problems_around;
 pub use raw::{ConfigError, Problem};

@@ -114,11 +114,7 @@ pub trait Directory: Send + Sync {
 
     /// Whether the address is a member of the group, directly or through groups in it. An address
     /// that is no group has no members.
-    fn is_member<'a>(
-        &'a self,
-        group: &'a Mailbox,
-        address: &'a Mailbox,
-    ) -> BoxFuture<'a, Result<bool, LookupError>>;
+    fn is_member<'a>(&'a self, group: &'a Mailbox, address: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>>;
 
     /// The account whose credentials these are: its name in lower case, or none. `user` is the
     /// account's name or one of its addresses. Takes as long for unknown users as for known ones.

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use futures_util::join;
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
@@ -179,7 +177,9 @@ fn no_tls() -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+    Ok(builder
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
 }
 
 /// A name as it stands, never completed with a search domain. Letters, digits, hyphens and, as in
@@ -189,7 +189,9 @@ fn domain_name(text: &str) -> Result<Name, NoRecords> {
     let bare = text.strip_suffix('.').unwrap_or(text);
     let fits = |label: &str| {
         (1..=LABEL).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
     if bare.len() > NAME || !bare.split('.').all(fits) {
         return Err(bad());

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    AdmitFault, Config, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine, PolicyLimits,
-    PolicyModule, Timeouts,
+    AdmitFault, Config, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine,
+    PolicyLimits, PolicyModule, Timeouts,
 };
 use crate::event::Format;
 use crate::mail::Mailbox;

@@ -235,11 +235,7 @@ impl Directory for FileDirectory {
         Box::pin(async move { Ok(self.is_local(&*self.current().await, domain)) })
     }
 
-    fn is_member<'a>(
-        &'a self,
-        group: &'a Mailbox,
-        address: &'a Mailbox,
-    ) -> BoxFuture<'a, Result<bool, LookupError>> {
+    fn is_member<'a>(&'a self, group: &'a Mailbox, address: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
         Box::pin(async move { Ok(self.current().await.is_member(group, address)) })
     }
 

@@ -26,8 +26,15 @@ async fn zone() -> Server {
                 RData::MX(MX::new(10, name("first.mail.example."))),
             ]),
         ),
-        ("no-mail.example", Has::Records(vec![RData::MX(MX::new(0, Name::root()))])),
-        ("many.example", Has::Records((0..200).map(|n| four(&format!("192.0.2.{n}"))).collect())),
+        (
+            "no-mail.example",
+            Has::Records(vec![RData::MX(MX::new(0, Name::root()))]),
+        ),
+        // Too many for a datagram: the server is asked again over TCP.
+        (
+            "many.example",
+            Has::Records((0..200).map(|n| four(&format!("192.0.2.{n}"))).collect()),
+        ),
         (
             "1.2.0.192.in-addr.arpa",
             Has::Records(vec![RData::PTR(PTR(name("Mail.Example.")))]),
@@ -48,9 +55,15 @@ async fn each_kind_of_record_is_found() {
     );
     assert_eq!(
         dns.exchanges("mail.example").await,
-        Ok(vec![(10, "first.mail.example".to_owned()), (20, "second.mail.example".to_owned())])
+        Ok(vec![
+            (10, "first.mail.example".to_owned()),
+            (20, "second.mail.example".to_owned())
+        ])
     );
-    assert_eq!(dns.texts("mail.example").await, Ok(vec!["one".to_owned(), "long ".repeat(100)]));
+    assert_eq!(
+        dns.texts("mail.example").await,
+        Ok(vec!["one".to_owned(), "long ".repeat(100)])
+    );
     for same in ["192.0.2.1", "::ffff:192.0.2.1"] {
         assert_eq!(dns.names(address(same)).await, Ok(vec!["mail.example".to_owned()]));
     }
@@ -85,7 +98,10 @@ async fn answers_are_kept_and_bounded() {
     let server = zone().await;
     let dns = Resolver::new(server.settings());
     assert_eq!(server.asked(), 0);
-    assert_eq!(dns.addresses("many.example").await.map(|found| found.len()), Ok(RECORDS));
+    assert_eq!(
+        dns.addresses("many.example").await.map(|found| found.len()),
+        Ok(RECORDS)
+    );
     let asked = server.asked();
     assert_eq!(dns.texts("mail.example").await.map(|found| found.len()), Ok(2));
     assert_eq!(dns.texts("mail.example").await.map(|found| found.len()), Ok(2));
@@ -98,8 +114,20 @@ async fn what_is_no_name_is_never_asked() {
     let dns = Resolver::new(server.settings());
     let long = "a".repeat(64);
     let deep = "abc.".repeat(64);
-    for bad in ["", ".", "a..b", "a b", "ä.example", "a\0b", "*.example", "a/b", &long, &deep] {
-        assert_eq!(dns.texts(bad).await, Err(NoRecords::BadName(bad.to_owned())), "{bad:?}");
+    for bad in [
+        "",
+        ".",
+        "a..b",
+        "a b",
+        "ä.example",
+        "a\0b",
+        "*.example",
+        "a/b",
+        &long,
+        &deep,
+    ] {
+        let answer = dns.texts(bad).await;
+        assert!(matches!(answer, Err(NoRecords::BadName(_))), "{bad:?}: {answer:?}");
     }
     assert_eq!(server.asked(), 0);
 }

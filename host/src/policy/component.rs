@@ -219,13 +219,22 @@ fn of_contract(name: &str) -> Option<(&str, &str)> {
 
 /// One problem for each version that is not served, however many names have it.
 fn refusals<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
-    let versions: BTreeSet<&str> = names.filter_map(|name| of_contract(name)).map(|(_, version)| version).collect();
-    versions.into_iter().filter_map(|version| served(version).err()).collect()
+    let versions: BTreeSet<&str> = names
+        .filter_map(|name| of_contract(name))
+        .map(|(_, version)| version)
+        .collect();
+    versions
+        .into_iter()
+        .filter_map(|version| served(version).err())
+        .collect()
 }
 
 /// Why a version of the contract is not served, and what to do about it.
 fn served(version: &str) -> Result<Contract, String> {
-    let serves: Vec<String> = Contract::SERVED.iter().map(|c| format!("{}.{}.x", c.major, c.minor)).collect();
+    let serves: Vec<String> = Contract::SERVED
+        .iter()
+        .map(|c| format!("{}.{}.x", c.major, c.minor))
+        .collect();
     let serves = serves.join(" and ");
     let newest = Contract::NEWEST;
     let Some(contract) = Contract::parse(version) else {
@@ -234,7 +243,10 @@ fn served(version: &str) -> Result<Contract, String> {
              rebuild the policy against {PACKAGE}@{newest}"
         ));
     };
-    if Contract::SERVED.iter().any(|served| served.release() == contract.release()) {
+    if Contract::SERVED
+        .iter()
+        .any(|served| served.release() == contract.release())
+    {
         return Ok(contract);
     }
     let advice = if contract > newest {
@@ -242,7 +254,9 @@ fn served(version: &str) -> Result<Contract, String> {
     } else {
         format!("rebuild the policy against {PACKAGE}@{newest}")
     };
-    Err(format!("built for {PACKAGE}@{contract}; this host serves {serves}: {advice}"))
+    Err(format!(
+        "built for {PACKAGE}@{contract}; this host serves {serves}: {advice}"
+    ))
 }
 
 /// The version of all exports: questions are asked in the words of one contract. Imports may be of
@@ -289,8 +303,15 @@ fn is_inert(name: &str) -> bool {
 
 /// More exports than the contract's are none of the host's business: some toolchains add them.
 fn roles(exports: &[String]) -> Result<BTreeSet<Role>, Vec<String>> {
-    let exported: BTreeSet<&str> = exports.iter().filter_map(|name| of_contract(name)).map(|(name, _)| name).collect();
-    let roles: BTreeSet<Role> = Role::ALL.into_iter().filter(|role| exported.contains(role.interface())).collect();
+    let exported: BTreeSet<&str> = exports
+        .iter()
+        .filter_map(|name| of_contract(name))
+        .map(|(name, _)| name)
+        .collect();
+    let roles: BTreeSet<Role> = Role::ALL
+        .into_iter()
+        .filter(|role| exported.contains(role.interface()))
+        .collect();
     let mut missing = Vec::new();
     if !exported.contains("lifecycle") {
         missing.push(format!("exports no {PACKAGE}/lifecycle: not a policy"));

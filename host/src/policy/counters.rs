@@ -147,7 +147,10 @@ impl Counters {
 
 fn check(key: &str) -> Result<(), NoAnswer> {
     if key.len() > KEY {
-        return Err(NoAnswer::Other(format!("a key has at most {KEY} bytes, not {}", key.len())));
+        return Err(NoAnswer::Other(format!(
+            "a key has at most {KEY} bytes, not {}",
+            key.len()
+        )));
     }
     Ok(())
 }

@@ -20,8 +20,7 @@ use super::imports::{Host, MessageView};
 type Admit = TypedFunc<(Arc<Client>,), ((exemption::Admission, Because),)>;
 type CheckSender = TypedFunc<(Arc<Client>, Arc<ReversePath>), (Decision,)>;
 type CheckRecipient = TypedFunc<(Arc<Client>, Arc<ReversePath>, String), (Decision,)>;
-type CheckMessage =
-    TypedFunc<(Arc<Client>, Arc<Envelope>, Resource<MessageView>), ((homing::Disposition, Because),)>;
+type CheckMessage = TypedFunc<(Arc<Client>, Arc<Envelope>, Resource<MessageView>), ((homing::Disposition, Because),)>;
 type Plan = TypedFunc<(Arc<Failure>,), ((Vec<ndr::Notice>, Because),)>;
 
 /// Where a component's functions are, found once for all its instances.

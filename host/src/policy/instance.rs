@@ -168,7 +168,13 @@ impl Instance {
     ) -> Result<Opinion<Verdict>, Failed> {
         let wall = self.begin();
         let guest = self.homing()?;
-        let answer = bounded(wall, guest.check_sender.call_async(&mut self.store, (Arc::clone(client), Arc::clone(sender)))).await;
+        let answer = bounded(
+            wall,
+            guest
+                .check_sender
+                .call_async(&mut self.store, (Arc::clone(client), Arc::clone(sender))),
+        )
+        .await;
         let (answer,) = self.settle(answer)?;
         self.believe(check::decision(&self.module, answer))
     }
@@ -184,7 +190,10 @@ impl Instance {
         let guest = self.homing()?;
         let answer = bounded(
             wall,
-            guest.check_recipient.call_async(&mut self.store, (Arc::clone(client), Arc::clone(sender), recipient.to_owned())),
+            guest.check_recipient.call_async(
+                &mut self.store,
+                (Arc::clone(client), Arc::clone(sender), recipient.to_owned()),
+            ),
         )
         .await;
         let (answer,) = self.settle(answer)?;
@@ -204,7 +213,13 @@ impl Instance {
         let handle = self.store.data_mut().table.push(message);
         let handle = self.settle(handle.map_err(|error| Ended::Error(error.into())))?;
         let lent = Resource::new_borrow(handle.rep());
-        let answer = bounded(wall, guest.check_message.call_async(&mut self.store, (Arc::clone(client), Arc::clone(said), lent))).await;
+        let answer = bounded(
+            wall,
+            guest
+                .check_message
+                .call_async(&mut self.store, (Arc::clone(client), Arc::clone(said), lent)),
+        )
+        .await;
         let (answer,) = self.settle(answer)?;
         // The guest's borrow has ended with the call; what it held is no longer needed.
         let _ = self.store.data_mut().table.delete(handle);

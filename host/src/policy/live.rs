@@ -118,9 +118,10 @@ impl Answers for Live {
                 Call::Exchanges { name } => Ok(Answer::Exchanges(self.dns.load_full().exchanges(name).await?)),
                 Call::Texts { name } => Ok(Answer::Texts(self.dns.load_full().texts(name).await?)),
                 Call::Names { address } => self.names(address).await,
-                Call::CounterAdd { key, amount, seconds } => {
-                    self.counters.add(asker.module, key, *amount, *seconds).map(Answer::Count)
-                }
+                Call::CounterAdd { key, amount, seconds } => self
+                    .counters
+                    .add(asker.module, key, *amount, *seconds)
+                    .map(Answer::Count),
                 Call::CounterValue { key } => self.counters.value(asker.module, key).map(Answer::Count),
                 Call::Findings => self.findings(asker.message).await,
             }

@@ -109,7 +109,9 @@ impl Work {
         let first = self.end - (WHOLE - FIRST);
         let mut findings = Vec::new();
         let Some(mut message) = AuthenticatedMessage::parse(raw) else {
-            let spf = timeout_at(first, self.spf()).await.unwrap_or_else(|_| self.spf_too_late());
+            let spf = timeout_at(first, self.spf())
+                .await
+                .unwrap_or_else(|_| self.spf_too_late());
             findings.push(found_spf(&spf));
             let none = |method| finding(method, "none", None, Some("there is no header".to_owned()));
             findings.extend(["dkim", "arc", "dmarc"].map(none));
@@ -222,7 +224,8 @@ fn too_late(method: &str) -> Finding {
 /// The same for all methods.
 fn undone(outcome: &str, why: &str) -> Vec<Finding> {
     let all = ["spf", "dkim", "arc", "dmarc"];
-    all.map(|method| finding(method, outcome, None, Some(why.to_owned()))).to_vec()
+    all.map(|method| finding(method, outcome, None, Some(why.to_owned())))
+        .to_vec()
 }
 
 #[cfg(test)]

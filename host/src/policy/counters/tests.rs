@@ -53,8 +53,14 @@ fn a_damaged_file_is_put_aside_and_counting_begins_anew() {
 fn bounds_hold_and_are_told_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let (counters, told) = open(folder.path(), 2);
-    assert!(matches!(counters.add("one", &"k".repeat(257), 1, 9), Err(NoAnswer::Other(_))));
-    assert!(matches!(counters.value("one", &"k".repeat(257)), Err(NoAnswer::Other(_))));
+    assert!(matches!(
+        counters.add("one", &"k".repeat(257), 1, 9),
+        Err(NoAnswer::Other(_))
+    ));
+    assert!(matches!(
+        counters.value("one", &"k".repeat(257)),
+        Err(NoAnswer::Other(_))
+    ));
     assert_eq!(counters.add("one", &"k".repeat(256), 1, 9), Ok(1));
     assert_eq!(counters.add("one", "", 1, 9), Ok(1));
     for _ in 0..3 {

@@ -49,7 +49,10 @@ async fn all_of_each_contract_is_linked() {
         let bytes = everything(wit, world);
         let code = crate::policy::generation::Code::new(runtime, bytes.into()).await;
         if let Err(problems) = code {
-            panic!("{world} of {}: {problems:?}", wit.lines().find(|line| line.starts_with("package")).unwrap_or(""));
+            panic!(
+                "{world} of {}: {problems:?}",
+                wit.lines().find(|line| line.starts_with("package")).unwrap_or("")
+            );
         }
     }
 }
@@ -59,20 +62,34 @@ async fn all_of_each_contract_is_linked() {
 async fn old_and_new_decide_in_one_chain() {
     let refusing = json!({ "refuse": ["bert@example.org"] });
     let bench = Bench::with(&[("old", FIRST_0_1, refusing), ("new", builtin::DEFAULT, json!({}))]).await;
-    let contracts: Vec<String> = bench.policies.status().into_iter().map(|module| module.contract).collect();
+    let contracts: Vec<String> = bench
+        .policies
+        .status()
+        .into_iter()
+        .map(|module| module.contract)
+        .collect();
     assert_eq!(contracts, ["0.1.0", "0.2.0"]);
     let session = SessionId::generate();
     let admitted = bench.policies.admit(session, &stranger()).await;
     assert!(matches!(admitted.answer, Admission::Admit(_)), "{admitted:?}");
     let mut transaction = bench.policies.transaction(session);
     let (sender, recipient) = (path("anna@example.org"), address("anna@example.org"));
-    let refused = transaction.recipient(&anna(), &sender, &address("bert@example.org")).await;
+    let refused = transaction
+        .recipient(&anna(), &sender, &address("bert@example.org"))
+        .await;
     assert!(matches!(refused.answer, Verdict::Reject(_)), "{refused:?}");
     assert_eq!(transaction.sender(&anna(), &sender).await.answer, Verdict::Accept);
-    assert_eq!(transaction.recipient(&anna(), &sender, &recipient).await.answer, Verdict::Accept);
-    let content = Arc::new(InMemory(Bytes::from_static(b"From: anna@example.org\r\n\r\nHello.\r\n")));
+    assert_eq!(
+        transaction.recipient(&anna(), &sender, &recipient).await.answer,
+        Verdict::Accept
+    );
+    let content = Arc::new(InMemory(Bytes::from_static(
+        b"From: anna@example.org\r\n\r\nHello.\r\n",
+    )));
     let envelope = envelope(sender, &["anna@example.org"]);
-    let asked = transaction.message(MessageId::generate(), &anna(), &envelope, content).await;
+    let asked = transaction
+        .message(MessageId::generate(), &anna(), &envelope, content)
+        .await;
     assert!(matches!(asked.answer, Disposition::Accept(_)), "{asked:?}");
     assert!(bench.faults().is_empty());
 }
@@ -93,7 +110,11 @@ async fn the_policy_of_1999_is_old_enough() {
 #[tokio::test(flavor = "multi_thread")]
 async fn contracts_are_swapped_like_any_code() {
     let bench = Bench::with(&[("m", DEFAULT_0_1, json!({}))]).await;
-    for (code, contract) in [(builtin::DEFAULT, "0.2.0"), (DEFAULT_0_1, "0.1.0"), (builtin::DEFAULT, "0.2.0")] {
+    for (code, contract) in [
+        (builtin::DEFAULT, "0.2.0"),
+        (DEFAULT_0_1, "0.1.0"),
+        (builtin::DEFAULT, "0.2.0"),
+    ] {
         bench.policies.load(load(Some(code), None)).await.expect("loads");
         assert_eq!(bench.policies.status()[0].contract, contract);
         let session = SessionId::generate();
@@ -135,5 +156,10 @@ fn other_versions_are_refused_in_words() {
             (export "posthouse:policy/homing@0.2.0" (instance $i)))"#,
     );
     let problems = inspect(&mixed.expect("a component")).expect_err("refused");
-    assert!(problems[0].text.contains("posthouse:policy@0.1.0 and of posthouse:policy@0.2.0"), "{problems:?}");
+    assert!(
+        problems[0]
+            .text
+            .contains("posthouse:policy@0.1.0 and of posthouse:policy@0.2.0"),
+        "{problems:?}"
+    );
 }

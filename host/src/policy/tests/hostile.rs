@@ -63,7 +63,10 @@ fn each_thing_that_is_no_policy_is_called_by_its_name() {
         (&http, "imports wasi:http/types@0.2.10: not granted"),
         (&files, "exports no posthouse:policy/lifecycle"),
         (&files, "exports none of posthouse:policy/exemption, homing and ndr"),
-        (&other, "built for posthouse:policy@0.3.0; this host serves 0.1.x and 0.2.x: upgrade this host, or rebuild"),
+        (
+            &other,
+            "built for posthouse:policy@0.3.0; this host serves 0.1.x and 0.2.x: upgrade this host, or rebuild",
+        ),
         (&asynchronous, "rebuild with --sync"),
     ] {
         let text = complaint(bytes);

@@ -14,7 +14,9 @@ pub(super) fn finding(method: &str, outcome: &str, domain: Option<String>, detai
     Finding {
         method: method.to_owned(),
         outcome: outcome.to_owned(),
-        domain: domain.filter(|domain| !domain.is_empty()).map(|domain| cut(domain, DETAIL)),
+        domain: domain
+            .filter(|domain| !domain.is_empty())
+            .map(|domain| cut(domain, DETAIL)),
         detail: detail.map(|detail| cut(detail, DETAIL)),
     }
 }

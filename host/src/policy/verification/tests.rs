@@ -30,12 +30,18 @@ fn signed(count: usize) -> (String, String) {
         })
         .collect();
     let public = base64::engine::general_purpose::STANDARD.encode(key().public_key());
-    (format!("{header}{MESSAGE_TEXT}"), format!("v=DKIM1; k=ed25519; p={public}"))
+    (
+        format!("{header}{MESSAGE_TEXT}"),
+        format!("v=DKIM1; k=ed25519; p={public}"),
+    )
 }
 
 async fn zone(record: &str) -> Server {
     Server::start([
-        ("signed.example", Has::Records(vec![txt("v=spf1 ip4:192.0.2.0/24 -all")])),
+        (
+            "signed.example",
+            Has::Records(vec![txt("v=spf1 ip4:192.0.2.0/24 -all")]),
+        ),
         ("s._domainkey.signed.example", Has::Records(vec![txt(record)])),
         ("_dmarc.signed.example", Has::Records(vec![txt("v=DMARC1; p=reject")])),
         ("broken.example", Has::Failure),
@@ -78,7 +84,12 @@ async fn a_signed_message_from_its_own_host_passes() {
     let message = view(raw, from("192.0.2.7", "anna@signed.example"));
     assert_eq!(
         found(&server, &message).await,
-        ["arc=none -", "dkim=pass signed.example", "dmarc=pass signed.example", "spf=pass signed.example"]
+        [
+            "arc=none -",
+            "dkim=pass signed.example",
+            "dmarc=pass signed.example",
+            "spf=pass signed.example"
+        ]
     );
     assert!(server.asked() > 0);
 }
@@ -93,7 +104,12 @@ async fn a_changed_message_from_elsewhere_fails() {
         let message = view(changed, from("198.51.100.7", "anna@signed.example"));
         assert_eq!(
             found(&server, &message).await,
-            ["arc=none -", "dkim=fail signed.example", "dmarc=fail signed.example", "spf=fail signed.example"]
+            [
+                "arc=none -",
+                "dkim=fail signed.example",
+                "dmarc=fail signed.example",
+                "spf=fail signed.example"
+            ]
         );
     }
 }
@@ -105,11 +121,20 @@ async fn mail_that_nobody_vouches_for_has_none() {
     let message = view(raw, from("192.0.2.7", "a@plain.example"));
     assert_eq!(
         found(&server, &message).await,
-        ["arc=none -", "dkim=none -", "dmarc=none plain.example", "spf=none plain.example"]
+        [
+            "arc=none -",
+            "dkim=none -",
+            "dmarc=none plain.example",
+            "spf=none plain.example"
+        ]
     );
     // The null reverse-path is judged by the HELO name.
     let bounce = view(raw, from("192.0.2.7", ""));
-    assert!(found(&server, &bounce).await.contains(&"spf=pass signed.example".to_owned()));
+    assert!(
+        found(&server, &bounce)
+            .await
+            .contains(&"spf=pass signed.example".to_owned())
+    );
     let strange = view("no header at all", from("192.0.2.7", "a@plain.example"));
     assert_eq!(found(&server, &strange).await.len(), 4);
 }
@@ -122,7 +147,12 @@ async fn what_cannot_be_looked_up_is_a_temporary_error() {
     let message = view(raw, from("192.0.2.7", "anna@broken.example"));
     assert_eq!(
         found(&server, &message).await,
-        ["arc=none -", "dkim=temperror broken.example", "dmarc=temperror broken.example", "spf=temperror broken.example"]
+        [
+            "arc=none -",
+            "dkim=temperror broken.example",
+            "dmarc=temperror broken.example",
+            "spf=temperror broken.example"
+        ]
     );
 }
 
@@ -145,10 +175,17 @@ async fn a_message_too_large_is_judged_by_its_envelope_alone() {
     let home = view(raw.clone(), from("192.0.2.7", "anna@signed.example"));
     assert_eq!(
         found(&server, &home).await,
-        ["arc=policy -", "dkim=policy -", "dmarc=pass signed.example", "spf=pass signed.example"]
+        [
+            "arc=policy -",
+            "dkim=policy -",
+            "dmarc=pass signed.example",
+            "spf=pass signed.example"
+        ]
     );
     let elsewhere = view(raw, from("198.51.100.7", "anna@signed.example"));
     assert!(
-        found(&server, &elsewhere).await.contains(&"dmarc=temperror signed.example".to_owned())
+        found(&server, &elsewhere)
+            .await
+            .contains(&"dmarc=temperror signed.example".to_owned())
     );
 }
