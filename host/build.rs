@@ -44,6 +44,10 @@ const POLICIES: &[Guest] = &[
         package: "first-policy",
         variable: "POSTHOUSE_FIRST_POLICY_WASM",
     },
+    Guest {
+        package: "inquiry",
+        variable: "POSTHOUSE_INQUIRY_WASM",
+    },
 ];
 
 impl Guest {

@@ -154,7 +154,6 @@ fn start(settings: &Dns) -> Result<TokioResolver, String> {
     options.cache_size = settings.cache_size;
     options.use_hosts_file = ResolveHosts::Never;
     options.edns0 = true;
-    // Negative answers without a SOA have no time of their own.
     TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
         .with_options(options)
         .with_tls_config(no_tls()?)

@@ -13,8 +13,14 @@ use wit_parser::{Handle, Resolve, Type, TypeDefKind, TypeId, WorldItem, WorldKey
 /// What was released, and policies that were compiled against it. Never edited; a new release adds
 /// lines.
 const FROZEN: [(&str, &str); 5] = [
-    ("wit/0.1/policy.wit", "e631e20a17b634e1aee8d06d66d36737668fc67124040a84100c6070db0f673a"),
-    ("wit/0.2/policy.wit", "15310221da1bd207ff98da48612aed983e8539da75ecde6dc1559ce515715be7"),
+    (
+        "wit/0.1/policy.wit",
+        "e631e20a17b634e1aee8d06d66d36737668fc67124040a84100c6070db0f673a",
+    ),
+    (
+        "wit/0.2/policy.wit",
+        "15310221da1bd207ff98da48612aed983e8539da75ecde6dc1559ce515715be7",
+    ),
     (
         "tests/guests/contract-0.1/default.wasm",
         "0c301b19554d20931854f6dcb5c993b7f3e05503f80ff666ba9b2b57ad711739",
@@ -35,8 +41,14 @@ const EXPORTED: [&str; 4] = ["exemption", "homing", "ndr", "lifecycle"];
 #[test]
 fn what_was_frozen_was_not_touched() {
     for (path, digest) in FROZEN {
-        let found: String = Sha256::digest(read(path)).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(found, digest, "{path} was released and must stay as it was: see wit/README.md");
+        let found: String = Sha256::digest(read(path))
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            found, digest,
+            "{path} was released and must stay as it was: see wit/README.md"
+        );
     }
 }
 
@@ -65,21 +77,56 @@ fn each_kind_of_change_is_told_from_growth() {
         ("    port: u16,\n", "    port: u32,\n", "record types.client"),
         ("    port: u16,\n", "    port: u16, asn: u32,\n", "record types.client"),
         ("    discard,\n", "    discard, hold,\n", "variant homing.disposition"),
-        ("enum level { debug, info,", "enum level { info, debug,", "enum host.level"),
-        ("lookup: func(address: string)", "lookup: func(address: string, deep: bool)", "function directory.lookup"),
-        ("  size: func() -> u64;", "  size: func() -> u32;", "function message.[method]message.size"),
+        (
+            "enum level { debug, info,",
+            "enum level { info, debug,",
+            "enum host.level",
+        ),
+        (
+            "lookup: func(address: string)",
+            "lookup: func(address: string, deep: bool)",
+            "function directory.lookup",
+        ),
+        (
+            "  size: func() -> u64;",
+            "  size: func() -> u32;",
+            "function message.[method]message.size",
+        ),
         ("  now: func() -> u64;\n", "", "function host.now"),
-        ("plan: func(", "ready: func() -> bool; plan: func(", "function ndr.ready"),
-        ("world ndr-policy { include imports; export lifecycle;", "world ndr-policy { include imports;", "world ndr-policy"),
+        (
+            "plan: func(",
+            "ready: func() -> bool; plan: func(",
+            "function ndr.ready",
+        ),
+        (
+            "world ndr-policy { include imports; export lifecycle;",
+            "world ndr-policy { include imports;",
+            "world ndr-policy",
+        ),
     ] {
         let broken = changed(from, to);
-        assert!(broken.iter().any(|text| text.contains(says)), "{says:?} is not in {broken:?}");
+        assert!(
+            broken.iter().any(|text| text.contains(says)),
+            "{says:?} is not in {broken:?}"
+        );
     }
     for (from, to) in [
-        ("  now: func() -> u64;\n", "  now: func() -> u64;\n  zone: func() -> string;\n"),
-        ("resource more-client {}", "resource more-client { asn: func() -> u32; }"),
-        ("world imports {", "interface geography { country: func(address: string) -> string; }\nworld imports {"),
-        ("  record exchange {", "  record service { port: u16 }\n  record exchange {"),
+        (
+            "  now: func() -> u64;\n",
+            "  now: func() -> u64;\n  zone: func() -> string;\n",
+        ),
+        (
+            "resource more-client {}",
+            "resource more-client { asn: func() -> u32; }",
+        ),
+        (
+            "world imports {",
+            "interface geography { country: func(address: string) -> string; }\nworld imports {",
+        ),
+        (
+            "  record exchange {",
+            "  record service { port: u16 }\n  record exchange {",
+        ),
     ] {
         assert_eq!(changed(from, to), Vec::<String>::new(), "{to:?}");
     }
@@ -124,14 +171,26 @@ fn items(text: &str) -> BTreeMap<String, String> {
             items.insert(format!("{} {of}.{name}", kind.as_str()), kind_shape(&resolve, kind));
         }
         for (name, function) in &interface.functions {
-            let parameters = function.params.iter().map(|p| format!("{}: {}", p.name, shape(&resolve, &p.ty)));
-            let result = function.result.map_or("nothing".to_owned(), |result| shape(&resolve, &result));
+            let parameters = function
+                .params
+                .iter()
+                .map(|p| format!("{}: {}", p.name, shape(&resolve, &p.ty)));
+            let result = function
+                .result
+                .map_or("nothing".to_owned(), |result| shape(&resolve, &result));
             let parameters: Vec<_> = parameters.collect();
-            items.insert(format!("function {of}.{name}"), format!("({}) -> {result}", parameters.join(", ")));
+            items.insert(
+                format!("function {of}.{name}"),
+                format!("({}) -> {result}", parameters.join(", ")),
+            );
         }
     }
     for (name, id) in &package.worlds {
-        let mut exports: Vec<_> = resolve.worlds[*id].exports.iter().map(|item| world_item(&resolve, item)).collect();
+        let mut exports: Vec<_> = resolve.worlds[*id]
+            .exports
+            .iter()
+            .map(|item| world_item(&resolve, item))
+            .collect();
         exports.sort();
         items.insert(format!("world {name}"), exports.join(", "));
     }
@@ -175,15 +234,33 @@ fn kind_shape(resolve: &Resolve, kind: &TypeDefKind) -> String {
     let owner = |id: &TypeId| named(resolve, *id).unwrap_or_default();
     match kind {
         TypeDefKind::Record(record) => {
-            let fields: Vec<_> = record.fields.iter().map(|f| format!("{}: {}", f.name, one(&f.ty))).collect();
+            let fields: Vec<_> = record
+                .fields
+                .iter()
+                .map(|f| format!("{}: {}", f.name, one(&f.ty)))
+                .collect();
             format!("{{{}}}", fields.join(", "))
         }
         TypeDefKind::Variant(variant) => {
-            let cases: Vec<_> = variant.cases.iter().map(|c| format!("{}({})", c.name, perhaps(&c.ty))).collect();
+            let cases: Vec<_> = variant
+                .cases
+                .iter()
+                .map(|c| format!("{}({})", c.name, perhaps(&c.ty)))
+                .collect();
             cases.join(" | ")
         }
-        TypeDefKind::Enum(cases) => cases.cases.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(" | "),
-        TypeDefKind::Flags(flags) => flags.flags.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(" & "),
+        TypeDefKind::Enum(cases) => cases
+            .cases
+            .iter()
+            .map(|c| c.name.as_str())
+            .collect::<Vec<_>>()
+            .join(" | "),
+        TypeDefKind::Flags(flags) => flags
+            .flags
+            .iter()
+            .map(|f| f.name.as_str())
+            .collect::<Vec<_>>()
+            .join(" & "),
         TypeDefKind::Tuple(tuple) => format!("({})", tuple.types.iter().map(one).collect::<Vec<_>>().join(", ")),
         TypeDefKind::Option(of) => format!("option<{}>", one(of)),
         TypeDefKind::List(of) => format!("list<{}>", one(of)),

@@ -133,7 +133,7 @@ protocol = "lmtp"
             "tls.key: is missing",
             "limits.message-size: at least 65536 bytes are needed, found 1024",
             "limits.recipients: expected a whole number from 100 to 100000, found 5",
-            "policy[0].grants[1]: \"wasi:http\" is nothing a policy can import; there are directory, message, host",
+            "policy[0].grants[1]: \"wasi:http\" is nothing a policy can import; there are directory, message, host, dns, counters, verification",
             "policy[1].name: there is a policy \"a\" already",
             "policy[1].settings: expected a table",
             "policy[1].limits.memory: at most 4GiB: a policy has 32-bit addresses",
@@ -142,7 +142,7 @@ protocol = "lmtp"
             "delivery.route[0].to: expected host:port, found the socket /run/lmtp",
             "delivery.route[1].domain: there is a route for a.example already",
             "delivery.smart-host: expected host:port, found the socket /run/socket",
-            "colour: unknown key; known here: administrator, control, data, delivery, directory, drain, events, faults, \
+            "colour: unknown key; known here: administrator, control, data, delivery, directory, dns, drain, events, faults, \
              hostname, limits, listener, low-water, mailboxes, policy, policy-engine, timeouts, tls",
         ]
     );

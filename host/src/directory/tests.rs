@@ -142,6 +142,44 @@ async fn an_account_sends_as_itself_and_as_what_it_was_granted() {
 }
 
 #[tokio::test]
+async fn a_group_has_members_directly_and_through_its_groups() {
+    let text = format!(
+        r#"{FILE}
+[[group]]
+address = "all@example.org"
+members = ["Sales@Example.ORG", "bert@example.org", "round@example.org"]
+
+[[group]]
+address = "round@example.org"
+members = ["all@example.org", "carl@example.org"]
+"#
+    );
+    let dir = tempfile::tempdir().expect("folder");
+    let directory = open(dir.path(), &text).expect("opens");
+    for (group, address, expected) in [
+        ("sales@example.org", "anna@example.org", true),
+        ("SALES@example.org", "ANNA@example.org", true),
+        ("sales@example.org", "anna+tag@example.org", true),
+        // An account is a member by each of its addresses.
+        ("sales@example.org", "A.Nna@example.net", true),
+        ("sales@example.org", "outside@elsewhere.example", true),
+        ("sales@example.org", "bert@example.org", false),
+        ("all@example.org", "anna@example.org", true),
+        ("all@example.org", "carl@example.org", true),
+        ("round@example.org", "bert@example.org", true),
+        // The groups of a circle are members of each other, and nobody else is.
+        ("all@example.org", "all@example.org", true),
+        ("all@example.org", "dora@example.org", false),
+        ("sales@example.org", "sales@example.org", false),
+        ("info@example.org", "anna@example.org", false),
+        ("nobody@example.org", "anna@example.org", false),
+    ] {
+        let answer = directory.is_member(&mailbox(group), &mailbox(address)).await;
+        assert_eq!(answer.expect("an answer"), expected, "{address} in {group}");
+    }
+}
+
+#[tokio::test]
 async fn users_log_in_by_name_or_by_an_address_of_their_own() {
     let dir = tempfile::tempdir().expect("folder");
     let path = dir.path().join("directory.toml");

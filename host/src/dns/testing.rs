@@ -9,7 +9,8 @@ use std::time::Duration;
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::proto::serialize::binary::BinDecodable as _;
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UdpSocket};
 
 use crate::config::Dns;
 
@@ -21,7 +22,10 @@ pub(crate) enum Has {
     Silence,
 }
 
-/// A server that answers until it is dropped, and counts what it was asked.
+/// Largest answer in a datagram.
+const DATAGRAM: usize = 1232;
+
+/// A server that answers over UDP and TCP until it is dropped, and counts what it was asked.
 pub(crate) struct Server {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
@@ -30,11 +34,19 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(zone: impl IntoIterator<Item = (&'static str, Has)>) -> Self {
-        let zone = zone.into_iter().map(|(name, has)| (name.to_owned(), has)).collect();
-        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
-        let address = socket.local_addr().expect("an address");
+        let zone = zone.into_iter().map(|(name, has)| (name.to_owned(), has));
+        let zone: HashMap<String, Has> = zone.collect();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        let socket = UdpSocket::bind(address).await.expect("the same port");
         let asked = Arc::new(AtomicUsize::new(0));
-        let task = tokio::spawn(answer_all(socket, zone, Arc::clone(&asked)));
+        let counted = Arc::clone(&asked);
+        let task = tokio::spawn(async move {
+            tokio::join!(
+                answer_datagrams(socket, &zone, &counted),
+                answer_streams(listener, &zone)
+            );
+        });
         Self { address, asked, task }
     }
 
@@ -57,17 +69,38 @@ impl Drop for Server {
     }
 }
 
-async fn answer_all(socket: UdpSocket, zone: HashMap<String, Has>, asked: Arc<AtomicUsize>) {
+async fn answer_datagrams(socket: UdpSocket, zone: &HashMap<String, Has>, asked: &AtomicUsize) {
     let mut buffer = vec![0; 4096];
     while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
         asked.fetch_add(1, Ordering::SeqCst);
-        if let Some(answer) = answer(&buffer[..length], &zone) {
-            let _ = socket.send_to(&answer, peer).await;
+        if let Some(mut message) = answer(&buffer[..length], zone) {
+            if message.to_vec().is_ok_and(|bytes| bytes.len() > DATAGRAM) {
+                message.answers.clear();
+                message.metadata.truncation = true;
+            }
+            let _ = socket.send_to(&message.to_vec().expect("encodes"), peer).await;
         }
     }
 }
 
-fn answer(bytes: &[u8], zone: &HashMap<String, Has>) -> Option<Vec<u8>> {
+/// One question a connection.
+async fn answer_streams(listener: TcpListener, zone: &HashMap<String, Has>) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let Ok(length) = stream.read_u16().await else {
+            continue;
+        };
+        let mut question = vec![0; usize::from(length)];
+        if stream.read_exact(&mut question).await.is_ok()
+            && let Some(message) = answer(&question, zone)
+        {
+            let bytes = message.to_vec().expect("encodes");
+            let _ = stream.write_u16(u16::try_from(bytes.len()).expect("fits")).await;
+            let _ = stream.write_all(&bytes).await;
+        }
+    }
+}
+
+fn answer(bytes: &[u8], zone: &HashMap<String, Has>) -> Option<Message> {
     let mut message = Message::from_bytes(bytes).ok()?;
     let query = message.queries.first()?.clone();
     let name = query.name().to_lowercase().to_ascii();
@@ -85,7 +118,7 @@ fn answer(bytes: &[u8], zone: &HashMap<String, Has>) -> Option<Vec<u8>> {
         }
         None => message.metadata.response_code = ResponseCode::NXDomain,
     }
-    message.to_vec().ok()
+    Some(message)
 }
 
 /// A TXT record, in strings of at most 255 bytes.

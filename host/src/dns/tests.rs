@@ -30,6 +30,7 @@ async fn zone() -> Server {
             "no-mail.example",
             Has::Records(vec![RData::MX(MX::new(0, Name::root()))]),
         ),
+        // Too many for a datagram: the server is asked again over TCP.
         (
             "many.example",
             Has::Records((0..200).map(|n| four(&format!("192.0.2.{n}"))).collect()),
@@ -125,7 +126,8 @@ async fn what_is_no_name_is_never_asked() {
         &long,
         &deep,
     ] {
-        assert_eq!(dns.texts(bad).await, Err(NoRecords::BadName(bad.to_owned())), "{bad:?}");
+        let answer = dns.texts(bad).await;
+        assert!(matches!(answer, Err(NoRecords::BadName(_))), "{bad:?}: {answer:?}");
     }
     assert_eq!(server.asked(), 0);
 }
