@@ -20,8 +20,10 @@ const BATCH: usize = 256;
 const LOOK: Duration = Duration::from_secs(1);
 /// How often old records are looked for.
 const TRIM: Duration = Duration::from_secs(60);
+/// The log grows by at most this part beyond its bound before it is cut back.
+const SLACK: u64 = 16;
 /// So long nothing must have been dropped before the host says that records are complete again.
-const QUIET: Duration = Duration::from_secs(10);
+const QUIET: Duration = Duration::from_secs(5);
 
 /// What the thread is told.
 pub(super) enum Item {
@@ -64,6 +66,8 @@ pub(super) struct Writer {
     key: Key,
     dropped: Arc<Dropped>,
     trimmed: Option<Instant>,
+    /// Bytes since then.
+    written: u64,
     missed: Missed,
 }
 
@@ -89,6 +93,7 @@ impl Writer {
             key,
             dropped,
             trimmed: None,
+            written: 0,
             missed: Missed::default(),
         }
     }
@@ -131,7 +136,9 @@ impl Writer {
     fn write(&mut self, batch: Vec<Option<(String, Vec<u8>)>>) {
         let wanted = batch.len() as u64;
         let entries: Vec<_> = batch.into_iter().flatten().collect();
+        let bytes: usize = entries.iter().map(|(_, record)| record.len()).sum();
         let written = if entries.is_empty() { Ok(()) } else { self.log.append(entries) };
+        self.written = self.written.saturating_add(bytes as u64);
         let flooded = self.dropped.count.swap(0, Ordering::Relaxed);
         match written {
             Err(error) => self.miss(wanted + flooded, &error.to_string()),
@@ -164,11 +171,13 @@ impl Writer {
 
     /// Now and then, what is too old or too much. What cannot be removed now is tried again.
     fn trim(&mut self) {
-        if self.trimmed.is_some_and(|last| last.elapsed() < TRIM) {
+        let bounds = self.config.load().decisions.clone();
+        let lately = self.trimmed.is_some_and(|last| last.elapsed() < TRIM);
+        if lately && self.written <= bounds.size / SLACK {
             return;
         }
         self.trimmed = Some(Instant::now());
-        let bounds = self.config.load().decisions.clone();
+        self.written = 0;
         let age = u64::try_from(bounds.age.as_millis()).unwrap_or(u64::MAX);
         let oldest = RecordId::first(Timestamp(Timestamp::now().0.saturating_sub(age)));
         if let Err(error) = self.log.trim(&oldest.to_string(), bounds.size) {

@@ -3,4 +3,6 @@
 mod faults;
 mod generations;
 mod hostile;
+mod records;
+mod shadow;
 mod speed;
