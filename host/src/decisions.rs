@@ -9,7 +9,6 @@ mod writing;
 #[cfg(test)]
 mod tests;
 
-
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};

@@ -60,12 +60,17 @@ fn json(output: &Output) -> Value {
 
 fn records(site: &Site) -> Vec<Value> {
     let output = site.cli(&["policy", "record", "list", "--last", "1000", "--json"]).ok();
-    output.lines().map(|line| serde_json::from_str(line).expect("a record a line")).collect()
+    output
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a record a line"))
+        .collect()
 }
 
 /// Waits until so many units of work are in the log: it is written behind the mail.
 fn recorded(site: &Site, count: usize) -> Vec<Value> {
-    eventually("the records", || Some(records(site)).filter(|records| records.len() >= count))
+    eventually("the records", || {
+        Some(records(site)).filter(|records| records.len() >= count)
+    })
 }
 
 fn diff(site: &Site) -> Value {
@@ -78,7 +83,8 @@ fn a_shadow_that_spins_costs_no_mail_and_is_told_of_once() {
     let daemon = site.start();
     let spins = example("misbehaving").display().to_string();
     let settings = r#"{"mode": "loop", "stage": "sender"}"#;
-    site.cli(&["policy", "shadow", &spins, "--settings", settings, "--for", "10m"]).ok();
+    site.cli(&["policy", "shadow", &spins, "--settings", settings, "--for", "10m"])
+        .ok();
     assert_eq!(daemon.events().take(5033).text("policy"), "main");
     for number in 0..30 {
         letter(&daemon, "far@example.org", &format!("beside the shadow {number}"));
@@ -86,7 +92,10 @@ fn a_shadow_that_spins_costs_no_mail_and_is_told_of_once() {
     let report = eventually("a fault in the shadow", || {
         Some(diff(&site)).filter(|report| report["comparison"]["faulted"].as_u64() > Some(1))
     });
-    assert!(report["comparison"]["faults"]["cpu-timeout"].as_u64() > Some(0), "{report:#}");
+    assert!(
+        report["comparison"]["faults"]["cpu-timeout"].as_u64() > Some(0),
+        "{report:#}"
+    );
     assert_eq!(daemon.events().take(5035).text("class"), "cpu-timeout");
     site.cli(&["policy", "shadow", "--stop"]).ok();
     let ended = daemon.events().take(5034);
@@ -103,7 +112,8 @@ fn a_shadow_shows_what_would_change_and_changes_nothing() {
     let daemon = site.start();
     let none = site.cli(&["policy", "diff"]);
     assert_eq!(code(&none), 2, "{}", none.text());
-    site.cli(&["policy", "shadow", "--settings", FILTER, "--for", "10m"]).ok();
+    site.cli(&["policy", "shadow", "--settings", FILTER, "--for", "10m"])
+        .ok();
     let second = site.cli(&["policy", "shadow", "--settings", FILTER]).failed();
     assert!(second.contains("stop it first"), "{second}");
     letter(&daemon, "a@example.com", "as ever");
@@ -116,19 +126,37 @@ fn a_shadow_shows_what_would_change_and_changes_nothing() {
     let report = eventually("a change", || {
         let report = diff(&site);
         let changes = report["comparison"]["changes"].as_array().cloned().unwrap_or_default();
-        changes.into_iter().find(|change| change["stage"] == "message" && change["to"]["rule"] == "filter")
+        changes
+            .into_iter()
+            .find(|change| change["stage"] == "message" && change["to"]["rule"] == "filter")
     });
     assert_eq!(report["to"]["verdict"], "quarantine turf");
-    assert_eq!(report["examples"][0]["subject"].as_str().map(|text| text.contains("x@example.net")), Some(true));
+    assert_eq!(
+        report["examples"][0]["subject"]
+            .as_str()
+            .map(|text| text.contains("x@example.net")),
+        Some(true)
+    );
     let shown = site.cli(&["policy", "diff"]);
     assert_eq!(code(&shown), 1);
     assert!(shown.stdout.contains("-> quarantine turf (filter)"), "{}", shown.text());
     site.mailbox("bert").expect("would be set aside");
     // Another generation: nothing is left to compare with.
     site.cli(&["policy", "load", "--settings", FILTER]).ok();
-    assert_eq!(daemon.events().take(5034).text("reason"), "the active generation has changed");
-    assert_eq!(code(&site.cli(&["policy", "diff"])), 1, "what it found can still be read");
-    assert!(site.cli(&["policy", "shadow", "--stop"]).failed().contains("there is no shadow"));
+    assert_eq!(
+        daemon.events().take(5034).text("reason"),
+        "the active generation has changed"
+    );
+    assert_eq!(
+        code(&site.cli(&["policy", "diff"])),
+        1,
+        "what it found can still be read"
+    );
+    assert!(
+        site.cli(&["policy", "shadow", "--stop"])
+            .failed()
+            .contains("there is no shadow")
+    );
 }
 
 #[test]
@@ -146,13 +174,18 @@ fn what_was_recorded_is_replayed_by_the_active_policy_without_a_difference() {
     let same = site.cli(&["policy", "replay", "--settings", SAME, "--json"]);
     assert_eq!(code(&same), 0, "{}", same.text());
     let found = json(&same);
-    assert_eq!((&found["different"], &found["unrecorded"]), (&0.into(), &0.into()), "{found:#}");
+    assert_eq!(
+        (&found["different"], &found["unrecorded"]),
+        (&0.into(), &0.into()),
+        "{found:#}"
+    );
     let file = example("posthouse-default-policy").display().to_string();
     let same = site.cli(&["policy", "replay", &file]);
     assert_eq!(code(&same), 0, "with the settings in force: {}", same.text());
 
     let export = site.path().join("decisions.jsonl");
-    site.cli(&["policy", "record", "export", &export.display().to_string()]).ok();
+    site.cli(&["policy", "record", "export", &export.display().to_string()])
+        .ok();
     let lines = std::fs::read_to_string(&export).expect("an export");
     assert_eq!(lines.lines().count(), 9);
     let (status, _) = daemon.stop();
@@ -163,7 +196,16 @@ fn what_was_recorded_is_replayed_by_the_active_policy_without_a_difference() {
     let other = site.cli(&["policy", "replay", "--settings", FILTER, "--from", &export]);
     assert_eq!(code(&other), 1, "{}", other.text());
     assert!(other.stdout.contains("-> quarantine turf (filter)"), "{}", other.text());
-    let nothing = site.cli(&["policy", "replay", "--settings", SAME, "--from", &export, "--since", "1ms"]);
+    let nothing = site.cli(&[
+        "policy",
+        "replay",
+        "--settings",
+        SAME,
+        "--from",
+        &export,
+        "--since",
+        "1ms",
+    ]);
     assert_eq!(code(&nothing), 2, "{}", nothing.text());
 }
 
@@ -182,12 +224,19 @@ fn the_log_outlives_a_restart_and_shows_what_it_has() {
     let id = after[3]["id"].as_str().expect("an id");
     let shown = site.cli(&["policy", "record", "show", id]).ok();
     assert!(shown.contains("recipient <bert@posthouse.test>"), "{shown}");
-    assert!(shown.contains(r#"{"lookup":{"address":"bert@posthouse.test"}}"#), "{shown}");
+    assert!(
+        shown.contains(r#"{"lookup":{"address":"bert@posthouse.test"}}"#),
+        "{shown}"
+    );
     let last = site.cli(&["policy", "record", "list", "--last", "1"]).ok();
     assert!(last.lines().count() == 1 && last.contains(id), "{last}");
     let missing = site.cli(&["policy", "record", "show", "00000000000000000000"]).failed();
     assert!(missing.contains("there is no record"), "{missing}");
-    assert!(site.cli(&["policy", "record", "list", "--as", "nobody"]).ok().is_empty());
+    assert!(
+        site.cli(&["policy", "record", "list", "--as", "nobody"])
+            .ok()
+            .is_empty()
+    );
 }
 
 #[test]

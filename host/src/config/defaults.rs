@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    AdmitFault, Config, Decisions, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine, PolicyLimits,
-    PolicyModule, RecordMode, Timeouts,
+    AdmitFault, Config, Decisions, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine,
+    PolicyLimits, PolicyModule, RecordMode, Timeouts,
 };
 use crate::event::Format;
 use crate::mail::Mailbox;

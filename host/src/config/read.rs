@@ -9,8 +9,8 @@ use toml::Value;
 
 use super::defaults::{GRANTS, data_folder, hostname};
 use super::{
-    AdmitFault, Config, ConfigError, Decisions, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine,
-    PolicyLimits, PolicyModule, Problem, RecordMode, Route, Timeouts, TlsFiles,
+    AdmitFault, Config, ConfigError, Decisions, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault,
+    PolicyEngine, PolicyLimits, PolicyModule, Problem, RecordMode, Route, Timeouts, TlsFiles,
 };
 use crate::directory::Endpoint;
 use crate::event::Format;

@@ -62,7 +62,9 @@ pub async fn serve(listener: UnixListener, handles: Handles) {
         .route("/policies/setup", get(records::setup))
         .route(
             "/policies/shadow",
-            get(records::difference).post(records::shadow).delete(records::end_shadow),
+            get(records::difference)
+                .post(records::shadow)
+                .delete(records::end_shadow),
         )
         .route("/records", get(records::records))
         .route("/records/{id}", get(records::record))

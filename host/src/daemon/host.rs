@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
-use crate::decisions::Decisions;
 use crate::control::{Handles, ListenerStatus, Order};
+use crate::decisions::Decisions;
 use crate::delivery::DeliveryContext;
 use crate::directory::FileDirectory;
 use crate::event::{Event, EventLog, Events};

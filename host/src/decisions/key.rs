@@ -22,7 +22,11 @@ impl Key {
             Ok(bytes) if bytes.len() == LENGTH => Ok(Self::new(&bytes)),
             Ok(bytes) => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("{}: {} bytes, not {LENGTH}: remove it for a new one", path.display(), bytes.len()),
+                format!(
+                    "{}: {} bytes, not {LENGTH}: remove it for a new one",
+                    path.display(),
+                    bytes.len()
+                ),
             )),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(path),
             Err(error) => Err(error),
@@ -34,7 +38,11 @@ impl Key {
         let draft = path.with_extension("new");
         // Left behind by a crash at worst.
         let _ = fs::remove_file(&draft);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&draft)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&draft, path)?;
@@ -48,6 +56,10 @@ impl Key {
     /// The first bytes of an HMAC-SHA-256 (RFC 2104), hexadecimal.
     pub fn hash(&self, text: &str) -> String {
         let tag = hmac::sign(&self.0, text.as_bytes());
-        tag.as_ref().iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect()
+        tag.as_ref()
+            .iter()
+            .take(SHOWN)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }

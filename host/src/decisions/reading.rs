@@ -26,9 +26,9 @@ struct Head {
 
 impl Wanted {
     fn wants(&self, value: &[u8]) -> bool {
-        self.module.as_ref().is_none_or(|wanted| {
-            serde_json::from_slice::<Head>(value).is_ok_and(|head| head.module == *wanted)
-        })
+        self.module
+            .as_ref()
+            .is_none_or(|wanted| serde_json::from_slice::<Head>(value).is_ok_and(|head| head.module == *wanted))
     }
 }
 

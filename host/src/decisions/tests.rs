@@ -91,7 +91,8 @@ async fn records_are_chosen_by_time_number_and_module() {
     let desk = open(folder.path(), "");
     let now = Timestamp::now().0;
     for (age, module) in [(3000, "a"), (2000, "b"), (1000, "a")] {
-        desk.decisions.take(record(Timestamp(now - age), module), RecordMode::On);
+        desk.decisions
+            .take(record(Timestamp(now - age), module), RecordMode::On);
     }
     desk.eventually(|records| records.len() == 3);
     let chosen = |wanted: Wanted| -> Vec<u64> {
@@ -100,11 +101,39 @@ async fn records_are_chosen_by_time_number_and_module() {
     };
     let since = |age: u64| Some(Timestamp(now - age));
     let module = |name: &str| Some(name.to_owned());
-    assert_eq!(chosen(Wanted { since: since(2000), ..Wanted::default() }), [2000, 1000]);
-    assert_eq!(chosen(Wanted { last: Some(1), ..Wanted::default() }), [1000]);
-    assert_eq!(chosen(Wanted { last: Some(0), ..Wanted::default() }), [0; 0]);
-    assert_eq!(chosen(Wanted { module: module("a"), ..Wanted::default() }), [3000, 1000]);
-    let last_of_b = Wanted { last: Some(1), module: module("b"), since: since(5000) };
+    assert_eq!(
+        chosen(Wanted {
+            since: since(2000),
+            ..Wanted::default()
+        }),
+        [2000, 1000]
+    );
+    assert_eq!(
+        chosen(Wanted {
+            last: Some(1),
+            ..Wanted::default()
+        }),
+        [1000]
+    );
+    assert_eq!(
+        chosen(Wanted {
+            last: Some(0),
+            ..Wanted::default()
+        }),
+        [0; 0]
+    );
+    assert_eq!(
+        chosen(Wanted {
+            module: module("a"),
+            ..Wanted::default()
+        }),
+        [3000, 1000]
+    );
+    let last_of_b = Wanted {
+        last: Some(1),
+        module: module("b"),
+        since: since(5000),
+    };
     assert_eq!(chosen(last_of_b), [2000]);
 }
 
@@ -113,17 +142,25 @@ async fn what_is_too_old_or_too_much_goes() {
     let folder = tempfile::tempdir().expect("a folder");
     let desk = open(folder.path(), "[decisions]\nage = '1h'\nsize = '16KiB'");
     let now = Timestamp::now();
-    desk.decisions.take(record(Timestamp(now.0 - 2 * 3_600_000), "old"), RecordMode::On);
+    desk.decisions
+        .take(record(Timestamp(now.0 - 2 * 3_600_000), "old"), RecordMode::On);
     for number in 0..200 {
-        desk.decisions.take(record(Timestamp(now.0 + number), "new"), RecordMode::On);
+        desk.decisions
+            .take(record(Timestamp(now.0 + number), "new"), RecordMode::On);
     }
     let newest = |records: &[Record]| records.last().is_some_and(|last| last.time.0 == now.0 + 199);
     let bounded = |records: &[Record]| {
-        let bytes: usize = records.iter().map(|record| serde_json::to_vec(record).expect("JSON").len()).sum();
+        let bytes: usize = records
+            .iter()
+            .map(|record| serde_json::to_vec(record).expect("JSON").len())
+            .sum();
         bytes <= 17 << 10
     };
     let left = desk.eventually(|records| newest(records) && bounded(records));
-    assert!(left.iter().all(|record| record.module == "new"), "the old one was too old");
+    assert!(
+        left.iter().all(|record| record.module == "new"),
+        "the old one was too old"
+    );
     assert!(desk.told.ids().is_empty());
 }
 

@@ -79,13 +79,7 @@ struct Missed {
 }
 
 impl Writer {
-    pub fn new(
-        log: Log,
-        config: Arc<ArcSwap<Config>>,
-        events: Events,
-        key: Key,
-        dropped: Arc<Dropped>,
-    ) -> Self {
+    pub fn new(log: Log, config: Arc<ArcSwap<Config>>, events: Events, key: Key, dropped: Arc<Dropped>) -> Self {
         Self {
             log,
             config,
@@ -137,7 +131,11 @@ impl Writer {
         let wanted = batch.len() as u64;
         let entries: Vec<_> = batch.into_iter().flatten().collect();
         let bytes: usize = entries.iter().map(|(_, record)| record.len()).sum();
-        let written = if entries.is_empty() { Ok(()) } else { self.log.append(entries) };
+        let written = if entries.is_empty() {
+            Ok(())
+        } else {
+            self.log.append(entries)
+        };
         self.written = self.written.saturating_add(bytes as u64);
         let flooded = self.dropped.count.swap(0, Ordering::Relaxed);
         match written {

@@ -210,7 +210,10 @@ impl Censor<'_> {
                 Answer::Entries(entries.into_iter().map(|it| self.meaning(it)).collect())
             }
             Given::Answer(Answer::Findings(findings)) => {
-                let quiet = |finding: Finding| Finding { detail: None, ..finding };
+                let quiet = |finding: Finding| Finding {
+                    detail: None,
+                    ..finding
+                };
                 Answer::Findings(findings.into_iter().map(quiet).collect())
             }
             Given::Answer(answer @ (Answer::Truth(_) | Answer::Count(_))) => answer,

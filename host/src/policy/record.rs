@@ -302,9 +302,14 @@ impl Record {
 /// About how many bytes a call takes.
 pub(super) fn weight(call: &Call, given: &Given) -> usize {
     let called = match call {
-        Call::MaySendAs { account: one, address: two } | Call::IsMember { group: one, address: two } => {
-            one.len() + two.len()
+        Call::MaySendAs {
+            account: one,
+            address: two,
         }
+        | Call::IsMember {
+            group: one,
+            address: two,
+        } => one.len() + two.len(),
         Call::Lookup { address: text }
         | Call::IsLocalDomain { domain: text }
         | Call::Addresses { name: text }

@@ -87,7 +87,9 @@ impl Sample {
     pub(super) fn new(record: Record, message: Option<Arc<dyn Content>>) -> Self {
         let content = message.as_ref().map_or(0, |content| content.size());
         Self {
-            weight: record.weight().saturating_add(usize::try_from(content).unwrap_or(usize::MAX)),
+            weight: record
+                .weight()
+                .saturating_add(usize::try_from(content).unwrap_or(usize::MAX)),
             record,
             message,
         }
@@ -183,7 +185,10 @@ impl Policies {
     /// Begins to ask a candidate what a module is asked (5033). One shadow at a time.
     pub async fn shadow(&self, request: ShadowRequest) -> Result<ShadowReport, Vec<Problem>> {
         let busy = |trial: &Trial| {
-            let text = format!("there is a shadow of {} already; stop it first", trial.generation.candidate.module);
+            let text = format!(
+                "there is a shadow of {} already; stop it first",
+                trial.generation.candidate.module
+            );
             vec![Problem::new("", text)]
         };
         if let Some(trial) = self.inner.trial().filter(|trial| trial.runs()) {

@@ -209,7 +209,11 @@ impl Inner {
     }
 
     /// Code that already runs is not compiled again.
-    pub(super) async fn code(&self, wish: &Wish<'_>, attempt: &Attempt) -> Result<(Arc<Code>, Option<Arc<[u8]>>), Vec<Problem>> {
+    pub(super) async fn code(
+        &self,
+        wish: &Wish<'_>,
+        attempt: &Attempt,
+    ) -> Result<(Arc<Code>, Option<Arc<[u8]>>), Vec<Problem>> {
         let bytes = match &attempt.code {
             Source::Running(code) => return Ok((Arc::clone(code), None)),
             Source::Given(bytes) => Arc::clone(bytes),

@@ -61,7 +61,10 @@ impl Log {
     /// Entries from a key on, in order.
     pub fn scan(&self, from: &str) -> impl Iterator<Item = Result<Entry, PutError>> + use<> {
         let from = Bound::Included(from.max(&self.extent().first).to_owned());
-        self.shared.store.scan_log(from).map(|item| item.map_err(PutError::Store))
+        self.shared
+            .store
+            .scan_log(from)
+            .map(|item| item.map_err(PutError::Store))
     }
 
     /// Entries down to a key, the last one first.

@@ -16,11 +16,10 @@ pub fn show(comparison: &Comparison, dropped: Option<u64>) -> std::io::Result<()
         comparison.skipped,
         comparison.faulted,
     ))?;
-    if comparison.compared > 0 {
+    let average = |micros: u64| micros.checked_div(comparison.compared);
+    if let (Some(active), Some(candidate)) = (average(comparison.active_micros), average(comparison.candidate_micros)) {
         line(format!(
-            "on average {} µs a question for the active policy, {} µs for the candidate",
-            comparison.active_micros / comparison.compared,
-            comparison.candidate_micros / comparison.compared,
+            "on average {active} µs a question for the active policy, {candidate} µs for the candidate"
         ))?;
     }
     for (class, count) in &comparison.faults {
@@ -47,7 +46,11 @@ pub fn show(comparison: &Comparison, dropped: Option<u64>) -> std::io::Result<()
 fn example(example: &Example) -> String {
     let session = example.session.map_or(String::new(), |id| format!(" session {id}"));
     let message = example.message.map_or(String::new(), |id| format!(" message {id}"));
-    let guess = if example.unrecorded { " (a guess: it asked what was not recorded)" } else { "" };
+    let guess = if example.unrecorded {
+        " (a guess: it asked what was not recorded)"
+    } else {
+        ""
+    };
     format!(
         "    {} record {}{session}{message} {}{guess}",
         example.time,

@@ -148,7 +148,11 @@ fn kept(kept: Kept) -> &'static str {
 }
 
 async fn show(options: Show) -> anyhow::Result<ExitCode> {
-    let record: Record = options.daemon.client()?.get(&format!("/records/{}", options.id)).await?;
+    let record: Record = options
+        .daemon
+        .client()?
+        .get(&format!("/records/{}", options.id))
+        .await?;
     if options.daemon.json {
         output::json(&record)?;
         return Ok(ExitCode::SUCCESS);

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
+use super::comparison;
 use super::input::read_settings;
 use super::record::Which;
-use super::comparison;
 use crate::cli::output;
 use crate::cli::target::Daemon;
 use crate::config::{ConfigError, PolicyModule, Problem};

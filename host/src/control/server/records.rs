@@ -82,7 +82,11 @@ pub(super) async fn setup(
     query: Result<Query<SetupQuery>, QueryRejection>,
 ) -> Handled<ModuleSetup> {
     let Query(SetupQuery { module }) = query?;
-    handles.policies.setup(module.as_deref()).map(Json).map_err(unprocessable)
+    handles
+        .policies
+        .setup(module.as_deref())
+        .map(Json)
+        .map_err(unprocessable)
 }
 
 pub(super) async fn shadow(
@@ -122,7 +126,10 @@ pub(super) async fn end_shadow(
 }
 
 fn no_shadow() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "there is no shadow; posthouse policy shadow starts one")
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "there is no shadow; posthouse policy shadow starts one",
+    )
 }
 
 fn unprocessable(problems: Vec<crate::config::Problem>) -> Refusal {

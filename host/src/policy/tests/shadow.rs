@@ -45,16 +45,31 @@ async fn mail(bench: &Bench, count: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_faults_touches_nothing_and_is_told_of_once() {
     let bench = good().await;
-    let started = bench.policies.shadow(request(json!({ "mode": "panic", "stage": "sender" }))).await;
+    let started = bench
+        .policies
+        .shadow(request(json!({ "mode": "panic", "stage": "sender" })))
+        .await;
     assert_eq!(started.expect("a shadow").against, 1);
     mail(&bench, 5).await;
     let report = until(&bench, |report| report.comparison.compared == 5).await;
-    assert_eq!((report.comparison.faulted, report.comparison.different), (5, 5), "{report:#?}");
+    assert_eq!(
+        (report.comparison.faulted, report.comparison.different),
+        (5, 5),
+        "{report:#?}"
+    );
     assert_eq!(report.comparison.changes[0].to.verdict, "fault panic");
     let ended = bench.policies.end_shadow("enough").expect("it ran");
     assert_eq!(ended.ended.as_deref(), Some("enough"));
     assert!(bench.policies.end_shadow("again").is_none());
-    assert_eq!(bench.policies.shadow_report().expect("what it found").comparison.compared, 5);
+    assert_eq!(
+        bench
+            .policies
+            .shadow_report()
+            .expect("what it found")
+            .comparison
+            .compared,
+        5
+    );
     assert_eq!(bench.told.ids(), [5003, 5033, 5035, 5034]);
     assert!(bench.policies.status()[0].faults.is_empty());
 }
@@ -73,8 +88,16 @@ async fn a_candidate_that_is_too_slow_misses_something_and_holds_nobody_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_ends_when_another_generation_becomes_active() {
     let bench = good().await;
-    bench.policies.shadow(request(json!({ "mode": "panic" }))).await.expect("a shadow");
-    bench.policies.load(load(Some(builtin::Q178091), None)).await.expect("loaded");
+    bench
+        .policies
+        .shadow(request(json!({ "mode": "panic" })))
+        .await
+        .expect("a shadow");
+    bench
+        .policies
+        .load(load(Some(builtin::Q178091), None))
+        .await
+        .expect("loaded");
     let report = until(&bench, |report| report.ended.is_some()).await;
     assert_eq!(report.ended.as_deref(), Some("the active generation has changed"));
     mail(&bench, 1).await;
@@ -97,14 +120,30 @@ async fn it_ends_when_its_time_is_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_at_a_time_and_only_what_would_load() {
     let bench = good().await;
-    let refused = bench.policies.shadow(request(json!({ "mode": "dance" }))).await.expect_err("no such mode");
+    let refused = bench
+        .policies
+        .shadow(request(json!({ "mode": "dance" })))
+        .await
+        .expect_err("no such mode");
     assert_eq!(refused[0].key, "settings");
     assert!(bench.policies.shadow_report().is_none());
-    bench.policies.shadow(request(json!({ "mode": "panic" }))).await.expect("a shadow");
-    let refused = bench.policies.shadow(request(json!({ "mode": "panic" }))).await.expect_err("a second one");
+    bench
+        .policies
+        .shadow(request(json!({ "mode": "panic" })))
+        .await
+        .expect("a shadow");
+    let refused = bench
+        .policies
+        .shadow(request(json!({ "mode": "panic" })))
+        .await
+        .expect_err("a second one");
     assert!(refused[0].text.contains("stop it first"), "{refused:?}");
     bench.policies.end_shadow("for another").expect("it ran");
-    bench.policies.shadow(request(json!({ "mode": "panic" }))).await.expect("another");
+    bench
+        .policies
+        .shadow(request(json!({ "mode": "panic" })))
+        .await
+        .expect("another");
 }
 
 #[tokio::test(flavor = "multi_thread")]

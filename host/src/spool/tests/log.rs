@@ -36,7 +36,8 @@ async fn what_is_too_old_goes_and_then_what_is_too_much() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let log = spool.log();
-    log.append((0..3000).map(|number| entry(number, 94)).collect()).expect("written");
+    log.append((0..3000).map(|number| entry(number, 94)).collect())
+        .expect("written");
     assert_eq!(log.trim("000100", u64::MAX).expect("trimmed"), 100);
     assert_eq!(keys(&log)[0], 100);
     assert_eq!(log.trim("", 1000).expect("trimmed"), 2890);
@@ -55,9 +56,16 @@ async fn what_is_too_old_goes_and_then_what_is_too_much() {
 #[tokio::test]
 async fn there_is_no_room_for_it_long_before_there_is_none_for_mail() {
     let folder = tempfile::tempdir().expect("folder");
-    let free = |path: &Path| rustix::fs::statvfs(path).map(|fs| fs.f_bavail * fs.f_frsize).expect("a file system");
+    let free = |path: &Path| {
+        rustix::fs::statvfs(path)
+            .map(|fs| fs.f_bavail * fs.f_frsize)
+            .expect("a file system")
+    };
     let low_water = free(folder.path()) * 3 / 4;
     let spool = Spool::open(folder.path(), SpoolOptions { low_water }, Events::discard()).expect("spool");
-    assert!(matches!(spool.log().append(vec![entry(1, 1)]), Err(PutError::Full { .. })));
+    assert!(matches!(
+        spool.log().append(vec![entry(1, 1)]),
+        Err(PutError::Full { .. })
+    ));
     put(&spool, b"there is room for mail").await;
 }
