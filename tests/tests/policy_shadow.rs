@@ -318,7 +318,7 @@ fn a_disk_that_is_nearly_full_costs_records_and_no_mail() {
     let dropped = eventually("a record that is dropped", || {
         sent += 1;
         letter(&daemon, "a@example.com", &format!("without room {sent}"));
-        (daemon.events().all(5036).len() > 0).then(|| daemon.events().take(5036))
+        (!daemon.events().all(5036).is_empty()).then(|| daemon.events().take(5036))
     });
     assert!(dropped.text("reason").contains("bytes free"), "{dropped:?}");
     for number in 0..5 {
@@ -329,7 +329,7 @@ fn a_disk_that_is_nearly_full_costs_records_and_no_mail() {
     std::fs::remove_file(&ballast).expect("ballast");
     eventually("records again", || {
         letter(&daemon, "a@example.com", "with room again");
-        (daemon.events().all(5049).len() > 0).then_some(())
+        (!daemon.events().all(5049).is_empty()).then_some(())
     });
     assert_eq!(daemon.events().all(5036).len(), 1, "told once");
     assert_eq!(daemon.events().all(5013).len(), 0, "mail had room all the time");
