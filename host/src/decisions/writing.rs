@@ -1,5 +1,6 @@
 //! The thread that writes: it hashes, encodes, appends and trims.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -119,17 +120,22 @@ impl Writer {
 
     fn entry(&self, record: Record, mode: RecordMode) -> Option<(String, Vec<u8>)> {
         self.dropped.give_back(record.weight());
-        let record = match mode {
-            RecordMode::Hashed => record.discreet(&|text| self.key.hash(text)),
-            RecordMode::On | RecordMode::Off => record,
+        let encode = || {
+            let record = match mode {
+                RecordMode::Hashed => record.discreet(&|text| self.key.hash(text)),
+                RecordMode::On | RecordMode::Off => record,
+            };
+            let bytes = serde_json::to_vec(&record).ok()?;
+            Some((record.id.to_string(), bytes))
         };
-        let bytes = serde_json::to_vec(&record).ok()?;
-        Some((record.id.to_string(), bytes))
+        // A defect here must cost one record and not all that come after it.
+        catch_unwind(AssertUnwindSafe(encode)).ok().flatten()
     }
 
     fn write(&mut self, batch: Vec<Option<(String, Vec<u8>)>>) {
         let wanted = batch.len() as u64;
         let entries: Vec<_> = batch.into_iter().flatten().collect();
+        let lost = wanted - entries.len() as u64;
         let bytes: usize = entries.iter().map(|(_, record)| record.len()).sum();
         let written = if entries.is_empty() {
             Ok(())
@@ -140,6 +146,7 @@ impl Writer {
         let flooded = self.dropped.count.swap(0, Ordering::Relaxed);
         match written {
             Err(error) => self.miss(wanted + flooded, &error.to_string()),
+            Ok(()) if lost > 0 => self.miss(lost + flooded, "a defect of the host"),
             Ok(()) if flooded > 0 => self.miss(flooded, "more came than could be written"),
             Ok(()) if wanted > 0 => self.recovered(),
             Ok(()) => {}

@@ -3,6 +3,7 @@
 //! into its queue is dropped, and it runs on one thread that everything else goes before.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -383,7 +384,10 @@ impl Stage {
             match received {
                 Ok(sample) => {
                     self.queued.fetch_sub(sample.weight, Ordering::Relaxed);
-                    runtime.block_on(self.compare(&inner, sample));
+                    let compare = AssertUnwindSafe(|| runtime.block_on(self.compare(&inner, sample)));
+                    if catch_unwind(compare).is_err() {
+                        return inner.end(&self.trial, "a defect of the host");
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
