@@ -55,8 +55,8 @@ impl MessageView {
     /// Its header is known already.
     pub(super) fn with_header(content: Arc<dyn Content>, header: HeaderBlock) -> Self {
         Self {
-            content,
             header: Arc::new(OnceLock::from(header)),
+            ..Self::new(content)
         }
     }
 
