@@ -42,21 +42,50 @@ pub(in crate::policy) struct Intake {
     against: u64,
     share: f64,
     samples: SyncSender<Sample>,
-    queued: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     dropped: Arc<AtomicU64>,
+}
+
+/// What is in the queue.
+#[derive(Default)]
+struct Waiting {
+    count: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Waiting {
+    /// Room for one more of this weight.
+    fn reserve(&self, weight: usize) -> bool {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let bytes = self.bytes.fetch_add(weight, Ordering::Relaxed);
+        let fits = count < QUEUE && bytes.saturating_add(weight) <= QUEUE_BYTES;
+        if !fits {
+            self.give_back(weight);
+        }
+        fits
+    }
+
+    fn give_back(&self, weight: usize) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(weight, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.count.load(Ordering::Relaxed) >= QUEUE || self.bytes.load(Ordering::Relaxed) >= QUEUE_BYTES
+    }
 }
 
 /// The candidate's end of it.
 pub(super) struct Queue {
     samples: Receiver<Sample>,
-    queued: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
 }
 
 impl Queue {
     /// The next one, if it comes in time.
     pub(super) fn next(&self, wait: Duration) -> Result<Sample, RecvTimeoutError> {
         let sample = self.samples.recv_timeout(wait)?;
-        self.queued.fetch_sub(sample.weight, Ordering::Relaxed);
+        self.waiting.give_back(sample.weight);
         Ok(sample)
     }
 }
@@ -65,36 +94,45 @@ impl Intake {
     /// Nothing waits yet.
     pub(super) fn new(trial: &Trial) -> (Self, Queue) {
         let (samples, received) = sync_channel(QUEUE);
-        let queued = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::new(Waiting::default());
         let intake = Self {
             module: Arc::clone(&trial.generation.candidate.module),
             against: trial.against,
             share: trial.share,
             samples,
-            queued: Arc::clone(&queued),
+            waiting: Arc::clone(&waiting),
             dropped: Arc::clone(&trial.dropped),
         };
         let queue = Queue {
             samples: received,
-            queued,
+            waiting,
         };
         (intake, queue)
     }
 
-    /// Whether it compares this unit of work: stable for a session.
+    /// Whether it compares this unit of work: stable for a session. What there is no room for is counted
+    /// here already, so that nobody goes to the length of recording it.
     pub(in crate::policy) fn wants(&self, generation: &Generation, origin: Origin) -> bool {
-        generation.number == self.against && generation.candidate.module == self.module && in_share(self.share, origin)
+        let meant = generation.number == self.against
+            && generation.candidate.module == self.module
+            && in_share(self.share, origin);
+        if meant && self.waiting.is_full() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        meant
     }
 
     /// Takes it, or counts it.
     pub(in crate::policy) fn offer(&self, sample: Sample) {
         let weight = sample.weight;
-        let before = self.queued.fetch_add(weight, Ordering::Relaxed);
-        let fits = before.saturating_add(weight) <= QUEUE_BYTES;
-        if !fits || self.samples.try_send(sample).is_err() {
-            self.queued.fetch_sub(weight, Ordering::Relaxed);
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if self.waiting.reserve(weight) {
+            if self.samples.try_send(sample).is_ok() {
+                return;
+            }
+            self.waiting.give_back(weight);
         }
+        self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
