@@ -6,6 +6,9 @@ mod key;
 mod reading;
 mod writing;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};

@@ -53,7 +53,7 @@ impl Key {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
     }
 
-    /// The first bytes of an HMAC-SHA-256 (RFC 2104), hexadecimal.
+    /// The first bytes of an HMAC-SHA-256, hexadecimal.
     pub fn hash(&self, text: &str) -> String {
         let tag = hmac::sign(&self.0, text.as_bytes());
         tag.as_ref()

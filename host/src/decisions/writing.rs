@@ -1,5 +1,6 @@
 //! The thread that writes: it hashes, encodes, appends and trims.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -20,8 +21,10 @@ const BATCH: usize = 256;
 const LOOK: Duration = Duration::from_secs(1);
 /// How often old records are looked for.
 const TRIM: Duration = Duration::from_secs(60);
+/// The log grows by at most this part beyond its bound before it is cut back.
+const SLACK: u64 = 16;
 /// So long nothing must have been dropped before the host says that records are complete again.
-const QUIET: Duration = Duration::from_secs(10);
+const QUIET: Duration = Duration::from_secs(5);
 
 /// What the thread is told.
 pub(super) enum Item {
@@ -64,6 +67,8 @@ pub(super) struct Writer {
     key: Key,
     dropped: Arc<Dropped>,
     trimmed: Option<Instant>,
+    /// Bytes since then.
+    written: u64,
     missed: Missed,
 }
 
@@ -83,6 +88,7 @@ impl Writer {
             key,
             dropped,
             trimmed: None,
+            written: 0,
             missed: Missed::default(),
         }
     }
@@ -114,25 +120,33 @@ impl Writer {
 
     fn entry(&self, record: Record, mode: RecordMode) -> Option<(String, Vec<u8>)> {
         self.dropped.give_back(record.weight());
-        let record = match mode {
-            RecordMode::Hashed => record.discreet(&|text| self.key.hash(text)),
-            RecordMode::On | RecordMode::Off => record,
+        let encode = || {
+            let record = match mode {
+                RecordMode::Hashed => record.discreet(&|text| self.key.hash(text)),
+                RecordMode::On | RecordMode::Off => record,
+            };
+            let bytes = serde_json::to_vec(&record).ok()?;
+            Some((record.id.to_string(), bytes))
         };
-        let bytes = serde_json::to_vec(&record).ok()?;
-        Some((record.id.to_string(), bytes))
+        // A defect here must cost one record and not all that come after it.
+        catch_unwind(AssertUnwindSafe(encode)).ok().flatten()
     }
 
     fn write(&mut self, batch: Vec<Option<(String, Vec<u8>)>>) {
         let wanted = batch.len() as u64;
         let entries: Vec<_> = batch.into_iter().flatten().collect();
+        let lost = wanted - entries.len() as u64;
+        let bytes: usize = entries.iter().map(|(_, record)| record.len()).sum();
         let written = if entries.is_empty() {
             Ok(())
         } else {
             self.log.append(entries)
         };
+        self.written = self.written.saturating_add(bytes as u64);
         let flooded = self.dropped.count.swap(0, Ordering::Relaxed);
         match written {
             Err(error) => self.miss(wanted + flooded, &error.to_string()),
+            Ok(()) if lost > 0 => self.miss(lost + flooded, "a defect of the host"),
             Ok(()) if flooded > 0 => self.miss(flooded, "more came than could be written"),
             Ok(()) if wanted > 0 => self.recovered(),
             Ok(()) => {}
@@ -162,11 +176,13 @@ impl Writer {
 
     /// Now and then, what is too old or too much. What cannot be removed now is tried again.
     fn trim(&mut self) {
-        if self.trimmed.is_some_and(|last| last.elapsed() < TRIM) {
+        let bounds = self.config.load().decisions.clone();
+        let lately = self.trimmed.is_some_and(|last| last.elapsed() < TRIM);
+        if lately && self.written <= bounds.size / SLACK {
             return;
         }
         self.trimmed = Some(Instant::now());
-        let bounds = self.config.load().decisions.clone();
+        self.written = 0;
         let age = u64::try_from(bounds.age.as_millis()).unwrap_or(u64::MAX);
         let oldest = RecordId::first(Timestamp(Timestamp::now().0.saturating_sub(age)));
         if let Err(error) = self.log.trim(&oldest.to_string(), bounds.size) {

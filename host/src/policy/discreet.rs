@@ -9,7 +9,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::call::{Answer, Call, Finding, Meaning};
 use super::decision::{Admission, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Verdict};
 use super::record::{Called, Decision, Excerpt, Exchange, Given, Kept, Octets, Outcome, Question, Record};
-use crate::mail::{Client, Content as _, Envelope, HeaderBlock, Identity, InMemory, Mailbox, Reply, ReversePath};
+use crate::mail::{
+    Client, Content as _, Envelope, HeaderBlock, Identity, InMemory, Mailbox, Reply, ReversePath, TlsSession,
+    is_domain_name,
+};
 
 /// Header fields that name nobody.
 const FIELDS: [&str; 8] = [
@@ -47,11 +50,6 @@ struct Censor<'a> {
 impl Censor<'_> {
     fn name(&self, text: &str) -> String {
         format!("h-{}", (self.hash)(text))
-    }
-
-    /// Kept if it cannot be an address.
-    fn text(text: String) -> String {
-        if text.contains('@') { LEFT_OUT.to_owned() } else { text }
     }
 
     fn mailbox(&self, mailbox: &Mailbox) -> Mailbox {
@@ -98,7 +96,7 @@ impl Censor<'_> {
             port: 0,
             name: None,
             helo: None,
-            tls: client.tls.map(|tls| crate::mail::TlsSession { subject: None, ..tls }),
+            tls: client.tls.map(|tls| TlsSession { subject: None, ..tls }),
             identity: self.identity(client.identity),
             ..client
         }
@@ -185,7 +183,8 @@ impl Censor<'_> {
                 group: self.address(&group),
                 address: self.address(&address),
             },
-            Call::IsLocalDomain { domain } => Call::IsLocalDomain { domain },
+            Call::IsLocalDomain { domain } if is_domain_name(&domain) => Call::IsLocalDomain { domain },
+            Call::IsLocalDomain { domain } => Call::IsLocalDomain { domain: name(domain) },
             // Names in DNS lists hold the client's address, and keys of counters may hold anything.
             Call::Addresses { name: text } => Call::Addresses { name: name(text) },
             Call::Exchanges { name: text } => Call::Exchanges { name: name(text) },
@@ -236,10 +235,8 @@ impl Censor<'_> {
             Outcome::Decided { answer, because } => Outcome::Decided {
                 answer: self.decision(answer),
                 because: Because {
-                    entry: because.entry.map(|entry| match entry.parse::<Mailbox>() {
-                        Ok(mailbox) => self.mailbox(&mailbox).to_string(),
-                        Err(_) => Self::text(entry),
-                    }),
+                    // Whatever a policy says that matched: an account as well as a network.
+                    entry: because.entry.map(|entry| self.address(&entry)),
                     ..because
                 },
             },
@@ -249,8 +246,12 @@ impl Censor<'_> {
                 function,
                 location,
             } => Outcome::Fault {
+                code: match class.as_str() {
+                    // These are the engine's own words; others quote what the policy said.
+                    "panic" | "cpu-timeout" | "host-timeout" | "memory" | "stack" => code,
+                    _ => LEFT_OUT.to_owned(),
+                },
                 class,
-                code: Self::text(code),
                 function,
                 location,
             },
@@ -273,7 +274,9 @@ impl Censor<'_> {
             Disposition::Accept(edits) => Disposition::Accept(edits.into_iter().map(|it| self.edit(it)).collect()),
             Disposition::Reject(refusal) => Disposition::Reject(reply(refusal)),
             Disposition::Defer(refusal) => Disposition::Defer(reply(refusal)),
-            other @ (Disposition::Fail(_) | Disposition::Quarantine(_) | Disposition::Discard) => other,
+            // A folder may be somebody's.
+            Disposition::Quarantine(folder) => Disposition::Quarantine(self.name(&folder)),
+            other @ (Disposition::Fail(_) | Disposition::Discard) => other,
         }
     }
 
@@ -299,10 +302,10 @@ impl Censor<'_> {
     }
 }
 
-/// The text of a reply may quote an address; its codes cannot.
+/// The text of a reply may quote anything; its codes cannot.
 fn reply(reply: Reply) -> Reply {
     Reply {
-        text: Censor::text(reply.text),
+        text: LEFT_OUT.to_owned(),
         ..reply
     }
 }

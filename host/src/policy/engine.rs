@@ -21,8 +21,8 @@ pub(super) const TICK: Duration = Duration::from_millis(5);
 
 /// Work that waits for instances asks for idle ones this often.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
-/// Instances beside the configured ones, for candidates that are being tried.
-const SPARE_INSTANCES: u32 = 2;
+/// Instances beside the configured ones: for candidates that are being checked, and one in the shadow.
+const SPARE_INSTANCES: u32 = 4;
 /// Core instances, tables and memories one component may need. Python guests built without WASI
 /// take 38 core instances, JavaScript ones three memories.
 const CORE_INSTANCES: u32 = 48;

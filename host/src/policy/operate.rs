@@ -1,5 +1,6 @@
 //! What happens to the chain as a whole: it is started, and configured anew.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -16,7 +17,7 @@ use super::qualify::configured_code;
 use super::wish::{Ready, Wish};
 use super::work::Core;
 use super::{ModuleSetup, Policies, StartError};
-use crate::config::{Config, PolicyModule, Problem};
+use crate::config::{Config, PolicyModule, Problem, RecordMode};
 use crate::directory::Directory;
 use crate::event::{Event, Events};
 
@@ -263,6 +264,9 @@ impl Inner {
         if before.faults != after.faults {
             changed.push("what a fault does".to_owned());
         }
+        if recorded(before, after) != recorded(after, before) {
+            changed.push("what is recorded of decisions".to_owned());
+        }
         if before.wait != after.wait {
             changed.push(format!("policy-engine.wait: {} ms", after.wait.as_millis()));
         }
@@ -335,6 +339,14 @@ pub(super) fn module(configured: &PolicyModule, running: Result<Arc<Generation>,
         configured: configured.clone(),
         running,
     }
+}
+
+/// What records keep, by modules that are in the other chain, too.
+fn recorded<'a>(chain: &'a Chain, other: &Chain) -> (u64, BTreeMap<&'a str, RecordMode>) {
+    let in_both = |module: &&Module| other.modules.iter().any(|it| it.name == module.name);
+    let modules = chain.modules.iter().filter(in_both);
+    let modes = modules.map(|module| (&*module.name, module.configured.record));
+    (chain.recorded_body, modes.collect())
 }
 
 fn running(chain: &Chain, name: &str) -> Option<Arc<Generation>> {

@@ -216,3 +216,128 @@ impl Answers for Playback {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::{RecordId, Timestamp};
+    use crate::policy::record::{Called, Exchange, Kept, RECORD_VERSION};
+
+    fn add(key: &str) -> Call {
+        Call::CounterAdd {
+            key: key.to_owned(),
+            amount: 1,
+            seconds: 60,
+        }
+    }
+
+    fn local(domain: &str) -> Call {
+        Call::IsLocalDomain {
+            domain: domain.to_owned(),
+        }
+    }
+
+    /// One unit of work with these calls.
+    fn record(calls: &[(Call, Answer)]) -> Record {
+        let called = |(call, answer): &(Call, Answer)| Called {
+            call: call.clone(),
+            given: Given::Answer(answer.clone()),
+        };
+        Record {
+            version: RECORD_VERSION,
+            id: RecordId::at(Timestamp(1)),
+            time: Timestamp(1),
+            session: None,
+            message: None,
+            module: "m".to_owned(),
+            generation: 1,
+            digest: String::new(),
+            kept: Kept::All,
+            exchanges: vec![Exchange {
+                question: Question::Admit {
+                    client: crate::policy::testing::stranger(),
+                },
+                fresh: true,
+                calls: calls.iter().map(called).collect(),
+                outcome: Outcome::Pass,
+                micros: 1,
+            }],
+        }
+    }
+
+    async fn ask(playback: &Playback, call: Call) -> Result<Answer, NoAnswer> {
+        let asker = Asker {
+            module: "m",
+            message: None,
+        };
+        playback.answer(asker, &call).await
+    }
+
+    /// A host whose counters must not be touched.
+    struct Counters;
+
+    impl Answers for Counters {
+        fn answer<'a>(&'a self, _: Asker<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+            assert!(!matches!(call, Call::CounterAdd { .. }), "a shadow counts");
+            async { Ok(Answer::Count(40)) }.boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn counters_answer_in_their_order_and_a_call_too_many_is_a_guess() {
+        let record = record(&[
+            (add("a"), Answer::Count(1)),
+            (add("b"), Answer::Count(7)),
+            (add("a"), Answer::Count(2)),
+        ]);
+        let guess = Guess::default();
+        let playback = Playback::new(&record, None, guess.clone());
+        assert_eq!(ask(&playback, add("a")).await, Ok(Answer::Count(1)));
+        assert_eq!(ask(&playback, add("a")).await, Ok(Answer::Count(2)));
+        assert_eq!(ask(&playback, add("b")).await, Ok(Answer::Count(7)));
+        assert!(!guess.take());
+        assert!(ask(&playback, add("a")).await.is_err());
+        assert!(guess.take());
+    }
+
+    #[tokio::test]
+    async fn what_stands_still_is_answered_as_often_as_it_is_asked() {
+        let record = record(&[(local("x.example"), Answer::Truth(true))]);
+        let guess = Guess::default();
+        let playback = Playback::new(&record, None, guess.clone());
+        for _ in 0..3 {
+            assert_eq!(ask(&playback, local("x.example")).await, Ok(Answer::Truth(true)));
+        }
+        assert!(!guess.take());
+        let unknown = ask(&playback, local("y.example")).await;
+        assert_eq!(unknown, Err(NoAnswer::Unavailable("not recorded".to_owned())));
+        assert!(guess.take());
+    }
+
+    #[tokio::test]
+    async fn a_shadow_reads_live_counters_and_changes_none() {
+        let guess = Guess::default();
+        let playback = Playback::new(&record(&[]), Some(Arc::new(Counters)), guess.clone());
+        assert_eq!(ask(&playback, add("a")).await, Ok(Answer::Count(41)));
+        assert!(guess.take());
+    }
+
+    #[test]
+    fn a_message_that_was_kept_in_part_says_when_more_is_read() {
+        let guess = Guess::default();
+        let remembered = Remembered {
+            excerpt: Excerpt {
+                size: 100,
+                header: crate::policy::record::Octets("A: b\r\n".into()),
+                body: crate::policy::record::Octets("\r\nHe".into()),
+            },
+            guess: guess.clone(),
+        };
+        assert_eq!(remembered.read(6, 4).expect("kept"), "\r\nHe");
+        assert!(!guess.take());
+        assert_eq!(remembered.read(6, 5).expect("kept in part"), "\r\nHe");
+        assert!(guess.take());
+        assert_eq!(remembered.read(100, 5).expect("nothing there"), "");
+        assert!(!guess.take());
+    }
+}

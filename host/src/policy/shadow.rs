@@ -2,40 +2,28 @@
 //! mail. Its answers are compared and never applied, and it can slow nothing down: what does not fit
 //! into its queue is dropped, and it runs on one thread that everything else goes before.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+mod intake;
+mod stage;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Handle;
 
-use super::call::{Answer, Answers, Asker, Call, NoAnswer};
 use super::compare::Comparison;
 use super::core_dump::CoreDumps;
-use super::decision::Origin;
 use super::generation::Generation;
 use super::history::{Cause, How};
 use super::operate::{Inner, find};
-use super::playback::{Played, play};
 use super::qualify::{configured_code, fits, qualify};
-use super::record::{Outcome, Record};
 use super::wish::{Source, Wish};
 use super::{LoadRequest, Policies};
 use crate::config::Problem;
 use crate::event::Event;
-use crate::mail::{Content, Timestamp};
+use crate::mail::Timestamp;
 
-/// Bounds of what waits for the candidate.
-const QUEUE: usize = 256;
-const QUEUE_BYTES: usize = 32 * 1024 * 1024;
-/// How often it is looked whether the shadow should end.
-const LOOK: Duration = Duration::from_millis(250);
-/// The lowest priority there is, on Linux of this thread alone.
-const NICE: i32 = 19;
+pub(super) use intake::{Intake, Sample};
 
 /// What to try and for how long.
 #[derive(Debug, Clone)]
@@ -76,64 +64,6 @@ pub struct ShadowReport {
     pub dropped: u64,
     /// What would change.
     pub comparison: Comparison,
-}
-
-/// One unit of work to compare.
-pub(super) struct Sample {
-    record: Record,
-    message: Option<Arc<dyn Content>>,
-    weight: usize,
-}
-
-impl Sample {
-    pub(super) fn new(record: Record, message: Option<Arc<dyn Content>>) -> Self {
-        let content = message.as_ref().map_or(0, |content| content.size());
-        Self {
-            weight: record
-                .weight()
-                .saturating_add(usize::try_from(content).unwrap_or(usize::MAX)),
-            record,
-            message,
-        }
-    }
-}
-
-/// The hot path's end of a shadow.
-pub(super) struct Intake {
-    module: Arc<str>,
-    against: u64,
-    share: f64,
-    samples: SyncSender<Sample>,
-    queued: Arc<AtomicUsize>,
-    dropped: Arc<AtomicU64>,
-}
-
-impl Intake {
-    /// Whether it compares this unit of work: stable for a session.
-    pub(super) fn wants(&self, generation: &Generation, origin: Origin) -> bool {
-        generation.number == self.against && generation.candidate.module == self.module && in_share(self.share, origin)
-    }
-
-    /// Takes it, or counts it.
-    pub(super) fn offer(&self, sample: Sample) {
-        let weight = sample.weight;
-        let before = self.queued.fetch_add(weight, Ordering::Relaxed);
-        let fits = before.saturating_add(weight) <= QUEUE_BYTES;
-        if !fits || self.samples.try_send(sample).is_err() {
-            self.queued.fetch_sub(weight, Ordering::Relaxed);
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-#[allow(clippy::cast_precision_loss)] // a share need not be exact
-fn in_share(share: f64, origin: Origin) -> bool {
-    let mut hasher = DefaultHasher::new();
-    match origin.session {
-        Some(session) => session.hash(&mut hasher),
-        None => origin.message.hash(&mut hasher),
-    }
-    share >= 1.0 || (hasher.finish() as f64) < share * (u64::MAX as f64)
 }
 
 /// A shadow, running or ended.
@@ -217,7 +147,7 @@ impl Policies {
         if let Some(other) = slot.as_ref().filter(|trial| trial.runs()) {
             return Err(busy(other));
         }
-        let intake = start(&self.inner, &trial).map_err(|error| vec![Problem::new("", error.to_string())])?;
+        let intake = stage::start(&self.inner, &trial).map_err(|error| vec![Problem::new("", error.to_string())])?;
         takers.shadow.store(Some(Arc::new(intake)));
         *slot = Some(Arc::clone(&trial));
         drop(slot);
@@ -321,144 +251,5 @@ impl Inner {
         let module = chain.modules.iter().find(|module| module.name == *name);
         let running = module.and_then(|module| module.running.as_ref().ok());
         running.is_some_and(|generation| generation.number == trial.against)
-    }
-}
-
-/// Starts the thread. It holds nothing that keeps the engine from going.
-fn start(inner: &Arc<Inner>, trial: &Arc<Trial>) -> std::io::Result<Intake> {
-    let (samples, received) = sync_channel(QUEUE);
-    let queued = Arc::new(AtomicUsize::new(0));
-    let stage = Stage {
-        inner: Arc::downgrade(inner),
-        trial: Arc::clone(trial),
-        received,
-        queued: Arc::clone(&queued),
-        live: Arc::new(OnMain {
-            live: Arc::clone(&inner.core.answers),
-            runtime: Handle::current(),
-        }),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new()
-        .name("policy-shadow".to_owned())
-        .spawn(move || stage.run(&runtime))?;
-    Ok(Intake {
-        module: Arc::clone(&trial.generation.candidate.module),
-        against: trial.against,
-        share: trial.share,
-        samples,
-        queued,
-        dropped: Arc::clone(&trial.dropped),
-    })
-}
-
-/// The candidate's end of a shadow.
-struct Stage {
-    inner: Weak<Inner>,
-    trial: Arc<Trial>,
-    received: Receiver<Sample>,
-    queued: Arc<AtomicUsize>,
-    live: Arc<dyn Answers>,
-}
-
-impl Stage {
-    fn run(self, runtime: &tokio::runtime::Runtime) {
-        // Everything goes before this. If the system does not let us, the bounded queue still holds.
-        let _ = rustix::process::setpriority_process(None, NICE);
-        loop {
-            let received = self.received.recv_timeout(LOOK);
-            let Some(inner) = self.inner.upgrade() else { return };
-            if self.trial.stop.load(Ordering::Relaxed) {
-                return;
-            }
-            if Timestamp::now() >= self.trial.until {
-                return inner.end(&self.trial, "its time is over");
-            }
-            if !inner.still_active(&self.trial) {
-                return inner.end(&self.trial, "the active generation has changed");
-            }
-            match received {
-                Ok(sample) => {
-                    self.queued.fetch_sub(sample.weight, Ordering::Relaxed);
-                    runtime.block_on(self.compare(&inner, sample));
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    }
-
-    async fn compare(&self, inner: &Inner, sample: Sample) {
-        let Sample { record, message, .. } = sample;
-        if !record.can_be_replayed() {
-            return self.trial.state().comparison.skip(&record);
-        }
-        let (generation, live) = (&self.trial.generation, Some(Arc::clone(&self.live)));
-        match play(&inner.core, generation, &record, message, live).await {
-            Ok(played) => {
-                let mut state = self.trial.state();
-                let known = state.comparison.faults.clone();
-                state.comparison.add(&record, &played);
-                drop(state);
-                for played in &played {
-                    self.tell(inner, &record, played, &known);
-                }
-            }
-            Err(_crowded) => {
-                self.trial.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// The first fault of each class (5035); the rest are counted.
-    fn tell(&self, inner: &Inner, record: &Record, played: &Played, known: &std::collections::BTreeMap<String, u64>) {
-        let Outcome::Fault {
-            class,
-            code,
-            function,
-            location,
-        } = &played.outcome
-        else {
-            return;
-        };
-        if known.contains_key(class) {
-            return;
-        }
-        inner.core.events.emit(Event::ShadowFault {
-            policy: record.module.clone(),
-            digest: self.trial.generation.candidate.code.digest.clone(),
-            class: class.clone(),
-            code: code.clone(),
-            function: function.clone(),
-            location: location.clone(),
-            session: record.session.map(|id| id.to_string()),
-            message: record.message.map(|id| id.to_string()),
-        });
-    }
-}
-
-/// The host's live answers, found where the host lives: what it keeps for later, such as a connection
-/// to a name server, must not depend on the shadow's thread.
-struct OnMain {
-    live: Arc<dyn Answers>,
-    runtime: Handle,
-}
-
-impl Answers for OnMain {
-    fn answer<'a>(&'a self, asker: Asker<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
-        let (live, call) = (Arc::clone(&self.live), call.clone());
-        let (module, message) = (asker.module.to_owned(), asker.message.cloned());
-        let answering = self.runtime.spawn(async move {
-            let asker = Asker {
-                module: &module,
-                message: message.as_ref(),
-            };
-            live.answer(asker, &call).await
-        });
-        async move {
-            let answered = answering.await;
-            answered.unwrap_or_else(|error| Err(NoAnswer::Unavailable(error.to_string())))
-        }
-        .boxed()
     }
 }

@@ -1,23 +1,23 @@
 //! What the tests of the engine share.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
-use super::{Compiler, LoadRequest, Policies, builtin};
+use super::{Compiler, LoadRequest, Policies, Record, Recorder, builtin};
 use crate::config::{
-    AdmitFault, Config, Delivery, Dns, FaultActions, Limits, NdrFault, PolicyEngine, PolicyLimits, PolicyModule,
+    AdmitFault, Config, Delivery, Dns, FaultActions, Limits, NdrFault, PolicyEngine, PolicyLimits, PolicyModule, RecordMode,
     Timeouts,
 };
 use crate::directory::{Directory, Entry, Home, LookupError, Target};
 use crate::event::{Captured, Event, Events, Format, PolicyFault};
 use crate::mail::{Client, Envelope, Identity, Mailbox, ReversePath};
 
-/// anna@example.org is an account here; nobody else is known. Asking for
+/// anna@example.org is an account here, twin@example.org has two meanings; nobody else is known. Asking for
 /// panic@example.org panics, and for slow@example.org never returns.
 pub(super) struct TestDirectory;
 
@@ -31,13 +31,8 @@ impl Directory for TestDirectory {
             match address.local_part() {
                 "panic" => panic!("the directory broke"),
                 "slow" => std::future::pending().await,
-                "anna" => Ok(vec![Entry {
-                    address: address.clone(),
-                    target: Target::Account {
-                        account: "anna".to_owned(),
-                        home: Home::Maildir("anna".into()),
-                    },
-                }]),
+                "anna" => Ok(vec![self::account(address, "anna")]),
+                "twin" => Ok(["one", "two"].map(|account| self::account(address, account)).to_vec()),
                 _ => Ok(Vec::new()),
             }
         }
@@ -54,6 +49,16 @@ impl Directory for TestDirectory {
 
     fn authenticate<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
         async { Ok(None) }.boxed()
+    }
+}
+
+fn account(address: &Mailbox, account: &str) -> Entry {
+    Entry {
+        address: address.clone(),
+        target: Target::Account {
+            account: account.to_owned(),
+            home: Home::Maildir(account.into()),
+        },
     }
 }
 
@@ -79,7 +84,7 @@ pub(super) fn module(name: &str, file: Option<&Path>, settings: Value) -> Policy
         counters: 100,
         limits: limits(),
         core_dumps: None,
-        record: crate::config::RecordMode::Off,
+        record: RecordMode::Off,
     }
 }
 
@@ -184,6 +189,22 @@ pub(super) fn envelope(sender: ReversePath, recipients: &[&str]) -> Envelope {
     }
 }
 
+/// Records, in the order their units of work ended.
+#[derive(Default)]
+pub(super) struct Collected(Mutex<Vec<Record>>);
+
+impl Collected {
+    pub(super) fn records(&self) -> Vec<Record> {
+        self.0.lock().expect("not poisoned").clone()
+    }
+}
+
+impl Recorder for Collected {
+    fn take(&self, record: Record, _: RecordMode) {
+        self.0.lock().expect("not poisoned").push(record);
+    }
+}
+
 /// An engine and what it told.
 pub(super) struct Bench {
     pub(super) config: Config,
@@ -215,6 +236,17 @@ impl Bench {
     pub(super) async fn misbehaving(mode: &str, stage: &str) -> Self {
         let settings = json!({ "mode": mode, "stage": stage });
         Self::with(&[("mischief", builtin::MISBEHAVING, settings)]).await
+    }
+
+    /// From now on what is decided is recorded.
+    pub(super) async fn record(&mut self) -> Arc<Collected> {
+        for module in &mut self.config.policies {
+            module.record = RecordMode::On;
+        }
+        self.restart().await;
+        let collected = Arc::new(Collected::default());
+        self.policies.record_to(collected.clone());
+        collected
     }
 
     /// The same engine after a restart.

@@ -6,4 +6,6 @@ mod faults;
 mod generations;
 mod hostile;
 mod life;
+mod records;
+mod shadow;
 mod speed;

@@ -3,6 +3,7 @@
 mod basics;
 mod crash;
 mod damage;
+mod log;
 mod speed;
 
 use std::path::Path;

@@ -16,11 +16,10 @@ pub fn show(comparison: &Comparison, dropped: Option<u64>) -> std::io::Result<()
         comparison.skipped,
         comparison.faulted,
     ))?;
-    if comparison.compared > 0 {
+    let average = |micros: u64| micros.checked_div(comparison.compared);
+    if let (Some(active), Some(candidate)) = (average(comparison.active_micros), average(comparison.candidate_micros)) {
         line(format!(
-            "on average {} µs a question for the active policy, {} µs for the candidate",
-            comparison.active_micros / comparison.compared,
-            comparison.candidate_micros / comparison.compared,
+            "on average {active} µs a question for the active policy, {candidate} µs for the candidate"
         ))?;
     }
     for (class, count) in &comparison.faults {

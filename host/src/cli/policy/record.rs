@@ -111,13 +111,18 @@ async fn list(options: List) -> anyhow::Result<ExitCode> {
         which.last = Some(LAST);
     }
     let mut lines = which.fetch(&options.daemon).await?;
+    let mut none = true;
     while let Some(text) = lines.next().await? {
+        none = false;
         if options.daemon.json {
             line(output::visible(&text))?;
         } else {
             let record: Record = serde_json::from_str(&text).context("the daemon's record was not understood")?;
             line(short(&record))?;
         }
+    }
+    if none {
+        output::remark("no records; modules are recorded whose configuration says record = \"on\" or \"hashed\"");
     }
     Ok(ExitCode::SUCCESS)
 }
