@@ -61,7 +61,7 @@ pub enum Command {
     /// Without a generation to what was active before the present one; again, and it goes one
     /// further back. Needs no file. Grants and limits stay the configuration's.
     ///
-    /// Example: posthouse policy rollback 7 --as default --reason "rejects too much"
+    /// Example: posthouse policy rollback 7 --as default --reason too-strict
     #[command(verbatim_doc_comment)]
     Rollback(rollback::Options),
     /// Show each module: generation, digest, calls, faults

@@ -65,12 +65,13 @@ impl Watch {
         loop {
             let error = match Folder::open(&self.path) {
                 Ok(mut folder) => {
+                    self.load_what_is_new().await;
                     if std::mem::take(&mut lost) {
                         self.inner().core.events.emit(Event::PolicyWatchResumed {
                             folder: self.path.display().to_string(),
                         });
                     }
-                    self.watch(&mut folder).await
+                    self.follow(&mut folder).await
                 }
                 Err(error) => error.to_string(),
             };
@@ -85,8 +86,7 @@ impl Watch {
     }
 
     /// Returns with the reason when the folder cannot be watched any more.
-    async fn watch(&self, folder: &mut Folder) -> String {
-        self.load_what_is_new().await;
+    async fn follow(&self, folder: &mut Folder) -> String {
         loop {
             match folder.next().await {
                 Ok(Seen::Moved(names)) => {

@@ -118,7 +118,9 @@ fn show(checked: &Checked) -> std::io::Result<()> {
     ))?;
     line(format!("  digest    {}", escape(&checked.digest)))?;
     line(format!("  stages    {}", escape(&checked.stages.join(", "))))?;
-    line(format!("  uses      {}", escape(&checked.uses.join(", "))))?;
+    if !checked.uses.is_empty() {
+        line(format!("  uses      {}", escape(&checked.uses.join(", "))))?;
+    }
     if let Some(active) = checked.active {
         let same = if checked.changes.is_empty() {
             ", and is no different"

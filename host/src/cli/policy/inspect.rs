@@ -38,10 +38,10 @@ fn show(found: &Inspection) -> std::io::Result<()> {
             [] => none.to_owned(),
             names => names.join(", "),
         };
-        line(format!("{what:<12}{}", escape(&text)))
+        line(format!("{what:<14}{}", escape(&text)))
     };
-    line(format!("{:<12}{}", "digest", found.digest))?;
-    line(format!("{:<12}{} bytes", "size", found.size))?;
+    line(format!("{:<14}{}", "digest", found.digest))?;
+    line(format!("{:<14}{} bytes", "size", found.size))?;
     listed("contract", &found.contract, "none: not built for posthouse:policy")?;
     listed("roles", &found.roles, "none: it could never be asked")?;
     listed("uses", &found.uses, "nothing of the host's")?;
@@ -56,9 +56,9 @@ fn show(found: &Inspection) -> std::io::Result<()> {
     for (kind, tools) in &found.producers {
         listed(kind, tools, "")?;
     }
-    line(format!("{:<12}{}", "grant with", escape(&found.grants_line())))?;
+    line(format!("{:<14}{}", "grant with", escape(&found.grants_line())))?;
     for problem in &found.problems {
-        line(format!("{:<12}{}", "PROBLEM", escape(problem)))?;
+        line(format!("{:<14}{}", "PROBLEM", escape(problem)))?;
     }
     Ok(())
 }

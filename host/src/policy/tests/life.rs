@@ -29,7 +29,7 @@ async fn what_was_active_is_remembered_and_gone_back_to() {
     assert!(done.changes.code.is_some());
     bench
         .policies
-        .load(load(Some(builtin::FIRST_POLICY), None))
+        .load(load(Some(builtin::FIRST_POLICY), Some(json!({}))))
         .await
         .expect("loaded");
     bench.restart().await;
