@@ -132,7 +132,7 @@ mod tests {
     fn every_template_is_complete_for_every_role() {
         const FILES: [&str; 6] =
             [".github/workflows/ci.yml", ".gitignore", "README.md", "build.sh", "ci.sh", "tests/cases.toml"];
-        for language in ["rust", "javascript", "python", "c"] {
+        for language in TEMPLATES.dirs().filter_map(|folder| folder.path().to_str()) {
             assert!(tools(language).is_some(), "{language}.toml");
             for role in ["exemption", "homing", "ndr", "all"] {
                 let files = files(language, &words(role));
