@@ -15,15 +15,19 @@ mod check;
 mod component;
 mod convert;
 mod decision;
+mod encode;
 mod engine;
 mod fault;
 mod generation;
 mod imports;
 mod instance;
+mod lab;
 mod limits;
 mod live;
+mod meter;
 mod operate;
 mod qualify;
+mod rehearsal;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -41,10 +45,14 @@ use crate::directory::Directory;
 use crate::event::Events;
 use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
 
+pub use call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
 pub use decision::{
     Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Origin, Plan,
     ReturnContent, Terms, Verdict,
 };
+pub use encode::{EncodeError, component_of};
+pub use lab::{Cost, Inquiry, Lab, LabCode, Purpose, Reaction, Reading, Sitting, Specimen};
+pub use rehearsal::Rehearsal;
 
 /// Why the engine itself could not be made; a bad policy is not among the reasons.
 #[derive(Debug, thiserror::Error)]

@@ -3,6 +3,7 @@
 mod input;
 mod load;
 mod status;
+mod template;
 
 use std::process::ExitCode;
 

@@ -14,6 +14,7 @@ use wasmtime::{
 
 use super::StartError;
 use super::imports::{Host, link};
+use super::meter::Meter;
 use crate::config::PolicyEngine;
 
 /// The unit of guest CPU accounting.
@@ -41,6 +42,8 @@ pub(super) struct Runtime {
     /// Told once for each idle holder whose instances are wanted elsewhere.
     wanted: Notify,
     capacity: u32,
+    /// Counts what guests execute; none in the daemon, where counting would cost.
+    meter: Option<Meter>,
     _ticker: Ticker,
 }
 
@@ -54,9 +57,20 @@ pub(super) struct Overload {
 impl Runtime {
     /// Compiled code is kept in `cache`, if there is one.
     pub(super) fn new(settings: &PolicyEngine, cache: Option<&Path>) -> Result<Self, StartError> {
+        Self::with(settings, cache, None)
+    }
+
+    /// As [`Self::new`], and what guests execute is counted: for measuring, not for the daemon.
+    pub(super) fn metered(settings: &PolicyEngine, cache: Option<&Path>) -> Result<Self, StartError> {
+        Self::with(settings, cache, Some(Meter::default()))
+    }
+
+    fn with(settings: &PolicyEngine, cache: Option<&Path>, meter: Option<Meter>) -> Result<Self, StartError> {
         let capacity = settings.instances.max(1);
         let make = || -> wasmtime::Result<(Engine, Linker<Host>)> {
-            let engine = Engine::new(&engine_config(capacity, cache)?)?;
+            let mut config = engine_config(capacity, cache)?;
+            config.consume_fuel(meter.is_some());
+            let engine = Engine::new(&config)?;
             let linker = link(&engine)?;
             Ok((engine, linker))
         };
@@ -68,8 +82,19 @@ impl Runtime {
             slots: Arc::new(Semaphore::new(capacity as usize)),
             wanted: Notify::new(),
             capacity,
+            meter,
             _ticker: ticker,
         })
+    }
+
+    /// The meter, if this engine has one.
+    pub(super) fn meter(&self) -> Option<&Meter> {
+        self.meter.as_ref()
+    }
+
+    /// Fuel for one call of this stage; none where nothing is counted.
+    pub(super) fn ration(&self, stage: &str) -> Option<u64> {
+        self.meter.as_ref().map(|meter| meter.ration(stage))
     }
 
     pub(super) fn engine(&self) -> &Engine {

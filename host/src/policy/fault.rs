@@ -181,6 +181,7 @@ fn class_and_code(error: &wasmtime::Error, host: &Host) -> (Class, String) {
         Some(Trap::UnreachableCodeReached) => (Class::Panic, Trap::UnreachableCodeReached.to_string()),
         Some(Trap::StackOverflow) => (Class::Stack, Trap::StackOverflow.to_string()),
         Some(Trap::AllocationTooLarge) => (Class::Memory, Trap::AllocationTooLarge.to_string()),
+        Some(Trap::OutOfFuel) => (Class::Trap, "stopped in the middle of the call, for a test".to_owned()),
         Some(other) => (Class::Trap, other.to_string()),
         None if error.is::<ResourceTableError>() => (Class::Trap, "too many handles".to_owned()),
         None => (Class::Abi, causes(error)),

@@ -67,7 +67,7 @@ impl Policies {
 
 impl Inner {
     /// With an empty chain.
-    fn new(config: &Config, core: Core, store: Option<Store>, ledger: Ledger) -> Self {
+    pub(super) fn new(config: &Config, core: Core, store: Option<Store>, ledger: Ledger) -> Self {
         Self {
             core: Arc::new(core),
             chain: ArcSwap::from_pointee(chain(config, Vec::new())),

@@ -53,20 +53,7 @@ impl Core {
     /// Event 4037. A candidate has no number yet: 0.
     pub(super) fn report(&self, fault: &Fault, at: At<'_>) {
         self.events.emit(Event::PolicyFault {
-            fault: PolicyFault {
-                class: fault.class.name().to_owned(),
-                policy: at.candidate.module.to_string(),
-                digest: at.candidate.code.digest.clone(),
-                generation: at.generation,
-                stage: at.stage.to_owned(),
-                code: fault.code.clone(),
-                function: fault.place.function.clone(),
-                location: fault.place.location.clone(),
-                stderr: fault.stderr.clone(),
-                session: at.origin.session.map(|id| id.to_string()),
-                message: at.origin.message.map(|id| id.to_string()),
-                instead: at.instead.to_owned(),
-            },
+            fault: at.describe(fault),
         });
     }
 }
@@ -79,6 +66,26 @@ pub(super) struct At<'a> {
     pub(super) stage: &'a str,
     pub(super) origin: Origin,
     pub(super) instead: &'a str,
+}
+
+impl At<'_> {
+    /// A fault as Event 4037 has it.
+    pub(super) fn describe(&self, fault: &Fault) -> PolicyFault {
+        PolicyFault {
+            class: fault.class.name().to_owned(),
+            policy: self.candidate.module.to_string(),
+            digest: self.candidate.code.digest.clone(),
+            generation: self.generation,
+            stage: self.stage.to_owned(),
+            code: fault.code.clone(),
+            function: fault.place.function.clone(),
+            location: fault.place.location.clone(),
+            stderr: fault.stderr.clone(),
+            session: self.origin.session.map(|id| id.to_string()),
+            message: self.origin.message.map(|id| id.to_string()),
+            instead: self.instead.to_owned(),
+        }
+    }
 }
 
 /// A question as it is put to one module.
@@ -232,6 +239,7 @@ impl Work {
                 Err(failed) => return Err(self.failed::<Q>(&failed, generation, "configure")),
             },
         };
+        instance.refuel(self.core.runtime.ration(Q::STAGE));
         // An instance that faulted is not put back: nothing may be asked of it again.
         match question.put(&mut instance).await {
             Ok(opinion) => {
@@ -263,7 +271,7 @@ impl Work {
 }
 
 /// A fresh instance, configured, where others spent so much.
-async fn configured(
+pub(super) async fn configured(
     core: &Core,
     generation: &Generation,
     around: Surroundings,
@@ -271,6 +279,7 @@ async fn configured(
 ) -> Result<Instance, Failed> {
     let mut instance = Instance::new(&core.runtime, &generation.candidate, around).await?;
     instance.resume(spent);
+    instance.refuel(core.runtime.ration("configure"));
     match instance.configure(&generation.settings).await? {
         Ok(()) => Ok(instance),
         Err(complaints) => {

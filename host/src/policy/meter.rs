@@ -1,0 +1,59 @@
+//! Fuel: what guests execute, counted. The same question costs the same on every machine.
+
+use std::sync::{Mutex, PoisonError};
+
+/// More than any guest executes before another limit ends it.
+pub(super) const PLENTY: u64 = u64::MAX;
+
+/// How much fuel each call gets: plenty, unless a fuse is set.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    fuse: Mutex<Option<Fuse>>,
+}
+
+/// Ends the guest of one stage after so much fuel.
+#[derive(Debug, Clone)]
+struct Fuse {
+    stage: String,
+    fuel: u64,
+}
+
+impl Meter {
+    /// From now on a call of `stage` traps when it has burnt `fuel`.
+    pub(super) fn set_fuse(&self, stage: &str, fuel: u64) {
+        *self.lock() = Some(Fuse {
+            stage: stage.to_owned(),
+            fuel,
+        });
+    }
+
+    /// Nothing traps any more.
+    pub(super) fn remove_fuse(&self) {
+        *self.lock() = None;
+    }
+
+    /// Fuel for a call of this stage.
+    pub(super) fn ration(&self, stage: &str) -> u64 {
+        let fuse = self.lock();
+        let set = fuse.as_ref().filter(|fuse| fuse.stage == stage);
+        set.map_or(PLENTY, |fuse| fuse.fuel)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Fuse>> {
+        self.fuse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fuse_is_for_one_stage() {
+        let meter = Meter::default();
+        meter.set_fuse("ndr", 7);
+        assert_eq!((meter.ration("ndr"), meter.ration("admit")), (7, PLENTY));
+        meter.remove_fuse();
+        assert_eq!(meter.ration("ndr"), PLENTY);
+    }
+}
