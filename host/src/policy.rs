@@ -5,6 +5,7 @@
 //! that the fault table names before a question returns.
 
 mod activation;
+mod anatomy;
 mod ask;
 mod backtrace;
 mod bindings;
@@ -45,14 +46,18 @@ use crate::directory::Directory;
 use crate::event::Events;
 use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
 
+pub use anatomy::{Anatomy, SETTINGS_SECTION, anatomy};
 pub use call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
 pub use decision::{
     Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Origin, Plan,
     ReturnContent, Terms, Verdict,
 };
 pub use encode::{EncodeError, component_of};
-pub use lab::{Cost, Inquiry, Lab, LabCode, Purpose, Reaction, Reading, Sitting, Specimen};
-pub use rehearsal::Rehearsal;
+pub use lab::{Cost, Inquiry, Introduction, Lab, LabCode, Purpose, Reaction, Reading, Sitting, Specimen};
+pub use rehearsal::{Fuse, Rehearsal};
+
+/// The contract this host serves, as authors get it.
+pub const CONTRACT_WIT: &str = include_str!("../../wit/policy.wit");
 
 /// Why the engine itself could not be made; a bad policy is not among the reasons.
 #[derive(Debug, thiserror::Error)]

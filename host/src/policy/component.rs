@@ -118,7 +118,7 @@ fn recognise(bytes: &[u8]) -> Result<(), String> {
 
 /// Names of the component's own imports and exports; those of components inside it are its own
 /// affair.
-fn names(bytes: &[u8]) -> wasmparser::Result<(Vec<String>, Vec<String>)> {
+pub(super) fn names(bytes: &[u8]) -> wasmparser::Result<(Vec<String>, Vec<String>)> {
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {

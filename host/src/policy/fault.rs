@@ -123,6 +123,16 @@ impl Fault {
         }
     }
 
+    /// The host could not even begin.
+    pub(super) fn of_host(code: &str) -> Self {
+        Self {
+            class: Class::HostBug,
+            code: code.to_owned(),
+            place: Place::default(),
+            stderr: String::new(),
+        }
+    }
+
     /// An answer that was decoded and cannot be true.
     pub(super) fn lie(lie: &Lie, host: &Host) -> Self {
         Self::new(Class::Lie, lie.to_string(), host)

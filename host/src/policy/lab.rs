@@ -10,7 +10,7 @@ use super::call::Answers;
 use super::convert;
 use super::decision::{Admission, Because, Disposition, Failure, Origin, Plan, Verdict};
 use super::engine::Runtime;
-use super::fault::Failed;
+use super::fault::{Failed, Fault};
 use super::generation::{Candidate, Code, Generation};
 use super::imports::{MessageView, Spent, Surroundings};
 use super::instance::Instance;
@@ -44,6 +44,19 @@ pub struct LabCode(Arc<Code>);
 /// A module that loads: code with settings, grants and limits.
 pub struct Specimen {
     generation: Arc<Generation>,
+}
+
+/// What a policy says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introduction {
+    /// As it calls itself.
+    pub name: String,
+    /// Of itself.
+    pub version: String,
+    /// Name and summary of each rule that a decision may cite.
+    pub rules: Vec<(String, String)>,
+    /// What its instance took.
+    pub born: Cost,
 }
 
 /// What a policy can be asked.
@@ -160,19 +173,36 @@ impl Lab {
         Ok(LabCode(Arc::new(code)))
     }
 
+    /// Who a policy says it is, before anything is configured or granted.
+    pub async fn introduce(&self, code: &LabCode, module: &PolicyModule) -> Result<Introduction, Vec<Problem>> {
+        let candidate = candidate(code, module);
+        let around = self.core.surroundings(Origin::default());
+        let faulted = |stage: &str, failed: Failed| {
+            let text = match failed {
+                Failed::Fault(fault) => format!("faults in {stage}: {}: {}", fault.class.name(), fault.code),
+                Failed::Crowded => "no room for an instance".to_owned(),
+            };
+            vec![Problem::new("file", text)]
+        };
+        let since = Instant::now();
+        let made = Instance::new(&self.core.runtime, &candidate, around).await;
+        let mut instance = made.map_err(|failed| faulted("instantiate", failed))?;
+        let born = cost(&instance, since);
+        instance.refuel(self.core.runtime.ration("describe"));
+        let description = instance.describe().await.map_err(|failed| faulted("describe", failed))?;
+        Ok(Introduction {
+            name: description.name,
+            version: description.version,
+            rules: description.rules,
+            born,
+        })
+    }
+
     /// Everything a load checks: size, grants, types, `describe`, `configure`. `module` has the name,
     /// settings, grants and limits; `key` is where grants are given, for problems.
     pub async fn load(&self, code: &LabCode, size: usize, module: &PolicyModule) -> Result<Specimen, Vec<Problem>> {
         fits(size, module.limits.component_size).map_err(|text| vec![Problem::new("file", text)])?;
-        let candidate = Candidate {
-            module: module.name.as_str().into(),
-            code: Arc::clone(&code.0),
-            settings: module.settings.clone(),
-            grants: module.grants.clone(),
-            limits: module.limits.clone(),
-            origin: String::new(),
-            by: String::new(),
-        };
+        let candidate = candidate(code, module);
         let description = qualify(&self.core, &candidate, "policy").await?;
         Ok(Specimen {
             generation: Arc::new(Generation::new(0, Timestamp(0), candidate, description)),
@@ -198,18 +228,31 @@ impl Lab {
     }
 }
 
+fn candidate(code: &LabCode, module: &PolicyModule) -> Candidate {
+    Candidate {
+        module: module.name.as_str().into(),
+        code: Arc::clone(&code.0),
+        settings: module.settings.clone(),
+        grants: module.grants.clone(),
+        limits: module.limits.clone(),
+        origin: String::new(),
+        by: String::new(),
+    }
+}
+
+impl LabCode {
+    /// SHA-256 of the component, hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.0.digest
+    }
+
+    /// Interfaces of the contract from which it imports functions: those that must be granted.
+    pub fn uses(&self) -> impl Iterator<Item = &str> {
+        self.0.shape.uses.iter().map(String::as_str)
+    }
+}
+
 impl Specimen {
-    /// As the policy calls itself, and its version.
-    pub fn name(&self) -> (&str, &str) {
-        let description = &self.generation.description;
-        (&description.name, &description.version)
-    }
-
-    /// Name and summary of each rule it may cite.
-    pub fn rules(&self) -> &[(String, String)] {
-        &self.generation.description.rules
-    }
-
     /// Whether it can be asked at this stage.
     pub fn serves(&self, inquiry: &Inquiry) -> bool {
         use super::component::Role;
@@ -243,6 +286,20 @@ impl Sitting<'_> {
         reading
     }
 
+    /// Makes the instance before it is asked anything.
+    ///
+    /// # Errors
+    /// It faulted.
+    pub async fn begin(&mut self) -> Result<Cost, PolicyFault> {
+        match self.fresh().await {
+            Ok((instance, cost)) => {
+                self.instance = Some(instance);
+                Ok(cost)
+            }
+            Err(failed) => Err(self.fault(&failed, "configure")),
+        }
+    }
+
     /// The instance is dropped; the next question has a fresh one.
     pub fn rest(&mut self) {
         self.instance = None;
@@ -264,7 +321,7 @@ impl Sitting<'_> {
                     instance
                 }
                 Err(failed) => {
-                    self.failed(&failed, "configure", &mut reading);
+                    reading.fault = Some(self.fault(&failed, "configure"));
                     return reading;
                 }
             },
@@ -278,7 +335,7 @@ impl Sitting<'_> {
                 reading.opinion = opinion;
                 self.instance = Some(instance);
             }
-            Err(failed) => self.failed(&failed, inquiry.stage(), &mut reading),
+            Err(failed) => reading.fault = Some(self.fault(&failed, inquiry.stage())),
         }
         reading
     }
@@ -291,18 +348,21 @@ impl Sitting<'_> {
         Ok((instance, cost))
     }
 
-    fn failed(&self, failed: &Failed, stage: &str, reading: &mut Reading) {
-        let Failed::Fault(fault) = failed else {
-            return;
+    /// As Event 4037 has it. A pool that is too small for one instance is a defect of the host.
+    fn fault(&self, failed: &Failed, stage: &str) -> PolicyFault {
+        let crowded = Fault::of_host("no room for an instance");
+        let fault = match failed {
+            Failed::Fault(fault) => fault,
+            Failed::Crowded => &crowded,
         };
-        let at = At {
+        At {
             candidate: &self.specimen.generation.candidate,
             generation: 0,
             stage,
             origin: self.around.origin,
             instead: "",
-        };
-        reading.fault = Some(at.describe(fault));
+        }
+        .describe(fault)
     }
 }
 

@@ -14,6 +14,15 @@ use crate::config::{Config, Problem};
 use crate::directory::Directory;
 use crate::event::Events;
 
+/// Where a guest is stopped.
+#[derive(Debug, Clone, Copy)]
+pub struct Fuse {
+    /// As events have it.
+    pub stage: &'static str,
+    /// What it may burn before.
+    pub fuel: u64,
+}
+
 /// A chain whose guests can be stopped.
 pub struct Rehearsal {
     /// To be asked as ever.
@@ -21,22 +30,26 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// With the modules of `config`, and nothing durable. Policies' calls are answered from `answers`.
+    /// With the modules of `config`, and nothing durable. `host` answers policies' calls, and the
+    /// host's own. A fuse is in place while the modules are loaded, too.
     ///
     /// # Errors
     /// Every problem of a module.
-    pub async fn open(
+    pub async fn open<H: Answers + Directory + 'static>(
         config: &Config,
-        directory: Arc<dyn Directory>,
-        answers: Arc<dyn Answers>,
+        host: Arc<H>,
         events: Events,
         cache: Option<&Path>,
+        fuse: Option<Fuse>,
     ) -> Result<Self, Vec<Problem>> {
         let runtime = Runtime::metered(&config.policy_engine, cache)
             .map_err(|error| vec![Problem::new("policy-engine", error.to_string())])?;
+        if let (Some(meter), Some(fuse)) = (runtime.meter(), fuse) {
+            meter.set_fuse(fuse.stage, fuse.fuel);
+        }
         let core = Core {
-            answers,
-            ..Core::new(runtime, directory, events)
+            answers: host.clone(),
+            ..Core::new(runtime, host, events)
         };
         let inner = Inner::new(config, core, None, Ledger::default());
         let (_, problems) = inner.reconfigure(config, "rehearsal").await;
@@ -47,17 +60,10 @@ impl Rehearsal {
         Ok(Self { policies })
     }
 
-    /// From now on a guest that is asked at `stage` traps when it has burnt `fuel`.
-    pub fn stop_at(&self, stage: &str, fuel: u64) {
+    /// From now on a guest that is asked at the fuse's stage traps when it has burnt its fuel.
+    pub fn stop_at(&self, fuse: Fuse) {
         if let Some(meter) = self.policies.inner.core.runtime.meter() {
-            meter.set_fuse(stage, fuel);
-        }
-    }
-
-    /// Guests run to their end again.
-    pub fn go_on(&self) {
-        if let Some(meter) = self.policies.inner.core.runtime.meter() {
-            meter.remove_fuse();
+            meter.set_fuse(fuse.stage, fuse.fuel);
         }
     }
 }

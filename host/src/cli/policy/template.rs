@@ -28,6 +28,14 @@ pub struct Output {
 }
 
 impl Output {
+    /// A file that is text.
+    pub fn text(path: &str, content: String) -> Self {
+        Self {
+            path: path.into(),
+            content: content.into_bytes(),
+        }
+    }
+
     /// Scripts begin with the name of their interpreter.
     pub fn is_script(&self) -> bool {
         self.content.starts_with(b"#!")
