@@ -180,10 +180,11 @@ impl<'a> Stage<'a> {
     async fn ask(&self, asked: &Asked<'_>) -> anyhow::Result<Shown> {
         let config = self.config(asked);
         let stage = asked.inquiry.stage();
+        let cache = cache_folder();
         let mut last = None;
         for fuel in [asked.fuel / 2, asked.fuel / 4, asked.fuel / 16, 0] {
             let (events, told) = Events::capture();
-            let opened = Rehearsal::open(&config, Self::host(asked), events.clone(), cache_folder().as_deref(), None);
+            let opened = Rehearsal::open(&config, Self::host(asked), events.clone(), cache.as_deref(), None);
             let rehearsal = opened
                 .await
                 .map_err(|problems| refused(std::path::Path::new(&self.player.module.name), problems))?;
@@ -217,7 +218,7 @@ impl Shown {
             _ => None,
         });
         let now = Timestamp::now();
-        let rendered = events.into_iter().map(|event| Format::Text.line(&Record::new(now, event)));
+        let rendered = events.iter().map(|event| Format::Text.line(&Record::new(now, event)));
         Self {
             stage: fuse.stage,
             stopped_after: fuse.fuel,

@@ -76,23 +76,24 @@ fn independent(manifest: &str, workspace: &Table) -> anyhow::Result<String> {
         }
     }
     let shared = workspace.get("dependencies").and_then(Value::as_table);
-    let mut tables: Vec<&mut Table> = Vec::new();
-    for (key, value) in &mut manifest {
-        match value {
-            Value::Table(table) if DEPENDENCIES.contains(&key.as_str()) => tables.push(table),
-            Value::Table(targets) if key == "target" => {
-                let inner = targets.iter_mut().filter_map(|(_, target)| target.as_table_mut());
-                tables.extend(inner.flat_map(|target| {
-                    target
-                        .iter_mut()
-                        .filter(|(key, _)| DEPENDENCIES.contains(&key.as_str()))
-                        .filter_map(|(_, value)| value.as_table_mut())
-                }));
+    write_out(&mut manifest, shared)?;
+    Ok(manifest.to_string())
+}
+
+/// Dependencies of a manifest, or of one of its targets.
+fn write_out(manifest: &mut Table, shared: Option<&Table>) -> anyhow::Result<()> {
+    for (key, value) in manifest.iter_mut() {
+        let Some(table) = value.as_table_mut() else {
+            continue;
+        };
+        if key == "target" {
+            for target in table.iter_mut().filter_map(|(_, target)| target.as_table_mut()) {
+                write_out(target, shared)?;
             }
-            _ => {}
         }
-    }
-    for table in tables {
+        if !DEPENDENCIES.contains(&key.as_str()) {
+            continue;
+        }
         for (name, wanted) in table.iter_mut() {
             if inherits(wanted) {
                 let inherited = shared.and_then(|shared| shared.get(name));
@@ -106,7 +107,7 @@ fn independent(manifest: &str, workspace: &Table) -> anyhow::Result<String> {
             }
         }
     }
-    Ok(manifest.to_string())
+    Ok(())
 }
 
 fn inherits(value: &Value) -> bool {
