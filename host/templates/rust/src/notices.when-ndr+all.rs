@@ -10,7 +10,7 @@ pub const SENDER: Rule = Rule::new("sender", "who sent it hears about it");
 impl Ndr for ThisPolicy {
     fn plan(&self, failure: &Failure, _: &Host) -> Decision<Plan> {
         if failure.automatic {
-            return Plan::default().because(AUTOMATIC.into());
+            return Plan::default().because(AUTOMATIC.alone());
         }
         let notice = |to| Notice {
             to,
