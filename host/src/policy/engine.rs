@@ -14,7 +14,7 @@ use wasmtime::{
 
 use super::StartError;
 use super::imports::{Host, link};
-use super::meter::Meter;
+use super::meter::{Meter, PLENTY};
 use crate::config::PolicyEngine;
 
 /// The unit of guest CPU accounting.
@@ -92,9 +92,14 @@ impl Runtime {
         self.meter.as_ref()
     }
 
-    /// Fuel for one call of this stage; none where nothing is counted.
+    /// What a call of this stage may burn, if a fuse is set for it.
     pub(super) fn ration(&self, stage: &str) -> Option<u64> {
-        self.meter.as_ref().map(|meter| meter.ration(stage))
+        self.meter.as_ref()?.ration(stage)
+    }
+
+    /// What a fresh instance begins with; none where nothing is counted.
+    pub(super) fn first_fuel(&self) -> Option<u64> {
+        self.meter.as_ref().map(|_| PLENTY)
     }
 
     pub(super) fn engine(&self) -> &Engine {

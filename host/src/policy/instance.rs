@@ -81,7 +81,7 @@ impl Instance {
             }
         });
         store.set_epoch_deadline(1);
-        refuel(&mut store, runtime.ration("instantiate"));
+        refuel(&mut store, runtime.first_fuel());
         let code = Arc::clone(&candidate.code);
         match bounded(limits.wall, code.pre.instantiate_async(&mut store)).await {
             Ok(instance) => Ok(Self {
@@ -225,7 +225,7 @@ impl Instance {
         self.believe(check::plan(&self.module, answer, sender))
     }
 
-    /// Fuel for the next call, where the engine counts it.
+    /// Fuel for what follows, if any is given.
     pub(super) fn refuel(&mut self, ration: Option<u64>) {
         refuel(&mut self.store, ration);
     }
@@ -258,7 +258,7 @@ impl Instance {
 
 fn refuel(store: &mut Store<Host>, ration: Option<u64>) {
     if let Some(fuel) = ration {
-        // It fails only where nothing is counted, and there is no ration there.
+        // It fails only where nothing is counted, and nothing is needed there.
         let _ = store.set_fuel(fuel);
     }
 }

@@ -188,7 +188,6 @@ impl Lab {
         let made = Instance::new(&self.core.runtime, &candidate, around).await;
         let mut instance = made.map_err(|failed| faulted("instantiate", failed))?;
         let born = cost(&instance, since);
-        instance.refuel(self.core.runtime.ration("describe"));
         let description = instance.describe().await.map_err(|failed| faulted("describe", failed))?;
         Ok(Introduction {
             name: description.name,
@@ -326,7 +325,7 @@ impl Sitting<'_> {
                 }
             },
         };
-        instance.refuel(self.lab.core.runtime.ration(inquiry.stage()));
+        instance.refuel(self.lab.core.runtime.first_fuel());
         let since = Instant::now();
         let answer = put(&mut instance, inquiry).await;
         reading.cost = cost(&instance, since);

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 /// More than any guest executes before another limit ends it.
 pub(super) const PLENTY: u64 = u64::MAX;
 
-/// How much fuel each call gets: plenty, unless a fuse is set.
+/// Counts, and may hold a fuse.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     fuse: Mutex<Option<Fuse>>,
@@ -27,11 +27,10 @@ impl Meter {
         });
     }
 
-    /// Fuel for a call of this stage.
-    pub(super) fn ration(&self, stage: &str) -> u64 {
+    /// What a call of this stage may burn, if the fuse is for it.
+    pub(super) fn ration(&self, stage: &str) -> Option<u64> {
         let fuse = self.lock();
-        let set = fuse.as_ref().filter(|fuse| fuse.stage == stage);
-        set.map_or(PLENTY, |fuse| fuse.fuel)
+        fuse.as_ref().filter(|fuse| fuse.stage == stage).map(|fuse| fuse.fuel)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Fuse>> {
@@ -47,8 +46,8 @@ mod tests {
     fn a_fuse_is_for_one_stage() {
         let meter = Meter::default();
         meter.set_fuse("ndr", 7);
-        assert_eq!((meter.ration("ndr"), meter.ration("admit")), (7, PLENTY));
+        assert_eq!((meter.ration("ndr"), meter.ration("admit")), (Some(7), None));
         meter.set_fuse("admit", 0);
-        assert_eq!((meter.ration("ndr"), meter.ration("admit")), (PLENTY, 0));
+        assert_eq!((meter.ration("ndr"), meter.ration("admit")), (None, Some(0)));
     }
 }
