@@ -79,7 +79,10 @@ fn cases_are_run_and_cost_the_same_each_time() {
     };
     let found = steps(&first);
     let stages: Vec<_> = found.iter().map(|(stage, _)| stage.as_str()).collect();
-    assert_eq!(stages, ["sender", "recipient", "sender", "recipient", "recipient", "message"]);
+    assert_eq!(
+        stages,
+        ["sender", "recipient", "sender", "recipient", "recipient", "message"]
+    );
     assert!(found.iter().all(|(_, fuel)| *fuel > 0), "{found:?}");
     assert_eq!(found, steps(&second), "fuel does not depend on the day");
     let fresh = &first["cases"][0]["steps"][0]["fresh"];
@@ -93,7 +96,10 @@ fn an_expectation_that_is_not_met_is_told_and_can_be_rewritten() {
     let arguments = ["policy", "run", &policy, "--case", "cases.toml"];
     let told = cli(folder.path(), &arguments).failed();
     assert!(told.contains("NOT OK others do"), "{told}");
-    assert!(told.contains(": expect.recipients") && told.contains("cases.toml:1"), "{told}");
+    assert!(
+        told.contains(": expect.recipients") && told.contains("cases.toml:1"),
+        "{told}"
+    );
     assert!(told.contains("3 cases, 2 as expected, 1 not"), "{told}");
     let updated = cli(folder.path(), &[&arguments[..], &["--update"]].concat()).ok();
     assert!(updated.contains("updated cases.toml"), "{updated}");
@@ -123,7 +129,10 @@ fn a_fault_is_shown_with_its_place() {
     std::fs::write(folder.path().join("c.toml"), cases).expect("written");
     let policy = example("misbehaving").display().to_string();
     let told = cli(folder.path(), &["policy", "run", &policy, "--case", "c.toml"]).ok();
-    assert!(told.contains("sender: <>: fault panic") || told.contains("fault panic"), "{told}");
+    assert!(
+        told.contains("sender: <>: fault panic") || told.contains("fault panic"),
+        "{told}"
+    );
     assert!(told.contains("misbehaving/src/"), "{told}");
 }
 
@@ -133,8 +142,14 @@ fn what_is_wrong_with_the_input_is_said() {
     let here = folder.path();
     let write = |name: &str, text: &str| std::fs::write(here.join(name), text).expect("written");
     write("typo.toml", "[[case]]\nname = 'x'\nsendr = '<>'\n");
-    write("words.toml", "[[case]]\nname = 'x'\nsender = '<>'\nexpect.sender = 'accep'\n");
-    write("address.toml", "[[case]]\nname = 'x'\nsender = '<>'\nrecipient = 'nobody'\nexpect.recipient = 'pass'\n");
+    write(
+        "words.toml",
+        "[[case]]\nname = 'x'\nsender = '<>'\nexpect.sender = 'accep'\n",
+    );
+    write(
+        "address.toml",
+        "[[case]]\nname = 'x'\nsender = '<>'\nrecipient = 'nobody'\nexpect.recipient = 'pass'\n",
+    );
     let core = guest("core-module", here).display().to_string();
     let other = guest("other-contract", here).display().to_string();
     let run = |file: &str, cases: &str| cli(here, &["policy", "run", file, "--case", cases]).failed();
@@ -152,7 +167,15 @@ fn what_is_wrong_with_the_input_is_said() {
         let told = run(file, cases);
         assert!(told.contains(expected), "{file} {cases}: {told}");
     }
-    let settings = ["policy", "run", &policy, "--case", "cases.toml", "--settings", r#"{"refuse": 5}"#];
+    let settings = [
+        "policy",
+        "run",
+        &policy,
+        "--case",
+        "cases.toml",
+        "--settings",
+        r#"{"refuse": 5}"#,
+    ];
     let told = cli(here, &settings).failed();
     assert!(told.contains("refuse"), "{told}");
 }
@@ -162,13 +185,22 @@ fn costs_are_measured_beside_the_default_policy() {
     let (folder, policy, _) = bench();
     let arguments = ["policy", "bench", &policy, "--case", "cases.toml", "--rounds", "20"];
     let table = cli(folder.path(), &arguments).ok();
-    assert!(table.contains("fresh p50") && table.contains("built-in default policy"), "{table}");
+    assert!(
+        table.contains("fresh p50") && table.contains("built-in default policy"),
+        "{table}"
+    );
     let report = json(cli(folder.path(), &[&arguments[..], &["--json"]].concat()));
     assert_eq!(report["rounds"], 20);
     let policies = report["policies"].as_array().expect("policies");
     assert_eq!(policies.len(), 2);
-    for stage in policies.iter().flat_map(|policy| policy["stages"].as_array().expect("stages")) {
-        assert!(stage["fresh-p50"].as_f64() > Some(0.0) && stage["fuel"].as_u64() > Some(0), "{stage}");
+    for stage in policies
+        .iter()
+        .flat_map(|policy| policy["stages"].as_array().expect("stages"))
+    {
+        assert!(
+            stage["fresh-p50"].as_f64() > Some(0.0) && stage["fuel"].as_u64() > Some(0),
+            "{stage}"
+        );
     }
 }
 
@@ -176,12 +208,22 @@ fn costs_are_measured_beside_the_default_policy() {
 fn a_policy_is_explained() {
     let (folder, policy, _) = bench();
     let told = cli(folder.path(), &["policy", "explain", &policy]).ok();
-    for part in ["first-policy 0.1.0", "recipients that get no mail", "homing", "Rust", "file and line", "does not tell"] {
+    for part in [
+        "first-policy 0.1.0",
+        "recipients that get no mail",
+        "homing",
+        "Rust",
+        "file and line",
+        "does not tell",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     let told = json(cli(folder.path(), &["policy", "explain", &policy, "--json"]));
     assert_eq!(told["rules"][0]["name"], "refuse");
-    assert!(told["memory"].as_u64() > Some(0) && told["fuel-to-begin"].as_u64() > Some(0), "{told}");
+    assert!(
+        told["memory"].as_u64() > Some(0) && told["fuel-to-begin"].as_u64() > Some(0),
+        "{told}"
+    );
     let other = guest("other-contract", folder.path()).display().to_string();
     let told = cli(folder.path(), &["policy", "explain", &other]).failed();
     assert!(told.contains("problem") && told.contains("this host serves"), "{told}");
@@ -195,8 +237,22 @@ fn the_default_policy_is_stopped_at_every_stage() {
     assert!(output.status.success(), "{}", output.text());
     let shown = json(output);
     let shown = shown.as_array().expect("stages");
-    let stages: Vec<_> = shown.iter().map(|shown| shown["stage"].as_str().expect("a stage")).collect();
-    assert_eq!(stages, ["describe", "configure", "admit", "sender", "recipient", "message", "ndr"]);
+    let stages: Vec<_> = shown
+        .iter()
+        .map(|shown| shown["stage"].as_str().expect("a stage"))
+        .collect();
+    assert_eq!(
+        stages,
+        [
+            "describe",
+            "configure",
+            "admit",
+            "sender",
+            "recipient",
+            "message",
+            "ndr"
+        ]
+    );
     let meets = |place: usize| shown[place]["meets"].to_string();
     assert!(meets(0).contains("the load is refused"), "{}", meets(0));
     assert!(meets(1).contains("the load is refused"), "{}", meets(1));
@@ -227,11 +283,18 @@ fn new_policy(role: &str) {
         // What these tests were built with, which has the target, in place of the newest.
         .env("RUSTUP_TOOLCHAIN", env!("CARGO_PKG_RUST_VERSION").to_owned() + ".0")
         .env("CARGO_NET_OFFLINE", "true")
-        .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-policies"))
+        .env(
+            "CARGO_TARGET_DIR",
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-policies"),
+        )
         .env_remove("RUSTFLAGS");
     // It takes as long as a compiler takes.
     let built = ci.output().expect("the script can be run");
-    let text = format!("{}{}", String::from_utf8_lossy(&built.stdout), String::from_utf8_lossy(&built.stderr));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&built.stdout),
+        String::from_utf8_lossy(&built.stderr)
+    );
     assert!(built.status.success(), "{role}: {text}");
     assert!(text.contains("as expected, 0 not"), "{role}: {text}");
     let again = cli(folder.path(), &["policy", "new", &name, "--role", role]).failed();

@@ -126,7 +126,11 @@ mod tests {
         assert_eq!(found.contracts.len(), 1);
         assert_eq!(found.roles, ["exemption", "homing", "ndr"]);
         assert!(found.imports.iter().any(|name| name == "directory"));
-        assert!(found.others.iter().all(|name| name.starts_with("wasi:")), "{:?}", found.others);
+        assert!(
+            found.others.iter().all(|name| name.starts_with("wasi:")),
+            "{:?}",
+            found.others
+        );
         assert!(found.has_names && found.has_lines);
         assert!(found.producers["language"].iter().any(|name| name.starts_with("Rust")));
         assert_eq!(found.size, builtin::DEFAULT.len());
@@ -136,7 +140,10 @@ mod tests {
     fn settings_are_found_wherever_they_are() {
         let text = "(component (core module (@custom \"posthouse:settings\" \"{}\")))";
         let component = wat::parse_str(text).expect("a component");
-        assert_eq!(anatomy(&component).expect("a component").settings.as_deref(), Some("{}"));
+        assert_eq!(
+            anatomy(&component).expect("a component").settings.as_deref(),
+            Some("{}")
+        );
     }
 
     #[test]

@@ -188,7 +188,10 @@ impl Lab {
         let made = Instance::new(&self.core.runtime, &candidate, around).await;
         let mut instance = made.map_err(|failed| faulted("instantiate", failed))?;
         let born = cost(&instance, since);
-        let description = instance.describe().await.map_err(|failed| faulted("describe", failed))?;
+        let description = instance
+            .describe()
+            .await
+            .map_err(|failed| faulted("describe", failed))?;
         Ok(Introduction {
             name: description.name,
             version: description.version,
@@ -400,10 +403,15 @@ async fn put(instance: &mut Instance, inquiry: &Inquiry) -> Result<Option<(React
             instance.about(MessageId::generate());
             let (client, said) = (convert::client(client), convert::envelope(envelope));
             let message = MessageView::new(Arc::clone(content));
-            of(instance.message(&client, envelope, &said, message).await?, Reaction::Disposition)
+            of(
+                instance.message(&client, envelope, &said, message).await?,
+                Reaction::Disposition,
+            )
         }
         Inquiry::Plan(failure) => {
-            let plan = instance.plan(&convert::failure(failure), &failure.envelope.sender).await?;
+            let plan = instance
+                .plan(&convert::failure(failure), &failure.envelope.sender)
+                .await?;
             of(Some(plan), Reaction::Plan)
         }
     })

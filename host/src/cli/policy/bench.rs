@@ -127,7 +127,9 @@ impl Contestant {
             None => find_out(counter, files).await?,
         };
         let mut times = Timer::new(options.rounds);
-        let cases = files.iter().flat_map(|(_, file)| file.cases.iter().map(move |case| (file, case)));
+        let cases = files
+            .iter()
+            .flat_map(|(_, file)| file.cases.iter().map(move |case| (file, case)));
         for ((file, case), inquiries) in cases.zip(&asked) {
             let loaded = (counter.load(file, case).await, timer.load(file, case).await);
             let (Ok(counted), Ok(timed)) = loaded else {
@@ -156,14 +158,22 @@ impl Contestant {
 
 async fn find_out(player: &Player<'_>, files: &[(PathBuf, CaseFile)]) -> anyhow::Result<Asked> {
     let mut asked = Vec::new();
-    for (file, case) in files.iter().flat_map(|(_, file)| file.cases.iter().map(move |case| (file, case))) {
+    for (file, case) in files
+        .iter()
+        .flat_map(|(_, file)| file.cases.iter().map(move |case| (file, case)))
+    {
         let played = player.play(file, case).await?;
         if !played.refused.is_empty() {
             return Err(refused(std::path::Path::new(&player.module.name), played.refused));
         }
         // Faults cost what their limits allow: they say nothing of the policy's speed.
         let sound = played.inquiries.into_iter().zip(played.steps);
-        asked.push(sound.filter(|(_, step)| step.fault.is_none()).map(|(inquiry, _)| inquiry).collect());
+        asked.push(
+            sound
+                .filter(|(_, step)| step.fault.is_none())
+                .map(|(inquiry, _)| inquiry)
+                .collect(),
+        );
     }
     if asked.iter().all(Vec::is_empty) {
         bail!("the cases ask this policy nothing that it answers: there is nothing to measure");
@@ -173,7 +183,15 @@ async fn find_out(player: &Player<'_>, files: &[(PathBuf, CaseFile)]) -> anyhow:
 
 fn show(report: &Report) -> std::io::Result<()> {
     let head = [
-        "stage", "questions", "fresh p50", "fresh p99", "warm p50", "warm p99", "fuel", "fuel to begin", "memory",
+        "stage",
+        "questions",
+        "fresh p50",
+        "fresh p99",
+        "warm p50",
+        "warm p99",
+        "fuel",
+        "fuel to begin",
+        "memory",
     ];
     for bench in &report.policies {
         line(format!("{}, {} KiB", escape(&bench.policy), bench.size.div_ceil(1024)))?;

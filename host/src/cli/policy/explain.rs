@@ -60,7 +60,11 @@ struct Rule {
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let code = options.subject.code()?;
     let mut told = Explanation::outside(&options, &code)?;
-    let lab = Lab::new(Purpose::Observe, Arc::new(CaseHost::default()), cache_folder().as_deref())?;
+    let lab = Lab::new(
+        Purpose::Observe,
+        Arc::new(CaseHost::default()),
+        cache_folder().as_deref(),
+    )?;
     match lab.compile(&code).await {
         Err(problems) => told.problems = problems.iter().map(ToString::to_string).collect(),
         Ok(compiled) => told.inside(&options, &lab, &compiled, code.len()).await?,
@@ -159,7 +163,10 @@ fn show(told: &Explanation) -> std::io::Result<()> {
     }
     field("contract", &list(&anatomy.contracts))?;
     field("roles", &list(&anatomy.roles))?;
-    field("size", &format!("{} KiB, {} core modules", anatomy.size.div_ceil(1024), anatomy.modules))?;
+    field(
+        "size",
+        &format!("{} KiB, {} core modules", anatomy.size.div_ceil(1024), anatomy.modules),
+    )?;
     if let Some(digest) = &told.digest {
         field("digest", digest)?;
     }
@@ -194,10 +201,18 @@ fn limits(told: &Explanation) -> std::io::Result<()> {
         return Ok(());
     };
     let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
-    let begin = told.fuel_to_begin.map_or(String::new(), |fuel| format!(", fuel {fuel} to begin"));
-    line(format!("needs       {:.1} MiB of memory before the first question{begin}", mib(memory)))?;
+    let begin = told
+        .fuel_to_begin
+        .map_or(String::new(), |fuel| format!(", fuel {fuel} to begin"));
+    line(format!(
+        "needs       {:.1} MiB of memory before the first question{begin}",
+        mib(memory)
+    ))?;
     if memory > defaults.memory {
-        let advice = format!("limits.memory must be above the default of {:.0} MiB", mib(defaults.memory));
+        let advice = format!(
+            "limits.memory must be above the default of {:.0} MiB",
+            mib(defaults.memory)
+        );
         line(format!("            {advice}"))?;
     }
     if u64::try_from(told.anatomy.size).unwrap_or(u64::MAX) > defaults.component_size {
@@ -207,7 +222,11 @@ fn limits(told: &Explanation) -> std::io::Result<()> {
 }
 
 fn show_rules(rules: &[Rule]) -> std::io::Result<()> {
-    line(if rules.is_empty() { "rules       none declared" } else { "rules" })?;
+    line(if rules.is_empty() {
+        "rules       none declared"
+    } else {
+        "rules"
+    })?;
     rules
         .iter()
         .try_for_each(|rule| line(format!("  {:<20} {}", escape(&rule.name), escape(&rule.summary))))
@@ -231,8 +250,13 @@ fn show_settings(told: &Explanation) -> std::io::Result<()> {
                 }
             }
         }
-        (None, Some(problem)) => line(format!("settings    told in {SETTINGS_SECTION}, but {}", escape(problem)))?,
-        (None, None) => line(format!("settings    the policy does not tell (it has no section {SETTINGS_SECTION})"))?,
+        (None, Some(problem)) => line(format!(
+            "settings    told in {SETTINGS_SECTION}, but {}",
+            escape(problem)
+        ))?,
+        (None, None) => line(format!(
+            "settings    the policy does not tell (it has no section {SETTINGS_SECTION})"
+        ))?,
     }
     for complaint in &told.complaints {
         line(format!("  it says: {}", escape(complaint)))?;

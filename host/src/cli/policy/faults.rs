@@ -67,7 +67,11 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         [] => vec![(PathBuf::new(), CaseFile::parse(QUESTIONS, "made-up questions")?)],
         cases => case_files(cases)?,
     };
-    let lab = Lab::new(Purpose::Observe, Arc::new(CaseHost::default()), cache_folder().as_deref())?;
+    let lab = Lab::new(
+        Purpose::Observe,
+        Arc::new(CaseHost::default()),
+        cache_folder().as_deref(),
+    )?;
     let compiled = lab.compile(&code).await;
     let player = Player {
         lab: &lab,
@@ -102,7 +106,10 @@ async fn one_of_each<'a>(
     files: &'a [(PathBuf, CaseFile)],
 ) -> anyhow::Result<Vec<Asked<'a>>> {
     let mut found: Vec<Asked<'a>> = Vec::new();
-    for (file, case) in files.iter().flat_map(|(_, file)| file.cases.iter().map(move |case| (file, case))) {
+    for (file, case) in files
+        .iter()
+        .flat_map(|(_, file)| file.cases.iter().map(move |case| (file, case)))
+    {
         let played = player.play(file, case).await?;
         if !played.refused.is_empty() {
             return Err(refused(&options.subject.file, played.refused));
@@ -141,6 +148,8 @@ impl<'a> Stage<'a> {
         let file = folder.path().join("policy.wasm");
         std::fs::write(&file, code)?;
         let mut config = options.subject.configuration()?;
+        // One question at a time needs no more room.
+        config.policy_engine.instances = 4;
         config.policies = vec![PolicyModule {
             file: Some(file),
             ..player.module.clone()
@@ -165,7 +174,14 @@ impl<'a> Stage<'a> {
         let (events, told) = Events::capture();
         let fuse = Fuse { stage, fuel: 0 };
         let config = self.config(asked);
-        let opened = Rehearsal::open(&config, Self::host(asked), events, cache_folder().as_deref(), Some(fuse)).await;
+        let opened = Rehearsal::open(
+            &config,
+            Self::host(asked),
+            events,
+            cache_folder().as_deref(),
+            Some(fuse),
+        )
+        .await;
         let meets = match opened {
             Ok(_) => vec!["nothing: it was loaded".to_owned()],
             Err(problems) => problems

@@ -167,7 +167,9 @@ fn make_executable(file: &Path) -> std::io::Result<()> {
 
 /// `0.2.0` of `package posthouse:policy@0.2.0;`.
 fn contract_version() -> &'static str {
-    let package = CONTRACT_WIT.lines().find_map(|line| line.strip_prefix("package posthouse:policy@"));
+    let package = CONTRACT_WIT
+        .lines()
+        .find_map(|line| line.strip_prefix("package posthouse:policy@"));
     package.map_or("", |rest| rest.trim_end_matches(';'))
 }
 
@@ -199,7 +201,19 @@ mod tests {
         for right in ["a", "quiet-hours", "q178091"] {
             assert_eq!(name(right).expect("a name"), right);
         }
-        for wrong in ["", "A", "1a", "a_b", "a/b", "..", "a-", "a--b", "class", "posthouse-x", &"a".repeat(65)] {
+        for wrong in [
+            "",
+            "A",
+            "1a",
+            "a_b",
+            "a/b",
+            "..",
+            "a-",
+            "a--b",
+            "class",
+            "posthouse-x",
+            &"a".repeat(65),
+        ] {
             assert!(name(wrong).is_err(), "{wrong}");
         }
     }
@@ -219,6 +233,9 @@ mod tests {
         assert_eq!(std::fs::read(&file).expect("a file"), b"mine");
         write(folder.path(), &outputs, true).expect("written");
         use std::os::unix::fs::PermissionsExt as _;
-        assert_ne!(std::fs::metadata(&file).expect("a file").permissions().mode() & 0o111, 0);
+        assert_ne!(
+            std::fs::metadata(&file).expect("a file").permissions().mode() & 0o111,
+            0
+        );
     }
 }

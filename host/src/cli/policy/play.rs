@@ -93,7 +93,10 @@ impl From<Cost> for Spent {
 impl Player<'_> {
     /// What was given for all cases, else the case's own, else the configuration's.
     pub fn settings_of(&self, file: &CaseFile, case: &Case) -> Map<String, Value> {
-        let of_case = file.settings_of(case).as_object().filter(|settings| !settings.is_empty());
+        let of_case = file
+            .settings_of(case)
+            .as_object()
+            .filter(|settings| !settings.is_empty());
         let settings = self.settings.as_ref().or(of_case);
         settings.unwrap_or(&self.module.settings).clone()
     }
@@ -159,10 +162,15 @@ impl Player<'_> {
 
 impl Played {
     fn refused(problems: Vec<Problem>) -> Self {
-        let (of_settings, refused): (Vec<_>, Vec<_>) =
-            problems.into_iter().partition(|problem| problem.key.starts_with("settings"));
+        let (of_settings, refused): (Vec<_>, Vec<_>) = problems
+            .into_iter()
+            .partition(|problem| problem.key.starts_with("settings"));
         let complaint = |problem: Problem| Complaint {
-            key: problem.key.trim_start_matches("settings").trim_start_matches('.').to_owned(),
+            key: problem
+                .key
+                .trim_start_matches("settings")
+                .trim_start_matches('.')
+                .to_owned(),
             text: problem.text,
         };
         Self {
@@ -183,7 +191,10 @@ pub fn place(file: &CaseFile, case: &Case) -> String {
 }
 
 fn known_level(level: &str) -> &'static str {
-    ["debug", "info", "warning"].into_iter().find(|known| *known == level).unwrap_or("error")
+    ["debug", "info", "warning"]
+        .into_iter()
+        .find(|known| *known == level)
+        .unwrap_or("error")
 }
 
 fn step(inquiry: &Inquiry, subject: String, answer: &posthouse_cases::Answer, reading: Reading) -> Step {
@@ -195,7 +206,11 @@ fn step(inquiry: &Inquiry, subject: String, answer: &posthouse_cases::Answer, re
         rule: (!rule.is_empty()).then(|| rule.clone()),
         entry: answer.because.entry.clone(),
         details: words::details(&answer.decision),
-        log: reading.logged.iter().map(|(level, text)| format!("{level}: {text}")).collect(),
+        log: reading
+            .logged
+            .iter()
+            .map(|(level, text)| format!("{level}: {text}"))
+            .collect(),
         fault: reading.fault,
         cost: reading.cost.into(),
         fresh: reading.fresh.map(Spent::from),

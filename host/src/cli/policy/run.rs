@@ -59,7 +59,11 @@ struct CaseReport {
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let code = options.subject.code()?;
     let files = case_files(&options.cases)?;
-    let lab = Lab::new(Purpose::Observe, Arc::new(CaseHost::default()), cache_folder().as_deref())?;
+    let lab = Lab::new(
+        Purpose::Observe,
+        Arc::new(CaseHost::default()),
+        cache_folder().as_deref(),
+    )?;
     let compiled = lab.compile(&code).await;
     let player = Player {
         lab: &lab,
@@ -120,7 +124,10 @@ fn rewrite(path: &Path, file: &CaseFile, outcomes: &[Outcome]) -> anyhow::Result
     if updated == source {
         return Ok(false);
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut new = tempfile::NamedTempFile::new_in(folder).with_context(name)?;
     new.write_all(updated.as_bytes()).with_context(name)?;
     let permissions = std::fs::metadata(path).with_context(name)?.permissions();
@@ -140,7 +147,12 @@ fn show(report: &Report) -> std::io::Result<()> {
             line(format!("         {}", escape(problem)))?;
         }
         for mismatch in &case.mismatches {
-            line(format!("       {}:{}: {}", escape(&case.file), case.line, escape(mismatch)))?;
+            line(format!(
+                "       {}:{}: {}",
+                escape(&case.file),
+                case.line,
+                escape(mismatch)
+            ))?;
         }
     }
     for file in &report.updated {
@@ -170,7 +182,9 @@ fn show_step(step: &Step) -> std::io::Result<()> {
     for text in step.details.iter().chain(&step.log) {
         line(format!("                   {}", escape(text)))?;
     }
-    let fresh = step.fresh.map_or(String::new(), |fresh| format!("; fresh instance {}", spent(fresh)));
+    let fresh = step
+        .fresh
+        .map_or(String::new(), |fresh| format!("; fresh instance {}", spent(fresh)));
     line(format!(
         "                   {}, {:.1} MiB{fresh}",
         spent(step.cost),

@@ -54,7 +54,13 @@ fn properties(root: &Value, schema: &Value, prefix: &str, depth: usize, found: &
             description: text(told).or(text(member)).unwrap_or_default(),
         });
         properties(root, member, &format!("{key}."), depth, found);
-        properties(root, resolved(root, &member["items"]), &format!("{key}[]."), depth, found);
+        properties(
+            root,
+            resolved(root, &member["items"]),
+            &format!("{key}[]."),
+            depth,
+            found,
+        );
     }
 }
 
@@ -64,7 +70,9 @@ fn text(schema: &Value) -> Option<String> {
 
 /// What a reference of the schema to itself stands for, or the schema itself.
 fn resolved<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
-    let pointer = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
+    let pointer = schema["$ref"]
+        .as_str()
+        .and_then(|reference| reference.strip_prefix('#'));
     pointer.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
 }
 
@@ -106,7 +114,12 @@ mod tests {
         let found = settings(schema).expect("a schema");
         let told: Vec<_> = found
             .iter()
-            .map(|setting| format!("{} {} {:?} {}", setting.key, setting.kind, setting.default, setting.required))
+            .map(|setting| {
+                format!(
+                    "{} {} {:?} {}",
+                    setting.key, setting.kind, setting.default, setting.required
+                )
+            })
             .collect();
         assert_eq!(
             told,

@@ -41,7 +41,10 @@ impl Subject {
         let mut module = match &self.config {
             Some(file) => chosen(&Config::load(file)?, self.module.as_deref())?,
             None => PolicyModule {
-                name: self.file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
+                name: self
+                    .file
+                    .file_stem()
+                    .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
                 ..PolicyModule::default()
             },
         };
@@ -72,9 +75,12 @@ fn chosen(config: &Config, name: Option<&str>) -> anyhow::Result<PolicyModule> {
         Some(name) => config.policies.iter().find(|module| module.name == name),
         None => config.policies.first().filter(|_| names.len() == 1),
     };
-    found
-        .cloned()
-        .ok_or_else(|| anyhow!("--as: which module of the configuration? There are: {}", names.join(", ")))
+    found.cloned().ok_or_else(|| {
+        anyhow!(
+            "--as: which module of the configuration? There are: {}",
+            names.join(", ")
+        )
+    })
 }
 
 /// The case files: each path is one, or a folder of them.
@@ -111,7 +117,11 @@ fn toml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// Where compiled code is kept between commands: some languages' policies take seconds to compile.
 /// None where there is no folder of the user's own.
 pub fn cache_folder() -> Option<PathBuf> {
-    let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let named = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let caches = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?;
     let folder = caches.join("posthouse").join("compiled");
     std::fs::create_dir_all(&folder).ok().map(|()| folder)
@@ -121,7 +131,9 @@ pub fn cache_folder() -> Option<PathBuf> {
 pub fn refused(file: &Path, problems: Vec<Problem>) -> anyhow::Error {
     let advised = problems.into_iter().map(|problem| match problem.key.as_str() {
         "grants" => {
-            let text = problem.text.replace("to policy.grants", "with --grant, and to the module's grants");
+            let text = problem
+                .text
+                .replace("to policy.grants", "with --grant, and to the module's grants");
             Problem::new("grants", text)
         }
         _ => problem,

@@ -124,7 +124,10 @@ mod tests {
     #[test]
     fn placeholders_are_replaced_and_other_braces_stay() {
         let filled = words("homing").fill("{{name}} {{crate_name}} {{role}} {{world}} {{contract}} ${{ github.ref }}");
-        assert_eq!(filled, "quiet-hours quiet_hours homing homing-policy 0.2.0 ${{ github.ref }}");
+        assert_eq!(
+            filled,
+            "quiet-hours quiet_hours homing homing-policy 0.2.0 ${{ github.ref }}"
+        );
     }
 
     #[test]
@@ -138,8 +141,14 @@ mod tests {
 
     #[test]
     fn every_template_is_complete_for_every_role() {
-        const FILES: [&str; 6] =
-            [".github/workflows/ci.yml", ".gitignore", "README.md", "build.sh", "ci.sh", "tests/cases.toml"];
+        const FILES: [&str; 6] = [
+            ".github/workflows/ci.yml",
+            ".gitignore",
+            "README.md",
+            "build.sh",
+            "ci.sh",
+            "tests/cases.toml",
+        ];
         for language in TEMPLATES.dirs().filter_map(|folder| folder.path().to_str()) {
             assert!(tools(language).is_some(), "{language}.toml");
             for role in ["exemption", "homing", "ndr", "all"] {
@@ -150,7 +159,10 @@ mod tests {
                 }
                 for file in files {
                     let text = String::from_utf8_lossy(&file.content);
-                    let left = text.split("{{").skip(1).find(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+                    let left = text
+                        .split("{{")
+                        .skip(1)
+                        .find(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
                     assert_eq!(left, None, "{language}, {role}: {}", file.path.display());
                 }
             }

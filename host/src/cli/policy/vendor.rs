@@ -15,8 +15,14 @@ const LOCK: &str = include_str!("../../../../Cargo.lock");
 
 /// Package and sources.
 static CRATES: [(&str, Dir<'static>); 2] = [
-    ("posthouse-policy", include_dir!("$CARGO_MANIFEST_DIR/../policy-wasm/sdk")),
-    ("posthouse-cases", include_dir!("$CARGO_MANIFEST_DIR/../policy-wasm/cases")),
+    (
+        "posthouse-policy",
+        include_dir!("$CARGO_MANIFEST_DIR/../policy-wasm/sdk"),
+    ),
+    (
+        "posthouse-cases",
+        include_dir!("$CARGO_MANIFEST_DIR/../policy-wasm/cases"),
+    ),
 ];
 
 /// What the template itself depends on beside.
@@ -31,7 +37,9 @@ const DEPENDENCIES: [&str; 3] = ["dependencies", "dev-dependencies", "build-depe
 /// A manifest asks the workspace for what it does not have: a defect of the build.
 pub fn crates() -> anyhow::Result<Vec<Output>> {
     let workspace: Table = WORKSPACE.parse().context("Cargo.toml of the workspace")?;
-    let workspace = workspace["workspace"].as_table().ok_or_else(|| anyhow!("no workspace"))?;
+    let workspace = workspace["workspace"]
+        .as_table()
+        .ok_or_else(|| anyhow!("no workspace"))?;
     let mut outputs = Vec::new();
     for (package, folder) in &CRATES {
         let mut files = Vec::new();
@@ -40,7 +48,9 @@ pub fn crates() -> anyhow::Result<Vec<Output>> {
             let content = match path.as_str() {
                 "Cargo.toml" => {
                     let text = String::from_utf8_lossy(&content);
-                    independent(&text, workspace).with_context(|| format!("Cargo.toml of {package}"))?.into_bytes()
+                    independent(&text, workspace)
+                        .with_context(|| format!("Cargo.toml of {package}"))?
+                        .into_bytes()
                 }
                 _ => content,
             };
@@ -58,7 +68,9 @@ fn collect(folder: &Dir<'_>, files: &mut Vec<(String, Vec<u8>)>) {
         files.push((file.path().to_string_lossy().into_owned(), file.contents().to_vec()));
     }
     // Tests of the crate are this repository's affair.
-    let inner = folder.dirs().filter(|dir| !matches!(dir.path().to_str(), Some("tests" | "target")));
+    let inner = folder
+        .dirs()
+        .filter(|dir| !matches!(dir.path().to_str(), Some("tests" | "target")));
     inner.for_each(|dir| collect(dir, files));
 }
 
@@ -72,7 +84,9 @@ fn independent(manifest: &str, workspace: &Table) -> anyhow::Result<String> {
         let shared = workspace.get("package").and_then(Value::as_table);
         for (key, value) in package.iter_mut().filter(|(_, value)| inherits(value)) {
             let inherited = shared.and_then(|shared| shared.get(key));
-            *value = inherited.ok_or_else(|| anyhow!("package.{key} is not in the workspace"))?.clone();
+            *value = inherited
+                .ok_or_else(|| anyhow!("package.{key} is not in the workspace"))?
+                .clone();
         }
     }
     let shared = workspace.get("dependencies").and_then(Value::as_table);
@@ -120,7 +134,12 @@ fn merged(inherited: &Value, wanted: &Value) -> Value {
         Value::Table(table) => table.clone(),
         version => Table::from_iter([("version".to_owned(), version.clone())]),
     };
-    for (key, value) in wanted.as_table().into_iter().flatten().filter(|(key, _)| *key != "workspace") {
+    for (key, value) in wanted
+        .as_table()
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| *key != "workspace")
+    {
         match (merged.get_mut(key), value) {
             (Some(Value::Array(features)), Value::Array(more)) => features.extend(more.iter().cloned()),
             _ => {
@@ -177,7 +196,10 @@ mod tests {
         let manifest = "[package]\nname = 'c'\nversion.workspace = true\n[lints]\nworkspace = true\n\
              [dev-dependencies]\nz.workspace = true\n[dependencies]\na.workspace = true\n\
              b = { workspace = true, features = ['y'] }\n[target.'cfg(unix)'.dependencies]\nposthouse-cases.workspace = true";
-        let written: Table = independent(manifest, &workspace).expect("a manifest").parse().expect("TOML");
+        let written: Table = independent(manifest, &workspace)
+            .expect("a manifest")
+            .parse()
+            .expect("TOML");
         let expected: Table = "[package]\nname = 'c'\nversion = '1.0.0'\n[dependencies]\na = { version = '1' }\n\
              b = { version = '2', features = ['x', 'y'] }\n\
              [target.'cfg(unix)'.dependencies]\nposthouse-cases = { path = '../posthouse-cases' }"

@@ -232,7 +232,10 @@ pub fn details(decision: &Decision) -> Vec<String> {
     let mut details = Vec::new();
     match decision {
         Decision::Admit(terms) => {
-            for (what, owed) in [("authentication", terms.authentication), ("encryption", terms.encryption)] {
+            for (what, owed) in [
+                ("authentication", terms.authentication),
+                ("encryption", terms.encryption),
+            ] {
                 details.extend(owed.map(|owed| format!("{what} = {owed}")));
             }
             if !terms.exemptions.is_empty() {
@@ -241,7 +244,9 @@ pub fn details(decision: &Decision) -> Vec<String> {
         }
         Decision::Accept(edits) => details.extend(edits.iter().map(ToString::to_string)),
         Decision::Tell(notices) => {
-            let remarks = notices.iter().filter_map(|notice| Some((&notice.to, notice.remark.as_ref()?)));
+            let remarks = notices
+                .iter()
+                .filter_map(|notice| Some((&notice.to, notice.remark.as_ref()?)));
             details.extend(remarks.map(|(_, remark)| format!("remark: {remark}")));
         }
         Decision::Fault { text, .. } => details.extend(text.lines().map(str::to_owned)),

@@ -82,7 +82,11 @@ impl Onlooker<'_> {
             administrator: self.config.administrator.clone(),
             on_fault: self.config.faults.ndr,
         };
-        let header: String = failure.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let header: String = failure
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
         let content = Arc::new(InMemory(Bytes::from(format!("{header}\r\n"))));
         let failed: Vec<(Mailbox, Failed)> = failure.failed.iter().map(|failed| gave_up(failure, failed)).collect();
         let outcome = ndr.prepare(&original(failure), content, &failed).await;
@@ -141,7 +145,13 @@ fn original(failure: &Failure) -> Message {
         client,
         size: 0,
         state: State::Queued,
-        recipients: failure.envelope.recipients.iter().cloned().map(Recipient::pending).collect(),
+        recipients: failure
+            .envelope
+            .recipients
+            .iter()
+            .cloned()
+            .map(Recipient::pending)
+            .collect(),
         attempts: 1,
         due: now,
         expires: now,
