@@ -103,7 +103,10 @@ impl Report {
             true => self.as_expected += 1,
             false => self.not_as_expected += 1,
         }
-        let problem = |problem: &posthouse_cases::Problem| format!("settings.{}: {}", problem.key, problem.text);
+        let problem = |problem: &posthouse_cases::Problem| match problem.key.as_str() {
+            "" => format!("settings: {}", problem.text),
+            key => format!("settings.{key}: {}", problem.text),
+        };
         self.cases.push(CaseReport {
             file: file.name.clone(),
             line: case.line,
