@@ -1,7 +1,7 @@
 //! Senders whose mail is taken and not delivered.
 
-use crate::contract::homing::Disposition;
-use crate::contract::types::{Because, ReversePath};
+use posthouse_policy::Disposition;
+use posthouse_policy::{Because, ReversePath};
 use crate::rule::Rule;
 use crate::settings::{Filter, FilterAction};
 

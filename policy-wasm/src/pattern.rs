@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::contract::types::ReversePath;
+use posthouse_policy::ReversePath;
 use crate::directory::domain_of;
 
 /// `user@domain`, `@domain`, or `@*.domain` for everything below a domain; in any case.
