@@ -7,11 +7,11 @@
 
 use std::net::IpAddr;
 
-use posthouse_policy::{Admission, Terms};
-use posthouse_policy::{Because, Client};
 use crate::reply::reply;
 use crate::rule::Rule;
 use crate::settings::{Accept, Exemption, From, HostEntry, Requirement};
+use posthouse_policy::{Admission, Terms};
+use posthouse_policy::{Because, Client};
 
 /// The answer to a connection.
 pub fn admit(settings: &Accept, client: &Client) -> (Admission, Because) {

@@ -44,7 +44,13 @@ impl Homing for DefaultPolicy {
         decision(recipient::check(&self.0.relay, client, recipient, host))
     }
 
-    fn message(&self, client: &Client, envelope: &Envelope, message: &Message<'_>, host: &Host) -> Decision<Disposition> {
+    fn message(
+        &self,
+        client: &Client,
+        envelope: &Envelope,
+        message: &Message<'_>,
+        host: &Host,
+    ) -> Decision<Disposition> {
         let (disposition, because) = message::check(&self.0, client, envelope, message, host);
         disposition.because(because)
     }

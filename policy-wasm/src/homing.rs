@@ -1,13 +1,13 @@
 //! "Clients can only submit if homed on this server": the reverse-path must have a mailbox here.
 
 use crate::admission::is_exempt;
-use posthouse_policy::Home;
-use posthouse_policy::Disposition;
-use posthouse_policy::{Because, Client, ReversePath};
 use crate::directory::Directory;
 use crate::reply::{Objection, directory_unavailable, reply};
 use crate::rule::Rule;
 use crate::settings::{Exemption, Homing};
+use posthouse_policy::Disposition;
+use posthouse_policy::Home;
+use posthouse_policy::{Because, Client, ReversePath};
 
 /// The failure class of accepted mail that is not homed.
 pub const NOT_HOMED: &str = "not-homed";

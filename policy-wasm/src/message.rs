@@ -1,12 +1,12 @@
 //! The message: every rule about it, in order.
 
-use posthouse_policy::Disposition;
-use posthouse_policy::Message;
-use posthouse_policy::{Because, Client, Envelope};
 use crate::directory::Directory;
 use crate::rule::Rule;
 use crate::settings::Settings;
 use crate::{filter, homing, originator};
+use posthouse_policy::Disposition;
+use posthouse_policy::Message;
+use posthouse_policy::{Because, Client, Envelope};
 
 /// What the rules want to know of a message, so that they can be tested without a host.
 pub trait Original {
@@ -54,8 +54,8 @@ fn examine(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use posthouse_policy::ReversePath;
     use crate::testing::{Fake, Text, authenticated, client_from, exempt, from, settings};
+    use posthouse_policy::ReversePath;
 
     const STORY: &str = r#"{"accept": {"from": "authenticated", "hosts": [
         {"network": "127.0.0.2/32", "action": "accept", "exempt": ["authentication"]}]},

@@ -5,12 +5,12 @@
 //! told or the operator asked for copies. No rule needs to know who submitted the message: often
 //! nobody proved it.
 
-use posthouse_policy::{Audience, Notice, Content};
-use posthouse_policy::{Because, Failure, ReversePath};
 use crate::directory::{Directory, domain_of};
 use crate::homing::NOT_HOMED;
 use crate::rule::Rule;
 use crate::settings::{Copies, Ndr};
+use posthouse_policy::{Audience, Content, Notice};
+use posthouse_policy::{Because, Failure, ReversePath};
 
 /// A notice to the administrator: why, how much of the original, and what to say.
 struct ForAdministrator {

@@ -4,13 +4,13 @@
 use mail_parser::{HeaderName, MessageParser};
 
 use crate::admission::is_exempt;
-use posthouse_policy::NoAnswer;
-use posthouse_policy::{Because, Client, ReversePath};
 use crate::directory::{Directory, domain_of};
 use crate::message::Original;
 use crate::reply::{Objection, directory_unavailable, reply};
 use crate::rule::Rule;
 use crate::settings::{Exemption, Homing};
+use posthouse_policy::NoAnswer;
+use posthouse_policy::{Because, Client, ReversePath};
 
 /// More originators than this are not looked up: no author has that many addresses.
 const MAX_ORIGINATORS: usize = 32;

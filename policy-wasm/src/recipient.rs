@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use crate::admission::is_exempt;
-use posthouse_policy::{Because, Client};
 use crate::directory::{Directory, domain_of};
 use crate::reply::{Objection, directory_unavailable, reply};
 use crate::rule::Rule;
 use crate::settings::{Exemption, Relay};
+use posthouse_policy::{Because, Client};
 
 /// One recipient.
 pub fn check(

@@ -1,8 +1,8 @@
 //! Replies, and the objections that carry them.
 
+use crate::rule::Rule;
 use posthouse_policy::Disposition;
 use posthouse_policy::{Because, Reply, Verdict};
-use crate::rule::Rule;
 
 /// A rule has something against it: this reply, for this reason.
 #[derive(Debug, PartialEq)]
@@ -47,7 +47,10 @@ mod tests {
     #[test]
     fn text_from_outside_cannot_break_the_line_or_the_limit() {
         assert_eq!(reply(554, (5, 7, 1), "a\r\nb\u{2028}c\u{7}").text(), "a??b?c?");
-        assert_eq!(reply(554, (5, 7, 1), "jörg@bücher.example").text(), "jörg@bücher.example");
+        assert_eq!(
+            reply(554, (5, 7, 1), "jörg@bücher.example").text(),
+            "jörg@bücher.example"
+        );
         let long = reply(554, (5, 7, 1), &"ö".repeat(300));
         assert_eq!(long.text().len(), 400);
     }

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use posthouse_policy::Problem;
-use posthouse_policy::Content;
 use crate::network::{Network, NetworkTable};
 use crate::pattern::{AddressPattern, SenderPattern};
+use posthouse_policy::Content;
+use posthouse_policy::Problem;
 use section::Section;
 
 /// All of it.

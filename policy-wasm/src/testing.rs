@@ -2,12 +2,12 @@
 
 use std::cell::Cell;
 
-use posthouse_policy::{Entry, Home, NoAnswer};
-use posthouse_policy::{Client, Envelope, FailedRecipient, Failure, Identity, ReversePath};
 use crate::directory::Directory;
 use crate::message::Original;
 use crate::reply::reply;
 use crate::settings::Settings;
+use posthouse_policy::{Client, Envelope, FailedRecipient, Failure, Identity, ReversePath};
+use posthouse_policy::{Entry, Home, NoAnswer};
 
 pub fn settings(json: &str) -> Settings {
     Settings::parse(json).expect(json)
