@@ -21,24 +21,28 @@ pub mod imports {
 }
 
 macro_rules! exported {
-    ($($module:ident $world:literal;)*) => {$(
+    ($($module:ident $world:literal { $($interface:literal: $shared:ident),* };)*) => {$(
         pub mod $module {
             wit_bindgen::generate!({
                 path: "wit",
                 inline: $world,
                 pub_export_macro: true,
-                with: {
-                    "posthouse:policy/types@0.2.0": crate::__bindings::imports::posthouse::policy::types,
-                    "posthouse:policy/message@0.2.0": crate::__bindings::imports::posthouse::policy::message,
-                },
+                with: { $($interface: crate::__bindings::imports::posthouse::policy::$shared),* },
             });
         }
     )*};
 }
 
 exported! {
-    lifecycle "package posthouse:sdk-lifecycle; world sdk-lifecycle { export posthouse:policy/lifecycle@0.2.0; }";
-    exemption "package posthouse:sdk-exemption; world sdk-exemption { export posthouse:policy/exemption@0.2.0; }";
-    homing "package posthouse:sdk-homing; world sdk-homing { export posthouse:policy/homing@0.2.0; }";
-    ndr "package posthouse:sdk-ndr; world sdk-ndr { export posthouse:policy/ndr@0.2.0; }";
+    lifecycle "package posthouse:sdk-lifecycle; world sdk-lifecycle { export posthouse:policy/lifecycle@0.2.0; }" {};
+    exemption "package posthouse:sdk-exemption; world sdk-exemption { export posthouse:policy/exemption@0.2.0; }" {
+        "posthouse:policy/types@0.2.0": types
+    };
+    homing "package posthouse:sdk-homing; world sdk-homing { export posthouse:policy/homing@0.2.0; }" {
+        "posthouse:policy/types@0.2.0": types,
+        "posthouse:policy/message@0.2.0": message
+    };
+    ndr "package posthouse:sdk-ndr; world sdk-ndr { export posthouse:policy/ndr@0.2.0; }" {
+        "posthouse:policy/types@0.2.0": types
+    };
 }
