@@ -79,7 +79,14 @@ fn run() -> Result<(), Failure> {
     let workspace = variable("CARGO_MANIFEST_DIR").map(PathBuf::from)?;
     let workspace = workspace.parent().ok_or("the host's package is not in a workspace")?;
     let out = PathBuf::from(variable("OUT_DIR")?);
-    for source in ["wit", "policy-wasm", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
+    for source in [
+        "wit",
+        "policy-wasm",
+        "host/templates",
+        "Cargo.toml",
+        "Cargo.lock",
+        "rust-toolchain.toml",
+    ] {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }
     println!("cargo::rerun-if-env-changed={PREBUILT}");

@@ -7,6 +7,7 @@
 mod activate;
 mod activation;
 mod again;
+mod anatomy;
 mod ask;
 mod backtrace;
 mod bindings;
@@ -21,8 +22,9 @@ mod convert;
 mod core_dump;
 mod counters;
 mod decision;
-mod discreet;
 mod difference;
+mod discreet;
+mod encode;
 mod engine;
 mod exports;
 mod fault;
@@ -31,18 +33,21 @@ mod history;
 mod imports;
 mod inspect;
 mod instance;
+mod lab;
 mod limits;
 mod live;
+mod meter;
 mod older;
 mod operate;
 mod playback;
 mod qualify;
 mod record;
+mod rehearsal;
+mod rehearse;
 mod replay;
 mod shadow;
-mod tape;
-mod rehearse;
 mod signature;
+mod tape;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -63,23 +68,30 @@ use crate::directory::Directory;
 use crate::event::Events;
 use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
 
-pub use call::{Answer, Call, Finding, Meaning, NoAnswer};
+pub use activate::{Activation, ModuleHistory, Remembered};
+pub use anatomy::{Anatomy, SETTINGS_SECTION, anatomy};
+pub use call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
 pub use compare::{Change, Comparison, Example, Stand};
 pub use compile::{COMMAND as COMPILE_COMMAND, Compiler, compile_as_child};
-pub use activate::{Activation, ModuleHistory, Remembered};
 pub use decision::{
     Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Origin, Plan,
     ReturnContent, Terms, Verdict,
 };
+pub use difference::{Changes, Differs};
 pub use discreet::Hash;
+pub use encode::{EncodeError, component_of};
+pub use history::{How, Past};
+pub use inspect::{Inspection, inspect_component};
+pub use lab::{Cost, Inquiry, Introduction, Lab, LabCode, Purpose, Reaction, Reading, Sitting, Specimen};
 pub use record::{Called, Decision, Excerpt, Exchange, Given, Kept, Octets, Outcome, Question, RECORD_VERSION, Record};
+pub use rehearsal::{Fuse, Rehearsal};
+pub use rehearse::Checked;
 pub use replay::Replay;
 pub use shadow::{ShadowReport, ShadowRequest};
 pub use tape::Recorder;
-pub use difference::{Changes, Differs};
-pub use history::{How, Past};
-pub use inspect::{Inspection, inspect_component};
-pub use rehearse::Checked;
+
+/// The contract this host serves, as authors get it.
+pub const CONTRACT_WIT: &str = include_str!("../../wit/policy.wit");
 
 /// Why the engine itself could not be made; a bad policy is not among the reasons.
 #[derive(Debug, thiserror::Error)]

@@ -7,14 +7,14 @@
 
 use std::net::IpAddr;
 
-use crate::contract::exemption::{Admission, Terms};
-use crate::contract::types::{Because, Client};
 use crate::reply::reply;
 use crate::rule::Rule;
 use crate::settings::{Accept, Exemption, From, HostEntry, Requirement};
+use posthouse_policy::{Admission, Terms};
+use posthouse_policy::{Because, Client};
 
 /// The answer to a connection.
-pub fn admit(settings: &Accept, client: &Client<'_>) -> (Admission, Because) {
+pub fn admit(settings: &Accept, client: &Client) -> (Admission, Because) {
     let Ok(address) = client.address.parse::<IpAddr>() else {
         // The contract promises an address. Without one no entry can be found, and a client that
         // might be rejected must not slip through.
@@ -69,7 +69,7 @@ fn terms(from: From, required: &[Requirement], mut exempt: Vec<Exemption>) -> Te
     }
 }
 
-fn access_denied(client: &Client<'_>) -> crate::contract::types::Reply {
+fn access_denied(client: &Client) -> posthouse_policy::Reply {
     let text = match &client.name {
         Some(name) => format!("{name} access denied"),
         None if client.address.contains(':') => format!("[IPv6:{}] access denied", client.address),
@@ -79,7 +79,7 @@ fn access_denied(client: &Client<'_>) -> crate::contract::types::Reply {
 }
 
 /// Whether admission excused this client from something.
-pub fn is_exempt(client: &Client<'_>, exemption: Exemption) -> bool {
+pub fn is_exempt(client: &Client, exemption: Exemption) -> bool {
     client.exemptions.iter().any(|name| name == exemption.name())
 }
 
@@ -146,16 +146,16 @@ mod tests {
         let json = r#"{"accept": {"hosts": [{"network": "192.0.2.0/24", "action": "reject"}, {"network": "2001:db8::/32", "action": "reject"}]}}"#;
         let (admission, because) = ask(json, "smtp", "192.0.2.9");
         assert!(
-            matches!(admission, Admission::Refuse(reply) if reply.code == 521 && reply.text == "[192.0.2.9] access denied")
+            matches!(admission, Admission::Refuse(reply) if reply.code() == 521 && reply.text() == "[192.0.2.9] access denied")
         );
         assert_eq!(because, Rule::AcceptHost.because("192.0.2.0/24"));
         let (admission, _) = ask(json, "smtp", "2001:db8::9");
-        assert!(matches!(admission, Admission::Refuse(reply) if reply.text == "[IPv6:2001:db8::9] access denied"));
+        assert!(matches!(admission, Admission::Refuse(reply) if reply.text() == "[IPv6:2001:db8::9] access denied"));
 
         let mut named = client_from("192.0.2.9");
         named.name = Some("relay.example.net".to_owned());
         let (admission, _) = admit(&settings(json).accept, &named);
-        assert!(matches!(admission, Admission::Refuse(reply) if reply.text == "relay.example.net access denied"));
+        assert!(matches!(admission, Admission::Refuse(reply) if reply.text() == "relay.example.net access denied"));
     }
 
     #[test]
@@ -199,6 +199,6 @@ mod tests {
     #[test]
     fn an_address_that_is_none_is_told_to_come_back() {
         let (admission, _) = ask("{}", "smtp", "nonsense");
-        assert!(matches!(admission, Admission::Refuse(reply) if reply.code == 421));
+        assert!(matches!(admission, Admission::Refuse(reply) if reply.code() == 421));
     }
 }

@@ -1,35 +1,28 @@
 //! Questions to the directory, so that rules can be tested without a host.
 
-use crate::contract::directory::{Entry, LookupError};
+pub use posthouse_policy::domain_of;
+use posthouse_policy::{Entry, Host, NoAnswer};
 
-/// The `directory` import of the contract.
+/// What the rules ask the directory.
 pub trait Directory {
     /// Every meaning of an address: none is not known, several is ambiguous.
-    fn lookup(&self, address: &str) -> Result<Vec<Entry>, LookupError>;
+    fn lookup(&self, address: &str) -> Result<Vec<Entry>, NoAnswer>;
     /// May this account use this address as originator?
-    fn may_send_as(&self, account: &str, address: &str) -> Result<bool, LookupError>;
+    fn may_send_as(&self, account: &str, address: &str) -> Result<bool, NoAnswer>;
     /// Is this domain one of the directory's own?
-    fn is_local_domain(&self, domain: &str) -> Result<bool, LookupError>;
+    fn is_local_domain(&self, domain: &str) -> Result<bool, NoAnswer>;
 }
-
-/// The host's directory.
-pub struct Host;
 
 impl Directory for Host {
-    fn lookup(&self, address: &str) -> Result<Vec<Entry>, LookupError> {
-        crate::contract::directory::lookup(address)
+    fn lookup(&self, address: &str) -> Result<Vec<Entry>, NoAnswer> {
+        Host::lookup(self, address)
     }
 
-    fn may_send_as(&self, account: &str, address: &str) -> Result<bool, LookupError> {
-        crate::contract::directory::may_send_as(account, address)
+    fn may_send_as(&self, account: &str, address: &str) -> Result<bool, NoAnswer> {
+        Host::may_send_as(self, account, address)
     }
 
-    fn is_local_domain(&self, domain: &str) -> Result<bool, LookupError> {
-        crate::contract::directory::is_local_domain(domain)
+    fn is_local_domain(&self, domain: &str) -> Result<bool, NoAnswer> {
+        Host::is_local_domain(self, domain)
     }
-}
-
-/// What follows the last `@`, or nothing.
-pub fn domain_of(address: &str) -> &str {
-    address.rsplit_once('@').map_or("", |(_, domain)| domain)
 }

@@ -1,9 +1,9 @@
 //! Senders whose mail is taken and not delivered.
 
-use crate::contract::homing::Disposition;
-use crate::contract::types::{Because, ReversePath};
 use crate::rule::Rule;
 use crate::settings::{Filter, FilterAction};
+use posthouse_policy::Disposition;
+use posthouse_policy::{Because, ReversePath};
 
 /// What becomes of the message if its sender is on the list. The sender learns nothing of it.
 pub fn check(settings: &Filter, sender: &ReversePath) -> Result<(), (Disposition, Because)> {

@@ -1,81 +1,74 @@
 //! What the host calls.
 
-use std::cell::RefCell;
+use posthouse_policy::{
+    Admission, Because, Client, Decision, Description, Disposition, Envelope, Exemption, Failure, Homing, Host,
+    Message, Ndr, Plan, Policy, Problem, ReversePath, Settings as Json, Verdict,
+};
 
-use crate::contract::message::Message;
-use crate::contract::types::{Because, Client, Decision, Envelope, Failure, ReversePath};
-use crate::contract::{exemption, homing, lifecycle, ndr};
-use crate::directory::Host;
 use crate::reply::Objection;
 use crate::rule::{self, Rule};
 use crate::settings::Settings;
 use crate::{admission, message, notices, originator, recipient};
 
-thread_local! {
-    /// What `configure` was given last; a component has one thread.
-    static SETTINGS: RefCell<Settings> = RefCell::default();
-}
+/// The policy: its settings.
+pub struct DefaultPolicy(Settings);
 
-/// The policy, as the contract sees it.
-pub struct Policy;
-
-impl lifecycle::Guest for Policy {
-    fn describe() -> lifecycle::Description {
-        lifecycle::Description {
-            name: "default".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+impl Policy for DefaultPolicy {
+    fn describe() -> Description {
+        Description {
+            name: "default",
+            version: env!("CARGO_PKG_VERSION"),
             rules: rule::all(),
         }
     }
 
-    fn configure(settings: String) -> Result<(), Vec<lifecycle::Problem>> {
-        SETTINGS.set(Settings::parse(&settings)?);
-        Ok(())
+    fn configure(settings: Json<'_>) -> Result<Self, Vec<Problem>> {
+        Settings::parse(settings.json()).map(Self)
     }
 }
 
-impl exemption::Guest for Policy {
-    fn admit(client: Client<'_>) -> (exemption::Admission, Because) {
-        SETTINGS.with_borrow(|settings| admission::admit(&settings.accept, &client))
+impl Exemption for DefaultPolicy {
+    fn admit(&self, client: &Client, _: &Host) -> Decision<Admission> {
+        let (admission, because) = admission::admit(&self.0.accept, client);
+        admission.because(because)
     }
 }
 
-impl homing::Guest for Policy {
-    fn check_sender(client: Client<'_>, sender: ReversePath) -> Decision {
-        let opinion =
-            SETTINGS.with_borrow(|settings| originator::check_sender(&settings.homing, &client, &sender, &Host));
+impl Homing for DefaultPolicy {
+    fn sender(&self, client: &Client, sender: &ReversePath, host: &Host) -> Decision<Verdict> {
+        let opinion = originator::check_sender(&self.0.homing, client, sender, host);
         decision(opinion.map(|because| because.unwrap_or_else(|| Rule::NoObjection.alone())))
     }
 
-    fn check_recipient(client: Client<'_>, _sender: ReversePath, recipient: String) -> Decision {
-        decision(SETTINGS.with_borrow(|settings| recipient::check(&settings.relay, &client, &recipient, &Host)))
+    fn recipient(&self, client: &Client, _: &ReversePath, recipient: &str, host: &Host) -> Decision<Verdict> {
+        decision(recipient::check(&self.0.relay, client, recipient, host))
     }
 
-    fn check_message(client: Client<'_>, envelope: Envelope<'_>, message: &Message) -> (homing::Disposition, Because) {
-        SETTINGS.with_borrow(|settings| message::check(settings, &client, &envelope, &message, &Host))
+    fn message(
+        &self,
+        client: &Client,
+        envelope: &Envelope,
+        message: &Message<'_>,
+        host: &Host,
+    ) -> Decision<Disposition> {
+        let (disposition, because) = message::check(&self.0, client, envelope, message, host);
+        disposition.because(because)
     }
 }
 
-impl ndr::Guest for Policy {
-    fn plan(failure: Failure<'_>) -> (Vec<ndr::Notice>, Because) {
-        SETTINGS.with_borrow(|settings| notices::plan(&settings.ndr, &failure, &Host))
+impl Ndr for DefaultPolicy {
+    fn plan(&self, failure: &Failure, host: &Host) -> Decision<Plan> {
+        let (notices, because) = notices::plan(&self.0.ndr, failure, host);
+        Plan(notices).because(because)
     }
 }
 
-fn decision(opinion: Result<Because, Objection>) -> Decision {
+fn decision(opinion: Result<Because, Objection>) -> Decision<Verdict> {
     let (verdict, because) = match opinion {
-        Ok(because) => (crate::contract::types::Verdict::Accept, because),
+        Ok(because) => (Verdict::Accept, because),
         Err(objection) => objection.verdict(),
     };
-    Decision { verdict, because }
+    verdict.because(because)
 }
 
-/// The component's exports. Only there: a native test has no use for their names.
-#[cfg(target_arch = "wasm32")]
-mod exports {
-    #![allow(unsafe_code)]
-
-    use super::Policy;
-
-    crate::contract::bindings::export!(Policy with_types_in crate::contract::bindings);
-}
+posthouse_policy::export!(DefaultPolicy: Exemption, Homing, Ndr);

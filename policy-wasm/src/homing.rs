@@ -1,13 +1,13 @@
 //! "Clients can only submit if homed on this server": the reverse-path must have a mailbox here.
 
 use crate::admission::is_exempt;
-use crate::contract::directory::Home;
-use crate::contract::homing::Disposition;
-use crate::contract::types::{Because, Client, ReversePath};
 use crate::directory::Directory;
 use crate::reply::{Objection, directory_unavailable, reply};
 use crate::rule::Rule;
 use crate::settings::{Exemption, Homing};
+use posthouse_policy::Disposition;
+use posthouse_policy::Home;
+use posthouse_policy::{Because, Client, ReversePath};
 
 /// The failure class of accepted mail that is not homed.
 pub const NOT_HOMED: &str = "not-homed";
@@ -19,7 +19,7 @@ pub const NOT_HOMED: &str = "not-homed";
 /// is accepted and fails here, where the administrator can be told instead (article Q178091).
 pub fn check(
     settings: &Homing,
-    client: &Client<'_>,
+    client: &Client,
     sender: &ReversePath,
     directory: &impl Directory,
 ) -> Result<Option<Because>, (Disposition, Because)> {
@@ -76,8 +76,8 @@ mod tests {
             let Disposition::Reject(reply) = disposition else {
                 panic!("{disposition:?}")
             };
-            assert_eq!((reply.code, reply.status), (554, (5, 7, 1)));
-            assert_eq!(reply.text, format!("Mailbox is not local: {address}"));
+            assert_eq!((reply.code(), reply.status()), (554, (5, 7, 1)));
+            assert_eq!(reply.text(), format!("Mailbox is not local: {address}"));
             assert_eq!(because, Rule::Homing.because(address));
         }
     }
@@ -136,7 +136,7 @@ mod tests {
             &fake().unavailable(),
         )
         .unwrap_err();
-        assert!(matches!(disposition, Disposition::Defer(reply) if reply.code == 451 && reply.status == (4, 3, 0)));
+        assert!(matches!(disposition, Disposition::Defer(reply) if reply.code() == 451 && reply.status() == (4, 3, 0)));
         assert_eq!(because, Rule::Directory.because("anna@example.org"));
     }
 }

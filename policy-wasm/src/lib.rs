@@ -5,7 +5,6 @@
 //! them to the contract.
 
 mod admission;
-pub mod contract;
 mod directory;
 mod filter;
 pub mod guest;

@@ -1,12 +1,12 @@
 //! The message: every rule about it, in order.
 
-use crate::contract::homing::Disposition;
-use crate::contract::message::Message;
-use crate::contract::types::{Because, Client, Envelope};
 use crate::directory::Directory;
 use crate::rule::Rule;
 use crate::settings::Settings;
 use crate::{filter, homing, originator};
+use posthouse_policy::Disposition;
+use posthouse_policy::Message;
+use posthouse_policy::{Because, Client, Envelope};
 
 /// What the rules want to know of a message, so that they can be tested without a host.
 pub trait Original {
@@ -14,7 +14,7 @@ pub trait Original {
     fn whole_header(&self) -> Option<Vec<u8>>;
 }
 
-impl Original for &Message {
+impl Original for Message<'_> {
     fn whole_header(&self) -> Option<Vec<u8>> {
         let block = self.header_block();
         // The host cuts a long block at a line end. What follows a whole one is an empty line, or
@@ -27,8 +27,8 @@ impl Original for &Message {
 /// The answer to the final dot.
 pub fn check(
     settings: &Settings,
-    client: &Client<'_>,
-    envelope: &Envelope<'_>,
+    client: &Client,
+    envelope: &Envelope,
     message: &impl Original,
     directory: &impl Directory,
 ) -> (Disposition, Because) {
@@ -40,8 +40,8 @@ pub fn check(
 
 fn examine(
     settings: &Settings,
-    client: &Client<'_>,
-    envelope: &Envelope<'_>,
+    client: &Client,
+    envelope: &Envelope,
     message: &impl Original,
     directory: &impl Directory,
 ) -> Result<Because, (Disposition, Because)> {
@@ -54,19 +54,18 @@ fn examine(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::types::ReversePath;
     use crate::testing::{Fake, Text, authenticated, client_from, exempt, from, settings};
+    use posthouse_policy::ReversePath;
 
     const STORY: &str = r#"{"accept": {"from": "authenticated", "hosts": [
         {"network": "127.0.0.2/32", "action": "accept", "exempt": ["authentication"]}]},
         "homing": {"required": true, "match-account": true}}"#;
 
-    fn ask(json: &str, client: &Client<'_>, sender: ReversePath, header: &str) -> (Disposition, Because) {
+    fn ask(json: &str, client: &Client, sender: ReversePath, header: &str) -> (Disposition, Because) {
         let directory = Fake::new(&["example.org"]).account("anna", "anna@example.org");
         let envelope = Envelope {
             sender,
             recipients: vec!["anna@example.org".to_owned()],
-            more: None,
         };
         check(&settings(json), client, &envelope, &Text::new(header), &directory)
     }
@@ -91,7 +90,7 @@ mod tests {
             from("anna@example.org"),
             "From: boss@example.org\r\n",
         );
-        assert!(matches!(disposition, Disposition::Reject(reply) if reply.code == 554));
+        assert!(matches!(disposition, Disposition::Reject(reply) if reply.code() == 554));
         assert_eq!(because, Rule::AccountMatch.because("boss@example.org"));
     }
 

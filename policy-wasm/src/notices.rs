@@ -5,22 +5,22 @@
 //! told or the operator asked for copies. No rule needs to know who submitted the message: often
 //! nobody proved it.
 
-use crate::contract::ndr::{Audience, Notice, ReturnContent};
-use crate::contract::types::{Because, Failure, ReversePath};
 use crate::directory::{Directory, domain_of};
 use crate::homing::NOT_HOMED;
 use crate::rule::Rule;
 use crate::settings::{Copies, Ndr};
+use posthouse_policy::{Audience, Content, Notice};
+use posthouse_policy::{Because, Failure, ReversePath};
 
 /// A notice to the administrator: why, how much of the original, and what to say.
 struct ForAdministrator {
     because: Because,
-    content: ReturnContent,
+    content: Content,
     remark: Option<String>,
 }
 
 /// The plan and the rule that made it: the administrator's if it is told, since it is the exception.
-pub fn plan(settings: &Ndr, failure: &Failure<'_>, directory: &impl Directory) -> (Vec<Notice>, Because) {
+pub fn plan(settings: &Ndr, failure: &Failure, directory: &impl Directory) -> (Vec<Notice>, Because) {
     let sender = sender(failure);
     let administrator = administrator(settings, failure, directory);
     let mut notices = Vec::new();
@@ -46,7 +46,7 @@ pub fn plan(settings: &Ndr, failure: &Failure<'_>, directory: &impl Directory) -
 }
 
 /// Why the sender is told, or why not.
-fn sender(failure: &Failure<'_>) -> Result<Because, Because> {
+fn sender(failure: &Failure) -> Result<Because, Because> {
     let ReversePath::Mailbox(address) = &failure.envelope.sender else {
         return Err(Rule::NdrQuiet.because("null reverse-path"));
     };
@@ -63,11 +63,11 @@ fn sender(failure: &Failure<'_>) -> Result<Because, Because> {
 }
 
 /// Why the administrator is told, if it is.
-fn administrator(settings: &Ndr, failure: &Failure<'_>, directory: &impl Directory) -> Option<ForAdministrator> {
+fn administrator(settings: &Ndr, failure: &Failure, directory: &impl Directory) -> Option<ForAdministrator> {
     if let Some(postmaster) = failed_postmaster(failure, directory) {
         return Some(ForAdministrator {
             because: Rule::NdrPostmaster.because(postmaster),
-            content: ReturnContent::Full,
+            content: Content::Full,
             remark: Some("This message was for postmaster and could not be delivered there.".to_owned()),
         });
     }
@@ -106,12 +106,12 @@ fn administrator(settings: &Ndr, failure: &Failure<'_>, directory: &impl Directo
 
 /// Mail that failed homing, from a client that did not prove who it is: whoever the sender is, it
 /// is nobody of ours, and most likely did not send this.
-fn is_unproven(failure: &Failure<'_>) -> bool {
+fn is_unproven(failure: &Failure) -> bool {
     failure.class == NOT_HOMED && failure.identity.is_none()
 }
 
 /// A notice to this address would fail as the message did.
-fn is_undeliverable(failure: &Failure<'_>, sender: &str) -> bool {
+fn is_undeliverable(failure: &Failure, sender: &str) -> bool {
     failure
         .failed
         .iter()
@@ -119,7 +119,7 @@ fn is_undeliverable(failure: &Failure<'_>, sender: &str) -> bool {
 }
 
 /// RFC 5321 section 4.5.1. When it cannot be known whether the postmaster is ours, it is.
-fn failed_postmaster<'a>(failure: &'a Failure<'_>, directory: &impl Directory) -> Option<&'a str> {
+fn failed_postmaster<'a>(failure: &'a Failure, directory: &impl Directory) -> Option<&'a str> {
     let addresses = failure.failed.iter().map(|failed| failed.address.as_str());
     addresses.into_iter().find(|address| {
         let local_part = address.rsplit_once('@').map_or(*address, |(local_part, _)| local_part);
@@ -127,7 +127,7 @@ fn failed_postmaster<'a>(failure: &'a Failure<'_>, directory: &impl Directory) -
     })
 }
 
-fn not_homed_remark(failure: &Failure<'_>, sender: &str) -> String {
+fn not_homed_remark(failure: &Failure, sender: &str) -> String {
     let client = failure.client_address.as_deref().unwrap_or("this host");
     let exempt = match failure.exemptions.as_slice() {
         [] => String::new(),

@@ -4,19 +4,19 @@
 use mail_parser::{HeaderName, MessageParser};
 
 use crate::admission::is_exempt;
-use crate::contract::directory::LookupError;
-use crate::contract::types::{Because, Client, ReversePath};
 use crate::directory::{Directory, domain_of};
 use crate::message::Original;
 use crate::reply::{Objection, directory_unavailable, reply};
 use crate::rule::Rule;
 use crate::settings::{Exemption, Homing};
+use posthouse_policy::NoAnswer;
+use posthouse_policy::{Because, Client, ReversePath};
 
 /// More originators than this are not looked up: no author has that many addresses.
 const MAX_ORIGINATORS: usize = 32;
 
 /// The account that addresses are compared with. None: the rule does not apply.
-fn account<'a>(settings: &Homing, client: &'a Client<'_>) -> Option<&'a str> {
+fn account<'a>(settings: &Homing, client: &'a Client) -> Option<&'a str> {
     let identity = client.identity.as_ref()?;
     (settings.match_account && !is_exempt(client, Exemption::Originator)).then_some(identity.account.as_str())
 }
@@ -24,7 +24,7 @@ fn account<'a>(settings: &Homing, client: &'a Client<'_>) -> Option<&'a str> {
 /// The reverse-path. The null reverse-path claims nobody's address and passes.
 pub fn check_sender(
     settings: &Homing,
-    client: &Client<'_>,
+    client: &Client,
     sender: &ReversePath,
     directory: &impl Directory,
 ) -> Result<Option<Because>, Objection> {
@@ -43,7 +43,7 @@ pub fn check_sender(
 /// claims nobody's address and passes.
 pub fn check_header(
     settings: &Homing,
-    client: &Client<'_>,
+    client: &Client,
     message: &impl Original,
     directory: &impl Directory,
 ) -> Result<Option<Because>, Objection> {
@@ -78,8 +78,8 @@ fn check_address(account: &str, address: &str, directory: &impl Directory) -> Re
     match directory.may_send_as(account, address) {
         Ok(true) => Ok(Rule::AccountMatch.because(address)),
         // The directory was asked and does not take this for an address.
-        Ok(false) | Err(LookupError::Other(_)) => Err(mismatch(address)),
-        Err(LookupError::Unavailable(_)) => Err(directory_unavailable(address)),
+        Ok(false) | Err(NoAnswer::Other(_)) => Err(mismatch(address)),
+        Err(NoAnswer::Unavailable(_) | NoAnswer::Full) => Err(directory_unavailable(address)),
     }
 }
 

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::contract::types::ReversePath;
 use crate::directory::domain_of;
+use posthouse_policy::ReversePath;
 
 /// `user@domain`, `@domain`, or `@*.domain` for everything below a domain; in any case.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

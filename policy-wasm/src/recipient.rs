@@ -3,16 +3,16 @@
 use std::net::IpAddr;
 
 use crate::admission::is_exempt;
-use crate::contract::types::{Because, Client};
 use crate::directory::{Directory, domain_of};
 use crate::reply::{Objection, directory_unavailable, reply};
 use crate::rule::Rule;
 use crate::settings::{Exemption, Relay};
+use posthouse_policy::{Because, Client};
 
 /// One recipient.
 pub fn check(
     settings: &Relay,
-    client: &Client<'_>,
+    client: &Client,
     recipient: &str,
     directory: &impl Directory,
 ) -> Result<Because, Objection> {
@@ -38,7 +38,7 @@ fn check_local(recipient: &str, directory: &impl Directory) -> Result<Because, O
 }
 
 /// Deny wins over allow, and nothing listed allows nothing.
-fn check_relay(settings: &Relay, client: &Client<'_>, recipient: &str) -> Result<Because, Objection> {
+fn check_relay(settings: &Relay, client: &Client, recipient: &str) -> Result<Because, Objection> {
     let denied = |because| Objection {
         reply: reply(550, (5, 7, 1), "Relaying denied"),
         because,
@@ -84,13 +84,13 @@ mod tests {
             .elsewhere("otto@example.org")
     }
 
-    fn ask(json: &str, client: &Client<'_>, recipient: &str) -> Result<Because, Objection> {
+    fn ask(json: &str, client: &Client, recipient: &str) -> Result<Because, Objection> {
         check(&settings(json).relay, client, recipient, &fake())
     }
 
-    fn refusal(json: &str, client: &Client<'_>, recipient: &str) -> (u16, (u8, u16, u16), Because) {
+    fn refusal(json: &str, client: &Client, recipient: &str) -> (u16, (u8, u16, u16), Because) {
         let objection = ask(json, client, recipient).unwrap_err();
-        (objection.reply.code, objection.reply.status, objection.because)
+        (objection.reply.code(), objection.reply.status(), objection.because)
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
         let relay = settings("{}").relay;
         for recipient in ["anna@example.org", "x@example.net"] {
             let objection = check(&relay, &authenticated("anna"), recipient, &fake().unavailable()).unwrap_err();
-            assert_eq!((objection.reply.code, objection.reply.status), (451, (4, 3, 0)));
+            assert_eq!((objection.reply.code(), objection.reply.status()), (451, (4, 3, 0)));
         }
     }
 }

@@ -1,11 +1,8 @@
 //! Replies, and the objections that carry them.
 
-use crate::contract::homing::Disposition;
-use crate::contract::types::{Because, Reply, Verdict};
 use crate::rule::Rule;
-
-/// The contract's bound of a reply text, in bytes.
-const MAX_TEXT: usize = 400;
+use posthouse_policy::Disposition;
+use posthouse_policy::{Because, Reply, Verdict};
 
 /// A rule has something against it: this reply, for this reason.
 #[derive(Debug, PartialEq)]
@@ -19,43 +16,20 @@ pub struct Objection {
 impl Objection {
     /// As an answer to MAIL or RCPT.
     pub fn verdict(self) -> (Verdict, Because) {
-        let verdict = match self.reply.code {
-            ..500 => Verdict::Defer(self.reply),
-            _ => Verdict::Reject(self.reply),
-        };
-        (verdict, self.because)
+        (self.reply.into(), self.because)
     }
 }
 
 /// As an answer to the final dot.
 impl From<Objection> for (Disposition, Because) {
     fn from(objection: Objection) -> Self {
-        let disposition = match objection.reply.code {
-            ..500 => Disposition::Defer(objection.reply),
-            _ => Disposition::Reject(objection.reply),
-        };
-        (disposition, objection.because)
+        (objection.reply.into(), objection.because)
     }
 }
 
 /// A reply; what a peer chose to be part of the text is made printable and short enough first.
 pub fn reply(code: u16, status: (u8, u16, u16), text: &str) -> Reply {
-    let mut printable: String = text
-        .chars()
-        .map(|c| {
-            if matches!(c, ' '..='~') || c.is_alphanumeric() {
-                c
-            } else {
-                '?'
-            }
-        })
-        .collect();
-    printable.truncate(printable.floor_char_boundary(MAX_TEXT));
-    Reply {
-        code,
-        status,
-        text: printable,
-    }
+    Reply::new(code, status, text)
 }
 
 /// The directory cannot be asked: for now, whatever the question was.
@@ -72,15 +46,18 @@ mod tests {
 
     #[test]
     fn text_from_outside_cannot_break_the_line_or_the_limit() {
-        assert_eq!(reply(554, (5, 7, 1), "a\r\nb\u{2028}c\u{7}").text, "a??b?c?");
-        assert_eq!(reply(554, (5, 7, 1), "jörg@bücher.example").text, "jörg@bücher.example");
-        let long = reply(554, (5, 7, 1), &"ö".repeat(300)).text;
-        assert_eq!(long.len(), 400);
+        assert_eq!(reply(554, (5, 7, 1), "a\r\nb\u{2028}c\u{7}").text(), "a??b?c?");
+        assert_eq!(
+            reply(554, (5, 7, 1), "jörg@bücher.example").text(),
+            "jörg@bücher.example"
+        );
+        let long = reply(554, (5, 7, 1), &"ö".repeat(300));
+        assert_eq!(long.text().len(), 400);
     }
 
     #[test]
     fn the_code_decides_between_now_and_for_good() {
         let (verdict, _) = directory_unavailable("x").verdict();
-        assert!(matches!(verdict, Verdict::Defer(reply) if reply.code == 451));
+        assert!(matches!(verdict, Verdict::Defer(reply) if reply.code() == 451));
     }
 }

@@ -1,7 +1,6 @@
 //! The rules a decision can cite.
 
-use crate::contract::lifecycle;
-use crate::contract::types::Because;
+use posthouse_policy::Because;
 
 /// Declares the rules: `Variant "name" "summary"`.
 macro_rules! rules {
@@ -18,8 +17,8 @@ macro_rules! rules {
         }
 
         /// Every rule, for `describe`.
-        pub fn all() -> Vec<lifecycle::Rule> {
-            vec![$(lifecycle::Rule { name: $name.to_owned(), summary: $summary.to_owned() }),*]
+        pub fn all() -> Vec<posthouse_policy::Rule> {
+            vec![$(posthouse_policy::Rule::new($name, $summary)),*]
         }
     };
 }
@@ -68,7 +67,7 @@ mod tests {
 
     #[test]
     fn names_are_distinct_and_plain() {
-        let mut names: Vec<String> = all().into_iter().map(|rule| rule.name).collect();
+        let mut names: Vec<&str> = all().into_iter().map(|rule| rule.name).collect();
         let count = names.len();
         names.sort();
         names.dedup();

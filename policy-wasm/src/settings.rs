@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::contract::lifecycle::Problem;
-use crate::contract::ndr::ReturnContent;
 use crate::network::{Network, NetworkTable};
 use crate::pattern::{AddressPattern, SenderPattern};
+use posthouse_policy::Content;
+use posthouse_policy::Problem;
 use section::Section;
 
 /// All of it.
@@ -123,7 +123,7 @@ pub enum FilterAction {
 #[derive(Debug, PartialEq)]
 pub struct Ndr {
     pub administrator_copies: Copies,
-    pub content: ReturnContent,
+    pub content: Content,
 }
 
 /// Failures of which the administrator gets a copy.
@@ -213,7 +213,7 @@ impl Default for Ndr {
     fn default() -> Self {
         Self {
             administrator_copies: Copies::Of(vec!["ambiguous-address".to_owned()]),
-            content: ReturnContent::Headers,
+            content: Content::Headers,
         }
     }
 }
@@ -333,7 +333,7 @@ fn filter(section: &mut Section<'_>) -> Filter {
 fn ndr(section: &mut Section<'_>) -> Ndr {
     #[derive(Deserialize)]
     #[serde(rename_all = "kebab-case")]
-    enum Content {
+    enum Word {
         Nothing,
         Headers,
         Full,
@@ -341,9 +341,9 @@ fn ndr(section: &mut Section<'_>) -> Ndr {
 
     let default = Ndr::default();
     let content = match section.value("content") {
-        Some(Content::Nothing) => ReturnContent::Nothing,
-        Some(Content::Headers) => ReturnContent::Headers,
-        Some(Content::Full) => ReturnContent::Full,
+        Some(Word::Nothing) => Content::Nothing,
+        Some(Word::Headers) => Content::Headers,
+        Some(Word::Full) => Content::Full,
         None => default.content,
     };
     Ndr {

@@ -2,12 +2,12 @@
 
 use std::cell::Cell;
 
-use crate::contract::directory::{Entry, Home, LookupError};
-use crate::contract::types::{Client, Envelope, FailedRecipient, Failure, Identity, ReversePath};
 use crate::directory::Directory;
 use crate::message::Original;
 use crate::reply::reply;
 use crate::settings::Settings;
+use posthouse_policy::{Client, Envelope, FailedRecipient, Failure, Identity, ReversePath};
+use posthouse_policy::{Entry, Home, NoAnswer};
 
 pub fn settings(json: &str) -> Settings {
     Settings::parse(json).expect(json)
@@ -18,7 +18,7 @@ pub fn from(address: &str) -> ReversePath {
 }
 
 /// A client that did nothing but connect, to the listener `test`.
-pub fn client_from(address: &str) -> Client<'static> {
+pub fn client_from(address: &str) -> Client {
     Client {
         listener: "test".to_owned(),
         address: address.to_owned(),
@@ -28,18 +28,17 @@ pub fn client_from(address: &str) -> Client<'static> {
         tls: None,
         identity: None,
         exemptions: vec![],
-        more: None,
     }
 }
 
-pub fn exempt(address: &str, exemptions: &[&str]) -> Client<'static> {
+pub fn exempt(address: &str, exemptions: &[&str]) -> Client {
     Client {
         exemptions: exemptions.iter().map(|&name| name.to_owned()).collect(),
         ..client_from(address)
     }
 }
 
-pub fn authenticated(account: &str) -> Client<'static> {
+pub fn authenticated(account: &str) -> Client {
     let identity = Identity {
         account: account.to_owned(),
         mechanism: "PLAIN".to_owned(),
@@ -51,13 +50,12 @@ pub fn authenticated(account: &str) -> Client<'static> {
 }
 
 /// A failure of one remote recipient of a message from `anna@example.org`.
-pub fn failure(class: &str) -> Failure<'static> {
+pub fn failure(class: &str) -> Failure {
     Failure {
         class: class.to_owned(),
         envelope: Envelope {
             sender: from("anna@example.org"),
             recipients: vec!["x@example.net".to_owned()],
-            more: None,
         },
         failed: vec![FailedRecipient {
             address: "x@example.net".to_owned(),
@@ -69,7 +67,6 @@ pub fn failure(class: &str) -> Failure<'static> {
         exemptions: vec![],
         automatic: false,
         headers: vec![],
-        more: None,
     }
 }
 
@@ -122,17 +119,17 @@ impl Fake {
         self
     }
 
-    fn answer<T>(&self, answer: T) -> Result<T, LookupError> {
+    fn answer<T>(&self, answer: T) -> Result<T, NoAnswer> {
         self.questions.set(self.questions.get() + 1);
         if self.unavailable {
-            return Err(LookupError::Unavailable("test".to_owned()));
+            return Err(NoAnswer::Unavailable("test".to_owned()));
         }
         Ok(answer)
     }
 }
 
 impl Directory for Fake {
-    fn lookup(&self, address: &str) -> Result<Vec<Entry>, LookupError> {
+    fn lookup(&self, address: &str) -> Result<Vec<Entry>, NoAnswer> {
         let entries = self
             .entries
             .iter()
@@ -140,12 +137,12 @@ impl Directory for Fake {
         self.answer(entries.cloned().collect())
     }
 
-    fn may_send_as(&self, account: &str, address: &str) -> Result<bool, LookupError> {
+    fn may_send_as(&self, account: &str, address: &str) -> Result<bool, NoAnswer> {
         let entries = self.lookup(address)?;
         Ok(entries.iter().any(|entry| entry.account.as_deref() == Some(account)))
     }
 
-    fn is_local_domain(&self, domain: &str) -> Result<bool, LookupError> {
+    fn is_local_domain(&self, domain: &str) -> Result<bool, NoAnswer> {
         self.answer(self.domains.iter().any(|local| local.eq_ignore_ascii_case(domain)))
     }
 }

@@ -46,6 +46,8 @@ fn lie<T>(text: impl Into<String>) -> Result<T, Lie> {
 pub(super) struct Description {
     pub(super) name: String,
     pub(super) version: String,
+    /// Name and summary of each rule a decision may cite.
+    pub(super) rules: Vec<(String, String)>,
 }
 
 pub(super) fn description(said: lifecycle::Description) -> Result<Description, Lie> {
@@ -66,6 +68,7 @@ pub(super) fn description(said: lifecycle::Description) -> Result<Description, L
     Ok(Description {
         name: said.name,
         version: said.version,
+        rules: said.rules.into_iter().map(|rule| (rule.name, rule.summary)).collect(),
     })
 }
 

@@ -13,6 +13,7 @@ use wasmtime::{Cache, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloca
 use super::StartError;
 use super::compile::{Compiler, Compiling, open_cache};
 use super::imports::{Host, link};
+use super::meter::{Meter, PLENTY};
 use crate::config::PolicyEngine;
 use crate::event::Events;
 
@@ -42,6 +43,8 @@ pub(super) struct Runtime {
     /// Told once for each idle holder whose instances are wanted elsewhere.
     wanted: Notify,
     capacity: u32,
+    /// Counts what guests execute; none in the daemon, where counting would cost.
+    meter: Option<Meter>,
     _ticker: Ticker,
 }
 
@@ -60,10 +63,28 @@ impl Runtime {
         compiler: Compiler,
         events: &Events,
     ) -> Result<Self, StartError> {
+        Self::with(settings, folder, compiler, events, None)
+    }
+
+    /// As [`Self::new`], and what guests execute is counted: for measuring, not for the daemon.
+    pub(super) fn metered(settings: &PolicyEngine, folder: Option<&Path>) -> Result<Self, StartError> {
+        let meter = Some(Meter::default());
+        Self::with(settings, folder, Compiler::Here, &Events::discard(), meter)
+    }
+
+    fn with(
+        settings: &PolicyEngine,
+        folder: Option<&Path>,
+        compiler: Compiler,
+        events: &Events,
+        meter: Option<Meter>,
+    ) -> Result<Self, StartError> {
         let capacity = settings.instances.max(1);
         let make = || -> wasmtime::Result<(Engine, Linker<Host>, Option<Cache>)> {
             let cache = folder.map(open_cache).transpose()?;
-            let engine = Engine::new(&engine_config(capacity, cache.as_ref()))?;
+            let mut config = engine_config(capacity, cache.as_ref());
+            config.consume_fuel(meter.is_some());
+            let engine = Engine::new(&config)?;
             let linker = link(&engine)?;
             Ok((engine, linker, cache))
         };
@@ -78,8 +99,24 @@ impl Runtime {
             slots: Arc::new(Semaphore::new(capacity as usize)),
             wanted: Notify::new(),
             capacity,
+            meter,
             _ticker: ticker,
         })
+    }
+
+    /// The meter, if this engine has one.
+    pub(super) fn meter(&self) -> Option<&Meter> {
+        self.meter.as_ref()
+    }
+
+    /// What a call of this stage may burn, if a fuse is set for it.
+    pub(super) fn ration(&self, stage: &str) -> Option<u64> {
+        self.meter.as_ref()?.ration(stage)
+    }
+
+    /// What a fresh instance begins with; none where nothing is counted.
+    pub(super) fn first_fuel(&self) -> Option<u64> {
+        self.meter.as_ref().map(|_| PLENTY)
     }
 
     pub(super) fn engine(&self) -> &Engine {

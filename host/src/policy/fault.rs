@@ -127,6 +127,17 @@ impl Fault {
         }
     }
 
+    /// The host could not even begin.
+    pub(super) fn of_host(code: &str) -> Self {
+        Self {
+            class: Class::HostBug,
+            code: code.to_owned(),
+            place: Place::default(),
+            stderr: String::new(),
+            core_dump: None,
+        }
+    }
+
     /// An answer that was decoded and cannot be true.
     pub(super) fn lie(lie: &Lie, host: &Host) -> Self {
         Self::new(Class::Lie, lie.to_string(), host)
@@ -195,6 +206,7 @@ fn class_and_code(error: &wasmtime::Error, host: &Host) -> (Class, String) {
         Some(Trap::UnreachableCodeReached) => (Class::Panic, Trap::UnreachableCodeReached.to_string()),
         Some(Trap::StackOverflow) => (Class::Stack, Trap::StackOverflow.to_string()),
         Some(Trap::AllocationTooLarge) => (Class::Memory, Trap::AllocationTooLarge.to_string()),
+        Some(Trap::OutOfFuel) => (Class::Trap, "stopped in the middle of the call, for a test".to_owned()),
         Some(other) => (Class::Trap, other.to_string()),
         None if error.is::<ResourceTableError>() => (Class::Trap, "too many handles".to_owned()),
         None => (Class::Abi, causes(error)),

@@ -79,6 +79,7 @@ impl Instance {
             }
         });
         store.set_epoch_deadline(1);
+        refuel(&mut store, runtime.first_fuel());
         let code = Arc::clone(&candidate.code);
         match bounded(limits.wall, code.pre.instantiate_async(&mut store)).await {
             Ok(instance) => Ok(Self {
@@ -243,6 +244,21 @@ impl Instance {
         self.believe(check::plan(&self.module, answer, sender))
     }
 
+    /// Fuel for what follows, if any is given.
+    pub(super) fn refuel(&mut self, ration: Option<u64>) {
+        refuel(&mut self.store, ration);
+    }
+
+    /// Fuel that is left; none where nothing is counted.
+    pub(super) fn fuel(&self) -> Option<u64> {
+        self.store.get_fuel().ok()
+    }
+
+    /// Bytes of linear memory it has.
+    pub(super) fn memory(&self) -> usize {
+        self.store.data().memory.used()
+    }
+
     /// What it took of the bounds of its unit of work.
     pub(super) fn spent(&self) -> Spent {
         self.store.data().spent
@@ -256,6 +272,13 @@ impl Instance {
     /// For events: the message became known.
     pub(super) fn about(&mut self, message: crate::mail::MessageId) {
         self.store.data_mut().around.origin.message = Some(message);
+    }
+}
+
+fn refuel(store: &mut Store<Host>, ration: Option<u64>) {
+    if let Some(fuel) = ration {
+        // It fails only where nothing is counted, and nothing is needed there.
+        let _ = store.set_fuel(fuel);
     }
 }
 

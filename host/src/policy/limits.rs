@@ -40,6 +40,11 @@ impl MemoryLimit {
         }
     }
 
+    /// Bytes the instance has; memories never shrink, so this is also the most it had.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
     /// The last growth that was not granted.
     pub(super) fn denied(&self) -> Option<Denied> {
         self.denied

@@ -104,9 +104,11 @@ pub(super) async fn qualify(core: &Core, candidate: &Candidate, key: &str) -> Re
     let made = Instance::new(&core.runtime, candidate, around).await;
     let mut instance = made.map_err(|failed| trial.failed(&failed, "instantiate"))?;
     instance.check_types().map_err(|failed| misfit(&failed))?;
+    instance.refuel(core.runtime.ration("describe"));
     let described = instance.describe().await;
     let description = described.map_err(|failed| trial.failed(&failed, "describe"))?;
     let settings = super::generation::settings_text(&candidate.settings);
+    instance.refuel(core.runtime.ration("configure"));
     let configured = instance.configure(&settings).await;
     match configured.map_err(|failed| trial.failed(&failed, "configure"))? {
         Ok(()) => Ok(description),

@@ -88,7 +88,7 @@ impl Replay {
 }
 
 /// A host that is not there: what a record has not, nobody knows.
-struct Nobody;
+pub(super) struct Nobody;
 
 fn nobody<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, LookupError>> {
     async { Err(LookupError::Unavailable("not recorded".to_owned())) }.boxed()

@@ -142,7 +142,10 @@ impl Wish<'_> {
     }
 
     fn core_dumps(&self, attempt: &Attempt) -> Option<PathBuf> {
-        attempt.core_dumps.clone().or_else(|| self.configured.core_dumps.clone())
+        attempt
+            .core_dumps
+            .clone()
+            .or_else(|| self.configured.core_dumps.clone())
     }
 
     /// Digest of an attempt's code; empty if there is no such code.

@@ -86,21 +86,7 @@ impl Core {
     /// Event 4037. A candidate has no number yet: 0.
     pub(super) fn report(&self, fault: &Fault, at: At<'_>) {
         self.events.emit(Event::PolicyFault {
-            fault: PolicyFault {
-                class: fault.class.name().to_owned(),
-                policy: at.candidate.module.to_string(),
-                digest: at.candidate.code.digest.clone(),
-                generation: at.generation,
-                stage: at.stage.to_owned(),
-                code: fault.code.clone(),
-                function: fault.place.function.clone(),
-                location: fault.place.location.clone(),
-                stderr: fault.stderr.clone(),
-                session: at.origin.session.map(|id| id.to_string()),
-                message: at.origin.message.map(|id| id.to_string()),
-                instead: at.instead.to_owned(),
-                core_dump: fault.core_dump.clone(),
-            },
+            fault: at.describe(fault),
         });
     }
 }
@@ -113,6 +99,27 @@ pub(super) struct At<'a> {
     pub(super) stage: &'a str,
     pub(super) origin: Origin,
     pub(super) instead: &'a str,
+}
+
+impl At<'_> {
+    /// A fault as Event 4037 has it.
+    pub(super) fn describe(&self, fault: &Fault) -> PolicyFault {
+        PolicyFault {
+            class: fault.class.name().to_owned(),
+            policy: self.candidate.module.to_string(),
+            digest: self.candidate.code.digest.clone(),
+            generation: self.generation,
+            stage: self.stage.to_owned(),
+            code: fault.code.clone(),
+            function: fault.place.function.clone(),
+            location: fault.place.location.clone(),
+            stderr: fault.stderr.clone(),
+            session: self.origin.session.map(|id| id.to_string()),
+            message: self.origin.message.map(|id| id.to_string()),
+            instead: self.instead.to_owned(),
+            core_dump: fault.core_dump.clone(),
+        }
+    }
 }
 
 /// A question as it is put to one module.
@@ -288,6 +295,7 @@ impl Work {
         let result = match made {
             Ok(mut instance) => {
                 stage = Q::STAGE;
+                instance.refuel(self.core.runtime.ration(Q::STAGE));
                 let result = question.put(&mut instance).await;
                 // An instance that faulted is not put back: nothing may be asked of it again.
                 if let (Ok(_), Some(seat)) = (&result, self.seats.get_mut(place)) {
@@ -369,6 +377,7 @@ pub(super) async fn configured(
 ) -> Result<Instance, Failed> {
     let mut instance = Instance::new(&core.runtime, &generation.candidate, around).await?;
     instance.resume(spent);
+    instance.refuel(core.runtime.ration("configure"));
     match instance.configure(&generation.settings).await? {
         Ok(()) => Ok(instance),
         Err(complaints) => {

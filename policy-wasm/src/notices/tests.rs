@@ -1,11 +1,11 @@
 use super::*;
 use crate::testing::{Fake, authenticated, failure, from, settings};
 
-fn ask(json: &str, failure: &Failure<'_>) -> (Vec<Notice>, Because) {
+fn ask(json: &str, failure: &Failure) -> (Vec<Notice>, Because) {
     plan(&settings(json).ndr, failure, &Fake::new(&["example.org"]))
 }
 
-fn told(json: &str, failure: &Failure<'_>) -> (Vec<&'static str>, Because) {
+fn told(json: &str, failure: &Failure) -> (Vec<&'static str>, Because) {
     let (notices, because) = ask(json, failure);
     let who = notices.iter().map(|notice| match &notice.to {
         Audience::Sender => "sender",
@@ -152,7 +152,7 @@ fn mail_to_our_postmaster_reaches_the_administrator_in_full() {
         notices.as_slice(),
         [Notice {
             to: Audience::Administrator,
-            content: ReturnContent::Full,
+            content: Content::Full,
             ..
         }]
     ));
@@ -164,9 +164,9 @@ fn mail_to_our_postmaster_reaches_the_administrator_in_full() {
 #[test]
 fn content_is_the_operators_choice() {
     for (json, content) in [
-        ("{}", ReturnContent::Headers),
-        (r#"{"ndr": {"content": "nothing"}}"#, ReturnContent::Nothing),
-        (r#"{"ndr": {"content": "full"}}"#, ReturnContent::Full),
+        ("{}", Content::Headers),
+        (r#"{"ndr": {"content": "nothing"}}"#, Content::Nothing),
+        (r#"{"ndr": {"content": "full"}}"#, Content::Full),
     ] {
         let (notices, _) = ask(json, &failure("ambiguous-address"));
         assert!(notices.iter().all(|notice| notice.content == content), "{json}");

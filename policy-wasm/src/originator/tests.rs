@@ -25,9 +25,9 @@ fn mail_from_must_belong_to_the_account() {
     );
     assert!(ask("sales@example.org").is_ok());
     let objection = ask("bert@example.org").unwrap_err();
-    assert_eq!((objection.reply.code, objection.reply.status), (554, (5, 7, 1)));
+    assert_eq!((objection.reply.code(), objection.reply.status()), (554, (5, 7, 1)));
     assert_eq!(
-        objection.reply.text,
+        objection.reply.text(),
         "Originator address does not match authentication credentials"
     );
     assert_eq!(objection.because, Rule::AccountMatch.because("bert@example.org"));
@@ -117,7 +117,7 @@ fn headers_that_do_not_match() {
         ("From: anna@\r\n", "anna@"),
     ] {
         let objection = header(text).expect_err(text);
-        assert_eq!(objection.reply.code, 554, "{text:?}");
+        assert_eq!(objection.reply.code(), 554, "{text:?}");
         assert_eq!(objection.because, Rule::AccountMatch.because(entry), "{text:?}");
     }
 }
@@ -142,7 +142,7 @@ fn a_header_that_cannot_be_read_whole_matches_nothing() {
 fn without_a_directory_nothing_is_decided() {
     let message = Text::new("From: anna@example.org\r\n");
     let objection = check_header(&on(), &authenticated("anna"), &message, &fake().unavailable()).unwrap_err();
-    assert_eq!((objection.reply.code, objection.reply.status), (451, (4, 3, 0)));
+    assert_eq!((objection.reply.code(), objection.reply.status()), (451, (4, 3, 0)));
     let objection = check_sender(
         &on(),
         &authenticated("anna"),
@@ -150,5 +150,5 @@ fn without_a_directory_nothing_is_decided() {
         &fake().unavailable(),
     )
     .unwrap_err();
-    assert_eq!(objection.reply.code, 451);
+    assert_eq!(objection.reply.code(), 451);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::contract::lifecycle::Problem;
+use posthouse_policy::Problem;
 
 /// One object of the settings. Keys are taken out of it; what is left in the end is not known.
 pub struct Section<'p> {

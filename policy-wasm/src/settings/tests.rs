@@ -57,7 +57,7 @@ fn every_key_is_read() {
     assert!(!settings.relay.authenticated && settings.relay.never.to.len() == 1);
     assert_eq!(settings.filter.action, FilterAction::Discard);
     assert_eq!(settings.ndr.administrator_copies, Copies::All);
-    assert_eq!(settings.ndr.content, ReturnContent::Full);
+    assert_eq!(settings.ndr.content, Content::Full);
 }
 
 #[test]

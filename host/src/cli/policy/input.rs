@@ -7,6 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use crate::policy::component_of;
+
 /// Where a file is, for status.
 pub fn origin(file: &Path) -> String {
     std::path::absolute(file)
@@ -15,10 +17,15 @@ pub fn origin(file: &Path) -> String {
         .to_string()
 }
 
+/// A component; a core module that carries its types is made one.
+pub fn read_component(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+    component_of(bytes).with_context(|| file.display().to_string())
+}
+
 /// A component, in base64.
 pub fn read_code(file: &Path) -> anyhow::Result<String> {
-    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
-    Ok(STANDARD.encode(bytes))
+    Ok(STANDARD.encode(read_component(file)?))
 }
 
 /// The signature of a component: the file named, else `FILE.minisig` if it is there.

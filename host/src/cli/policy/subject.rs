@@ -1,0 +1,142 @@
+//! The policy that an author's command is about: its code, and what it is given.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use posthouse_cases::CaseFile;
+use serde_json::{Map, Value};
+
+use super::input::{read_component, read_settings};
+use crate::config::{Config, ConfigError, PolicyModule, Problem};
+
+/// Which policy, and on which terms.
+#[derive(Debug, Args)]
+pub struct Subject {
+    /// The policy: a component, or a core module with its types (wit-bindgen for C, zig)
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Settings for every case, in place of the cases' own: a JSON object, or @FILE with one
+    #[arg(long, value_name = "JSON|@FILE")]
+    settings: Option<String>,
+    /// An interface it may import beside directory, message and host; may be repeated
+    #[arg(long = "grant", value_name = "INTERFACE")]
+    grants: Vec<String>,
+    /// Grants, limits and settings are those of a module of this configuration
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Which module of it, if there are several
+    #[arg(long = "as", value_name = "MODULE", requires = "config")]
+    module: Option<String>,
+}
+
+impl Subject {
+    /// The component's bytes.
+    pub fn code(&self) -> anyhow::Result<Vec<u8>> {
+        read_component(&self.file)
+    }
+
+    /// Name, settings, grants and limits.
+    pub fn module(&self) -> anyhow::Result<PolicyModule> {
+        let mut module = match &self.config {
+            Some(file) => chosen(&Config::load(file)?, self.module.as_deref())?,
+            None => PolicyModule {
+                name: self
+                    .file
+                    .file_stem()
+                    .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
+                ..PolicyModule::default()
+            },
+        };
+        module.grants.extend(self.grants.iter().cloned());
+        if let Some(settings) = self.settings()? {
+            module.settings = settings;
+        }
+        Ok(module)
+    }
+
+    /// Settings that were given here, and hold for every case.
+    pub fn settings(&self) -> anyhow::Result<Option<Map<String, Value>>> {
+        self.settings.as_deref().map(read_settings).transpose()
+    }
+
+    /// The configuration, if one was given.
+    pub fn configuration(&self) -> anyhow::Result<Config> {
+        Ok(match &self.config {
+            Some(file) => Config::load(file)?,
+            None => Config::builtin()?,
+        })
+    }
+}
+
+fn chosen(config: &Config, name: Option<&str>) -> anyhow::Result<PolicyModule> {
+    let names: Vec<&str> = config.policies.iter().map(|module| module.name.as_str()).collect();
+    let found = match name {
+        Some(name) => config.policies.iter().find(|module| module.name == name),
+        None => config.policies.first().filter(|_| names.len() == 1),
+    };
+    found.cloned().ok_or_else(|| {
+        anyhow!(
+            "--as: which module of the configuration? There are: {}",
+            names.join(", ")
+        )
+    })
+}
+
+/// The case files: each path is one, or a folder of them.
+pub fn case_files(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, CaseFile)>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let inside = toml_files(path)?;
+            if inside.is_empty() {
+                return Err(anyhow!("{}: no *.toml in it", path.display()));
+            }
+            files.extend(inside);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    let read = |path: PathBuf| Ok((path.clone(), CaseFile::read(&path)?));
+    files.into_iter().map(read).collect()
+}
+
+fn toml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| folder.display().to_string())?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Where compiled code is kept between commands: some languages' policies take seconds to compile.
+/// None where there is no folder of the user's own.
+pub fn cache_folder() -> Option<PathBuf> {
+    let named = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let caches = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?;
+    let folder = caches.join("posthouse").join("compiled");
+    std::fs::create_dir_all(&folder).ok().map(|()| folder)
+}
+
+/// Problems of a load, as whoever typed the command can act on them.
+pub fn refused(file: &Path, problems: Vec<Problem>) -> anyhow::Error {
+    let advised = problems.into_iter().map(|problem| match problem.key.as_str() {
+        "grants" => {
+            let text = problem
+                .text
+                .replace("to policy.grants", "with --grant, and to the module's grants");
+            Problem::new("grants", text)
+        }
+        _ => problem,
+    });
+    anyhow::Error::from(ConfigError(advised.collect())).context(file.display().to_string())
+}

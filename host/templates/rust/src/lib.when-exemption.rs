@@ -1,0 +1,40 @@
+//! {{name}}: a policy for Posthouse.
+
+mod admission;
+
+use std::net::IpAddr;
+
+use posthouse_policy::{Description, Policy, Problem, Settings};
+
+use admission::TRUSTED;
+
+/// What the operator decides. A key that is not known is a problem: typing errors do not go unnoticed.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ThisPolicy {
+    /// Clients that need not authenticate.
+    #[serde(default)]
+    trusted: Vec<IpAddr>,
+}
+
+impl Policy for ThisPolicy {
+    fn describe() -> Description {
+        posthouse_policy::description!(TRUSTED)
+    }
+
+    fn configure(settings: Settings<'_>) -> Result<Self, Vec<Problem>> {
+        settings.read()
+    }
+}
+
+posthouse_policy::export!(ThisPolicy: Exemption);
+
+#[cfg(test)]
+mod tests {
+    use super::ThisPolicy;
+
+    #[test]
+    fn cases() {
+        posthouse_policy::testing::cases::<ThisPolicy>("tests/cases.toml");
+    }
+}

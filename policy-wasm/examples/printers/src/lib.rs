@@ -1,0 +1,109 @@
+//! Printers and old devices that cannot authenticate: let in by network, to certain recipients, and no
+//! more than so many an hour.
+
+use ipnet::IpNet;
+use posthouse_policy::{
+    Admission, Client, Decision, Description, Exemption, Homing, Host, Policy, Problem, Reply, ReversePath, Rule,
+    Settings, Terms, Verdict, domain_of,
+};
+
+const PRINTERS: Rule = Rule::new("printers", "devices that need not authenticate");
+const RECIPIENTS: Rule = Rule::new("recipients", "whom devices may write to");
+const RATE: Rule = Rule::new("rate", "how much a device may send");
+
+/// What a device is exempt from, and how the other questions know that it is one.
+const DEVICE: &str = "printers";
+const HOUR: u32 = 3_600;
+
+/// What the operator decides.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Printers {
+    /// Where the devices are.
+    networks: Vec<IpNet>,
+    /// Addresses and `@domain`s they may write to.
+    recipients: Vec<String>,
+    /// Recipients an hour, for each device.
+    #[serde(default = "twenty")]
+    per_hour: u64,
+}
+
+fn twenty() -> u64 {
+    20
+}
+
+impl Printers {
+    fn network(&self, client: &Client) -> Option<&IpNet> {
+        let address = client.ip()?;
+        self.networks.iter().find(|network| network.contains(&address))
+    }
+
+    fn may_get(&self, recipient: &str) -> bool {
+        self.recipients.iter().any(|allowed| match allowed.strip_prefix('@') {
+            Some(domain) => domain.eq_ignore_ascii_case(domain_of(recipient)),
+            None => allowed.eq_ignore_ascii_case(recipient),
+        })
+    }
+}
+
+impl Policy for Printers {
+    fn describe() -> Description {
+        posthouse_policy::description!(PRINTERS, RECIPIENTS, RATE)
+    }
+
+    fn configure(settings: Settings<'_>) -> Result<Self, Vec<Problem>> {
+        settings.read()
+    }
+}
+
+impl Exemption for Printers {
+    fn admit(&self, client: &Client, _: &Host) -> Decision<Admission> {
+        let Some(network) = self.network(client) else {
+            return Decision::pass();
+        };
+        let terms = Terms {
+            authentication: Some(false),
+            encryption: Some(false),
+            exemptions: ["authentication", "encryption", "homing", DEVICE]
+                .map(str::to_owned)
+                .to_vec(),
+        };
+        Admission::Admit(terms).because(PRINTERS.with(network.to_string()))
+    }
+}
+
+impl Homing for Printers {
+    fn recipient(&self, client: &Client, _: &ReversePath, recipient: &str, host: &Host) -> Decision<Verdict> {
+        if !client.is_exempt(DEVICE) || client.identity.is_some() {
+            return Decision::pass();
+        }
+        if !self.may_get(recipient) {
+            let reply = Reply::new(550, (5, 7, 1), "Devices may not write to this address");
+            return Verdict::Reject(reply).because(RECIPIENTS.with(recipient));
+        }
+        match host.count(&format!("sent {}", client.address), 1, HOUR) {
+            Ok(count) if count <= self.per_hour => Verdict::Accept.because(RECIPIENTS.with(recipient)),
+            Ok(_) => {
+                let reply = Reply::new(450, (4, 7, 1), "Too much from this device, try again later");
+                Verdict::Defer(reply).because(RATE.with(&client.address))
+            }
+            Err(error) => {
+                host.warning(format!("{} is not counted: {error}", client.address));
+                let reply = Reply::new(451, (4, 3, 0), "This device cannot be counted now, try again later");
+                Verdict::Defer(reply).because(RATE.with(&client.address))
+            }
+        }
+    }
+}
+
+posthouse_policy::export!(Printers: Exemption, Homing);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases() {
+        posthouse_policy::testing::cases::<Printers>("cases.toml");
+    }
+}

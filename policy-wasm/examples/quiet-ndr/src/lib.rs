@@ -1,0 +1,93 @@
+//! Failure reports that never answer automatic mail: no vacation note, no newsletter, no machine.
+
+use posthouse_policy::{
+    Audience, Content, Decision, Description, Failure, Host, Ndr, Notice, Plan, Policy, Problem, ReversePath, Rule,
+    Settings,
+};
+
+const QUIET: Rule = Rule::new("quiet", "automatic mail is not answered");
+const SENDER: Rule = Rule::new("sender", "the sender is told");
+
+/// What the operator decides.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct QuietNdr {
+    /// Whether the administrator hears of what nobody else does.
+    #[serde(default)]
+    tell_administrator: bool,
+}
+
+/// Why a message is automatic, if it is.
+fn automatic(failure: &Failure) -> Option<String> {
+    let ReversePath::Mailbox(sender) = &failure.envelope.sender else {
+        return Some("null reverse-path".to_owned());
+    };
+    let local_part = sender
+        .rsplit_once('@')
+        .map_or("", |(local_part, _)| local_part)
+        .to_lowercase();
+    // RFC 3834 section 2: addresses that no person reads.
+    let is_machine = matches!(
+        local_part.as_str(),
+        "mailer-daemon" | "noreply" | "no-reply" | "listserv" | "majordomo"
+    );
+    if is_machine || local_part.starts_with("owner-") || local_part.ends_with("-request") {
+        return Some(sender.clone());
+    }
+    let says =
+        |name: &str, test: &dyn Fn(&str) -> bool| failure.header(name).any(|value| test(&value.trim().to_lowercase()));
+    let keyword = |value: &str, word: &str| value.split([';', ' ', '(']).next() == Some(word);
+    // RFC 3834 section 5: everything but `no` is automatic.
+    if says("Auto-Submitted", &|value| !keyword(value, "no")) {
+        return Some("Auto-Submitted".to_owned());
+    }
+    let suppressed = |value: &str| value.split(',').any(|word| matches!(word.trim(), "all" | "ndr" | "dr"));
+    if says("X-Auto-Response-Suppress", &suppressed) {
+        return Some("X-Auto-Response-Suppress".to_owned());
+    }
+    if says("Precedence", &|value| matches!(value, "bulk" | "junk" | "list")) {
+        return Some("Precedence".to_owned());
+    }
+    let is_list = |name: &str| name.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case("List-"));
+    if let Some((name, _)) = failure.headers.iter().find(|(name, _)| is_list(name)) {
+        return Some(name.clone());
+    }
+    failure.automatic.then(|| "as the host sees it".to_owned())
+}
+
+impl Policy for QuietNdr {
+    fn describe() -> Description {
+        posthouse_policy::description!(QUIET, SENDER)
+    }
+
+    fn configure(settings: Settings<'_>) -> Result<Self, Vec<Problem>> {
+        settings.read()
+    }
+}
+
+impl Ndr for QuietNdr {
+    fn plan(&self, failure: &Failure, _: &Host) -> Decision<Plan> {
+        let tell = |to| Notice {
+            to,
+            content: Content::Headers,
+            remark: None,
+        };
+        match automatic(failure) {
+            None => Plan(vec![tell(Audience::Sender)]).because(SENDER.with(&failure.class)),
+            Some(why) if self.tell_administrator => Plan(vec![tell(Audience::Administrator)]).because(QUIET.with(why)),
+            Some(why) => Plan::default().because(QUIET.with(why)),
+        }
+    }
+}
+
+posthouse_policy::export!(QuietNdr: Ndr);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases() {
+        posthouse_policy::testing::cases::<QuietNdr>("cases.toml");
+    }
+}

@@ -1,0 +1,321 @@
+//! What an author does with the binary alone: a new policy, its cases, its cost, its faults.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use posthouse_tests::{Output, example, guest, posthouse, run};
+use serde_json::Value;
+
+fn cli(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(posthouse());
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env("XDG_CACHE_HOME", cache());
+    run(&mut command, "")
+}
+
+/// Compiled policies, kept between the tests of one build.
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+}
+
+fn json(output: Output) -> Value {
+    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", output.text()))
+}
+
+const CASES: &str = r#"
+[settings]
+refuse = ["nobody@example.org"]
+
+[[case]]
+name = "nobody gets no mail"
+sender = "anna@example.org"
+recipient = "Nobody@example.org"
+message = "Subject: x\n\nHi\n"
+expect.recipient = { decision = "reject 550", rule = "refuse" }
+
+[[case]]
+name = "others do" # a remark that stays
+sender = "<>"
+recipients = ["bert@example.org", "nobody@example.org"]
+message = "Subject: x\n\nHi\n"
+expect.message = "pass"
+expect.recipients = { "bert@example.org" = "pass", "nobody@example.org" = "reject" }
+
+[[case]]
+name = "a slip of the pen in the settings"
+settings = { refuze = [] }
+sender = "<>"
+expect.problems = ["refuze"]
+"#;
+
+/// A folder with cases, and the first policy.
+fn bench() -> (tempfile::TempDir, String, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cases = folder.path().join("cases.toml");
+    std::fs::write(&cases, CASES).expect("written");
+    let policy = example("first-policy").display().to_string();
+    (folder, policy, cases)
+}
+
+#[test]
+fn cases_are_run_and_cost_the_same_each_time() {
+    let (folder, policy, _) = bench();
+    let arguments = ["policy", "run", &policy, "--case", "cases.toml", "--json"];
+    let first = cli(folder.path(), &arguments);
+    assert!(first.status.success(), "{}", first.text());
+    let (first, second) = (json(first), json(cli(folder.path(), &arguments)));
+    assert_eq!(first["as-expected"], 3);
+    let steps = |report: &Value| -> Vec<(String, u64)> {
+        let cases = report["cases"].as_array().expect("cases").iter();
+        let steps = cases.flat_map(|case| case["steps"].as_array().expect("steps").clone());
+        steps
+            .map(|step| {
+                let stage = step["stage"].as_str().expect("a stage").to_owned();
+                (stage, step["cost"]["fuel"].as_u64().expect("fuel"))
+            })
+            .collect()
+    };
+    let found = steps(&first);
+    let stages: Vec<_> = found.iter().map(|(stage, _)| stage.as_str()).collect();
+    assert_eq!(
+        stages,
+        ["sender", "recipient", "sender", "recipient", "recipient", "message"]
+    );
+    assert!(found.iter().all(|(_, fuel)| *fuel > 0), "{found:?}");
+    assert_eq!(found, steps(&second), "fuel does not depend on the day");
+    let fresh = &first["cases"][0]["steps"][0]["fresh"];
+    assert!(fresh["memory"].as_u64().expect("memory") >= 65_536, "{fresh}");
+}
+
+#[test]
+fn an_expectation_that_is_not_met_is_told_and_can_be_rewritten() {
+    let (folder, policy, cases) = bench();
+    std::fs::write(&cases, CASES.replace("\"pass\", \"nobody", "\"accept\", \"nobody")).expect("written");
+    let arguments = ["policy", "run", &policy, "--case", "cases.toml"];
+    let told = cli(folder.path(), &arguments).failed();
+    assert!(told.contains("NOT OK others do"), "{told}");
+    assert!(
+        told.contains(": expect.recipients") && told.contains("cases.toml:1"),
+        "{told}"
+    );
+    assert!(told.contains("3 cases, 2 as expected, 1 not"), "{told}");
+    let updated = cli(folder.path(), &[&arguments[..], &["--update"]].concat()).ok();
+    assert!(updated.contains("updated cases.toml"), "{updated}");
+    let text = std::fs::read_to_string(&cases).expect("a file");
+    assert_eq!(text, CASES, "only what was wrong changed");
+    cli(folder.path(), &arguments).ok();
+}
+
+#[test]
+fn the_file_in_the_documents_is_one() {
+    let (folder, policy, cases) = bench();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy-cases.md");
+    let page = std::fs::read_to_string(page).expect("a page");
+    let block = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    std::fs::write(&cases, block.expect("a file of cases")).expect("written");
+    // The second case is about a role that this policy does not have.
+    let told = cli(folder.path(), &["policy", "run", &policy, "--case", "cases.toml"]).failed();
+    assert!(told.contains("ok     a recipient that gets no mail"), "{told}");
+    assert!(told.contains("2 cases, 1 as expected, 1 not"), "{told}");
+}
+
+#[test]
+fn a_fault_is_shown_with_its_place() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cases = "[settings]\nmode = 'panic'\nstage = 'sender'\n[[case]]\nname = 'it panics'\nsender = '<>'\n\
+                 expect.sender = 'fault panic'\n";
+    std::fs::write(folder.path().join("c.toml"), cases).expect("written");
+    let policy = example("misbehaving").display().to_string();
+    let told = cli(folder.path(), &["policy", "run", &policy, "--case", "c.toml"]).ok();
+    assert!(
+        told.contains("sender: <>: fault panic") || told.contains("fault panic"),
+        "{told}"
+    );
+    assert!(told.contains("misbehaving/src/"), "{told}");
+}
+
+#[test]
+fn what_is_wrong_with_the_input_is_said() {
+    let (folder, policy, _) = bench();
+    let here = folder.path();
+    let write = |name: &str, text: &str| std::fs::write(here.join(name), text).expect("written");
+    write("typo.toml", "[[case]]\nname = 'x'\nsendr = '<>'\n");
+    write(
+        "words.toml",
+        "[[case]]\nname = 'x'\nsender = '<>'\nexpect.sender = 'accep'\n",
+    );
+    write(
+        "address.toml",
+        "[[case]]\nname = 'x'\nsender = '<>'\nrecipient = 'nobody'\nexpect.recipient = 'pass'\n",
+    );
+    let core = guest("core-module", here).display().to_string();
+    let other = guest("other-contract", here).display().to_string();
+    let run = |file: &str, cases: &str| cli(here, &["policy", "run", file, "--case", cases]).failed();
+    for (file, cases, expected) in [
+        (policy.as_str(), "typo.toml", "typo.toml:3"),
+        (&policy, "typo.toml", "sendr"),
+        (&policy, "words.toml", "words.toml:4"),
+        (&policy, "address.toml", "\"nobody\" is no address"),
+        (&policy, "nowhere.toml", "nowhere.toml"),
+        ("nowhere.wasm", "cases.toml", "nowhere.wasm"),
+        (&core, "cases.toml", "without type information"),
+        (&other, "cases.toml", "built for posthouse:policy@"),
+        ("cases.toml", "cases.toml", "not WebAssembly"),
+    ] {
+        let told = run(file, cases);
+        assert!(told.contains(expected), "{file} {cases}: {told}");
+    }
+    let settings = [
+        "policy",
+        "run",
+        &policy,
+        "--case",
+        "cases.toml",
+        "--settings",
+        r#"{"refuse": 5}"#,
+    ];
+    let told = cli(here, &settings).failed();
+    assert!(told.contains("refuse"), "{told}");
+}
+
+#[test]
+fn costs_are_measured_beside_the_default_policy() {
+    let (folder, policy, _) = bench();
+    let arguments = ["policy", "bench", &policy, "--case", "cases.toml", "--rounds", "20"];
+    let table = cli(folder.path(), &arguments).ok();
+    assert!(
+        table.contains("fresh p50") && table.contains("built-in default policy"),
+        "{table}"
+    );
+    let report = json(cli(folder.path(), &[&arguments[..], &["--json"]].concat()));
+    assert_eq!(report["rounds"], 20);
+    let policies = report["policies"].as_array().expect("policies");
+    assert_eq!(policies.len(), 2);
+    for stage in policies
+        .iter()
+        .flat_map(|policy| policy["stages"].as_array().expect("stages"))
+    {
+        assert!(
+            stage["fresh-p50"].as_f64() > Some(0.0) && stage["fuel"].as_u64() > Some(0),
+            "{stage}"
+        );
+    }
+}
+
+#[test]
+fn a_policy_is_explained() {
+    let (folder, policy, _) = bench();
+    let told = cli(folder.path(), &["policy", "explain", &policy]).ok();
+    for part in [
+        "first-policy 0.1.0",
+        "recipients that get no mail",
+        "homing",
+        "Rust",
+        "file and line",
+        "does not tell",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let told = json(cli(folder.path(), &["policy", "explain", &policy, "--json"]));
+    assert_eq!(told["rules"][0]["name"], "refuse");
+    assert!(
+        told["memory"].as_u64() > Some(0) && told["fuel-to-begin"].as_u64() > Some(0),
+        "{told}"
+    );
+    let other = guest("other-contract", folder.path()).display().to_string();
+    let told = cli(folder.path(), &["policy", "explain", &other]).failed();
+    assert!(told.contains("problem") && told.contains("this host serves"), "{told}");
+}
+
+#[test]
+fn the_default_policy_is_stopped_at_every_stage() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let policy = example("posthouse-default-policy").display().to_string();
+    let output = cli(folder.path(), &["policy", "test-faults", &policy, "--json"]);
+    assert!(output.status.success(), "{}", output.text());
+    let shown = json(output);
+    let shown = shown.as_array().expect("stages");
+    let stages: Vec<_> = shown
+        .iter()
+        .map(|shown| shown["stage"].as_str().expect("a stage"))
+        .collect();
+    assert_eq!(
+        stages,
+        [
+            "describe",
+            "configure",
+            "admit",
+            "sender",
+            "recipient",
+            "message",
+            "ndr"
+        ]
+    );
+    let meets = |place: usize| shown[place]["meets"].to_string();
+    assert!(meets(0).contains("the load is refused"), "{}", meets(0));
+    assert!(meets(1).contains("the load is refused"), "{}", meets(1));
+    assert!(meets(2).contains("exempt from nothing"), "{}", meets(2));
+    for place in 3..6 {
+        assert!(meets(place).contains("451 4.3.0"), "{}", meets(place));
+    }
+    assert!(meets(6).contains("the host's own report goes to"), "{}", meets(6));
+    assert!(shown[6]["events"].to_string().contains("4120"), "{}", shown[6]);
+    for shown in &shown[2..] {
+        assert_eq!(shown["fault"]["stage"], shown["stage"]);
+        assert!(shown["fault"]["function"].is_string(), "{shown}");
+        assert!(shown["events"].to_string().contains("4037"), "{shown}");
+    }
+}
+
+/// Built for real, from what the binary wrote and nothing else; the registry's cache is there.
+fn new_policy(role: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = format!("new-{role}");
+    let made = cli(folder.path(), &["policy", "new", &name, "--role", role]).ok();
+    assert!(made.contains("./ci.sh"), "{made}");
+    let inside = folder.path().join(&name);
+    let mut ci = Command::new("./ci.sh");
+    ci.current_dir(&inside)
+        .env("POSTHOUSE", posthouse())
+        .env("XDG_CACHE_HOME", cache())
+        // What these tests were built with, which has the target, in place of the newest.
+        .env("RUSTUP_TOOLCHAIN", env!("CARGO_PKG_RUST_VERSION").to_owned() + ".0")
+        .env("CARGO_NET_OFFLINE", "true")
+        .env(
+            "CARGO_TARGET_DIR",
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-policies"),
+        )
+        .env_remove("RUSTFLAGS");
+    // It takes as long as a compiler takes.
+    let built = ci.output().expect("the script can be run");
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&built.stdout),
+        String::from_utf8_lossy(&built.stderr)
+    );
+    assert!(built.status.success(), "{role}: {text}");
+    assert!(text.contains("as expected, 0 not"), "{role}: {text}");
+    let again = cli(folder.path(), &["policy", "new", &name, "--role", role]).failed();
+    assert!(again.contains("is not empty"), "{again}");
+    let lock = std::fs::read_to_string(inside.join("Cargo.lock")).expect("a lock file");
+    assert!(!lock.contains("\"wasmtime\""));
+}
+
+#[test]
+fn a_new_policy_builds_and_passes_its_cases() {
+    for role in ["exemption", "homing", "ndr", "all"] {
+        new_policy(role);
+    }
+}
+
+#[test]
+fn a_name_that_no_language_takes_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, expected) in [("Bad", "lower-case"), ("class", "already"), ("../x", "lower-case")] {
+        let told = cli(folder.path(), &["policy", "new", name]).failed();
+        assert!(told.contains(expected), "{name}: {told}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
