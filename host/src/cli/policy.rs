@@ -1,5 +1,6 @@
 //! `posthouse policy`: one file for each command.
 
+mod bindings;
 mod input;
 mod load;
 mod status;
@@ -26,11 +27,20 @@ pub enum Command {
     /// Example: posthouse policy status
     #[command(verbatim_doc_comment)]
     Status(Daemon),
+    /// Write what a policy in C needs to know of the contract: types, imports, exports
+    ///
+    /// A source file, its header and an object file with the world's type, to be linked with the
+    /// policy. Other languages' tools read the WIT themselves. Needs neither daemon nor configuration.
+    ///
+    /// Example: posthouse policy bindings wit --lang c --world module --out generated
+    #[command(verbatim_doc_comment)]
+    Bindings(bindings::Options),
 }
 
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Load(options) => load::run(options).await,
         Command::Status(daemon) => status::run(daemon).await,
+        Command::Bindings(options) => bindings::run(&options),
     }
 }
