@@ -15,4 +15,4 @@ if [ ! -x "$tool" ]; then
   }
 fi
 # --sync: without it the component is asynchronous, and the host refuses it.
-"$tool" --sync --wit wit --world module --js src/policy.js --module-root src --output {{name}}.wasm
+"$tool" --sync --wit wit --world module --js src/policy.js --module-root src --output {{name}}.wasm >/dev/null

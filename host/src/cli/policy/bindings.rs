@@ -84,15 +84,25 @@ mod tests {
         );
         let header = files.iter().find(|(name, _)| name.ends_with(".h")).expect("a header").1;
         let header = String::from_utf8_lossy(header);
-        assert!(header.contains("exports_posthouse_policy_homing_check_recipient("), "{header}");
+        assert!(
+            header.contains("exports_posthouse_policy_homing_check_recipient("),
+            "{header}"
+        );
     }
 
     #[test]
     fn a_world_that_is_not_there_is_named() {
-        let missing = generate(Path::new(CONTRACT), Some("nothing"), Language::C).err().expect("an error");
+        let missing = generate(Path::new(CONTRACT), Some("nothing"), Language::C)
+            .err()
+            .expect("an error");
         assert!(format!("{missing:#}").contains("nothing"), "{missing:#}");
-        let several = generate(Path::new(CONTRACT), None, Language::C).err().expect("an error");
-        assert!(format!("{several:#}").contains("--world") || format!("{several:#}").contains("world"), "{several:#}");
+        let several = generate(Path::new(CONTRACT), None, Language::C)
+            .err()
+            .expect("an error");
+        assert!(
+            format!("{several:#}").contains("--world") || format!("{several:#}").contains("world"),
+            "{several:#}"
+        );
     }
 
     #[test]
@@ -102,7 +112,10 @@ mod tests {
         write_changed(&file, b"one").expect("writes");
         let before = std::fs::metadata(&file).expect("is there").modified().expect("a time");
         write_changed(&file, b"one").expect("writes");
-        assert_eq!(std::fs::metadata(&file).expect("is there").modified().expect("a time"), before);
+        assert_eq!(
+            std::fs::metadata(&file).expect("is there").modified().expect("a time"),
+            before
+        );
         write_changed(&file, b"two").expect("writes");
         assert_eq!(std::fs::read(&file).expect("is there"), b"two");
     }
