@@ -49,8 +49,7 @@ void problem(problems_t *problems, text_t key, text_t words) {
   problems->ptr[problems->len++] = (exports_posthouse_policy_lifecycle_problem_t){key, words};
 }
 
-/* `key[at]` */
-static text_t key_of(const char *key, size_t at) {
+text_t key_of(const char *key, size_t at) {
   char number[24], *digit = number + sizeof number;
   *--digit = ']';
   do *--digit = (char)('0' + at % 10);

@@ -40,6 +40,8 @@ void done_with_failure(failure_t *failure);
 typedef exports_posthouse_policy_lifecycle_list_problem_t problems_t;
 /* Takes both texts. */
 void problem(problems_t *problems, text_t key, text_t words);
+/* `key[at]` */
+text_t key_of(const char *key, size_t at);
 
 /* A list of text in the settings. */
 typedef struct {
