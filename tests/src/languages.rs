@@ -178,8 +178,15 @@ fn fetch_javascript(folder: &Path) -> bool {
     let (Some(_), Some(npm)) = (tool("node"), tool("npm")) else {
         return false;
     };
-    let manifest = fs::read_to_string(Language::JavaScript.template().join("package.json")).expect("the template");
-    let manifest = manifest.replace("{{name}}", "tools");
+    // One tool for some roles, another for the others.
+    let mut tools = serde_json::Map::new();
+    for roles in ["exemption+ndr", "homing+all"] {
+        let manifest = Language::JavaScript.template().join(format!("package.when-{roles}.json"));
+        let manifest = fs::read_to_string(manifest).expect("the template");
+        let mut manifest: serde_json::Value = serde_json::from_str(&manifest).expect("the template's package.json");
+        tools.extend(manifest["devDependencies"].as_object_mut().cloned().unwrap_or_default());
+    }
+    let manifest = serde_json::json!({"private": true, "devDependencies": tools}).to_string();
     let mut install = Command::new(npm);
     install.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]);
     fetch(folder, "package.json", &manifest, &mut [install])

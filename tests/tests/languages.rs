@@ -68,14 +68,13 @@ fn every_misbehaviour_in_javascript_is_one_event() {
     every_misbehaviour_is_one_event(
         Language::JavaScript,
         &[
-            ("throw", "panic", "cannot read property 'account' of null"),
+            ("throw", "panic", "client.identity is undefined"),
             ("loop", "cpu-timeout", ""),
-            ("recurse", "stack", ""),
+            ("recurse", "panic", "too much recursion"),
             ("allocate", "memory", ""),
             ("nonsense", "lie", ""),
             ("forge", "lie", ""),
             ("mistype", "panic", ""),
-            ("console", "panic", "console is not defined"),
         ],
     );
 }

@@ -26,6 +26,8 @@ export const homing = {
   },
 
   checkMessage(client, envelope, message) {
+    // It was lent; what is not given back when the function returns is a fault.
+    message[Symbol.dispose]();
     return [{ tag: 'pass' }, because()];
   },
 };
