@@ -59,17 +59,12 @@ static void nonsense(client_t *client, decision_t *decision) { reject(decision, 
 static void forge(client_t *client, decision_t *decision) { reject(decision, 550, "No\r\n250 OK"); }
 static void mistype(client_t *client, decision_t *decision) { reject(decision, 550, "\xff\xfe"); }
 
-static void forget(client_t *client, decision_t *decision) {
-  pass(decision);
-  decision->verdict.tag = 77;
-}
-
 static const struct {
   const char *name;
   void (*act)(client_t *client, decision_t *decision);
 } modes[] = {
     {"throw", give_up}, {"assume", assume},     {"loop", loop},   {"recurse", recurse}, {"allocate", eat},
-    {"forge", forge},   {"nonsense", nonsense}, {"mistype", mistype}, {"forget", forget},
+    {"forge", forge},   {"nonsense", nonsense}, {"mistype", mistype},
 };
 
 void exports_posthouse_policy_homing_check_sender(client_t *client, reverse_path_t *sender, decision_t *decision) {
