@@ -181,7 +181,9 @@ fn fetch_javascript(folder: &Path) -> bool {
     // One tool for some roles, another for the others.
     let mut tools = serde_json::Map::new();
     for roles in ["exemption+ndr", "homing+all"] {
-        let manifest = Language::JavaScript.template().join(format!("package.when-{roles}.json"));
+        let manifest = Language::JavaScript
+            .template()
+            .join(format!("package.when-{roles}.json"));
         let manifest = fs::read_to_string(manifest).expect("the template");
         let mut manifest: serde_json::Value = serde_json::from_str(&manifest).expect("the template's package.json");
         tools.extend(manifest["devDependencies"].as_object_mut().cloned().unwrap_or_default());
