@@ -8,6 +8,7 @@ mod explain;
 mod faults;
 mod fixture;
 mod history;
+mod bindings;
 mod input;
 mod inspect;
 mod load;
@@ -148,6 +149,14 @@ pub enum Command {
     /// Example: posthouse policy diff --json
     #[command(verbatim_doc_comment)]
     Diff(Daemon),
+    /// Write what a policy in C needs to know of the contract: types, imports, exports
+    ///
+    /// A source file, its header and an object file with the world's type, to be linked with the
+    /// policy. Other languages' tools read the WIT themselves. Needs neither daemon nor configuration.
+    ///
+    /// Example: posthouse policy bindings wit --lang c --world module --out generated
+    #[command(verbatim_doc_comment)]
+    Bindings(bindings::Options),
 }
 
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -167,5 +176,6 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(options) => replay::run(options).await,
         Command::Shadow(options) => shadow::run(options).await,
         Command::Diff(daemon) => shadow::diff(daemon).await,
+        Command::Bindings(options) => bindings::run(&options),
     }
 }

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Builds {{name}}.wasm.
+set -eu
+cd "$(dirname "$0")"
+
+if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+  echo "build.sh: node and npm are needed: Node.js 18 or newer (Debian: apt-get install nodejs npm)" >&2
+  exit 1
+fi
+tool=node_modules/.bin/componentize-qjs
+if [ ! -x "$tool" ]; then
+  npm install --no-audit --no-fund --no-package-lock || {
+    echo "build.sh: npm could not install componentize-qjs, which package.json names" >&2
+    exit 1
+  }
+fi
+# --sync: without it the component is asynchronous, and the host refuses it.
+"$tool" --sync --wit wit --world module --js src/policy.js --module-root src --output {{name}}.wasm >/dev/null

@@ -1,0 +1,6 @@
+// What the component exports: the interfaces of its world.
+import { lifecycleOf } from './lifecycle.js';
+import * as role from './exemption.js';
+
+export const lifecycle = lifecycleOf(role);
+export { exemption } from './exemption.js';

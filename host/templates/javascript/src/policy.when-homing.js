@@ -1,0 +1,6 @@
+// What the component exports: the interfaces of its world.
+import { lifecycleOf } from './lifecycle.js';
+import * as role from './homing.js';
+
+export const lifecycle = lifecycleOf(role);
+export { homing } from './homing.js';

@@ -1,0 +1,6 @@
+// What the component exports: the interfaces of its world.
+import { lifecycleOf } from './lifecycle.js';
+import * as role from './ndr.js';
+
+export const lifecycle = lifecycleOf(role);
+export { ndr } from './ndr.js';

@@ -1,0 +1,15 @@
+"""What the component exports: one class for each interface of its world."""
+
+import wit_world.exports
+
+import admission
+import roles
+from admission import Exemption
+
+
+class Lifecycle(wit_world.exports.Lifecycle):
+    def describe(self):
+        return roles.description(admission)
+
+    def configure(self, settings):
+        roles.configure(settings, admission)

@@ -1,0 +1,15 @@
+"""What the component exports: one class for each interface of its world."""
+
+import wit_world.exports
+
+import mail
+import roles
+from mail import Homing
+
+
+class Lifecycle(wit_world.exports.Lifecycle):
+    def describe(self):
+        return roles.description(mail)
+
+    def configure(self, settings):
+        roles.configure(settings, mail)

@@ -1,0 +1,17 @@
+// Who the policy is, and its settings.
+import * as mail from './homing.js';
+
+export const lifecycle = {
+  describe: () => ({ name: 'subject-tags', version: '0.1.0', rules: mail.rules }),
+
+  configure(text) {
+    const settings = JSON.parse(text);
+    const problems = Object.entries(settings).flatMap(([key, value]) => {
+      if (!Object.hasOwn(mail.keys, key)) return [{ key, text: 'there is no such setting' }];
+      return mail.keys[key](value).map(([within, text]) => ({ key: key + within, text }));
+    });
+    // Thrown from here, a list of problems is the answer; anything else that is thrown is a fault.
+    if (problems.length > 0) throw problems;
+    mail.configure(settings);
+  },
+};
