@@ -5,6 +5,8 @@
 //! | `GET /status` | [`Status`] |
 //! | `GET /policies` | list of [`crate::policy::ModuleStatus`] |
 //! | `POST /policies` with [`Load`] | [`crate::policy::Activation`] |
+//! | `POST /policies/stage` with [`Stage`], `DELETE /policies/stage` | [`crate::policy::Staged`] |
+//! | `POST /policies/promote` with [`Promote`] | [`crate::policy::Activation`] |
 //! | `GET /events?id=&last=&follow=` | a line of JSON for each [`crate::event::Record`] |
 //! | `GET /queue?state=&after=&limit=` | [`QueuePage`] |
 //! | `GET /queue/{id}` | [`QueueItem`] |
@@ -19,7 +21,7 @@ mod client;
 mod server;
 mod socket;
 
-pub use api::{Done, Failure, ListenerStatus, Load, Order, QueueItem, QueuePage, Reloaded, Status};
+pub use api::{Done, Failure, ListenerStatus, Load, Order, Promote, QueueItem, QueuePage, Reloaded, Stage, Status};
 pub use client::{Client, ClientError, Lines, query};
 pub use server::{Handles, serve};
 pub use socket::bind;

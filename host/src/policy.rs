@@ -6,6 +6,7 @@
 
 mod activation;
 mod ask;
+mod backoff;
 mod backtrace;
 mod bindings;
 pub mod builtin;
@@ -14,21 +15,30 @@ mod chain;
 mod check;
 mod component;
 mod convert;
+mod counters;
 mod decision;
 mod engine;
 mod fault;
 mod generation;
+mod histogram;
 mod imports;
 mod instance;
+mod lane;
 mod limits;
 mod live;
 mod operate;
+mod probation;
 mod qualify;
+mod staging;
+mod status;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod warden;
 mod wasi;
+mod watch;
+mod window;
 mod wish;
 mod work;
 
@@ -36,15 +46,17 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::config::{Config, Problem};
+use crate::config::{Config, NdrFault, Problem};
 use crate::directory::Directory;
 use crate::event::Events;
-use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
+use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId};
 
 pub use decision::{
     Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Origin, Plan,
     ReturnContent, Terms, Verdict,
 };
+pub use staging::{StageRequest, Staged};
+pub use status::{Condition, Draining, Health, Load, ModuleStatus, ProbationStatus, StagedStatus};
 
 /// Why the engine itself could not be made; a bad policy is not among the reasons.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +76,8 @@ pub struct LoadRequest {
     pub settings: Option<serde_json::Map<String, serde_json::Value>>,
     /// Who asks, for the event.
     pub by: String,
+    /// Even if it is held back because it was rolled back by itself.
+    pub force: bool,
 }
 
 /// What a load did.
@@ -76,27 +90,6 @@ pub struct Activation {
     pub digest: String,
     pub generation: u64,
     pub previous: Option<u64>,
-}
-
-/// How a module does.
-#[derive(Debug, Clone, Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub struct ModuleStatus {
-    pub module: String,
-    /// As the policy calls itself.
-    pub name: String,
-    pub version: String,
-    pub digest: String,
-    pub generation: u64,
-    pub since: Timestamp,
-    pub by: String,
-    pub origin: String,
-    /// `running` or the reason it cannot run.
-    pub health: String,
-    pub stages: Vec<String>,
-    pub calls: u64,
-    pub faults: std::collections::BTreeMap<String, u64>,
 }
 
 /// The chain of modules. Cheap to clone.
@@ -154,15 +147,41 @@ impl Policies {
         self.inner.reconfigure(config, "reload").await
     }
 
+    /// As [`Self::load`], but the candidate decides for a share of the sessions or for some clients
+    /// only, until it is promoted or cancelled or its time is over. Each session, and each
+    /// notification, has one of the two from its first question to its last.
+    pub async fn stage(&self, request: StageRequest) -> Result<Staged, Vec<Problem>> {
+        self.inner.stage(request).await
+    }
+
+    /// The staged candidate becomes the active generation.
+    pub async fn promote(&self, by: &str, force: bool) -> Result<Activation, Vec<Problem>> {
+        self.inner.promote(by, force).await
+    }
+
+    /// The staged candidate decides nothing any more.
+    pub async fn cancel(&self, by: &str) -> Result<Staged, Vec<Problem>> {
+        self.inner.cancel(by).await
+    }
+
+    /// What is done when a plan faulted: the fault table of the module that plans.
+    pub fn on_ndr_fault(&self) -> NdrFault {
+        let chain = self.inner.chain.load();
+        let plans = |module: &chain::Module| {
+            let running = module.running.as_ref();
+            running.is_ok_and(|generation| generation.serves(component::Role::Ndr))
+        };
+        chain.on_ndr_fault(chain.modules.iter().position(plans).unwrap_or(usize::MAX))
+    }
+
     /// How each module does, in the chain's order.
     pub fn status(&self) -> Vec<ModuleStatus> {
-        self.inner
-            .chain
-            .load()
-            .modules
-            .iter()
-            .map(chain::Module::status)
-            .collect()
+        self.inner.status()
+    }
+
+    /// How the chain as a whole does.
+    pub fn health(&self) -> Health {
+        self.inner.health()
     }
 }
 

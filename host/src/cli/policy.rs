@@ -1,7 +1,10 @@
 //! `posthouse policy`: one file for each command.
 
+mod cancel;
 mod input;
 mod load;
+mod promote;
+mod stage;
 mod status;
 
 use std::process::ExitCode;
@@ -21,7 +24,26 @@ pub enum Command {
     /// Example: posthouse policy load my-policy.wasm --settings @settings.json --as default
     #[command(verbatim_doc_comment)]
     Load(load::Options),
-    /// Show each module: generation, digest, calls, faults
+    /// Let a candidate decide for a share of the sessions, or for some clients, for a while
+    ///
+    /// It is checked as for a load. Each session has the same policy from its first question to its
+    /// last. The stage ends by itself when its time is over, when the candidate faults too often, or
+    /// when the host stops; then the active policy decides everything again.
+    ///
+    /// Example: posthouse policy stage my-policy.wasm --share 5% --for 30m --reason "new blocklist"
+    #[command(verbatim_doc_comment)]
+    Stage(stage::Options),
+    /// Make the staged candidate active for everybody
+    ///
+    /// Example: posthouse policy promote
+    #[command(verbatim_doc_comment)]
+    Promote(promote::Options),
+    /// End the stage: the active policy decides everything again
+    ///
+    /// Example: posthouse policy cancel
+    #[command(verbatim_doc_comment)]
+    Cancel(Daemon),
+    /// Show each module: health, generation, calls, faults, time, probation, stage, what drains
     ///
     /// Example: posthouse policy status
     #[command(verbatim_doc_comment)]
@@ -31,6 +53,9 @@ pub enum Command {
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Load(options) => load::run(options).await,
+        Command::Stage(options) => stage::run(options).await,
+        Command::Promote(options) => promote::run(options).await,
+        Command::Cancel(daemon) => cancel::run(daemon).await,
         Command::Status(daemon) => status::run(daemon).await,
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Share;
 use crate::directory::Endpoint;
 use crate::event::Format;
 use crate::mail::Mailbox;
@@ -131,6 +132,8 @@ pub struct PolicyModule {
     pub grants: Vec<String>,
     /// Bounds.
     pub limits: PolicyLimits,
+    /// Where this module's fault table differs from `[faults]`.
+    pub faults: ModuleFaults,
 }
 
 /// Bounds of one module.
@@ -155,6 +158,21 @@ pub struct PolicyEngine {
     pub instances: u32,
     /// How long a unit of work waits for an instance before it is deferred.
     pub wait: Duration,
+    /// What is asked of a generation that was just loaded.
+    pub probation: Probation,
+}
+
+/// How a generation that was just loaded proves itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probation {
+    /// How long it is on probation.
+    pub lasts: Duration,
+    /// Faults and calls are counted over this time, which goes on with the clock.
+    pub window: Duration,
+    /// Faults within the window that are too many; zero: there is no probation.
+    pub faults: u64,
+    /// They must also be this share of the calls within the window.
+    pub share: Share,
 }
 
 /// What a fault does at `admit`.
@@ -173,6 +191,15 @@ pub enum NdrFault {
     StandardReport,
     /// The message is frozen at once.
     Freeze,
+}
+
+/// One module's own rows of the fault table; what is none is as in [`FaultActions`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ModuleFaults {
+    /// At `admit`.
+    pub admit: Option<AdmitFault>,
+    /// At `ndr`.
+    pub ndr: Option<NdrFault>,
 }
 
 /// The fault table.

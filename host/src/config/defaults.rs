@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    AdmitFault, Config, Delivery, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine, PolicyLimits,
-    PolicyModule, Timeouts,
+    AdmitFault, Config, Delivery, FaultActions, Limits, Listener, ListenerTls, ModuleFaults, NdrFault, PolicyEngine,
+    PolicyLimits, PolicyModule, Probation, Share, Timeouts,
 };
 use crate::event::Format;
 use crate::mail::Mailbox;
@@ -125,6 +125,7 @@ impl Default for PolicyModule {
             settings: serde_json::Map::new(),
             grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
             limits: PolicyLimits::default(),
+            faults: ModuleFaults::default(),
         }
     }
 }
@@ -146,6 +147,18 @@ impl Default for PolicyEngine {
         Self {
             instances: 200,
             wait: Duration::from_secs(2),
+            probation: Probation::default(),
+        }
+    }
+}
+
+impl Default for Probation {
+    fn default() -> Self {
+        Self {
+            lasts: Duration::from_secs(30 * MINUTE),
+            window: Duration::from_secs(10 * MINUTE),
+            faults: 5,
+            share: Share::percent(10),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod events;
 mod policies;
 mod queue;
+mod staging;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub async fn serve(listener: UnixListener, handles: Handles) {
     let router = Router::new()
         .route("/status", get(status))
         .route("/policies", get(policies::policies).post(policies::load))
+        .route("/policies/stage", post(staging::stage).delete(staging::cancel))
+        .route("/policies/promote", post(staging::promote))
         .route("/events", get(events::events))
         .route("/queue", get(queue::queue))
         .route("/queue/{id}", get(queue::message).delete(queue::delete))
@@ -151,6 +154,7 @@ async fn status(State(handles): State<Arc<Handles>>) -> Json<Status> {
         listeners: handles.listeners.clone(),
         sessions: handles.admittance.active(),
         spool,
+        health: handles.policies.health(),
         policies: handles.policies.status(),
     })
 }

@@ -184,6 +184,12 @@ events! {
         "A message could not be delivered in its time; whom the policy names is notified." "None.";
     5023 QueueChanged "queue-changed" Info { message: Text, action: Text, by: Text }
         "An operator released, retried or deleted a message." "None.";
+    5027 PolicyRolledBack "policy-rolled-back" Error { policy: Text, generation: u64, digest: Text, to: u64, to_digest: Text, reason: Text }
+        "A policy on probation faulted too often; the generation before it is active again." "See the faults (4037); report them to the policy's author.";
+    5028 PolicyProved "policy-proved" Info { policy: Text, generation: u64, digest: Text, calls: u64, recent_faults: u64 }
+        "A policy has passed its probation." "None.";
+    5029 PolicyRollbackNotKept "policy-rollback-not-kept" Error { policy: Text, generation: u64, error: Text }
+        "A policy was rolled back, but that could not be made durable: a restart would bring the faulty one back." "Make room on the disk, then load the good policy.";
     5030 EventsDropped "events-dropped" Warning { count: u64 }
         "Events came faster than they could be written or followed; so many were dropped. Errors never are." "Find what floods the log; see whether the disk is slow.";
     5031 AcceptFailed "accept-failed" Warning { listener: Text, error: Text }
@@ -192,6 +198,12 @@ events! {
         "A part of the host cannot go on: the spool after an error of its disk, or another by a defect. The host stops; nothing acknowledged is lost." "See whether the disk is full or failing; start the host again. Report a defect.";
     5040 AddressLoop "address-loop" Warning { message: Text, address: Text, detail: Text }
         "An alias or group leads back to itself, or to too many addresses." "Correct the alias or group in the directory.";
+    5045 PolicyStaged "policy-staged" Info { policy: Text, version: Text, digest: Text, generation: u64, share: Text, clients: Vec<String>, until: Text, by: Text, reason: Maybe }
+        "A candidate decides for a share of the sessions or for some clients." "posthouse policy promote or cancel; it ends by itself.";
+    5046 PolicyStageEnded "policy-stage-ended" Info { policy: Text, generation: u64, digest: Text, why: Text, by: Text }
+        "A staged candidate was promoted, cancelled or replaced, its time was over (time-over), or the host was stopped (stopped)." "None.";
+    5047 PolicyStageFailed "policy-stage-failed" Warning { policy: Text, generation: u64, digest: Text, faults: u64, calls: u64 }
+        "A staged candidate faulted too often; the active policy decides everything again." "See the faults (4037); report them to the policy's author.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }

@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::backoff::HeldBack;
 use super::generation::digest;
+use super::probation::Probation;
+use super::staging::StagedRecord;
 use crate::mail::Timestamp;
 
 const LEDGER: &str = "activations.json";
@@ -53,6 +56,13 @@ pub(super) struct Ledger {
     format: u32,
     last: u64,
     pub(super) modules: BTreeMap<String, Activated>,
+    /// What is put back if a module on probation fails; kept so that its code is.
+    #[serde(default)]
+    pub(super) previous: BTreeMap<String, Activated>,
+    #[serde(default)]
+    pub(super) staged: Option<StagedRecord>,
+    #[serde(default)]
+    pub(super) held_back: HeldBack,
 }
 
 impl Ledger {
@@ -62,8 +72,23 @@ impl Ledger {
         Self {
             format: FORMAT,
             last: Timestamp::now().seconds(),
-            modules: BTreeMap::new(),
+            ..Self::default()
         }
+    }
+
+    /// A module runs with this from now on; on probation, if it is.
+    pub(super) fn activate(&mut self, module: &str, activated: Activated, probation: Option<&Probation>) {
+        self.modules.insert(module.to_owned(), activated);
+        match probation {
+            Some(probation) => self.previous.insert(module.to_owned(), probation.restores.clone()),
+            None => self.previous.remove(module),
+        };
+    }
+
+    /// Everything whose code is needed.
+    fn activations(&self) -> impl Iterator<Item = &Activated> {
+        let staged = self.staged.as_ref().map(|staged| &staged.activated);
+        self.modules.values().chain(self.previous.values()).chain(staged)
     }
 
     /// A number no generation had before.
@@ -149,7 +174,7 @@ impl Store {
 
     /// What cannot be removed does no harm and is tried again next time.
     fn prune(&self, ledger: &Ledger) {
-        let named: BTreeSet<String> = ledger.modules.values().map(|module| code_name(&module.code)).collect();
+        let named: BTreeSet<String> = ledger.activations().map(|module| code_name(&module.code)).collect();
         let Ok(entries) = fs::read_dir(&self.folder) else {
             return;
         };

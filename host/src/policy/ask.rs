@@ -105,15 +105,19 @@ pub(super) async fn admit(policies: &Policies, session: SessionId, client: &Clie
         client: convert::client(client),
     };
     let mut work = Work::new(&policies.inner.core, Arc::clone(&chain), session_origin(session));
+    work.choose(Some(client.address));
     if let Err(why) = work.enter(Admit::ROLE, Admit::STAGE, chain.wait).await {
         return refused(why);
     }
     let mut faulted = false;
-    for (place, generation) in chain.serving(Admit::ROLE) {
-        match work.ask(place, generation, &question).await {
+    for place in 0..chain.modules.len() {
+        let Some(generation) = work.serving(place, Admit::ROLE) else {
+            continue;
+        };
+        match work.ask_at_the_door(place, &generation, &question).await {
             Ok(None) => {}
             Ok(Some((answer, because))) => return decided(answer, because, faulted),
-            Err(Unanswered::Faulted) if chain.faults.admit == AdmitFault::NotExempt => faulted = true,
+            Err(Unanswered::Faulted) if chain.on_admit_fault(place) == AdmitFault::NotExempt => faulted = true,
             Err(why) => return refused(why),
         }
     }
@@ -158,6 +162,7 @@ pub(super) async fn plan(policies: &Policies, failure: &Failure) -> Asked<Option
         message: Some(failure.message),
     };
     let mut work = Work::new(&policies.inner.core, Arc::clone(&chain), origin);
+    work.choose(failure.client_address);
     match work.first_opinion(&question, PLAN_WAIT).await {
         Ok(Some((plan, because))) => Asked {
             answer: Some(plan),
@@ -187,6 +192,7 @@ impl PolicyTransaction {
     }
 
     pub(super) async fn ask_sender(&mut self, client: &Client, sender: &ReversePath) -> Asked<Verdict> {
+        self.work.choose(Some(client.address));
         let question = Sender {
             client: convert::client(client),
             sender: convert::reverse_path(sender),
@@ -201,6 +207,7 @@ impl PolicyTransaction {
         sender: &ReversePath,
         recipient: &Mailbox,
     ) -> Asked<Verdict> {
+        self.work.choose(Some(client.address));
         let question = Recipient {
             client: convert::client(client),
             sender: convert::reverse_path(sender),
@@ -222,6 +229,7 @@ impl PolicyTransaction {
         envelope: &Envelope,
         content: Arc<dyn Content>,
     ) -> Asked<Disposition> {
+        self.work.choose(Some(client.address));
         self.work.about(id);
         let question = Message {
             client: convert::client(client),

@@ -9,7 +9,11 @@ use super::activation::{Ledger, Store};
 use super::chain::{Chain, Module};
 use super::engine::Runtime;
 use super::generation::Generation;
+use super::probation::Probation;
 use super::qualify::{configured_code, fits};
+use super::staging::{StageEnd, Staging, not_held_back};
+use super::status::Retired;
+use super::warden::{self, Note};
 use super::wish::{Attempt, Ready, Source, Wish};
 use super::work::Core;
 use super::{Activation, LoadRequest, Policies, StartError};
@@ -23,8 +27,10 @@ pub(super) struct Inner {
     pub(super) chain: ArcSwap<Chain>,
     instances: u32,
     pub(super) store: Option<Store>,
+    /// Replaced, and perhaps still with work.
+    pub(super) retired: std::sync::Mutex<Vec<Retired>>,
     /// Held while the chain is being changed, so that changes are made one after the other.
-    ledger: Mutex<Ledger>,
+    pub(super) ledger: Mutex<Ledger>,
 }
 
 impl Policies {
@@ -44,7 +50,9 @@ impl Policies {
             inner.activations_failed(problem);
         }
         inner.bring_up(config).await;
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        warden::watch(&inner);
+        Ok(Self { inner })
     }
 
     pub(super) async fn open_ephemeral(
@@ -65,6 +73,14 @@ impl Policies {
     }
 }
 
+/// Where something is being loaded.
+struct Trying<'a> {
+    chain: &'a Chain,
+    place: usize,
+    /// Even if it is held back.
+    force: bool,
+}
+
 impl Inner {
     /// With an empty chain.
     fn new(config: &Config, core: Core, store: Option<Store>, ledger: Ledger) -> Self {
@@ -73,6 +89,7 @@ impl Inner {
             chain: ArcSwap::from_pointee(chain(config, Vec::new())),
             instances: config.policy_engine.instances,
             store,
+            retired: std::sync::Mutex::default(),
             ledger: Mutex::new(ledger),
         }
     }
@@ -82,6 +99,9 @@ impl Inner {
     async fn bring_up(&self, config: &Config) {
         let mut ledger = self.ledger.lock().await;
         let before = std::mem::take(&mut ledger.modules);
+        // A restart ends every trial.
+        ledger.previous.clear();
+        self.forget_stage(&mut ledger);
         let mut codes = Vec::new();
         let mut modules = Vec::new();
         for (place, configured) in config.policies.iter().enumerate() {
@@ -169,17 +189,20 @@ impl Inner {
             was: was.as_ref(),
             running: running.clone(),
         };
+        let force = request.force;
         let attempt = wish.attempt_to_load(request);
-        let loaded = self.load_attempt(&wish, &attempt, &mut ledger).await;
-        let ready = loaded.inspect_err(|problems| {
+        let loaded = self.load_attempt(&wish, &attempt, &mut ledger, Trying { chain: &chain, place, force }).await;
+        let (ready, probation) = loaded.inspect_err(|problems| {
             self.refused(&module.name, wish.digest(&attempt), &attempt.by, problems);
         })?;
         let generation = &ready.generation;
         let mut next = Chain::clone(&chain);
         if let Some(module) = next.modules.get_mut(place) {
             module.running = Ok(Arc::clone(generation));
+            module.probation = probation;
         }
-        self.chain.store(Arc::new(next));
+        next.drop_staging_of(&module.name);
+        self.publish(next, StageEnd::Replaced, &generation.candidate.by);
         self.announce(generation);
         Ok(Activation {
             module: module.name.to_string(),
@@ -196,15 +219,18 @@ impl Inner {
         wish: &Wish<'_>,
         attempt: &Attempt,
         ledger: &mut Ledger,
-    ) -> Result<Ready, Vec<Problem>> {
+        trying: Trying<'_>,
+    ) -> Result<(Ready, Option<Arc<Probation>>), Vec<Problem>> {
         if let Source::Given(bytes) = &attempt.code {
             fits(bytes.len(), wish.configured.limits.component_size)
                 .map_err(|text| vec![Problem::new("file", text)])?;
         }
         let ready = self.realise(wish, attempt, ledger).await?;
+        not_held_back(ledger, &ready.generation, trying.force)?;
+        let probation = Probation::after(trying.chain, trying.place, &ready.generation, wish.was);
         let mut next = ledger.clone();
-        next.modules
-            .insert(wish.configured.name.clone(), ready.activated.clone());
+        next.activate(&wish.configured.name, ready.activated.clone(), probation.as_deref());
+        next.staged.take_if(|staged| staged.module == wish.configured.name);
         let code = ready
             .bytes
             .clone()
@@ -213,7 +239,7 @@ impl Inner {
             .await
             .map_err(|text| vec![Problem::new("", text)])?;
         *ledger = next;
-        Ok(ready)
+        Ok((ready, probation))
     }
 
     /// See [`Policies::reconfigure`]. The chain changes as a whole or not at all.
@@ -247,6 +273,12 @@ impl Inner {
                 }
             }
         }
+        let chain_after = chain(config, modules).carry_on(&chain_before);
+        if chain_after.staging.is_none() {
+            next.staged = None;
+        }
+        next.previous
+            .retain(|name, _| chain_after.modules.iter().any(|module| *name == *module.name && module.probation.is_some()));
         if problems.is_empty()
             && let Err(problem) = self.keep(&next, codes).await
         {
@@ -256,9 +288,8 @@ impl Inner {
             return (Vec::new(), problems);
         }
         *ledger = next;
-        let chain_after = chain(config, modules);
         let changed = self.changes(&chain_before, &chain_after);
-        self.chain.store(Arc::new(chain_after));
+        self.publish(chain_after, StageEnd::Replaced, by);
         if config.policy_engine.instances != self.instances {
             let text = format!("{} until the host is started again", self.instances);
             problems.push(Problem::new("policy-engine.instances", text));
@@ -303,6 +334,9 @@ impl Inner {
         if before.faults != after.faults {
             changed.push("what a fault does".to_owned());
         }
+        if before.probation != after.probation {
+            changed.push("policy-engine.probation".to_owned());
+        }
         if before.wait != after.wait {
             changed.push(format!("policy-engine.wait: {} ms", after.wait.as_millis()));
         }
@@ -310,7 +344,7 @@ impl Inner {
     }
 
     /// Makes code and ledger durable. Nothing is written without a store.
-    async fn keep(&self, ledger: &Ledger, codes: Vec<(String, Arc<[u8]>)>) -> Result<(), String> {
+    pub(super) async fn keep(&self, ledger: &Ledger, codes: Vec<(String, Arc<[u8]>)>) -> Result<(), String> {
         let Some(store) = self.store.clone() else {
             return Ok(());
         };
@@ -328,7 +362,20 @@ impl Inner {
         }
     }
 
-    fn announce(&self, generation: &Generation) {
+    /// Puts a chain in force. What began before goes on with the chain it began with.
+    pub(super) fn publish(&self, next: Chain, end: StageEnd, by: &str) {
+        let before = self.chain.load_full();
+        let next = Arc::new(next);
+        self.chain.store(Arc::clone(&next));
+        self.retire(&before, &next);
+        let same = |one: &Arc<Staging>| next.staging.as_ref().is_some_and(|other| Arc::ptr_eq(one, other));
+        if let Some(staging) = before.staging.as_ref().filter(|staging| !same(staging)) {
+            self.stage_ended(staging, end, by);
+        }
+        self.core.notes.leave(Note::Changed);
+    }
+
+    pub(super) fn announce(&self, generation: &Generation) {
         self.core.events.emit(Event::PolicyActivated {
             policy: generation.candidate.module.to_string(),
             version: generation.description.version.clone(),
@@ -338,7 +385,7 @@ impl Inner {
         });
     }
 
-    fn refused(&self, policy: &str, digest: String, by: &str, problems: &[Problem]) {
+    pub(super) fn refused(&self, policy: &str, digest: String, by: &str, problems: &[Problem]) {
         self.core.events.emit(Event::PolicyRefused {
             policy: policy.to_owned(),
             digest,
@@ -360,6 +407,8 @@ fn chain(config: &Config, modules: Vec<Module>) -> Chain {
         modules,
         faults: config.faults,
         wait: config.policy_engine.wait,
+        probation: config.policy_engine.probation.clone(),
+        staging: None,
     }
 }
 
@@ -368,6 +417,7 @@ fn module(configured: &PolicyModule, running: Result<Arc<Generation>, String>) -
         name: configured.name.as_str().into(),
         configured: configured.clone(),
         running,
+        probation: None,
     }
 }
 
@@ -377,7 +427,7 @@ fn running(chain: &Chain, name: &str) -> Option<Arc<Generation>> {
 }
 
 /// The module's place; without a name it must be the only one.
-fn find(chain: &Chain, name: Option<&str>) -> Result<usize, Vec<Problem>> {
+pub(super) fn find(chain: &Chain, name: Option<&str>) -> Result<usize, Vec<Problem>> {
     let names = chain
         .modules
         .iter()

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::{LoadRequest, Policies, builtin};
 use crate::config::{
-    AdmitFault, Config, Delivery, FaultActions, Limits, NdrFault, PolicyEngine, PolicyLimits, PolicyModule, Timeouts,
+    AdmitFault, Config, Delivery, FaultActions, Limits, ModuleFaults, NdrFault, PolicyEngine, PolicyLimits, PolicyModule,
+    Timeouts,
 };
 use crate::directory::{Directory, Entry, Home, LookupError, Target};
 use crate::event::{Captured, Event, Events, Format, PolicyFault};
@@ -71,6 +72,7 @@ pub(super) fn module(name: &str, file: Option<&Path>, settings: Value) -> Policy
         settings: object(settings),
         grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
         limits: limits(),
+        faults: ModuleFaults::default(),
     }
 }
 
@@ -108,6 +110,7 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
         policy_engine: PolicyEngine {
             instances: 4,
             wait: Duration::from_millis(50),
+            ..PolicyEngine::default()
         },
         faults: FaultActions {
             admit: AdmitFault::NotExempt,
@@ -246,5 +249,6 @@ pub(super) fn load(code: Option<&[u8]>, settings: Option<Value>) -> LoadRequest 
         origin: "a test".to_owned(),
         settings: settings.map(object),
         by: "a tester".to_owned(),
+        force: false,
     }
 }

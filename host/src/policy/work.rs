@@ -1,9 +1,10 @@
 //! One unit of work: the instances of one connection's admission, one mail transaction or one
 //! notification, and the questions put to them in the chain's order.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -11,13 +12,16 @@ use super::call::Answers;
 use super::chain::Chain;
 use super::check::{Lie, Opinion};
 use super::component::Role;
+use super::counters::InUse;
 use super::decision::Origin;
 use super::engine::Runtime;
 use super::fault::{Failed, Fault};
 use super::generation::{Candidate, Generation};
 use super::imports::{Spent, Surroundings};
 use super::instance::Instance;
+use super::lane::Lane;
 use super::live::Live;
+use super::warden::{Note, Notes};
 use crate::directory::Directory;
 use crate::event::{Event, Events, PolicyFault};
 use crate::mail::{MessageId, Timestamp};
@@ -28,6 +32,7 @@ pub(super) struct Core {
     pub(super) directory: Arc<dyn Directory>,
     pub(super) answers: Arc<dyn Answers>,
     pub(super) events: Events,
+    pub(super) notes: Notes,
 }
 
 impl Core {
@@ -37,6 +42,7 @@ impl Core {
             answers: Arc::new(Live::new(Arc::clone(&directory))),
             directory,
             events,
+            notes: Notes::default(),
         }
     }
 
@@ -105,7 +111,7 @@ pub(super) enum Unanswered {
 /// A module's place in a unit of work.
 #[derive(Default)]
 struct Seat {
-    instance: Option<Instance>,
+    instance: Option<(Instance, InUse)>,
     /// By instances that were given back.
     spent: Spent,
 }
@@ -114,6 +120,7 @@ struct Seat {
 pub(super) struct Work {
     core: Arc<Core>,
     pub(super) chain: Arc<Chain>,
+    lane: Lane,
     around: Surroundings,
     /// By place in the chain. Dropped before the slots they stand in.
     seats: Vec<Seat>,
@@ -127,14 +134,24 @@ impl Work {
             around: core.surroundings(origin),
             seats: Vec::new(),
             slots: None,
+            lane: Lane::new(Arc::clone(&chain)),
             chain,
+        }
+    }
+
+    /// Settles who decides, the active generations or a staged candidate, by the session (or the
+    /// message of a notification) and the client. What was settled stays.
+    pub(super) fn choose(&mut self, client: Option<IpAddr>) {
+        match (self.around.origin.session, self.around.origin.message) {
+            (Some(session), _) => self.lane.choose(session, client),
+            (None, message) => self.lane.choose(message, client),
         }
     }
 
     /// The message became known; events name it from now on.
     pub(super) fn about(&mut self, message: MessageId) {
         self.around.origin.message = Some(message);
-        for instance in self.seats.iter_mut().filter_map(|seat| seat.instance.as_mut()) {
+        for (instance, _) in self.seats.iter_mut().filter_map(|seat| seat.instance.as_mut()) {
             instance.about(message);
         }
     }
@@ -151,9 +168,11 @@ impl Work {
         wait: Duration,
     ) -> Result<Opinion<Q::Answer>, Unanswered> {
         self.enter(Q::ROLE, Q::STAGE, wait).await?;
-        let chain = Arc::clone(&self.chain);
-        for (place, generation) in chain.serving(Q::ROLE) {
-            let opinion = self.ask(place, generation, question).await?;
+        for place in self.lane.places() {
+            let Some(generation) = self.serving(place, Q::ROLE) else {
+                continue;
+            };
+            let opinion = self.ask(place, &generation, question).await?;
             if opinion.is_some() {
                 return Ok(opinion);
             }
@@ -161,12 +180,17 @@ impl Work {
         Ok(None)
     }
 
+    /// Who is asked at a place of the chain, if anybody.
+    pub(super) fn serving(&self, place: usize, role: Role) -> Option<Arc<Generation>> {
+        self.lane.serving(place, role).map(Arc::clone)
+    }
+
     /// Makes sure that the chain can be asked and that there is room for the instances.
     pub(super) async fn enter(&mut self, role: Role, stage: &str, wait: Duration) -> Result<(), Unanswered> {
         if !self.chain.is_whole() {
             return Err(Unanswered::Unavailable);
         }
-        let needed = self.chain.serving(role).count();
+        let needed = self.lane.count(role);
         if self.slots.is_some() || needed == 0 {
             return Ok(());
         }
@@ -198,7 +222,7 @@ impl Work {
     /// Gives the instances back. The next question has fresh ones, and what was spent stays spent.
     fn rest(&mut self) {
         for seat in &mut self.seats {
-            if let Some(instance) = seat.instance.take() {
+            if let Some((instance, _)) = seat.instance.take() {
                 seat.spent = instance.spent();
             }
         }
@@ -220,44 +244,98 @@ impl Work {
         generation: &Arc<Generation>,
         question: &Q,
     ) -> Result<Opinion<Q::Answer>, Unanswered> {
-        generation.counters.call();
-        let (instance, spent) = match self.seats.get_mut(place) {
+        let began = Instant::now();
+        generation.counters.call(began);
+        if let Some(trial) = self.lane.trial(place, generation) {
+            trial.watch().call(began);
+        }
+        let opinion = self.put(place, generation, question).await;
+        generation.counters.latency.record(began.elapsed());
+        opinion
+    }
+
+    /// Asks one module about a connection. Where it faults and has yet to prove itself, whoever it
+    /// is to replace is asked in its place: a bad candidate locks nobody out.
+    pub(super) async fn ask_at_the_door<Q: Question>(
+        &mut self,
+        place: usize,
+        generation: &Arc<Generation>,
+        question: &Q,
+    ) -> Result<Opinion<Q::Answer>, Unanswered> {
+        let opinion = self.ask(place, generation, question).await;
+        match (&opinion, self.lane.stand_in(place).map(Arc::clone)) {
+            (Err(Unanswered::Faulted), Some(proven)) if proven.serves(Q::ROLE) => {
+                self.ask(place, &proven, question).await
+            }
+            (Err(Unanswered::Faulted), Some(_)) => Ok(None),
+            _ => opinion,
+        }
+    }
+
+    async fn put<Q: Question>(
+        &mut self,
+        place: usize,
+        generation: &Arc<Generation>,
+        question: &Q,
+    ) -> Result<Opinion<Q::Answer>, Unanswered> {
+        let (seated, spent) = match self.seats.get_mut(place) {
             Some(seat) => (seat.instance.take(), seat.spent),
             None => (None, Spent::default()),
         };
-        let mut instance = match instance {
-            Some(instance) => instance,
-            None => match configured(&self.core, generation, self.around.clone(), spent).await {
-                Ok(instance) => instance,
-                Err(failed) => return Err(self.failed::<Q>(&failed, generation, "configure")),
-            },
+        let (mut instance, in_use) = match seated {
+            Some(seated) => seated,
+            None => {
+                let in_use = InUse::new(generation);
+                match configured(&self.core, generation, self.around.clone(), spent).await {
+                    Ok(instance) => (instance, in_use),
+                    Err(failed) => return Err(self.failed::<Q>(&failed, place, generation, "configure")),
+                }
+            }
         };
         // An instance that faulted is not put back: nothing may be asked of it again.
         match question.put(&mut instance).await {
             Ok(opinion) => {
                 if let Some(seat) = self.seats.get_mut(place) {
-                    seat.instance = Some(instance);
+                    seat.instance = Some((instance, in_use));
                 }
                 Ok(opinion)
             }
-            Err(failed) => Err(self.failed::<Q>(&failed, generation, Q::STAGE)),
+            Err(failed) => Err(self.failed::<Q>(&failed, place, generation, Q::STAGE)),
         }
     }
 
-    fn failed<Q: Question>(&self, failed: &Failed, generation: &Generation, stage: &str) -> Unanswered {
+    fn failed<Q: Question>(
+        &self,
+        failed: &Failed,
+        place: usize,
+        generation: &Arc<Generation>,
+        stage: &str,
+    ) -> Unanswered {
         let fault = match failed {
             Failed::Fault(fault) => fault,
             Failed::Crowded => return self.overloaded(stage, Duration::ZERO),
         };
-        generation.counters.fault(fault.class);
+        let now = Instant::now();
+        generation.counters.fault(fault.class, now);
+        let trial = self.lane.trial(place, generation);
         let at = At {
             candidate: &generation.candidate,
             generation: generation.number,
             stage,
             origin: self.around.origin,
-            instead: self.chain.instead(Q::ROLE),
+            instead: match &trial {
+                Some(_) if Q::ROLE == Role::Exemption && self.lane.stand_in(place).is_some() => {
+                    "the generation before it was asked"
+                }
+                _ => self.chain.instead(Q::ROLE, place),
+            },
         };
         self.core.report(fault, at);
+        if let Some(trial) = trial
+            && let Some(tally) = trial.watch().fault(now)
+        {
+            self.core.notes.leave(Note::Failed(trial, tally));
+        }
         Unanswered::Faulted
     }
 }

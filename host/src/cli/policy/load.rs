@@ -23,6 +23,9 @@ pub struct Options {
     /// Module of the chain to replace, if there are several
     #[arg(long = "as", value_name = "MODULE")]
     module: Option<String>,
+    /// Load it even if it was rolled back because of its faults a short while ago
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     daemon: Daemon,
 }
@@ -33,12 +36,19 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         origin: options.file.as_deref().map(origin).unwrap_or_default(),
         code: options.file.as_deref().map(read_code).transpose()?,
         settings: options.settings.as_deref().map(read_settings).transpose()?,
+        force: options.force,
     };
     let active: Activation = options.daemon.client()?.post("/policies", &request).await?;
     if options.daemon.json {
         output::json(&active)?;
         return Ok(ExitCode::SUCCESS);
     }
+    show_activation(&active)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What became active, for people.
+pub fn show_activation(active: &Activation) -> std::io::Result<()> {
     let previous = active
         .previous
         .map_or(String::new(), |previous| format!(", was {previous}"));
@@ -48,6 +58,5 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         escape(&active.version),
         active.generation,
         escape(&active.digest)
-    ))?;
-    Ok(ExitCode::SUCCESS)
+    ))
 }

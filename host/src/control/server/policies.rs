@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::super::Load;
 use super::{Handled, Handles, Peer, Refusal};
+use crate::config::Problem;
 use crate::policy::{Activation, LoadRequest, ModuleStatus};
 
 pub(super) async fn policies(State(handles): State<Arc<Handles>>) -> Json<Vec<ModuleStatus>> {
@@ -23,6 +24,13 @@ pub(super) async fn load(
     body: Result<Json<Load>, JsonRejection>,
 ) -> Handled<Activation> {
     let Json(load) = body?;
+    let request = request(load, by)?;
+    let loaded = handles.policies.load(request).await;
+    loaded.map(Json).map_err(refused)
+}
+
+/// What the engine is asked for.
+pub(super) fn request(load: Load, by: String) -> Result<LoadRequest, Refusal> {
     if load.code.is_none() && load.settings.is_none() {
         return Err(Refusal::bad_request("neither code nor settings: nothing to load"));
     }
@@ -31,20 +39,20 @@ pub(super) async fn load(
             .decode(code)
             .map_err(|error| Refusal::bad_request(format!("code is not base64: {error}")))
     };
-    let request = LoadRequest {
+    Ok(LoadRequest {
         module: load.module,
         code: load.code.map(decode).transpose()?,
         origin: load.origin,
         settings: load.settings,
         by,
-    };
-    handles
-        .policies
-        .load(request)
-        .await
-        .map(Json)
-        .map_err(|problems| Refusal {
-            status: StatusCode::UNPROCESSABLE_ENTITY,
-            problems,
-        })
+        force: load.force,
+    })
+}
+
+/// What is wrong with it is the asker's affair.
+pub(super) fn refused(problems: Vec<Problem>) -> Refusal {
+    Refusal {
+        status: StatusCode::UNPROCESSABLE_ENTITY,
+        problems,
+    }
 }

@@ -1,6 +1,7 @@
 //! The ways to be wrong.
 
 use std::hint::black_box;
+use std::mem::forget;
 
 use serde::Deserialize;
 
@@ -10,6 +11,14 @@ use serde::Deserialize;
 pub struct Settings {
     mode: Option<Mode>,
     stage: Option<Stage>,
+    /// Only about this recipient.
+    recipient: Option<String>,
+    /// Only about messages whose `Subject:` has this in it.
+    subject: Option<String>,
+    /// Only in so many of a hundred cases.
+    chance: Option<u64>,
+    /// Added to each message in `X-Stamp:`, with every question that was asked before.
+    pub stamp: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -21,12 +30,15 @@ enum Mode {
     ForgeAddress,
     Recurse,
     Panic,
+    HugeDecision,
+    LeakHandles,
 }
 
 /// When the host asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
+    Configure,
     Admit,
     Sender,
     Recipient,
@@ -34,17 +46,51 @@ pub enum Stage {
     Ndr,
 }
 
+impl Stage {
+    /// As settings and stamps have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Configure => "configure",
+            Self::Admit => "admit",
+            Self::Sender => "sender",
+            Self::Recipient => "recipient",
+            Self::Message => "message",
+            Self::Ndr => "ndr",
+        }
+    }
+}
+
+/// What is asked.
+pub struct Question<'a> {
+    pub stage: Stage,
+    pub recipient: Option<&'a str>,
+    pub subject: Option<String>,
+}
+
+impl Question<'_> {
+    /// Where nothing but the stage matters.
+    pub fn at(stage: Stage) -> Self {
+        Self {
+            stage,
+            recipient: None,
+            subject: None,
+        }
+    }
+}
+
 /// An answer that decodes and cannot be true.
 pub enum Lie {
     Reply,
     Address,
+    /// Larger than anybody wants to read.
+    Huge,
 }
 
 impl Settings {
     /// Misbehaves if this is the stage; returns if it is to be a lie or nothing.
-    pub fn act(&self, stage: Stage) -> Option<Lie> {
-        let mode = self.mode?;
-        if stage != self.stage_of(mode) {
+    pub fn act(&self, question: &Question<'_>) -> Option<Lie> {
+        let (mode, stage) = (self.mode?, question.stage);
+        if stage != self.stage_of(mode) || !self.is_about(question) {
             return None;
         }
         match mode {
@@ -57,7 +103,20 @@ impl Settings {
             Mode::Panic => panic!("told to panic at {stage:?}"),
             Mode::LieReply => Some(Lie::Reply),
             Mode::ForgeAddress => Some(Lie::Address),
+            Mode::HugeDecision => Some(Lie::Huge),
+            Mode::LeakHandles => {
+                leak_handles();
+                None
+            }
         }
+    }
+
+    fn is_about(&self, question: &Question<'_>) -> bool {
+        let recipient = |wanted: &String| question.recipient == Some(wanted);
+        let subject = |wanted: &String| question.subject.as_ref().is_some_and(|subject| subject.contains(wanted));
+        self.recipient.as_ref().is_none_or(recipient)
+            && self.subject.as_ref().is_none_or(subject)
+            && self.chance.is_none_or(|chance| wasip2::random::random::get_random_u64() % 100 < chance)
     }
 
     fn stage_of(&self, mode: Mode) -> Stage {
@@ -65,7 +124,10 @@ impl Settings {
             // Only these two stages answer with addresses.
             (Mode::ForgeAddress, Some(Stage::Ndr)) => Stage::Ndr,
             (Mode::ForgeAddress, _) => Stage::Message,
-            (_, stage) => stage.unwrap_or(Stage::Sender),
+            (_, Some(stage)) => stage,
+            (_, None) if self.subject.is_some() => Stage::Message,
+            (_, None) if self.recipient.is_some() => Stage::Recipient,
+            (_, None) => Stage::Sender,
         }
     }
 }
@@ -74,6 +136,17 @@ impl Settings {
 fn spin() -> ! {
     loop {
         black_box(());
+    }
+}
+
+/// In each call.
+const HANDLES: usize = 2_000;
+
+/// Takes handles and never gives them back.
+#[inline(never)]
+fn leak_handles() {
+    for _ in 0..HANDLES {
+        forget(wasip2::clocks::monotonic_clock::subscribe_duration(1));
     }
 }
 
