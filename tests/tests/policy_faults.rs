@@ -12,7 +12,10 @@ const MISBEHAVING: &str = "misbehaving";
 fn site() -> Site {
     let mut site = Site::new();
     site.set("policy.file", example(MISBEHAVING).display().to_string());
-    site.set("policy.settings", toml::Table::from_iter([("stamp".to_owned(), "old".into())]));
+    site.set(
+        "policy.settings",
+        toml::Table::from_iter([("stamp".to_owned(), "old".into())]),
+    );
     site
 }
 
@@ -61,7 +64,11 @@ fn session(daemon: &Daemon) -> Client {
 /// The stamp of a message that was delivered: who decided, and what was asked.
 fn stamp(text: &str) -> String {
     let mut stamps = text.lines().filter_map(|line| line.strip_prefix("X-Stamp: "));
-    let stamp = stamps.next().unwrap_or_else(|| panic!("no stamp:\n{text}")).trim().to_owned();
+    let stamp = stamps
+        .next()
+        .unwrap_or_else(|| panic!("no stamp:\n{text}"))
+        .trim()
+        .to_owned();
     assert_eq!(stamps.next(), None, "one stamp only:\n{text}");
     let (who, asked) = stamp.split_once(' ').expect("who, and what was asked");
     assert_eq!(asked, "configure sender recipient message", "{text}");
@@ -85,7 +92,10 @@ fn a_candidate_that_hangs_in_configure_is_refused_and_the_others_go_on() {
 fn a_fault_about_one_recipient_concerns_nobody_else() {
     let site = site();
     let daemon = site.start();
-    load(&site, r#"{"mode": "panic", "recipient": "bert@posthouse.test", "stamp": "new"}"#);
+    load(
+        &site,
+        r#"{"mode": "panic", "recipient": "bert@posthouse.test", "stamp": "new"}"#,
+    );
     let mut client = session(&daemon);
     assert_eq!(submit(&mut client, "bert@posthouse.test", "to bert"), 451);
     assert_eq!(submit(&mut client, "anna@posthouse.test", "to anna"), 250);
@@ -100,7 +110,11 @@ fn a_decision_that_is_too_large_and_a_leak_in_every_call_are_faults_and_nothing_
         for stage in ["sender", "message"] {
             load(&site, &format!(r#"{{"mode": "{mode}", "stage": "{stage}"}}"#));
             for _ in 0..2 {
-                assert_eq!(submit(&mut session(&daemon), "anna@posthouse.test", mode), 451, "{mode} {stage}");
+                assert_eq!(
+                    submit(&mut session(&daemon), "anna@posthouse.test", mode),
+                    451,
+                    "{mode} {stage}"
+                );
                 let fault = daemon.events().take(4037);
                 let found = fault.fields["fault"]["class"].as_str().unwrap_or_default().to_owned();
                 assert!(class.is_empty() || found == class, "{fault:?}");
@@ -129,7 +143,11 @@ fn every_second_message_faults_and_the_others_go_through() {
                         0 => (format!("good {number} {turn}"), 250),
                         _ => (format!("poison {number} {turn}"), 451),
                     };
-                    assert_eq!(submit(&mut client, "anna@posthouse.test", &subject), wanted, "{subject}");
+                    assert_eq!(
+                        submit(&mut client, "anna@posthouse.test", &subject),
+                        wanted,
+                        "{subject}"
+                    );
                 }
             });
         }
@@ -140,7 +158,10 @@ fn every_second_message_faults_and_the_others_go_through() {
     });
     assert!(found.iter().all(|message| stamp(&message.text) == "new"));
     let status = status(&site);
-    assert_eq!((&status[0]["faults"]["panic"], &status[0]["condition"]), (&80.into(), &"degraded".into()));
+    assert_eq!(
+        (&status[0]["faults"]["panic"], &status[0]["condition"]),
+        (&80.into(), &"degraded".into())
+    );
     let said = site.cli(&["status"]).ok();
     assert!(said.contains("degraded") && said.contains("80 faults in"), "{said}");
 }
@@ -171,14 +192,23 @@ fn a_module_on_probation_that_faults_under_load_is_rolled_back_by_itself() {
         done.store(true, Ordering::Relaxed);
         rolled.expect("5027")
     });
-    assert_eq!((event.fields["generation"].as_u64(), event.fields["to"].as_u64()), (Some(2), Some(1)));
+    assert_eq!(
+        (event.fields["generation"].as_u64(), event.fields["to"].as_u64()),
+        (Some(2), Some(1))
+    );
     assert!(event.text("reason").contains("faults in"), "{event:?}");
     for number in 0..10 {
-        assert_eq!(submit(&mut session(&daemon), "anna@posthouse.test", &format!("after {number}")), 250);
+        assert_eq!(
+            submit(&mut session(&daemon), "anna@posthouse.test", &format!("after {number}")),
+            250
+        );
     }
     let after = site.mailbox("anna").expect("after 9");
     assert_eq!(stamp(&after.text), "old");
-    assert!(status(&site)[0]["probation"].is_null(), "what was put back has proved itself");
+    assert!(
+        status(&site)[0]["probation"].is_null(),
+        "what was put back has proved itself"
+    );
 
     // Not again at once; by force, or after a restart of the host the old one is in force.
     let said = policy(&site, "load", bad, &[]).failed();
@@ -210,9 +240,18 @@ fn nobody_is_locked_out_by_a_module_on_probation_that_faults_at_the_door() {
 fn a_staged_candidate_has_its_share_of_the_sessions_and_each_session_one_stamp() {
     let site = site();
     let daemon = site.start();
-    policy(&site, "stage", r#"{"stamp": "new"}"#, &["--share", "30%", "--reason", "to see"]).ok();
+    policy(
+        &site,
+        "stage",
+        r#"{"stamp": "new"}"#,
+        &["--share", "30%", "--reason", "to see"],
+    )
+    .ok();
     let staged = daemon.events().take(5045);
-    assert_eq!((staged.text("share").as_str(), staged.text("reason").as_str()), ("30%", "to see"));
+    assert_eq!(
+        (staged.text("share").as_str(), staged.text("reason").as_str()),
+        ("30%", "to see")
+    );
     for number in 0..200 {
         let mut client = session(&daemon);
         for turn in 0..2 {
@@ -227,11 +266,18 @@ fn a_staged_candidate_has_its_share_of_the_sessions_and_each_session_one_stamp()
     });
     let mut stamps = vec![Vec::new(); 200];
     for message in &messages {
-        let subject = message.text.lines().find_map(|line| line.strip_prefix("Subject: session "));
+        let subject = message
+            .text
+            .lines()
+            .find_map(|line| line.strip_prefix("Subject: session "));
         let number = subject.and_then(|rest| rest.split_once(' ')).expect("a subject").0;
         stamps[number.parse::<usize>().expect("a number")].push(stamp(&message.text));
     }
-    assert!(stamps.iter().all(|of_session| of_session.len() == 2 && of_session[0] == of_session[1]));
+    assert!(
+        stamps
+            .iter()
+            .all(|of_session| of_session.len() == 2 && of_session[0] == of_session[1])
+    );
     let new = stamps.iter().filter(|of_session| of_session[0] == "new").count();
     // Six standard deviations around 60.
     assert!((21..=99).contains(&new), "{new} of 200");
@@ -239,7 +285,10 @@ fn a_staged_candidate_has_its_share_of_the_sessions_and_each_session_one_stamp()
     let said = policy(&site, "stage", r#"{"stamp": "other"}"#, &["--share", "1%"]).failed();
     assert!(said.contains("is staged in module main"), "{said}");
     let shown = site.cli(&["policy", "status"]).ok();
-    assert!(shown.contains("staged      generation 2") && shown.contains("30% of the sessions"), "{shown}");
+    assert!(
+        shown.contains("staged      generation 2") && shown.contains("30% of the sessions"),
+        "{shown}"
+    );
     site.cli(&["policy", "promote"]).ok();
     assert_eq!(daemon.events().take(5046).text("why"), "promoted");
     assert_eq!(submit(&mut session(&daemon), "anna@posthouse.test", "promoted"), 250);
@@ -268,7 +317,10 @@ fn a_stage_is_for_some_clients_and_ends_in_every_way() {
     assert_eq!(daemon.events().take(5046).text("why"), "cancelled");
     assert_eq!(decided(&daemon, "127.0.0.5", "cancelled"), "old");
     let shown = site.cli(&["policy", "status"]).ok();
-    assert!(shown.contains("draining    generation 2") && shown.contains("1 units of work"), "{shown}");
+    assert!(
+        shown.contains("draining    generation 2") && shown.contains("1 units of work"),
+        "{shown}"
+    );
     // What began with the candidate ends with it.
     pinned.command("RCPT TO:<anna@posthouse.test>", 250);
     pinned.command("DATA", 354);
@@ -283,7 +335,13 @@ fn a_stage_is_for_some_clients_and_ends_in_every_way() {
     staged(&site, &["--share", "100%"]);
     load(&site, r#"{"stamp": "newer"}"#);
     assert_eq!(daemon.events().take(5046).text("why"), "replaced");
-    policy(&site, "stage", r#"{"mode": "panic", "stage": "sender"}"#, &["--share", "100%"]).ok();
+    policy(
+        &site,
+        "stage",
+        r#"{"mode": "panic", "stage": "sender"}"#,
+        &["--share", "100%"],
+    )
+    .ok();
     for _ in 0..5 {
         assert_eq!(submit(&mut session(&daemon), "anna@posthouse.test", "faults"), 451);
     }
@@ -302,12 +360,18 @@ fn three_modules_have_three_fault_tables_and_one_fault_is_one_modules() {
     let file = example(MISBEHAVING).display().to_string();
     let module = |name: &str, rest: &str| format!("[[policy]]\nname = \"{name}\"\nfile = \"{file}\"\n{rest}\n");
     site.set("policy", toml::Value::Array(Vec::new()));
-    site.add(&module("first", "limits = { cpu = \"50ms\" }\nsettings = { mode = \"panic\", stage = \"admit\" }"));
+    site.add(&module(
+        "first",
+        "limits = { cpu = \"50ms\" }\nsettings = { mode = \"panic\", stage = \"admit\" }",
+    ));
     site.add(&module(
         "second",
         "grants = [\"message\"]\nsettings = { mode = \"panic\", subject = \"poison\" }",
     ));
-    site.add(&module("third", "faults = { admit = \"defer\" }\nsettings = { stamp = \"third\" }"));
+    site.add(&module(
+        "third",
+        "faults = { admit = \"defer\" }\nsettings = { stamp = \"third\" }",
+    ));
     let daemon = site.start();
     // The first one's fault at the door exempts from nothing, and the others are asked all the same.
     let mut client = session(&daemon);
@@ -322,7 +386,8 @@ fn three_modules_have_three_fault_tables_and_one_fault_is_one_modules() {
     // The third one's own row: its fault defers the client.
     let third = r#"{"mode": "panic", "stage": "admit"}"#;
     let text = file.clone();
-    site.cli(&["policy", "load", &text, "--settings", third, "--as", "third"]).ok();
+    site.cli(&["policy", "load", &text, "--settings", third, "--as", "third"])
+        .ok();
     // On probation the generation before it is asked, and knows nothing against the client.
     session(&daemon).quit();
     let (stopped, _) = daemon.stop();
@@ -345,29 +410,34 @@ fn swapping_all_the_time_under_load_costs_no_message_and_mixes_no_two_policies()
     let until = Instant::now() + swapping();
     let mut swaps = 0;
     let sent: usize = thread::scope(|scope| {
-        let sessions: Vec<_> = (0..20).map(|number| {
-            let daemon = &daemon;
-            scope.spawn(move || {
-                let mut sent = 0;
-                while Instant::now() < until {
-                    let mut client = session(daemon);
-                    for turn in 0..5 {
-                        let code = submit(&mut client, "anna@posthouse.test", &format!("{number} {turn}"));
-                        assert_eq!(code, 250, "{}", client.transcript());
-                        sent += 1;
+        let sessions: Vec<_> = (0..20)
+            .map(|number| {
+                let daemon = &daemon;
+                scope.spawn(move || {
+                    let mut sent = 0;
+                    while Instant::now() < until {
+                        let mut client = session(daemon);
+                        for turn in 0..5 {
+                            let code = submit(&mut client, "anna@posthouse.test", &format!("{number} {turn}"));
+                            assert_eq!(code, 250, "{}", client.transcript());
+                            sent += 1;
+                        }
+                        client.quit();
                     }
-                    client.quit();
-                }
-                sent
+                    sent
+                })
             })
-        }).collect();
+            .collect();
         while Instant::now() < until {
             let next = Instant::now() + Duration::from_millis(100);
             load(&site, ["{\"stamp\": \"odd\"}", "{\"stamp\": \"even\"}"][swaps % 2]);
             swaps += 1;
             thread::sleep(next.saturating_duration_since(Instant::now()));
         }
-        sessions.into_iter().map(|session| session.join().expect("a session")).sum()
+        sessions
+            .into_iter()
+            .map(|session| session.join().expect("a session"))
+            .sum()
     });
     let messages = eventually("every message", || {
         let messages = site.mailbox("anna").messages();

@@ -89,7 +89,9 @@ mod tests {
         for text in ["1%", "10%", "100%", "0.5%", "0.01%", "33.33%"] {
             assert_eq!(text.parse::<Share>().expect("a share").to_string(), text);
         }
-        for wrong in ["", "%", "0%", "100.01%", "101%", "10", "-1%", "1.234%", "+1%", "a%", "1e1%", ".5%"] {
+        for wrong in [
+            "", "%", "0%", "100.01%", "101%", "10", "-1%", "1.234%", "+1%", "a%", "1e1%", ".5%",
+        ] {
             assert!(wrong.parse::<Share>().is_err(), "{wrong}");
         }
     }

@@ -42,7 +42,10 @@ impl Chain {
 
     /// What a fault of the module at this place does at `admit`.
     pub(super) fn on_admit_fault(&self, place: usize) -> AdmitFault {
-        let own = self.modules.get(place).and_then(|module| module.configured.faults.admit);
+        let own = self
+            .modules
+            .get(place)
+            .and_then(|module| module.configured.faults.admit);
         own.unwrap_or(self.faults.admit)
     }
 

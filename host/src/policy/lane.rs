@@ -41,8 +41,7 @@ impl Lane {
             return;
         };
         if staging.selection.takes(name, client) {
-            self.generations()
-                .for_each(|generation| generation.counters.end_unit());
+            self.generations().for_each(|generation| generation.counters.end_unit());
             self.staged = true;
             self.generations()
                 .for_each(|generation| generation.counters.begin_unit());
@@ -90,7 +89,9 @@ impl Lane {
     fn is_staged(&self, place: usize) -> bool {
         let module = self.chain.modules.get(place);
         let staging = self.chain.staging.as_ref().filter(|_| self.staged);
-        staging.zip(module).is_some_and(|(staging, module)| staging.module == module.name)
+        staging
+            .zip(module)
+            .is_some_and(|(staging, module)| staging.module == module.name)
     }
 
     fn generation(&self, place: usize) -> Option<&Arc<Generation>> {
@@ -107,8 +108,7 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        self.generations()
-            .for_each(|generation| generation.counters.end_unit());
+        self.generations().for_each(|generation| generation.counters.end_unit());
     }
 }
 

@@ -191,7 +191,18 @@ impl Inner {
         };
         let force = request.force;
         let attempt = wish.attempt_to_load(request);
-        let loaded = self.load_attempt(&wish, &attempt, &mut ledger, Trying { chain: &chain, place, force }).await;
+        let loaded = self
+            .load_attempt(
+                &wish,
+                &attempt,
+                &mut ledger,
+                Trying {
+                    chain: &chain,
+                    place,
+                    force,
+                },
+            )
+            .await;
         let (ready, probation) = loaded.inspect_err(|problems| {
             self.refused(&module.name, wish.digest(&attempt), &attempt.by, problems);
         })?;
@@ -277,8 +288,12 @@ impl Inner {
         if chain_after.staging.is_none() {
             next.staged = None;
         }
-        next.previous
-            .retain(|name, _| chain_after.modules.iter().any(|module| *name == *module.name && module.probation.is_some()));
+        next.previous.retain(|name, _| {
+            chain_after
+                .modules
+                .iter()
+                .any(|module| *name == *module.name && module.probation.is_some())
+        });
         if problems.is_empty()
             && let Err(problem) = self.keep(&next, codes).await
         {

@@ -47,12 +47,7 @@ impl Probation {
 
     /// Of a generation that replaces one which may be on probation itself: what is put back is
     /// always something that has proved itself.
-    pub(super) fn after(
-        chain: &Chain,
-        place: usize,
-        new: &Generation,
-        was: Option<&Activated>,
-    ) -> Option<Arc<Self>> {
+    pub(super) fn after(chain: &Chain, place: usize, new: &Generation, was: Option<&Activated>) -> Option<Arc<Self>> {
         let module = chain.modules.get(place)?;
         let running = module.running.as_ref().ok()?;
         if running.number == new.number {
@@ -117,7 +112,11 @@ impl Inner {
         let mut ledger = self.ledger.lock().await;
         let chain = self.chain.load_full();
         let over = |probation: &Arc<Probation>| probation.ends <= now;
-        if !chain.modules.iter().any(|module| module.probation.as_ref().is_some_and(over)) {
+        if !chain
+            .modules
+            .iter()
+            .any(|module| module.probation.as_ref().is_some_and(over))
+        {
             return;
         }
         let mut next = Chain::clone(&chain);

@@ -183,7 +183,10 @@ impl Inner {
         let in_force = after.generations();
         let is_in_force = |generation: &Arc<Generation>| in_force.iter().any(|other| Arc::ptr_eq(other, generation));
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        let past = before.generations().into_iter().filter(|generation| !is_in_force(generation));
+        let past = before
+            .generations()
+            .into_iter()
+            .filter(|generation| !is_in_force(generation));
         retired.extend(past.map(|generation| Retired {
             module: Arc::clone(&generation.candidate.module),
             generation: Arc::downgrade(&generation),
@@ -230,7 +233,10 @@ impl ModuleStatus {
             return vec![format!("policy {}: {}", self.module, self.health)];
         }
         let what = match &self.probation {
-            Some(probation) => format!("generation {} on probation until {}: ", self.generation, probation.until),
+            Some(probation) => format!(
+                "generation {} on probation until {}: ",
+                self.generation, probation.until
+            ),
             None => String::new(),
         };
         faulting(what, &self.load).into_iter().collect()

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::{LoadRequest, Policies, builtin};
 use crate::config::{
-    AdmitFault, Config, Delivery, FaultActions, Limits, ModuleFaults, NdrFault, PolicyEngine, PolicyLimits, PolicyModule,
-    Timeouts,
+    AdmitFault, Config, Delivery, FaultActions, Limits, ModuleFaults, NdrFault, PolicyEngine, PolicyLimits,
+    PolicyModule, Timeouts,
 };
 use crate::directory::{Directory, Entry, Home, LookupError, Target};
 use crate::event::{Captured, Event, Events, Format, PolicyFault};

@@ -24,7 +24,9 @@ pub(super) async fn stage(
 ) -> Handled<Staged> {
     let Json(stage) = body?;
     if stage.share.is_none() && stage.clients.is_empty() {
-        return Err(Refusal::bad_request("neither a share nor clients: use load for everybody"));
+        return Err(Refusal::bad_request(
+            "neither a share nor clients: use load for everybody",
+        ));
     }
     let lasts = match stage.lasts {
         None => HOUR,

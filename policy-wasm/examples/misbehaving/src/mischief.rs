@@ -113,10 +113,17 @@ impl Settings {
 
     fn is_about(&self, question: &Question<'_>) -> bool {
         let recipient = |wanted: &String| question.recipient == Some(wanted);
-        let subject = |wanted: &String| question.subject.as_ref().is_some_and(|subject| subject.contains(wanted));
+        let subject = |wanted: &String| {
+            question
+                .subject
+                .as_ref()
+                .is_some_and(|subject| subject.contains(wanted))
+        };
         self.recipient.as_ref().is_none_or(recipient)
             && self.subject.as_ref().is_none_or(subject)
-            && self.chance.is_none_or(|chance| wasip2::random::random::get_random_u64() % 100 < chance)
+            && self
+                .chance
+                .is_none_or(|chance| wasip2::random::random::get_random_u64() % 100 < chance)
     }
 
     fn stage_of(&self, mode: Mode) -> Stage {
