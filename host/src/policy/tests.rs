@@ -4,3 +4,4 @@ mod faults;
 mod generations;
 mod hostile;
 mod speed;
+mod trials;
