@@ -106,7 +106,7 @@ fn a_fault_about_one_recipient_concerns_nobody_else() {
 fn a_decision_that_is_too_large_and_a_leak_in_every_call_are_faults_and_nothing_more() {
     let site = site();
     let mut daemon = site.start();
-    for (mode, class) in [("huge-decision", ""), ("leak-handles", "trap")] {
+    for (mode, class) in [("huge-decision", "abi"), ("leak-handles", "trap")] {
         for stage in ["sender", "message"] {
             load(&site, &format!(r#"{{"mode": "{mode}", "stage": "{stage}"}}"#));
             for _ in 0..2 {
@@ -116,11 +116,19 @@ fn a_decision_that_is_too_large_and_a_leak_in_every_call_are_faults_and_nothing_
                     "{mode} {stage}"
                 );
                 let fault = daemon.events().take(4037);
-                let found = fault.fields["fault"]["class"].as_str().unwrap_or_default().to_owned();
-                assert!(class.is_empty() || found == class, "{fault:?}");
+                assert_eq!(fault.fields["fault"]["class"], class, "{fault:?}");
                 assert_eq!(fault.fields["fault"]["stage"], stage);
             }
         }
+    }
+    // A leak that stays below the bound is gone with the instance, however often it happens.
+    load(
+        &site,
+        r#"{"mode": "leak-handles", "handles": 300, "stage": "sender", "stamp": "leaky"}"#,
+    );
+    let mut client = session(&daemon);
+    for turn in 0..50 {
+        assert_eq!(submit(&mut client, "anna@posthouse.test", &format!("leak {turn}")), 250);
     }
     load(&site, r#"{"stamp": "good"}"#);
     assert_eq!(submit(&mut session(&daemon), "anna@posthouse.test", "well"), 250);

@@ -212,7 +212,9 @@ impl Inner {
             module.running = Ok(Arc::clone(generation));
             module.probation = probation;
         }
-        next.drop_staging_of(&module.name);
+        if !is_the_same(running.as_ref(), generation) {
+            next.drop_staging_of(&module.name);
+        }
         self.publish(next, StageEnd::Replaced, &generation.candidate.by);
         self.announce(generation);
         Ok(Activation {
@@ -241,7 +243,9 @@ impl Inner {
         let probation = Probation::after(trying.chain, trying.place, &ready.generation, wish.was);
         let mut next = ledger.clone();
         next.activate(&wish.configured.name, ready.activated.clone(), probation.as_deref());
-        next.staged.take_if(|staged| staged.module == wish.configured.name);
+        if !is_the_same(wish.running.as_ref(), &ready.generation) {
+            next.staged.take_if(|staged| staged.module == wish.configured.name);
+        }
         let code = ready
             .bytes
             .clone()
@@ -461,6 +465,11 @@ pub(super) fn find(chain: &Chain, name: Option<&str>) -> Result<usize, Vec<Probl
         };
         vec![Problem::new("module", text)]
     })
+}
+
+/// Loading what runs already changes nothing.
+fn is_the_same(running: Option<&Arc<Generation>>, loaded: &Generation) -> bool {
+    running.is_some_and(|running| running.number == loaded.number)
 }
 
 fn placed(key: &str, problem: Problem) -> Problem {

@@ -158,11 +158,16 @@ impl Inner {
         let chain = self.chain.load();
         let status = |module: &Module| {
             let staging = chain.staging.as_ref().filter(|staging| staging.module == module.name);
-            ModuleStatus {
+            let mut status = ModuleStatus {
                 staged: staging.map(|staging| staged(staging)),
                 draining: self.draining(&module.name),
                 ..module.status()
+            };
+            let faulting = |staged: &StagedStatus| staged.load.recent_faults > 0;
+            if status.staged.as_ref().is_some_and(faulting) {
+                status.condition = status.condition.max(Condition::Degraded);
             }
+            status
         };
         chain.modules.iter().map(status).collect()
     }
@@ -239,7 +244,10 @@ impl ModuleStatus {
             ),
             None => String::new(),
         };
-        faulting(what, &self.load).into_iter().collect()
+        let staged = self.staged.as_ref();
+        let staged =
+            staged.and_then(|staged| faulting(format!("staged generation {}: ", staged.generation), &staged.load));
+        faulting(what, &self.load).into_iter().chain(staged).collect()
     }
 }
 

@@ -8,7 +8,7 @@
 //! - `stage`: `configure`, `admit`, `sender`, `recipient`, `message`, `ndr`. Without it it is `sender`,
 //!   and `message` for a forged address.
 //! - `recipient`, `subject`: only about this recipient, only about messages with this in their subject;
-//!   `chance`: only in so many of a hundred cases.
+//!   `chance`: only in so many of a hundred cases; `handles`: how many are leaked in each call.
 //! - `stamp`: a word that is put on every message in a field `X-Stamp`, followed by the questions this
 //!   instance was asked before: who decided, and from when on.
 #![cfg(target_arch = "wasm32")]

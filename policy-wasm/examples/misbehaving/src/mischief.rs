@@ -17,6 +17,8 @@ pub struct Settings {
     subject: Option<String>,
     /// Only in so many of a hundred cases.
     chance: Option<u64>,
+    /// How many are leaked in each call.
+    handles: Option<usize>,
     /// Added to each message in `X-Stamp:`, with every question that was asked before.
     pub stamp: Option<String>,
 }
@@ -105,7 +107,7 @@ impl Settings {
             Mode::ForgeAddress => Some(Lie::Address),
             Mode::HugeDecision => Some(Lie::Huge),
             Mode::LeakHandles => {
-                leak_handles();
+                leak_handles(self.handles.unwrap_or(HANDLES));
                 None
             }
         }
@@ -146,13 +148,13 @@ fn spin() -> ! {
     }
 }
 
-/// In each call.
+/// More than a host keeps for anybody.
 const HANDLES: usize = 2_000;
 
 /// Takes handles and never gives them back.
 #[inline(never)]
-fn leak_handles() {
-    for _ in 0..HANDLES {
+fn leak_handles(count: usize) {
+    for _ in 0..count {
         forget(wasip2::clocks::monotonic_clock::subscribe_duration(1));
     }
 }
