@@ -30,7 +30,7 @@ pub enum Command {
     /// last. The stage ends by itself when its time is over, when the candidate faults too often, or
     /// when the host stops; then the active policy decides everything again.
     ///
-    /// Example: posthouse policy stage my-policy.wasm --share 5% --for 30m --reason "new blocklist"
+    /// Example: posthouse policy stage my-policy.wasm --share 5% --for 30m
     #[command(verbatim_doc_comment)]
     Stage(stage::Options),
     /// Make the staged candidate active for everybody
