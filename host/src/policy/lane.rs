@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::chain::Chain;
 use super::component::Role;
 use super::generation::Generation;
-use super::watch::Watch;
+use super::patience::Patience;
 
 /// The choice of one unit of work. Its generations count it as theirs while it lasts.
 pub(super) struct Lane {
@@ -120,10 +120,10 @@ pub(super) enum Trial {
 }
 
 impl Trial {
-    pub(super) fn watch(&self) -> &Watch {
+    pub(super) fn patience(&self) -> &Patience {
         match self {
-            Self::Probation(probation) => &probation.watch,
-            Self::Staging(staging) => &staging.watch,
+            Self::Probation(probation) => &probation.patience,
+            Self::Staging(staging) => &staging.patience,
         }
     }
 }

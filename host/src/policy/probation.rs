@@ -8,8 +8,8 @@ use super::activation::Activated;
 use super::chain::Chain;
 use super::generation::Generation;
 use super::operate::Inner;
+use super::patience::Patience;
 use super::staging::StageEnd;
-use super::watch::Watch;
 use super::window::Tally;
 use crate::config;
 use crate::event::Event;
@@ -21,7 +21,7 @@ pub(super) struct Probation {
     pub(super) previous: Arc<Generation>,
     /// How that was activated.
     pub(super) restores: Activated,
-    pub(super) watch: Watch,
+    pub(super) patience: Patience,
     pub(super) ends: Instant,
     pub(super) until: Timestamp,
 }
@@ -37,7 +37,7 @@ impl Probation {
             Arc::new(Self {
                 previous: Arc::clone(previous),
                 restores: restores.clone(),
-                watch: Watch::new(limits),
+                patience: Patience::new(limits),
                 ends: Instant::now() + limits.lasts,
                 until: Timestamp::now().after(limits.lasts),
             })
@@ -128,7 +128,7 @@ impl Inner {
                 continue;
             };
             ledger.previous.remove(&*module.name);
-            let tally = probation.watch.tally();
+            let tally = probation.patience.tally();
             self.core.events.emit(Event::PolicyProved {
                 policy: module.name.to_string(),
                 generation: generation.number,

@@ -15,9 +15,9 @@ use super::activation::{Activated, Ledger};
 use super::chain::Chain;
 use super::generation::Generation;
 use super::operate::{Inner, find};
+use super::patience::Patience;
 use super::probation::Probation;
 use super::qualify::{configured_code, fits};
-use super::watch::Watch;
 use super::window::Tally;
 use super::wish::{Source, Wish};
 use super::{Activation, LoadRequest};
@@ -83,7 +83,7 @@ pub(super) struct Staging {
     pub(super) module: Arc<str>,
     pub(super) generation: Arc<Generation>,
     pub(super) selection: Selection,
-    pub(super) watch: Watch,
+    pub(super) patience: Patience,
     pub(super) ends: Instant,
     pub(super) until: Timestamp,
     pub(super) reason: Option<String>,
@@ -177,7 +177,7 @@ impl Inner {
                 clients: request.clients,
                 salt: generation.number,
             },
-            watch: Watch::new(&chain.probation),
+            patience: Patience::new(&chain.probation),
             ends: Instant::now() + request.lasts,
             until: Timestamp::now().after(request.lasts),
             reason: request.reason,

@@ -300,7 +300,7 @@ impl Module {
             faults: faults(&generation.counters),
             load,
             probation: self.probation.as_ref().map(|probation| {
-                let tally = probation.watch.tally();
+                let tally = probation.patience.tally();
                 ProbationStatus {
                     until: probation.until,
                     previous: probation.previous.number,

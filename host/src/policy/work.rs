@@ -247,7 +247,7 @@ impl Work {
         let began = Instant::now();
         generation.counters.call(began);
         if let Some(trial) = self.lane.trial(place, generation) {
-            trial.watch().call(began);
+            trial.patience().call(began);
         }
         let opinion = self.put(place, generation, question).await;
         generation.counters.latency.record(began.elapsed());
@@ -332,7 +332,7 @@ impl Work {
         };
         self.core.report(fault, at);
         if let Some(trial) = trial
-            && let Some(tally) = trial.watch().fault(now)
+            && let Some(tally) = trial.patience().fault(now)
         {
             self.core.notes.leave(Note::Failed(trial, tally));
         }

@@ -6,16 +6,16 @@ use std::time::Instant;
 use super::window::{Tally, Window};
 use crate::config::{Probation, Share};
 
-/// Watches one generation.
+/// With one generation.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Patience {
     window: Window,
     faults: u64,
     share: Share,
     tripped: AtomicBool,
 }
 
-impl Watch {
+impl Patience {
     pub(super) fn new(limits: &Probation) -> Self {
         Self {
             window: Window::new(limits.window),
@@ -55,12 +55,12 @@ mod tests {
             ..Probation::default()
         };
         let now = Instant::now();
-        let few = Watch::new(&limits);
+        let few = Patience::new(&limits);
         few.call(now);
         assert_eq!((few.fault(now), few.fault(now)), (None, None));
         assert_eq!(few.fault(now), Some(Tally { calls: 1, faults: 3 }));
         assert_eq!(few.fault(now), None);
-        let rare = Watch::new(&limits);
+        let rare = Patience::new(&limits);
         (0..8).for_each(|_| rare.call(now));
         assert!((0..3).all(|_| rare.fault(now).is_none()));
         assert!(rare.fault(now).is_some());
