@@ -9,9 +9,9 @@ use wasmtime::component::InstancePre;
 use super::bindings::exports::posthouse::policy::{exemption, homing, lifecycle, ndr};
 use super::check::Description;
 use super::component::{Role, Shape, inspect};
-use super::counters::Counters;
 use super::engine::Runtime;
 use super::imports::Host;
+use super::metrics::Counters;
 use crate::config::{PolicyLimits, Problem};
 use crate::mail::Timestamp;
 

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Module};
-use super::counters::{Counters, RECENT};
 use super::generation::Generation;
+use super::metrics::{Counters, RECENT};
 use super::operate::Inner;
 use super::staging::Staging;
 use crate::config::Share;
