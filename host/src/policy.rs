@@ -30,6 +30,7 @@ mod operate;
 mod patience;
 mod probation;
 mod qualify;
+mod stage;
 mod staging;
 mod status;
 #[cfg(test)]
