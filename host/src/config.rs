@@ -6,14 +6,16 @@ mod defaults;
 mod environment;
 mod raw;
 mod read;
+mod share;
 mod tls;
 
 pub use checked::{
-    AdmitFault, Config, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine,
-    PolicyLimits, PolicyModule, RecordMode, Route, Timeouts, TlsFiles,
+    AdmitFault, Config, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, ModuleFaults, NdrFault,
+    PolicyEngine, PolicyLimits, PolicyModule, Probation, RecordMode, Route, Timeouts, TlsFiles,
 };
 pub use environment::problems_around;
 pub use raw::{ConfigError, Problem};
+pub use share::Share;
 pub use tls::{make_self_signed, server_config};
 
 #[cfg(test)]

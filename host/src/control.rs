@@ -12,6 +12,8 @@
 //! | `POST /policies/check` with [`Load`] | [`crate::policy::Checked`] |
 //! | `GET /policies/history?module=` | list of [`crate::policy::ModuleHistory`] |
 //! | `POST /policies/rollback` with [`Rollback`] | [`crate::policy::Activation`] |
+//! | `POST /policies/stage` with [`Stage`], `DELETE /policies/stage` | [`crate::policy::Staged`] |
+//! | `POST /policies/promote` with [`Promote`] | [`crate::policy::Activation`] |
 //! | `GET /events?id=&last=&follow=` | a line of JSON for each [`crate::event::Record`] |
 //! | `GET /queue?state=&after=&limit=` | [`QueuePage`] |
 //! | `GET /queue/{id}` | [`QueueItem`] |
@@ -27,7 +29,8 @@ mod server;
 mod socket;
 
 pub use api::{
-    Done, Failure, ListenerStatus, Load, Order, QueueItem, QueuePage, Reloaded, Rollback, Shadow, Status,
+    Done, Failure, ListenerStatus, Load, Order, Promote, QueueItem, QueuePage, Reloaded, Rollback, Shadow, Stage,
+    Status,
 };
 pub use client::{Client, ClientError, Lines, query};
 pub use server::{Handles, serve};

@@ -68,7 +68,6 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         events: events.clone(),
         hostname: config.hostname.clone(),
         administrator: config.administrator.clone(),
-        on_fault: config.faults.ndr,
     };
     let admittance = Admittance::new(config.limits.sessions, config.limits.sessions_per_client);
     let config = Arc::new(ArcSwap::from_pointee(config));

@@ -13,7 +13,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::config::NdrFault;
 use crate::event::{Event, Events};
 use crate::mail::{Content, HeaderBlock, Mailbox};
 use crate::policy::Policies;
@@ -34,8 +33,6 @@ pub struct Ndr {
     pub hostname: String,
     /// Told when nobody else can be.
     pub administrator: Mailbox,
-    /// What a fault does.
-    pub on_fault: NdrFault,
 }
 
 /// What is to happen about recipients that failed.
@@ -65,7 +62,7 @@ impl Ndr {
             events: &self.events,
             hostname: &self.hostname,
             administrator: &self.administrator,
-            on_fault: self.on_fault,
+            on_fault: self.policies.on_ndr_fault(),
             original,
             content: &*content,
             header: &header,

@@ -9,6 +9,7 @@ mod activation;
 mod again;
 mod anatomy;
 mod ask;
+mod backoff;
 mod backtrace;
 mod bindings;
 pub mod builtin;
@@ -29,17 +30,22 @@ mod engine;
 mod exports;
 mod fault;
 mod generation;
+mod histogram;
 mod history;
 mod imports;
 mod inspect;
 mod instance;
 mod lab;
+mod lane;
 mod limits;
 mod live;
 mod meter;
+mod metrics;
 mod older;
 mod operate;
+mod patience;
 mod playback;
+mod probation;
 mod qualify;
 mod record;
 mod rehearsal;
@@ -47,14 +53,19 @@ mod rehearse;
 mod replay;
 mod shadow;
 mod signature;
+mod stage;
+mod staging;
+mod status;
 mod tape;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod verification;
+mod warden;
 mod wasi;
 mod watch;
+mod window;
 mod wish;
 mod work;
 
@@ -63,10 +74,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::config::{Config, Problem};
+use crate::config::{Config, NdrFault, Problem};
 use crate::directory::Directory;
 use crate::event::Events;
-use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
+use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId};
 
 pub use activate::{Activation, ModuleHistory, Remembered};
 pub use anatomy::{Anatomy, SETTINGS_SECTION, anatomy};
@@ -88,6 +99,8 @@ pub use rehearsal::{Fuse, Rehearsal};
 pub use rehearse::Checked;
 pub use replay::Replay;
 pub use shadow::{ShadowReport, ShadowRequest};
+pub use staging::{StageRequest, Staged};
+pub use status::{Condition, Draining, Health, Load, ModuleStatus, ProbationStatus, StagedStatus};
 pub use tape::Recorder;
 
 /// The contract this host serves, as authors get it.
@@ -113,36 +126,14 @@ pub struct LoadRequest {
     pub settings: Option<serde_json::Map<String, serde_json::Value>>,
     /// Who asks, for the event.
     pub by: String,
+    /// Even if it is held back because it was rolled back by itself.
+    pub force: bool,
     /// Where core dumps go until the next load or reload; none is as configured.
     pub core_dumps: Option<std::path::PathBuf>,
     /// Why, in their own words; may be empty.
     pub reason: String,
     /// It comes from the watched folder.
     pub watched: bool,
-}
-
-/// How a module does.
-#[derive(Debug, Clone, Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub struct ModuleStatus {
-    pub module: String,
-    /// As the policy calls itself.
-    pub name: String,
-    pub version: String,
-    /// Version of the contract it was built for.
-    #[serde(default)]
-    pub contract: String,
-    pub digest: String,
-    pub generation: u64,
-    pub since: Timestamp,
-    pub by: String,
-    pub origin: String,
-    /// `running` or the reason it cannot run.
-    pub health: String,
-    pub stages: Vec<String>,
-    pub calls: u64,
-    pub faults: std::collections::BTreeMap<String, u64>,
 }
 
 /// What a module runs with.
@@ -282,15 +273,41 @@ impl Policies {
         }
     }
 
+    /// As [`Self::load`], but the candidate decides for a share of the sessions or for some clients
+    /// only, until it is promoted or cancelled or its time is over. Each session, and each
+    /// notification, has one of the two from its first question to its last.
+    pub async fn stage(&self, request: StageRequest) -> Result<Staged, Vec<Problem>> {
+        self.inner.stage(request).await
+    }
+
+    /// The staged candidate becomes the active generation.
+    pub async fn promote(&self, by: &str, force: bool) -> Result<Activation, Vec<Problem>> {
+        self.inner.promote(by, force).await
+    }
+
+    /// The staged candidate decides nothing any more.
+    pub async fn cancel(&self, by: &str) -> Result<Staged, Vec<Problem>> {
+        self.inner.cancel(by).await
+    }
+
+    /// What is done when a plan faulted: the fault table of the module that plans.
+    pub fn on_ndr_fault(&self) -> NdrFault {
+        let chain = self.inner.chain.load();
+        let plans = |module: &chain::Module| {
+            let running = module.running.as_ref();
+            running.is_ok_and(|generation| generation.serves(component::Role::Ndr))
+        };
+        chain.on_ndr_fault(chain.modules.iter().position(plans).unwrap_or(usize::MAX))
+    }
+
     /// How each module does, in the chain's order.
     pub fn status(&self) -> Vec<ModuleStatus> {
-        self.inner
-            .chain
-            .load()
-            .modules
-            .iter()
-            .map(chain::Module::status)
-            .collect()
+        self.inner.status()
+    }
+
+    /// How the chain as a whole does.
+    pub fn health(&self) -> Health {
+        self.inner.health()
     }
 }
 

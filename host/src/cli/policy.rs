@@ -2,25 +2,28 @@
 
 mod activated;
 mod bench;
+mod bindings;
+mod cancel;
 mod check;
 mod comparison;
 mod explain;
 mod faults;
 mod fixture;
 mod history;
-mod bindings;
 mod input;
 mod inspect;
 mod load;
 mod measure;
 mod new;
 mod play;
+mod promote;
 mod record;
 mod replay;
 mod rollback;
 mod run;
 mod schema;
 mod shadow;
+mod stage;
 mod status;
 mod subject;
 mod template;
@@ -116,6 +119,26 @@ pub enum Command {
     #[command(verbatim_doc_comment)]
     TestFaults(faults::Options),
     /// Show each module: generation, digest, calls, faults
+    /// Let a candidate decide for a share of the sessions, or for some clients, for a while
+    ///
+    /// It is checked as for a load. Each session has the same policy from its first question to its
+    /// last. The stage ends by itself when its time is over, when the candidate faults too often, or
+    /// when the host stops; then the active policy decides everything again.
+    ///
+    /// Example: posthouse policy stage my-policy.wasm --share 5% --for 30m
+    #[command(verbatim_doc_comment)]
+    Stage(stage::Options),
+    /// Make the staged candidate active for everybody
+    ///
+    /// Example: posthouse policy promote
+    #[command(verbatim_doc_comment)]
+    Promote(promote::Options),
+    /// End the stage: the active policy decides everything again
+    ///
+    /// Example: posthouse policy cancel
+    #[command(verbatim_doc_comment)]
+    Cancel(Daemon),
+    /// Show each module: health, generation, calls, faults, time, probation, stage, what drains
     ///
     /// Example: posthouse policy status
     #[command(verbatim_doc_comment)]
@@ -171,6 +194,9 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench(options) => bench::run(options).await,
         Command::Explain(options) => explain::run(options).await,
         Command::TestFaults(options) => faults::run(options).await,
+        Command::Stage(options) => stage::run(options).await,
+        Command::Promote(options) => promote::run(options).await,
+        Command::Cancel(daemon) => cancel::run(daemon).await,
         Command::Status(daemon) => status::run(daemon).await,
         Command::Record(command) => record::run(command).await,
         Command::Replay(options) => replay::run(options).await,

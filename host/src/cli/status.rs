@@ -18,6 +18,10 @@ pub async fn status(daemon: Daemon) -> anyhow::Result<ExitCode> {
         "posthouse {} on {}, process {}",
         status.version, status.hostname, status.pid
     ))?;
+    line(format!("health         {}", status.health.condition))?;
+    for reason in &status.health.reasons {
+        line(format!("               {}", escape(reason)))?;
+    }
     let file = status.config.as_ref().map(|file| file.display().to_string());
     line(format!(
         "configuration  {}",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Share;
 use crate::directory::Endpoint;
 use crate::event::Format;
 use crate::mail::Mailbox;
@@ -142,6 +143,8 @@ pub struct PolicyModule {
     pub counters: usize,
     /// Bounds.
     pub limits: PolicyLimits,
+    /// Where this module's fault table differs from `[faults]`.
+    pub faults: ModuleFaults,
     /// Where a core dump of each trap is written; none is the rule.
     pub core_dumps: Option<PathBuf>,
     /// What of its decisions is kept.
@@ -200,6 +203,8 @@ pub struct PolicyEngine {
     pub compile_time: Duration,
     /// Bytes of data the process that compiles a component may have.
     pub compile_memory: u64,
+    /// What is asked of a generation that was just loaded.
+    pub probation: Probation,
 }
 
 /// How the DNS is asked.
@@ -211,6 +216,19 @@ pub struct Dns {
     pub timeout: Duration,
     /// Answers that are kept at once.
     pub cache_size: u64,
+}
+
+/// How a generation that was just loaded proves itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probation {
+    /// How long it is on probation.
+    pub lasts: Duration,
+    /// Faults and calls are counted over this time, which goes on with the clock.
+    pub window: Duration,
+    /// Faults within the window that are too many; zero: there is no probation.
+    pub faults: u64,
+    /// They must also be this share of the calls within the window.
+    pub share: Share,
 }
 
 /// What a fault does at `admit`.
@@ -229,6 +247,15 @@ pub enum NdrFault {
     StandardReport,
     /// The message is frozen at once.
     Freeze,
+}
+
+/// One module's own rows of the fault table; what is none is as in [`FaultActions`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ModuleFaults {
+    /// At `admit`.
+    pub admit: Option<AdmitFault>,
+    /// At `ndr`.
+    pub ndr: Option<NdrFault>,
 }
 
 /// The fault table.

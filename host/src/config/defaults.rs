@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    AdmitFault, Config, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, NdrFault, PolicyEngine,
-    PolicyLimits, PolicyModule, RecordMode, Timeouts,
+    AdmitFault, Config, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, ModuleFaults, NdrFault,
+    PolicyEngine, PolicyLimits, PolicyModule, Probation, RecordMode, Share, Timeouts,
 };
 use crate::event::Format;
 use crate::mail::Mailbox;
@@ -131,6 +131,7 @@ impl Default for PolicyModule {
             limits: PolicyLimits::default(),
             core_dumps: None,
             record: RecordMode::default(),
+            faults: ModuleFaults::default(),
         }
     }
 }
@@ -155,6 +156,7 @@ impl Default for PolicyEngine {
             watch: None,
             compile_time: Duration::from_secs(MINUTE),
             compile_memory: 2048 * MIB,
+            probation: Probation::default(),
         }
     }
 }
@@ -165,6 +167,17 @@ impl Default for Decisions {
             size: 64 * MIB,
             age: Duration::from_secs(7 * 24 * HOUR),
             body: 0,
+        }
+    }
+}
+
+impl Default for Probation {
+    fn default() -> Self {
+        Self {
+            lasts: Duration::from_secs(30 * MINUTE),
+            window: Duration::from_secs(10 * MINUTE),
+            faults: 5,
+            share: Share::percent(10),
         }
     }
 }

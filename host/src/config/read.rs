@@ -9,8 +9,9 @@ use toml::Value;
 
 use super::defaults::{GRANTS, data_folder, hostname};
 use super::{
-    AdmitFault, Config, ConfigError, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, NdrFault,
-    PolicyEngine, PolicyLimits, PolicyModule, Problem, RecordMode, Route, Timeouts, TlsFiles,
+    AdmitFault, Config, ConfigError, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls,
+    ModuleFaults, NdrFault, PolicyEngine, PolicyLimits, PolicyModule, Probation, Problem, RecordMode, Route, Share,
+    Timeouts, TlsFiles,
 };
 use crate::directory::Endpoint;
 use crate::event::Format;
@@ -213,6 +214,7 @@ fn read_policies(root: &mut Reader<'_>, base: &Path) -> Vec<PolicyModule> {
             limits: read_policy_limits(reader.table("limits"), default.limits),
             core_dumps: reader.optional("core-dumps", path(base)),
             record: reader.or("record", default.record, choice(&RECORD_MODES)),
+            faults: read_module_faults(reader.table("faults")),
         });
     }
     modules
@@ -242,18 +244,36 @@ fn read_policy_engine(mut reader: Reader<'_>, default: PolicyEngine, base: &Path
             size(value).and_then(|bytes| at_least(64 << 20, bytes))
         }),
         watch: reader.optional("watch", path(base)),
+        probation: read_probation(reader.table("probation"), default.probation),
+    }
+}
+
+fn read_probation(mut reader: Reader<'_>, default: Probation) -> Probation {
+    Probation {
+        lasts: reader.or("lasts", default.lasts, duration),
+        window: reader.or("window", default.window, duration),
+        faults: reader.or("faults", default.faults, count(0..=1_000_000)),
+        share: reader.or("share", default.share, parsed::<Share>),
+    }
+}
+
+const ADMIT_FAULTS: [(&str, AdmitFault); 2] = [("not-exempt", AdmitFault::NotExempt), ("defer", AdmitFault::Defer)];
+const NDR_FAULTS: [(&str, NdrFault); 2] = [
+    ("standard-report", NdrFault::StandardReport),
+    ("freeze", NdrFault::Freeze),
+];
+
+fn read_module_faults(mut reader: Reader<'_>) -> ModuleFaults {
+    ModuleFaults {
+        admit: reader.optional("admit", choice(&ADMIT_FAULTS)),
+        ndr: reader.optional("ndr", choice(&NDR_FAULTS)),
     }
 }
 
 fn read_faults(mut reader: Reader<'_>, default: FaultActions) -> FaultActions {
-    let admit = [("not-exempt", AdmitFault::NotExempt), ("defer", AdmitFault::Defer)];
-    let ndr = [
-        ("standard-report", NdrFault::StandardReport),
-        ("freeze", NdrFault::Freeze),
-    ];
     FaultActions {
-        admit: reader.or("admit", default.admit, choice(&admit)),
-        ndr: reader.or("ndr", default.ndr, choice(&ndr)),
+        admit: reader.or("admit", default.admit, choice(&ADMIT_FAULTS)),
+        ndr: reader.or("ndr", default.ndr, choice(&NDR_FAULTS)),
         message_limit: reader.or("message-limit", default.message_limit, count(1..=1000)),
     }
 }

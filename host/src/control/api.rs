@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
-use crate::config::Problem;
+use crate::config::{Problem, Share};
 use crate::mail::{MessageId, Timestamp};
-use crate::policy::ModuleStatus;
+use crate::policy::{Health, ModuleStatus};
 use crate::spool::Message;
 
 /// How the host does.
@@ -35,6 +36,9 @@ pub struct Status {
     pub sessions: usize,
     /// Messages by state.
     pub spool: BTreeMap<String, u64>,
+    /// How the chain does as a whole.
+    #[serde(default)]
+    pub health: Health,
     /// The chain.
     pub policies: Vec<ModuleStatus>,
 }
@@ -71,6 +75,9 @@ pub struct Load {
     /// Why, in the operator's own words.
     #[serde(default)]
     pub reason: String,
+    /// Even if it was rolled back by itself a short while ago.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// What to try in the shadow.
@@ -106,6 +113,32 @@ pub struct Rollback {
     /// Why, in the operator's own words.
     #[serde(default)]
     pub reason: String,
+}
+
+/// What to stage.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Stage {
+    /// The candidate.
+    pub load: Load,
+    /// Such as `10%`; none is everything.
+    pub share: Option<Share>,
+    /// Networks; none is everybody.
+    #[serde(default)]
+    pub clients: Vec<IpNet>,
+    /// Such as `30m`; none is an hour.
+    pub lasts: Option<String>,
+    /// For the event.
+    pub reason: Option<String>,
+}
+
+/// How to promote what is staged.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Promote {
+    /// Even if it was rolled back by itself a short while ago.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// A part of the queue.

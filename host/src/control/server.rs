@@ -5,6 +5,7 @@ mod life;
 mod policies;
 mod queue;
 mod records;
+mod staging;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,6 +73,8 @@ pub async fn serve(listener: UnixListener, handles: Handles) {
         )
         .route("/records", get(records::records))
         .route("/records/{id}", get(records::record))
+        .route("/policies/stage", post(staging::stage).delete(staging::cancel))
+        .route("/policies/promote", post(staging::promote))
         .route("/events", get(events::events))
         .route("/queue", get(queue::queue))
         .route("/queue/{id}", get(queue::message).delete(queue::delete))
@@ -167,6 +170,7 @@ async fn status(State(handles): State<Arc<Handles>>) -> Json<Status> {
         listeners: handles.listeners.clone(),
         sessions: handles.admittance.active(),
         spool,
+        health: handles.policies.health(),
         policies: handles.policies.status(),
     })
 }

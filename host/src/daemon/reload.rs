@@ -94,7 +94,6 @@ fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<Problem> {
         "limits.sessions" limits.sessions;
         "limits.sessions-per-client" limits.sessions_per_client;
         "policy-engine" policy_engine;
-        "faults.ndr" faults.ndr;
         "low-water" low_water;
         "events.format" event_format;
         "events.log-size" event_log_size;

@@ -6,7 +6,6 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use super::testing::{Act, FakeDirectory, FakeServer, greets, mailbox, message, takes};
 use super::*;
-use crate::config::NdrFault;
 use crate::directory::{Entry, LookupError};
 use crate::event::Captured;
 use crate::mail::{Mailbox, Timestamp};
@@ -41,7 +40,6 @@ impl Host {
             events: events.clone(),
             hostname: config.hostname.clone(),
             administrator: config.administrator.clone(),
-            on_fault: NdrFault::StandardReport,
         };
         let context = DeliveryContext {
             config: Arc::new(arc_swap::ArcSwap::from_pointee(config)),

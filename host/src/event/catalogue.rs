@@ -191,6 +191,10 @@ events! {
         "An operator released, retried or deleted a message." "None.";
     5024 PolicyRolledBack "policy-rolled-back" Warning { policy: Text, generation: u64, digest: Text, was: Option<u64>, to: u64, how: Text, by: Text, reason: Text }
         "A policy went back to the code and settings of an earlier generation (to)." "posthouse policy history shows what was active when, and why.";
+    5028 PolicyProved "policy-proved" Info { policy: Text, generation: u64, digest: Text, calls: u64, recent_faults: u64 }
+        "A policy has passed its probation." "None.";
+    5029 PolicyRollbackNotKept "policy-rollback-not-kept" Error { policy: Text, generation: u64, error: Text }
+        "A policy was rolled back, but that could not be made durable: a restart would bring the faulty one back." "Make room on the disk, then load the good policy.";
     5030 EventsDropped "events-dropped" Warning { count: u64 }
         "Events came faster than they could be written or followed; so many were dropped. Errors never are." "Find what floods the log; see whether the disk is slow.";
     5031 AcceptFailed "accept-failed" Warning { listener: Text, error: Text }
@@ -215,6 +219,12 @@ events! {
         "The folder from which policies are loaded cannot be watched; it is tried again every few seconds." "Make the folder, and let the host read it.";
     5042 PolicyWatchResumed "policy-watch-resumed" Info { folder: Text }
         "The folder from which policies are loaded is watched again." "None.";
+    5045 PolicyStaged "policy-staged" Info { policy: Text, version: Text, digest: Text, generation: u64, share: Text, clients: Vec<String>, until: Text, by: Text, reason: Maybe }
+        "A candidate decides for a share of the sessions or for some clients." "posthouse policy promote or cancel; it ends by itself.";
+    5046 PolicyStageEnded "policy-stage-ended" Info { policy: Text, generation: u64, digest: Text, why: Text, by: Text }
+        "A staged candidate was promoted, cancelled or replaced, its time was over (time-over), or the host was stopped (stopped)." "None.";
+    5047 PolicyStageFailed "policy-stage-failed" Warning { policy: Text, generation: u64, digest: Text, faults: u64, calls: u64 }
+        "A staged candidate faulted too often; the active policy decides everything again." "See the faults (4037); report them to the policy's author.";
     5049 RecordsResumed "records-resumed" Info { missed: u64 }
         "Decisions are being recorded again; so many records are missing." "None.";
     5053 CountersFull "counters-full" Warning { policy: Text, limit: u64 }

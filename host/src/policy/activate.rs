@@ -10,8 +10,11 @@ use super::chain::Chain;
 use super::difference::Changes;
 use super::generation::Generation;
 use super::history::{Cause, How, Past};
-use super::operate::{Inner, find};
+use super::operate::{Inner, find, is_the_same};
+use super::probation::Probation;
 use super::qualify::{configured_code, fits};
+use super::stage::not_held_back;
+use super::staging::StageEnd;
 use super::wish::{Attempt, Ready, Source, Wish};
 use crate::config::Problem;
 use crate::event::Event;
@@ -64,6 +67,14 @@ pub struct Remembered {
     pub kept: bool,
 }
 
+/// Where something is being loaded.
+struct Trying<'a> {
+    chain: &'a Chain,
+    place: usize,
+    /// Even if it is held back.
+    force: bool,
+}
+
 impl Inner {
     /// See [`super::Policies::load`].
     pub(super) async fn load(&self, request: LoadRequest) -> Result<Activation, Vec<Problem>> {
@@ -75,9 +86,9 @@ impl Inner {
         }
         let how = if request.watched { How::Watch } else { How::Load };
         let cause = Cause::new(how, request.by.clone(), request.reason.clone());
-        let module = request.module.clone();
-        self.activate(module.as_deref(), cause, |wish, _| Ok(wish.attempt_to_load(request)))
-            .await
+        let (module, force) = (request.module.clone(), request.force);
+        let choose = |wish: &Wish<'_>, _: &Ledger| Ok(wish.attempt_to_load(request));
+        self.activate(module.as_deref(), cause, force, choose).await
     }
 
     /// See [`super::Policies::roll_back`].
@@ -99,7 +110,7 @@ impl Inner {
                 core_dumps: None,
             })
         };
-        let done = self.activate(module, cause.clone(), back).await?;
+        let done = self.activate(module, cause.clone(), true, back).await?;
         self.core.events.emit(Event::PolicyRolledBack {
             policy: done.module.clone(),
             generation: done.generation,
@@ -159,6 +170,7 @@ impl Inner {
         &self,
         module: Option<&str>,
         cause: Cause,
+        force: bool,
         choose: impl FnOnce(&Wish<'_>, &Ledger) -> Result<Attempt, Vec<Problem>> + Send,
     ) -> Result<Activation, Vec<Problem>> {
         let mut ledger = self.ledger.lock().await;
@@ -177,15 +189,24 @@ impl Inner {
             running: running.clone(),
         };
         let attempt = choose(&wish, &ledger)?;
-        let made = self.make_durable(&wish, &attempt, &cause, &mut ledger).await;
-        let generation = made.inspect_err(|problems| {
+        let trying = Trying {
+            chain: &chain,
+            place,
+            force,
+        };
+        let made = self.make_durable(&wish, &attempt, &cause, &mut ledger, trying).await;
+        let (generation, probation) = made.inspect_err(|problems| {
             self.refused(&module.name, wish.digest(&attempt), &cause.by, problems);
         })?;
         let mut next = Chain::clone(&chain);
         if let Some(module) = next.modules.get_mut(place) {
             module.running = Ok(Arc::clone(&generation));
+            module.probation = probation;
         }
-        self.chain.store(Arc::new(next));
+        if !is_the_same(running.as_ref(), &generation) {
+            next.drop_staging_of(&module.name);
+        }
+        self.publish(next, StageEnd::Replaced, &cause.by);
         self.announce(&generation);
         Ok(Activation {
             module: module.name.to_string(),
@@ -206,23 +227,33 @@ impl Inner {
         attempt: &Attempt,
         cause: &Cause,
         ledger: &mut Ledger,
-    ) -> Result<Arc<Generation>, Vec<Problem>> {
+        trying: Trying<'_>,
+    ) -> Result<(Arc<Generation>, Option<Arc<Probation>>), Vec<Problem>> {
         if let Source::Given(artifact) = &attempt.code {
             fits(artifact.bytes.len(), wish.configured.limits.component_size)
                 .map_err(|text| vec![Problem::new("file", text)])?;
         }
         let ready = self.realise(wish, attempt, cause, ledger).await?;
+        not_held_back(ledger, &ready.generation, trying.force)?;
+        // What an operator goes back to has been tried.
+        let probation = match cause.how {
+            How::Rollback => None,
+            _ => Probation::after(trying.chain, trying.place, &ready.generation, wish.was),
+        };
         let codes = ready.to_keep().into_iter().collect();
         let Ready {
             generation, activated, ..
         } = ready;
         let mut next = ledger.clone();
-        next.activate(&wish.configured.name, activated, attempt.back_to);
+        next.activate(&wish.configured.name, activated, attempt.back_to, probation.as_deref());
+        if !is_the_same(wish.running.as_ref(), &generation) {
+            next.staged.take_if(|staged| staged.module == wish.configured.name);
+        }
         self.keep(&next, codes)
             .await
             .map_err(|text| vec![Problem::new("", text)])?;
         *ledger = next;
-        Ok(generation)
+        Ok((generation, probation))
     }
 
     /// See [`super::Policies::history`].

@@ -11,8 +11,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::backoff::HeldBack;
 use super::generation::digest;
 use super::history::{History, How, Past};
+use super::probation::Probation;
+use super::staging::StagedRecord;
 use crate::mail::Timestamp;
 
 const LEDGER: &str = "activations.json";
@@ -102,6 +105,13 @@ pub(super) struct Ledger {
     /// What was last loaded from the watched folder, by module: see [`super::watch`].
     #[serde(default)]
     pub(super) watched: BTreeMap<String, String>,
+    /// What is put back if a module on probation fails; kept so that its code is.
+    #[serde(default)]
+    pub(super) previous: BTreeMap<String, Activated>,
+    #[serde(default)]
+    pub(super) staged: Option<StagedRecord>,
+    #[serde(default)]
+    pub(super) held_back: HeldBack,
 }
 
 impl Ledger {
@@ -115,10 +125,20 @@ impl Ledger {
         }
     }
 
-    /// Makes this a module's activation, and remembers it.
-    pub(super) fn activate(&mut self, module: &str, activated: Activated, back_to: Option<u64>) {
+    /// Makes this a module's activation, on probation, if it is, and remembers it.
+    pub(super) fn activate(
+        &mut self,
+        module: &str,
+        activated: Activated,
+        back_to: Option<u64>,
+        probation: Option<&Probation>,
+    ) {
         self.remember(module, &activated, back_to);
         self.modules.insert(module.to_owned(), activated);
+        match probation {
+            Some(probation) => self.previous.insert(module.to_owned(), probation.restores.clone()),
+            None => self.previous.remove(module),
+        };
     }
 
     /// Remembers what runs without making it what is wanted.
@@ -135,7 +155,9 @@ impl Ledger {
 
     /// Digests of the code that is to be kept.
     fn codes(&self) -> BTreeSet<&str> {
-        let active = self.modules.values().map(|module| module.code.as_str());
+        let staged = self.staged.as_ref().map(|staged| &staged.activated);
+        let activations = self.modules.values().chain(self.previous.values()).chain(staged);
+        let active = activations.map(|module| module.code.as_str());
         active.chain(self.history.values().flat_map(History::codes)).collect()
     }
 
@@ -307,7 +329,7 @@ mod tests {
             ..Artifact::unsigned(*b"new")
         };
         store.save_code(&new, &signed).expect("saved");
-        ledger.activate("m", activated(&new), None);
+        ledger.activate("m", activated(&new), None, None);
         store.save(&ledger).expect("saved");
         assert_eq!(store.ledger().expect("read"), (ledger.clone(), None));
         let kept = store.code(&new).expect("kept");
@@ -333,7 +355,7 @@ mod tests {
                 generation,
                 ..activated(code)
             };
-            ledger.activate("m", activated, None);
+            ledger.activate("m", activated, None, None);
         }
         store.save(&ledger).expect("saved");
         let kept: Vec<bool> = codes.iter().map(|code| store.has(code)).collect();

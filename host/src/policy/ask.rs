@@ -199,15 +199,19 @@ pub(super) async fn admit(policies: &Policies, session: SessionId, client: &Clie
     let chain = policies.inner.chain.load_full();
     let question = Admit::new(client);
     let mut work = Work::new(&policies.inner.core, Arc::clone(&chain), session_origin(session));
+    work.choose(Some(client.address));
     if let Err(why) = work.enter(Admit::ROLE, Admit::STAGE, chain.wait).await {
         return refused(why);
     }
     let mut faulted = false;
-    for (place, generation) in chain.serving(Admit::ROLE) {
-        match work.ask(place, generation, &question).await {
+    for place in 0..chain.modules.len() {
+        let Some(generation) = work.serving(place, Admit::ROLE) else {
+            continue;
+        };
+        match work.ask_at_the_door(place, &generation, &question).await {
             Ok(None) => {}
             Ok(Some((answer, because))) => return decided(answer, because, faulted),
-            Err(Unanswered::Faulted) if chain.faults.admit == AdmitFault::NotExempt => faulted = true,
+            Err(Unanswered::Faulted) if chain.on_admit_fault(place) == AdmitFault::NotExempt => faulted = true,
             Err(why) => return refused(why),
         }
     }
@@ -244,6 +248,7 @@ pub(super) async fn plan(policies: &Policies, failure: &Failure) -> Asked<Option
         message: Some(failure.message),
     };
     let mut work = Work::new(&policies.inner.core, Arc::clone(&chain), origin);
+    work.choose(failure.client_address);
     match work.first_opinion(&question, PLAN_WAIT).await {
         Ok(Some((plan, because))) => Asked::answered(Some(plan), because),
         Ok(None) => Asked::answered(None, silence(&chain.modules)),
@@ -261,6 +266,7 @@ impl PolicyTransaction {
     }
 
     pub(super) async fn ask_sender(&mut self, client: &Client, sender: &ReversePath) -> Asked<Verdict> {
+        self.work.choose(Some(client.address));
         let question = Sender::new(client, sender);
         let asked = self.ask(&question).await;
         asked.unwrap_or_else(|| self.accepted())
@@ -272,6 +278,7 @@ impl PolicyTransaction {
         sender: &ReversePath,
         recipient: &Mailbox,
     ) -> Asked<Verdict> {
+        self.work.choose(Some(client.address));
         let question = Recipient::new(client, sender, recipient);
         match self.ask(&question).await {
             Some(asked) => asked,
@@ -289,6 +296,7 @@ impl PolicyTransaction {
         envelope: &Envelope,
         content: Arc<dyn Content>,
     ) -> Asked<Disposition> {
+        self.work.choose(Some(client.address));
         self.work.about(id);
         let message = MessageView::new(content).received_from(Received {
             address: client.address,

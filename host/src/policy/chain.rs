@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ModuleStatus;
 use super::component::Role;
 use super::generation::Generation;
-use crate::config::{AdmitFault, FaultActions, NdrFault, PolicyModule};
-use crate::mail::Timestamp;
+use super::probation::Probation;
+use super::staging::Staging;
+use crate::config::{self, AdmitFault, FaultActions, NdrFault, PolicyModule};
 
 /// Modules in the order they are asked.
 #[derive(Clone)]
@@ -18,6 +18,9 @@ pub(super) struct Chain {
     pub(super) wait: Duration,
     /// Bytes of bodies in records.
     pub(super) recorded_body: u64,
+    /// What is asked of a generation that is loaded.
+    pub(super) probation: config::Probation,
+    pub(super) staging: Option<Arc<Staging>>,
 }
 
 /// One module of the chain.
@@ -28,6 +31,8 @@ pub(super) struct Module {
     pub(super) configured: PolicyModule,
     /// What runs, or why nothing does.
     pub(super) running: Result<Arc<Generation>, String>,
+    /// As long as it has to prove itself.
+    pub(super) probation: Option<Arc<Probation>>,
 }
 
 impl Chain {
@@ -37,70 +42,62 @@ impl Chain {
         self.modules.iter().all(|module| module.running.is_ok())
     }
 
-    /// Modules that play a role, with their places in the chain.
-    pub(super) fn serving(&self, role: Role) -> impl Iterator<Item = (usize, &Arc<Generation>)> {
-        self.modules
-            .iter()
-            .enumerate()
-            .filter_map(|(place, module)| Some((place, module.running.as_ref().ok()?)))
-            .filter(move |(_, generation)| generation.serves(role))
+    /// What a fault of the module at this place does at `admit`.
+    pub(super) fn on_admit_fault(&self, place: usize) -> AdmitFault {
+        let own = self
+            .modules
+            .get(place)
+            .and_then(|module| module.configured.faults.admit);
+        own.unwrap_or(self.faults.admit)
+    }
+
+    /// As [`Self::on_admit_fault`], at `ndr`.
+    pub(super) fn on_ndr_fault(&self, place: usize) -> NdrFault {
+        let own = self.modules.get(place).and_then(|module| module.configured.faults.ndr);
+        own.unwrap_or(self.faults.ndr)
+    }
+
+    /// Every generation that decides something.
+    pub(super) fn generations(&self) -> Vec<Arc<Generation>> {
+        let running = self.modules.iter().filter_map(|module| module.running.as_ref().ok());
+        let staged = self.staging.as_ref().map(|staging| &staging.generation);
+        running.chain(staged).map(Arc::clone).collect()
+    }
+
+    /// Takes over from the chain before what goes on with a generation that stays.
+    pub(super) fn carry_on(mut self, before: &Self) -> Self {
+        let same = |one: &Module, other: &Module| match (&one.running, &other.running) {
+            (Ok(one), Ok(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        for module in &mut self.modules {
+            let Some(was) = before.modules.iter().find(|was| was.name == module.name) else {
+                continue;
+            };
+            if !same(was, module) {
+                continue;
+            }
+            module.probation.clone_from(&was.probation);
+            if let Some(staging) = before.staging.as_ref().filter(|staging| staging.module == was.name) {
+                self.staging = Some(Arc::clone(staging));
+            }
+        }
+        self
+    }
+
+    /// A staged candidate of a module that gets another generation is one of the past.
+    pub(super) fn drop_staging_of(&mut self, module: &str) {
+        self.staging.take_if(|staging| &*staging.module == module);
     }
 
     /// What the fault table does about a fault, for Event 4037.
-    pub(super) fn instead(&self, role: Role) -> &'static str {
-        match (role, self.faults.admit, self.faults.ndr) {
+    pub(super) fn instead(&self, role: Role, place: usize) -> &'static str {
+        match (role, self.on_admit_fault(place), self.on_ndr_fault(place)) {
             (Role::Exemption, AdmitFault::NotExempt, _) => "the client is exempt from nothing",
             (Role::Exemption, AdmitFault::Defer, _) => "the client was told 421",
             (Role::Homing, _, _) => "the transaction was deferred with 451",
             (Role::Ndr, _, NdrFault::StandardReport) => "the host's standard report",
             (Role::Ndr, _, NdrFault::Freeze) => "the message was frozen",
-        }
-    }
-}
-
-impl Module {
-    pub(super) fn status(&self) -> ModuleStatus {
-        let module = self.name.to_string();
-        let generation = match &self.running {
-            Ok(generation) => generation,
-            Err(why) => {
-                return ModuleStatus {
-                    module,
-                    name: String::new(),
-                    version: String::new(),
-                    contract: String::new(),
-                    digest: String::new(),
-                    generation: 0,
-                    since: Timestamp(0),
-                    by: String::new(),
-                    origin: String::new(),
-                    health: why.clone(),
-                    stages: Vec::new(),
-                    calls: 0,
-                    faults: std::collections::BTreeMap::new(),
-                };
-            }
-        };
-        let candidate = &generation.candidate;
-        let roles = candidate.code.shape.roles.iter();
-        ModuleStatus {
-            module,
-            name: generation.description.name.clone(),
-            version: generation.description.version.clone(),
-            contract: candidate.code.shape.contract.to_string(),
-            digest: candidate.code.digest.clone(),
-            generation: generation.number,
-            since: generation.since,
-            by: candidate.by.clone(),
-            origin: candidate.origin.clone(),
-            health: "running".to_owned(),
-            stages: roles.map(|role| role.interface().to_owned()).collect(),
-            calls: generation.counters.calls(),
-            faults: generation
-                .counters
-                .faults()
-                .map(|(class, count)| (class.name().to_owned(), count))
-                .collect(),
         }
     }
 }

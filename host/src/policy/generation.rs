@@ -1,7 +1,6 @@
 //! A generation: one module's code with its settings, limits and grants, proven to run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -12,8 +11,8 @@ use super::component::{Contract, Role, Shape, inspect};
 use super::core_dump::CoreDumps;
 use super::engine::Runtime;
 use super::exports::Exports;
-use super::fault::Class;
 use super::imports::Host;
+use super::metrics::Counters;
 use crate::config::{PolicyLimits, Problem};
 use crate::mail::Timestamp;
 
@@ -124,37 +123,6 @@ impl Generation {
 
     pub(super) fn serves(&self, role: Role) -> bool {
         self.candidate.code.shape.roles.contains(&role)
-    }
-}
-
-/// Calls and faults of one generation.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    calls: AtomicU64,
-    faults: [AtomicU64; Class::ALL.len()],
-}
-
-impl Counters {
-    pub(super) fn call(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn fault(&self, class: Class) {
-        for (known, count) in Class::ALL.iter().zip(&self.faults) {
-            if *known == class {
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    pub(super) fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
-    }
-
-    /// Classes that occurred.
-    pub(super) fn faults(&self) -> impl Iterator<Item = (Class, u64)> {
-        let counts = self.faults.iter().map(|count| count.load(Ordering::Relaxed));
-        Class::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0)
     }
 }
 

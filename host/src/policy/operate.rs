@@ -14,6 +14,9 @@ use super::generation::Generation;
 use super::history::{Cause, How};
 use super::live::Live;
 use super::qualify::configured_code;
+use super::staging::{StageEnd, Staging};
+use super::status::Retired;
+use super::warden::{self, Note};
 use super::wish::{Ready, Wish};
 use super::work::Core;
 use super::{ModuleSetup, Policies, StartError};
@@ -27,6 +30,8 @@ pub(super) struct Inner {
     pub(super) chain: ArcSwap<Chain>,
     instances: u32,
     pub(super) store: Option<Store>,
+    /// Replaced, and perhaps still with work.
+    pub(super) retired: std::sync::Mutex<Vec<Retired>>,
     /// Held while the chain is being changed, so that changes are made one after the other.
     pub(super) ledger: Mutex<Ledger>,
 }
@@ -50,7 +55,9 @@ impl Policies {
             inner.activations_failed(problem);
         }
         inner.bring_up(config).await;
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        warden::watch(&inner);
+        Ok(Self { inner })
     }
 
     pub(super) async fn open_ephemeral(
@@ -80,6 +87,7 @@ impl Inner {
             chain: ArcSwap::from_pointee(chain(config, Vec::new())),
             instances: config.policy_engine.instances,
             store,
+            retired: std::sync::Mutex::default(),
             ledger: Mutex::new(ledger),
         }
     }
@@ -89,6 +97,9 @@ impl Inner {
     async fn bring_up(&self, config: &Config) {
         let mut ledger = self.ledger.lock().await;
         let before = std::mem::take(&mut ledger.modules);
+        // A restart ends every trial.
+        ledger.previous.clear();
+        self.forget_stage(&mut ledger);
         let mut codes = Vec::new();
         let mut modules = Vec::new();
         for (place, configured) in config.policies.iter().enumerate() {
@@ -195,7 +206,9 @@ impl Inner {
             match self.realise(&wish, &attempt, cause, &mut next).await {
                 Ok(ready) => {
                     codes.extend(ready.to_keep());
-                    next.activate(&configured.name, ready.activated, None);
+                    // A probation goes on.
+                    next.remember(&configured.name, &ready.activated, None);
+                    next.modules.insert(configured.name.clone(), ready.activated);
                     modules.push(module(configured, Ok(ready.generation)));
                 }
                 Err(found) => {
@@ -205,6 +218,16 @@ impl Inner {
             }
         }
         next.forget_others(&names(config));
+        let chain_after = chain(config, modules).carry_on(&chain_before);
+        if chain_after.staging.is_none() {
+            next.staged = None;
+        }
+        next.previous.retain(|name, _| {
+            chain_after
+                .modules
+                .iter()
+                .any(|module| *name == *module.name && module.probation.is_some())
+        });
         if problems.is_empty()
             && let Err(problem) = self.keep(&next, codes).await
         {
@@ -217,9 +240,8 @@ impl Inner {
         if let Some(live) = &self.core.live {
             live.configure(config);
         }
-        let chain_after = chain(config, modules);
         let changed = self.changes(&chain_before, &chain_after);
-        self.chain.store(Arc::new(chain_after));
+        self.publish(chain_after, StageEnd::Replaced, &cause.by);
         if config.policy_engine.instances != self.instances {
             let text = format!("{} until the host is started again", self.instances);
             problems.push(Problem::new("policy-engine.instances", text));
@@ -267,6 +289,9 @@ impl Inner {
         if recorded(before, after) != recorded(after, before) {
             changed.push("what is recorded of decisions".to_owned());
         }
+        if before.probation != after.probation {
+            changed.push("policy-engine.probation".to_owned());
+        }
         if before.wait != after.wait {
             changed.push(format!("policy-engine.wait: {} ms", after.wait.as_millis()));
         }
@@ -290,6 +315,19 @@ impl Inner {
             Ok(Err(error)) => Err(format!("could not be made durable: {error}")),
             Err(error) => Err(format!("could not be made durable: {error}")),
         }
+    }
+
+    /// Puts a chain in force. What began before goes on with the chain it began with.
+    pub(super) fn publish(&self, next: Chain, end: StageEnd, by: &str) {
+        let before = self.chain.load_full();
+        let next = Arc::new(next);
+        self.chain.store(Arc::clone(&next));
+        self.retire(&before, &next);
+        let same = |one: &Arc<Staging>| next.staging.as_ref().is_some_and(|other| Arc::ptr_eq(one, other));
+        if let Some(staging) = before.staging.as_ref().filter(|staging| !same(staging)) {
+            self.stage_ended(staging, end, by);
+        }
+        self.core.notes.leave(Note::Changed);
     }
 
     pub(super) fn announce(&self, generation: &Generation) {
@@ -330,6 +368,8 @@ pub(super) fn chain(config: &Config, modules: Vec<Module>) -> Chain {
         faults: config.faults,
         wait: config.policy_engine.wait,
         recorded_body: config.decisions.body,
+        probation: config.policy_engine.probation.clone(),
+        staging: None,
     }
 }
 
@@ -338,6 +378,7 @@ pub(super) fn module(configured: &PolicyModule, running: Result<Arc<Generation>,
         name: configured.name.as_str().into(),
         configured: configured.clone(),
         running,
+        probation: None,
     }
 }
 
@@ -374,6 +415,11 @@ pub(super) fn find(chain: &Chain, name: Option<&str>) -> Result<usize, Vec<Probl
         };
         vec![Problem::new("module", text)]
     })
+}
+
+/// Loading what runs already changes nothing.
+pub(super) fn is_the_same(running: Option<&Arc<Generation>>, loaded: &Generation) -> bool {
+    running.is_some_and(|running| running.number == loaded.number)
 }
 
 fn placed(key: &str, problem: Problem) -> Problem {

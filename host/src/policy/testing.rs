@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Compiler, LoadRequest, Policies, Record, Recorder, builtin};
 use crate::config::{
-    AdmitFault, Config, Delivery, Dns, FaultActions, Limits, NdrFault, PolicyEngine, PolicyLimits, PolicyModule,
-    RecordMode, Timeouts,
+    AdmitFault, Config, Delivery, Dns, FaultActions, Limits, ModuleFaults, NdrFault, PolicyEngine, PolicyLimits,
+    PolicyModule, RecordMode, Timeouts,
 };
 use crate::directory::{Directory, Entry, Home, LookupError, Target};
 use crate::event::{Captured, Event, Events, Format, PolicyFault};
@@ -85,6 +85,7 @@ pub(super) fn module(name: &str, file: Option<&Path>, settings: Value) -> Policy
         limits: limits(),
         core_dumps: None,
         record: RecordMode::Off,
+        faults: ModuleFaults::default(),
     }
 }
 

@@ -9,3 +9,4 @@ mod life;
 mod records;
 mod shadow;
 mod speed;
+mod trials;

@@ -134,6 +134,7 @@ impl Watch {
             reason: format!("found in {}", self.path.display()),
             watched: true,
             core_dumps: None,
+            force: false,
         };
         // What is wrong with it has been told as Event 5004.
         if self.policies.load(request).await.is_ok() {

@@ -1,6 +1,7 @@
 //! One unit of work: the instances of one connection's admission, one mail transaction or one
 //! notification, and the questions put to them in the chain's order.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,9 +18,12 @@ use super::fault::{Failed, Fault};
 use super::generation::{Candidate, Generation};
 use super::imports::{MessageView, Spent, Surroundings};
 use super::instance::Instance;
+use super::lane::Lane;
 use super::live::Live;
+use super::metrics::InUse;
 use super::record::{self, Decision};
 use super::tape::{self, Recording, Takers};
+use super::warden::{Note, Notes};
 use crate::directory::Directory;
 use crate::event::{Event, Events, PolicyFault};
 use crate::mail::{MessageId, Timestamp};
@@ -33,6 +37,7 @@ pub(super) struct Core {
     pub(super) live: Option<Arc<Live>>,
     pub(super) events: Events,
     pub(super) takers: Takers,
+    pub(super) notes: Notes,
 }
 
 impl Core {
@@ -58,6 +63,7 @@ impl Core {
             directory,
             events,
             takers: Takers::default(),
+            notes: Notes::default(),
         }
     }
 
@@ -70,6 +76,7 @@ impl Core {
             live: None,
             events: Events::discard(),
             takers: Takers::default(),
+            notes: Notes::default(),
         }
     }
 
@@ -151,10 +158,19 @@ pub(super) enum Unanswered {
     Unavailable,
 }
 
+/// What came of a question that was put.
+struct Put<A> {
+    result: Result<Opinion<A>, Failed>,
+    /// The instance was made for it.
+    fresh: bool,
+    /// Where it ended.
+    stage: &'static str,
+}
+
 /// A module's place in a unit of work.
 #[derive(Default)]
 struct Seat {
-    instance: Option<Instance>,
+    instance: Option<(Instance, InUse)>,
     /// By instances that were given back.
     spent: Spent,
     /// It was asked before.
@@ -167,6 +183,7 @@ struct Seat {
 pub(super) struct Work {
     core: Arc<Core>,
     pub(super) chain: Arc<Chain>,
+    lane: Lane,
     around: Surroundings,
     /// By place in the chain. Dropped before the slots they stand in.
     seats: Vec<Seat>,
@@ -180,14 +197,24 @@ impl Work {
             around: core.surroundings(origin),
             seats: Vec::new(),
             slots: None,
+            lane: Lane::new(Arc::clone(&chain)),
             chain,
+        }
+    }
+
+    /// Settles who decides, the active generations or a staged candidate, by the session (or the
+    /// message of a notification) and the client. What was settled stays.
+    pub(super) fn choose(&mut self, client: Option<IpAddr>) {
+        match (self.around.origin.session, self.around.origin.message) {
+            (Some(session), _) => self.lane.choose(session, client),
+            (None, message) => self.lane.choose(message, client),
         }
     }
 
     /// The message became known; events name it from now on.
     pub(super) fn about(&mut self, message: MessageId) {
         self.around.origin.message = Some(message);
-        for instance in self.seats.iter_mut().filter_map(|seat| seat.instance.as_mut()) {
+        for (instance, _) in self.seats.iter_mut().filter_map(|seat| seat.instance.as_mut()) {
             instance.about(message);
         }
     }
@@ -204,9 +231,11 @@ impl Work {
         wait: Duration,
     ) -> Result<Opinion<Q::Answer>, Unanswered> {
         self.enter(Q::ROLE, Q::STAGE, wait).await?;
-        let chain = Arc::clone(&self.chain);
-        for (place, generation) in chain.serving(Q::ROLE) {
-            let opinion = self.ask(place, generation, question).await?;
+        for place in self.lane.places() {
+            let Some(generation) = self.serving(place, Q::ROLE) else {
+                continue;
+            };
+            let opinion = self.ask(place, &generation, question).await?;
             if opinion.is_some() {
                 return Ok(opinion);
             }
@@ -214,12 +243,17 @@ impl Work {
         Ok(None)
     }
 
+    /// Who is asked at a place of the chain, if anybody.
+    pub(super) fn serving(&self, place: usize, role: Role) -> Option<Arc<Generation>> {
+        self.lane.serving(place, role).map(Arc::clone)
+    }
+
     /// Makes sure that the chain can be asked and that there is room for the instances.
     pub(super) async fn enter(&mut self, role: Role, stage: &str, wait: Duration) -> Result<(), Unanswered> {
         if !self.chain.is_whole() {
             return Err(Unanswered::Unavailable);
         }
-        let needed = self.chain.serving(role).count();
+        let needed = self.lane.count(role);
         if self.slots.is_some() || needed == 0 {
             return Ok(());
         }
@@ -251,7 +285,7 @@ impl Work {
     /// Gives the instances back. The next question has fresh ones, and what was spent stays spent.
     fn rest(&mut self) {
         for seat in &mut self.seats {
-            if let Some(instance) = seat.instance.take() {
+            if let Some((instance, _)) = seat.instance.take() {
                 seat.spent = instance.spent();
             }
         }
@@ -273,11 +307,48 @@ impl Work {
         generation: &Arc<Generation>,
         question: &Q,
     ) -> Result<Opinion<Q::Answer>, Unanswered> {
-        generation.counters.call();
+        let began = Instant::now();
+        generation.counters.call(began);
+        if let Some(trial) = self.lane.trial(place, generation) {
+            trial.patience().call(began);
+        }
         self.listen(place, generation);
-        let since = Instant::now();
+        let put = self.put(place, generation, question).await;
+        let took = began.elapsed();
+        generation.counters.latency.record(took);
+        self.note(place, question, put.fresh, &put.result, took);
+        put.result
+            .map_err(|failed| self.failed::<Q>(&failed, place, generation, put.stage))
+    }
+
+    /// Asks one module about a connection. Where it faults and has yet to prove itself, whoever it
+    /// is to replace is asked in its place: a bad candidate locks nobody out.
+    pub(super) async fn ask_at_the_door<Q: Question>(
+        &mut self,
+        place: usize,
+        generation: &Arc<Generation>,
+        question: &Q,
+    ) -> Result<Opinion<Q::Answer>, Unanswered> {
+        let opinion = self.ask(place, generation, question).await;
+        match (&opinion, self.lane.stand_in(place).map(Arc::clone)) {
+            (Err(Unanswered::Faulted), Some(proven)) if proven.serves(Q::ROLE) => {
+                // A record is of one generation.
+                if let Some(seat) = self.seats.get_mut(place) {
+                    seat.known = false;
+                    if let Some(recording) = seat.recording.take() {
+                        recording.finish(self.around.now, self.around.origin);
+                    }
+                }
+                self.ask(place, &proven, question).await
+            }
+            (Err(Unanswered::Faulted), Some(_)) => Ok(None),
+            _ => opinion,
+        }
+    }
+
+    async fn put<Q: Question>(&mut self, place: usize, generation: &Arc<Generation>, question: &Q) -> Put<Q::Answer> {
         let mut around = self.around.clone();
-        let (instance, spent) = match self.seats.get_mut(place) {
+        let (seated, spent) = match self.seats.get_mut(place) {
             Some(seat) => {
                 if let Some(recording) = &seat.recording {
                     around.answers = recording.answers();
@@ -286,27 +357,37 @@ impl Work {
             }
             None => (None, Spent::default()),
         };
-        let fresh = instance.is_none();
-        let made = match instance {
-            Some(instance) => Ok(instance),
-            None => configured(&self.core, generation, around, spent).await,
-        };
-        let mut stage = "configure";
-        let result = match made {
-            Ok(mut instance) => {
-                stage = Q::STAGE;
-                instance.refuel(self.core.runtime.ration(Q::STAGE));
-                let result = question.put(&mut instance).await;
-                // An instance that faulted is not put back: nothing may be asked of it again.
-                if let (Ok(_), Some(seat)) = (&result, self.seats.get_mut(place)) {
-                    seat.instance = Some(instance);
-                }
-                result
+        let fresh = seated.is_none();
+        let made = match seated {
+            Some(seated) => Ok(seated),
+            None => {
+                let in_use = InUse::new(generation);
+                configured(&self.core, generation, around, spent)
+                    .await
+                    .map(|instance| (instance, in_use))
             }
-            Err(failed) => Err(failed),
         };
-        self.note(place, question, fresh, &result, since.elapsed());
-        result.map_err(|failed| self.failed::<Q>(&failed, generation, stage))
+        let (mut instance, in_use) = match made {
+            Ok(made) => made,
+            Err(failed) => {
+                return Put {
+                    result: Err(failed),
+                    fresh,
+                    stage: "configure",
+                };
+            }
+        };
+        instance.refuel(self.core.runtime.ration(Q::STAGE));
+        let result = question.put(&mut instance).await;
+        // An instance that faulted is not put back: nothing may be asked of it again.
+        if let (Ok(_), Some(seat)) = (&result, self.seats.get_mut(place)) {
+            seat.instance = Some((instance, in_use));
+        }
+        Put {
+            result,
+            fresh,
+            stage: Q::STAGE,
+        }
     }
 
     /// Begins to record, at a module's first question, if anybody wants that.
@@ -339,20 +420,38 @@ impl Work {
         }
     }
 
-    fn failed<Q: Question>(&self, failed: &Failed, generation: &Generation, stage: &str) -> Unanswered {
+    fn failed<Q: Question>(
+        &self,
+        failed: &Failed,
+        place: usize,
+        generation: &Arc<Generation>,
+        stage: &str,
+    ) -> Unanswered {
         let fault = match failed {
             Failed::Fault(fault) => fault,
             Failed::Crowded => return self.overloaded(stage, Duration::ZERO),
         };
-        generation.counters.fault(fault.class);
+        let now = Instant::now();
+        generation.counters.fault(fault.class, now);
+        let trial = self.lane.trial(place, generation);
         let at = At {
             candidate: &generation.candidate,
             generation: generation.number,
             stage,
             origin: self.around.origin,
-            instead: self.chain.instead(Q::ROLE),
+            instead: match &trial {
+                Some(_) if Q::ROLE == Role::Exemption && self.lane.stand_in(place).is_some() => {
+                    "the generation before it was asked"
+                }
+                _ => self.chain.instead(Q::ROLE, place),
+            },
         };
         self.core.report(fault, at);
+        if let Some(trial) = trial
+            && let Some(tally) = trial.patience().fault(now)
+        {
+            self.core.notes.leave(Note::Failed(trial, tally));
+        }
         Unanswered::Faulted
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::cli::output::line;
 use crate::event::escape;
-use crate::policy::{Activation, Differs, Changes};
+use crate::policy::{Activation, Changes, Differs};
 
 /// Digits of a digest that tell two apart at a glance.
 const SHORT: usize = 12;

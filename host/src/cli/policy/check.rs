@@ -63,6 +63,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
             settings,
             reason: String::new(),
             core_dumps: None,
+            force: false,
         };
         match options.daemon.client()?.post("/policies/check", &request).await {
             Ok(checked) => Ok(checked),

@@ -92,11 +92,7 @@ impl Directory for CaseHost {
         std::future::ready(truth).boxed()
     }
 
-    fn is_member<'a>(
-        &'a self,
-        group: &'a Mailbox,
-        address: &'a Mailbox,
-    ) -> BoxFuture<'a, Result<bool, LookupError>> {
+    fn is_member<'a>(&'a self, group: &'a Mailbox, address: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
         let fixture = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let truth = fixture.is_member(group.as_str(), address.as_str()).map_err(unavailable);
         std::future::ready(truth).boxed()

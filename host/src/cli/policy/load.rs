@@ -32,6 +32,9 @@ pub struct Options {
     /// Write a core dump of each trap into this folder of the daemon's, until the next load or reload
     #[arg(long, value_name = "FOLDER")]
     core_dumps: Option<PathBuf>,
+    /// Load it even if it was rolled back because of its faults a short while ago
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     daemon: Daemon,
 }
@@ -46,6 +49,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         signature: read_signature(options.signature.as_deref(), options.file.as_deref())?,
         settings: options.settings.as_deref().map(read_settings).transpose()?,
         reason: options.reason,
+        force: options.force,
     };
     let active: Activation = options.daemon.client()?.post("/policies", &request).await?;
     if options.daemon.json {

@@ -40,6 +40,7 @@ pub(super) fn request(load: Load, by: String) -> Result<LoadRequest, Refusal> {
         origin: load.origin,
         settings: load.settings,
         by,
+        force: load.force,
         core_dumps: load.core_dumps,
         reason: load.reason,
         watched: false,

@@ -40,8 +40,11 @@ fn real_policies_are_recognised() {
         assert_eq!(shape.roles.into_iter().collect::<Vec<_>>(), Role::ALL);
     }
     // It imports the type `message`, as every policy with homing must, but no function of it.
-    let uses = inspect(builtin::MISBEHAVING).expect("a policy").uses;
+    let uses = inspect(builtin::FIRST_POLICY).expect("a policy").uses;
     assert!(uses.is_empty(), "{uses:?}");
+    // The one that looks at subjects does.
+    let uses = inspect(builtin::MISBEHAVING).expect("a policy").uses;
+    assert!(uses.len() == 1 && uses.contains("message"), "{uses:?}");
 }
 
 #[test]

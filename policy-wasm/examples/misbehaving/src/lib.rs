@@ -1,10 +1,16 @@
 //! A policy that is wrong in the way its settings say, at the stage they say, and has no opinion
 //! otherwise: to see what a host makes of each kind of fault.
 //!
-//! Settings: `{"mode": "loop" | "eat-memory" | "lie-reply" | "forge-address" | "add-recipient" | "recurse" |
-//! "panic",
-//! "stage": "admit" | "sender" | "recipient" | "message" | "ndr"}`. Without a mode it behaves;
-//! without a stage it is `sender`, and `message` for an address.
+//! Settings, all optional:
+//!
+//! - `mode`: `loop`, `eat-memory`, `lie-reply`, `forge-address`, `add-recipient`, `recurse`, `panic`, `huge-decision`,
+//!   `leak-handles`. Without it, it behaves.
+//! - `stage`: `configure`, `admit`, `sender`, `recipient`, `message`, `ndr`. Without it it is `sender`,
+//!   and `message` for an address.
+//! - `recipient`, `subject`: only about this recipient, only about messages with this in their subject;
+//!   `chance`: only in so many of a hundred cases; `handles`: how many are leaked in each call.
+//! - `stamp`: a word that is put on every message in a field `X-Stamp`, followed by the questions this
+//!   instance was asked before: who decided, and from when on.
 #![cfg(target_arch = "wasm32")]
 
 mod mischief;
@@ -14,7 +20,7 @@ use std::cell::RefCell;
 use contract::exports::posthouse::policy::{exemption, homing, lifecycle, ndr};
 use contract::posthouse::policy::message::Message;
 use contract::posthouse::policy::types::{Because, Client, Decision, Envelope, Failure, Reply, ReversePath, Verdict};
-use mischief::{Lie, Settings, Stage};
+use mischief::{Lie, Question, Settings, Stage};
 
 mod contract {
     #![allow(missing_docs, unsafe_code, clippy::all)]
@@ -31,6 +37,7 @@ const ELSEWHERE: &str = "elsewhere@loop.example";
 
 thread_local! {
     static SETTINGS: RefCell<Settings> = RefCell::default();
+    static ASKED: RefCell<Vec<&'static str>> = RefCell::default();
 }
 
 struct Misbehaving;
@@ -55,13 +62,15 @@ impl lifecycle::Guest for Misbehaving {
             }]
         })?;
         SETTINGS.set(settings);
+        lie_to(&Question::at(Stage::Configure));
         Ok(())
     }
 }
 
 impl exemption::Guest for Misbehaving {
     fn admit(_client: Client<'_>) -> (exemption::Admission, Because) {
-        let admission = match lie_at(Stage::Admit) {
+        let admission = match lie_to(&Question::at(Stage::Admit)) {
+            Some(Lie::Huge) => exemption::Admission::Refuse(huge()),
             Some(_) => exemption::Admission::Refuse(success()),
             None => exemption::Admission::Pass,
         };
@@ -71,23 +80,31 @@ impl exemption::Guest for Misbehaving {
 
 impl homing::Guest for Misbehaving {
     fn check_sender(_client: Client<'_>, _sender: ReversePath) -> Decision {
-        decision(lie_at(Stage::Sender))
+        decision(lie_to(&Question::at(Stage::Sender)))
     }
 
-    fn check_recipient(_client: Client<'_>, _sender: ReversePath, _recipient: String) -> Decision {
-        decision(lie_at(Stage::Recipient))
+    fn check_recipient(_client: Client<'_>, _sender: ReversePath, recipient: String) -> Decision {
+        decision(lie_to(&Question {
+            recipient: Some(&recipient),
+            ..Question::at(Stage::Recipient)
+        }))
     }
 
     fn check_message(
         _client: Client<'_>,
         _envelope: Envelope<'_>,
-        _message: &Message,
+        message: &Message,
     ) -> (homing::Disposition, Because) {
-        let disposition = match lie_at(Stage::Message) {
+        let question = Question {
+            subject: Some(message.header("subject").concat()),
+            ..Question::at(Stage::Message)
+        };
+        let disposition = match lie_to(&question) {
+            Some(Lie::Huge) => homing::Disposition::Reject(huge()),
             Some(Lie::Reply) => homing::Disposition::Reject(success()),
             Some(Lie::Address) => homing::Disposition::Accept(vec![homing::Edit::AddRecipient(FORGED.to_owned())]),
             Some(Lie::Recipient) => homing::Disposition::Accept(vec![homing::Edit::AddRecipient(ELSEWHERE.to_owned())]),
-            None => homing::Disposition::Pass,
+            None => stamped(),
         };
         (disposition, because())
     }
@@ -95,7 +112,7 @@ impl homing::Guest for Misbehaving {
 
 impl ndr::Guest for Misbehaving {
     fn plan(_failure: Failure<'_>) -> (Vec<ndr::Notice>, Because) {
-        let to = match lie_at(Stage::Ndr) {
+        let to = match lie_to(&Question::at(Stage::Ndr)) {
             Some(_) => ndr::Audience::Address(FORGED.to_owned()),
             None => ndr::Audience::Administrator,
         };
@@ -109,13 +126,30 @@ impl ndr::Guest for Misbehaving {
 }
 
 /// Faults here and now if the settings say so; a lie is for the caller to tell.
-fn lie_at(stage: Stage) -> Option<Lie> {
-    SETTINGS.with_borrow(|settings| settings.act(stage))
+fn lie_to(question: &Question<'_>) -> Option<Lie> {
+    ASKED.with_borrow_mut(|asked| asked.push(question.stage.name()));
+    SETTINGS.with_borrow(|settings| settings.act(question))
+}
+
+/// What becomes of a message when it behaves.
+fn stamped() -> homing::Disposition {
+    let stamp = SETTINGS.with_borrow(|settings| settings.stamp.clone());
+    match stamp {
+        Some(stamp) => {
+            let asked = ASKED.with_borrow(|asked| asked.join(" "));
+            homing::Disposition::Accept(vec![homing::Edit::AddHeader((
+                "X-Stamp".to_owned(),
+                format!("{stamp} {asked}"),
+            ))])
+        }
+        None => homing::Disposition::Pass,
+    }
 }
 
 fn decision(lie: Option<Lie>) -> Decision {
     Decision {
         verdict: match lie {
+            Some(Lie::Huge) => Verdict::Reject(huge()),
             Some(_) => Verdict::Reject(success()),
             None => Verdict::Pass,
         },
@@ -129,6 +163,15 @@ fn success() -> Reply {
         code: 250,
         status: (2, 0, 0),
         text: "OK".to_owned(),
+    }
+}
+
+/// A refusal that is all text.
+fn huge() -> Reply {
+    Reply {
+        code: 550,
+        status: (5, 7, 1),
+        text: "no ".repeat(2 << 20),
     }
 }
 

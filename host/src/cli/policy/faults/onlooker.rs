@@ -80,7 +80,6 @@ impl Onlooker<'_> {
             events: self.events.clone(),
             hostname: self.config.hostname.clone(),
             administrator: self.config.administrator.clone(),
-            on_fault: self.config.faults.ndr,
         };
         let header: String = failure
             .headers

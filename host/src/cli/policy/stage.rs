@@ -1,0 +1,110 @@
+//! `posthouse policy stage`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use ipnet::IpNet;
+
+use super::input::{origin, read_code, read_settings, read_signature};
+use crate::cli::output::{self, line};
+use crate::cli::target::Daemon;
+use crate::config::Share;
+use crate::control::{Load, Stage};
+use crate::event::escape;
+use crate::policy::Staged;
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The candidate; without it the code stays and only settings differ
+    #[arg(value_name = "FILE", required_unless_present = "settings")]
+    file: Option<PathBuf>,
+    /// The component's minisign signature, instead of FILE.minisig
+    #[arg(long, value_name = "FILE", requires = "file")]
+    signature: Option<PathBuf>,
+    /// The share of the sessions it decides for, such as 10%; with --clients, of their sessions
+    #[arg(long, value_name = "SHARE", required_unless_present = "clients")]
+    share: Option<Share>,
+    /// A network whose sessions it decides for; may be given several times
+    #[arg(long, value_name = "NETWORK", num_args = 1.., value_parser = network)]
+    clients: Vec<IpNet>,
+    /// How long, such as 30m; then the stage ends by itself
+    #[arg(long = "for", value_name = "TIME", default_value = "1h")]
+    lasts: String,
+    /// Its settings as a JSON object, or @FILE with one; without them those of the active policy
+    #[arg(long, value_name = "JSON|@FILE")]
+    settings: Option<String>,
+    /// Module of the chain, if there are several
+    #[arg(long = "as", value_name = "MODULE")]
+    module: Option<String>,
+    /// Why, for the event and for status
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let request = Stage {
+        load: Load {
+            module: options.module,
+            origin: options.file.as_deref().map(origin).unwrap_or_default(),
+            code: options.file.as_deref().map(read_code).transpose()?,
+            settings: options.settings.as_deref().map(read_settings).transpose()?,
+            signature: read_signature(options.signature.as_deref(), options.file.as_deref())?,
+            reason: String::new(),
+            core_dumps: None,
+            force: false,
+        },
+        share: options.share,
+        clients: options.clients,
+        lasts: Some(options.lasts),
+        reason: options.reason,
+    };
+    let staged: Staged = options.daemon.client()?.post("/policies/stage", &request).await?;
+    if options.daemon.json {
+        output::json(&staged)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    line(format!(
+        "{} {}: generation {} decides for {} until {}, generation {} for all others",
+        escape(&staged.module),
+        escape(&staged.version),
+        staged.generation,
+        whom(staged.share, &staged.clients),
+        staged.until,
+        staged.active,
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// For whom a candidate decides, in words.
+pub fn whom(share: Share, clients: &[IpNet]) -> String {
+    let networks: Vec<_> = clients.iter().map(ToString::to_string).collect();
+    match (share == Share::ALL, networks.is_empty()) {
+        (_, true) => format!("{share} of the sessions"),
+        (true, false) => format!("clients in {}", networks.join(", ")),
+        (false, false) => format!("{share} of the sessions of clients in {}", networks.join(", ")),
+    }
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse()
+        .or_else(|_| address())
+        .map_err(|_| format!("{text:?} is no network such as 192.0.2.0/24"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_may_be_one_address() {
+        assert_eq!(network("10.0.0.0/8").expect("a network").to_string(), "10.0.0.0/8");
+        assert_eq!(network("::1").expect("an address").to_string(), "::1/128");
+        assert!(network("here").is_err());
+    }
+}
