@@ -155,7 +155,11 @@ fn steps(body: &[&str]) -> Vec<Step> {
             continue;
         }
         let step = steps.last_mut().expect("a console block begins with a command");
-        match line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::parse) {
+        match line
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .map(str::parse)
+        {
             Some(Ok(code)) => step.code = code,
             _ if line.starts_with("> ") => step.command = format!("{}\n{}", step.command, &line[2..]),
             _ => step.output.push((*line).to_owned()),

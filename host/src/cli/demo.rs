@@ -2,8 +2,10 @@
 //!
 //! Everything is as an operator would have it: the daemon is a process of its own, policies are
 //! swapped by the command line, mail goes in by SMTP and comes out as files in a Maildir. Each
-//! expectation is checked; the demo fails if one does not hold.
+//! expectation is checked; the demo fails if one does not hold. The first act is the story of 1999;
+//! the second is how a policy is changed so that there is no such story.
 
+mod change;
 mod client;
 mod stage;
 
@@ -38,6 +40,7 @@ async fn story(stage: &mut Stage) -> Result<()> {
     stage.title("7", "The good policy is loaded back");
     stage.load_policy("default.wasm", Some(SETTINGS))?;
     homed_user_submits(stage, "7", "and step 1 again works").await?;
+    change::play(stage).await?;
     stage.check(
         "the daemon is the same process as at the start",
         stage.pid() == pid && stage.is_running()?,

@@ -85,6 +85,10 @@ macro_rules! export {
                 }
                 $($crate::__ask!($role);)+
             }
+            // Nothing calls a policy in a native build but its tests: it is not dead for that.
+            #[cfg(not(target_arch = "wasm32"))]
+            #[allow(dead_code)]
+            fn exported(_: &$policy) {}
             #[cfg(target_arch = "wasm32")]
             type Component = $crate::Glue<$policy>;
             #[cfg(target_arch = "wasm32")]

@@ -124,7 +124,7 @@ impl Stage {
     }
 
     /// Runs the command line against the daemon, as an operator would.
-    fn posthouse(&self, arguments: &[&str]) -> Result<(bool, String)> {
+    pub(super) fn posthouse(&self, arguments: &[&str]) -> Result<(bool, String)> {
         let output = Command::new(std::env::current_exe()?)
             .args(arguments)
             .arg("--config")
@@ -149,6 +149,44 @@ impl Stage {
         }
         self.check(&format!("{file} is loaded into the running daemon"), ok);
         Ok(())
+    }
+
+    /// Runs a command and shows it as `said`, with what it prints; whether it succeeded.
+    pub(super) fn shown(&self, said: &str, arguments: &[&str]) -> Result<(bool, String)> {
+        println!("    $ posthouse {said}");
+        let (ok, text) = self.posthouse(arguments)?;
+        for line in text.lines() {
+            println!("      {line}");
+        }
+        Ok((ok, text))
+    }
+
+    /// A command that must succeed.
+    pub(super) fn order(&mut self, said: &str, arguments: &[&str]) -> Result<()> {
+        let (ok, _) = self.shown(said, arguments)?;
+        self.check(&format!("posthouse {} does it", arguments[..2].join(" ")), ok);
+        Ok(())
+    }
+
+    /// A command that must be refused.
+    pub(super) fn order_refused(&mut self, said: &str, arguments: &[&str]) -> Result<()> {
+        let (ok, _) = self.shown(said, arguments)?;
+        self.check(&format!("posthouse {} is refused", arguments[..2].join(" ")), !ok);
+        Ok(())
+    }
+
+    /// Waits until what a command answers in JSON is as wanted; false if it does not become so in
+    /// time. Exit codes say something else than success for some.
+    pub(super) async fn await_answer(&self, arguments: &[&str], wanted: impl Fn(&Value) -> bool) -> Result<bool> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let (_, text) = self.posthouse(arguments)?;
+            if serde_json::from_str(&text).is_ok_and(|answer| wanted(&answer)) {
+                return Ok(true);
+            }
+            sleep(POLL).await;
+        }
+        Ok(false)
     }
 
     pub(super) fn queue_is_empty(&self) -> Result<bool> {
