@@ -42,8 +42,8 @@ impl Console {
         }
     }
 
-    /// Plays blocks until `until` says that the last one was the last for now. `shown` is replaced by
-    /// `real` in commands and files: pages have fixed ports, tests have not.
+    /// Plays the page to its end. Each pair is what is shown and what stands for it here, in commands and
+    /// files: pages have fixed ports, tests have not.
     ///
     /// # Panics
     /// When a command does something else than the page says.

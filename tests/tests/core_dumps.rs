@@ -26,6 +26,8 @@ fn is_dump(bytes: &[u8]) -> bool {
 #[test]
 fn a_trap_leaves_a_core_dump_where_that_is_wanted() {
     let mut site = Site::new();
+    // It goes on faulting, and is not to be rolled back for that.
+    site.set("policy-engine.probation.faults", 0);
     let file = example("misbehaving");
     let settings = r#"{"mode": "panic", "stage": "sender"}"#;
     let daemon = site.start();

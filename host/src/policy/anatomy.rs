@@ -65,6 +65,7 @@ pub fn anatomy(component: &[u8]) -> Result<Anatomy, Vec<Problem>> {
         let interface = found.of_contract(name).filter(|interface| interface != "lifecycle");
         found.roles.extend(interface);
     }
+    found.roles.sort();
     found.sections(component).map_err(damaged)?;
     Ok(found)
 }

@@ -115,9 +115,10 @@ pub struct Past {
 pub(super) struct History(Vec<Past>);
 
 impl History {
-    /// Remembers an activation; the same generation is remembered once.
+    /// Remembers an activation. A generation that runs again, after a restart, is remembered once; one
+    /// that was put back because another failed is remembered for that, too.
     pub(super) fn record(&mut self, past: Past) {
-        if self.find(past.generation).is_some() {
+        if past.how != How::Probation && self.find(past.generation).is_some() {
             return;
         }
         self.0.push(past);

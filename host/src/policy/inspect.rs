@@ -92,6 +92,8 @@ pub fn inspect_component(bytes: &[u8]) -> Result<Inspection, Vec<Problem>> {
             None => found.other_exports.push(name.clone()),
         }
     }
+    found.roles.sort();
+    found.uses.sort();
     found.contract = contract.into_iter().collect();
     let problems = inspect(bytes).err().unwrap_or_default();
     found.problems = problems.into_iter().map(|problem| problem.text).collect();

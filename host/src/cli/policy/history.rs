@@ -52,17 +52,22 @@ fn show(module: &ModuleHistory) -> std::io::Result<()> {
         "code",
         "why",
     ];
+    // The newest row of a generation that was put back is the one in force.
+    let mut active = module.active;
     let rows: Vec<_> = module
         .activations
         .iter()
-        .map(|remembered| row(remembered, module.active))
+        .map(|remembered| {
+            let is_active = active.take_if(|active| *active == remembered.past.generation).is_some();
+            row(remembered, is_active)
+        })
         .collect();
     output::table(&head, &rows)
 }
 
-fn row(remembered: &Remembered, active: Option<u64>) -> Vec<String> {
+fn row(remembered: &Remembered, is_active: bool) -> Vec<String> {
     let past = &remembered.past;
-    let mark = if active == Some(past.generation) { "*" } else { "" };
+    let mark = if is_active { "*" } else { "" };
     let how = match past.back_to {
         Some(generation) => format!("{} to {generation}", past.how.name()),
         None => past.how.name().to_owned(),

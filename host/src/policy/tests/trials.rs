@@ -52,10 +52,10 @@ async fn faults_on_probation_put_back_what_was_there_before_and_hold_the_bad_one
     for _ in 0..5 {
         assert!(sender_faults(&bench.policies).await);
     }
-    let Event::PolicyRolledBack { generation, to, .. } = told(&bench, 5027).await else {
+    let Event::PolicyRolledBack { was, to, how, .. } = told(&bench, 5024).await else {
         panic!("rolled back");
     };
-    assert_eq!((generation, to), (2, 1));
+    assert_eq!((was, to, how.as_str()), (Some(2), 1, "probation"));
     assert!(!sender_faults(&bench.policies).await);
     let problems = bench.policies.load(bad.clone()).await.expect_err("held back");
     assert!(problems[0].text.contains("--force"), "{problems:?}");
