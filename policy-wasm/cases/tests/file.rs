@@ -1,5 +1,7 @@
 //! Reading files of cases: what is written is what there is, and what is wrong has its place.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use posthouse_cases::{CaseFile, Client, ReversePath, Service};
 
 fn error(text: &str) -> String {

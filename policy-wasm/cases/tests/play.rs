@@ -1,5 +1,7 @@
 //! What is asked, compared and written back.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use posthouse_cases::{
     Answer, Because, CaseFile, Decision, Edit, Notice, Outcome, Play, Problem, Question, Reply, Terms, update,
 };

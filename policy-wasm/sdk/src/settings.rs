@@ -74,7 +74,7 @@ impl<'a> Settings<'a> {
             let text = error.into_inner().to_string();
             // What is missing now may be what was taken out: the operator knows of it.
             let is_missing = text.starts_with("missing field");
-            if !(is_missing && !problems.is_empty()) {
+            if !is_missing || problems.is_empty() {
                 problems.push(Problem::new(key, text));
             }
             if is_missing || problems.len() == MAX_PROBLEMS || !take_out(&mut value, &path) {

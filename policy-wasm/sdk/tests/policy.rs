@@ -1,5 +1,7 @@
 //! A policy as an author tests it.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use posthouse_policy::testing::{host, message};
 use posthouse_policy::{
     Client, Decision, Description, Disposition, Edit, Envelope, Failure, Homing, Host, Message, Ndr, Plan, Policy,
