@@ -120,7 +120,8 @@ fn every_misbehaviour_is_one_event(language: Language, mischief: &[Mischief]) {
     let Some(tools) = Toolchain::find(language) else { return };
     let mut site = Site::new();
     // It goes on faulting, and is not to be rolled back for that.
-    site.set("policy-engine.probation.faults", 0);
+    site.set("policy-engine.probation.faults", 0)
+        .set("policy-engine.compile-time", "10m");
     let mut daemon = site.start();
     load_misbehaving("misbehaving", &tools, language, &site);
     for (mode, class, words) in mischief {
@@ -182,7 +183,9 @@ fn greeted(daemon: &Daemon) -> Client {
 /// Settings of the wrong type are named by their key, in every language.
 #[test]
 fn settings_of_the_wrong_type_are_named() {
-    let site = Site::new();
+    let mut site = Site::new();
+    // Two of these carry an interpreter, and other tests compile beside this one.
+    site.set("policy-engine.compile-time", "10m");
     let daemon = site.start();
     for language in [Language::JavaScript, Language::Python, Language::C] {
         let Some(tools) = Toolchain::find(language) else {
