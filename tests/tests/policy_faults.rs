@@ -405,10 +405,10 @@ fn three_modules_have_three_fault_tables_and_one_fault_is_one_modules() {
     client.expect_reply(421);
 }
 
-/// How long policies are swapped: 10 s, or `POSTHOUSE_SWAP_SECONDS`.
+/// How long policies are swapped: 30 s, or `POSTHOUSE_SWAP_SECONDS`.
 fn swapping() -> Duration {
     let seconds = std::env::var("POSTHOUSE_SWAP_SECONDS").ok();
-    Duration::from_secs(seconds.and_then(|text| text.parse().ok()).unwrap_or(10))
+    Duration::from_secs(seconds.and_then(|text| text.parse().ok()).unwrap_or(30))
 }
 
 #[test]
