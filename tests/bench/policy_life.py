@@ -30,9 +30,12 @@ import time
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BINARY = REPOSITORY / "target/release/posthouse"
-MISBEHAVING = REPOSITORY / "target/policy-wasm/wasm32-wasip2/policy/misbehaving.wasm"
+GUESTS = REPOSITORY / "target/policy-wasm/wasm32-wasip2/policy"
+DEFAULT = GUESTS / "posthouse_default_policy.wasm"
+MISBEHAVING = GUESTS / "misbehaving.wasm"
 # Panics at every message of the second sender.
 PANICS = '{"mode": "panic", "stage": "message", "subject": "bad"}'
+SETTINGS = '{"accept": {"listeners": {"smtp": {"exempt": ["homing"]}}}}'
 SESSIONS = 20
 LENGTH = 4096
 
@@ -89,7 +92,7 @@ class Host:
         (folder / "posthouse.toml").write_text(CONFIGURATION.format(record=record))
         (folder / "directory.toml").write_text(DIRECTORY)
         self.process = subprocess.Popen(
-            [BINARY, "run", "--config", folder / "posthouse.toml"], stdout=subprocess.PIPE, text=True
+            [BINARY, "run", "--config", folder / "posthouse.toml"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         for line in self.process.stdout:
             event = json.loads(line) if line.startswith("{") else {}
@@ -173,7 +176,7 @@ def main():
                 for name, settings in (("beside good", "{}"), ("beside faults", PANICS)):
                     host.policy("load", MISBEHAVING, "--settings", settings)
                     rates[name].append(host.rate_beside(options.messages // 2, "bad"))
-                host.policy("rollback", "1")
+                host.policy("load", DEFAULT, "--settings", SETTINGS)
         finally:
             host.stop()
             recording.stop()
