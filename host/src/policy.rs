@@ -22,6 +22,7 @@ mod component;
 mod convert;
 mod core_dump;
 mod counters;
+mod debug_info;
 mod decision;
 mod difference;
 mod discreet;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use wasmtime::component::InstancePre;
 
+use super::backtrace::Places;
 use super::check::Description;
 use super::component::{Contract, Role, Shape, inspect};
 use super::core_dump::CoreDumps;
@@ -23,6 +24,7 @@ pub(super) struct Code {
     pub(super) shape: Shape,
     pub(super) pre: InstancePre<Host>,
     pub(super) exports: Exports,
+    pub(super) places: Places,
 }
 
 impl Code {
@@ -30,9 +32,10 @@ impl Code {
     pub(super) async fn new(runtime: &Runtime, bytes: Arc<[u8]>) -> Result<Self, Vec<Problem>> {
         let one = |text: String| vec![Problem::new("file", text)];
         let looking = Arc::clone(&bytes);
-        let looked = tokio::task::spawn_blocking(move || (inspect(&looking), digest(&looking))).await;
-        let (shape, digest) = looked.map_err(|error| one(format!("it could not be looked at: {error}")))?;
-        let shape = shape?;
+        let look = move || Ok((inspect(&looking)?, digest(&looking), Places::of(&looking)));
+        let looked = tokio::task::spawn_blocking(look).await;
+        let not_looked = |error| Err(one(format!("it could not be looked at: {error}")));
+        let (shape, digest, places) = looked.unwrap_or_else(not_looked)?;
         let component = runtime.compile(bytes, &digest).await.map_err(one)?;
         let link = || -> wasmtime::Result<Self> {
             Ok(Self {
@@ -40,6 +43,7 @@ impl Code {
                 pre: runtime.linker().instantiate_pre(&component)?,
                 digest,
                 shape: shape.clone(),
+                places,
             })
         };
         link().map_err(|error| one(misfit(shape.contract, &error)))
