@@ -203,6 +203,8 @@ pub struct PolicyEngine {
     pub compile_time: Duration,
     /// Bytes of data the process that compiles a component may have.
     pub compile_memory: u64,
+    /// Of one processor, what a candidate in the shadow may take.
+    pub shadow_cpu: Share,
     /// What is asked of a generation that was just loaded.
     pub probation: Probation,
 }

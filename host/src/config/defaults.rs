@@ -156,6 +156,7 @@ impl Default for PolicyEngine {
             watch: None,
             compile_time: Duration::from_secs(MINUTE),
             compile_memory: 2048 * MIB,
+            shadow_cpu: Share::percent(5),
             probation: Probation::default(),
         }
     }
