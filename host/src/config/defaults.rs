@@ -157,6 +157,7 @@ impl Default for PolicyEngine {
             compile_time: Duration::from_secs(MINUTE),
             compile_memory: 2048 * MIB,
             prepare_after: Duration::from_secs(5),
+            shadow_cpu: Share::percent(5),
             probation: Probation::default(),
         }
     }
