@@ -5,6 +5,7 @@
 mod catalogue;
 mod journal;
 mod log;
+mod queue;
 mod render;
 mod sink;
 

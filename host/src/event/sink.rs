@@ -2,27 +2,17 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use super::journal::Journal;
 use super::log::{Live, lock};
-use super::{Event, EventLog, Format, Record, Severity};
+use super::queue::Queue;
+use super::{Event, EventLog, Format, Record, Severity, render};
 use crate::mail::Timestamp;
 
-/// Beyond so many waiting events those of severity info are dropped and counted.
-const INFO_BACKLOG: usize = 64 * 1024;
-/// Beyond so many warnings are dropped and counted, too. Errors never are.
-const WARNING_BACKLOG: usize = 2 * INFO_BACKLOG;
 /// Events written at once.
 const BATCH: usize = 512;
-
-enum Task {
-    Write(Timestamp, Box<Event>),
-    /// Answered when everything before it is written.
-    Flush(mpsc::SyncSender<()>),
-}
 
 /// The one sink of a host.
 pub(super) enum Sinks {
@@ -36,7 +26,7 @@ impl Sinks {
         match self {
             Self::Discard => {}
             Self::Capture(events) => events.lock().unwrap_or_else(PoisonError::into_inner).push(event),
-            Self::Writer(writer) => writer.emit(event),
+            Self::Writer(writer) => writer.queue.add(event),
         }
     }
 
@@ -49,16 +39,8 @@ impl Sinks {
 
 /// The emitting end of the writer's thread.
 pub(super) struct Writer {
-    /// None only while being dropped.
-    tasks: Option<mpsc::Sender<Task>>,
-    backlog: Arc<Backlog>,
+    queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Backlog {
-    waiting: AtomicUsize,
-    dropped: AtomicU64,
 }
 
 impl Writer {
@@ -72,11 +54,9 @@ impl Writer {
         let journal = Journal::open(dir, max_bytes)?;
         let live = Arc::new(Live::new(journal.tail().clone()));
         let log = EventLog::live(dir.to_owned(), live.clone());
-        let backlog = Arc::new(Backlog::default());
-        let (tasks, queue) = mpsc::channel();
+        let queue = Arc::new(Queue::default());
         let scribe = Scribe {
-            queue,
-            backlog: backlog.clone(),
+            queue: queue.clone(),
             journal,
             live,
             format,
@@ -87,43 +67,23 @@ impl Writer {
             .name("events".to_owned())
             .spawn(move || scribe.run())?;
         let writer = Self {
-            tasks: Some(tasks),
-            backlog,
+            queue,
             thread: Some(thread),
         };
         Ok((writer, log))
     }
 
-    fn emit(&self, event: Event) {
-        let bound = match event.entry().severity {
-            Severity::Info => INFO_BACKLOG,
-            Severity::Warning => WARNING_BACKLOG,
-            Severity::Error => usize::MAX,
-        };
-        if self.backlog.waiting.load(Ordering::Relaxed) >= bound {
-            self.backlog.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        if let Some(tasks) = &self.tasks {
-            self.backlog.waiting.fetch_add(1, Ordering::Relaxed);
-            // The thread ends only after this sender is gone.
-            let _ = tasks.send(Task::Write(Timestamp::now(), Box::new(event)));
-        }
-    }
-
     fn flush(&self) {
         let (done, wait) = mpsc::sync_channel(1);
-        if let Some(tasks) = &self.tasks
-            && tasks.send(Task::Flush(done)).is_ok()
-        {
-            let _ = wait.recv();
-        }
+        self.queue.flush(done);
+        // The thread ends only after this writer.
+        let _ = wait.recv();
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        drop(self.tasks.take());
+        self.queue.close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -132,8 +92,7 @@ impl Drop for Writer {
 
 /// What the writer's thread owns.
 struct Scribe {
-    queue: mpsc::Receiver<Task>,
-    backlog: Arc<Backlog>,
+    queue: Arc<Queue>,
     journal: Journal,
     live: Arc<Live>,
     format: Format,
@@ -144,49 +103,46 @@ struct Scribe {
 
 impl Scribe {
     fn run(mut self) {
-        while let Ok(first) = self.queue.recv() {
-            let mut records = Vec::new();
-            let mut flushed = None;
-            let mut next = Some(first);
-            while let Some(task) = next {
-                match task {
-                    Task::Write(at, event) => records.push(Arc::new(Record::new(at, &event))),
-                    Task::Flush(done) => flushed = Some(done),
-                }
-                let full = records.len() >= BATCH || flushed.is_some();
-                next = if full { None } else { self.queue.try_recv().ok() };
+        while let Some(waiting) = self.queue.next() {
+            for batch in waiting.events.chunks(BATCH) {
+                self.write(batch);
             }
-            self.backlog.waiting.fetch_sub(records.len(), Ordering::Relaxed);
-            let dropped = self.backlog.dropped.swap(0, Ordering::Relaxed);
-            if dropped > 0 {
-                let event = Event::EventsDropped { count: dropped };
-                records.push(Arc::new(Record::new(Timestamp::now(), &event)));
+            if waiting.dropped > 0 {
+                let event = Event::EventsDropped { count: waiting.dropped };
+                self.write(&[(Timestamp::now(), event)]);
             }
-            self.write(records);
-            if let Some(done) = flushed {
+            for done in waiting.flushed {
                 let _ = done.send(());
             }
         }
     }
 
-    fn write(&mut self, records: Vec<Arc<Record>>) {
-        if records.is_empty() {
-            return;
+    fn write(&mut self, events: &[(Timestamp, Event)]) {
+        let mut kept = String::new();
+        for (at, event) in events {
+            kept.push_str(&render::json_of(*at, event));
+            kept.push('\n');
         }
-        let lines = |format: Format| -> String { records.iter().map(|record| format.line(record) + "\n").collect() };
-        let kept = lines(Format::Json);
         match self.format {
             Format::Json => self.print(&kept),
-            Format::Text => self.print(&lines(Format::Text)),
+            Format::Text => {
+                let line = |(at, event): &(Timestamp, Event)| Format::Text.line(&Record::new(*at, event)) + "\n";
+                self.print(&events.iter().map(line).collect::<String>());
+            }
         }
-        let sync = records.iter().any(|record| record.severity == Severity::Error);
+        let sync = events
+            .iter()
+            .any(|(_, event)| event.entry().severity == Severity::Error);
         let live = self.live.clone();
         let mut tail = lock(&live.tail);
         let appended = self.journal.append(kept.as_bytes(), sync);
         tail.clone_from(self.journal.tail());
-        for record in records {
-            // Nobody following is no error.
-            let _ = live.records.send(record);
+        // Whoever begins to follow waits for the tail.
+        if live.records.receiver_count() > 0 {
+            for (at, event) in events {
+                // Nobody following any more is no error.
+                let _ = live.records.send(Arc::new(Record::new(*at, event)));
+            }
         }
         drop(tail);
         self.note(appended);
