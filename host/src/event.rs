@@ -5,7 +5,6 @@
 mod catalogue;
 mod journal;
 mod log;
-mod queue;
 mod render;
 mod sink;
 

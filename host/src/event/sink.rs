@@ -2,17 +2,32 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::journal::Journal;
 use super::log::{Live, lock};
-use super::queue::Queue;
 use super::{Event, EventLog, Format, Record, Severity, render};
+use crate::gather::{Gather, Reader};
 use crate::mail::Timestamp;
 
+/// Beyond so many waiting events those of severity info are dropped and counted.
+const INFO_BACKLOG: usize = 64 * 1024;
+/// Beyond so many warnings are dropped and counted, too. Errors never are.
+const WARNING_BACKLOG: usize = 2 * INFO_BACKLOG;
+/// So long an event waits for others, to be written with them. An error does not wait, nor does what
+/// came before it.
+const COMPANY: Duration = Duration::from_millis(5);
 /// Events written at once.
 const BATCH: usize = 512;
+
+enum Task {
+    Write(Timestamp, Event),
+    /// Answered when everything before it is written.
+    Flush(mpsc::SyncSender<()>),
+}
 
 /// The one sink of a host.
 pub(super) enum Sinks {
@@ -26,7 +41,7 @@ impl Sinks {
         match self {
             Self::Discard => {}
             Self::Capture(events) => events.lock().unwrap_or_else(PoisonError::into_inner).push(event),
-            Self::Writer(writer) => writer.queue.add(event),
+            Self::Writer(writer) => writer.emit(event),
         }
     }
 
@@ -39,7 +54,8 @@ impl Sinks {
 
 /// The emitting end of the writer's thread.
 pub(super) struct Writer {
-    queue: Arc<Queue>,
+    tasks: Arc<Gather<Task>>,
+    dropped: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -54,9 +70,11 @@ impl Writer {
         let journal = Journal::open(dir, max_bytes)?;
         let live = Arc::new(Live::new(journal.tail().clone()));
         let log = EventLog::live(dir.to_owned(), live.clone());
-        let queue = Arc::new(Queue::default());
+        let tasks = Arc::new(Gather::default());
+        let dropped = Arc::new(AtomicU64::new(0));
         let scribe = Scribe {
-            queue: queue.clone(),
+            tasks: tasks.reader(),
+            dropped: dropped.clone(),
             journal,
             live,
             format,
@@ -67,23 +85,38 @@ impl Writer {
             .name("events".to_owned())
             .spawn(move || scribe.run())?;
         let writer = Self {
-            queue,
+            tasks,
+            dropped,
             thread: Some(thread),
         };
         Ok((writer, log))
     }
 
+    fn emit(&self, event: Event) {
+        let severity = event.entry().severity;
+        let bound = match severity {
+            Severity::Info => INFO_BACKLOG,
+            Severity::Warning => WARNING_BACKLOG,
+            Severity::Error => usize::MAX,
+        };
+        // The time is taken in the order of the queue.
+        let task = || Task::Write(Timestamp::now(), event);
+        if !self.tasks.push(severity == Severity::Error, bound, task) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     fn flush(&self) {
         let (done, wait) = mpsc::sync_channel(1);
-        self.queue.flush(done);
-        // The thread ends only after this writer.
+        self.tasks.push(true, usize::MAX, || Task::Flush(done));
+        // A thread that is gone drops the sender.
         let _ = wait.recv();
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.queue.close();
+        self.tasks.close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -92,7 +125,8 @@ impl Drop for Writer {
 
 /// What the writer's thread owns.
 struct Scribe {
-    queue: Arc<Queue>,
+    tasks: Reader<Task>,
+    dropped: Arc<AtomicU64>,
     journal: Journal,
     live: Arc<Live>,
     format: Format,
@@ -103,23 +137,38 @@ struct Scribe {
 
 impl Scribe {
     fn run(mut self) {
-        while let Some(waiting) = self.queue.next() {
-            for batch in waiting.events.chunks(BATCH) {
-                self.write(batch);
+        let mut tasks = Vec::new();
+        let mut events = Vec::new();
+        while self.tasks.take(&mut tasks, || (BATCH, COMPANY)) {
+            for task in tasks.drain(..) {
+                match task {
+                    Task::Write(at, event) => events.push((at, event)),
+                    Task::Flush(done) => {
+                        self.write(&mut events);
+                        let _ = done.send(());
+                    }
+                }
+                if events.len() >= BATCH {
+                    self.write(&mut events);
+                }
             }
-            if waiting.dropped > 0 {
-                let event = Event::EventsDropped { count: waiting.dropped };
-                self.write(&[(Timestamp::now(), event)]);
+            let count = self.dropped.swap(0, Ordering::Relaxed);
+            if count > 0 {
+                events.push((Timestamp::now(), Event::EventsDropped { count }));
             }
-            for done in waiting.flushed {
-                let _ = done.send(());
-            }
+            self.write(&mut events);
+            // A flood leaves no room behind that nobody needs any more.
+            tasks.shrink_to(BATCH);
         }
     }
 
-    fn write(&mut self, events: &[(Timestamp, Event)]) {
+    /// Leaves none.
+    fn write(&mut self, events: &mut Vec<(Timestamp, Event)>) {
+        if events.is_empty() {
+            return;
+        }
         let mut kept = String::new();
-        for (at, event) in events {
+        for (at, event) in &*events {
             kept.push_str(&render::json_of(*at, event));
             kept.push('\n');
         }
@@ -139,12 +188,13 @@ impl Scribe {
         tail.clone_from(self.journal.tail());
         // Whoever begins to follow waits for the tail.
         if live.records.receiver_count() > 0 {
-            for (at, event) in events {
+            for (at, event) in &*events {
                 // Nobody following any more is no error.
                 let _ = live.records.send(Arc::new(Record::new(*at, event)));
             }
         }
         drop(tail);
+        events.clear();
         self.note(appended);
     }
 
