@@ -4,70 +4,17 @@
 //! nobody outside sees a generated type or a trap. A fault has become Event 4037 and the answer
 //! that the fault table names before a question returns.
 
-mod activate;
-mod activation;
-mod again;
-mod anatomy;
-mod ask;
-mod backoff;
-mod backtrace;
-mod bindings;
-pub mod builtin;
-mod call;
 mod chain;
-mod check;
-mod compare;
-mod compile;
 mod component;
-mod convert;
-mod core_dump;
-mod counters;
 mod decision;
-mod difference;
-mod discreet;
-mod encode;
-mod engine;
-mod exports;
-mod fault;
-mod generation;
-mod histogram;
-mod history;
-mod imports;
-mod inspect;
-mod instance;
 mod lab;
-mod lane;
-mod limits;
-mod live;
-mod meter;
-mod metrics;
-mod older;
-mod operate;
-mod patience;
-mod playback;
-mod probation;
-mod qualify;
+mod life;
 mod record;
-mod rehearsal;
-mod rehearse;
-mod replay;
-mod shadow;
-mod signature;
-mod stage;
-mod staging;
-mod status;
-mod tape;
+mod sandbox;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod verification;
-mod warden;
-mod wasi;
-mod watch;
-mod window;
-mod wish;
-mod work;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,29 +26,30 @@ use crate::directory::Directory;
 use crate::event::Events;
 use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId};
 
-pub use activate::{Activation, ModuleHistory, Remembered};
-pub use anatomy::{Anatomy, SETTINGS_SECTION, anatomy};
-pub use call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
-pub use compare::{Change, Comparison, Example, Stand};
-pub use compile::{COMMAND as COMPILE_COMMAND, Compiler, compile_as_child};
+pub use chain::staging::{StageRequest, Staged};
+pub use chain::status::{Condition, Draining, Health, Load, ModuleStatus, ProbationStatus, StagedStatus};
+pub use component::anatomy::{Anatomy, SETTINGS_SECTION, anatomy};
+pub use component::builtin;
+pub use component::encode::{EncodeError, component_of};
+pub use component::inspect::{Inspection, inspect_component};
 pub use decision::{
     Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Origin, Plan,
     ReturnContent, Terms, Verdict,
 };
-pub use difference::{Changes, Differs};
-pub use discreet::Hash;
-pub use encode::{EncodeError, component_of};
-pub use history::{How, Past};
-pub use inspect::{Inspection, inspect_component};
+pub use lab::rehearsal::{Fuse, Rehearsal};
 pub use lab::{Cost, Inquiry, Introduction, Lab, LabCode, Purpose, Reaction, Reading, Sitting, Specimen};
+pub use life::activate::{Activation, ModuleHistory, Remembered};
+pub use life::difference::{Changes, Differs};
+pub use life::history::{How, Past};
+pub use life::rehearse::Checked;
+pub use record::compare::{Change, Comparison, Example, Stand};
+pub use record::discreet::Hash;
+pub use record::replay::Replay;
+pub use record::shadow::{ShadowReport, ShadowRequest};
+pub use record::tape::Recorder;
 pub use record::{Called, Decision, Excerpt, Exchange, Given, Kept, Octets, Outcome, Question, RECORD_VERSION, Record};
-pub use rehearsal::{Fuse, Rehearsal};
-pub use rehearse::Checked;
-pub use replay::Replay;
-pub use shadow::{ShadowReport, ShadowRequest};
-pub use staging::{StageRequest, Staged};
-pub use status::{Condition, Draining, Health, Load, ModuleStatus, ProbationStatus, StagedStatus};
-pub use tape::Recorder;
+pub use sandbox::call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
+pub use sandbox::compile::{COMMAND as COMPILE_COMMAND, Compiler, compile_as_child};
 
 /// The contract this host serves, as authors get it.
 pub const CONTRACT_WIT: &str = include_str!("../../wit/policy.wit");
@@ -152,7 +100,7 @@ pub struct ModuleSetup {
 /// The chain of modules. Cheap to clone.
 #[derive(Clone)]
 pub struct Policies {
-    inner: Arc<operate::Inner>,
+    inner: Arc<chain::operate::Inner>,
 }
 
 impl Policies {
@@ -181,7 +129,7 @@ impl Policies {
 
     /// Asked once per connection.
     pub async fn admit(&self, session: SessionId, client: &Client) -> Asked<Admission> {
-        ask::admit(self, session, client).await
+        chain::ask::admit(self, session, client).await
     }
 
     /// The questions of one mail transaction. Pins the chain as it stands now; instances are made
@@ -194,7 +142,7 @@ impl Policies {
     /// table and logs 4120. None without a fault when no module plans notices: the host's standard
     /// report is the plan.
     pub async fn plan(&self, failure: &Failure) -> Asked<Option<Plan>> {
-        ask::plan(self, failure).await
+        chain::ask::plan(self, failure).await
     }
 
     /// Checks new code or settings for one module and, if nothing is wrong, makes them a new
@@ -216,7 +164,7 @@ impl Policies {
         reason: &str,
     ) -> Result<Activation, Vec<Problem>> {
         let inner = Arc::clone(&self.inner);
-        let cause = history::Cause::new(How::Rollback, by, reason);
+        let cause = life::history::Cause::new(How::Rollback, by, reason);
         finish(tokio::spawn(async move {
             inner.roll_back(module.as_deref(), to, cause).await
         }))
@@ -239,19 +187,21 @@ impl Policies {
         directory: Arc<dyn Directory>,
         request: LoadRequest,
     ) -> Result<Checked, Vec<Problem>> {
-        operate::Inner::rehearse_offline(config, directory, request).await
+        chain::operate::Inner::rehearse_offline(config, directory, request).await
     }
 
     /// Loads what is moved into a folder, until `stop` turns true. A folder that is not there is
     /// Event 5041, and waited for.
     pub async fn watch(self, folder: PathBuf, stop: tokio::sync::watch::Receiver<bool>) {
-        watch::run(self, folder, stop).await;
+        life::watch::run(self, folder, stop).await;
     }
 
     /// Applies the policy part of a configuration that was read again. What fails stays as it was.
     /// Returns what changed, and the problems (already logged as 5004).
     pub async fn reconfigure(&self, config: &Config) -> (Vec<String>, Vec<Problem>) {
-        self.inner.reconfigure(config, &history::Cause::own(How::Reload)).await
+        self.inner
+            .reconfigure(config, &life::history::Cause::own(How::Reload))
+            .await
     }
 
     /// From now on records of decisions go to `recorder`, of modules whose configuration says so. Once only: a second
@@ -319,9 +269,9 @@ async fn finish<T>(task: tokio::task::JoinHandle<Result<T, Vec<Problem>>>) -> Re
 
 /// The questions of one mail transaction. Instances live as long as this does, unless it waits and they are wanted.
 pub struct PolicyTransaction {
-    work: work::Work,
+    work: chain::work::Work,
     /// A module faulted: the transaction cannot be decided any more.
-    ended: Option<work::Unanswered>,
+    ended: Option<chain::work::Unanswered>,
 }
 
 impl PolicyTransaction {

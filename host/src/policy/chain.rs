@@ -1,13 +1,20 @@
 //! The chain as it stands: an immutable snapshot that a unit of work keeps to its end.
 
+pub(super) mod ask;
+pub(super) mod lane;
+pub(super) mod operate;
+pub(super) mod staging;
+pub(super) mod status;
+pub(super) mod work;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::component::Role;
-use super::generation::Generation;
-use super::probation::Probation;
-use super::staging::Staging;
+use self::staging::Staging;
 use crate::config::{self, AdmitFault, FaultActions, NdrFault, PolicyModule};
+use crate::policy::component::Role;
+use crate::policy::life::probation::Probation;
+use crate::policy::sandbox::generation::Generation;
 
 /// Modules in the order they are asked.
 #[derive(Clone)]

@@ -1,6 +1,12 @@
 //! What can be said of a component before it is compiled: whether it is one, which contract it was
 //! built for, what it exports and what it uses.
 
+pub(super) mod anatomy;
+pub mod builtin;
+pub(super) mod encode;
+pub(super) mod inspect;
+pub(super) mod signature;
+
 use std::collections::BTreeSet;
 use std::fmt;
 

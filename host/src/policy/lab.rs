@@ -1,29 +1,31 @@
 //! A module by itself, on an engine of its own: asked question by question, with what each answer
-//! cost. For authors; the daemon asks through [`super::Policies`].
+//! cost. For authors; the daemon asks through [`crate::policy::Policies`].
+
+pub(super) mod rehearsal;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::StartError;
-use super::call::Answers;
-use super::compile::Compiler;
-use super::convert;
-use super::core_dump::CoreDumps;
-use super::decision::{Admission, Because, Disposition, Failure, Origin, Plan, Verdict};
-use super::engine::Runtime;
-use super::fault::{Failed, Fault};
-use super::generation::{Candidate, Code, Generation};
-use super::imports::{MessageView, Spent, Surroundings};
-use super::instance::Instance;
-use super::meter::PLENTY;
-use super::qualify::{fits, qualify};
-use super::replay::Nobody;
-use super::work::{At, Core, configured};
 use crate::config::{PolicyEngine, PolicyModule, Problem};
 use crate::directory::Directory;
 use crate::event::{Captured, Event, Events, PolicyFault};
 use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
+use crate::policy::StartError;
+use crate::policy::chain::work::{At, Core, configured};
+use crate::policy::decision::{Admission, Because, Disposition, Failure, Origin, Plan, Verdict};
+use crate::policy::life::qualify::{fits, qualify};
+use crate::policy::record::replay::Nobody;
+use crate::policy::sandbox::call::Answers;
+use crate::policy::sandbox::compile::Compiler;
+use crate::policy::sandbox::convert;
+use crate::policy::sandbox::core_dump::CoreDumps;
+use crate::policy::sandbox::engine::Runtime;
+use crate::policy::sandbox::fault::{Failed, Fault};
+use crate::policy::sandbox::generation::{Candidate, Code, Generation};
+use crate::policy::sandbox::imports::{MessageView, Spent, Surroundings};
+use crate::policy::sandbox::instance::Instance;
+use crate::policy::sandbox::meter::PLENTY;
 
 /// What a lab is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,7 +266,7 @@ impl LabCode {
 impl Specimen {
     /// Whether it can be asked at this stage.
     pub fn serves(&self, inquiry: &Inquiry) -> bool {
-        use super::component::Role;
+        use crate::policy::component::Role;
         self.generation.serves(match inquiry {
             Inquiry::Admit { .. } => Role::Exemption,
             Inquiry::Plan(_) => Role::Ndr,

@@ -1,14 +1,22 @@
 //! The record of one unit of work as one module saw it: what was asked, what the module asked of the
 //! host meanwhile, and what it decided. Whoever has it can ask another policy the same.
 
+pub(super) mod again;
+pub(super) mod compare;
+pub(super) mod discreet;
+pub(super) mod playback;
+pub(super) mod replay;
+pub(super) mod shadow;
+pub(super) mod tape;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::call::{Answer, Call, NoAnswer};
-use super::decision::{Admission, Because, Disposition, Failure, Plan, Verdict};
 use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, RecordId, ReversePath, SessionId, Timestamp};
+use crate::policy::decision::{Admission, Because, Disposition, Failure, Plan, Verdict};
+use crate::policy::sandbox::call::{Answer, Call, NoAnswer};
 
 /// The version of records that is written, and the only one that is read.
 pub const RECORD_VERSION: u32 = 1;

@@ -8,7 +8,6 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
-use super::{Compiler, LoadRequest, Policies, Record, Recorder, builtin};
 use crate::config::{
     AdmitFault, Config, Delivery, Dns, FaultActions, Limits, ModuleFaults, NdrFault, PolicyEngine, PolicyLimits,
     PolicyModule, RecordMode, Timeouts,
@@ -16,6 +15,7 @@ use crate::config::{
 use crate::directory::{Directory, Entry, Home, LookupError, Target};
 use crate::event::{Captured, Event, Events, Format, PolicyFault};
 use crate::mail::{Client, Envelope, Identity, Mailbox, ReversePath};
+use crate::policy::{Compiler, LoadRequest, Policies, Record, Recorder, builtin};
 
 /// anna@example.org is an account here, twin@example.org has two meanings; nobody else is known. Asking for
 /// panic@example.org panics, and for slow@example.org never returns.

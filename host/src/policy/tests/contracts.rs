@@ -47,7 +47,7 @@ async fn all_of_each_contract_is_linked() {
         (include_str!("../../../../wit/policy.wit"), "everything"),
     ] {
         let bytes = everything(wit, world);
-        let code = crate::policy::generation::Code::new(runtime, bytes.into()).await;
+        let code = crate::policy::sandbox::generation::Code::new(runtime, bytes.into()).await;
         if let Err(problems) = code {
             panic!(
                 "{world} of {}: {problems:?}",

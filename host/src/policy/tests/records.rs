@@ -283,7 +283,7 @@ async fn a_discreet_record_names_nobody_and_is_not_replayed() {
     ];
     let full = serde_json::to_string(&collected.records()).expect("JSON");
     assert!(secrets.iter().all(|secret| full.contains(secret)));
-    let hash = |text: &str| crate::policy::generation::digest(text.as_bytes())[..16].to_owned();
+    let hash = |text: &str| crate::policy::sandbox::generation::digest(text.as_bytes())[..16].to_owned();
     let discreet: Vec<Record> = collected
         .records()
         .into_iter()

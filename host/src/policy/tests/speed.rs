@@ -5,9 +5,9 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::mail::SessionId;
-use crate::policy::builtin;
+use crate::policy::component::builtin;
 use crate::policy::decision::Origin;
-use crate::policy::instance::Instance;
+use crate::policy::sandbox::instance::Instance;
 use crate::policy::testing::{Bench, anna, path};
 
 const ROUNDS: usize = 20_000;

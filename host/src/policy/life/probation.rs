@@ -1,0 +1,164 @@
+//! Probation: a generation that was just loaded has to prove itself. If it faults too often, the
+//! last one that did prove itself is put back.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::activation::Activated;
+use super::history::How;
+use super::patience::Patience;
+use crate::config;
+use crate::event::Event;
+use crate::mail::Timestamp;
+use crate::policy::chain::Chain;
+use crate::policy::chain::operate::Inner;
+use crate::policy::chain::staging::StageEnd;
+use crate::policy::sandbox::generation::Generation;
+use crate::policy::sandbox::window::Tally;
+
+/// Who rolls back.
+const BY: &str = "probation";
+
+/// Of one module's generation.
+pub(in crate::policy) struct Probation {
+    /// What is put back.
+    pub(in crate::policy) previous: Arc<Generation>,
+    /// How that was activated.
+    pub(super) restores: Activated,
+    pub(in crate::policy) patience: Patience,
+    pub(super) ends: Instant,
+    pub(in crate::policy) until: Timestamp,
+}
+
+impl Probation {
+    /// None if the configuration wants none.
+    pub(super) fn new(
+        limits: &config::Probation,
+        previous: &Arc<Generation>,
+        restores: &Activated,
+    ) -> Option<Arc<Self>> {
+        let probation = || {
+            Arc::new(Self {
+                previous: Arc::clone(previous),
+                restores: restores.clone(),
+                patience: Patience::new(limits),
+                ends: Instant::now() + limits.lasts,
+                until: Timestamp::now().after(limits.lasts),
+            })
+        };
+        (limits.faults > 0).then(probation)
+    }
+
+    /// Of a generation that replaces one which may be on probation itself: what is put back is
+    /// always something that has proved itself.
+    pub(super) fn after(chain: &Chain, place: usize, new: &Generation, was: Option<&Activated>) -> Option<Arc<Self>> {
+        let module = chain.modules.get(place)?;
+        let running = module.running.as_ref().ok()?;
+        if running.number == new.number {
+            return module.probation.clone();
+        }
+        let (previous, restores) = match &module.probation {
+            Some(probation) => (&probation.previous, &probation.restores),
+            None => (running, was?),
+        };
+        Self::new(&chain.probation, previous, restores)
+    }
+}
+
+impl Inner {
+    /// Puts back what ran before, if this probation still goes on.
+    pub(super) async fn put_back(&self, probation: &Arc<Probation>, tally: Tally) {
+        let mut ledger = self.ledger.lock().await;
+        let chain = self.chain.load_full();
+        let Some(place) = place_of(&chain, probation) else {
+            return;
+        };
+        let mut next = Chain::clone(&chain);
+        let Some(module) = next.modules.get_mut(place) else {
+            return;
+        };
+        let Ok(failed) = std::mem::replace(&mut module.running, Ok(Arc::clone(&probation.previous))) else {
+            return;
+        };
+        module.probation = None;
+        let name = module.name.to_string();
+        next.drop_staging_of(&name);
+
+        let mut after = ledger.clone();
+        after.held_back.add(&failed.identity, Timestamp::now());
+        let reason = format!("{} faults in {} calls on probation", tally.faults, tally.calls);
+        let restored = Activated {
+            how: How::Probation,
+            by: BY.to_owned(),
+            why: reason.clone(),
+            since: Timestamp::now(),
+            ..probation.restores.clone()
+        };
+        after.activate(&name, restored, Some(probation.previous.number), None);
+        if next.staging.is_none() {
+            after.staged = None;
+        }
+        // Whether the disk takes it or not: the faults must end.
+        let kept = self.keep(&after, Vec::new()).await;
+        *ledger = after;
+        self.publish(next, StageEnd::Replaced, BY);
+        self.core.events.emit(Event::PolicyRolledBack {
+            policy: name.clone(),
+            generation: probation.previous.number,
+            digest: probation.previous.candidate.code.digest.clone(),
+            was: Some(failed.number),
+            to: probation.previous.number,
+            how: How::Probation.name().to_owned(),
+            by: BY.to_owned(),
+            reason,
+        });
+        if let Err(error) = kept {
+            self.core.events.emit(Event::PolicyRollbackNotKept {
+                policy: name,
+                generation: probation.previous.number,
+                error,
+            });
+        }
+    }
+
+    /// Ends the probations whose time is over.
+    pub(super) async fn end_probations(&self, now: Instant) {
+        let mut ledger = self.ledger.lock().await;
+        let chain = self.chain.load_full();
+        let over = |probation: &Arc<Probation>| probation.ends <= now;
+        if !chain
+            .modules
+            .iter()
+            .any(|module| module.probation.as_ref().is_some_and(over))
+        {
+            return;
+        }
+        let mut next = Chain::clone(&chain);
+        for module in &mut next.modules {
+            let Some(probation) = module.probation.take_if(|probation| over(probation)) else {
+                continue;
+            };
+            let Ok(generation) = &module.running else {
+                continue;
+            };
+            ledger.previous.remove(&*module.name);
+            let tally = probation.patience.tally();
+            self.core.events.emit(Event::PolicyProved {
+                policy: module.name.to_string(),
+                generation: generation.number,
+                digest: generation.candidate.code.digest.clone(),
+                calls: generation.counters.calls(),
+                recent_faults: tally.faults,
+            });
+        }
+        self.publish(next, StageEnd::Replaced, BY);
+    }
+}
+
+fn place_of(chain: &Chain, probation: &Arc<Probation>) -> Option<usize> {
+    let is = |other: &Arc<Probation>| Arc::ptr_eq(other, probation);
+    chain
+        .modules
+        .iter()
+        .position(|module| module.probation.as_ref().is_some_and(is))
+}

@@ -1,0 +1,134 @@
+//! Where in a policy's own code a fault arose.
+
+use wasmtime::WasmBacktrace;
+
+/// A place in a guest's source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::policy) struct Place {
+    /// Demangled name.
+    pub(in crate::policy) function: Option<String>,
+    /// `file:line`.
+    pub(in crate::policy) location: Option<String>,
+}
+
+/// The innermost frame of the policy's own code; the innermost of all if every frame belongs to a
+/// language's runtime.
+pub(super) fn place(trace: &WasmBacktrace) -> Place {
+    let frames: Vec<Place> = trace.frames().iter().flat_map(frame).collect();
+    let own = frames.iter().find(|place| !is_machinery(place));
+    own.or(frames.first()).cloned().unwrap_or_default()
+}
+
+/// A frame stands for several functions when calls were inlined; the innermost comes first, and the
+/// function that was really called, whose full name the component has, comes last.
+fn frame(frame: &wasmtime::FrameInfo) -> Vec<Place> {
+    if frame.symbols().is_empty() {
+        let function = match frame.func_name() {
+            Some(name) => demangle(name),
+            None => format!("function {}", frame.func_index()),
+        };
+        return vec![Place {
+            function: Some(function),
+            location: None,
+        }];
+    }
+    let last = frame.symbols().len() - 1;
+    let places = frame.symbols().iter().enumerate().map(|(at, symbol)| Place {
+        function: match frame.func_name() {
+            Some(name) if at == last => Some(demangle(name)),
+            name => symbol.name().or(name).map(demangle),
+        },
+        location: symbol.file().map(|file| match symbol.line() {
+            Some(line) => format!("{}:{line}", shorten(file)),
+            None => shorten(file),
+        }),
+    });
+    places.collect()
+}
+
+/// Without the hash that a compiler appends.
+fn demangle(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}
+
+fn is_machinery(place: &Place) -> bool {
+    const FUNCTIONS: &[&str] = &[
+        "std::",
+        "core::",
+        "alloc::",
+        "<std::",
+        "<core::",
+        "<alloc::",
+        "rust_",
+        "__rust",
+        "__rg_",
+        "__rdl_",
+        "abort",
+        "_abort",
+        "wit_bindgen::",
+        "panic_abort::",
+    ];
+    const FILES: &[&str] = &[
+        "library/std/",
+        "library/core/",
+        "library/alloc/",
+        "library/panic_abort/",
+    ];
+    let function = place.function.as_deref().unwrap_or_default();
+    let file = place.location.as_deref().unwrap_or_default();
+    FUNCTIONS.iter().any(|start| function.starts_with(start))
+        || FILES.iter().any(|part| file.contains(part))
+        || (place.function.is_none() && place.location.is_none())
+}
+
+/// From the crate's folder on, or the last parts of the path.
+fn shorten(file: &str) -> String {
+    if let Some(at) = file.rfind("/library/") {
+        return file[at + 1..].to_owned();
+    }
+    let parts: Vec<&str> = file.split('/').filter(|part| !part.is_empty()).collect();
+    let from = match parts.iter().rposition(|part| *part == "src") {
+        Some(src) => src.saturating_sub(1),
+        None => parts.len().saturating_sub(3),
+    };
+    parts[from..].join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_begin_at_the_crate() {
+        assert_eq!(
+            shorten("/home/a/policy-wasm/src/ndr/plan.rs"),
+            "policy-wasm/src/ndr/plan.rs"
+        );
+        assert_eq!(
+            shorten("/c/registry/src/index-1/mail-parser-0.11/src/lib.rs"),
+            "mail-parser-0.11/src/lib.rs"
+        );
+        assert_eq!(
+            shorten("/rustc/abc/library/core/src/option.rs"),
+            "library/core/src/option.rs"
+        );
+        assert_eq!(shorten("policy.c"), "policy.c");
+        assert_eq!(shorten("/a/b/c/d.py"), "b/c/d.py");
+        assert_eq!(shorten("src/lib.rs"), "src/lib.rs");
+    }
+
+    #[test]
+    fn the_panic_machinery_is_passed_over() {
+        let place = |function: &str, location: &str| Place {
+            function: Some(function.to_owned()),
+            location: Some(location.to_owned()),
+        };
+        assert!(is_machinery(&place(
+            "core::option::unwrap_failed",
+            "library/core/src/option.rs:1"
+        )));
+        assert!(is_machinery(&place("plan", "library/core/src/option.rs:1")));
+        assert!(!is_machinery(&place("policy::ndr::plan", "policy-wasm/src/ndr.rs:12")));
+        assert!(!is_machinery(&place("plan", "policy.c:3")));
+    }
+}

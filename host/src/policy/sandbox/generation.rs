@@ -1,0 +1,142 @@
+//! A generation: one module's code with its settings, limits and grants, proven to run.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use wasmtime::component::InstancePre;
+
+use super::check::Description;
+use super::core_dump::CoreDumps;
+use super::engine::Runtime;
+use super::exports::Exports;
+use super::imports::Host;
+use super::metrics::Counters;
+use crate::config::{PolicyLimits, Problem};
+use crate::mail::Timestamp;
+use crate::policy::component::{Contract, Role, Shape, inspect};
+
+/// Compiled code, whatever its settings.
+pub(in crate::policy) struct Code {
+    /// SHA-256 of the component, hexadecimal.
+    pub(in crate::policy) digest: String,
+    pub(in crate::policy) shape: Shape,
+    pub(super) pre: InstancePre<Host>,
+    pub(super) exports: Exports,
+}
+
+impl Code {
+    /// Inspects, compiles and links.
+    pub(in crate::policy) async fn new(runtime: &Runtime, bytes: Arc<[u8]>) -> Result<Self, Vec<Problem>> {
+        let one = |text: String| vec![Problem::new("file", text)];
+        let looking = Arc::clone(&bytes);
+        let looked = tokio::task::spawn_blocking(move || (inspect(&looking), digest(&looking))).await;
+        let (shape, digest) = looked.map_err(|error| one(format!("it could not be looked at: {error}")))?;
+        let shape = shape?;
+        let component = runtime.compile(bytes, &digest).await.map_err(one)?;
+        let link = || -> wasmtime::Result<Self> {
+            Ok(Self {
+                exports: Exports::find(&component, &shape)?,
+                pre: runtime.linker().instantiate_pre(&component)?,
+                digest,
+                shape: shape.clone(),
+            })
+        };
+        link().map_err(|error| one(misfit(shape.contract, &error)))
+    }
+}
+
+/// A policy may use what a later patch release of its contract added.
+fn misfit(contract: Contract, error: &wasmtime::Error) -> String {
+    if Contract::SERVED.contains(&contract) {
+        return format!("does not fit the contract: {error:#}");
+    }
+    let newest = Contract::NEWEST;
+    format!(
+        "built for posthouse:policy@{contract}, and this host does not serve all of it: {error:#}; \
+         upgrade this host, or rebuild the policy against posthouse:policy@{newest}"
+    )
+}
+
+/// What is to become a generation.
+#[derive(Clone)]
+pub(in crate::policy) struct Candidate {
+    /// Name in the chain.
+    pub(in crate::policy) module: Arc<str>,
+    pub(in crate::policy) code: Arc<Code>,
+    pub(in crate::policy) settings: Map<String, Value>,
+    pub(in crate::policy) grants: Vec<String>,
+    pub(in crate::policy) limits: PolicyLimits,
+    /// Where the code came from.
+    pub(in crate::policy) origin: String,
+    /// Who wants it.
+    pub(in crate::policy) by: String,
+    /// No decision depends on it.
+    pub(in crate::policy) core_dumps: Arc<CoreDumps>,
+}
+
+impl Candidate {
+    /// Digest of everything a decision can depend on.
+    pub(in crate::policy) fn identity(&self) -> String {
+        let limits = &self.limits;
+        let parts = serde_json::json!({
+            "code": self.code.digest,
+            "settings": self.settings,
+            "grants": self.grants,
+            "limits": [
+                limits.cpu.as_nanos().to_string(),
+                limits.wall.as_nanos().to_string(),
+                limits.memory.to_string(),
+                limits.component_size.to_string(),
+                limits.host_calls.to_string(),
+            ],
+        });
+        digest(parts.to_string().as_bytes())
+    }
+}
+
+/// A candidate that runs, with its number. Immutable but for its counters.
+pub(in crate::policy) struct Generation {
+    pub(in crate::policy) number: u64,
+    /// See [`Candidate::identity`].
+    pub(in crate::policy) identity: String,
+    pub(in crate::policy) candidate: Candidate,
+    /// The settings as `configure` gets them.
+    pub(in crate::policy) settings: String,
+    pub(in crate::policy) description: Description,
+    pub(in crate::policy) since: Timestamp,
+    pub(in crate::policy) counters: Counters,
+}
+
+impl Generation {
+    pub(in crate::policy) fn new(
+        number: u64,
+        since: Timestamp,
+        candidate: Candidate,
+        description: Description,
+    ) -> Self {
+        Self {
+            number,
+            identity: candidate.identity(),
+            settings: settings_text(&candidate.settings),
+            candidate,
+            description,
+            since,
+            counters: Counters::default(),
+        }
+    }
+
+    pub(in crate::policy) fn serves(&self, role: Role) -> bool {
+        self.candidate.code.shape.roles.contains(&role)
+    }
+}
+
+/// Settings as JSON text.
+pub(in crate::policy) fn settings_text(settings: &Map<String, Value>) -> String {
+    Value::Object(settings.clone()).to_string()
+}
+
+/// SHA-256, hexadecimal.
+pub(in crate::policy) fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,306 @@
+//! One instance of a module, for one unit of work: every call into a guest is made here, bounded
+//! and caught.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use wasmtime::component::{self, Resource};
+use wasmtime::{Store, UpdateDeadline};
+
+use super::bindings::exports::posthouse::policy::lifecycle;
+use super::bindings::posthouse::policy::types;
+use super::check::{self, Description, Lie, Opinion};
+use super::core_dump::CoreDumps;
+use super::engine::Runtime;
+use super::exports::{Exemption, Homing, Lifecycle, Ndr};
+use super::fault::{Ended, Failed, Fault, Stop, account};
+use super::generation::{Candidate, Code};
+use super::imports::{Host, MessageView, Spent, Surroundings};
+use crate::mail::{Envelope, ReversePath};
+use crate::policy::component::Role;
+use crate::policy::decision::{Admission, Because, Disposition, Plan, Verdict};
+
+/// Bytes the host copies out of a guest in one call.
+const RETURNED: usize = 4 * 1024 * 1024;
+
+/// A component that runs. After a failure it must not be called again.
+pub(in crate::policy) struct Instance {
+    module: Arc<str>,
+    code: Arc<Code>,
+    store: Store<Host>,
+    instance: component::Instance,
+    guests: Guests,
+    dumps: Arc<CoreDumps>,
+}
+
+/// Functions that were looked up: the types are checked once for each instance.
+#[derive(Default)]
+struct Guests {
+    lifecycle: Option<Lifecycle>,
+    exemption: Option<Exemption>,
+    homing: Option<Homing>,
+    ndr: Option<Ndr>,
+}
+
+/// Makes the accessor of one exported interface.
+macro_rules! guest {
+    ($interface:ident, $guest:ident) => {
+        fn $interface(&mut self) -> Result<$guest, Failed> {
+            if let Some(guest) = &self.guests.$interface {
+                return Ok(guest.clone());
+            }
+            let loaded = self.code.exports.$interface(&mut self.store, &self.instance);
+            let guest = self.settle(loaded.map_err(Ended::Error))?;
+            Ok(self.guests.$interface.insert(guest).clone())
+        }
+    };
+}
+
+/// What `configure` does not like: key and text of each problem.
+pub(super) type Complaints = Vec<(String, String)>;
+
+impl Instance {
+    /// A fresh instance that has not been configured yet.
+    pub(in crate::policy) async fn new(
+        runtime: &Runtime,
+        candidate: &Candidate,
+        around: Surroundings,
+    ) -> Result<Self, Failed> {
+        let limits = &candidate.limits;
+        let host = Host::new(Arc::clone(&candidate.module), limits, around);
+        let mut store = Store::new(runtime.engine(), host);
+        store.limiter(|host| &mut host.memory);
+        store.set_hostcall_fuel(RETURNED);
+        store.epoch_deadline_callback(|mut context| {
+            let host = context.data_mut();
+            if host.cpu.tick() {
+                Ok(UpdateDeadline::Yield(1))
+            } else {
+                Err(Stop::Cpu(host.limits().cpu).into())
+            }
+        });
+        store.set_epoch_deadline(1);
+        refuel(&mut store, runtime.first_fuel());
+        let code = Arc::clone(&candidate.code);
+        match bounded(limits.wall, code.pre.instantiate_async(&mut store)).await {
+            Ok(instance) => Ok(Self {
+                module: Arc::clone(&candidate.module),
+                code,
+                store,
+                instance,
+                guests: Guests::default(),
+                dumps: Arc::clone(&candidate.core_dumps),
+            }),
+            Err(ended) => Err(account(&ended, &mut store, &candidate.module, &candidate.core_dumps)),
+        }
+    }
+
+    guest!(lifecycle, Lifecycle);
+    guest!(exemption, Exemption);
+    guest!(homing, Homing);
+    guest!(ndr, Ndr);
+
+    /// A fresh budget of guest CPU; returns the budget of time.
+    fn begin(&mut self) -> Duration {
+        let host = self.store.data_mut();
+        host.cpu.restart();
+        let wall = host.limits().wall;
+        self.store.set_epoch_deadline(1);
+        wall
+    }
+
+    fn settle<T>(&mut self, outcome: Result<T, Ended>) -> Result<T, Failed> {
+        outcome.map_err(|ended| account(&ended, &mut self.store, &self.module, &self.dumps))
+    }
+
+    fn believe<T>(&self, checked: Result<T, Lie>) -> Result<T, Failed> {
+        checked.map_err(|lie| self.lied(&lie))
+    }
+
+    /// The fault that a lie is.
+    pub(in crate::policy) fn lied(&self, lie: &Lie) -> Failed {
+        Fault::lie(lie, self.store.data()).into()
+    }
+
+    /// `lifecycle.describe`.
+    pub(in crate::policy) async fn describe(&mut self) -> Result<Description, Failed> {
+        let wall = self.begin();
+        let guest = self.lifecycle()?;
+        let said = bounded(wall, guest.describe.call_async(&mut self.store, ())).await;
+        let (said,) = self.settle(said)?;
+        self.believe(check::description(said))
+    }
+
+    /// `lifecycle.configure`.
+    pub(in crate::policy) async fn configure(&mut self, settings: &str) -> Result<Result<(), Complaints>, Failed> {
+        let wall = self.begin();
+        let guest = self.lifecycle()?;
+        let answer = bounded(
+            wall,
+            guest.configure.call_async(&mut self.store, (settings.to_owned(),)),
+        )
+        .await;
+        let complaints = |problems: Vec<lifecycle::Problem>| problems.into_iter().map(|p| (p.key, p.text)).collect();
+        let (taken,) = self.settle(answer)?;
+        Ok(taken.map_err(complaints))
+    }
+
+    /// Looks up every function the module exports, so that a wrong type shows when it is loaded.
+    pub(in crate::policy) fn check_types(&mut self) -> Result<(), Failed> {
+        for role in self.code.shape.roles.clone() {
+            match role {
+                Role::Exemption => self.exemption().map(|_| ())?,
+                Role::Homing => self.homing().map(|_| ())?,
+                Role::Ndr => self.ndr().map(|_| ())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// `exemption.admit`.
+    pub(in crate::policy) async fn admit(&mut self, client: &Arc<types::Client>) -> Result<Opinion<Admission>, Failed> {
+        let wall = self.begin();
+        let guest = self.exemption()?;
+        let answer = bounded(wall, guest.admit.call_async(&mut self.store, (Arc::clone(client),))).await;
+        let (answer,) = self.settle(answer)?;
+        self.believe(check::admission(&self.module, answer))
+    }
+
+    /// `homing.check-sender`.
+    pub(in crate::policy) async fn sender(
+        &mut self,
+        client: &Arc<types::Client>,
+        sender: &Arc<types::ReversePath>,
+    ) -> Result<Opinion<Verdict>, Failed> {
+        let wall = self.begin();
+        let guest = self.homing()?;
+        let answer = bounded(
+            wall,
+            guest
+                .check_sender
+                .call_async(&mut self.store, (Arc::clone(client), Arc::clone(sender))),
+        )
+        .await;
+        let (answer,) = self.settle(answer)?;
+        self.believe(check::decision(&self.module, answer))
+    }
+
+    /// `homing.check-recipient`.
+    pub(in crate::policy) async fn recipient(
+        &mut self,
+        client: &Arc<types::Client>,
+        sender: &Arc<types::ReversePath>,
+        recipient: &str,
+    ) -> Result<Opinion<Verdict>, Failed> {
+        let wall = self.begin();
+        let guest = self.homing()?;
+        let answer = bounded(
+            wall,
+            guest.check_recipient.call_async(
+                &mut self.store,
+                (Arc::clone(client), Arc::clone(sender), recipient.to_owned()),
+            ),
+        )
+        .await;
+        let (answer,) = self.settle(answer)?;
+        self.believe(check::decision(&self.module, answer))
+    }
+
+    /// `homing.check-message`.
+    pub(in crate::policy) async fn message(
+        &mut self,
+        client: &Arc<types::Client>,
+        envelope: &Envelope,
+        said: &Arc<types::Envelope>,
+        message: MessageView,
+    ) -> Result<Opinion<Disposition>, Failed> {
+        let wall = self.begin();
+        let guest = self.homing()?;
+        let handle = self.store.data_mut().table.push(message);
+        let handle = self.settle(handle.map_err(|error| Ended::Error(error.into())))?;
+        let lent = Resource::new_borrow(handle.rep());
+        let answer = bounded(
+            wall,
+            guest
+                .check_message
+                .call_async(&mut self.store, (Arc::clone(client), Arc::clone(said), lent)),
+        )
+        .await;
+        let (answer,) = self.settle(answer)?;
+        // The guest's borrow has ended with the call; what it held is no longer needed.
+        let _ = self.store.data_mut().table.delete(handle);
+        self.believe(check::disposition(&self.module, answer, envelope))
+    }
+
+    /// `ndr.plan`.
+    pub(in crate::policy) async fn plan(
+        &mut self,
+        failure: &Arc<types::Failure>,
+        sender: &ReversePath,
+    ) -> Result<(Plan, Because), Failed> {
+        let wall = self.begin();
+        let guest = self.ndr()?;
+        let answer = bounded(wall, guest.plan.call_async(&mut self.store, (Arc::clone(failure),))).await;
+        let (answer,) = self.settle(answer)?;
+        self.believe(check::plan(&self.module, answer, sender))
+    }
+
+    /// Fuel for what follows, if any is given.
+    pub(in crate::policy) fn refuel(&mut self, ration: Option<u64>) {
+        refuel(&mut self.store, ration);
+    }
+
+    /// Fuel that is left; none where nothing is counted.
+    pub(in crate::policy) fn fuel(&self) -> Option<u64> {
+        self.store.get_fuel().ok()
+    }
+
+    /// Bytes of linear memory it has.
+    pub(in crate::policy) fn memory(&self) -> usize {
+        self.store.data().memory.used()
+    }
+
+    /// What it took of the bounds of its unit of work.
+    pub(in crate::policy) fn spent(&self) -> Spent {
+        self.store.data().spent
+    }
+
+    /// It stands in for one that took this much.
+    pub(in crate::policy) fn resume(&mut self, spent: Spent) {
+        self.store.data_mut().spent = spent;
+    }
+
+    /// For events: the message became known.
+    pub(in crate::policy) fn about(&mut self, message: crate::mail::MessageId) {
+        self.store.data_mut().around.origin.message = Some(message);
+    }
+}
+
+fn refuel(store: &mut Store<Host>, ration: Option<u64>) {
+    if let Some(fuel) = ration {
+        // It fails only where nothing is counted, and nothing is needed there.
+        let _ = store.set_fuel(fuel);
+    }
+}
+
+/// The one place that waits for a guest. What the host does on its behalf may panic: the unwinding
+/// ends here, and with it the instance.
+async fn bounded<T>(wall: Duration, call: impl Future<Output = wasmtime::Result<T>>) -> Result<T, Ended> {
+    // Kilobytes, which every wrapper would move once more.
+    let call = pin!(call);
+    match tokio::time::timeout(wall, AssertUnwindSafe(call).catch_unwind()).await {
+        Ok(Ok(Ok(answer))) => Ok(answer),
+        Ok(Ok(Err(error))) => Err(Ended::Error(error)),
+        Ok(Err(panic)) => Err(Ended::Panicked(panic_text(&*panic))),
+        Err(_) => Err(Ended::Slow(wall)),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no text".to_owned())
+}

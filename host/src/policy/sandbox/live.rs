@@ -1,0 +1,175 @@
+//! Answers from the host as it stands.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
+use super::counters::Counters;
+use super::imports::MessageView;
+use super::verification::Verifier;
+use crate::config::Config;
+use crate::directory::{Directory, Entry, Home, LookupError, Target};
+use crate::dns::{NoRecords, Resolver};
+use crate::event::Events;
+use crate::mail::Mailbox;
+
+/// Entries of one `directory.lookup`.
+const ENTRIES: usize = 64;
+
+/// The host's directory, resolver, counters and verifier.
+pub(in crate::policy) struct Live {
+    directory: Arc<dyn Directory>,
+    dns: ArcSwap<Resolver>,
+    counters: Arc<Counters>,
+    verifier: Verifier,
+}
+
+impl Live {
+    /// Counters are kept in `folder`, or in memory alone.
+    pub(in crate::policy) fn new(
+        config: &Config,
+        directory: Arc<dyn Directory>,
+        folder: Option<&Path>,
+        events: Events,
+    ) -> Self {
+        let live = Self {
+            directory,
+            dns: ArcSwap::from_pointee(Resolver::new(config.dns.clone())),
+            counters: Counters::open(folder.map(|folder| folder.join("counters")), events),
+            verifier: Verifier::new(config.hostname.clone()),
+        };
+        live.counters.configure(&config.policies);
+        live.counters.save_at_intervals();
+        live
+    }
+
+    /// Takes over what a configuration says now. The resolver loses its cache only if it is another.
+    pub(in crate::policy) fn configure(&self, config: &Config) {
+        self.counters.configure(&config.policies);
+        if *self.dns.load().settings() != config.dns {
+            self.dns.store(Arc::new(Resolver::new(config.dns.clone())));
+        }
+    }
+
+    /// Makes the counters durable.
+    pub(in crate::policy) async fn close(&self) {
+        let counters = Arc::clone(&self.counters);
+        // Only a panic could be lost here, and it has been printed.
+        let _ = tokio::task::spawn_blocking(move || counters.save()).await;
+    }
+
+    async fn lookup(&self, address: &str) -> Result<Answer, NoAnswer> {
+        let Ok(mailbox) = address.parse::<Mailbox>() else {
+            return Ok(Answer::Entries(Vec::new()));
+        };
+        let found = self.directory.lookup(&mailbox).await?;
+        Ok(Answer::Entries(found.iter().take(ENTRIES).map(meaning).collect()))
+    }
+
+    async fn may_send_as(&self, account: &str, address: &str) -> Result<Answer, NoAnswer> {
+        let Ok(mailbox) = address.parse::<Mailbox>() else {
+            return Ok(Answer::Truth(false));
+        };
+        Ok(Answer::Truth(self.directory.may_send_as(account, &mailbox).await?))
+    }
+
+    async fn is_local_domain(&self, domain: &str) -> Result<Answer, NoAnswer> {
+        let domain = domain.to_lowercase();
+        Ok(Answer::Truth(self.directory.is_local_domain(&domain).await?))
+    }
+
+    async fn is_member(&self, group: &str, address: &str) -> Result<Answer, NoAnswer> {
+        let (Ok(group), Ok(address)) = (group.parse::<Mailbox>(), address.parse::<Mailbox>()) else {
+            return Ok(Answer::Truth(false));
+        };
+        Ok(Answer::Truth(self.directory.is_member(&group, &address).await?))
+    }
+
+    async fn addresses(&self, name: &str) -> Result<Answer, NoAnswer> {
+        let found = self.dns.load_full().addresses(name).await?;
+        Ok(Answer::Texts(found.iter().map(ToString::to_string).collect()))
+    }
+
+    async fn names(&self, address: &str) -> Result<Answer, NoAnswer> {
+        let not_one = |_| NoAnswer::Other(format!("{address:?} is not an IP address"));
+        let address = address.parse().map_err(not_one)?;
+        Ok(Answer::Texts(self.dns.load_full().names(address).await?))
+    }
+
+    /// Computed once, however many modules ask.
+    async fn findings(&self, message: Option<&MessageView>) -> Result<Answer, NoAnswer> {
+        let Some(message) = message else {
+            return Err(NoAnswer::Other("there is no message".to_owned()));
+        };
+        let verify = || async { self.verifier.findings(&self.dns.load_full(), message).await };
+        let findings: &Vec<Finding> = message.findings().get_or_init(verify).await;
+        Ok(Answer::Findings(findings.clone()))
+    }
+}
+
+impl Answers for Live {
+    fn answer<'a>(&'a self, asker: Asker<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+        async move {
+            match call {
+                Call::Lookup { address } => self.lookup(address).await,
+                Call::MaySendAs { account, address } => self.may_send_as(account, address).await,
+                Call::IsLocalDomain { domain } => self.is_local_domain(domain).await,
+                Call::IsMember { group, address } => self.is_member(group, address).await,
+                Call::Addresses { name } => self.addresses(name).await,
+                Call::Exchanges { name } => Ok(Answer::Exchanges(self.dns.load_full().exchanges(name).await?)),
+                Call::Texts { name } => Ok(Answer::Texts(self.dns.load_full().texts(name).await?)),
+                Call::Names { address } => self.names(address).await,
+                Call::CounterAdd { key, amount, seconds } => self
+                    .counters
+                    .add(asker.module, key, *amount, *seconds)
+                    .map(Answer::Count),
+                Call::CounterValue { key } => self.counters.value(asker.module, key).map(Answer::Count),
+                Call::Findings => self.findings(asker.message).await,
+            }
+        }
+        .boxed()
+    }
+}
+
+impl From<NoRecords> for NoAnswer {
+    fn from(error: NoRecords) -> Self {
+        match error {
+            NoRecords::Unavailable(why) => Self::Unavailable(why),
+            bad @ NoRecords::BadName(_) => Self::Other(bad.to_string()),
+        }
+    }
+}
+
+impl From<LookupError> for NoAnswer {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+fn meaning(entry: &Entry) -> Meaning {
+    let (account, elsewhere, kind) = match &entry.target {
+        Target::Account { account, home } => (Some(account.clone()), self::elsewhere(home), "account"),
+        Target::Alias(_) => (None, None, "alias"),
+        Target::Group(_) => (None, None, "group"),
+    };
+    Meaning {
+        account,
+        address: entry.address.to_string(),
+        elsewhere,
+        kind: kind.to_owned(),
+    }
+}
+
+fn elsewhere(home: &Home) -> Option<String> {
+    match home {
+        Home::Maildir(_) => None,
+        Home::Lmtp(endpoint) => Some(format!("lmtp:{endpoint}")),
+        Home::Smtp(endpoint) => Some(format!("smtp:{endpoint}")),
+    }
+}
