@@ -43,6 +43,9 @@ impl Bound {
             };
             // A restart need not wait for the connections of the last run to be forgotten.
             socket.set_reuseaddr(true)?;
+            // Small packets, each waited for: Nagle's algorithm would only add its delay. Connections
+            // inherit this (tcp(7)).
+            socket.set_nodelay(true)?;
             socket.bind(listener.address)?;
             let socket = socket.listen(BACKLOG)?;
             Ok((socket.local_addr()?, socket))
@@ -100,12 +103,12 @@ pub async fn run(
         match admittance.admit(peer.ip().to_canonical()) {
             Some(admitted) => {
                 let stop = sessions_stop.clone();
-                tokio::spawn(async move {
+                let session = async move {
                     let _admitted = admitted;
-                    // Small packets, each waited for: Nagle's algorithm would only add its delay.
-                    let _ = stream.set_nodelay(true);
                     session::serve(context, listener, stream, peer, stop).await;
-                });
+                };
+                // Kilobytes, which the runtime would move several times.
+                tokio::spawn(Box::pin(session));
             }
             None => refuse(stream, &listener, &context, &refusals),
         }
