@@ -21,6 +21,7 @@ pub(super) mod live;
 pub(super) mod meter;
 pub(super) mod metrics;
 pub(super) mod older;
+pub(super) mod snapshot;
 pub(super) mod verification;
 pub(super) mod wasi;
 pub(super) mod window;

@@ -1,5 +1,6 @@
 //! What went wrong in a policy: from the engine's errors to the words of Event 4037.
 
+use std::fmt;
 use std::time::Duration;
 
 use wasmtime::component::ResourceTableError;
@@ -108,6 +109,15 @@ pub(in crate::policy) enum Failed {
     Fault(Box<Fault>),
     /// There was no room in the pool: nobody's fault.
     Crowded,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fault(fault) => write!(f, "{}: {}", fault.class.name(), fault.code),
+            Self::Crowded => f.write_str("no room in the pool of instances"),
+        }
+    }
 }
 
 impl From<Fault> for Failed {

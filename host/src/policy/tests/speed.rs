@@ -8,6 +8,7 @@ use crate::mail::SessionId;
 use crate::policy::component::builtin;
 use crate::policy::decision::Origin;
 use crate::policy::sandbox::instance::Instance;
+use crate::policy::sandbox::snapshot::with_settings;
 use crate::policy::testing::{Bench, anna, path};
 
 const ROUNDS: usize = 20_000;
@@ -88,4 +89,38 @@ fn many_settings() -> serde_json::Value {
 fn hosts(count: usize) -> Vec<serde_json::Value> {
     let host = |number| json!({ "network": format!("10.0.{number}.0/24"), "exempt": ["authentication", "encryption"] });
     (0..count).map(host).collect()
+}
+
+/// The same, of instances that come up configured.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn prepared() {
+    for (name, settings) in [("no", json!({})), ("some", some_settings()), ("many", many_settings())] {
+        let bench = Bench::with(&[("p", builtin::DEFAULT, settings)]).await;
+        let inner = &bench.policies.inner;
+        let generation = inner.chain.load_full().generations().remove(0);
+        let around = inner.core.surroundings(Origin::default());
+        let mut medians = Vec::new();
+        for ready in [false, true] {
+            if ready {
+                let prepared = with_settings(&inner.core.runtime, &generation.candidate, &around).await;
+                generation.preparation.end(prepared);
+                assert!(generation.prepared().is_some());
+            }
+            let mut fresh = Vec::with_capacity(ROUNDS);
+            for _ in 0..ROUNDS {
+                let start = Instant::now();
+                let mut transaction = bench.policies.transaction(SessionId::generate());
+                assert!(!transaction.sender(&anna(), &path("anna@example.org")).await.fault);
+                drop(transaction);
+                fresh.push(start.elapsed());
+            }
+            fresh.sort();
+            medians.push(fresh[ROUNDS / 2]);
+        }
+        println!(
+            "{name} settings: {:?} configured each time, {:?} prepared",
+            medians[0], medians[1]
+        );
+    }
 }
