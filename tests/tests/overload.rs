@@ -58,7 +58,7 @@ fn who_does_nothing_with_a_place_makes_way_the_idlest_first() {
     let daemon = site.start();
     let mut idle = daemon.connect();
     idle.ehlo();
-    let mut in_data = daemon.connect();
+    let mut in_data = daemon.connect_from("127.0.0.3");
     begin_a_message(&mut in_data);
     let mut in_a_command = daemon.connect();
     in_a_command.ehlo();
