@@ -40,6 +40,9 @@ impl Bound {
             };
             // A restart need not wait for the connections of the last run to be forgotten.
             socket.set_reuseaddr(true)?;
+            // Small packets, each waited for: Nagle's algorithm would only add its delay. Connections
+            // inherit this (tcp(7)).
+            socket.set_nodelay(true)?;
             socket.bind(listener.address)?;
             let socket = socket.listen(BACKLOG)?;
             Ok((socket.local_addr()?, socket))
@@ -96,13 +99,13 @@ pub async fn run(
         match admittance.admit(peer.ip().to_canonical()) {
             Ok(admitted) => {
                 let stop = sessions_stop.clone();
-                tokio::spawn(async move {
-                    // Small packets, each waited for: Nagle's algorithm would only add its delay.
-                    let _ = stream.set_nodelay(true);
+                let session = async move {
                     let place = Arc::clone(&admitted.place);
                     session::serve(context, listener, stream, peer, place, stop).await;
                     drop(admitted);
-                });
+                };
+                // Kilobytes, which the runtime would move several times.
+                tokio::spawn(Box::pin(session));
             }
             Err(refused) => {
                 let hostname = &context.config.hostname;

@@ -160,9 +160,8 @@ impl Spool {
         let failed = |error: std::io::Error| OpenError::Store(error.to_string());
         let disk = Disk::new(path.to_owned(), options.low_water, events.clone());
         let (janitor, chores) = mpsc::channel();
-        let writer = Writer::start(store.clone()).map_err(failed)?;
-        let shared = Shared::new(store, disk, &options, events, janitor, found.index);
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared::new(store, disk, &options, events, janitor, found.index));
+        let writer = Writer::start(shared.store.clone(), shared.underway.clone()).map_err(failed)?;
         janitor::start(&shared, chores).map_err(failed)?;
         Ok(Self {
             inner: Arc::new(Inner { shared, writer }),

@@ -218,6 +218,10 @@ pub struct PolicyEngine {
     pub compile_time: Duration,
     /// Bytes of data the process that compiles a component may have.
     pub compile_memory: u64,
+    /// How long a generation is in force before its instances are made to come up configured.
+    pub prepare_after: Duration,
+    /// Of one processor, what a candidate in the shadow may take.
+    pub shadow_cpu: Share,
     /// What is asked of a generation that was just loaded.
     pub probation: Probation,
 }

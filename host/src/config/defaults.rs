@@ -168,6 +168,8 @@ impl Default for PolicyEngine {
             watch: None,
             compile_time: Duration::from_secs(MINUTE),
             compile_memory: 2048 * MIB,
+            prepare_after: Duration::from_secs(5),
+            shadow_cpu: Share::percent(5),
             probation: Probation::default(),
         }
     }

@@ -253,6 +253,8 @@ fn read_policy_engine(mut reader: Reader<'_>, default: PolicyEngine, base: &Path
         compile_memory: reader.or("compile-memory", default.compile_memory, |value| {
             size(value).and_then(|bytes| at_least(64 << 20, bytes))
         }),
+        prepare_after: reader.or("prepare-after", default.prepare_after, duration),
+        shadow_cpu: reader.or("shadow-cpu", default.shadow_cpu, parsed::<Share>),
         watch: reader.optional("watch", path(base)),
         probation: read_probation(reader.table("probation"), default.probation),
     }

@@ -124,6 +124,8 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
         policy_engine: PolicyEngine {
             instances: 4,
             wait: Duration::from_millis(50),
+            // Tests prepare what they want prepared.
+            prepare_after: Duration::from_secs(3600),
             ..PolicyEngine::default()
         },
         faults: FaultActions {

@@ -23,9 +23,12 @@ pub(super) const PIECE: usize = 256 * 1024;
 pub struct Draft {
     spool: Arc<Inner>,
     reserved: Reserved,
-    rest: Vec<u8>,
     share: Share,
     file: File,
+    /// What follows the file and was shown to somebody.
+    shown: Bytes,
+    /// What follows that.
+    rest: Vec<u8>,
     prefix: Vec<u8>,
     skip: u64,
 }
@@ -45,9 +48,10 @@ impl Draft {
         Self {
             spool,
             reserved,
-            rest: Vec::new(),
             share,
             file: File::None,
+            shown: Bytes::new(),
+            rest: Vec::new(),
             prefix: Vec::new(),
             skip: 0,
         }
@@ -96,18 +100,25 @@ impl Draft {
             File::Some(spill) => spill.size(),
             File::None | File::Lost => 0,
         };
-        spilled + self.rest.len() as u64
+        spilled + (self.shown.len() + self.rest.len()) as u64
     }
 
     /// What was written so far, without the prefix, readable as long as the draft lives.
-    pub fn content(&self) -> Arc<dyn Content> {
+    pub fn content(&mut self) -> Arc<dyn Content> {
+        if self.shown.is_empty() {
+            // Shared, not copied: there is one of a big message.
+            self.shown = std::mem::take(&mut self.rest).into();
+        } else if !self.rest.is_empty() {
+            self.shown = [&self.shown[..], &self.rest].concat().into();
+            self.rest = Vec::new();
+        }
         let file = match &self.file {
             File::Some(spill) => Some((spill.file().clone(), spill.size())),
             File::None | File::Lost => None,
         };
         Arc::new(DraftContent {
             file,
-            rest: Bytes::copy_from_slice(&self.rest),
+            rest: self.shown.clone(),
         })
     }
 
@@ -143,10 +154,11 @@ impl Draft {
         let (head, part, spill) = match std::mem::replace(&mut self.file, File::Lost) {
             File::Lost => return Err(lost()),
             File::None => {
-                let skip = usize::try_from(self.skip).unwrap_or(usize::MAX).min(self.rest.len());
-                let mut head = std::mem::take(&mut self.prefix);
-                head.extend_from_slice(&self.rest[skip..]);
-                (head, None, None)
+                let skip = usize::try_from(self.skip).unwrap_or(usize::MAX);
+                let (shown, rest) = (&self.shown[..], &self.rest[..]);
+                let later = rest.get(skip.saturating_sub(shown.len())..).unwrap_or_default();
+                let shown = shown.get(skip..).unwrap_or_default();
+                ([&self.prefix[..], shown, later].concat(), None, None)
             }
             File::Some(spill) => {
                 let spill = blocking(move || spill.sync().map(|()| spill)).await?;
@@ -188,12 +200,14 @@ impl Draft {
         };
         let shared = self.spool.shared.clone();
         let path = shared.store.large_file(self.id());
+        let shown = std::mem::take(&mut self.shown);
         let mut piece = std::mem::take(&mut self.rest);
         let (spill, piece) = blocking(move || {
             let mut spill = match file {
                 Some(spill) => spill,
                 None => Spill::create(path, shared.janitor.clone())?,
             };
+            spill.append(&shown)?;
             spill.append(&piece)?;
             piece.clear();
             Ok((spill, piece))

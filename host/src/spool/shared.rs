@@ -1,6 +1,7 @@
 //! What every handle of the spool, and its threads, have in common.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     pub events: Events,
     pub changed: Notify,
     pub janitor: Sender<Chore>,
+    /// Messages that are being received, or being put.
+    pub underway: Arc<AtomicUsize>,
     index: Mutex<Index>,
     drafts: Mutex<HashSet<MessageId>>,
 }
@@ -45,6 +48,7 @@ impl Shared {
             events,
             changed: Notify::new(),
             janitor,
+            underway: Arc::default(),
             index: Mutex::new(index),
             drafts: Mutex::default(),
         }
@@ -61,6 +65,7 @@ impl Shared {
             let id = MessageId::generate();
             // A store that cannot be read will not be written either: that is where the error shows.
             if !self.store.has_record(id).unwrap_or(false) && self.drafts().insert(id) {
+                self.underway.fetch_add(1, Ordering::Relaxed);
                 return Reserved {
                     shared: self.clone(),
                     id,
@@ -83,5 +88,6 @@ pub(super) struct Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.shared.drafts().remove(&self.id);
+        self.shared.underway.fetch_sub(1, Ordering::Relaxed);
     }
 }

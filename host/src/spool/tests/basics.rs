@@ -263,6 +263,29 @@ async fn messages_that_find_no_memory_to_share_go_to_a_file_sooner() {
 }
 
 #[tokio::test]
+async fn a_draft_that_was_looked_at_goes_on() {
+    let folder = tempfile::tempdir().expect("folder");
+    let spool = open(folder.path());
+    for (skip, expected) in [(0, "Pabcd"), (1, "Pbcd"), (3, "Pd"), (9, "P")] {
+        let mut draft = spool.draft().expect("draft");
+        draft.write(b"ab").await.expect("write");
+        let early = draft.content();
+        draft.write(b"c").await.expect("write");
+        assert_eq!(all(&*draft.content()), b"abc");
+        assert_eq!(all(&*early), b"ab");
+        draft.write(b"d").await.expect("write");
+        assert_eq!(draft.size(), 4);
+        draft.set_prefix(b"P".to_vec(), skip);
+        let message = message(draft.id());
+        let id = message.id;
+        draft.commit(message).await.expect("commit");
+        let (_, content) = spool.get(id).expect("get").expect("message");
+        assert_eq!(all(&*content), expected.as_bytes());
+    }
+    close(spool).await;
+}
+
+#[tokio::test]
 async fn a_large_message_is_streamed_read_anywhere_and_prefixed() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
