@@ -5,20 +5,20 @@
 
 idle      resident memory for each of 10,000 connections that have said EHLO and nothing since
 drip      accepted messages a second of 20 sessions, alone and beside 5,000 connections that send an
-          octet every few seconds, half of them within a command and half within a message; once with
-          places to spare and once with all of them taken (ratios of interleaved runs)
+          octet every three seconds, half of them within a command and half within a message; once with
+          places to spare, once with all of them taken and a thousand waiting for one (interleaved runs)
 overload  accepted messages a second of 20 sessions, then with twice as many new connections a
           second as that, whatever becomes of those before, and 500 places; how long a transaction
           takes then, how many are refused, and what memory does
 
-smtp-source sends (Debian's postfix); clients come from all of 127.0.0.0/8. Linux, some 25,000 file
+Clients come from all of 127.0.0.0/8. Linux, some 25,000 file
 descriptors (root raises the limit by itself), at most 150 s for each part.
 """
 
 import argparse
 import collections
 import json
-import os
+import multiprocessing
 import pathlib
 import resource
 import selectors
@@ -34,7 +34,28 @@ import time
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 DESCRIPTORS = 25_000
-LENGTH = 4096
+CONFIGURATION = """\
+hostname = "mx.bench.test"
+administrator = "admin@bench.test"
+data = "data"
+mailboxes = "mail"
+directory = "directory.toml"
+[[listener]]
+name = "smtp"
+address = "127.0.0.1:0"
+[limits]
+sessions-per-client = 100000
+@LIMITS@
+[events]
+format = "json"
+[delivery]
+smart-host = "127.0.0.1:1"
+[[policy]]
+name = "default"
+[[policy.settings.accept.hosts]]
+network = "127.0.0.0/8"
+exempt = ["authentication", "encryption", "homing", "originator", "relay"]
+"""
 
 
 class Posthouse:
@@ -42,10 +63,8 @@ class Posthouse:
 
     def __init__(self, binary, **limits):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="posthouse-bench-"))
-        text = (REPOSITORY / "tests/bench/posthouse.toml").read_text().replace("@SINK@", "1")
-        lines = "".join(f"{key.replace('_', '-')} = {value}\n" for key, value in limits.items())
-        text = text.replace("sessions-per-client = 1000\n", f"sessions-per-client = 100000\n{lines}")
-        (self.folder / "posthouse.toml").write_text(text)
+        lines = "".join(f"{key} = {value}\n" for key, value in limits.items())
+        (self.folder / "posthouse.toml").write_text(CONFIGURATION.replace("@LIMITS@", lines))
         shutil.copy(REPOSITORY / "tests/bench/directory.toml", self.folder)
         command = [binary, "run", "--config", str(self.folder / "posthouse.toml")]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=self.folder)
@@ -84,17 +103,25 @@ class Posthouse:
 
 
 class Crowd:
-    """Many clients in one thread. Each plays `script(number)`: octets, each sent when a reply has
-    come, then what `drip(number)` gives, one octet each `pause` seconds."""
+    """Many clients in a process of their own. Each plays `script(number)`: octets, each sent when a reply has
+    come, then sends an octet each `pause` seconds if it is to drip. Who is told 421 comes again after that time, if it is
+    to come again."""
 
-    def __init__(self, port, size, script, drip=None, pause=3.0, again=False):
+    def __init__(self, port, size, script, drip=False, pause=3.0, again=False):
         self.port, self.script, self.drip, self.pause, self.again = port, script, drip, pause, again
-        self.selector = selectors.DefaultSelector()
-        self.ready, self.refused, self.stopped = 0, 0, False
-        self.waiting = collections.deque(range(size))
-        self.drips = []
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
+        self.at_work, self.told = multiprocessing.Value("i", 0), multiprocessing.Value("i", 0)
+        self.waiting = collections.deque((0.0, number) for number in range(size))
+        self.drips = collections.deque()
+        self.process = multiprocessing.Process(target=self._run, daemon=True)
+        self.process.start()
+
+    @property
+    def ready(self):
+        return self.at_work.value
+
+    @property
+    def refused(self):
+        return self.told.value
 
     def _connect(self, number):
         client = socket.socket()
@@ -113,43 +140,39 @@ class Crowd:
         if not text or text.startswith(b"421"):
             self.selector.unregister(client)
             client.close()
-            self.refused += 1
-            self.ready -= ready
+            self.told.value += 1
+            self.at_work.value -= ready
             if self.again:
-                self.waiting.append(number)
+                self.waiting.append((time.monotonic() + self.pause, number))
         elif not ready:
             octets = next(script, None)
             if octets is not None:
                 client.send(octets)
             else:
                 key.data[2] = True
-                self.ready += 1
+                self.at_work.value += 1
                 if self.drip:
-                    self.drips.append((time.monotonic() + self.pause * (number % 100) / 100, client, number))
+                    self.drips.append((time.monotonic() + self.pause, client))
 
     def _drip(self):
-        now, later = time.monotonic(), []
-        for due, client, number in self.drips:
-            if due > now:
-                later.append((due, client, number))
-                continue
+        now = time.monotonic()
+        while self.drips and self.drips[0][0] <= now:
+            _, client = self.drips.popleft()
             try:
-                client.send(self.drip(number))
-                later.append((now + self.pause, client, number))
+                client.send(b"x")
+                self.drips.append((now + self.pause, client))
             except OSError:
                 pass  # closed: that was the 421
-        self.drips = later
 
     def _run(self):
-        looked = 0.0
-        while not self.stopped:
-            for _ in range(min(100, len(self.waiting))):
-                self._connect(self.waiting.popleft())
-            for key, _ in self.selector.select(0.01 if self.waiting else 0.1):
+        self.selector = selectors.DefaultSelector()
+        while True:
+            for _ in range(100):
+                if self.waiting and self.waiting[0][0] <= time.monotonic():
+                    self._connect(self.waiting.popleft()[1])
+            for key, _ in self.selector.select(0.01):
                 self._heard(key)
-            if time.monotonic() > looked + 0.1:
-                self._drip()
-                looked = time.monotonic()
+            self._drip()
 
     def until_ready(self, size, seconds=60):
         deadline = time.monotonic() + seconds
@@ -159,19 +182,8 @@ class Crowd:
             time.sleep(0.05)
 
     def stop(self):
-        self.stopped = True
-        self.thread.join(30)
-        for key in list(self.selector.get_map().values()):
-            key.fileobj.close()
-
-
-def source(port, sessions, messages):
-    tool = shutil.which("smtp-source", path=os.environ.get("PATH", "") + ":/usr/sbin") or sys.exit("no smtp-source")
-    command = [tool, "-s", str(sessions), "-m", str(messages), "-l", str(LENGTH)]
-    command += ["-f", "source@bench.test", "-t", "target@example.org", f"127.0.0.1:{port}"]
-    start = time.monotonic()
-    subprocess.run(command, stderr=subprocess.DEVNULL, timeout=150, check=True)
-    return messages / (time.monotonic() - start)
+        self.process.kill()
+        self.process.join()
 
 
 def idle(binary):
@@ -197,30 +209,6 @@ def dripping(number):
         yield b"MAIL FROM:<slow@bench.test>\r\n"
         yield b"RCPT TO:<target@example.org>\r\n"
         yield b"DATA\r\n"
-
-
-def drip(binary):
-    print("\n## 5,000 slow clients")
-    for places in (6_000, 4_000):
-        with Posthouse(binary, sessions=places) as host:
-            source(host.port, 20, 500)
-            alone, beside, held = [], [], []
-            for _ in range(3):
-                alone.append(source(host.port, 20, 2_000))
-                crowd = Crowd(host.port, 5_000, dripping, lambda number: b"x", again=True)
-                crowd.until_ready(min(places, 5_000) * 0.95)
-                # Until they have been slow for so long that they have to make way.
-                time.sleep(11 if places < 5_000 else 1)
-                beside.append(source(host.port, 20, 2_000))
-                held.append(crowd.ready)
-                crowd.stop()
-                time.sleep(1)
-            alone_rate, beside_rate = statistics.median(alone), statistics.median(beside)
-            rounds = ", ".join(f"{a:.0f}/{b:.0f}" for a, b in zip(alone, beside))
-            print(
-                f"{places} places: {alone_rate:.0f}/s alone, {beside_rate:.0f}/s beside {min(held)} slow ones,"
-                f" ratio {beside_rate / alone_rate:.2f} ({rounds}); {host.resident()} KiB"
-            )
 
 
 MESSAGE = b"Subject: load\r\n\r\n" + (b"x" * 70 + b"\r\n") * 56 + b".\r\nQUIT\r\n"
@@ -281,6 +269,31 @@ class Load:
         self.selector.unregister(client)
         client.close()
         self.open -= 1
+
+
+def drip(binary):
+    print("\n## 5,000 slow clients")
+    for places in (6_000, 4_000):
+        with Posthouse(binary, sessions=places) as host:
+            Load(host.port, 3, at_once=20)
+            alone, beside, slow = [], [], []
+            for _ in range(2):
+                alone.append(Load(host.port, 4, at_once=20))
+                crowd = Crowd(host.port, 5_000, dripping, drip=True, again=True)
+                crowd.until_ready(min(places, 5_000) * 0.95)
+                # Until they have been slow for so long that they have to make way.
+                time.sleep(11)
+                beside.append(Load(host.port, 4, at_once=20))
+                slow.append(crowd.ready)
+                crowd.stop()
+                time.sleep(1)
+            ratio = statistics.median(b.rate / a.rate for a, b in zip(alone, beside))
+            rounds = ", ".join(f"{a.rate:.0f} and {b.rate:.0f}" for a, b in zip(alone, beside))
+            refused = sum(load.refused for load in beside) / sum(load.offered for load in beside)
+            print(
+                f"{places} places: ratio {ratio:.2f} ({rounds} a second), beside {min(slow)} slow ones;"
+                f" {refused:.1%} of the others refused; {host.resident()} KiB"
+            )
 
 
 def overload(binary):
