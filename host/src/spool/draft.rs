@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::content::DraftContent;
 use super::index::Place;
+use super::memory::{OWN, Share};
 use super::record::{FilePart, Stored};
 use super::shared::{Reserved, Shared};
 use super::spill::Spill;
@@ -22,6 +23,7 @@ pub(super) const PIECE: usize = 256 * 1024;
 pub struct Draft {
     spool: Arc<Inner>,
     reserved: Reserved,
+    share: Share,
     file: File,
     /// What follows the file and was shown to somebody.
     shown: Bytes,
@@ -42,9 +44,11 @@ enum File {
 impl Draft {
     pub(super) fn new(spool: Arc<Inner>) -> Self {
         let reserved = spool.shared.reserve();
+        let share = spool.shared.memory.share();
         Self {
             spool,
             reserved,
+            share,
             file: File::None,
             shown: Bytes::new(),
             rest: Vec::new(),
@@ -62,25 +66,32 @@ impl Draft {
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
         let mut bytes = bytes;
         while !bytes.is_empty() {
+            let room = self.make_room(bytes.len());
             // Only when more is coming: a message of exactly one piece stays in memory.
-            if self.rest.len() == PIECE {
+            if room == 0 {
                 self.spill().await?;
+                continue;
             }
-            let (now, later) = bytes.split_at(bytes.len().min(PIECE - self.rest.len()));
-            self.make_room(now.len());
+            let (now, later) = bytes.split_at(room);
             self.rest.extend_from_slice(now);
             bytes = later;
         }
         Ok(())
     }
 
-    /// Doubles as a vector does, but never beyond one piece.
-    fn make_room(&mut self, more: usize) {
-        let needed = self.rest.len() + more;
-        if needed > self.rest.capacity() {
-            let capacity = needed.max(self.rest.capacity() * 2).min(PIECE);
-            self.rest.reserve_exact(capacity - self.rest.len());
+    /// Room for some of so many bytes, if there is any. Doubles as a vector does, but never beyond one
+    /// piece, nor beyond this message's own bytes while others have taken all there is to share.
+    fn make_room(&mut self, more: usize) -> usize {
+        let (length, now) = (self.rest.len(), self.rest.capacity());
+        let needed = length + more;
+        if needed > now {
+            let mut capacity = needed.max(now * 2).min(PIECE);
+            if !self.share.suffice(capacity) {
+                capacity = capacity.min(now.max(OWN));
+            }
+            self.rest.reserve_exact(capacity - length);
         }
+        more.min(self.rest.capacity().min(PIECE) - length)
     }
 
     /// Bytes written so far.
@@ -124,6 +135,7 @@ impl Draft {
         let put = self.prepare(message).await?;
         let shared = spool.shared.clone();
         let Put { edits, arrival } = put;
+        let _on_the_way = spool.shared.pace.begin();
         spool.writer.submit(edits, move || arrival.arrive(&shared)).wait().await
     }
 
@@ -169,6 +181,7 @@ impl Draft {
             head: stored.head,
             spill,
             reserved: self.reserved,
+            _share: self.share,
         };
         Ok(Put { edits, arrival })
     }
@@ -218,6 +231,8 @@ pub(super) struct Arrival {
     head: u64,
     spill: Option<Spill>,
     reserved: Reserved,
+    /// The bytes wait in memory until they are on disk.
+    _share: Share,
 }
 
 impl Arrival {

@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::SpoolOptions;
 use super::disk::Disk;
 use super::index::Index;
 use super::janitor::Chore;
+use super::memory::Memory;
+use super::pace::Pace;
 use super::store::Store;
 use crate::event::Events;
 use crate::mail::MessageId;
@@ -17,6 +20,8 @@ use crate::mail::MessageId;
 pub(super) struct Shared {
     pub store: Store,
     pub disk: Disk,
+    pub pace: Pace,
+    pub memory: Arc<Memory>,
     pub events: Events,
     pub changed: Notify,
     pub janitor: Sender<Chore>,
@@ -27,10 +32,19 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub fn new(store: Store, disk: Disk, events: Events, janitor: Sender<Chore>, index: Index) -> Self {
+    pub fn new(
+        store: Store,
+        disk: Disk,
+        options: &SpoolOptions,
+        events: Events,
+        janitor: Sender<Chore>,
+        index: Index,
+    ) -> Self {
         Self {
             store,
             disk,
+            pace: Pace::new(options.wait, events.clone()),
+            memory: Memory::new(options.memory),
             events,
             changed: Notify::new(),
             janitor,
