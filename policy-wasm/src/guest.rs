@@ -71,4 +71,4 @@ fn decision(opinion: Result<Because, Objection>) -> Decision<Verdict> {
     verdict.because(because)
 }
 
-posthouse_policy::export!(DefaultPolicy: Exemption, Homing, Ndr);
+posthouse_policy::export!(DefaultPolicy: Exemption, Homing, Ndr; settings = "settings.schema.json");

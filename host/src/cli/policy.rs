@@ -6,6 +6,7 @@ mod bindings;
 mod cancel;
 mod check;
 mod comparison;
+mod embed;
 mod explain;
 mod faults;
 mod fixture;
@@ -110,6 +111,13 @@ pub enum Command {
     /// Example: posthouse policy explain my-policy.wasm --settings @settings.json
     #[command(verbatim_doc_comment)]
     Explain(explain::Options),
+    /// Put the schema of its settings into a policy, for `explain`
+    ///
+    /// In Rust the SDK does it. Once for each build, and before the policy is signed.
+    ///
+    /// Example: posthouse policy embed my-policy.wasm settings.schema.json
+    #[command(verbatim_doc_comment)]
+    Embed(embed::Options),
     /// Stop a policy in the middle of each stage, and show what clients, senders and you would meet
     ///
     /// The stages are the daemon's own, with the fault table of the configuration. Exit code 1 if it
@@ -118,7 +126,6 @@ pub enum Command {
     /// Example: posthouse policy test-faults my-policy.wasm --case tests/cases.toml
     #[command(verbatim_doc_comment)]
     TestFaults(faults::Options),
-    /// Show each module: generation, digest, calls, faults
     /// Let a candidate decide for a share of the sessions, or for some clients, for a while
     ///
     /// It is checked as for a load. Each session has the same policy from its first question to its
@@ -193,6 +200,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(options) => run::run(options).await,
         Command::Bench(options) => bench::run(options).await,
         Command::Explain(options) => explain::run(options).await,
+        Command::Embed(options) => embed::run(&options),
         Command::TestFaults(options) => faults::run(options).await,
         Command::Stage(options) => stage::run(options).await,
         Command::Promote(options) => promote::run(options).await,

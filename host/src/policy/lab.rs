@@ -14,7 +14,7 @@ use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, Se
 use crate::policy::StartError;
 use crate::policy::chain::work::{At, Core, configured};
 use crate::policy::decision::{Admission, Because, Disposition, Failure, Origin, Plan, Verdict};
-use crate::policy::life::qualify::{fits, qualify};
+use crate::policy::life::qualify::{fits, problem_of, qualify};
 use crate::policy::record::replay::Nobody;
 use crate::policy::sandbox::call::Answers;
 use crate::policy::sandbox::compile::Compiler;
@@ -186,11 +186,11 @@ impl Lab {
         let candidate = candidate(code, module);
         let around = self.core.surroundings(Origin::default());
         let faulted = |stage: &str, failed: Failed| {
-            let text = match failed {
-                Failed::Fault(fault) => format!("faults in {stage}: {}: {}", fault.class.name(), fault.code),
-                Failed::Crowded => "no room for an instance".to_owned(),
+            let problem = match failed {
+                Failed::Fault(fault) => problem_of(&fault, stage),
+                Failed::Crowded => Problem::new("file", "no room for an instance"),
             };
-            vec![Problem::new("file", text)]
+            vec![problem]
         };
         let since = Instant::now();
         let made = Instance::new(&self.core.runtime, &candidate, around).await;

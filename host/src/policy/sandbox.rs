@@ -9,6 +9,7 @@ pub(super) mod compile;
 pub(super) mod convert;
 pub(super) mod core_dump;
 pub(super) mod counters;
+pub(super) mod debug_info;
 pub(super) mod engine;
 pub(super) mod exports;
 pub(super) mod fault;

@@ -7,6 +7,11 @@ if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
   echo "build.sh: node and npm are needed: Node.js 18 or newer (Debian: apt-get install nodejs npm)" >&2
   exit 1
 fi
+posthouse=${POSTHOUSE:-posthouse}
+if ! command -v "$posthouse" >/dev/null; then
+  echo "build.sh: posthouse is not in the path: set POSTHOUSE to where it is" >&2
+  exit 1
+fi
 tool=node_modules/.bin/componentize-qjs
 if [ ! -x "$tool" ]; then
   npm install --no-audit --no-fund --no-package-lock || {
@@ -16,3 +21,5 @@ if [ ! -x "$tool" ]; then
 fi
 # --sync: without it the component is asynchronous, and the host refuses it.
 "$tool" --sync --wit wit --world module --js src/policy.js --module-root src --output {{name}}.wasm >/dev/null
+# For `posthouse policy explain`.
+"$posthouse" policy embed {{name}}.wasm settings.schema.json

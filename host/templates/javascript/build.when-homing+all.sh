@@ -7,6 +7,11 @@ if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
   echo "build.sh: node and npm are needed: Node.js 18 or newer (Debian: apt-get install nodejs npm)" >&2
   exit 1
 fi
+posthouse=${POSTHOUSE:-posthouse}
+if ! command -v "$posthouse" >/dev/null; then
+  echo "build.sh: posthouse is not in the path: set POSTHOUSE to where it is" >&2
+  exit 1
+fi
 tool=node_modules/.bin/componentize-js
 if [ ! -x "$tool" ]; then
   npm install --no-audit --no-fund --no-package-lock || {
@@ -17,3 +22,5 @@ fi
 # QuickJS (componentize-qjs) is smaller and faster, and cannot give back the message that `checkMessage` is lent.
 # Without --disable the component imports wasi:http, which no policy is granted.
 "$tool" src/policy.js --wit wit --world-name module --disable http fetch-event --out {{name}}.wasm >/dev/null
+# For `posthouse policy explain`.
+"$posthouse" policy embed {{name}}.wasm settings.schema.json

@@ -33,3 +33,5 @@ $compiler --target=wasm32-wasi -mexec-model=reactor -std=c11 -Os -g1 -ffile-pref
   -Wall -Wextra -Wno-unused-parameter -fsanitize=undefined -fsanitize-trap=undefined \
   -Wl,--stack-first -Wl,-z,stack-size=131072 \
   -Igenerated src/*.c generated/module.c generated/module_component_type.o -o c-blocklist.wasm
+# For `posthouse policy explain`.
+"$posthouse" policy embed c-blocklist.wasm settings.schema.json

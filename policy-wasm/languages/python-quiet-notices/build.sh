@@ -8,6 +8,11 @@ if ! command -v "$python" >/dev/null || ! "$python" -c 'import sys, venv; sys.ex
   echo "build.sh: Python 3.10 or newer with venv is needed (Debian: apt-get install python3-venv)" >&2
   exit 1
 fi
+posthouse=${POSTHOUSE:-posthouse}
+if ! command -v "$posthouse" >/dev/null; then
+  echo "build.sh: posthouse is not in the path: set POSTHOUSE to where it is" >&2
+  exit 1
+fi
 tool=.venv/bin/componentize-py
 if [ ! -x "$tool" ]; then
   { "$python" -m venv .venv && .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt; } || {
@@ -17,3 +22,5 @@ if [ ! -x "$tool" ]; then
   }
 fi
 "$tool" --quiet -d wit -w module componentize -p src policy -o python-quiet-notices.wasm
+# For `posthouse policy explain`.
+"$posthouse" policy embed python-quiet-notices.wasm settings.schema.json

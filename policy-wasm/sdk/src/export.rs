@@ -70,8 +70,26 @@ pub struct Glue<P>(std::marker::PhantomData<P>);
 /// posthouse_policy::export!(Quiet: Exemption, Ndr);
 /// # fn main() {}
 /// ```
+///
+/// # Settings
+/// `export!(Type: Role; settings = "settings.schema.json")` puts that file, a JSON Schema, into the component,
+/// where `posthouse policy explain` finds which settings there are, with types and defaults. The path is
+/// relative to the package; the function `testing::settings_schema` writes the file from the type.
 #[macro_export]
 macro_rules! export {
+    ($policy:ident: $($role:ident),+ $(,)?; settings = $schema:literal) => {
+        $crate::export!($policy: $($role),+);
+
+        #[allow(missing_docs, unsafe_code)]
+        const _: () = {
+            // In a native build it is read for nothing but to say early that it is not there.
+            const SCHEMA: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $schema));
+            #[cfg(target_arch = "wasm32")]
+            #[used]
+            #[unsafe(link_section = "posthouse:settings")]
+            static SECTION: [u8; SCHEMA.len()] = *include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $schema));
+        };
+    };
     ($policy:ident: $($role:ident),+ $(,)?) => {
         #[allow(missing_docs, unsafe_code, clippy::all)]
         const _: () = {

@@ -59,6 +59,43 @@ pub fn cases<P: Exported>(path: impl AsRef<std::path::Path>) {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
+/// The schema of the settings, which [`crate::export!`] puts into the component, is what the type says. Schemars
+/// says it; as a `[dev-dependencies]` it is no part of the component:
+///
+/// ```ignore
+/// #[derive(serde::Deserialize)]
+/// #[cfg_attr(test, derive(schemars::JsonSchema))]
+/// #[serde(deny_unknown_fields)]
+/// struct MyPolicy { /* ... */ }
+///
+/// #[test]
+/// fn settings() {
+///     posthouse_policy::testing::settings_schema("settings.schema.json", schemars::schema_for!(MyPolicy));
+/// }
+/// ```
+///
+/// # Panics
+/// The file, relative to the package, says something else. It is written again: build the component again.
+#[track_caller]
+pub fn settings_schema(path: impl AsRef<std::path::Path>, schema: impl serde::Serialize) {
+    let path = path.as_ref();
+    let shown = path.display();
+    let mut schema = serde_json::to_value(schema).unwrap_or_else(|error| panic!("{shown}: {error}"));
+    if let Some(members) = schema.as_object_mut() {
+        // The name of the type is no affair of the operator's.
+        members.remove("title");
+    }
+    let known = std::fs::read_to_string(path).ok();
+    let known: Option<serde_json::Value> = known.and_then(|text| serde_json::from_str(&text).ok());
+    if known.as_ref() == Some(&schema) {
+        return;
+    }
+    match std::fs::write(path, format!("{schema:#}\n")) {
+        Ok(()) => panic!("{shown} did not say what the settings are, and does now: build the policy again"),
+        Err(error) => panic!("{shown} does not say what the settings are, and cannot be written: {error}"),
+    }
+}
+
 /// A host for tests, in the words of `directory.toml`.
 ///
 /// ```

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn problems(json: &str) -> Vec<(String, String)> {
@@ -154,4 +156,51 @@ fn texts_say_what_was_expected() {
         assert_eq!(found[0].0, key, "{json}");
         assert!(found[0].1.contains(part), "{json}: {}", found[0].1);
     }
+}
+
+/// The schema in the component, which `posthouse policy explain` shows, says what is read here.
+#[test]
+fn the_schema_has_every_key_and_every_default() {
+    let schema: Value = serde_json::from_str(include_str!("../../settings.schema.json")).unwrap();
+    let defaults = defaults_of(&schema);
+    assert_eq!(Settings::parse(&defaults.to_string()).unwrap(), Settings::default());
+    let known = |path: &str| -> BTreeSet<String> {
+        let mut object = serde_json::json!({"?": 0});
+        for step in path.split('/').rev().filter(|step| !step.is_empty()) {
+            object = match step {
+                "items" => Value::Array(vec![object]),
+                "additionalProperties" => serde_json::json!({"mx": object}),
+                "properties" => object,
+                key => Value::Object(serde_json::Map::from_iter([(key.to_owned(), object)])),
+            };
+        }
+        let found = problems(&object.to_string());
+        let (_, text) = found.iter().find(|(key, _)| key.ends_with('?')).unwrap();
+        let (_, keys) = text.split_once("expected one of ").unwrap();
+        keys.split(", ").map(str::to_owned).collect()
+    };
+    for path in [
+        "",
+        "/properties/accept",
+        "/properties/accept/properties/listeners/additionalProperties",
+        "/properties/accept/properties/hosts/items",
+        "/properties/homing",
+        "/properties/relay",
+        "/properties/relay/properties/never",
+        "/properties/filter",
+        "/properties/ndr",
+    ] {
+        let told = schema.pointer(path).unwrap()["properties"].as_object().unwrap();
+        assert_eq!(told.keys().cloned().collect::<BTreeSet<_>>(), known(path), "{path}");
+    }
+}
+
+/// An object of everything that has a default in a schema.
+fn defaults_of(schema: &Value) -> Value {
+    let members = schema["properties"].as_object().unwrap().iter();
+    let given = members.filter_map(|(key, member)| match member.get("default") {
+        Some(default) => Some((key.clone(), default.clone())),
+        None => member.get("properties").map(|_| (key.clone(), defaults_of(member))),
+    });
+    Value::Object(given.collect())
 }

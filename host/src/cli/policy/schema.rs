@@ -54,13 +54,11 @@ fn properties(root: &Value, schema: &Value, prefix: &str, depth: usize, found: &
             description: text(told).or(text(member)).unwrap_or_default(),
         });
         properties(root, member, &format!("{key}."), depth, found);
-        properties(
-            root,
-            resolved(root, &member["items"]),
-            &format!("{key}[]."),
-            depth,
-            found,
-        );
+        // What a list has in it, and what a table has under keys of the operator's choice.
+        for (inside, mark) in [("items", "[]"), ("additionalProperties", ".*")] {
+            let inside = resolved(root, &member[inside]);
+            properties(root, inside, &format!("{key}{mark}."), depth, found);
+        }
     }
 }
 
@@ -81,10 +79,24 @@ fn kind(root: &Value, schema: &Value) -> String {
         let values: Vec<String> = values.iter().map(ToString::to_string).collect();
         return format!("one of {}", values.join(", "));
     }
+    if let Some(value) = schema.get("const") {
+        return value.to_string();
+    }
+    if let Some(choices) = ["anyOf", "oneOf"].iter().find_map(|key| schema[key].as_array()) {
+        let kinds: Vec<String> = choices
+            .iter()
+            .map(|choice| kind(root, resolved(root, choice)))
+            .collect();
+        return kinds.join(" or ");
+    }
     match &schema["type"] {
         Value::String(name) if name == "array" => match resolved(root, &schema["items"]) {
             Value::Null => "list".to_owned(),
             items => format!("list of {}", kind(root, items)),
+        },
+        Value::String(name) if name == "object" => match resolved(root, &schema["additionalProperties"]) {
+            values @ Value::Object(_) => format!("table of {}", kind(root, values)),
+            _ => name.clone(),
         },
         Value::String(name) => name.clone(),
         Value::Array(names) => {
@@ -106,6 +118,8 @@ mod tests {
                 "hours": {"$ref": "#/$defs/hours", "description": "When"},
                 "mode": {"enum": ["a", "b"], "default": "a"},
                 "networks": {"type": "array", "items": {"type": "string"}},
+                "copies": {"anyOf": [{"const": "all"}, {"type": "array"}]},
+                "rates": {"type": "object", "additionalProperties": {"$ref": "#/$defs/hours"}},
                 "hosts": {"type": "array", "items": {"properties": {"name": {"type": ["string", "null"]}}}}
             },
             "required": ["networks"],
@@ -124,12 +138,15 @@ mod tests {
         assert_eq!(
             told,
             [
+                r#"copies "all" or list None false"#,
                 "hosts list of any None false",
                 "hosts[].name string or null None false",
                 "hours object None false",
                 "hours.from integer Some(Number(8)) false",
                 r#"mode one of "a", "b" Some(String("a")) false"#,
                 "networks list of string None true",
+                "rates table of object None false",
+                "rates.*.from integer Some(Number(8)) false",
             ]
         );
     }

@@ -58,11 +58,16 @@ impl Words {
     }
 }
 
-/// Every file of a language's template, as this author wants it.
+/// The folder with what is the same in every language.
+const EVERY: &str = "every";
+
+/// Every file of a language's template, as this author wants it; none if there is no such template.
 pub fn files(language: &str, words: &Words) -> Vec<Output> {
     let mut outputs = Vec::new();
-    if let Some(folder) = TEMPLATES.get_dir(language) {
-        collect(folder, folder.path(), words, &mut outputs);
+    if let (Some(own), Some(every)) = (TEMPLATES.get_dir(language), TEMPLATES.get_dir(EVERY)) {
+        for folder in [own, every] {
+            collect(folder, folder.path(), words, &mut outputs);
+        }
     }
     outputs
 }
@@ -141,15 +146,18 @@ mod tests {
 
     #[test]
     fn every_template_is_complete_for_every_role() {
-        const FILES: [&str; 6] = [
+        const FILES: [&str; 8] = [
             ".github/workflows/ci.yml",
             ".gitignore",
             "README.md",
             "build.sh",
             "ci.sh",
+            "settings.json",
+            "settings.schema.json",
             "tests/cases.toml",
         ];
-        for language in TEMPLATES.dirs().filter_map(|folder| folder.path().to_str()) {
+        let folders = TEMPLATES.dirs().filter_map(|folder| folder.path().to_str());
+        for language in folders.filter(|folder| *folder != EVERY) {
             assert!(tools(language).is_some(), "{language}.toml");
             for role in ["exemption", "homing", "ndr", "all"] {
                 let files = files(language, &words(role));

@@ -26,7 +26,7 @@ static CRATES: [(&str, Dir<'static>); 2] = [
 ];
 
 /// What the template itself depends on beside.
-const OWN: [&str; 2] = ["serde", "serde_json"];
+const OWN: [&str; 2] = ["schemars", "serde"];
 
 /// Tables of a manifest in which dependencies stand.
 const DEPENDENCIES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn the_lock_has_what_is_needed_and_no_engine() {
         let lock = lock().expect("a lock file");
-        for name in ["posthouse-cases", "serde", "toml", "serde_json"] {
+        for name in ["posthouse-cases", "schemars", "serde", "toml", "serde_json"] {
             assert!(lock.contains(&format!("name = \"{name}\"\n")), "{name}");
         }
         assert!(!lock.contains("\"wasmtime\""));

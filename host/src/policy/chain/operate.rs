@@ -17,6 +17,7 @@ use crate::policy::chain::{Chain, Module};
 use crate::policy::life::activation::{Artifact, Ledger, Store};
 use crate::policy::life::history::{Cause, How};
 use crate::policy::life::prepare::prepare;
+use crate::policy::life::probation::Probation;
 use crate::policy::life::qualify::configured_code;
 use crate::policy::life::warden::{self, Note};
 use crate::policy::life::wish::{Ready, Wish};
@@ -212,10 +213,18 @@ impl Inner {
             match self.realise(&wish, &attempt, cause, &mut next).await {
                 Ok(ready) => {
                     codes.extend(ready.to_keep());
-                    // A probation goes on.
+                    let limits = &config.policy_engine.probation;
+                    let probation = Probation::after_reload(limits, &chain_before, configured, &ready, wish.was);
+                    // One that began before goes on.
+                    let restores = probation.as_ref().map(|probation| probation.restores.clone());
+                    next.previous
+                        .extend(restores.map(|restores| (configured.name.clone(), restores)));
                     next.remember(&configured.name, &ready.activated, None);
                     next.modules.insert(configured.name.clone(), ready.activated);
-                    modules.push(module(configured, Ok(ready.generation)));
+                    modules.push(Module {
+                        probation,
+                        ..module(configured, Ok(ready.generation))
+                    });
                 }
                 Err(found) => {
                     self.refused(&configured.name, wish.digest(&attempt), &cause.by, &found);
@@ -298,6 +307,9 @@ impl Inner {
         if before.probation != after.probation {
             changed.push("policy-engine.probation".to_owned());
         }
+        if before.shadow_cpu != after.shadow_cpu {
+            changed.push("policy-engine.shadow-cpu".to_owned());
+        }
         if before.wait != after.wait {
             changed.push(format!("policy-engine.wait: {} ms", after.wait.as_millis()));
         }
@@ -376,6 +388,7 @@ pub(in crate::policy) fn chain(config: &Config, modules: Vec<Module>) -> Chain {
         wait: config.policy_engine.wait,
         recorded_body: config.decisions.body,
         probation: config.policy_engine.probation.clone(),
+        shadow_cpu: config.policy_engine.shadow_cpu,
         staging: None,
     }
 }

@@ -1,6 +1,7 @@
 //! From a request to a candidate that is known to run: read, check, compile, try.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use tokio::io::AsyncReadExt as _;
 
@@ -11,9 +12,12 @@ use crate::policy::component::builtin;
 use crate::policy::component::signature::SIGNATURE_SIZE;
 use crate::policy::decision::Origin;
 use crate::policy::sandbox::check::Description;
-use crate::policy::sandbox::fault::Failed;
+use crate::policy::sandbox::fault::{Failed, Fault};
 use crate::policy::sandbox::generation::{Candidate, digest};
 use crate::policy::sandbox::instance::Instance;
+
+/// Of the built-in policy, which every change of a module that has it compares with.
+static DEFAULT_DIGEST: LazyLock<String> = LazyLock::new(|| digest(builtin::DEFAULT));
 
 /// Code as a module is configured with.
 pub(in crate::policy) struct ConfiguredCode {
@@ -29,7 +33,7 @@ pub(in crate::policy) async fn configured_code(module: &PolicyModule) -> Result<
     let Some(file) = &module.file else {
         return Ok(ConfiguredCode {
             artifact: Artifact::unsigned(builtin::DEFAULT),
-            digest: digest(builtin::DEFAULT),
+            digest: DEFAULT_DIGEST.clone(),
             identity: "built-in".to_owned(),
             origin: "built-in".to_owned(),
         });
@@ -156,14 +160,23 @@ impl Trial<'_> {
             instead: "it was not activated",
         };
         self.core.report(fault, at);
-        let place = match (&fault.place.function, &fault.place.location) {
-            (Some(function), Some(location)) => format!(" in {function} at {location}"),
-            (Some(function), None) => format!(" in {function}"),
-            _ => String::new(),
-        };
-        let text = format!("faults in {stage}: {}: {}{place}", fault.class.name(), fault.code);
-        vec![Problem::new("file", text)]
+        vec![problem_of(fault, stage)]
     }
+}
+
+/// A fault as the author reads it: where it was, and what the policy wrote about it.
+pub(in crate::policy) fn problem_of(fault: &Fault, stage: &str) -> Problem {
+    let place = match (&fault.place.function, &fault.place.location) {
+        (Some(function), Some(location)) => format!(" in {function} at {location}"),
+        (Some(function), None) => format!(" in {function}"),
+        _ => String::new(),
+    };
+    let said = match fault.stderr.trim() {
+        "" => String::new(),
+        stderr => format!("; stderr: {stderr}"),
+    };
+    let text = format!("faults in {stage}: {}: {}{place}{said}", fault.class.name(), fault.code);
+    Problem::new("file", text)
 }
 
 fn misfit(failed: &Failed) -> Vec<Problem> {

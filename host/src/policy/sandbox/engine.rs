@@ -176,7 +176,8 @@ pub(super) fn engine_config(capacity: u32, cache: Option<&Cache>) -> wasmtime::C
         .concurrency_support(false)
         .epoch_interruption(true)
         .memory_init_cow(true)
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        // `debug_info` looks places up.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         // A few handles more with each trap; written only where somebody wants it.
         .coredump_on_trap(true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(capacity)));

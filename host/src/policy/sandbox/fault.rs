@@ -7,7 +7,7 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace, WasmCoreDump};
 use wasmtime_wasi::I32Exit;
 
-use super::backtrace::{self, Place};
+use super::backtrace::{Place, Places};
 use super::check::Lie;
 use super::core_dump::CoreDumps;
 use super::imports::{Host, cut};
@@ -155,8 +155,14 @@ impl Fault {
 }
 
 /// Classifies how a call ended, and writes a core dump if one is wanted.
-pub(super) fn account(ended: &Ended, store: &mut Store<Host>, module: &str, dumps: &CoreDumps) -> Failed {
-    let mut failed = classify(ended, store.data());
+pub(super) fn account(
+    ended: &Ended,
+    places: &Places,
+    store: &mut Store<Host>,
+    module: &str,
+    dumps: &CoreDumps,
+) -> Failed {
+    let mut failed = classify(ended, places, store.data());
     if let (Failed::Fault(fault), Ended::Error(error)) = (&mut failed, ended) {
         let written = dumps.write(module, error, store);
         fault.core_dump = written.map(|path| path.display().to_string());
@@ -165,7 +171,7 @@ pub(super) fn account(ended: &Ended, store: &mut Store<Host>, module: &str, dump
 }
 
 /// Classifies how a call ended.
-fn classify(ended: &Ended, host: &Host) -> Failed {
+fn classify(ended: &Ended, places: &Places, host: &Host) -> Failed {
     match ended {
         Ended::Slow(limit) => Fault::new(
             Class::HostTimeout,
@@ -177,12 +183,9 @@ fn classify(ended: &Ended, host: &Host) -> Failed {
         Ended::Error(error) if error.is::<PoolConcurrencyLimitError>() => Failed::Crowded,
         Ended::Error(error) => {
             let (class, code) = class_and_code(error, host);
-            let place = error
-                .downcast_ref::<WasmBacktrace>()
-                .map(backtrace::place)
-                .unwrap_or_default();
+            let trace = error.downcast_ref::<WasmBacktrace>();
             Failed::from(Fault {
-                place,
+                place: trace.map(|trace| places.place(trace)).unwrap_or_default(),
                 ..Fault::new(class, code, host)
             })
         }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre, Linker};
 
+use super::backtrace::Places;
 use super::check::Description;
 use super::core_dump::CoreDumps;
 use super::engine::Runtime;
@@ -25,6 +26,7 @@ pub(in crate::policy) struct Code {
     pub(super) bytes: Arc<[u8]>,
     pub(super) pre: InstancePre<Host>,
     pub(super) exports: Exports,
+    pub(super) places: Places,
 }
 
 impl Code {
@@ -32,9 +34,10 @@ impl Code {
     pub(in crate::policy) async fn new(runtime: &Runtime, bytes: Arc<[u8]>) -> Result<Self, Vec<Problem>> {
         let one = |text: String| vec![Problem::new("file", text)];
         let looking = Arc::clone(&bytes);
-        let looked = tokio::task::spawn_blocking(move || (inspect(&looking), digest(&looking))).await;
-        let (shape, digest) = looked.map_err(|error| one(format!("it could not be looked at: {error}")))?;
-        let shape = shape?;
+        let look = move || Ok((inspect(&looking)?, digest(&looking), Places::of(looking)));
+        let looked = tokio::task::spawn_blocking(look).await;
+        let not_looked = |error| Err(one(format!("it could not be looked at: {error}")));
+        let (shape, digest, places) = looked.unwrap_or_else(not_looked)?;
         let component = runtime.compile(Arc::clone(&bytes), &digest).await.map_err(one)?;
         let link = || -> wasmtime::Result<Self> {
             Ok(Self {
@@ -43,19 +46,26 @@ impl Code {
                 digest,
                 shape: shape.clone(),
                 bytes: Arc::clone(&bytes),
+                places,
             })
         };
         link().map_err(|error| one(misfit(shape.contract, &error)))
     }
 
     /// The same policy in the form of another component.
-    pub(super) fn linked(&self, component: &Component, linker: &Linker<Host>) -> wasmtime::Result<Self> {
+    pub(super) fn linked(
+        &self,
+        component: &Component,
+        bytes: Arc<[u8]>,
+        linker: &Linker<Host>,
+    ) -> wasmtime::Result<Self> {
         Ok(Self {
             exports: Exports::find(component, &self.shape)?,
             pre: linker.instantiate_pre(component)?,
             digest: self.digest.clone(),
             shape: self.shape.clone(),
-            bytes: Arc::clone(&self.bytes),
+            places: Places::of(Arc::clone(&bytes)),
+            bytes,
         })
     }
 }

@@ -103,7 +103,13 @@ impl Instance {
                 guests: Guests::default(),
                 dumps: Arc::clone(&candidate.core_dumps),
             }),
-            Err(ended) => Err(account(&ended, &mut store, &candidate.module, &candidate.core_dumps)),
+            Err(ended) => Err(account(
+                &ended,
+                &code.places,
+                &mut store,
+                &candidate.module,
+                &candidate.core_dumps,
+            )),
         }
     }
 
@@ -122,7 +128,7 @@ impl Instance {
     }
 
     fn settle<T>(&mut self, outcome: Result<T, Ended>) -> Result<T, Failed> {
-        outcome.map_err(|ended| account(&ended, &mut self.store, &self.module, &self.dumps))
+        outcome.map_err(|ended| account(&ended, &self.code.places, &mut self.store, &self.module, &self.dumps))
     }
 
     fn believe<T>(&self, checked: Result<T, Lie>) -> Result<T, Failed> {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use wasmtime::StoreContext;
-use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Linker, WasmList};
+use wasmtime::component::{Component, ComponentNamedList, ComponentType, Lift, Linker, WasmList};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use super::engine::Runtime;
@@ -26,10 +26,11 @@ pub(in crate::policy) async fn with_settings(
     let code = &candidate.code;
     let wizer = Wizer::new();
     let (context, instrumented) = wizer.instrument_component(&code.bytes).map_err(in_words)?;
-    let component = compiled(runtime, instrumented.into()).await?;
+    let instrumented: Arc<[u8]> = instrumented.into();
+    let component = compiled(runtime, &instrumented).await?;
     let mut nothing = Linker::<Host>::new(runtime.engine());
     nothing.define_unknown_imports_as_traps(&component).map_err(in_words)?;
-    let observed = Arc::new(code.linked(&component, &nothing).map_err(in_words)?);
+    let observed = Arc::new(code.linked(&component, instrumented, &nothing).map_err(in_words)?);
     let mut instance = Instance::of(runtime, candidate, observed, around.clone())
         .await
         .map_err(|failed| failed.to_string())?;
@@ -46,15 +47,15 @@ pub(in crate::policy) async fn with_settings(
         return Err(why);
     }
     drop(instance);
-    let component = compiled(runtime, snapshot.into()).await?;
-    let prepared = Arc::new(code.linked(&component, runtime.linker()).map_err(in_words)?);
+    let snapshot: Arc<[u8]> = snapshot.into();
+    let component = compiled(runtime, &snapshot).await?;
+    let prepared = Arc::new(code.linked(&component, snapshot, runtime.linker()).map_err(in_words)?);
     proven(runtime, candidate, &prepared, around).await?;
     Arc::into_inner(prepared).ok_or_else(|| "it is still in use".to_owned())
 }
 
-async fn compiled(runtime: &Runtime, bytes: Arc<[u8]>) -> Result<wasmtime::component::Component, String> {
-    let digest = digest(&bytes);
-    runtime.compile(bytes, &digest).await
+async fn compiled(runtime: &Runtime, bytes: &Arc<[u8]>) -> Result<Component, String> {
+    runtime.compile(Arc::clone(bytes), &digest(bytes)).await
 }
 
 /// It runs, and says of itself what the candidate said.

@@ -12,6 +12,7 @@ use crate::policy::sandbox::snapshot::with_settings;
 use crate::policy::testing::{Bench, anna, path};
 
 const ROUNDS: usize = 20_000;
+const FAULTS: usize = 1_000;
 
 /// `cargo test --release -- --ignored --nocapture fresh_instance`
 #[tokio::test]
@@ -122,5 +123,31 @@ async fn prepared() {
             "{name} settings: {:?} configured each time, {:?} prepared",
             medians[0], medians[1]
         );
+    }
+}
+
+/// What a policy that faults costs, beside one that does not.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn a_fault() {
+    for mode in [None, Some("panic"), Some("recurse"), Some("lie-reply")] {
+        let name = mode.unwrap_or("no fault");
+        let settings = mode.map_or(json!({}), |mode| json!({ "mode": mode, "stage": "sender" }));
+        let bench = Bench::with(&[("p", builtin::MISBEHAVING, settings)]).await;
+        let (client, sender) = (anna(), path("anna@example.org"));
+        let ask = async || {
+            let start = Instant::now();
+            let mut transaction = bench.policies.transaction(SessionId::generate());
+            transaction.sender(&client, &sender).await;
+            drop(transaction);
+            start.elapsed()
+        };
+        let first = ask().await;
+        let mut times = Vec::with_capacity(FAULTS);
+        for _ in 0..FAULTS {
+            times.push(ask().await);
+        }
+        times.sort();
+        println!("{name}: first {first:?}, then {:?}", times[FAULTS / 2]);
     }
 }

@@ -1,20 +1,17 @@
-//! Which clients may send without authenticating.
+//! Which hosts connect on other terms: some do not connect at all.
 
-use posthouse_policy::{Admission, Client, Decision, Exemption, Host, Rule, Terms};
+use posthouse_policy::{Admission, Client, Decision, Exemption, Host, Reply, Rule};
 
 use crate::ThisPolicy;
 
-pub const TRUSTED: Rule = Rule::new("trusted", "addresses that need not authenticate and may relay");
+pub const CLIENT: Rule = Rule::new("client", "clients that are sent away");
 
 impl Exemption for ThisPolicy {
     fn admit(&self, client: &Client, _: &Host) -> Decision<Admission> {
-        let Some(address) = client.ip().filter(|address| self.trusted.contains(address)) else {
+        let Some(address) = client.ip().filter(|address| self.refuse_clients.contains(address)) else {
             return Decision::pass();
         };
-        let terms = Terms {
-            exemptions: ["authentication", "relay"].map(str::to_owned).to_vec(),
-            ..Terms::default()
-        };
-        Admission::Admit(terms).because(TRUSTED.with(address.to_string()))
+        let reply = Reply::new(554, (5, 7, 1), "No mail from this address");
+        Admission::Refuse(reply).because(CLIENT.with(address.to_string()))
     }
 }

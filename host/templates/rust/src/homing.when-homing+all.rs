@@ -1,4 +1,4 @@
-//! Which recipients get mail.
+//! Who may send what to whom: some recipients get no mail.
 
 use posthouse_policy::{Client, Decision, Homing, Host, Reply, ReversePath, Rule, Verdict};
 
@@ -7,13 +7,12 @@ use crate::ThisPolicy;
 pub const REFUSE: Rule = Rule::new("refuse", "recipients that get no mail");
 
 impl Homing for ThisPolicy {
-    fn recipient(&self, _: &Client, _: &ReversePath, recipient: &str, host: &Host) -> Decision<Verdict> {
-        let is_meant = |address: &&String| address.eq_ignore_ascii_case(recipient);
-        let Some(address) = self.refuse.iter().find(is_meant) else {
+    fn recipient(&self, _: &Client, _: &ReversePath, recipient: &str, _: &Host) -> Decision<Verdict> {
+        let is_meant = |address: &String| address.eq_ignore_ascii_case(recipient);
+        if !self.refuse.iter().any(is_meant) {
             return Decision::pass();
-        };
-        host.info(format!("mail for {recipient} was refused"));
+        }
         let reply = Reply::new(550, (5, 7, 1), "This recipient gets no mail");
-        Verdict::Reject(reply).because(REFUSE.with(address))
+        Verdict::Reject(reply).because(REFUSE.with(recipient))
     }
 }

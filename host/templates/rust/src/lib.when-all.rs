@@ -8,28 +8,29 @@ use std::net::IpAddr;
 
 use posthouse_policy::{Description, Policy, Problem, Settings};
 
-use admission::TRUSTED;
+use admission::CLIENT;
 use homing::REFUSE;
-use notices::{AUTOMATIC, SENDER};
+use notices::{AUTOMATIC, REPORT};
 
 /// What the operator decides. A key that is not known is a problem: typing errors do not go unnoticed.
 #[derive(serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ThisPolicy {
-    /// Clients that need not authenticate.
+    /// Addresses of clients that are sent away.
     #[serde(default)]
-    trusted: Vec<IpAddr>,
+    refuse_clients: Vec<IpAddr>,
     /// Recipients that get no mail, in any case.
     #[serde(default)]
     refuse: Vec<String>,
-    /// The administrator hears about it, too.
+    /// The administrator is told, too.
     #[serde(default)]
-    tell_administrator: bool,
+    administrator: bool,
 }
 
 impl Policy for ThisPolicy {
     fn describe() -> Description {
-        posthouse_policy::description!(TRUSTED, REFUSE, AUTOMATIC, SENDER)
+        posthouse_policy::description!(CLIENT, REFUSE, AUTOMATIC, REPORT)
     }
 
     fn configure(settings: Settings<'_>) -> Result<Self, Vec<Problem>> {
@@ -37,7 +38,7 @@ impl Policy for ThisPolicy {
     }
 }
 
-posthouse_policy::export!(ThisPolicy: Exemption, Homing, Ndr);
+posthouse_policy::export!(ThisPolicy: Exemption, Homing, Ndr; settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests {
@@ -46,5 +47,11 @@ mod tests {
     #[test]
     fn cases() {
         posthouse_policy::testing::cases::<ThisPolicy>("tests/cases.toml");
+    }
+
+    /// `settings.schema.json` is part of the component: `posthouse policy explain` shows it.
+    #[test]
+    fn settings() {
+        posthouse_policy::testing::settings_schema("settings.schema.json", schemars::schema_for!(ThisPolicy));
     }
 }

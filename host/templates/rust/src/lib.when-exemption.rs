@@ -6,20 +6,21 @@ use std::net::IpAddr;
 
 use posthouse_policy::{Description, Policy, Problem, Settings};
 
-use admission::TRUSTED;
+use admission::CLIENT;
 
 /// What the operator decides. A key that is not known is a problem: typing errors do not go unnoticed.
 #[derive(serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ThisPolicy {
-    /// Clients that need not authenticate.
+    /// Addresses of clients that are sent away.
     #[serde(default)]
-    trusted: Vec<IpAddr>,
+    refuse_clients: Vec<IpAddr>,
 }
 
 impl Policy for ThisPolicy {
     fn describe() -> Description {
-        posthouse_policy::description!(TRUSTED)
+        posthouse_policy::description!(CLIENT)
     }
 
     fn configure(settings: Settings<'_>) -> Result<Self, Vec<Problem>> {
@@ -27,7 +28,7 @@ impl Policy for ThisPolicy {
     }
 }
 
-posthouse_policy::export!(ThisPolicy: Exemption);
+posthouse_policy::export!(ThisPolicy: Exemption; settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests {
@@ -36,5 +37,11 @@ mod tests {
     #[test]
     fn cases() {
         posthouse_policy::testing::cases::<ThisPolicy>("tests/cases.toml");
+    }
+
+    /// `settings.schema.json` is part of the component: `posthouse policy explain` shows it.
+    #[test]
+    fn settings() {
+        posthouse_policy::testing::settings_schema("settings.schema.json", schemars::schema_for!(ThisPolicy));
     }
 }

@@ -8,6 +8,7 @@ use homing::REFUSE;
 
 /// What the operator decides. A key that is not known is a problem: typing errors do not go unnoticed.
 #[derive(serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ThisPolicy {
     /// Recipients that get no mail, in any case.
@@ -25,7 +26,7 @@ impl Policy for ThisPolicy {
     }
 }
 
-posthouse_policy::export!(ThisPolicy: Homing);
+posthouse_policy::export!(ThisPolicy: Homing; settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests {
@@ -34,5 +35,11 @@ mod tests {
     #[test]
     fn cases() {
         posthouse_policy::testing::cases::<ThisPolicy>("tests/cases.toml");
+    }
+
+    /// `settings.schema.json` is part of the component: `posthouse policy explain` shows it.
+    #[test]
+    fn settings() {
+        posthouse_policy::testing::settings_schema("settings.schema.json", schemars::schema_for!(ThisPolicy));
     }
 }

@@ -4,20 +4,21 @@ mod notices;
 
 use posthouse_policy::{Description, Policy, Problem, Settings};
 
-use notices::{AUTOMATIC, SENDER};
+use notices::{AUTOMATIC, REPORT};
 
 /// What the operator decides. A key that is not known is a problem: typing errors do not go unnoticed.
 #[derive(serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ThisPolicy {
-    /// The administrator hears about it, too.
+    /// The administrator is told, too.
     #[serde(default)]
-    tell_administrator: bool,
+    administrator: bool,
 }
 
 impl Policy for ThisPolicy {
     fn describe() -> Description {
-        posthouse_policy::description!(AUTOMATIC, SENDER)
+        posthouse_policy::description!(AUTOMATIC, REPORT)
     }
 
     fn configure(settings: Settings<'_>) -> Result<Self, Vec<Problem>> {
@@ -25,7 +26,7 @@ impl Policy for ThisPolicy {
     }
 }
 
-posthouse_policy::export!(ThisPolicy: Ndr);
+posthouse_policy::export!(ThisPolicy: Ndr; settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests {
@@ -34,5 +35,11 @@ mod tests {
     #[test]
     fn cases() {
         posthouse_policy::testing::cases::<ThisPolicy>("tests/cases.toml");
+    }
+
+    /// `settings.schema.json` is part of the component: `posthouse policy explain` shows it.
+    #[test]
+    fn settings() {
+        posthouse_policy::testing::settings_schema("settings.schema.json", schemars::schema_for!(ThisPolicy));
     }
 }

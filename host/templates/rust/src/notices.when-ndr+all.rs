@@ -1,11 +1,11 @@
-//! Who hears about a failure.
+//! Who is told when mail cannot be delivered: people, and never a machine.
 
 use posthouse_policy::{Audience, Content, Decision, Failure, Host, Ndr, Notice, Plan, Rule};
 
 use crate::ThisPolicy;
 
-pub const AUTOMATIC: Rule = Rule::new("automatic", "nobody hears about automatic mail (RFC 3834)");
-pub const SENDER: Rule = Rule::new("sender", "who sent it hears about it");
+pub const AUTOMATIC: Rule = Rule::new("automatic", "automatic mail is not answered (RFC 3834)");
+pub const REPORT: Rule = Rule::new("report", "the sender is told, and the administrator if the settings say so");
 
 impl Ndr for ThisPolicy {
     fn plan(&self, failure: &Failure, _: &Host) -> Decision<Plan> {
@@ -18,9 +18,9 @@ impl Ndr for ThisPolicy {
             remark: None,
         };
         let mut notices = vec![notice(Audience::Sender)];
-        if self.tell_administrator {
+        if self.administrator {
             notices.push(notice(Audience::Administrator));
         }
-        Plan(notices).because(SENDER.with(&failure.class))
+        Plan(notices).because(REPORT.alone())
     }
 }

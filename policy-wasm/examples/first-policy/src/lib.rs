@@ -10,6 +10,7 @@ const REFUSE: Rule = Rule::new("refuse", "recipients that get no mail");
 
 /// What the operator decides.
 #[derive(serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct FirstPolicy {
     /// Addresses, in any case.
@@ -41,7 +42,7 @@ impl Homing for FirstPolicy {
     }
 }
 
-posthouse_policy::export!(FirstPolicy: Homing);
+posthouse_policy::export!(FirstPolicy: Homing; settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests {
@@ -50,5 +51,10 @@ mod tests {
     #[test]
     fn cases() {
         posthouse_policy::testing::cases::<FirstPolicy>("cases.toml");
+    }
+
+    #[test]
+    fn settings() {
+        posthouse_policy::testing::settings_schema("settings.schema.json", schemars::schema_for!(FirstPolicy));
     }
 }

@@ -14,6 +14,7 @@ const MAX_AUTHORS: usize = 32;
 
 /// What the operator decides.
 #[derive(serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct InsideClaims {
     /// Where such mail is kept.
@@ -99,7 +100,7 @@ impl Homing for InsideClaims {
     }
 }
 
-posthouse_policy::export!(InsideClaims: Homing);
+posthouse_policy::export!(InsideClaims: Homing; settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests {
@@ -108,5 +109,10 @@ mod tests {
     #[test]
     fn cases() {
         posthouse_policy::testing::cases::<InsideClaims>("cases.toml");
+    }
+
+    #[test]
+    fn settings() {
+        posthouse_policy::testing::settings_schema("settings.schema.json", schemars::schema_for!(InsideClaims));
     }
 }

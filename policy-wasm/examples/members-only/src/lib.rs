@@ -11,6 +11,7 @@ const DIRECTORY: Rule = Rule::new("directory", "the directory cannot be asked no
 
 /// What the operator decides.
 #[derive(serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct MembersOnly {
     /// The group whose members may write to a recipient, by the recipient's address.
@@ -53,7 +54,7 @@ impl Homing for MembersOnly {
     }
 }
 
-posthouse_policy::export!(MembersOnly: Homing);
+posthouse_policy::export!(MembersOnly: Homing; settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests {
@@ -62,5 +63,10 @@ mod tests {
     #[test]
     fn cases() {
         posthouse_policy::testing::cases::<MembersOnly>("cases.toml");
+    }
+
+    #[test]
+    fn settings() {
+        posthouse_policy::testing::settings_schema("settings.schema.json", schemars::schema_for!(MembersOnly));
     }
 }

@@ -11,6 +11,7 @@ const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// What the operator decides.
 #[derive(serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct OfficeHours {
     /// Addresses, in any case.
@@ -99,7 +100,7 @@ impl Homing for OfficeHours {
     }
 }
 
-posthouse_policy::export!(OfficeHours: Homing);
+posthouse_policy::export!(OfficeHours: Homing; settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests {
@@ -108,5 +109,10 @@ mod tests {
     #[test]
     fn cases() {
         posthouse_policy::testing::cases::<OfficeHours>("cases.toml");
+    }
+
+    #[test]
+    fn settings() {
+        posthouse_policy::testing::settings_schema("settings.schema.json", schemars::schema_for!(OfficeHours));
     }
 }

@@ -17,9 +17,11 @@ const HOUR: u32 = 3_600;
 
 /// What the operator decides.
 #[derive(serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Printers {
     /// Where the devices are.
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     networks: Vec<IpNet>,
     /// Addresses and `@domain`s they may write to.
     recipients: Vec<String>,
@@ -96,7 +98,7 @@ impl Homing for Printers {
     }
 }
 
-posthouse_policy::export!(Printers: Exemption, Homing);
+posthouse_policy::export!(Printers: Exemption, Homing; settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests {
@@ -105,5 +107,10 @@ mod tests {
     #[test]
     fn cases() {
         posthouse_policy::testing::cases::<Printers>("cases.toml");
+    }
+
+    #[test]
+    fn settings() {
+        posthouse_policy::testing::settings_schema("settings.schema.json", schemars::schema_for!(Printers));
     }
 }

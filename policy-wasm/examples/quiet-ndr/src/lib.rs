@@ -10,6 +10,7 @@ const SENDER: Rule = Rule::new("sender", "the sender is told");
 
 /// What the operator decides.
 #[derive(serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct QuietNdr {
     /// Whether the administrator hears of what nobody else does.
@@ -80,7 +81,7 @@ impl Ndr for QuietNdr {
     }
 }
 
-posthouse_policy::export!(QuietNdr: Ndr);
+posthouse_policy::export!(QuietNdr: Ndr; settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests {
@@ -89,5 +90,10 @@ mod tests {
     #[test]
     fn cases() {
         posthouse_policy::testing::cases::<QuietNdr>("cases.toml");
+    }
+
+    #[test]
+    fn settings() {
+        posthouse_policy::testing::settings_schema("settings.schema.json", schemars::schema_for!(QuietNdr));
     }
 }

@@ -14,6 +14,7 @@ const DIRECTORY: Rule = Rule::new("directory", "the directory cannot be asked no
 
 /// What the operator decides.
 #[derive(serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct SendAs {
     /// The domain of accounts' own addresses: an account `anna` is `anna@` it.
@@ -90,7 +91,7 @@ impl Homing for SendAs {
     }
 }
 
-posthouse_policy::export!(SendAs: Homing);
+posthouse_policy::export!(SendAs: Homing; settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests {
@@ -99,5 +100,10 @@ mod tests {
     #[test]
     fn cases() {
         posthouse_policy::testing::cases::<SendAs>("cases.toml");
+    }
+
+    #[test]
+    fn settings() {
+        posthouse_policy::testing::settings_schema("settings.schema.json", schemars::schema_for!(SendAs));
     }
 }

@@ -11,6 +11,7 @@ const QUOTA: Rule = Rule::new("sender-quota", "how many recipients an account ma
 
 /// What the operator decides.
 #[derive(serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct SenderQuota {
     /// Recipients in `seconds`.
@@ -62,7 +63,7 @@ impl Homing for SenderQuota {
     }
 }
 
-posthouse_policy::export!(SenderQuota: Homing);
+posthouse_policy::export!(SenderQuota: Homing; settings = "settings.schema.json");
 
 #[cfg(test)]
 mod tests {
@@ -71,5 +72,10 @@ mod tests {
     #[test]
     fn cases() {
         posthouse_policy::testing::cases::<SenderQuota>("cases.toml");
+    }
+
+    #[test]
+    fn settings() {
+        posthouse_policy::testing::settings_schema("settings.schema.json", schemars::schema_for!(SenderQuota));
     }
 }
