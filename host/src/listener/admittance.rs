@@ -139,7 +139,7 @@ impl Admittance {
             return Err(Refused::Full);
         }
         state.by_client.insert(client, of_client + 1);
-        let place = Arc::new(Place::new());
+        let place = Arc::<Place>::default();
         Ok(Admitted {
             inner: Arc::clone(inner),
             client,
