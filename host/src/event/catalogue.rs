@@ -232,7 +232,7 @@ events! {
     5054 CountersNotSaved "counters-not-saved" Warning { error: Text }
         "The counters of the policies could not be saved; it is tried again. A restart would lose what was counted since." "See to the disk.";
     5060 SessionsFull "sessions-full" Warning { limit: u64 }
-        "All places for connections are taken. Who has been idle for long enough makes way for others; where nobody has, clients are answered 421. Told once until a tenth is free." "Raise limits.sessions if the machine has room for more; see who holds them.";
+        "All places for connections are taken. Who has been idle for long enough makes way for others; where nobody has, clients are answered 421. Told once until that has not happened for some seconds." "Raise limits.sessions if the machine has room for more; see who holds them.";
     5061 SessionsEnough "sessions-enough" Info { refused: u64, made_way: u64 }
         "There are places for connections again; so many clients were refused, so many sessions made way." "None.";
     5062 FellBehind "fell-behind" Warning { lag_ms: u64, sessions: u64 }
