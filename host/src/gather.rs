@@ -289,7 +289,7 @@ mod tests {
         let queue = Arc::new(Gather::default());
         queue.push_patient(|| 1);
         let mut taken = Vec::new();
-        let company = || unreachable!("there is nobody else");
+        let company = || -> (usize, Duration) { unreachable!("there is nobody else") };
         let patience = (2, Duration::from_millis(1));
         assert!(queue.reader().take_patiently(&mut taken, patience, company));
         assert_eq!(taken, [1]);
