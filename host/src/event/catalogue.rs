@@ -245,6 +245,10 @@ events! {
         "Messages reach the disk in time again; so many transactions were deferred." "None.";
     5066 FewDescriptors "few-descriptors" Warning { descriptors: u64, needed: u64, sessions: u64 }
         "The process may have fewer file descriptors open than limits.sessions asks for; so many sessions are taken instead." "Raise the hard limit (LimitNOFILE of a systemd unit, ulimit -Hn), or lower limits.sessions.";
+    5067 DestinationDown "destination-down" Warning { destination: Text, reply: Text }
+        "A server cannot be reached; its messages wait, and one of them tries now and then." "Nothing, if it comes back; else see the route and the server.";
+    5068 DestinationReached "destination-reached" Info { destination: Text, after_seconds: u64 }
+        "A server that could not be reached takes mail again." "None.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }
