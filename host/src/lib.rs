@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod directory;
 pub mod dns;
 pub mod event;
+pub mod gather;
 pub mod listener;
 pub mod mail;
 pub mod ndr;

@@ -17,7 +17,7 @@ mod maildir;
 mod report;
 mod sink;
 mod site;
-mod tls;
+pub mod tls;
 mod tool;
 mod wait;
 

@@ -157,6 +157,18 @@ impl Site {
         Daemon::spawn(&mut self.run_command())
     }
 
+    /// As [`Self::start`], with no more file descriptors than this.
+    pub fn start_with_descriptors(&self, most: u32) -> Daemon {
+        let run = self.run_command();
+        let mut limited = Command::new("sh");
+        limited
+            .current_dir(&self.root)
+            .args(["-c", &format!("ulimit -n {most} && exec \"$@\""), "sh"])
+            .arg(run.get_program())
+            .args(run.get_args());
+        Daemon::start(&mut limited)
+    }
+
     fn run_command(&self) -> Command {
         self.command(&["run"])
     }

@@ -3,26 +3,44 @@
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 
 /// A connection in TLS.
-pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// Wraps a connection; the handshake happens with the first read or write.
 pub(crate) fn wrap(stream: TcpStream) -> TlsStream {
+    wrap_with(stream, Arc::new(any_certificate()))
+}
+
+/// As `wrap`, with a configuration that many connections share.
+///
+/// # Panics
+/// When the configuration makes no client.
+pub fn wrap_with(stream: TcpStream, config: Arc<ClientConfig>) -> TlsStream {
+    let name = ServerName::try_from("mx.posthouse.test").expect("a name");
+    let connection = ClientConnection::new(config, name).expect("a client");
+    StreamOwned::new(connection, stream)
+}
+
+/// Takes any certificate, and makes a full handshake each time.
+///
+/// # Panics
+/// When the library has lost TLS 1.2 and 1.3.
+pub fn any_certificate() -> ClientConfig {
     let provider = Arc::new(ring::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("ring knows TLS 1.2 and 1.3")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         .with_no_client_auth();
-    let name = ServerName::try_from("mx.posthouse.test").expect("a name");
-    let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
-    StreamOwned::new(connection, stream)
+    config.resumption = Resumption::disabled();
+    config
 }
 
 /// Trusts everybody, but checks that the handshake was signed with the certificate's key.

@@ -33,6 +33,41 @@ fn mail_from(daemon: &Daemon) -> u16 {
     code
 }
 
+/// What `policy status` says of the only module's instances, as soon as it is known.
+fn prepared(site: &Site) -> String {
+    eventually("the settings to be taken in, or not", || {
+        let status = json(site, &["policy", "status"]);
+        let said = status[0]["prepared"].as_str().expect("a text").to_owned();
+        (said != "not yet").then_some(said)
+    })
+}
+
+#[test]
+fn settings_are_taken_in_once_for_all_instances() {
+    let mut site = Site::new();
+    site.set("policy-engine.prepare-after", "1ms");
+    let daemon = site.start();
+    assert_eq!(prepared(&site), "yes");
+    assert_eq!(mail_from(&daemon), 250);
+    // Other settings, other instances; where it goes wrong is found all the same.
+    load(&site, &example("misbehaving"), BAD);
+    assert_eq!(prepared(&site), "yes");
+    assert_eq!(mail_from(&daemon), 451);
+    let fault = daemon.events().take(4037);
+    let location = fault.fields["fault"]["location"].as_str().unwrap_or_default();
+    assert!(location.contains("mischief.rs:"), "{fault:?}");
+    // Who draws lots draws them in every instance.
+    load(
+        &site,
+        &example("misbehaving"),
+        r#"{"mode": "panic", "stage": "configure", "chance": 0}"#,
+    );
+    assert!(prepared(&site).contains("wasi:random"));
+    assert_eq!(mail_from(&daemon), 250);
+    let (status, _) = daemon.stop();
+    assert!(status.success());
+}
+
 #[test]
 fn what_was_active_is_listed_and_gone_back_to_without_a_file() {
     let site = Site::new();

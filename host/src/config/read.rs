@@ -10,8 +10,8 @@ use toml::Value;
 use super::defaults::{GRANTS, data_folder, hostname};
 use super::{
     AdmitFault, Config, ConfigError, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls,
-    ModuleFaults, NdrFault, PolicyEngine, PolicyLimits, PolicyModule, Probation, Problem, RecordMode, Route, Share,
-    Timeouts, TlsFiles,
+    ModuleFaults, NdrFault, Overload, PolicyEngine, PolicyLimits, PolicyModule, Probation, Problem, RecordMode, Route,
+    Share, Timeouts, TlsFiles,
 };
 use crate::directory::Endpoint;
 use crate::event::Format;
@@ -72,6 +72,7 @@ fn read(mut root: Reader<'_>, base: &Path) -> Option<Config> {
     }
     config.limits = read_limits(root.table("limits"), config.limits);
     config.timeouts = read_timeouts(root.table("timeouts"), config.timeouts);
+    config.overload = read_overload(root.table("overload"), config.overload);
     if root.has("policy") {
         config.policies = read_policies(&mut root, base);
     }
@@ -174,6 +175,15 @@ fn read_timeouts(mut reader: Reader<'_>, default: Timeouts) -> Timeouts {
     }
 }
 
+fn read_overload(mut reader: Reader<'_>, default: Overload) -> Overload {
+    Overload {
+        make_way: reader.or("make-way", default.make_way, duration),
+        lag: reader.or("lag", default.lag, duration),
+        disk: reader.or("disk", default.disk, duration),
+        memory: reader.or("memory", default.memory, size),
+    }
+}
+
 const RECORD_MODES: [(&str, RecordMode); 3] = [
     ("off", RecordMode::Off),
     ("on", RecordMode::On),
@@ -243,6 +253,8 @@ fn read_policy_engine(mut reader: Reader<'_>, default: PolicyEngine, base: &Path
         compile_memory: reader.or("compile-memory", default.compile_memory, |value| {
             size(value).and_then(|bytes| at_least(64 << 20, bytes))
         }),
+        prepare_after: reader.or("prepare-after", default.prepare_after, duration),
+        shadow_cpu: reader.or("shadow-cpu", default.shadow_cpu, parsed::<Share>),
         watch: reader.optional("watch", path(base)),
         probation: read_probation(reader.table("probation"), default.probation),
     }

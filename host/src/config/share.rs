@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,12 @@ impl Share {
     /// Whether `part` of `whole` is this share or more.
     pub fn is_reached(self, part: u64, whole: u64) -> bool {
         u128::from(part) * u128::from(WHOLE) >= u128::from(whole) * u128::from(self.0)
+    }
+
+    /// How long something lasts of which `part` is this share.
+    pub fn whole_of(self, part: Duration) -> Duration {
+        let nanos = part.as_nanos().saturating_mul(u128::from(WHOLE)) / u128::from(self.0);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     /// Whether one of many, known by an evenly distributed number, belongs to the share. The same
@@ -100,6 +107,10 @@ mod tests {
     fn a_share_takes_its_part_and_always_the_same() {
         let taken = |share: Share| (0..WHOLE).filter(|number| share.takes(*number)).count();
         assert_eq!((taken(Share::percent(30)), taken(Share::ALL)), (3_000, 10_000));
+        assert_eq!(
+            Share::percent(5).whole_of(Duration::from_millis(3)),
+            Duration::from_millis(60)
+        );
         assert!(Share::percent(10).is_reached(1, 10) && !Share::percent(10).is_reached(1, 11));
     }
 }

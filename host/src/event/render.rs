@@ -3,9 +3,11 @@
 
 use std::fmt::Write;
 
+use serde::Serialize;
 use serde_json::Value;
 
-use super::{Record, Severity, catalogue};
+use super::{Event, Record, Severity, catalogue};
+use crate::mail::Timestamp;
 
 /// Hexadecimal digits of a digest that a human is shown.
 const SHORT_DIGEST: usize = 12;
@@ -77,9 +79,30 @@ fn is_hostile(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
+/// The event as the line that its record would be, without making the record.
+pub(super) fn json_of(at: Timestamp, event: &Event) -> String {
+    /// As [`Record`].
+    #[derive(Serialize)]
+    struct Line<'a> {
+        time: String,
+        id: u32,
+        name: &'a str,
+        severity: Severity,
+        fields: &'a Event,
+    }
+    let entry = event.entry();
+    json(&Line {
+        time: at.to_string(),
+        id: entry.id,
+        name: entry.name,
+        severity: entry.severity,
+        fields: event,
+    })
+}
+
 /// A JSON object on one line. Beyond what JSON asks for, [`is_hostile`] characters are escaped,
 /// too; outside of strings JSON is ASCII, so the escape is always inside one.
-fn json(record: &Record) -> String {
+fn json(record: &impl Serialize) -> String {
     // A record is strings, numbers and lists: serializing it cannot fail.
     let plain = serde_json::to_string(record).unwrap_or_default();
     if plain.is_ascii() && !plain.contains('\u{7f}') {
@@ -172,9 +195,8 @@ fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Event, PolicyFault};
+    use super::super::PolicyFault;
     use super::*;
-    use crate::mail::Timestamp;
 
     fn record(event: Event) -> Record {
         Record::new(Timestamp(0), &event)
@@ -232,6 +254,15 @@ mod tests {
             let back: Record = serde_json::from_str(&line).expect("valid JSON");
             assert_eq!(back.fields["sender"], attack);
         }
+    }
+
+    #[test]
+    fn a_line_is_its_record() {
+        let event = filtered("\u{202e}x");
+        let line = json_of(Timestamp(1), &event);
+        assert!(!line.chars().any(is_hostile), "{line:?}");
+        let back: Record = serde_json::from_str(&line).expect("valid JSON");
+        assert_eq!(back, Record::new(Timestamp(1), &event));
     }
 
     #[test]

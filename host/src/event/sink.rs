@@ -2,24 +2,29 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::journal::Journal;
 use super::log::{Live, lock};
-use super::{Event, EventLog, Format, Record, Severity};
+use super::{Event, EventLog, Format, Record, Severity, render};
+use crate::gather::{Gather, Reader};
 use crate::mail::Timestamp;
 
 /// Beyond so many waiting events those of severity info are dropped and counted.
 const INFO_BACKLOG: usize = 64 * 1024;
 /// Beyond so many warnings are dropped and counted, too. Errors never are.
 const WARNING_BACKLOG: usize = 2 * INFO_BACKLOG;
+/// So long an event waits for others, to be written with them. An error does not wait, nor does what
+/// came before it.
+const COMPANY: Duration = Duration::from_millis(5);
 /// Events written at once.
 const BATCH: usize = 512;
 
 enum Task {
-    Write(Timestamp, Box<Event>),
+    Write(Timestamp, Event),
     /// Answered when everything before it is written.
     Flush(mpsc::SyncSender<()>),
 }
@@ -49,16 +54,9 @@ impl Sinks {
 
 /// The emitting end of the writer's thread.
 pub(super) struct Writer {
-    /// None only while being dropped.
-    tasks: Option<mpsc::Sender<Task>>,
-    backlog: Arc<Backlog>,
+    tasks: Arc<Gather<Task>>,
+    dropped: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Backlog {
-    waiting: AtomicUsize,
-    dropped: AtomicU64,
 }
 
 impl Writer {
@@ -72,11 +70,11 @@ impl Writer {
         let journal = Journal::open(dir, max_bytes)?;
         let live = Arc::new(Live::new(journal.tail().clone()));
         let log = EventLog::live(dir.to_owned(), live.clone());
-        let backlog = Arc::new(Backlog::default());
-        let (tasks, queue) = mpsc::channel();
+        let tasks = Arc::new(Gather::default());
+        let dropped = Arc::new(AtomicU64::new(0));
         let scribe = Scribe {
-            queue,
-            backlog: backlog.clone(),
+            tasks: tasks.reader(),
+            dropped: dropped.clone(),
             journal,
             live,
             format,
@@ -87,43 +85,38 @@ impl Writer {
             .name("events".to_owned())
             .spawn(move || scribe.run())?;
         let writer = Self {
-            tasks: Some(tasks),
-            backlog,
+            tasks,
+            dropped,
             thread: Some(thread),
         };
         Ok((writer, log))
     }
 
     fn emit(&self, event: Event) {
-        let bound = match event.entry().severity {
+        let severity = event.entry().severity;
+        let bound = match severity {
             Severity::Info => INFO_BACKLOG,
             Severity::Warning => WARNING_BACKLOG,
             Severity::Error => usize::MAX,
         };
-        if self.backlog.waiting.load(Ordering::Relaxed) >= bound {
-            self.backlog.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        if let Some(tasks) = &self.tasks {
-            self.backlog.waiting.fetch_add(1, Ordering::Relaxed);
-            // The thread ends only after this sender is gone.
-            let _ = tasks.send(Task::Write(Timestamp::now(), Box::new(event)));
+        // The time is taken in the order of the queue.
+        let task = || Task::Write(Timestamp::now(), event);
+        if !self.tasks.push(severity == Severity::Error, bound, task) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn flush(&self) {
         let (done, wait) = mpsc::sync_channel(1);
-        if let Some(tasks) = &self.tasks
-            && tasks.send(Task::Flush(done)).is_ok()
-        {
-            let _ = wait.recv();
-        }
+        self.tasks.push(true, usize::MAX, || Task::Flush(done));
+        // A thread that is gone drops the sender.
+        let _ = wait.recv();
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        drop(self.tasks.take());
+        self.tasks.close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -132,8 +125,8 @@ impl Drop for Writer {
 
 /// What the writer's thread owns.
 struct Scribe {
-    queue: mpsc::Receiver<Task>,
-    backlog: Arc<Backlog>,
+    tasks: Reader<Task>,
+    dropped: Arc<AtomicU64>,
     journal: Journal,
     live: Arc<Live>,
     format: Format,
@@ -144,51 +137,64 @@ struct Scribe {
 
 impl Scribe {
     fn run(mut self) {
-        while let Ok(first) = self.queue.recv() {
-            let mut records = Vec::new();
-            let mut flushed = None;
-            let mut next = Some(first);
-            while let Some(task) = next {
+        let mut tasks = Vec::new();
+        let mut events = Vec::new();
+        while self.tasks.take(&mut tasks, || (BATCH, COMPANY)) {
+            for task in tasks.drain(..) {
                 match task {
-                    Task::Write(at, event) => records.push(Arc::new(Record::new(at, &event))),
-                    Task::Flush(done) => flushed = Some(done),
+                    Task::Write(at, event) => events.push((at, event)),
+                    Task::Flush(done) => {
+                        self.write(&mut events);
+                        let _ = done.send(());
+                    }
                 }
-                let full = records.len() >= BATCH || flushed.is_some();
-                next = if full { None } else { self.queue.try_recv().ok() };
+                if events.len() >= BATCH {
+                    self.write(&mut events);
+                }
             }
-            self.backlog.waiting.fetch_sub(records.len(), Ordering::Relaxed);
-            let dropped = self.backlog.dropped.swap(0, Ordering::Relaxed);
-            if dropped > 0 {
-                let event = Event::EventsDropped { count: dropped };
-                records.push(Arc::new(Record::new(Timestamp::now(), &event)));
+            let count = self.dropped.swap(0, Ordering::Relaxed);
+            if count > 0 {
+                events.push((Timestamp::now(), Event::EventsDropped { count }));
             }
-            self.write(records);
-            if let Some(done) = flushed {
-                let _ = done.send(());
-            }
+            self.write(&mut events);
+            // A flood leaves no room behind that nobody needs any more.
+            tasks.shrink_to(BATCH);
         }
     }
 
-    fn write(&mut self, records: Vec<Arc<Record>>) {
-        if records.is_empty() {
+    /// Leaves none.
+    fn write(&mut self, events: &mut Vec<(Timestamp, Event)>) {
+        if events.is_empty() {
             return;
         }
-        let lines = |format: Format| -> String { records.iter().map(|record| format.line(record) + "\n").collect() };
-        let kept = lines(Format::Json);
+        let mut kept = String::new();
+        for (at, event) in &*events {
+            kept.push_str(&render::json_of(*at, event));
+            kept.push('\n');
+        }
         match self.format {
             Format::Json => self.print(&kept),
-            Format::Text => self.print(&lines(Format::Text)),
+            Format::Text => {
+                let line = |(at, event): &(Timestamp, Event)| Format::Text.line(&Record::new(*at, event)) + "\n";
+                self.print(&events.iter().map(line).collect::<String>());
+            }
         }
-        let sync = records.iter().any(|record| record.severity == Severity::Error);
+        let sync = events
+            .iter()
+            .any(|(_, event)| event.entry().severity == Severity::Error);
         let live = self.live.clone();
         let mut tail = lock(&live.tail);
         let appended = self.journal.append(kept.as_bytes(), sync);
         tail.clone_from(self.journal.tail());
-        for record in records {
-            // Nobody following is no error.
-            let _ = live.records.send(record);
+        // Whoever begins to follow waits for the tail.
+        if live.records.receiver_count() > 0 {
+            for (at, event) in &*events {
+                // Nobody following any more is no error.
+                let _ = live.records.send(Arc::new(Record::new(*at, event)));
+            }
         }
         drop(tail);
+        events.clear();
         self.note(appended);
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::staging::Staging;
-use crate::config::{self, AdmitFault, FaultActions, NdrFault, PolicyModule};
+use crate::config::{self, AdmitFault, FaultActions, NdrFault, PolicyModule, Share};
 use crate::policy::component::Role;
 use crate::policy::life::probation::Probation;
 use crate::policy::sandbox::generation::Generation;
@@ -27,6 +27,8 @@ pub(super) struct Chain {
     pub(super) recorded_body: u64,
     /// What is asked of a generation that is loaded.
     pub(super) probation: config::Probation,
+    /// Of one processor, what the next shadow may take.
+    pub(super) shadow_cpu: Share,
     pub(super) staging: Option<Arc<Staging>>,
 }
 

@@ -7,6 +7,7 @@ pub(super) mod backoff;
 pub(super) mod difference;
 pub(super) mod history;
 pub(super) mod patience;
+pub(super) mod prepare;
 pub(super) mod probation;
 pub(super) mod qualify;
 pub(super) mod rehearse;

@@ -6,6 +6,7 @@ mod faults;
 mod generations;
 mod hostile;
 mod life;
+mod prepared;
 mod records;
 mod shadow;
 mod speed;

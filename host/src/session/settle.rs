@@ -30,7 +30,7 @@ pub struct Arrival<'a> {
 
 impl Arrival<'_> {
     /// The reply to the final dot. Anything but a 2xx leaves nothing behind.
-    pub async fn settle(&self, policy: &mut PolicyTransaction, draft: Draft) -> Reply {
+    pub async fn settle(&self, policy: &mut PolicyTransaction, mut draft: Draft) -> Reply {
         let id = draft.id();
         let content = draft.content();
         let header = match self.check(id, &*content) {

@@ -122,6 +122,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// closing on what it sends would make its TCP throw our last reply away.
     pub async fn close(&mut self, linger: bool) -> io::Result<()> {
         self.flush().await?;
+        if let (Transport::Plain(_), false) = (&self.transport, linger) {
+            // Dropping the socket says the same.
+            return Ok(());
+        }
         self.transport.shutdown().await?;
         let mut heard = 0;
         while linger && heard < LINGER {

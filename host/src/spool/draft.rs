@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::content::DraftContent;
 use super::index::Place;
+use super::memory::{OWN, Share};
 use super::record::{FilePart, Stored};
 use super::shared::{Reserved, Shared};
 use super::spill::Spill;
@@ -22,8 +23,12 @@ pub(super) const PIECE: usize = 256 * 1024;
 pub struct Draft {
     spool: Arc<Inner>,
     reserved: Reserved,
-    rest: Vec<u8>,
+    share: Share,
     file: File,
+    /// What follows the file and was shown to somebody.
+    shown: Bytes,
+    /// What follows that.
+    rest: Vec<u8>,
     prefix: Vec<u8>,
     skip: u64,
 }
@@ -39,11 +44,14 @@ enum File {
 impl Draft {
     pub(super) fn new(spool: Arc<Inner>) -> Self {
         let reserved = spool.shared.reserve();
+        let share = spool.shared.memory.share();
         Self {
             spool,
             reserved,
-            rest: Vec::new(),
+            share,
             file: File::None,
+            shown: Bytes::new(),
+            rest: Vec::new(),
             prefix: Vec::new(),
             skip: 0,
         }
@@ -58,25 +66,32 @@ impl Draft {
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
         let mut bytes = bytes;
         while !bytes.is_empty() {
+            let room = self.make_room(bytes.len());
             // Only when more is coming: a message of exactly one piece stays in memory.
-            if self.rest.len() == PIECE {
+            if room == 0 {
                 self.spill().await?;
+                continue;
             }
-            let (now, later) = bytes.split_at(bytes.len().min(PIECE - self.rest.len()));
-            self.make_room(now.len());
+            let (now, later) = bytes.split_at(room);
             self.rest.extend_from_slice(now);
             bytes = later;
         }
         Ok(())
     }
 
-    /// Doubles as a vector does, but never beyond one piece.
-    fn make_room(&mut self, more: usize) {
-        let needed = self.rest.len() + more;
-        if needed > self.rest.capacity() {
-            let capacity = needed.max(self.rest.capacity() * 2).min(PIECE);
-            self.rest.reserve_exact(capacity - self.rest.len());
+    /// Room for some of so many bytes, if there is any. Doubles as a vector does, but never beyond one
+    /// piece, nor beyond this message's own bytes while others have taken all there is to share.
+    fn make_room(&mut self, more: usize) -> usize {
+        let (length, now) = (self.rest.len(), self.rest.capacity());
+        let needed = length + more;
+        if needed > now {
+            let mut capacity = needed.max(now * 2).min(PIECE);
+            if !self.share.suffice(capacity) {
+                capacity = capacity.min(now.max(OWN));
+            }
+            self.rest.reserve_exact(capacity - length);
         }
+        more.min(self.rest.capacity().min(PIECE) - length)
     }
 
     /// Bytes written so far.
@@ -85,18 +100,25 @@ impl Draft {
             File::Some(spill) => spill.size(),
             File::None | File::Lost => 0,
         };
-        spilled + self.rest.len() as u64
+        spilled + (self.shown.len() + self.rest.len()) as u64
     }
 
     /// What was written so far, without the prefix, readable as long as the draft lives.
-    pub fn content(&self) -> Arc<dyn Content> {
+    pub fn content(&mut self) -> Arc<dyn Content> {
+        if self.shown.is_empty() {
+            // Shared, not copied: there is one of a big message.
+            self.shown = std::mem::take(&mut self.rest).into();
+        } else if !self.rest.is_empty() {
+            self.shown = [&self.shown[..], &self.rest].concat().into();
+            self.rest = Vec::new();
+        }
         let file = match &self.file {
             File::Some(spill) => Some((spill.file().clone(), spill.size())),
             File::None | File::Lost => None,
         };
         Arc::new(DraftContent {
             file,
-            rest: Bytes::copy_from_slice(&self.rest),
+            rest: self.shown.clone(),
         })
     }
 
@@ -113,6 +135,7 @@ impl Draft {
         let put = self.prepare(message).await?;
         let shared = spool.shared.clone();
         let Put { edits, arrival } = put;
+        let _on_the_way = spool.shared.pace.begin();
         spool.writer.submit(edits, move || arrival.arrive(&shared)).wait().await
     }
 
@@ -131,10 +154,11 @@ impl Draft {
         let (head, part, spill) = match std::mem::replace(&mut self.file, File::Lost) {
             File::Lost => return Err(lost()),
             File::None => {
-                let skip = usize::try_from(self.skip).unwrap_or(usize::MAX).min(self.rest.len());
-                let mut head = std::mem::take(&mut self.prefix);
-                head.extend_from_slice(&self.rest[skip..]);
-                (head, None, None)
+                let skip = usize::try_from(self.skip).unwrap_or(usize::MAX);
+                let (shown, rest) = (&self.shown[..], &self.rest[..]);
+                let later = rest.get(skip.saturating_sub(shown.len())..).unwrap_or_default();
+                let shown = shown.get(skip..).unwrap_or_default();
+                ([&self.prefix[..], shown, later].concat(), None, None)
             }
             File::Some(spill) => {
                 let spill = blocking(move || spill.sync().map(|()| spill)).await?;
@@ -157,6 +181,7 @@ impl Draft {
             head: stored.head,
             spill,
             reserved: self.reserved,
+            _share: self.share,
         };
         Ok(Put { edits, arrival })
     }
@@ -175,12 +200,14 @@ impl Draft {
         };
         let shared = self.spool.shared.clone();
         let path = shared.store.large_file(self.id());
+        let shown = std::mem::take(&mut self.shown);
         let mut piece = std::mem::take(&mut self.rest);
         let (spill, piece) = blocking(move || {
             let mut spill = match file {
                 Some(spill) => spill,
                 None => Spill::create(path, shared.janitor.clone())?,
             };
+            spill.append(&shown)?;
             spill.append(&piece)?;
             piece.clear();
             Ok((spill, piece))
@@ -204,6 +231,8 @@ pub(super) struct Arrival {
     head: u64,
     spill: Option<Spill>,
     reserved: Reserved,
+    /// The bytes wait in memory until they are on disk.
+    _share: Share,
 }
 
 impl Arrival {

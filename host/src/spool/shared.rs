@@ -1,14 +1,18 @@
 //! What every handle of the spool, and its threads, have in common.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::SpoolOptions;
 use super::disk::Disk;
 use super::index::Index;
 use super::janitor::Chore;
+use super::memory::Memory;
+use super::pace::Pace;
 use super::store::Store;
 use crate::event::Events;
 use crate::mail::MessageId;
@@ -16,21 +20,35 @@ use crate::mail::MessageId;
 pub(super) struct Shared {
     pub store: Store,
     pub disk: Disk,
+    pub pace: Pace,
+    pub memory: Arc<Memory>,
     pub events: Events,
     pub changed: Notify,
     pub janitor: Sender<Chore>,
+    /// Messages that are being received, or being put.
+    pub underway: Arc<AtomicUsize>,
     index: Mutex<Index>,
     drafts: Mutex<HashSet<MessageId>>,
 }
 
 impl Shared {
-    pub fn new(store: Store, disk: Disk, events: Events, janitor: Sender<Chore>, index: Index) -> Self {
+    pub fn new(
+        store: Store,
+        disk: Disk,
+        options: &SpoolOptions,
+        events: Events,
+        janitor: Sender<Chore>,
+        index: Index,
+    ) -> Self {
         Self {
             store,
             disk,
+            pace: Pace::new(options.wait, events.clone()),
+            memory: Memory::new(options.memory),
             events,
             changed: Notify::new(),
             janitor,
+            underway: Arc::default(),
             index: Mutex::new(index),
             drafts: Mutex::default(),
         }
@@ -47,6 +65,7 @@ impl Shared {
             let id = MessageId::generate();
             // A store that cannot be read will not be written either: that is where the error shows.
             if !self.store.has_record(id).unwrap_or(false) && self.drafts().insert(id) {
+                self.underway.fetch_add(1, Ordering::Relaxed);
                 return Reserved {
                     shared: self.clone(),
                     id,
@@ -69,5 +88,6 @@ pub(super) struct Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.shared.drafts().remove(&self.id);
+        self.shared.underway.fetch_sub(1, Ordering::Relaxed);
     }
 }

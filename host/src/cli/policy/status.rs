@@ -52,6 +52,7 @@ fn show_module(module: &ModuleStatus) -> io::Result<()> {
     line(format!("  contract    {}", escape(&module.contract)))?;
     line(format!("  origin      {}", escape(&module.origin)))?;
     line(format!("  stages      {}", escape(&module.stages.join(", "))))?;
+    line(format!("  prepared    {}", escape(&module.prepared)))?;
     show_load("", module.calls, &module.faults, &module.load)?;
     if let Some(probation) = &module.probation {
         show_probation(probation)?;

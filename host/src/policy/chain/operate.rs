@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
@@ -15,6 +16,8 @@ use crate::event::{Event, Events};
 use crate::policy::chain::{Chain, Module};
 use crate::policy::life::activation::{Artifact, Ledger, Store};
 use crate::policy::life::history::{Cause, How};
+use crate::policy::life::prepare::prepare;
+use crate::policy::life::probation::Probation;
 use crate::policy::life::qualify::configured_code;
 use crate::policy::life::warden::{self, Note};
 use crate::policy::life::wish::{Ready, Wish};
@@ -29,6 +32,7 @@ pub(in crate::policy) struct Inner {
     pub(in crate::policy) core: Arc<Core>,
     pub(in crate::policy) chain: ArcSwap<Chain>,
     instances: u32,
+    prepare_after: Duration,
     pub(in crate::policy) store: Option<Store>,
     /// Replaced, and perhaps still with work.
     pub(super) retired: std::sync::Mutex<Vec<Retired>>,
@@ -86,6 +90,7 @@ impl Inner {
             core: Arc::new(core),
             chain: ArcSwap::from_pointee(chain(config, Vec::new())),
             instances: config.policy_engine.instances,
+            prepare_after: config.policy_engine.prepare_after,
             store,
             retired: std::sync::Mutex::default(),
             ledger: Mutex::new(ledger),
@@ -129,7 +134,9 @@ impl Inner {
         if let Err(problem) = self.keep(&ledger, codes).await {
             self.activations_failed(problem);
         }
-        self.chain.store(Arc::new(chain(config, modules)));
+        let chain = chain(config, modules);
+        prepare(&self.core, &chain, self.prepare_after);
+        self.chain.store(Arc::new(chain));
     }
 
     async fn bring_up_module(&self, wish: &Wish<'_>, ledger: &mut Ledger) -> Result<Ready, String> {
@@ -206,10 +213,18 @@ impl Inner {
             match self.realise(&wish, &attempt, cause, &mut next).await {
                 Ok(ready) => {
                     codes.extend(ready.to_keep());
-                    // A probation goes on.
+                    let limits = &config.policy_engine.probation;
+                    let probation = Probation::after_reload(limits, &chain_before, configured, &ready, wish.was);
+                    // One that began before goes on.
+                    let restores = probation.as_ref().map(|probation| probation.restores.clone());
+                    next.previous
+                        .extend(restores.map(|restores| (configured.name.clone(), restores)));
                     next.remember(&configured.name, &ready.activated, None);
                     next.modules.insert(configured.name.clone(), ready.activated);
-                    modules.push(module(configured, Ok(ready.generation)));
+                    modules.push(Module {
+                        probation,
+                        ..module(configured, Ok(ready.generation))
+                    });
                 }
                 Err(found) => {
                     self.refused(&configured.name, wish.digest(&attempt), &cause.by, &found);
@@ -292,6 +307,9 @@ impl Inner {
         if before.probation != after.probation {
             changed.push("policy-engine.probation".to_owned());
         }
+        if before.shadow_cpu != after.shadow_cpu {
+            changed.push("policy-engine.shadow-cpu".to_owned());
+        }
         if before.wait != after.wait {
             changed.push(format!("policy-engine.wait: {} ms", after.wait.as_millis()));
         }
@@ -322,6 +340,7 @@ impl Inner {
         let before = self.chain.load_full();
         let next = Arc::new(next);
         self.chain.store(Arc::clone(&next));
+        prepare(&self.core, &next, self.prepare_after);
         self.retire(&before, &next);
         let same = |one: &Arc<Staging>| next.staging.as_ref().is_some_and(|other| Arc::ptr_eq(one, other));
         if let Some(staging) = before.staging.as_ref().filter(|staging| !same(staging)) {
@@ -369,6 +388,7 @@ pub(in crate::policy) fn chain(config: &Config, modules: Vec<Module>) -> Chain {
         wait: config.policy_engine.wait,
         recorded_body: config.decisions.body,
         probation: config.policy_engine.probation.clone(),
+        shadow_cpu: config.policy_engine.shadow_cpu,
         staging: None,
     }
 }

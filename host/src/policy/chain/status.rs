@@ -35,6 +35,9 @@ pub struct ModuleStatus {
     pub health: String,
     pub condition: Condition,
     pub stages: Vec<String>,
+    /// Whether instances come up configured: `yes`, `not yet`, or why they cannot.
+    #[serde(default)]
+    pub prepared: String,
     pub calls: u64,
     pub faults: BTreeMap<String, u64>,
     #[serde(flatten)]
@@ -273,6 +276,7 @@ impl Module {
                     health: why.clone(),
                     condition: Condition::Failed,
                     stages: Vec::new(),
+                    prepared: String::new(),
                     calls: 0,
                     faults: BTreeMap::new(),
                     load: Load::default(),
@@ -301,6 +305,11 @@ impl Module {
                 _ => Condition::Degraded,
             },
             stages: roles.map(|role| role.interface().to_owned()).collect(),
+            prepared: match generation.preparation.result() {
+                None => "not yet".to_owned(),
+                Some(Ok(())) => "yes".to_owned(),
+                Some(Err(why)) => format!("no: {why}"),
+            },
             calls: generation.counters.calls(),
             faults: faults(&generation.counters),
             load,

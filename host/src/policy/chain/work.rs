@@ -474,7 +474,13 @@ pub(in crate::policy) async fn configured(
     around: Surroundings,
     spent: Spent,
 ) -> Result<Instance, Failed> {
-    let mut instance = Instance::new(&core.runtime, &generation.candidate, around).await?;
+    let candidate = &generation.candidate;
+    if let Some(code) = generation.prepared() {
+        let mut instance = Instance::of(&core.runtime, candidate, Arc::clone(code), around).await?;
+        instance.resume(spent);
+        return Ok(instance);
+    }
+    let mut instance = Instance::new(&core.runtime, candidate, around).await?;
     instance.resume(spent);
     instance.refuel(core.runtime.ration("configure"));
     match instance.configure(&generation.settings).await? {

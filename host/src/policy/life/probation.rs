@@ -7,12 +7,13 @@ use std::time::Instant;
 use super::activation::Activated;
 use super::history::How;
 use super::patience::Patience;
-use crate::config;
+use super::wish::Ready;
+use crate::config::{self, PolicyModule};
 use crate::event::Event;
 use crate::mail::Timestamp;
-use crate::policy::chain::Chain;
-use crate::policy::chain::operate::Inner;
+use crate::policy::chain::operate::{Inner, is_the_same};
 use crate::policy::chain::staging::StageEnd;
+use crate::policy::chain::{Chain, Module};
 use crate::policy::sandbox::generation::Generation;
 use crate::policy::sandbox::window::Tally;
 
@@ -24,7 +25,7 @@ pub(in crate::policy) struct Probation {
     /// What is put back.
     pub(in crate::policy) previous: Arc<Generation>,
     /// How that was activated.
-    pub(super) restores: Activated,
+    pub(in crate::policy) restores: Activated,
     pub(in crate::policy) patience: Patience,
     pub(super) ends: Instant,
     pub(in crate::policy) until: Timestamp,
@@ -53,16 +54,52 @@ impl Probation {
     /// always something that has proved itself.
     pub(super) fn after(chain: &Chain, place: usize, new: &Generation, was: Option<&Activated>) -> Option<Arc<Self>> {
         let module = chain.modules.get(place)?;
-        let running = module.running.as_ref().ok()?;
-        if running.number == new.number {
+        if is_the_same(module.running.as_ref().ok(), new) {
             return module.probation.clone();
         }
-        let (previous, restores) = match &module.probation {
-            Some(probation) => (&probation.previous, &probation.restores),
-            None => (running, was?),
-        };
+        let (previous, restores) = proved(module, was)?;
         Self::new(&chain.probation, previous, restores)
     }
+
+    /// Of a generation that another configuration brings. None if it replaces nothing, or something that
+    /// the new configuration would not have: grants, limits and signers are always the configuration's.
+    pub(in crate::policy) fn after_reload(
+        limits: &config::Probation,
+        before: &Chain,
+        configured: &PolicyModule,
+        ready: &Ready,
+        was: Option<&Activated>,
+    ) -> Option<Arc<Self>> {
+        let module = before.modules.iter().find(|module| *module.name == configured.name)?;
+        if is_the_same(module.running.as_ref().ok(), &ready.generation) {
+            return None;
+        }
+        let (previous, restores) = proved(module, was)?;
+        let candidate = &previous.candidate;
+        let may_come_back = candidate.grants == configured.grants
+            && candidate.limits == configured.limits
+            && module.configured.signed_by == configured.signed_by;
+        if !may_come_back || previous.identity == ready.generation.identity {
+            return None;
+        }
+        // It is not what this configuration says, and stays until the configuration says something else.
+        let restores = Activated {
+            code_loaded: restores.code != ready.activated.code || ready.activated.code_loaded,
+            settings_loaded: restores.settings != configured.settings,
+            configured: ready.activated.configured.clone(),
+            ..restores.clone()
+        };
+        Self::new(limits, previous, &restores)
+    }
+}
+
+/// The last generation of a module that did not have to prove itself, and how it was activated.
+fn proved<'a>(module: &'a Module, was: Option<&'a Activated>) -> Option<(&'a Arc<Generation>, &'a Activated)> {
+    let running = module.running.as_ref().ok()?;
+    Some(match &module.probation {
+        Some(probation) => (&probation.previous, &probation.restores),
+        None => (running, was?),
+    })
 }
 
 impl Inner {

@@ -2,6 +2,7 @@
 //! mail. Its answers are compared and never applied, and it can slow nothing down: what does not fit
 //! into its queue is dropped, and it runs on one thread that everything else goes before.
 
+mod budget;
 mod intake;
 mod stage;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::compare::Comparison;
-use crate::config::Problem;
+use crate::config::{Problem, Share};
 use crate::event::Event;
 use crate::mail::Timestamp;
 use crate::policy::chain::operate::{Inner, find};
@@ -60,7 +61,8 @@ pub struct ShadowReport {
     pub until: Timestamp,
     /// Why it ended; none while it runs.
     pub ended: Option<String>,
-    /// Units of work that were not compared, since the candidate is too slow for all of them.
+    /// Units of work that were not compared: the candidate takes too much of the processor, or of the pool,
+    /// for all of them.
     pub dropped: u64,
     /// What would change.
     pub comparison: Comparison,
@@ -71,6 +73,8 @@ pub(super) struct Trial {
     generation: Generation,
     against: u64,
     share: f64,
+    /// Of one processor, what it may take.
+    cpu: Share,
     started: Timestamp,
     until: Timestamp,
     stop: AtomicBool,
@@ -134,6 +138,7 @@ impl Policies {
         let trial = Arc::new(Trial {
             against: active.number,
             share: request.share,
+            cpu: self.inner.chain.load().shadow_cpu,
             started,
             until: started.after(request.lasts),
             stop: AtomicBool::new(false),

@@ -1,6 +1,14 @@
 //! Where in a policy's own code a fault arose.
 
-use wasmtime::WasmBacktrace;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wasmtime::{FrameInfo, WasmBacktrace};
+
+use super::debug_info::{DebugInfo, Reader};
+
+/// Frames of one component that are remembered. One that faults everywhere is looked up more often.
+const REMEMBERED: usize = 4096;
 
 /// A place in a guest's source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,36 +19,98 @@ pub(in crate::policy) struct Place {
     pub(in crate::policy) location: Option<String>,
 }
 
-/// The innermost frame of the policy's own code; the innermost of all if every frame belongs to a
-/// language's runtime.
-pub(super) fn place(trace: &WasmBacktrace) -> Place {
-    let frames: Vec<Place> = trace.frames().iter().flat_map(frame).collect();
-    let own = frames.iter().find(|place| !is_machinery(place));
-    own.or(frames.first()).cloned().unwrap_or_default()
+/// Finds places of one component. Faults repeat: each instruction is looked up once.
+#[derive(Debug)]
+pub(super) struct Places {
+    debug: DebugInfo,
+    /// By offset in the component.
+    known: Mutex<HashMap<usize, Arc<Frame>>>,
 }
 
-/// A frame stands for several functions when calls were inlined; the innermost comes first, and the
-/// function that was really called, whose full name the component has, comes last.
-fn frame(frame: &wasmtime::FrameInfo) -> Vec<Place> {
-    if frame.symbols().is_empty() {
-        let function = match frame.func_name() {
+/// A frame stands for several functions when calls were inlined.
+#[derive(Debug)]
+struct Frame {
+    innermost: Place,
+    /// The innermost of the policy's own code.
+    own: Option<Place>,
+}
+
+impl Places {
+    pub(super) fn of(component: Arc<[u8]>) -> Self {
+        Self {
+            debug: DebugInfo::of(component),
+            known: Mutex::default(),
+        }
+    }
+
+    /// The innermost frame of the policy's own code; the innermost of all if every frame belongs to a
+    /// language's runtime.
+    pub(super) fn place(&self, trace: &WasmBacktrace) -> Place {
+        let mut reader = self.debug.reader();
+        let mut innermost = None;
+        for info in trace.frames() {
+            let frame = self.frame(info, &mut reader);
+            if let Some(own) = &frame.own {
+                return own.clone();
+            }
+            innermost.get_or_insert(frame);
+        }
+        innermost.map(|frame| frame.innermost.clone()).unwrap_or_default()
+    }
+
+    fn frame(&self, info: &FrameInfo, reader: &mut Reader<'_>) -> Arc<Frame> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(offset) = info.module_offset() else {
+            return Arc::new(Frame::new(functions(info, reader)));
+        };
+        if let Some(frame) = known().get(&offset) {
+            return Arc::clone(frame);
+        }
+        // Nobody waits for this lock while debug information is read.
+        let frame = Arc::new(Frame::new(functions(info, reader)));
+        let mut known = known();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(offset, Arc::clone(&frame));
+        frame
+    }
+}
+
+impl Frame {
+    fn new(functions: Vec<Place>) -> Self {
+        Self {
+            own: functions.iter().find(|place| !is_machinery(place)).cloned(),
+            innermost: functions.into_iter().next().unwrap_or_default(),
+        }
+    }
+}
+
+/// The innermost comes first, and the function that was really called, whose full name the component
+/// has, comes last.
+fn functions(info: &FrameInfo, reader: &mut Reader<'_>) -> Vec<Place> {
+    let symbols = info
+        .module_offset()
+        .map(|offset| reader.symbols(offset))
+        .unwrap_or_default();
+    let Some(last) = symbols.len().checked_sub(1) else {
+        let function = match info.func_name() {
             Some(name) => demangle(name),
-            None => format!("function {}", frame.func_index()),
+            None => format!("function {}", info.func_index()),
         };
         return vec![Place {
             function: Some(function),
             location: None,
         }];
-    }
-    let last = frame.symbols().len() - 1;
-    let places = frame.symbols().iter().enumerate().map(|(at, symbol)| Place {
-        function: match frame.func_name() {
+    };
+    let places = symbols.into_iter().enumerate().map(|(at, symbol)| Place {
+        function: match info.func_name() {
             Some(name) if at == last => Some(demangle(name)),
-            name => symbol.name().or(name).map(demangle),
+            name => symbol.function.as_deref().or(name).map(demangle),
         },
-        location: symbol.file().map(|file| match symbol.line() {
-            Some(line) => format!("{}:{line}", shorten(file)),
-            None => shorten(file),
+        location: symbol.file.map(|file| match symbol.line {
+            Some(line) => format!("{}:{line}", shorten(&file)),
+            None => shorten(&file),
         }),
     });
     places.collect()

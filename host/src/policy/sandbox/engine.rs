@@ -176,7 +176,8 @@ pub(super) fn engine_config(capacity: u32, cache: Option<&Cache>) -> wasmtime::C
         .concurrency_support(false)
         .epoch_interruption(true)
         .memory_init_cow(true)
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        // `debug_info` looks places up.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         // A few handles more with each trap; written only where somebody wants it.
         .coredump_on_trap(true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(capacity)));
@@ -190,7 +191,9 @@ fn pool(capacity: u32) -> PoolingAllocationConfig {
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
         .total_tables(instances.saturating_mul(TABLES))
-        .total_memories(instances.saturating_mul(MEMORIES))
+        // Four gigabytes of addresses each. Hardly any guest has more than one, so the spare ones find
+        // theirs; and the smallest pool fits where addresses are few, as under valgrind.
+        .total_memories(capacity.saturating_mul(MEMORIES).saturating_add(SPARE_INSTANCES))
         .total_stacks(instances)
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_tables_per_component(TABLES)

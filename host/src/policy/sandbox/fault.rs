@@ -1,12 +1,13 @@
 //! What went wrong in a policy: from the engine's errors to the words of Event 4037.
 
+use std::fmt;
 use std::time::Duration;
 
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace, WasmCoreDump};
 use wasmtime_wasi::I32Exit;
 
-use super::backtrace::{self, Place};
+use super::backtrace::{Place, Places};
 use super::check::Lie;
 use super::core_dump::CoreDumps;
 use super::imports::{Host, cut};
@@ -110,6 +111,15 @@ pub(in crate::policy) enum Failed {
     Crowded,
 }
 
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fault(fault) => write!(f, "{}: {}", fault.class.name(), fault.code),
+            Self::Crowded => f.write_str("no room in the pool of instances"),
+        }
+    }
+}
+
 impl From<Fault> for Failed {
     fn from(fault: Fault) -> Self {
         Self::Fault(Box::new(fault))
@@ -145,8 +155,14 @@ impl Fault {
 }
 
 /// Classifies how a call ended, and writes a core dump if one is wanted.
-pub(super) fn account(ended: &Ended, store: &mut Store<Host>, module: &str, dumps: &CoreDumps) -> Failed {
-    let mut failed = classify(ended, store.data());
+pub(super) fn account(
+    ended: &Ended,
+    places: &Places,
+    store: &mut Store<Host>,
+    module: &str,
+    dumps: &CoreDumps,
+) -> Failed {
+    let mut failed = classify(ended, places, store.data());
     if let (Failed::Fault(fault), Ended::Error(error)) = (&mut failed, ended) {
         let written = dumps.write(module, error, store);
         fault.core_dump = written.map(|path| path.display().to_string());
@@ -155,7 +171,7 @@ pub(super) fn account(ended: &Ended, store: &mut Store<Host>, module: &str, dump
 }
 
 /// Classifies how a call ended.
-fn classify(ended: &Ended, host: &Host) -> Failed {
+fn classify(ended: &Ended, places: &Places, host: &Host) -> Failed {
     match ended {
         Ended::Slow(limit) => Fault::new(
             Class::HostTimeout,
@@ -167,12 +183,9 @@ fn classify(ended: &Ended, host: &Host) -> Failed {
         Ended::Error(error) if error.is::<PoolConcurrencyLimitError>() => Failed::Crowded,
         Ended::Error(error) => {
             let (class, code) = class_and_code(error, host);
-            let place = error
-                .downcast_ref::<WasmBacktrace>()
-                .map(backtrace::place)
-                .unwrap_or_default();
+            let trace = error.downcast_ref::<WasmBacktrace>();
             Failed::from(Fault {
-                place,
+                place: trace.map(|trace| places.place(trace)).unwrap_or_default(),
                 ..Fault::new(class, code, host)
             })
         }

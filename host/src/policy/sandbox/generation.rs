@@ -1,11 +1,13 @@
 //! A generation: one module's code with its settings, limits and grants, proven to run.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use wasmtime::component::InstancePre;
+use wasmtime::component::{Component, InstancePre, Linker};
 
+use super::backtrace::Places;
 use super::check::Description;
 use super::core_dump::CoreDumps;
 use super::engine::Runtime;
@@ -21,8 +23,10 @@ pub(in crate::policy) struct Code {
     /// SHA-256 of the component, hexadecimal.
     pub(in crate::policy) digest: String,
     pub(in crate::policy) shape: Shape,
+    pub(super) bytes: Arc<[u8]>,
     pub(super) pre: InstancePre<Host>,
     pub(super) exports: Exports,
+    pub(super) places: Places,
 }
 
 impl Code {
@@ -30,19 +34,39 @@ impl Code {
     pub(in crate::policy) async fn new(runtime: &Runtime, bytes: Arc<[u8]>) -> Result<Self, Vec<Problem>> {
         let one = |text: String| vec![Problem::new("file", text)];
         let looking = Arc::clone(&bytes);
-        let looked = tokio::task::spawn_blocking(move || (inspect(&looking), digest(&looking))).await;
-        let (shape, digest) = looked.map_err(|error| one(format!("it could not be looked at: {error}")))?;
-        let shape = shape?;
-        let component = runtime.compile(bytes, &digest).await.map_err(one)?;
+        let look = move || Ok((inspect(&looking)?, digest(&looking), Places::of(looking)));
+        let looked = tokio::task::spawn_blocking(look).await;
+        let not_looked = |error| Err(one(format!("it could not be looked at: {error}")));
+        let (shape, digest, places) = looked.unwrap_or_else(not_looked)?;
+        let component = runtime.compile(Arc::clone(&bytes), &digest).await.map_err(one)?;
         let link = || -> wasmtime::Result<Self> {
             Ok(Self {
                 exports: Exports::find(&component, &shape)?,
                 pre: runtime.linker().instantiate_pre(&component)?,
                 digest,
                 shape: shape.clone(),
+                bytes: Arc::clone(&bytes),
+                places,
             })
         };
         link().map_err(|error| one(misfit(shape.contract, &error)))
+    }
+
+    /// The same policy in the form of another component.
+    pub(super) fn linked(
+        &self,
+        component: &Component,
+        bytes: Arc<[u8]>,
+        linker: &Linker<Host>,
+    ) -> wasmtime::Result<Self> {
+        Ok(Self {
+            exports: Exports::find(component, &self.shape)?,
+            pre: linker.instantiate_pre(component)?,
+            digest: self.digest.clone(),
+            shape: self.shape.clone(),
+            places: Places::of(Arc::clone(&bytes)),
+            bytes,
+        })
     }
 }
 
@@ -106,6 +130,8 @@ pub(in crate::policy) struct Generation {
     pub(in crate::policy) description: Description,
     pub(in crate::policy) since: Timestamp,
     pub(in crate::policy) counters: Counters,
+    /// The code with the settings taken in, as soon as there is any.
+    pub(in crate::policy) preparation: Preparation,
 }
 
 impl Generation {
@@ -123,11 +149,43 @@ impl Generation {
             description,
             since,
             counters: Counters::default(),
+            preparation: Preparation::default(),
         }
+    }
+
+    /// What instances are made of if they need not be configured any more.
+    pub(in crate::policy) fn prepared(&self) -> Option<&Arc<Code>> {
+        self.preparation.outcome.get()?.as_ref().ok()
     }
 
     pub(in crate::policy) fn serves(&self, role: Role) -> bool {
         self.candidate.code.shape.roles.contains(&role)
+    }
+}
+
+/// Whether instances need not read their settings any more.
+#[derive(Default)]
+pub(in crate::policy) struct Preparation {
+    begun: AtomicBool,
+    outcome: OnceLock<Result<Arc<Code>, String>>,
+}
+
+impl Preparation {
+    /// Whether the caller is the first.
+    pub(in crate::policy) fn begin(&self) -> bool {
+        !self.begun.swap(true, Ordering::Relaxed)
+    }
+
+    /// From now on instances come up configured, or it is known why they cannot.
+    pub(in crate::policy) fn end(&self, outcome: Result<Code, String>) {
+        // Whoever began is the only one who ends.
+        let _ = self.outcome.set(outcome.map(Arc::new));
+    }
+
+    /// In words; none as long as it is not decided.
+    pub(in crate::policy) fn result(&self) -> Option<Result<(), &str>> {
+        let outcome = self.outcome.get()?;
+        Some(outcome.as_ref().map(|_| ()).map_err(String::as_str))
     }
 }
 

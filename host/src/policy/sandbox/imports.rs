@@ -148,7 +148,8 @@ pub(super) struct Host {
     pub(super) spent: Spent,
     module: Arc<str>,
     limits: PolicyLimits,
-    wasi: WasiCtx,
+    /// Made when the guest first asks for it: most never do.
+    wasi: Option<WasiCtx>,
 }
 
 impl Host {
@@ -159,7 +160,7 @@ impl Host {
         Self {
             memory: MemoryLimit::new(limits.memory),
             cpu: CpuLimit::new(limits.cpu),
-            wasi: wasi::inert(&console),
+            wasi: None,
             console,
             around,
             table,
@@ -190,7 +191,7 @@ impl Host {
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
-            ctx: &mut self.wasi,
+            ctx: self.wasi.get_or_insert_with(|| wasi::inert(&self.console)),
             table: &mut self.table,
         }
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use wasmtime::component::{self, Resource};
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::component::{self, ComponentNamedList, Lift, Resource};
+use wasmtime::{AsContext as _, Store, StoreContext, UpdateDeadline, format_err};
 
 use super::bindings::exports::posthouse::policy::lifecycle;
 use super::bindings::posthouse::policy::types;
@@ -69,6 +69,16 @@ impl Instance {
         candidate: &Candidate,
         around: Surroundings,
     ) -> Result<Self, Failed> {
+        Self::of(runtime, candidate, Arc::clone(&candidate.code), around).await
+    }
+
+    /// As [`Self::new`], of the candidate's code in another form.
+    pub(in crate::policy) async fn of(
+        runtime: &Runtime,
+        candidate: &Candidate,
+        code: Arc<Code>,
+        around: Surroundings,
+    ) -> Result<Self, Failed> {
         let limits = &candidate.limits;
         let host = Host::new(Arc::clone(&candidate.module), limits, around);
         let mut store = Store::new(runtime.engine(), host);
@@ -84,7 +94,6 @@ impl Instance {
         });
         store.set_epoch_deadline(1);
         refuel(&mut store, runtime.first_fuel());
-        let code = Arc::clone(&candidate.code);
         match bounded(limits.wall, code.pre.instantiate_async(&mut store)).await {
             Ok(instance) => Ok(Self {
                 module: Arc::clone(&candidate.module),
@@ -94,7 +103,13 @@ impl Instance {
                 guests: Guests::default(),
                 dumps: Arc::clone(&candidate.core_dumps),
             }),
-            Err(ended) => Err(account(&ended, &mut store, &candidate.module, &candidate.core_dumps)),
+            Err(ended) => Err(account(
+                &ended,
+                &code.places,
+                &mut store,
+                &candidate.module,
+                &candidate.core_dumps,
+            )),
         }
     }
 
@@ -113,7 +128,7 @@ impl Instance {
     }
 
     fn settle<T>(&mut self, outcome: Result<T, Ended>) -> Result<T, Failed> {
-        outcome.map_err(|ended| account(&ended, &mut self.store, &self.module, &self.dumps))
+        outcome.map_err(|ended| account(&ended, &self.code.places, &mut self.store, &self.module, &self.dumps))
     }
 
     fn believe<T>(&self, checked: Result<T, Lie>) -> Result<T, Failed> {
@@ -246,6 +261,30 @@ impl Instance {
         let answer = bounded(wall, guest.plan.call_async(&mut self.store, (Arc::clone(failure),))).await;
         let (answer,) = self.settle(answer)?;
         self.believe(check::plan(&self.module, answer, sender))
+    }
+
+    /// Calls a function of any exported interface that takes nothing.
+    pub(super) async fn read<R, T>(
+        &mut self,
+        interface: &str,
+        function: &str,
+        take: impl FnOnce(StoreContext<'_, Host>, R) -> T,
+    ) -> Result<T, Failed>
+    where
+        R: Send + Sync + 'static,
+        (R,): ComponentNamedList + Lift,
+    {
+        let wall = self.begin();
+        // A memory is larger than anything that is to be copied.
+        self.store.set_hostcall_fuel(usize::MAX);
+        let found = self.instance.get_export_index(&mut self.store, None, interface);
+        let found = found.and_then(|at| self.instance.get_export_index(&mut self.store, Some(&at), function));
+        let found = found.ok_or_else(|| format_err!("there is no {interface}#{function}"));
+        let typed = found.and_then(|at| self.instance.get_typed_func::<(), (R,)>(&mut self.store, at));
+        let typed = self.settle(typed.map_err(Ended::Error))?;
+        let said = bounded(wall, typed.call_async(&mut self.store, ())).await;
+        let (said,) = self.settle(said)?;
+        Ok(take(self.store.as_context(), said))
     }
 
     /// Fuel for what follows, if any is given.

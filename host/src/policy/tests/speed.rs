@@ -8,9 +8,11 @@ use crate::mail::SessionId;
 use crate::policy::component::builtin;
 use crate::policy::decision::Origin;
 use crate::policy::sandbox::instance::Instance;
+use crate::policy::sandbox::snapshot::with_settings;
 use crate::policy::testing::{Bench, anna, path};
 
 const ROUNDS: usize = 20_000;
+const FAULTS: usize = 1_000;
 
 /// `cargo test --release -- --ignored --nocapture fresh_instance`
 #[tokio::test]
@@ -88,4 +90,64 @@ fn many_settings() -> serde_json::Value {
 fn hosts(count: usize) -> Vec<serde_json::Value> {
     let host = |number| json!({ "network": format!("10.0.{number}.0/24"), "exempt": ["authentication", "encryption"] });
     (0..count).map(host).collect()
+}
+
+/// The same, of instances that come up configured.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn prepared() {
+    for (name, settings) in [("no", json!({})), ("some", some_settings()), ("many", many_settings())] {
+        let bench = Bench::with(&[("p", builtin::DEFAULT, settings)]).await;
+        let inner = &bench.policies.inner;
+        let generation = inner.chain.load_full().generations().remove(0);
+        let around = inner.core.surroundings(Origin::default());
+        let mut medians = Vec::new();
+        for ready in [false, true] {
+            if ready {
+                let prepared = with_settings(&inner.core.runtime, &generation.candidate, &around).await;
+                generation.preparation.end(prepared);
+                assert!(generation.prepared().is_some());
+            }
+            let mut fresh = Vec::with_capacity(ROUNDS);
+            for _ in 0..ROUNDS {
+                let start = Instant::now();
+                let mut transaction = bench.policies.transaction(SessionId::generate());
+                assert!(!transaction.sender(&anna(), &path("anna@example.org")).await.fault);
+                drop(transaction);
+                fresh.push(start.elapsed());
+            }
+            fresh.sort();
+            medians.push(fresh[ROUNDS / 2]);
+        }
+        println!(
+            "{name} settings: {:?} configured each time, {:?} prepared",
+            medians[0], medians[1]
+        );
+    }
+}
+
+/// What a policy that faults costs, beside one that does not.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn a_fault() {
+    for mode in [None, Some("panic"), Some("recurse"), Some("lie-reply")] {
+        let name = mode.unwrap_or("no fault");
+        let settings = mode.map_or(json!({}), |mode| json!({ "mode": mode, "stage": "sender" }));
+        let bench = Bench::with(&[("p", builtin::MISBEHAVING, settings)]).await;
+        let (client, sender) = (anna(), path("anna@example.org"));
+        let ask = async || {
+            let start = Instant::now();
+            let mut transaction = bench.policies.transaction(SessionId::generate());
+            transaction.sender(&client, &sender).await;
+            drop(transaction);
+            start.elapsed()
+        };
+        let first = ask().await;
+        let mut times = Vec::with_capacity(FAULTS);
+        for _ in 0..FAULTS {
+            times.push(ask().await);
+        }
+        times.sort();
+        println!("{name}: first {first:?}, then {:?}", times[FAULTS / 2]);
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::config::{AdmitFault, Share};
 use crate::event::Event;
 use crate::mail::{ReversePath, SessionId};
-use crate::policy::testing::{Bench, load, stranger};
+use crate::policy::testing::{Bench, load, object, stranger};
 use crate::policy::{Admission, Condition, Policies, StageRequest, builtin};
 
 async fn good() -> Bench {
@@ -69,6 +69,44 @@ async fn faults_on_probation_put_back_what_was_there_before_and_hold_the_bad_one
         .expect_err("held back after a restart, too");
     let forced = crate::policy::LoadRequest { force: true, ..bad };
     bench.policies.load(forced).await.expect("by force");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_makes_a_policy_fault_is_put_back_and_stays_so() {
+    let mut bench = good().await;
+    bench.config.policies[0].settings = object(panics("sender"));
+    bench.policies.reconfigure(&bench.config).await;
+    assert!(bench.policies.status()[0].probation.is_some());
+    for _ in 0..5 {
+        assert!(sender_faults(&bench.policies).await);
+    }
+    let Event::PolicyRolledBack { was, to, .. } = told(&bench, 5024).await else {
+        panic!("rolled back");
+    };
+    assert_eq!((was, to), (Some(2), 1));
+    assert!(!sender_faults(&bench.policies).await);
+    bench.policies.reconfigure(&bench.config).await;
+    assert!(
+        !sender_faults(&bench.policies).await,
+        "the configuration says nothing new"
+    );
+    bench.restart().await;
+    assert!(!sender_faults(&bench.policies).await);
+    bench.config.policies[0].settings = object(json!({ "stamp": "new" }));
+    let (changed, problems) = bench.policies.reconfigure(&bench.config).await;
+    assert!(
+        changed[0].contains("instead of 1") && problems.is_empty(),
+        "{changed:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_configuration_would_not_have_does_not_come_back() {
+    let mut bench = good().await;
+    bench.config.policies[0].settings = object(panics("sender"));
+    bench.config.policies[0].limits.host_calls = 10;
+    bench.policies.reconfigure(&bench.config).await;
+    assert!(bench.policies.status()[0].probation.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::policy::Because;
 use crate::spool::draft::PIECE;
+use crate::spool::memory::OWN;
 
 #[tokio::test]
 async fn a_put_message_is_claimed_settled_and_gone() {
@@ -244,6 +245,47 @@ async fn deleting_removes_all_but_what_is_worked_on() {
 }
 
 #[tokio::test]
+async fn messages_that_find_no_memory_to_share_go_to_a_file_sooner() {
+    let folder = tempfile::tempdir().expect("folder");
+    let options = SpoolOptions {
+        memory: 0,
+        ..SpoolOptions::default()
+    };
+    let spool = Spool::open(folder.path(), options, Events::discard()).expect("spool");
+    let bytes = pattern(PIECE / 2 + 777);
+    let mut draft = spool.draft().expect("draft");
+    for piece in bytes.chunks(10_001) {
+        draft.write(piece).await.expect("write");
+        assert!(draft.rest_capacity() <= OWN);
+    }
+    assert_eq!(draft.size(), bytes.len() as u64);
+    assert_eq!(all(&*draft.content()), bytes);
+}
+
+#[tokio::test]
+async fn a_draft_that_was_looked_at_goes_on() {
+    let folder = tempfile::tempdir().expect("folder");
+    let spool = open(folder.path());
+    for (skip, expected) in [(0, "Pabcd"), (1, "Pbcd"), (3, "Pd"), (9, "P")] {
+        let mut draft = spool.draft().expect("draft");
+        draft.write(b"ab").await.expect("write");
+        let early = draft.content();
+        draft.write(b"c").await.expect("write");
+        assert_eq!(all(&*draft.content()), b"abc");
+        assert_eq!(all(&*early), b"ab");
+        draft.write(b"d").await.expect("write");
+        assert_eq!(draft.size(), 4);
+        draft.set_prefix(b"P".to_vec(), skip);
+        let message = message(draft.id());
+        let id = message.id;
+        draft.commit(message).await.expect("commit");
+        let (_, content) = spool.get(id).expect("get").expect("message");
+        assert_eq!(all(&*content), expected.as_bytes());
+    }
+    close(spool).await;
+}
+
+#[tokio::test]
 async fn a_large_message_is_streamed_read_anywhere_and_prefixed() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
@@ -347,7 +389,15 @@ async fn a_dropped_draft_leaves_nothing() {
 async fn the_water_mark_stops_new_mail_and_nothing_else() {
     let folder = tempfile::tempdir().expect("folder");
     let (events, captured) = Events::capture();
-    let spool = Spool::open(folder.path(), SpoolOptions { low_water: u64::MAX }, events).expect("spool");
+    let spool = Spool::open(
+        folder.path(),
+        SpoolOptions {
+            low_water: u64::MAX,
+            ..SpoolOptions::default()
+        },
+        events,
+    )
+    .expect("spool");
     assert!(matches!(spool.draft(), Err(PutError::Full { mark: u64::MAX, .. })));
     let draft = spool.notice_draft();
     let message = message(draft.id());

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 
 use super::Trial;
+use super::budget::Budget;
 use super::intake::{Intake, Queue, Sample};
 use crate::event::Event;
 use crate::mail::Timestamp;
@@ -22,9 +24,6 @@ use crate::policy::sandbox::call::{Answer, Answers, Asker, Call, NoAnswer};
 
 /// How often it is looked whether the shadow should end.
 const LOOK: Duration = Duration::from_millis(250);
-/// Units of work that take longer than this are followed by a rest, so many times as long.
-const SLOW: Duration = Duration::from_millis(1);
-const REST: u32 = 3;
 /// The lowest priority there is, on Linux of this thread alone.
 const NICE: i32 = 19;
 
@@ -59,8 +58,15 @@ impl Stage {
     fn run(self, runtime: &tokio::runtime::Runtime) {
         // Everything goes before this. If the system does not let us, the bounded queue still holds.
         let _ = rustix::process::setpriority_process(None, NICE);
+        let mut budget = Budget::new(self.trial.cpu, Instant::now());
         loop {
-            let received = self.queue.next(LOOK);
+            let pause = budget.pause(Instant::now());
+            let received = if pause.is_zero() {
+                self.queue.next(LOOK)
+            } else {
+                std::thread::sleep(pause.min(LOOK));
+                Err(RecvTimeoutError::Timeout)
+            };
             let Some(inner) = self.inner.upgrade() else { return };
             if self.trial.stop.load(Ordering::Relaxed) {
                 return;
@@ -73,13 +79,13 @@ impl Stage {
             }
             match received {
                 Ok(sample) => {
-                    let since = Instant::now();
+                    let before = processor_time();
                     let compare = AssertUnwindSafe(|| runtime.block_on(self.compare(&inner, sample)));
                     if catch_unwind(compare).is_err() {
                         return inner.end(&self.trial, "a defect of the host");
                     }
                     drop(inner);
-                    rest(since.elapsed());
+                    budget.spend(processor_time().saturating_sub(before), Instant::now());
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -136,11 +142,10 @@ impl Stage {
     }
 }
 
-/// A priority is only as good as the scheduler: a candidate that spins gets a quarter of one processor.
-fn rest(after: Duration) {
-    if after >= SLOW {
-        std::thread::sleep((after * REST).min(LOOK));
-    }
+/// Of this thread, so far.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// The host's live answers, found where the host lives: what it keeps for later, such as a connection

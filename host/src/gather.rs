@@ -1,0 +1,214 @@
+//! A queue of many writers and one reading thread, for work that is cheaper by the dozen: the reader is
+//! woken once and may then wait a moment for company. Waking a thread for each piece would cost more
+//! than most pieces.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The writers' end.
+pub struct Gather<T> {
+    state: Mutex<State<T>>,
+    arrived: Condvar,
+}
+
+struct State<T> {
+    items: Vec<T>,
+    reader: Doing,
+    /// The reader is not to wait for company.
+    urgent: bool,
+    closed: bool,
+}
+
+/// What the reading thread does.
+enum Doing {
+    /// Something else; it will look before it sleeps.
+    Busy,
+    /// Sleeps until there is something.
+    Idle,
+    /// Sleeps until there are so many, or something is urgent, or its time is up.
+    Gathering(usize),
+}
+
+impl<T> Default for Gather<T> {
+    fn default() -> Self {
+        let state = State {
+            items: Vec::new(),
+            reader: Doing::Busy,
+            urgent: false,
+            closed: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            arrived: Condvar::new(),
+        }
+    }
+}
+
+impl<T> Gather<T> {
+    /// Adds what `make` makes, unless the queue is closed or so many wait already; false then. `make` is
+    /// called in the order of the queue, for a moment only.
+    pub fn push(&self, urgent: bool, at_most: usize, make: impl FnOnce() -> T) -> bool {
+        let mut state = self.lock();
+        if state.closed || state.items.len() >= at_most {
+            return false;
+        }
+        state.items.push(make());
+        self.wake(state, urgent);
+        true
+    }
+
+    /// Nothing is added any more; the reader gets what is there, and then nothing.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        self.wake(state, true);
+    }
+
+    /// The reading end, of which there is one.
+    pub fn reader(self: &Arc<Self>) -> Reader<T> {
+        Reader(self.clone())
+    }
+
+    /// If the reader sleeps and has reason to wake.
+    fn wake(&self, mut state: MutexGuard<'_, State<T>>, urgent: bool) {
+        state.urgent |= urgent;
+        let wake = match state.reader {
+            Doing::Busy => false,
+            Doing::Idle => true,
+            Doing::Gathering(enough) => state.urgent || state.items.len() >= enough,
+        };
+        if wake {
+            // Once is enough.
+            state.reader = Doing::Busy;
+        }
+        drop(state);
+        if wake {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Whatever panics with the lock held leaves the queue as it was.
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The reading end. Without it nothing is taken any more, and what waits is dropped.
+pub struct Reader<T>(Arc<Gather<T>>);
+
+impl<T> Reader<T> {
+    /// Waits for something, takes all there is by then and leaves it in `taken`, which must be empty:
+    /// its room is used for what comes next. `company` says how many are worth waiting for, and for how
+    /// long. False if the queue is closed and empty.
+    pub fn take(&mut self, taken: &mut Vec<T>, company: impl FnOnce() -> (usize, Duration)) -> bool {
+        let queue = &*self.0;
+        let mut state = queue.lock();
+        while state.items.is_empty() {
+            if state.closed {
+                return false;
+            }
+            state.reader = Doing::Idle;
+            state = queue.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let (enough, time) = company();
+        let alone = |state: &mut State<T>| !state.urgent && !state.closed && state.items.len() < enough;
+        if alone(&mut state) {
+            state.reader = Doing::Gathering(enough);
+            let waited = queue.arrived.wait_timeout_while(state, time, alone);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.reader = Doing::Busy;
+        state.urgent = false;
+        std::mem::swap(&mut state.items, taken);
+        true
+    }
+}
+
+impl<T> Drop for Reader<T> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.closed = true;
+        let waiting = std::mem::take(&mut state.items);
+        drop(state);
+        drop(waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Longer than any test takes.
+    const FOREVER: Duration = Duration::from_secs(600);
+
+    fn take(reader: &mut Reader<u32>) -> Option<Vec<u32>> {
+        let mut taken = Vec::new();
+        reader.take(&mut taken, || (1, FOREVER)).then_some(taken)
+    }
+
+    #[test]
+    fn what_waits_comes_out_in_order_and_once() {
+        let queue = Arc::new(Gather::default());
+        let mut reader = queue.reader();
+        for number in 0..3 {
+            assert!(queue.push(false, 3, || number));
+        }
+        assert!(!queue.push(false, 3, || 3), "there is no room");
+        assert_eq!(take(&mut reader), Some(vec![0, 1, 2]));
+        queue.push(false, 3, || 4);
+        queue.close();
+        assert!(!queue.push(true, 3, || 5), "it is closed");
+        assert_eq!(take(&mut reader), Some(vec![4]));
+        assert_eq!(take(&mut reader), None);
+    }
+
+    #[test]
+    fn a_reader_waits_for_company_until_there_is_enough_or_something_is_urgent() {
+        let queue = Arc::new(Gather::default());
+        let (sender, seen) = mpsc::channel();
+        let reader = {
+            let mut reader = queue.reader();
+            std::thread::spawn(move || {
+                let mut taken = Vec::new();
+                while reader.take(&mut taken, || (3, FOREVER)) {
+                    sender.send(std::mem::take(&mut taken)).expect("heard");
+                }
+            })
+        };
+        for round in 0..100 {
+            for number in 0..3 {
+                queue.push(false, 9, || round + number);
+            }
+            assert_eq!(seen.recv(), Ok(vec![round, round + 1, round + 2]));
+            queue.push(false, 9, || round);
+            queue.push(true, 9, || round);
+            assert_eq!(seen.recv(), Ok(vec![round, round]));
+        }
+        queue.push(false, 9, || 7);
+        queue.close();
+        assert_eq!(seen.recv(), Ok(vec![7]));
+        reader.join().expect("ends");
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_he_said() {
+        let queue = Arc::new(Gather::default());
+        queue.push(false, 9, || 1);
+        let mut taken = Vec::new();
+        assert!(queue.reader().take(&mut taken, || (2, Duration::from_millis(1))));
+        assert_eq!(taken, [1]);
+    }
+
+    #[test]
+    fn without_a_reader_nothing_is_kept() {
+        let queue = Arc::new(Gather::default());
+        let held = Arc::new(());
+        let reader = queue.reader();
+        assert!(queue.push(false, 9, || held.clone()));
+        drop(reader);
+        assert!(!queue.push(false, 9, || held.clone()));
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+}

@@ -1,0 +1,111 @@
+"""Processes: finding tools, waiting, and what a tree of processes has used."""
+
+import os
+import pathlib
+import shutil
+import socket
+import sys
+import threading
+import time
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+# Nothing here takes longer than this, in seconds, or the run is given up.
+PATIENCE = 90
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def tool(name, optional=False):
+    """Where a program is; `smtp-source` and its like are not in everybody's path."""
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if found is None and not optional:
+        sys.exit(f"{name} is missing; the head of tests/bench/compare.py tells what is needed")
+    return found
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(what, condition, seconds=PATIENCE, pause=0.005):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds} s in vain for {what}")
+        time.sleep(pause)
+
+
+def greets(port):
+    """Whether a host answers with its 220."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            return connection.recv(512).startswith(b"220")
+    except OSError:
+        return False
+
+
+def _stat(pid):
+    """Parent, and the ticks of this process and of its children that have ended."""
+    text = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    fields = text[text.rindex(")") + 2 :].split()
+    return int(fields[1]), sum(int(field) for field in fields[11:15])
+
+
+def tree(root):
+    """Ticks by process id: this process and everything below it."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                found[int(entry)] = _stat(entry)
+            except (OSError, ValueError):
+                continue  # it has ended meanwhile
+    members, grown = {root}, True
+    while grown:
+        more = {pid for pid, (parent, _) in found.items() if parent in members} - members
+        members |= more
+        grown = bool(more)
+    return {pid: found[pid][1] for pid in members if pid in found}
+
+
+def cpu_seconds(root):
+    """CPU time of a tree, user and system, with that of members that have ended."""
+    return sum(tree(root).values()) / TICKS
+
+
+def memory(pids):
+    """Bytes resident in these processes; what they share is counted once (proportional set size)."""
+    total = 0
+    for pid in pids:
+        try:
+            for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+        except OSError:
+            continue
+    return total
+
+
+class PeakMemory:
+    """The most memory a tree had within a `with` block, looked at so often."""
+
+    def __init__(self, root, every=0.25):
+        self.root, self.every = root, every
+        self.peak = 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self):
+        while not self._done.wait(self.every):
+            self.peak = max(self.peak, memory(tree(self.root)))
+
+    def __enter__(self):
+        self.peak = memory(tree(self.root))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join()
+        self.peak = max(self.peak, memory(tree(self.root)))
