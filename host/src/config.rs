@@ -11,7 +11,7 @@ mod tls;
 
 pub use checked::{
     AdmitFault, Config, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, ModuleFaults, NdrFault,
-    PolicyEngine, PolicyLimits, PolicyModule, Probation, RecordMode, Route, Timeouts, TlsFiles,
+    Overload, PolicyEngine, PolicyLimits, PolicyModule, Probation, RecordMode, Route, Timeouts, TlsFiles,
 };
 pub use environment::problems_around;
 pub use raw::{ConfigError, Problem};

@@ -2,6 +2,7 @@
 //!
 //! Read [`run`] from top to bottom: it is the way a message goes.
 
+mod descriptors;
 mod host;
 mod prepare;
 mod reload;
@@ -52,6 +53,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         directory,
         tls,
         bound,
+        sessions,
     } = prepared;
     let signals = Signals::new().map_err(|error| refuse(&events, "signals", &error))?;
     let socket = control::bind(&config.control)
@@ -69,7 +71,8 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         hostname: config.hostname.clone(),
         administrator: config.administrator.clone(),
     };
-    let admittance = Admittance::new(config.limits.sessions, config.limits.sessions_per_client);
+    let per_client = config.limits.sessions_per_client;
+    let admittance = Admittance::new(sessions, per_client, &config.overload, events.clone());
     let config = Arc::new(ArcSwap::from_pointee(config));
     let decisions = open_decisions(&config, &spool, &events)?;
     policies.record_to(Arc::new(decisions.clone()));
@@ -93,6 +96,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         tokio::spawn(run)
     });
     let accepting = accepting.collect();
+    let watching_sessions = tokio::spawn(host.admittance.clone().watch());
     let (orders, ordered) = mpsc::channel(8);
     let handles = host.control_handles(listeners.clone(), orders, stopping);
     let controlling = tokio::spawn(control::serve(socket, handles));
@@ -109,7 +113,9 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         signals,
         ordered,
     };
-    running.serve().await
+    let served = running.serve().await;
+    watching_sessions.abort();
+    served
 }
 
 /// Recovery may read all of a large spool.
@@ -117,6 +123,8 @@ async fn open_spool(config: &Config, events: &Events) -> Result<Spool, Failed> {
     let path = config.data.join("spool");
     let options = SpoolOptions {
         low_water: config.low_water,
+        memory: config.overload.memory,
+        wait: config.overload.disk,
     };
     let told = events.clone();
     let opened = tokio::task::spawn_blocking(move || Spool::open(&path, options, told)).await;

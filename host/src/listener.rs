@@ -1,28 +1,25 @@
 //! Listeners: bind, permit before accept, 421 when full.
 
 mod admittance;
+mod lag;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::config::{Listener, ListenerTls};
 use crate::event::Event;
+use crate::mail::Reply;
 use crate::session::{self, SessionContext};
 
-pub use admittance::{Admittance, Admitted};
+pub use admittance::{Admittance, Admitted, Refused};
 
 /// Connections the kernel keeps for us.
 const BACKLOG: u32 = 1024;
-/// Connections that are being told 421 at once; while there are so many none is accepted.
-const REFUSALS: usize = 64;
-/// Telling a client 421 takes no longer than this.
-const REFUSAL_TIME: Duration = Duration::from_secs(2);
 /// How long accepting rests after the system had no room for a connection.
 const BACK_OFF: Duration = Duration::from_millis(250);
 
@@ -74,12 +71,11 @@ pub async fn run(
     context: Arc<dyn Fn() -> SessionContext + Send + Sync>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let refusals = Arc::new(Semaphore::new(REFUSALS));
     let sessions_stop = stop.clone();
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&bound.socket, &refusals) => accepted,
+            accepted = bound.socket.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
         };
         let (stream, peer) = match accepted {
@@ -101,25 +97,26 @@ pub async fn run(
         let context = context();
         let listener = current(&bound.listener, &context);
         match admittance.admit(peer.ip().to_canonical()) {
-            Some(admitted) => {
+            Ok(admitted) => {
                 let stop = sessions_stop.clone();
                 let session = async move {
-                    let _admitted = admitted;
-                    session::serve(context, listener, stream, peer, stop).await;
+                    let place = Arc::clone(&admitted.place);
+                    session::serve(context, listener, stream, peer, place, stop).await;
+                    drop(admitted);
                 };
                 // Kilobytes, which the runtime would move several times.
                 tokio::spawn(Box::pin(session));
             }
-            None => refuse(stream, &listener, &context, &refusals),
+            Err(refused) => {
+                let hostname = &context.config.hostname;
+                let reply = match refused {
+                    Refused::TooMany => session::too_many(hostname),
+                    Refused::Full | Refused::Behind => session::no_room(hostname),
+                };
+                refuse(&stream, &listener, &reply);
+            }
         }
     }
-}
-
-/// Accepts only while there is room to say no.
-async fn accept(socket: &TcpListener, refusals: &Semaphore) -> io::Result<(TcpStream, SocketAddr)> {
-    // The semaphore is never closed; the permit only shows that there is one.
-    let _room = refusals.acquire().await;
-    socket.accept().await
 }
 
 /// The peer broke it off before we took it (accept(2), "Error handling").
@@ -141,25 +138,16 @@ fn current(bound: &Arc<Listener>, context: &SessionContext) -> Arc<Listener> {
     }
 }
 
-/// Says 421 and closes. Where TLS comes first nothing can be said.
-fn refuse(mut stream: TcpStream, listener: &Listener, context: &SessionContext, refusals: &Arc<Semaphore>) {
-    let Ok(room) = Arc::clone(refusals).try_acquire_owned() else {
-        return;
-    };
+/// Says 421 and closes. Where TLS comes first nothing can be said. This is done most often when there
+/// is least time for it: nothing is waited for, since what is new has room for one line.
+fn refuse(stream: &TcpStream, listener: &Listener, reply: &Reply) {
     if listener.tls == ListenerTls::Implicit {
         return;
     }
     let mut text = Vec::new();
-    session::no_room(&context.config.hostname).write_to(&mut text);
-    tokio::spawn(async move {
-        let _room = room;
-        // The client is told if it can be; it is gone either way.
-        let _ = tokio::time::timeout(REFUSAL_TIME, async {
-            stream.write_all(&text).await?;
-            stream.shutdown().await
-        })
-        .await;
-    });
+    reply.write_to(&mut text);
+    // The client is told if it can be; it is gone either way.
+    let _ = socket2::SockRef::from(stream).send(&text);
 }
 
 #[cfg(test)]

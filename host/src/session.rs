@@ -11,6 +11,7 @@ mod edits;
 mod machine;
 mod notices;
 mod path;
+mod place;
 mod receive;
 pub(crate) mod replies;
 mod settle;
@@ -35,6 +36,7 @@ use crate::spool::Spool;
 
 use driver::Driver;
 use machine::{Rules, Session};
+pub use place::Place;
 use tls::Transport;
 use wire::{COMMAND_ROOM, Wire};
 
@@ -55,12 +57,14 @@ pub struct SessionContext {
     pub events: Events,
 }
 
-/// Serves one connection to its end. `stop` turning true ends it at the next safe point with 421.
+/// Serves one connection to its end. `stop` turning true ends it at the next safe point with 421,
+/// and so does `place` where it stands.
 pub async fn serve(
     context: SessionContext,
     listener: Arc<Listener>,
     stream: TcpStream,
     peer: SocketAddr,
+    place: Arc<Place>,
     stop: tokio::sync::watch::Receiver<bool>,
 ) {
     let mut client = Client {
@@ -73,7 +77,7 @@ pub async fn serve(
         identity: None,
         exemptions: Vec::new(),
     };
-    let driver = Driver::new(context.clone(), &client, stop);
+    let driver = Driver::new(context.clone(), &client, place, stop);
     let mut wire = Wire::new(Transport::Plain(stream));
     if listener.tls == ListenerTls::Implicit {
         let Some((secured, session)) = driver.secure(wire).await else {
@@ -96,9 +100,14 @@ pub async fn serve(
     driver.converse(wire, Session::new(rules, client)).await;
 }
 
+/// The reply to a connection of a client that has as many as it may.
+pub(crate) fn too_many(hostname: &str) -> Reply {
+    replies::too_many_connections(hostname)
+}
+
 /// The reply to a connection that there is no room for.
 pub(crate) fn no_room(hostname: &str) -> Reply {
-    replies::too_many_connections(hostname)
+    replies::too_busy(hostname)
 }
 
 /// RFC 5321 section 4.3.1. Asks the kernel and does not wait: tokio may not have heard of what came

@@ -6,11 +6,14 @@ mod claim;
 mod content;
 mod disk;
 mod draft;
+mod fresh;
 mod held;
 mod index;
 mod janitor;
 mod log;
+mod memory;
 mod message;
+mod pace;
 mod record;
 mod recovery;
 mod shared;
@@ -24,6 +27,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -49,6 +53,21 @@ pub use message::{Failed, Message, Recipient, RecipientState, State};
 pub struct SpoolOptions {
     /// New mail is refused below this many free bytes; delivery goes on.
     pub low_water: u64,
+    /// Bytes of memory that messages being received share; beyond it they go to files sooner.
+    pub memory: u64,
+    /// New mail is refused while what was accepted waits for the disk for longer than this.
+    pub wait: Duration,
+}
+
+impl Default for SpoolOptions {
+    /// Without a water mark.
+    fn default() -> Self {
+        Self {
+            low_water: 0,
+            memory: 256 << 20,
+            wait: Duration::from_secs(5),
+        }
+    }
 }
 
 /// Why a spool was not opened.
@@ -82,6 +101,12 @@ pub enum PutError {
         free: u64,
         /// The configured mark.
         mark: u64,
+    },
+    /// The disk is too slow for what was accepted already.
+    #[error("what was accepted waits {waited:?} for the disk")]
+    Behind {
+        /// The oldest of it.
+        waited: Duration,
     },
     /// The store failed; nothing was put.
     #[error("spool: {0}")]
@@ -136,7 +161,7 @@ impl Spool {
         let failed = |error: std::io::Error| OpenError::Store(error.to_string());
         let disk = Disk::new(path.to_owned(), options.low_water, events.clone());
         let (janitor, chores) = mpsc::channel();
-        let shared = Arc::new(Shared::new(store, disk, events, janitor, found.index));
+        let shared = Arc::new(Shared::new(store, disk, &options, events, janitor, found.index));
         let writer = Writer::start(shared.store.clone(), shared.underway.clone()).map_err(failed)?;
         janitor::start(&shared, chores).map_err(failed)?;
         Ok(Self {
@@ -147,6 +172,23 @@ impl Spool {
     /// The log beside the messages. Everything about it blocks.
     pub fn log(&self) -> Log {
         Log::new(self.inner.shared.clone())
+    }
+
+    /// Whether a transaction may begin: there is room on the disk, and it keeps up.
+    pub fn check(&self) -> Result<(), PutError> {
+        self.inner.shared.disk.check()?;
+        self.inner.shared.pace.check()
+    }
+
+    /// Accepted messages wait for the disk for too long.
+    pub fn is_behind(&self) -> bool {
+        self.inner.shared.pace.is_behind()
+    }
+
+    /// As if a message waited for the disk for as long as this lives.
+    #[cfg(test)]
+    pub(crate) fn hold_up(&self) -> impl Drop + use<'_> {
+        self.inner.shared.pace.begin()
     }
 
     /// A place for a message that is being received. Below the water mark there is none.

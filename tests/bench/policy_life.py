@@ -6,11 +6,14 @@
 Each round sends the same messages (4 KiB, 20 sessions, a new connection for each, smtp-source) to one
 Posthouse: as it is; while a candidate is in the shadow that spins in every question until its time
 is over; while the policy's settings are swapped ten times a second; while decisions are recorded; and as
-it is once more. Ratios are of medians, against the medians of both plain runs. A message that is refused or
-deferred ends the run.
+it is once more. A ratio is against the mean of both plain runs of its round; the median of all rounds is given. A message that is
+refused or deferred ends the run.
 
 Then two of smtp-source send at the same time, under a policy that does nothing and under one that panics at every
 message of the second: the first one's rate in both, and their ratio.
+
+Last the time from connecting to the reply to QUIT, of one message after the other: alone, and while the host compiles a policy of the
+default one's size again and again.
 
 Needs Debian's postfix for smtp-source.
 """
@@ -21,6 +24,7 @@ import os
 import pathlib
 import re
 import shutil
+import smtplib
 import statistics
 import subprocess
 import sys
@@ -126,6 +130,17 @@ class Host:
         finally:
             others.wait(300)
 
+    def latencies(self, messages):
+        """Milliseconds of each message, one after the other, sorted."""
+        letter = "Subject: a letter\r\n\r\n" + ("x" * 62 + "\r\n") * (LENGTH // 64)
+        found = []
+        for _ in range(messages):
+            began = time.monotonic()
+            with smtplib.SMTP("127.0.0.1", self.port) as client:
+                client.sendmail("world@example.net", ["admin@bench.test"], letter)
+            found.append((time.monotonic() - began) * 1000)
+        return sorted(found)
+
     def stop(self):
         self.process.terminate()
         self.process.wait(60)
@@ -142,12 +157,22 @@ def swapping(host, done):
     return swaps
 
 
-def during(host, messages, work):
+def compiling(host, done):
+    """Each is another component: a custom section (id 0) named `n` is added, which holds a number."""
+    file, count = host.folder / "another.wasm", 0
+    while not done.is_set():
+        count += 1
+        content = b"\x01n%d" % count
+        file.write_bytes(DEFAULT.read_bytes() + bytes([0, len(content)]) + content)
+        host.policy("check", file, "--running", "--settings", SETTINGS)
+
+
+def during(host, work, measure):
     done = threading.Event()
     thread = threading.Thread(target=work, args=(host, done))
     thread.start()
     try:
-        return host.rate(messages)
+        return measure()
     finally:
         done.set()
         thread.join()
@@ -155,8 +180,8 @@ def during(host, messages, work):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=3000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--messages", type=int, default=1500)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     rates = {name: [] for name in ("plain", "shadow", "swap", "record", "beside good", "beside faults")}
     with tempfile.TemporaryDirectory(prefix="posthouse-bench-") as folder:
@@ -169,7 +194,7 @@ def main():
                 host.policy("shadow", MISBEHAVING, "--settings", '{"mode": "loop", "stage": "sender"}')
                 rates["shadow"].append(host.rate(options.messages))
                 host.policy("shadow", "--stop")
-                rates["swap"].append(during(host, options.messages, swapping))
+                rates["swap"].append(during(host, swapping, lambda: host.rate(options.messages)))
                 rates["record"].append(recording.rate(options.messages))
                 rates["plain"].append(host.rate(options.messages))
                 # What is held back after faults, and what is on probation, is not measured here.
@@ -177,16 +202,25 @@ def main():
                     host.policy("load", MISBEHAVING, "--settings", settings)
                     rates[name].append(host.rate_beside(options.messages // 2, "bad"))
                 host.policy("load", DEFAULT, "--settings", SETTINGS)
+            alone = host.latencies(options.messages)
+            beside = during(host, compiling, lambda: host.latencies(options.messages))
         finally:
             host.stop()
             recording.stop()
-    plain = statistics.median(rates["plain"])
+    pairs = zip(rates["plain"][::2], rates["plain"][1::2])
+    plain = [statistics.mean(pair) for pair in pairs]
     print("| | accepted/s | ratio | runs |")
     print("|---|---|---|---|")
     for name, found in rates.items():
-        median = statistics.median(found)
-        beside = statistics.median(rates["beside good"]) if name.startswith("beside") else plain
-        print(f"| {name} | {median:,.0f} | {median / beside:.2f} | {', '.join(f'{rate:.0f}' for rate in found)} |")
+        against = rates["beside good"] if name.startswith("beside") else plain
+        ratios = [rate / other for rate, other in zip(found, against)] if name != "plain" else [1]
+        runs = ", ".join(f"{rate:.0f}" for rate in found)
+        print(f"| {name} | {statistics.median(found):,.0f} | {statistics.median(ratios):.2f} | {runs} |")
+    print("\n| | alone | while a policy is compiled | ratio |")
+    print("|---|---|---|---|")
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        one, other = (found[int(len(found) * share)] for found in (alone, beside))
+        print(f"| {name} | {one:.1f} ms | {other:.1f} ms | {other / one:.1f} |")
 
 
 if __name__ == "__main__":

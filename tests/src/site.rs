@@ -96,6 +96,20 @@ impl Site {
         self
     }
 
+    /// Puts a policy's module before the others, in TOML. Those of [`Self::set`] are its keys afterwards.
+    ///
+    /// # Panics
+    /// When it is not TOML.
+    pub fn ask_first(&mut self, text: &str) -> &mut Self {
+        let module: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
+        match self.configuration.get_mut("policy") {
+            Some(Value::Array(modules)) => modules.insert(0, Value::Table(module)),
+            other => panic!("policy: {other:?}"),
+        }
+        self.write();
+        self
+    }
+
     fn write(&self) {
         std::fs::write(self.configuration_file(), self.configuration.to_string()).expect("the folder can be written");
     }
@@ -141,6 +155,18 @@ impl Site {
     /// `posthouse run`, not waited for.
     pub fn spawn(&self) -> Daemon {
         Daemon::spawn(&mut self.run_command())
+    }
+
+    /// As [`Self::start`], with no more file descriptors than this.
+    pub fn start_with_descriptors(&self, most: u32) -> Daemon {
+        let run = self.run_command();
+        let mut limited = Command::new("sh");
+        limited
+            .current_dir(&self.root)
+            .args(["-c", &format!("ulimit -n {most} && exec \"$@\""), "sh"])
+            .arg(run.get_program())
+            .args(run.get_args());
+        Daemon::start(&mut limited)
     }
 
     fn run_command(&self) -> Command {

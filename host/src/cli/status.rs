@@ -32,7 +32,13 @@ pub async fn status(daemon: Daemon) -> anyhow::Result<ExitCode> {
     for listener in &status.listeners {
         line(format!("listener       {} on {}", listener.name, listener.address))?;
     }
-    line(format!("sessions       {}", status.sessions))?;
+    line(format!(
+        "sessions       {} of {}",
+        status.sessions, status.sessions_limit
+    ))?;
+    for trouble in &status.overload {
+        line(format!("overload       {trouble}"))?;
+    }
     let counts: Vec<_> = status
         .spool
         .iter()

@@ -36,6 +36,8 @@ pub struct Config {
     pub limits: Limits,
     /// Time-outs of the dialogue (RFC 5321 section 4.5.3.2).
     pub timeouts: Timeouts,
+    /// What is done when there is too much to do.
+    pub overload: Overload,
     /// The chain, in order; empty means no policy at all.
     pub policies: Vec<PolicyModule>,
     /// What all modules share.
@@ -123,6 +125,19 @@ pub struct Timeouts {
     pub data: Duration,
     /// A whole connection.
     pub session: Duration,
+}
+
+/// What is done when there is too much to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overload {
+    /// While all places for connections are taken, who has been idle for so long makes way for others.
+    pub make_way: Duration,
+    /// New connections are refused while tasks run later than this.
+    pub lag: Duration,
+    /// New transactions are deferred while an accepted message waits longer than this for the disk.
+    pub disk: Duration,
+    /// Memory that messages being received share, in bytes; beyond it they go to files sooner.
+    pub memory: u64,
 }
 
 /// One module of the chain.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     AdmitFault, Config, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, ModuleFaults, NdrFault,
-    PolicyEngine, PolicyLimits, PolicyModule, Probation, RecordMode, Share, Timeouts,
+    Overload, PolicyEngine, PolicyLimits, PolicyModule, Probation, RecordMode, Share, Timeouts,
 };
 use crate::event::Format;
 use crate::mail::Mailbox;
@@ -35,6 +35,7 @@ impl Config {
             tls: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            overload: Overload::default(),
             policies: vec![PolicyModule::default()],
             policy_engine: PolicyEngine::default(),
             faults: FaultActions::default(),
@@ -100,7 +101,7 @@ impl Default for Limits {
         Self {
             message_size: 50 * MIB,
             recipients: 1000,
-            sessions: 1000,
+            sessions: 5000,
             sessions_per_client: 100,
             errors: 20,
             transactions: 10_000,
@@ -115,6 +116,17 @@ impl Default for Timeouts {
             command: Duration::from_secs(5 * MINUTE),
             data: Duration::from_secs(5 * MINUTE),
             session: Duration::from_secs(4 * HOUR),
+        }
+    }
+}
+
+impl Default for Overload {
+    fn default() -> Self {
+        Self {
+            make_way: Duration::from_secs(10),
+            lag: Duration::from_millis(100),
+            disk: Duration::from_secs(5),
+            memory: 256 * MIB,
         }
     }
 }

@@ -10,8 +10,8 @@ use toml::Value;
 use super::defaults::{GRANTS, data_folder, hostname};
 use super::{
     AdmitFault, Config, ConfigError, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls,
-    ModuleFaults, NdrFault, PolicyEngine, PolicyLimits, PolicyModule, Probation, Problem, RecordMode, Route, Share,
-    Timeouts, TlsFiles,
+    ModuleFaults, NdrFault, Overload, PolicyEngine, PolicyLimits, PolicyModule, Probation, Problem, RecordMode, Route,
+    Share, Timeouts, TlsFiles,
 };
 use crate::directory::Endpoint;
 use crate::event::Format;
@@ -72,6 +72,7 @@ fn read(mut root: Reader<'_>, base: &Path) -> Option<Config> {
     }
     config.limits = read_limits(root.table("limits"), config.limits);
     config.timeouts = read_timeouts(root.table("timeouts"), config.timeouts);
+    config.overload = read_overload(root.table("overload"), config.overload);
     if root.has("policy") {
         config.policies = read_policies(&mut root, base);
     }
@@ -171,6 +172,15 @@ fn read_timeouts(mut reader: Reader<'_>, default: Timeouts) -> Timeouts {
         command: reader.or("command", default.command, duration),
         data: reader.or("data", default.data, duration),
         session: reader.or("session", default.session, duration),
+    }
+}
+
+fn read_overload(mut reader: Reader<'_>, default: Overload) -> Overload {
+    Overload {
+        make_way: reader.or("make-way", default.make_way, duration),
+        lag: reader.or("lag", default.lag, duration),
+        disk: reader.or("disk", default.disk, duration),
+        memory: reader.or("memory", default.memory, size),
     }
 }
 

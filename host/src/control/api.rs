@@ -34,6 +34,12 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     /// Connections now.
     pub sessions: usize,
+    /// Connections there may be at once.
+    #[serde(default)]
+    pub sessions_limit: usize,
+    /// What there is too much of, in words; empty when nothing.
+    #[serde(default)]
+    pub overload: Vec<String>,
     /// Messages by state.
     pub spool: BTreeMap<String, u64>,
     /// How the chain does as a whole.

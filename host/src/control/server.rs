@@ -169,10 +169,20 @@ async fn status(State(handles): State<Arc<Handles>>) -> Json<Status> {
         data: config.data.clone(),
         listeners: handles.listeners.clone(),
         sessions: handles.admittance.active(),
+        sessions_limit: handles.admittance.sessions(),
+        overload: overload(&handles),
         spool,
         health: handles.policies.health(),
         policies: handles.policies.status(),
     })
+}
+
+fn overload(handles: &Handles) -> Vec<String> {
+    let mut troubles = handles.admittance.troubles();
+    if handles.spool.is_behind() {
+        troubles.push("accepted messages wait for the disk".to_owned());
+    }
+    troubles
 }
 
 async fn reload(State(handles): State<Arc<Handles>>) -> Handled<Reloaded> {

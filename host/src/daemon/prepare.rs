@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
 
-use super::Failed;
+use super::{Failed, descriptors};
 use crate::config::{Config, ListenerTls, Problem, make_self_signed, problems_around, server_config};
 use crate::directory::{Directory, FileDirectory};
 use crate::event::{Event, EventLog, Events, Format, Record};
@@ -27,10 +27,13 @@ pub(super) struct Prepared {
     pub(super) tls: Option<TlsAcceptor>,
     /// By the listener's name.
     pub(super) bound: Vec<(String, Bound)>,
+    /// As configured, or as many as there are file descriptors for.
+    pub(super) sessions: usize,
 }
 
 pub(super) async fn prepare(config: Config) -> Result<Prepared, Failed> {
     let (events, log) = open_events(&config)?;
+    let sessions = descriptors::sessions(&config, &events);
     let mut problems = problems_around(&config);
     if let Err(error) = make_folder(&config.mailboxes) {
         problems.push(Problem::new(
@@ -69,6 +72,7 @@ pub(super) async fn prepare(config: Config) -> Result<Prepared, Failed> {
             directory: Arc::new(directory),
             tls,
             bound,
+            sessions,
         }),
         _ => {
             will_not_start(&events, &problems);

@@ -93,6 +93,7 @@ fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<Problem> {
         "listener" listeners;
         "limits.sessions" limits.sessions;
         "limits.sessions-per-client" limits.sessions_per_client;
+        "overload" overload;
         "policy-engine" policy_engine;
         "low-water" low_water;
         "events.format" event_format;

@@ -52,7 +52,7 @@ struct Desk {
 fn open(folder: &Path, more: &str) -> Desk {
     let (events, told) = Events::capture();
     let config = Config::parse(&format!("administrator = 'a@b.example'\n{more}"), folder).expect("right");
-    let spool = Spool::open(&folder.join("spool"), SpoolOptions { low_water: 0 }, events.clone()).expect("a spool");
+    let spool = Spool::open(&folder.join("spool"), SpoolOptions::default(), events.clone()).expect("a spool");
     let config = Arc::new(ArcSwap::from_pointee(config));
     Desk {
         decisions: Decisions::start(&spool, folder, config, events).expect("started"),

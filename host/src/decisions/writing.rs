@@ -19,6 +19,8 @@ use crate::spool::Log;
 const BATCH: usize = 256;
 /// How long the thread sleeps if nothing comes.
 const LOOK: Duration = Duration::from_secs(1);
+/// Records of so long are written together: a thread that is woken for each would cost the mail.
+const GATHER: Duration = Duration::from_millis(20);
 /// How often old records are looked for.
 const TRIM: Duration = Duration::from_secs(60);
 /// The log grows by at most this part beyond its bound before it is cut back.
@@ -94,11 +96,15 @@ impl Writer {
     }
 
     pub fn run(mut self, received: &Receiver<Item>) {
+        let mut full = false;
         loop {
             let mut batch = Vec::new();
             let mut open = true;
             match received.recv_timeout(LOOK) {
                 Ok(first) => {
+                    if !full {
+                        std::thread::sleep(GATHER);
+                    }
                     let more = received.try_iter().take(BATCH - 1);
                     for item in std::iter::once(first).chain(more) {
                         match item {
@@ -110,6 +116,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => open = false,
             }
+            full = batch.len() == BATCH;
             self.write(batch);
             self.trim();
             if !open {

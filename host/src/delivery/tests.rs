@@ -32,7 +32,7 @@ impl Host {
         let (events, told) = Events::capture();
         let directory: Arc<dyn Directory> = Arc::new(directory);
         let spool = folder.path().join("spool");
-        let spool = Spool::open(&spool, SpoolOptions { low_water: 0 }, events.clone()).expect("a spool");
+        let spool = Spool::open(&spool, SpoolOptions::default(), events.clone()).expect("a spool");
         let policies = Policies::ephemeral(&config, directory.clone(), events.clone()).await;
         let ndr = Ndr {
             policies: policies.expect("an engine"),

@@ -3,6 +3,7 @@
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::config::Overload;
 use crate::session::tests::host::{Client, Host};
 
 /// A listener that accepts.
@@ -18,7 +19,7 @@ impl Running {
         let host = Host::new(|_| {}).await;
         let bound = Bound::bind(&host.listener).await.expect("loopback");
         let address = bound.address();
-        let admittance = Admittance::new(sessions, per_client);
+        let admittance = Admittance::new(sessions, per_client, &Overload::default(), host.context.events.clone());
         let context = host.context.clone();
         let run = run(
             bound,
@@ -65,14 +66,14 @@ async fn a_chosen_port_is_known_and_a_taken_one_is_named() {
 
 #[tokio::test]
 async fn beyond_the_limit_a_client_is_told_and_a_place_comes_back() {
-    for (sessions, per_client) in [(2, 100), (100, 2)] {
+    for (sessions, per_client, why) in [(2, 100, "421 4.3.2 "), (100, 2, "421 4.7.0 ")] {
         let running = Running::new(sessions, per_client).await;
         let (mut first, greeting) = running.connect().await;
         assert!(greeting.starts_with("220 "), "{greeting}");
         let (_second, greeting) = running.connect().await;
         assert!(greeting.starts_with("220 "), "{greeting}");
         let (mut third, refusal) = running.connect().await;
-        assert!(refusal.starts_with("421 4.7.0 mail.example.org "), "{refusal}");
+        assert!(refusal.starts_with(why), "{refusal}");
         assert_eq!(third.rest().await, "");
         first.play(&[("QUIT", "221")]).await;
         running.until_active(1).await;

@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
 use crate::config::{
-    AdmitFault, Config, Delivery, Dns, FaultActions, Limits, ModuleFaults, NdrFault, PolicyEngine, PolicyLimits,
-    PolicyModule, RecordMode, Timeouts,
+    AdmitFault, Config, Delivery, Dns, FaultActions, Limits, ModuleFaults, NdrFault, Overload, PolicyEngine,
+    PolicyLimits, PolicyModule, RecordMode, Timeouts,
 };
 use crate::directory::{Directory, Entry, Home, LookupError, Target};
 use crate::event::{Captured, Event, Events, Format, PolicyFault};
@@ -119,6 +119,7 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
             data: Duration::from_secs(1),
             session: Duration::from_secs(1),
         },
+        overload: Overload::default(),
         policies,
         policy_engine: PolicyEngine {
             instances: 4,

@@ -3,6 +3,7 @@
 mod asking;
 mod reading;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::machine::{self, Handshake, Session, Step};
 use super::notices::Refused;
 use super::wire::{LineError, Wire};
-use super::{SessionContext, replies};
+use super::{Place, SessionContext, replies};
 use crate::event::Event;
 use crate::mail::{Client, Reply, ReversePath, SessionId, TlsSession};
 use crate::policy::{Admission, Because, PolicyTransaction, Terms};
@@ -34,6 +35,7 @@ pub struct Driver {
     id: SessionId,
     /// The peer's address, for events.
     client: String,
+    place: Arc<Place>,
     stop: watch::Receiver<bool>,
     /// When the connection has lasted long enough.
     ends: Instant,
@@ -41,16 +43,22 @@ pub struct Driver {
 
 impl Driver {
     /// For a connection that was just accepted.
-    pub fn new(context: SessionContext, client: &Client, stop: watch::Receiver<bool>) -> Self {
+    pub fn new(context: SessionContext, client: &Client, place: Arc<Place>, stop: watch::Receiver<bool>) -> Self {
         let now = Instant::now();
         let lasts = context.config.timeouts.session;
         Self {
             id: SessionId::generate(),
             client: client.address.to_string(),
+            place,
             stop,
             ends: now.checked_add(lasts).unwrap_or(now + FOREVER),
             context,
         }
+    }
+
+    /// Shared with whoever gave it.
+    pub fn place(&self) -> Arc<Place> {
+        Arc::clone(&self.place)
     }
 
     /// Asks the policy about the connection. The error takes the banner's place.
@@ -81,7 +89,14 @@ impl Driver {
             return None;
         };
         let handshake = Box::pin(wire.into_transport().secure(acceptor));
-        match timeout_at(self.within(HANDSHAKE), handshake).await {
+        let _waiting = self.place.wait();
+        let handshake = self.unless_told(timeout_at(self.within(HANDSHAKE), handshake));
+        let secured = match handshake.await {
+            Ok(secured) => secured,
+            // Nothing can be said within a handshake.
+            Err(_) => return None,
+        };
+        match secured {
             Ok(Ok((transport, session))) => return Some((Wire::new(transport), session)),
             Ok(Err(error)) => self.aborted(format!("TLS handshake: {error}")),
             Err(_) => self.aborted("TLS handshake: timed out".to_owned()),

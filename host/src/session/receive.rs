@@ -10,6 +10,9 @@ use crate::mail::Reply;
 use crate::policy::Because;
 use crate::spool::{Draft, PutError};
 
+/// So many octets are progress; fewer may be somebody who only keeps a place.
+const STRIDE: usize = 16 * 1024;
+
 /// Why this host does not take a message.
 #[derive(Debug)]
 pub struct Refusal {
@@ -33,6 +36,7 @@ impl From<PutError> for Refusal {
     fn from(error: PutError) -> Self {
         let reply = match error {
             PutError::Full { .. } => replies::system_full(),
+            PutError::Behind { .. } => replies::disk_busy(),
             PutError::Store(_) => replies::system_error(),
         };
         let because = Because {
@@ -66,12 +70,20 @@ pub async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Result<Draft, Refusal>, Lost> {
     let mut reader = DataReader::default();
     let mut kept = Ok(draft);
+    let place = driver.place();
+    let waiting = place.wait();
+    let mut owed = STRIDE;
     loop {
         while !wire.input().is_empty() {
             let piece = reader.read(wire.input());
             kept = keep(kept, piece.content, limit).await;
             let (consumed, ended) = (piece.consumed, piece.ended);
             wire.consume(consumed);
+            owed = owed.saturating_sub(consumed);
+            if owed == 0 {
+                waiting.anew();
+                owed = STRIDE;
+            }
             if ended {
                 wire.shrink();
                 let sound = |draft| match reader.defect(eight_bit) {

@@ -212,6 +212,17 @@ pub fn too_many_connections(hostname: &str) -> Reply {
     Reply::new(421, (4, 7, 0), format!("{hostname} Too many connections"))
 }
 
+/// RFC 3463 section 3.4: the host, not the client, is the reason.
+pub fn too_busy(hostname: &str) -> Reply {
+    Reply::new(421, (4, 3, 2), format!("{hostname} Too busy; try again later"))
+}
+
+/// Said to who keeps a place and does nothing with it while others wait for one.
+pub fn make_way(hostname: &str) -> Reply {
+    let text = format!("{hostname} Idle for too long while others wait; try again later");
+    Reply::new(421, (4, 4, 2), text)
+}
+
 pub fn timed_out(hostname: &str) -> Reply {
     Reply::new(421, (4, 4, 2), format!("{hostname} Timed out waiting for the client"))
 }
@@ -224,6 +235,11 @@ pub fn stopping(hostname: &str) -> Reply {
 
 pub fn system_full() -> Reply {
     Reply::new(452, (4, 3, 1), "Insufficient system storage")
+}
+
+/// What was accepted is not on disk yet: there is no use in accepting more.
+pub fn disk_busy() -> Reply {
+    Reply::new(451, (4, 3, 2), "Too busy; try again later")
 }
 
 pub fn system_error() -> Reply {

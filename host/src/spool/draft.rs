@@ -4,16 +4,19 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fjall::Slice;
 
 use super::content::DraftContent;
+use super::fresh::Both;
 use super::index::Place;
+use super::memory::{OWN, Share};
 use super::record::{FilePart, Stored};
 use super::shared::{Reserved, Shared};
 use super::spill::Spill;
 use super::store::{Edit, Table};
 use super::work::Inner;
 use super::{Message, PutError};
-use crate::mail::{Content, MessageId};
+use crate::mail::{Content, MessageId, Timestamp};
 
 /// So much is kept in memory; what does not fit goes to a file in pieces of this size.
 pub(super) const PIECE: usize = 256 * 1024;
@@ -22,6 +25,7 @@ pub(super) const PIECE: usize = 256 * 1024;
 pub struct Draft {
     spool: Arc<Inner>,
     reserved: Reserved,
+    share: Share,
     file: File,
     /// What follows the file and was shown to somebody.
     shown: Bytes,
@@ -42,9 +46,11 @@ enum File {
 impl Draft {
     pub(super) fn new(spool: Arc<Inner>) -> Self {
         let reserved = spool.shared.reserve();
+        let share = spool.shared.memory.share();
         Self {
             spool,
             reserved,
+            share,
             file: File::None,
             shown: Bytes::new(),
             rest: Vec::new(),
@@ -62,25 +68,32 @@ impl Draft {
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
         let mut bytes = bytes;
         while !bytes.is_empty() {
+            let room = self.make_room(bytes.len());
             // Only when more is coming: a message of exactly one piece stays in memory.
-            if self.rest.len() == PIECE {
+            if room == 0 {
                 self.spill().await?;
+                continue;
             }
-            let (now, later) = bytes.split_at(bytes.len().min(PIECE - self.rest.len()));
-            self.make_room(now.len());
+            let (now, later) = bytes.split_at(room);
             self.rest.extend_from_slice(now);
             bytes = later;
         }
         Ok(())
     }
 
-    /// Doubles as a vector does, but never beyond one piece.
-    fn make_room(&mut self, more: usize) {
-        let needed = self.rest.len() + more;
-        if needed > self.rest.capacity() {
-            let capacity = needed.max(self.rest.capacity() * 2).min(PIECE);
-            self.rest.reserve_exact(capacity - self.rest.len());
+    /// Room for some of so many bytes, if there is any. Doubles as a vector does, but never beyond one
+    /// piece, nor beyond this message's own bytes while others have taken all there is to share.
+    fn make_room(&mut self, more: usize) -> usize {
+        let (length, now) = (self.rest.len(), self.rest.capacity());
+        let needed = length + more;
+        if needed > now {
+            let mut capacity = needed.max(now * 2).min(PIECE);
+            if !self.share.suffice(capacity) {
+                capacity = capacity.min(now.max(OWN));
+            }
+            self.rest.reserve_exact(capacity - length);
         }
+        more.min(self.rest.capacity().min(PIECE) - length)
     }
 
     /// Bytes written so far.
@@ -124,6 +137,7 @@ impl Draft {
         let put = self.prepare(message).await?;
         let shared = spool.shared.clone();
         let Put { edits, arrival } = put;
+        let _on_the_way = spool.shared.pace.begin();
         spool.writer.submit(edits, move || arrival.arrive(&shared)).wait().await
     }
 
@@ -155,13 +169,14 @@ impl Draft {
                 (std::mem::take(&mut self.prefix), Some(part), Some(spill))
             }
         };
+        let head = Slice::from(head);
         let stored = Stored::new(message, head.len() as u64, part);
         let mut edits = vec![record_edit(&stored)?];
         if !head.is_empty() {
             edits.push(Edit {
                 table: Table::Bodies,
                 id,
-                value: Some(head),
+                value: Some(head.clone()),
             });
         }
         let arrival = Arrival {
@@ -169,6 +184,8 @@ impl Draft {
             head: stored.head,
             spill,
             reserved: self.reserved,
+            _share: self.share,
+            fresh: (stored, head),
         };
         Ok(Put { edits, arrival })
     }
@@ -218,6 +235,10 @@ pub(super) struct Arrival {
     head: u64,
     spill: Option<Spill>,
     reserved: Reserved,
+    /// The bytes wait in memory until they are on disk.
+    _share: Share,
+    /// For whoever claims it at once.
+    fresh: Both,
 }
 
 impl Arrival {
@@ -225,6 +246,10 @@ impl Arrival {
     pub fn arrive(self, shared: &Shared) {
         if let Some(spill) = self.spill {
             spill.keep();
+        }
+        // First: once it is in the index somebody may claim it.
+        if self.place.kind.is_worked_on() && self.place.due <= Timestamp::now() {
+            shared.fresh().put(self.fresh);
         }
         shared.index().arrive(self.reserved.id, self.place, self.head);
         shared.changed.notify_one();
@@ -235,7 +260,7 @@ pub(super) fn record_edit(stored: &Stored) -> Result<Edit, PutError> {
     Ok(Edit {
         table: Table::Messages,
         id: stored.message.id,
-        value: Some(stored.encode().map_err(PutError::Store)?),
+        value: Some(stored.encode().map_err(PutError::Store)?.into()),
     })
 }
 

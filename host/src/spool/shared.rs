@@ -7,9 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::SpoolOptions;
 use super::disk::Disk;
+use super::fresh::Fresh;
 use super::index::Index;
 use super::janitor::Chore;
+use super::memory::Memory;
+use super::pace::Pace;
 use super::store::Store;
 use crate::event::Events;
 use crate::mail::MessageId;
@@ -17,6 +21,8 @@ use crate::mail::MessageId;
 pub(super) struct Shared {
     pub store: Store,
     pub disk: Disk,
+    pub pace: Pace,
+    pub memory: Arc<Memory>,
     pub events: Events,
     pub changed: Notify,
     pub janitor: Sender<Chore>,
@@ -24,25 +30,41 @@ pub(super) struct Shared {
     pub underway: Arc<AtomicUsize>,
     index: Mutex<Index>,
     drafts: Mutex<HashSet<MessageId>>,
+    fresh: Mutex<Fresh>,
 }
 
 impl Shared {
-    pub fn new(store: Store, disk: Disk, events: Events, janitor: Sender<Chore>, index: Index) -> Self {
+    pub fn new(
+        store: Store,
+        disk: Disk,
+        options: &SpoolOptions,
+        events: Events,
+        janitor: Sender<Chore>,
+        index: Index,
+    ) -> Self {
         Self {
             store,
             disk,
+            pace: Pace::new(options.wait, events.clone()),
+            memory: Memory::new(options.memory),
             events,
             changed: Notify::new(),
             janitor,
             underway: Arc::default(),
             index: Mutex::new(index),
             drafts: Mutex::default(),
+            fresh: Mutex::default(),
         }
     }
 
     /// Held for a moment only, never across a read or write of the disk.
     pub fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held for a moment only, and never together with the index.
+    pub fn fresh(&self) -> MutexGuard<'_, Fresh> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An id that no message and no draft has.

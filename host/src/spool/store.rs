@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Slice};
 use tokio::sync::Notify;
 
 use super::OpenError;
@@ -25,6 +25,8 @@ const BODY_MEMORY: u64 = 32 * 1024 * 1024;
 const CACHE: u64 = 16 * 1024 * 1024;
 /// Beyond this the store writes out what keeps old journals alive.
 const JOURNAL: u64 = 128 * 1024 * 1024;
+/// Tables that are kept open.
+const OPEN_FILES: usize = 256;
 /// Bodies from this size on stay where they are when their keys are compacted.
 const SEPARATE: u32 = 1024;
 
@@ -41,7 +43,7 @@ pub(super) enum Table {
 pub(super) struct Edit {
     pub table: Table,
     pub id: MessageId,
-    pub value: Option<Vec<u8>>,
+    pub value: Option<Slice>,
 }
 
 /// Cheap to clone.
@@ -251,6 +253,7 @@ fn open_database(path: &Path) -> Result<(Database, [Keyspace; 4]), OpenError> {
     let db = Database::builder(path)
         .cache_size(CACHE)
         .max_journaling_size(JOURNAL)
+        .max_cached_files(Some(OPEN_FILES))
         .worker_threads(2)
         .open()
         .map_err(failed)?;

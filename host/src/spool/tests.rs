@@ -13,7 +13,7 @@ use crate::mail::{Envelope, Mailbox, ReversePath};
 
 /// A spool in a folder of its own.
 pub(super) fn open(path: &Path) -> Spool {
-    Spool::open(path, SpoolOptions { low_water: 0 }, Events::discard()).expect("spool")
+    Spool::open(path, SpoolOptions::default(), Events::discard()).expect("spool")
 }
 
 pub(super) fn mailbox(text: &str) -> Mailbox {

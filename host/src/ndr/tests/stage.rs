@@ -19,7 +19,10 @@ impl Stage {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let (events, captured) = Events::capture();
-        let options = SpoolOptions { low_water: u64::MAX };
+        let options = SpoolOptions {
+            low_water: u64::MAX,
+            ..SpoolOptions::default()
+        };
         let spool = Spool::open(folder.path(), options, Events::discard()).expect("spool");
         Self {
             _folder: folder,

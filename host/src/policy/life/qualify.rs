@@ -1,6 +1,7 @@
 //! From a request to a candidate that is known to run: read, check, compile, try.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use tokio::io::AsyncReadExt as _;
 
@@ -14,6 +15,9 @@ use crate::policy::sandbox::check::Description;
 use crate::policy::sandbox::fault::{Failed, Fault};
 use crate::policy::sandbox::generation::{Candidate, digest};
 use crate::policy::sandbox::instance::Instance;
+
+/// Of the built-in policy, which every change of a module that has it compares with.
+static DEFAULT_DIGEST: LazyLock<String> = LazyLock::new(|| digest(builtin::DEFAULT));
 
 /// Code as a module is configured with.
 pub(in crate::policy) struct ConfiguredCode {
@@ -29,7 +33,7 @@ pub(in crate::policy) async fn configured_code(module: &PolicyModule) -> Result<
     let Some(file) = &module.file else {
         return Ok(ConfiguredCode {
             artifact: Artifact::unsigned(builtin::DEFAULT),
-            digest: digest(builtin::DEFAULT),
+            digest: DEFAULT_DIGEST.clone(),
             identity: "built-in".to_owned(),
             origin: "built-in".to_owned(),
         });

@@ -53,6 +53,12 @@ impl Driver {
     pub(super) async fn ask_sender(&self, asking: AskSender) -> Next {
         let mut policy = self.context.policies.transaction(self.id);
         let (client, sender) = (&asking.session().client, &asking.mail().sender);
+        // Early: before the policy has had work with it, and before the client has sent it.
+        if let Err(error) = self.context.spool.check() {
+            let Refusal { reply, because } = error.into();
+            self.refused(client, "sender", sender.to_string(), (&reply, &because), sender);
+            return asking.answer(Verdict::Defer(reply), policy);
+        }
         let asked = Box::pin(policy.sender(client, sender)).await;
         if let Verdict::Reject(reply) | Verdict::Defer(reply) = &asked.answer {
             self.refused(client, "sender", sender.to_string(), (reply, &asked.because), sender);

@@ -1,6 +1,7 @@
 //! Reading and writing within time-outs, and how a dialogue ends before the machine says so.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -22,6 +23,8 @@ pub enum Lost {
     TimedOut,
     /// This host stops.
     Stopping,
+    /// Another client needs the place; the operator knows.
+    InTheWay,
     /// The peer has gone, or the network; whether something was under way.
     Gone(bool),
     /// Plaintext followed STARTTLS.
@@ -36,6 +39,8 @@ impl Lost {
             Self::Garbled(LineError::BareLineEnd, reply) => (Some(reply), Some("a bare CR or LF in a command")),
             Self::TimedOut => (Some(replies::timed_out(hostname)), Some("timed out")),
             Self::Stopping => (Some(replies::stopping(hostname)), None),
+            // Without a reason there is no lingering: the place is needed now.
+            Self::InTheWay => (Some(replies::make_way(hostname)), None),
             Self::Gone(true) => (None, Some("connection lost within a transaction")),
             Self::Gone(false) => (None, None),
             Self::Injected => (Some(replies::injected()), Some("plaintext after STARTTLS")),
@@ -58,6 +63,8 @@ impl Driver {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let deadline = self.within(self.context.config.timeouts.command);
+        let place = Arc::clone(&self.place);
+        let _waiting = place.wait();
         loop {
             if idle && *self.stop.borrow() {
                 return Err(Lost::Stopping);
@@ -76,6 +83,7 @@ impl Driver {
             self.flush(wire).await.map_err(|lost| lost.when(idle))?;
             let read = tokio::select! {
                 read = timeout_at(deadline, wire.fill(COMMAND_ROOM)) => read,
+                () = place.told_to_make_way() => return Err(self.in_the_way()),
                 () = stopped(&mut self.stop), if idle => return Err(Lost::Stopping),
             };
             heard(read).map_err(|lost| lost.when(idle))?;
@@ -87,7 +95,8 @@ impl Driver {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        match timeout_at(self.within(self.context.config.timeouts.command), wire.flush()).await {
+        let flushed = timeout_at(self.within(self.context.config.timeouts.command), wire.flush());
+        match self.unless_told(flushed).await? {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Lost::Gone(true)),
             Err(_) => Err(Lost::TimedOut),
@@ -99,7 +108,21 @@ impl Driver {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        heard(timeout_at(self.within(self.context.config.timeouts.data), wire.fill(room)).await)
+        let filled = timeout_at(self.within(self.context.config.timeouts.data), wire.fill(room));
+        heard(self.unless_told(filled).await?)
+    }
+
+    /// Waits for the peer, unless another client needs the place.
+    pub(super) async fn unless_told<T>(&self, peer: impl Future<Output = T>) -> Result<T, Lost> {
+        tokio::select! {
+            done = peer => Ok(done),
+            () = self.place.told_to_make_way() => Err(self.in_the_way()),
+        }
+    }
+
+    fn in_the_way(&self) -> Lost {
+        self.aborted("made way for another client".to_owned());
+        Lost::InTheWay
     }
 
     pub(super) async fn before_tls<S>(&self, wire: &mut Wire<S>, reply: Reply) -> Result<(), Lost>

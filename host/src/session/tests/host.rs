@@ -14,7 +14,7 @@ use crate::directory::{Directory, Entry, LookupError};
 use crate::event::{Captured, Event, Events};
 use crate::mail::Mailbox;
 use crate::policy::Policies;
-use crate::session::{SessionContext, serve};
+use crate::session::{Place, SessionContext, serve};
 use crate::spool::{ListFilter, Message, Spool, SpoolOptions};
 
 /// One account: `anna` with the password `secret`.
@@ -70,6 +70,8 @@ impl Host {
         let directory: Arc<dyn Directory> = Arc::new(Anna);
         let spool = SpoolOptions {
             low_water: config.low_water,
+            memory: config.overload.memory,
+            wait: config.overload.disk,
         };
         let context = SessionContext {
             tls: None,
@@ -117,7 +119,7 @@ impl Host {
         let (context, listener) = (self.context.clone(), Arc::new(self.listener.clone()));
         let stop = self.stop.subscribe();
         let answer = move || {
-            tokio::spawn(serve(context, listener, accepted, peer, stop));
+            tokio::spawn(serve(context, listener, accepted, peer, Arc::<Place>::default(), stop));
         };
         (Client { stream }, answer)
     }

@@ -168,11 +168,18 @@ async fn a_disk_that_is_full() {
     let host = Host::new(|config| config.low_water = u64::MAX).await;
     let mut client = host.greeted().await;
     client
-        .play(&[
-            ("MAIL FROM:<>", "250"),
-            ("RCPT TO:<bob@example.org>", "250"),
-            ("DATA", "452 4.3.1"),
-            ("RCPT TO:<bob@example.org>", "503"),
-        ])
+        .play(&[("MAIL FROM:<>", "452 4.3.1"), ("RCPT TO:<bob@example.org>", "503")])
         .await;
+}
+
+#[tokio::test]
+async fn a_disk_that_does_not_keep_up() {
+    let host = Host::new(|config| config.overload.disk = Duration::ZERO).await;
+    let mut client = host.greeted().await;
+    {
+        let _on_the_way = host.context.spool.hold_up();
+        client.play(&[("MAIL FROM:<>", "451 4.3.2"), ("NOOP", "250")]).await;
+    }
+    assert!(client.deliver("", "Subject: later\r\n").await.starts_with("250 "));
+    assert_eq!(host.told.ids().iter().filter(|id| matches!(id, 5064 | 5065)).count(), 2);
 }

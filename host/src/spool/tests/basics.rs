@@ -3,6 +3,7 @@
 use super::*;
 use crate::policy::Because;
 use crate::spool::draft::PIECE;
+use crate::spool::memory::OWN;
 
 #[tokio::test]
 async fn a_put_message_is_claimed_settled_and_gone() {
@@ -39,6 +40,42 @@ async fn a_dropped_claim_is_due_as_before() {
     spool.changed().await;
     assert_eq!(spool.next_due(), Some(Timestamp(1000)));
     assert_eq!(spool.counts().claimed, 0);
+}
+
+#[tokio::test]
+async fn what_changed_since_it_was_put_is_claimed_as_it_is_now() {
+    let folder = tempfile::tempdir().expect("folder");
+    let spool = open(folder.path());
+    let id = put(&spool, b"x").await;
+    assert!(spool.release(id).await.expect("release"));
+    let claim = claim_one(&spool);
+    assert!(claim.message().due > Timestamp(1000));
+    let changed = Message {
+        attempts: 7,
+        ..claim.message().clone()
+    };
+    spool.settle(claim, Some(changed), Vec::new()).await.expect("settle");
+    let claim = claim_one(&spool);
+    assert_eq!(claim.message().attempts, 7);
+    assert_eq!(all(&*claim.content()), b"x");
+}
+
+#[tokio::test]
+async fn more_than_is_kept_in_memory_is_read_back() {
+    let folder = tempfile::tempdir().expect("folder");
+    let spool = open(folder.path());
+    let bytes = pattern(PIECE);
+    for _ in 0..40 {
+        put(&spool, &bytes).await;
+    }
+    let kept = spool.inner.shared.fresh().count();
+    assert!((1..40).contains(&kept), "{kept}");
+    let claims = spool.claim_due(Timestamp(1000), 100);
+    assert_eq!(claims.len(), 40);
+    for claim in claims {
+        assert!(all(&*claim.content()) == bytes);
+    }
+    assert_eq!(spool.inner.shared.fresh().count(), 0);
 }
 
 #[tokio::test]
@@ -244,6 +281,24 @@ async fn deleting_removes_all_but_what_is_worked_on() {
 }
 
 #[tokio::test]
+async fn messages_that_find_no_memory_to_share_go_to_a_file_sooner() {
+    let folder = tempfile::tempdir().expect("folder");
+    let options = SpoolOptions {
+        memory: 0,
+        ..SpoolOptions::default()
+    };
+    let spool = Spool::open(folder.path(), options, Events::discard()).expect("spool");
+    let bytes = pattern(PIECE / 2 + 777);
+    let mut draft = spool.draft().expect("draft");
+    for piece in bytes.chunks(10_001) {
+        draft.write(piece).await.expect("write");
+        assert!(draft.rest_capacity() <= OWN);
+    }
+    assert_eq!(draft.size(), bytes.len() as u64);
+    assert_eq!(all(&*draft.content()), bytes);
+}
+
+#[tokio::test]
 async fn a_draft_that_was_looked_at_goes_on() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
@@ -370,7 +425,15 @@ async fn a_dropped_draft_leaves_nothing() {
 async fn the_water_mark_stops_new_mail_and_nothing_else() {
     let folder = tempfile::tempdir().expect("folder");
     let (events, captured) = Events::capture();
-    let spool = Spool::open(folder.path(), SpoolOptions { low_water: u64::MAX }, events).expect("spool");
+    let spool = Spool::open(
+        folder.path(),
+        SpoolOptions {
+            low_water: u64::MAX,
+            ..SpoolOptions::default()
+        },
+        events,
+    )
+    .expect("spool");
     assert!(matches!(spool.draft(), Err(PutError::Full { mark: u64::MAX, .. })));
     let draft = spool.notice_draft();
     let message = message(draft.id());

@@ -79,7 +79,7 @@ impl Promised {
 
     fn check(&mut self, path: &Path) {
         let (events, captured) = Events::capture();
-        let spool = Spool::open(path, SpoolOptions { low_water: 0 }, events).expect("spool");
+        let spool = Spool::open(path, SpoolOptions::default(), events).expect("spool");
         assert!(!captured.ids().contains(&5016), "a crash must not damage anything");
         for (original, notice) in self.settling.drain() {
             let before = spool.get(original).expect("get").is_some();

@@ -12,7 +12,7 @@ fn write(path: &Path, table: Table, id: MessageId, value: Option<&[u8]>) {
 
 fn reopen(path: &Path) -> (Spool, Vec<Event>) {
     let (events, captured) = Events::capture();
-    let spool = Spool::open(path, SpoolOptions { low_water: 0 }, events).expect("spool");
+    let spool = Spool::open(path, SpoolOptions::default(), events).expect("spool");
     (spool, captured.events())
 }
 
@@ -87,7 +87,7 @@ async fn bad_entries_met_by_a_claim_are_set_aside() {
     let (spool, _) = reopen(folder.path());
     drop(spool);
     let (events, captured) = Events::capture();
-    let spool = Spool::open(folder.path(), SpoolOptions { low_water: 0 }, events).expect("spool");
+    let spool = Spool::open(folder.path(), SpoolOptions::default(), events).expect("spool");
     let good = put(&spool, b"good").await;
     let bad = put(&spool, b"bad").await;
     let short = put(&spool, b"short").await;
@@ -95,7 +95,7 @@ async fn bad_entries_met_by_a_claim_are_set_aside() {
     let edit = |table, id, value: &[u8]| Edit {
         table,
         id,
-        value: Some(value.to_vec()),
+        value: Some(value.into()),
     };
     store
         .write(vec![
@@ -103,6 +103,9 @@ async fn bad_entries_met_by_a_claim_are_set_aside() {
             edit(Table::Bodies, short, b"s"),
         ])
         .expect("write");
+    for id in [bad, short] {
+        assert!(spool.inner.shared.fresh().take(id).is_some());
+    }
 
     let claims = spool.claim_due(Timestamp(u64::MAX), 10);
     assert_eq!(
@@ -137,7 +140,7 @@ async fn orphans_are_removed_at_open() {
 async fn two_cannot_have_it() {
     let folder = tempfile::tempdir().expect("folder");
     let _spool = open(folder.path());
-    let second = Spool::open(folder.path(), SpoolOptions { low_water: 0 }, Events::discard());
+    let second = Spool::open(folder.path(), SpoolOptions::default(), Events::discard());
     assert!(matches!(second, Err(OpenError::InUse)));
 }
 
@@ -145,7 +148,7 @@ async fn two_cannot_have_it() {
 async fn a_newer_format_is_refused_untouched() {
     let folder = tempfile::tempdir().expect("folder");
     close(open(folder.path())).await;
-    let open = || Spool::open(folder.path(), SpoolOptions { low_water: 0 }, Events::discard());
+    let open = || Spool::open(folder.path(), SpoolOptions::default(), Events::discard());
     let format = folder.path().join("format");
     std::fs::write(&format, "posthouse-spool 2\n").expect("write");
     assert!(matches!(open(), Err(OpenError::Newer { found: 2, known: 1 })));

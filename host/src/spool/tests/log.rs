@@ -62,7 +62,15 @@ async fn there_is_no_room_for_it_long_before_there_is_none_for_mail() {
             .expect("a file system")
     };
     let low_water = free(folder.path()) * 3 / 4;
-    let spool = Spool::open(folder.path(), SpoolOptions { low_water }, Events::discard()).expect("spool");
+    let spool = Spool::open(
+        folder.path(),
+        SpoolOptions {
+            low_water,
+            ..SpoolOptions::default()
+        },
+        Events::discard(),
+    )
+    .expect("spool");
     assert!(matches!(
         spool.log().append(vec![entry(1, 1)]),
         Err(PutError::Full { .. })

@@ -73,7 +73,7 @@ impl Onlooker<'_> {
     }
 
     async fn notified(&self, failure: &Failure) -> anyhow::Result<Vec<String>> {
-        let spool = Spool::open(self.folder, SpoolOptions { low_water: 0 }, self.events.clone())?;
+        let spool = Spool::open(self.folder, SpoolOptions::default(), self.events.clone())?;
         let ndr = Ndr {
             policies: self.policies.clone(),
             spool: spool.clone(),

@@ -1,0 +1,91 @@
+//! What a session tells of its waiting, and how it is told to make way for another client.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// Stands for a session that waits for nobody: the host itself is at work.
+const AT_WORK: u64 = u64::MAX;
+
+/// One session's place among all. Shared by the session and whoever gave it the place.
+#[derive(Debug)]
+pub struct Place {
+    taken: Instant,
+    /// Since when the peer owes something, in milliseconds since `taken`; or [`AT_WORK`].
+    since: AtomicU64,
+    make_way: Notify,
+}
+
+/// The peer owes something for as long as this lives.
+pub(super) struct Waiting<'a>(&'a Place);
+
+impl Default for Place {
+    /// Taken now; the host is at work.
+    fn default() -> Self {
+        Self {
+            taken: Instant::now(),
+            since: AtomicU64::new(AT_WORK),
+            make_way: Notify::new(),
+        }
+    }
+}
+
+impl Place {
+    /// How long the peer has owed a whole command, or the next part of a message; none while the
+    /// host is at work. Octets that drip in do not count: that is how a slow client is known.
+    pub fn idle(&self) -> Option<Duration> {
+        let since = self.since.load(Ordering::Relaxed);
+        (since != AT_WORK).then(|| self.taken.elapsed().saturating_sub(Duration::from_millis(since)))
+    }
+
+    /// Tells the session to end with 421 where it stands.
+    pub fn tell_to_make_way(&self) {
+        self.make_way.notify_one();
+    }
+
+    /// Returns when it was told.
+    pub(super) async fn told_to_make_way(&self) {
+        self.make_way.notified().await;
+    }
+
+    /// From here on the peer owes something.
+    pub(super) fn wait(&self) -> Waiting<'_> {
+        let waiting = Waiting(self);
+        waiting.anew();
+        waiting
+    }
+}
+
+impl Waiting<'_> {
+    /// The peer gave what it owed, and owes more.
+    pub(super) fn anew(&self) {
+        let now = u64::try_from(self.0.taken.elapsed().as_millis()).unwrap_or(AT_WORK - 1);
+        self.0.since.store(now, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.since.store(AT_WORK, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_place_knows_whether_its_session_waits() {
+        let place = Place::default();
+        assert_eq!(place.idle(), None);
+        let waiting = place.wait();
+        assert!(place.idle().is_some());
+        waiting.anew();
+        drop(waiting);
+        assert_eq!(place.idle(), None, "the host is at work");
+        place.tell_to_make_way();
+        // Told before it looked: it is not lost.
+        place.told_to_make_way().await;
+    }
+}

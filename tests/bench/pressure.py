@@ -1,0 +1,345 @@
+#!/usr/bin/env python3
+"""What Posthouse does with many sessions, slow ones and too many, on this machine.
+
+    cargo build --release && tests/bench/pressure.py [--only idle|drip|overload]
+
+idle      resident memory for each of 10,000 connections that have said EHLO and nothing since
+drip      accepted messages a second of 20 sessions, alone and beside 5,000 connections that send an
+          octet every three seconds, half of them within a command and half within a message; once with
+          places to spare, once with all of them taken and a thousand waiting for one (interleaved runs)
+overload  accepted messages a second of 20 sessions, then with twice as many new connections a second as
+          that, whatever becomes of those before, and 500 places; how long a transaction takes then, how
+          many are refused, and what memory does (sender and host on processors of their own)
+
+Clients come from all of 127.0.0.0/8. Linux, some 25,000 file descriptors, at most 150 s for each part.
+"""
+
+import argparse
+import collections
+import json
+import multiprocessing
+import os
+import pathlib
+import resource
+import selectors
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+DESCRIPTORS = 25_000
+CONFIGURATION = """\
+hostname = "mx.bench.test"
+administrator = "admin@bench.test"
+data = "data"
+mailboxes = "mail"
+directory = "directory.toml"
+[[listener]]
+name = "smtp"
+address = "127.0.0.1:0"
+[limits]
+sessions-per-client = 100000
+@LIMITS@
+[events]
+format = "json"
+[delivery]
+smart-host = "127.0.0.1:1"
+[[policy]]
+name = "default"
+[[policy.settings.accept.hosts]]
+network = "127.0.0.0/8"
+exempt = ["authentication", "encryption", "homing", "originator", "relay"]
+"""
+
+
+class Posthouse:
+    """The daemon, everything durable, default policy on; it delivers to a port where nobody listens."""
+
+    def __init__(self, binary, **limits):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="posthouse-bench-"))
+        lines = "".join(f"{key} = {value}\n" for key, value in limits.items())
+        (self.folder / "posthouse.toml").write_text(CONFIGURATION.replace("@LIMITS@", lines))
+        shutil.copy(REPOSITORY / "tests/bench/directory.toml", self.folder)
+        command = [binary, "run", "--config", str(self.folder / "posthouse.toml")]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=self.folder)
+        self.told = collections.Counter()
+        started = threading.Event()
+
+        def read():
+            for line in self.process.stdout:
+                event = json.loads(line)
+                self.told[event["id"]] += 1
+                if event["id"] == 5000:
+                    self.port = int(event["fields"]["listeners"][0].rsplit(":", 1)[1])
+                    started.set()
+
+        threading.Thread(target=read, daemon=True).start()
+        if not started.wait(30):
+            raise TimeoutError("posthouse did not start")
+
+    def resident(self):
+        """KiB."""
+        for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        return 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Crowd:
+    """Many clients in a process of their own. Each plays `script(number)`: octets, each sent when a reply has
+    come, then sends an octet each `pause` seconds if it is to drip. Who is told 421 comes again after that time, if it is
+    to come again."""
+
+    def __init__(self, port, size, script, drip=False, pause=3.0, again=False):
+        self.port, self.script, self.drip, self.pause, self.again = port, script, drip, pause, again
+        self.at_work, self.told = multiprocessing.Value("i", 0), multiprocessing.Value("i", 0)
+        self.waiting = collections.deque((0.0, number) for number in range(size))
+        self.drips = collections.deque()
+        self.process = multiprocessing.Process(target=self._run, daemon=True)
+        self.process.start()
+
+    @property
+    def ready(self):
+        return self.at_work.value
+
+    @property
+    def refused(self):
+        return self.told.value
+
+    def _connect(self, number):
+        client = socket.socket()
+        client.setblocking(False)
+        address = number % 60_000 + 256
+        client.bind((f"127.{address >> 16}.{address >> 8 & 255}.{address & 255}", 0))
+        client.connect_ex(("127.0.0.1", self.port))
+        self.selector.register(client, selectors.EVENT_READ, [number, iter(self.script(number)), False])
+
+    def _heard(self, key):
+        client, (number, script, ready) = key.fileobj, key.data
+        try:
+            text = client.recv(4096)
+        except OSError:
+            text = b""
+        if not text or text.startswith(b"421"):
+            self.selector.unregister(client)
+            client.close()
+            self.told.value += 1
+            self.at_work.value -= ready
+            if self.again:
+                self.waiting.append((time.monotonic() + self.pause, number))
+        elif not ready:
+            octets = next(script, None)
+            if octets is not None:
+                client.send(octets)
+            else:
+                key.data[2] = True
+                self.at_work.value += 1
+                if self.drip:
+                    self.drips.append((time.monotonic() + self.pause, client))
+
+    def _drip(self):
+        now = time.monotonic()
+        while self.drips and self.drips[0][0] <= now:
+            _, client = self.drips.popleft()
+            try:
+                client.send(b"x")
+                self.drips.append((now + self.pause, client))
+            except OSError:
+                pass  # closed: that was the 421
+
+    def _run(self):
+        self.selector = selectors.DefaultSelector()
+        while True:
+            for _ in range(100):
+                if self.waiting and self.waiting[0][0] <= time.monotonic():
+                    self._connect(self.waiting.popleft()[1])
+            for key, _ in self.selector.select(0.01):
+                self._heard(key)
+            self._drip()
+
+    def until_ready(self, size, seconds=60):
+        deadline = time.monotonic() + seconds
+        while self.ready < size:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.ready} of {size} after {seconds} s")
+            time.sleep(0.05)
+
+    def stop(self):
+        self.process.kill()
+        self.process.join()
+
+
+def idle(binary):
+    print("\n## idle sessions")
+    with Posthouse(binary, sessions=12_000) as host:
+        # The host needs two file descriptors for each.
+        size = min(10_000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 700) // 2 - 200)
+        script = lambda number: [b"EHLO client.example\r\n"]
+        warm = Crowd(host.port, 100, script)
+        warm.until_ready(100)
+        before = host.resident()
+        crowd = Crowd(host.port, size, script)
+        crowd.until_ready(size)
+        time.sleep(1)
+        after = host.resident()
+        print(f"{size} idle sessions: {before} KiB -> {after} KiB, {(after - before) / size:.1f} KiB each")
+        crowd.stop()
+        warm.stop()
+
+
+def dripping(number):
+    """Half of them stop within a command, half within a message."""
+    yield b"EHLO client.example\r\n"
+    if number % 2:
+        yield b"MAIL FROM:<slow@bench.test>\r\n"
+        yield b"RCPT TO:<target@example.org>\r\n"
+        yield b"DATA\r\n"
+
+
+MESSAGE = b"Subject: load\r\n\r\n" + (b"x" * 70 + b"\r\n") * 56 + b".\r\nQUIT\r\n"
+TRANSACTION = (
+    b"EHLO client.example\r\n",
+    b"MAIL FROM:<source@bench.test>\r\nRCPT TO:<target@example.org>\r\nDATA\r\n",
+    MESSAGE,
+)
+
+
+class Load:
+    """Transactions of 4 KiB, a new connection for each, its commands pipelined: so many at once, or so
+    many begun each second whatever becomes of those before."""
+
+    def __init__(self, port, seconds, at_once=None, rate=None):
+        self.port, self.selector = port, selectors.DefaultSelector()
+        self.took, self.offered, self.refused, self.open, number = [], 0, 0, 0, 0
+        start = time.monotonic()
+        while (now := time.monotonic()) < start + seconds:
+            due = int((now - start) * rate) - self.offered if rate else at_once - self.open
+            for _ in range(min(due, 200)):
+                self._begin(number := number + 1)
+            for key, _ in self.selector.select(0.005):
+                self._heard(key)
+        self.left, self.rate = self.open, len(self.took) / seconds
+        for key in list(self.selector.get_map().values()):
+            key.fileobj.close()
+
+    def _begin(self, number):
+        client = socket.socket()
+        client.setblocking(False)
+        client.bind((f"127.{number % 200 + 1}.{number // 200 % 200 + 1}.1", 0))
+        client.connect_ex(("127.0.0.1", self.port))
+        self.selector.register(client, selectors.EVENT_READ, [time.monotonic(), 0, b""])
+        self.offered += 1
+        self.open += 1
+
+    def _heard(self, key):
+        client, state = key.fileobj, key.data
+        try:
+            text = client.recv(4096)
+        except OSError:
+            text = b""
+        state[2] += text
+        last = state[2].rsplit(b"\r\n", 2)[-2] if state[2].endswith(b"\r\n") else b""
+        expected = (b"220 ", b"250 ", b"354 ", b"221 ")[state[1]]
+        if last.startswith(expected):
+            state[1] += 1
+            if state[1] <= len(TRANSACTION):
+                client.send(TRANSACTION[state[1] - 1])
+                state[2] = b""
+                return
+            self.took.append(time.monotonic() - state[0])
+        elif text and not last.startswith((b"421", b"45")):
+            return
+        else:
+            self.refused += 1
+        self.selector.unregister(client)
+        client.close()
+        self.open -= 1
+
+
+def drip(binary):
+    print("\n## 5,000 slow clients")
+    for places in (6_000, 4_000):
+        with Posthouse(binary, sessions=places) as host:
+            Load(host.port, 3, at_once=20)
+            alone, beside, slow = [], [], []
+            for _ in range(2):
+                alone.append(Load(host.port, 4, at_once=20))
+                crowd = Crowd(host.port, 5_000, dripping, drip=True, again=True)
+                crowd.until_ready(min(places, 5_000) * 0.95)
+                # Until they have been slow for so long that they have to make way.
+                time.sleep(11)
+                beside.append(Load(host.port, 4, at_once=20))
+                slow.append(crowd.ready)
+                crowd.stop()
+                time.sleep(1)
+            ratio = statistics.median(b.rate / a.rate for a, b in zip(alone, beside))
+            rounds = ", ".join(f"{a.rate:.0f} and {b.rate:.0f}" for a, b in zip(alone, beside))
+            refused = sum(load.refused for load in beside) / sum(load.offered for load in beside)
+            print(
+                f"{places} places: ratio {ratio:.2f} ({rounds} a second), beside {min(slow)} slow ones;"
+                f" {refused:.1%} of the others refused; {host.resident()} KiB"
+            )
+
+
+def overload(binary):
+    print("\n## overload: new connections at twice the rate that can be kept up")
+    # Each on its own: what the sender does less of when it is refused must not help the host, nor
+    # what it does more of slow it down.
+    first, *others = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, others)
+    with Posthouse(binary, sessions=500) as host:
+        os.sched_setaffinity(0, [first])
+        Load(host.port, 3, at_once=20)
+        for round_number in range(3):
+            peak = Load(host.port, 6, at_once=20)
+            memory = host.resident()
+            load = Load(host.port, 12, rate=2 * peak.rate)
+            load.took.sort()
+            print(
+                f"round {round_number + 1}: 20 at once {peak.rate:.0f}/s;"
+                f" offered {load.offered / 12:.0f}/s, accepted {load.rate:.0f}/s (ratio {load.rate / peak.rate:.2f}),"
+                f" refused {load.refused / load.offered:.0%}; a transaction took"
+                f" {load.took[len(load.took) // 2] * 1000:.0f} ms (median),"
+                f" {load.took[len(load.took) * 99 // 100] * 1000:.0f} ms (99 %), {load.took[-1] * 1000:.0f} ms (most);"
+                f" memory {memory} -> {host.resident()} KiB"
+            )
+            time.sleep(1)
+        names = {5060: "sessions-full", 5061: "sessions-enough", 5062: "fell-behind", 5063: "caught-up"}
+        print("events:", ", ".join(f"{host.told[number]} {name}" for number, name in names.items()))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--binary", default=str(REPOSITORY / "target/release/posthouse"))
+    parser.add_argument("--only", choices=["idle", "drip", "overload"])
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, max(hard, DESCRIPTORS)))
+    except (ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for part in (idle, drip, overload):
+        if arguments.only in (None, part.__name__):
+            part(arguments.binary)
+
+
+if __name__ == "__main__":
+    main()
