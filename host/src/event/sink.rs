@@ -24,7 +24,7 @@ const COMPANY: Duration = Duration::from_millis(5);
 const BATCH: usize = 512;
 
 enum Task {
-    Write(Timestamp, Event),
+    Write(Timestamp, Box<Event>),
     /// Answered when everything before it is written.
     Flush(mpsc::SyncSender<()>),
 }
@@ -99,6 +99,7 @@ impl Writer {
             Severity::Warning => WARNING_BACKLOG,
             Severity::Error => usize::MAX,
         };
+        let event = Box::new(event);
         // The time is taken in the order of the queue.
         let task = || Task::Write(Timestamp::now(), event);
         if !self.tasks.push(severity == Severity::Error, bound, task) {
@@ -154,7 +155,7 @@ impl Scribe {
             }
             let count = self.dropped.swap(0, Ordering::Relaxed);
             if count > 0 {
-                events.push((Timestamp::now(), Event::EventsDropped { count }));
+                events.push((Timestamp::now(), Box::new(Event::EventsDropped { count })));
             }
             self.write(&mut events);
             // A flood leaves no room behind that nobody needs any more.
@@ -163,7 +164,7 @@ impl Scribe {
     }
 
     /// Leaves none.
-    fn write(&mut self, events: &mut Vec<(Timestamp, Event)>) {
+    fn write(&mut self, events: &mut Vec<(Timestamp, Box<Event>)>) {
         if events.is_empty() {
             return;
         }
@@ -175,7 +176,7 @@ impl Scribe {
         match self.format {
             Format::Json => self.print(&kept),
             Format::Text => {
-                let line = |(at, event): &(Timestamp, Event)| Format::Text.line(&Record::new(*at, event)) + "\n";
+                let line = |(at, event): &(Timestamp, Box<Event>)| Format::Text.line(&Record::new(*at, event)) + "\n";
                 self.print(&events.iter().map(line).collect::<String>());
             }
         }

@@ -6,7 +6,7 @@ use crate::spool::store::Edit;
 
 fn write(path: &Path, table: Table, id: MessageId, value: Option<&[u8]>) {
     let (store, _) = Store::open(path).expect("store");
-    let value = value.map(<[u8]>::to_vec);
+    let value = value.map(Into::into);
     store.write(vec![Edit { table, id, value }]).expect("write");
 }
 
