@@ -103,14 +103,14 @@ def every_shape(shapes, hosts, sink, seconds):
     return found
 
 
-def the_targets(folder, sink, certificate, host, chosen):
+def the_targets(folder, sink, certificate, chosen):
     """What the design promises beside the rates."""
     quick = chosen.quick
     note("targets: start, idle sessions, a large message")
     found = {
         "start ms": targets.start_ms(folder, sink, certificate, 1 if quick else 5),
-        "idle session KiB": targets.idle_session_kib(host, 200 if quick else 2000),
-        "large message MiB": targets.large_message_mib(host, sink),
+        "idle session KiB": targets.idle_session_kib(folder, sink, certificate, 200 if quick else 2000),
+        "large message MiB": targets.large_message_mib(folder, sink, certificate),
     }
     note("targets: with and without the policy")
     found["policy"] = targets.policy_ratios(folder, sink, certificate, chosen.rounds, chosen.seconds)
@@ -143,7 +143,7 @@ def measure(folder, running, chosen):
         }
         found["appends/s"] = syncs.appends(folder, 4 * KIB, min(1.0, chosen.seconds))
         if Posthouse in kinds:
-            found["targets"] = the_targets(folder, sink, certificate, hosts[kinds.index(Posthouse) + 1], chosen)
+            found["targets"] = the_targets(folder, sink, certificate, chosen)
     shapes = [shape for shape in EVERY if (chosen.shapes or "") in shape.name] if chosen.all or chosen.shapes else []
     found["shapes"] = every_shape(shapes, hosts, sink, min(2.0, chosen.seconds))
     return found

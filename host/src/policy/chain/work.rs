@@ -347,25 +347,12 @@ impl Work {
     }
 
     async fn put<Q: Question>(&mut self, place: usize, generation: &Arc<Generation>, question: &Q) -> Put<Q::Answer> {
-        let mut around = self.around.clone();
-        let (seated, spent) = match self.seats.get_mut(place) {
-            Some(seat) => {
-                if let Some(recording) = &seat.recording {
-                    around.answers = recording.answers();
-                }
-                (seat.instance.take(), seat.spent)
-            }
-            None => (None, Spent::default()),
-        };
+        let seat = self.seats.get_mut(place);
+        let seated = seat.and_then(|seat| seat.instance.take());
         let fresh = seated.is_none();
         let made = match seated {
             Some(seated) => Ok(seated),
-            None => {
-                let in_use = InUse::new(generation);
-                configured(&self.core, generation, around, spent)
-                    .await
-                    .map(|instance| (instance, in_use))
-            }
+            None => self.seated(place, generation).await,
         };
         let (mut instance, in_use) = match made {
             Ok(made) => made,
@@ -388,6 +375,19 @@ impl Work {
             fresh,
             stage: Q::STAGE,
         }
+    }
+
+    /// An instance for a seat that has none.
+    async fn seated(&mut self, place: usize, generation: &Arc<Generation>) -> Result<(Instance, InUse), Failed> {
+        let mut around = self.around.clone();
+        let seat = self.seats.get(place);
+        if let Some(recording) = seat.and_then(|seat| seat.recording.as_ref()) {
+            around.answers = recording.answers();
+        }
+        let in_use = InUse::new(generation);
+        let spent = seat.map(|seat| seat.spent).unwrap_or_default();
+        let instance = configured(&self.core, generation, around, spent).await?;
+        Ok((instance, in_use))
     }
 
     /// Begins to record, at a module's first question, if anybody wants that.
