@@ -101,7 +101,9 @@ def every_shape(shapes, hosts, sink, seconds):
                 try:
                     # So that a password is known that is hashed at its first use only.
                     load(host, sink, shape, messages=1)
-                    found[shape.name][host.name] = load(host, sink, shape, seconds)
+                    run = found[shape.name][host.name] = load(host, sink, shape, seconds)
+                    # A run that is cut short has at least said so much.
+                    note(f"  {host.name}: {run['accepted/s']:.0f} accepted/s, {run['relayed/s']:.0f} relayed/s, p99 {run['p99 ms']:.0f} ms")
                 except (RuntimeError, TimeoutError) as error:
                     note(f"{host.name} failed: {error}")
     return found

@@ -63,6 +63,9 @@ class Haraka:
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / path).write_text(text)
         (self.folder / "queue").mkdir()
+        # It would make its own at each start, for up to a minute of one processor, beside whoever is measured.
+        dhparam = [tool("openssl"), "dhparam", "-dsaparam", "-out", str(self.folder / "config/dhparams.pem"), "2048"]
+        subprocess.run(dhparam, capture_output=True, check=True, timeout=60)
         shutil.copy(certificate.key, self.folder / "config/tls_key.pem")
         shutil.copy(certificate.chain, self.folder / "config/tls_cert.pem")
         self.wrapper = wrapper
