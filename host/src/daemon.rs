@@ -96,7 +96,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         tokio::spawn(run)
     });
     let accepting = accepting.collect();
-    let watching_lag = tokio::spawn(host.admittance.clone().watch_lag());
+    let watching_sessions = tokio::spawn(host.admittance.clone().watch());
     let (orders, ordered) = mpsc::channel(8);
     let handles = host.control_handles(listeners.clone(), orders, stopping);
     let controlling = tokio::spawn(control::serve(socket, handles));
@@ -114,7 +114,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         ordered,
     };
     let served = running.serve().await;
-    watching_lag.abort();
+    watching_sessions.abort();
     served
 }
 

@@ -13,6 +13,8 @@ pub struct Gather<T> {
 
 struct State<T> {
     items: Vec<T>,
+    /// So many of them are patient.
+    patient: usize,
     reader: Doing,
     /// The reader is not to wait for company.
     urgent: bool,
@@ -25,14 +27,31 @@ enum Doing {
     Busy,
     /// Sleeps until there is something.
     Idle,
-    /// Sleeps until there are so many, or something is urgent, or its time is up.
-    Gathering(usize),
+    /// Sleeps until there are enough, or something is urgent, or its time is up.
+    Gathering {
+        /// So many that are not patient.
+        enough: usize,
+        /// So many that are.
+        crowd: usize,
+    },
+}
+
+impl<T> State<T> {
+    fn eager(&self) -> usize {
+        self.items.len() - self.patient
+    }
+
+    /// Whether there is no reason to wait.
+    fn is_pressing(&self) -> bool {
+        self.urgent || self.closed
+    }
 }
 
 impl<T> Default for Gather<T> {
     fn default() -> Self {
         let state = State {
             items: Vec::new(),
+            patient: 0,
             reader: Doing::Busy,
             urgent: false,
             closed: false,
@@ -57,6 +76,18 @@ impl<T> Gather<T> {
         true
     }
 
+    /// As [`Self::push`], of something that may wait for others to come; see [`Reader::take_patiently`].
+    pub fn push_patient(&self, make: impl FnOnce() -> T) -> bool {
+        let mut state = self.lock();
+        if state.closed {
+            return false;
+        }
+        state.items.push(make());
+        state.patient += 1;
+        self.wake(state, false);
+        true
+    }
+
     /// Nothing is added any more; the reader gets what is there, and then nothing.
     pub fn close(&self) {
         let mut state = self.lock();
@@ -75,7 +106,7 @@ impl<T> Gather<T> {
         let wake = match state.reader {
             Doing::Busy => false,
             Doing::Idle => true,
-            Doing::Gathering(enough) => state.urgent || state.items.len() >= enough,
+            Doing::Gathering { enough, crowd } => state.urgent || state.eager() >= enough || state.patient >= crowd,
         };
         if wake {
             // Once is enough.
@@ -101,6 +132,17 @@ impl<T> Reader<T> {
     /// its room is used for what comes next. `company` says how many are worth waiting for, and for how
     /// long. False if the queue is closed and empty.
     pub fn take(&mut self, taken: &mut Vec<T>, company: impl FnOnce() -> (usize, Duration)) -> bool {
+        self.take_patiently(taken, (0, Duration::ZERO), company)
+    }
+
+    /// As [`Self::take`]. As long as there is nothing but what is patient it waits first: until there are
+    /// so many, or for so long. `company` is for the others.
+    pub fn take_patiently(
+        &mut self,
+        taken: &mut Vec<T>,
+        (crowd, patience): (usize, Duration),
+        company: impl FnOnce() -> (usize, Duration),
+    ) -> bool {
         let queue = &*self.0;
         let mut state = queue.lock();
         while state.items.is_empty() {
@@ -110,15 +152,25 @@ impl<T> Reader<T> {
             state.reader = Doing::Idle;
             state = queue.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let (enough, time) = company();
-        let alone = |state: &mut State<T>| !state.urgent && !state.closed && state.items.len() < enough;
-        if alone(&mut state) {
-            state.reader = Doing::Gathering(enough);
-            let waited = queue.arrived.wait_timeout_while(state, time, alone);
+        let patient = |state: &mut State<T>| !state.is_pressing() && state.eager() == 0 && state.patient < crowd;
+        if patient(&mut state) {
+            state.reader = Doing::Gathering { enough: 1, crowd };
+            let waited = queue.arrived.wait_timeout_while(state, patience, patient);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if state.eager() > 0 {
+            let (enough, time) = company();
+            let alone = |state: &mut State<T>| !state.is_pressing() && state.eager() < enough;
+            if alone(&mut state) {
+                let crowd = usize::MAX;
+                state.reader = Doing::Gathering { enough, crowd };
+                let waited = queue.arrived.wait_timeout_while(state, time, alone);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
         }
         state.reader = Doing::Busy;
         state.urgent = false;
+        state.patient = 0;
         std::mem::swap(&mut state.items, taken);
         true
     }
@@ -129,6 +181,7 @@ impl<T> Drop for Reader<T> {
         let mut state = self.0.lock();
         state.closed = true;
         let waiting = std::mem::take(&mut state.items);
+        state.patient = 0;
         drop(state);
         drop(waiting);
     }
@@ -198,6 +251,47 @@ mod tests {
         queue.push(false, 9, || 1);
         let mut taken = Vec::new();
         assert!(queue.reader().take(&mut taken, || (2, Duration::from_millis(1))));
+        assert_eq!(taken, [1]);
+    }
+
+    #[test]
+    fn what_is_patient_waits_for_a_crowd_or_for_others() {
+        let queue = Arc::new(Gather::default());
+        let (sender, seen) = mpsc::channel();
+        let reader = {
+            let mut reader = queue.reader();
+            std::thread::spawn(move || {
+                let mut taken = Vec::new();
+                while reader.take_patiently(&mut taken, (3, FOREVER), || (2, FOREVER)) {
+                    sender.send(std::mem::take(&mut taken)).expect("heard");
+                }
+            })
+        };
+        for round in 0..100 {
+            for number in 0..3 {
+                queue.push_patient(|| round + number);
+            }
+            assert_eq!(seen.recv(), Ok(vec![round, round + 1, round + 2]));
+            queue.push_patient(|| round);
+            queue.push(false, 9, || round);
+            queue.push(false, 9, || round);
+            assert_eq!(seen.recv(), Ok(vec![round; 3]), "who is patient does not count");
+        }
+        queue.push_patient(|| 7);
+        queue.close();
+        assert!(!queue.push_patient(|| 8), "it is closed");
+        assert_eq!(seen.recv(), Ok(vec![7]));
+        reader.join().expect("ends");
+    }
+
+    #[test]
+    fn patience_ends() {
+        let queue = Arc::new(Gather::default());
+        queue.push_patient(|| 1);
+        let mut taken = Vec::new();
+        let company = || -> (usize, Duration) { unreachable!("there is nobody else") };
+        let patience = (2, Duration::from_millis(1));
+        assert!(queue.reader().take_patiently(&mut taken, patience, company));
         assert_eq!(taken, [1]);
     }
 

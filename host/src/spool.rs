@@ -6,6 +6,7 @@ mod claim;
 mod content;
 mod disk;
 mod draft;
+mod fresh;
 mod held;
 mod index;
 mod janitor;

@@ -4,8 +4,9 @@
     cargo build --release --workspace && tests/bench/compare.py [--all] [--json FILE]
 
 All relay to the same smtp-sink and have each message synced before its 250. They are driven in turn, in rounds, so
-that whatever else the machine does falls on all alike; figures are medians. smtp-sink alone, which stores nothing, is the
-ceiling, and a file that one writer appends to and syncs is what the disk allows.
+that whatever else the machine does falls on all alike; figures are medians of the rounds, ratios the medians of
+each round's ratio. smtp-sink alone, which stores nothing, is the ceiling, and a file that one writer appends to and
+syncs is what the disk allows.
 
 accepted/s       messages by the time the sender needed to hand them over, with delivery going on behind
 relayed/s        messages by the time until the last one had reached the sink
@@ -24,6 +25,7 @@ the syncs; npm for Haraka.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -40,7 +42,7 @@ import syncs
 import targets
 from certificate import Certificate
 from haraka import Haraka, install
-from load import DESIGN, EVERY, KIB, load, smtp_source
+from load import DESIGN, EVERY, KIB, LOAD, load, smtp_source
 from postfix import Postfix
 from posthouse import Posthouse
 from sink import Sink
@@ -53,8 +55,8 @@ def arguments():
     parser.add_argument("--all", action="store_true", help="every shape as well")
     parser.add_argument("--quick", action="store_true", help="a smoke run")
     parser.add_argument("--shapes", metavar="TEXT", help="only those shapes whose name has TEXT in it, and nothing else")
-    parser.add_argument("--rounds", type=int, default=3, help="default 3")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each run (default 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="default 5")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each run (default 1.5)")
     parser.add_argument("--only", action="append", choices=KINDS, help="leave the other hosts out")
     parser.add_argument("--binary", type=pathlib.Path, default=Posthouse.binary, help="the posthouse to measure")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="everything measured, as JSON")
@@ -70,7 +72,7 @@ def note(text):
 
 def machine():
     model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
-    return {"processors": os.cpu_count(), "model": model, "kernel": platform.release(), "load": os.getloadavg()}
+    return {"processors": os.cpu_count(), "model": model, "kernel": platform.release()}
 
 
 def design_shape(hosts, sink, chosen):
@@ -97,31 +99,38 @@ def every_shape(shapes, hosts, sink, seconds):
         for host in hosts:
             if shape.security in host.securities:
                 try:
+                    # So that a password is known that is hashed at its first use only.
+                    load(host, sink, shape, messages=1)
                     found[shape.name][host.name] = load(host, sink, shape, seconds)
                 except (RuntimeError, TimeoutError) as error:
                     note(f"{host.name} failed: {error}")
     return found
 
 
-def the_targets(folder, sink, certificate, host, chosen):
+def the_targets(folder, sink, certificate, chosen):
     """What the design promises beside the rates."""
     quick = chosen.quick
     note("targets: start, idle sessions, a large message")
     found = {
         "start ms": targets.start_ms(folder, sink, certificate, 1 if quick else 5),
-        "idle session KiB": targets.idle_session_kib(host, 200 if quick else 2000),
-        "large message MiB": targets.large_message_mib(host, sink),
+        "idle session KiB": targets.idle_session_kib(folder, sink, certificate, 200 if quick else 2000),
+        "large message MiB": targets.large_message_mib(folder, sink, certificate),
     }
     note("targets: with and without the policy")
-    found["policy"] = targets.policy_ratios(folder, sink, certificate, chosen.rounds, chosen.seconds)
+    found["policy"] = targets.with_and_without_policy(folder, sink, certificate, chosen.rounds, chosen.seconds)
     return found
 
 
-def measure(folder, running, chosen):
-    """Everything that was asked for. What is started goes into `running`, to be stopped."""
-    sink = Sink()
-    running.append(sink)
-    sink.start()
+def measure(folder, stack, chosen):
+    """Everything that was asked for. What is started is stopped with the stack."""
+
+    def started(host):
+        note(f"starting {host.name}")
+        stack.callback(host.stop)
+        host.start()
+        return host
+
+    sink = started(Sink())
     certificate = Certificate(folder)
     kinds = [kind for name, kind in KINDS.items() if name in (chosen.only or KINDS)]
     if Haraka in kinds and not install():
@@ -129,12 +138,8 @@ def measure(folder, running, chosen):
     if Postfix in kinds and os.geteuid() != 0:
         note("SKIPPED: Postfix, which needs root")
         kinds.remove(Postfix)
-    for kind in kinds:
-        note(f"starting {kind.name}")
-        running.append(kind(folder, sink, certificate))
-        running[-1].start()
-    hosts = list(running)
-    found = {"machine": machine()}
+    hosts = [sink, *(started(kind(folder, sink, certificate)) for kind in kinds)]
+    found = {"machine": machine(), "load before": os.getloadavg()[0]}
     if not chosen.shapes:
         found |= design_shape(hosts, sink, chosen)
         note("sync calls")
@@ -143,33 +148,34 @@ def measure(folder, running, chosen):
         }
         found["appends/s"] = syncs.appends(folder, 4 * KIB, min(1.0, chosen.seconds))
         if Posthouse in kinds:
-            found["targets"] = the_targets(folder, sink, certificate, hosts[kinds.index(Posthouse) + 1], chosen)
+            found["targets"] = the_targets(folder, sink, certificate, chosen)
     shapes = [shape for shape in EVERY if (chosen.shapes or "") in shape.name] if chosen.all or chosen.shapes else []
     found["shapes"] = every_shape(shapes, hosts, sink, min(2.0, chosen.seconds))
+    found["load after"] = os.getloadavg()[0]
     return found
 
 
 def main():
     chosen = arguments()
     Posthouse.binary = chosen.binary.resolve()
+    for program in (Posthouse.binary, LOAD):
+        if not program.exists():
+            sys.exit(f"{program} is missing: cargo build --release --workspace")
     # Thousands of connections at once, from here and into the hosts, which inherit it.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(20000, hard), hard))
-    # A signal ends the run through the `finally` below, so that nothing is left running.
+    # A signal ends the run through the stack, so that nothing is left running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="posthouse-bench-"))
-    folder.chmod(0o755)
-    running = []
-    try:
-        found = measure(folder, running, chosen)
-    finally:
-        for host in reversed(running):
-            host.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="posthouse-bench-"))
+        folder.chmod(0o755)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        found = measure(folder, stack, chosen)
     if chosen.json:
         chosen.json.write_text(json.dumps(found, indent=1) + "\n")
     described = found["machine"]
-    print(f"{described['processors']} processors ({described['model']}), Linux {described['kernel']}\n")
+    before, after = (f"{found[when]:.0f}" for when in ("load before", "load after"))
+    print(f"{described['processors']} processors ({described['model']}), Linux {described['kernel']}, load {before} to {after}\n")
     if "load" in found:
         print(f"{DESIGN.name}\n")
         report.design_table(found)

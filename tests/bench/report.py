@@ -19,6 +19,12 @@ def ratio(value, other, digits=2):
     return NOTHING if value is None or not other else f"{value / other:.{digits}f}"
 
 
+def by_round(runs, others, key):
+    """Median of the ratios within each round: what disturbs a round disturbs both."""
+    found = [run[key] / other[key] for run, other in zip(runs, others) if run.get(key) and other.get(key)]
+    return statistics.median(found) if found else None
+
+
 def row(*cells):
     print("| " + " | ".join(cells) + " |")
 
@@ -37,7 +43,7 @@ def design_table(found):
         "memory MiB", "syncs a message",
     )
     for host, runs in source.items():
-        against = [ratio(median(runs, key), median(postfix, key)) for key in ("accepted/s", "relayed/s")]
+        against = [number(by_round(runs, postfix, key), 2) for key in ("accepted/s", "relayed/s")]
         row(
             host,
             *(number(median(runs, key)) for key in ("accepted/s", "relayed/s")),
@@ -61,15 +67,15 @@ def targets_table(found):
     ours = source["Posthouse"]
 
     def against(host, key):
-        other = median(source.get(host, []), key)
-        return median(ours, key) / other if other else None
+        return by_round(ours, source.get(host, []), key)
 
     targets = found["targets"]
+    policy = targets["policy"]["with"], targets["policy"]["without"]
     lines = [
         ("accept rate by Postfix's", against("Postfix", "accepted/s"), "≥", 6, 2),
         ("accept rate by smtp-sink's", against("smtp-sink", "accepted/s"), "≥", 0.6, 2),
         ("relay rate by Postfix's", against("Postfix", "relayed/s"), "≥", 5, 2),
-        ("accept rate with the policy by none", targets.get("policy", {}).get("rate"), "≥", 0.95, 2),
+        ("accept rate with the policy by none", by_round(*policy, "accepted/s"), "≥", 0.95, 2),
         ("start to the first 220, ms", targets.get("start ms"), "≤", 150, 0),
         ("memory of an idle session, KiB", targets.get("idle session KiB"), "≤", 40, 1),
         ("memory that a message of 50 MiB adds, MiB", targets.get("large message MiB"), "≤", 4, 1),
@@ -78,8 +84,7 @@ def targets_table(found):
     for what, value, relation, target, digits in lines:
         met = value is not None and (value >= target if relation == "≥" else value <= target)
         row(what, number(value, digits), f"{relation} {target}", NOTHING if value is None else "met" if met else "**not met**")
-    if "policy" in targets:
-        print(f"\nCPU time of a message with the policy by none: {targets['policy']['cpu']:.2f}.")
+    print(f"\nCPU time of a message with the policy by none: {number(by_round(*policy, 'cpu ms'), 2)}.")
     print("\nWhat a decision and an instance cost, hot swaps and faults under load: the other benchmarks in docs/performance.md.")
 
 

@@ -1,6 +1,8 @@
 //! Policies to load into the daemon.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 /// Assembles `tests/guests/<name>.wat`, or `<name>.core.wat` in its frame, into a file in `folder`.
 ///
@@ -42,6 +44,49 @@ pub fn example(name: &str) -> PathBuf {
     );
     file
 }
+
+/// The component of `policy-wasm/examples/<name>`, as `cargo build` makes it; all are built by the first
+/// who asks.
+///
+/// # Panics
+/// When they cannot be built.
+pub fn worked_example(name: &str) -> PathBuf {
+    static TARGET: OnceLock<PathBuf> = OnceLock::new();
+    let target = TARGET.get_or_init(|| {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let binary = crate::binary::posthouse();
+        let target = binary.parent().and_then(Path::parent);
+        let target = target.expect("the binary is in target/<profile>").join("examples");
+        let mut cargo = Command::new("cargo");
+        cargo
+            .current_dir(tests.parent().expect("the repository"))
+            .args(["build", "--locked", "--quiet", "--lib", "--profile", "policy"])
+            .args(["--target", "wasm32-wasip2", "--target-dir"])
+            .arg(&target)
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS");
+        for example in EXAMPLES {
+            cargo.args(["--package", example]);
+        }
+        // It takes as long as a compiler takes.
+        let output = cargo.output().expect("cargo can be run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        target
+    });
+    target.join(format!("wasm32-wasip2/policy/{}.wasm", name.replace('-', "_")))
+}
+
+/// Those that are worked out, with cases and a README.
+const EXAMPLES: [&str; 8] = [
+    "first-policy",
+    "inside-claims",
+    "members-only",
+    "office-hours",
+    "printers",
+    "quiet-ndr",
+    "send-as",
+    "sender-quota",
+];
 
 /// A good policy of so many functions that the compiler is busy with it for seconds, in a file in
 /// `folder`. It is `panicking-admit` otherwise.

@@ -96,6 +96,20 @@ impl Site {
         self
     }
 
+    /// Puts a policy's module before the others, in TOML. Those of [`Self::set`] are its keys afterwards.
+    ///
+    /// # Panics
+    /// When it is not TOML.
+    pub fn ask_first(&mut self, text: &str) -> &mut Self {
+        let module: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
+        match self.configuration.get_mut("policy") {
+            Some(Value::Array(modules)) => modules.insert(0, Value::Table(module)),
+            other => panic!("policy: {other:?}"),
+        }
+        self.write();
+        self
+    }
+
     fn write(&self) {
         std::fs::write(self.configuration_file(), self.configuration.to_string()).expect("the folder can be written");
     }

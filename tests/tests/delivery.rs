@@ -202,6 +202,45 @@ fn an_unreachable_host_is_tried_until_it_is_there() {
     assert!(listed.contains(&attempt.text("message")), "{listed}");
 }
 
+/// The rest of the mail goes on meanwhile.
+#[test]
+fn one_message_tries_for_all_that_wait_for_a_dead_server() {
+    const WAITING: usize = 30;
+    let (dead, live) = (Sink::smtp(), Sink::smtp());
+    for greeting in ["EHLO", "HELO"] {
+        dead.answer(greeting, "close");
+    }
+    let mut site = site_with_smart_host(&live);
+    site.set("delivery.retry", toml_list(&["2s"]));
+    let route = format!(
+        "[[delivery.route]]\ndomain = \"dead.example\"\nto = \"{}\"\n",
+        dead.address()
+    );
+    site.add(&route);
+    let daemon = site.start();
+    for number in 0..WAITING {
+        submit(&daemon, &["a@dead.example"], &format!("waits {number}"));
+    }
+    for number in 0..10 {
+        submit(&daemon, &["a@example.org"], &format!("goes {number}"));
+        live.expect(&format!("Subject: goes {number}"));
+    }
+    for _ in 0..3 * WAITING {
+        daemon.events().take(2000);
+    }
+    let tried = dead.commands().iter().filter(|line| line.starts_with("EHLO")).count();
+    assert!(
+        (3..WAITING).contains(&tried),
+        "tried {tried} times for {WAITING} messages, three times each"
+    );
+    assert_eq!(daemon.events().all(5067).len(), 1);
+    dead.take_everything();
+    for number in 0..WAITING {
+        dead.expect(&format!("Subject: waits {number}\r"));
+    }
+    daemon.events().take(5068);
+}
+
 #[test]
 fn a_message_that_went_in_circles_is_stopped() {
     let mut site = Site::new();

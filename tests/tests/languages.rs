@@ -47,6 +47,82 @@ fn worked_examples_pass_their_cases() {
     }
 }
 
+/// What an author does with a component works whatever it was written in: each command on each worked example
+/// and on each new policy.
+#[test]
+fn every_command_works_in_every_language() {
+    for (language, example) in [
+        (Language::JavaScript, "javascript-subject-tags"),
+        (Language::Python, "python-quiet-notices"),
+        (Language::C, "c-blocklist"),
+    ] {
+        let Some(tools) = Toolchain::find(language) else {
+            continue;
+        };
+        every_command_works(&tools, &tools.copy(&format!("policy-wasm/languages/{example}")));
+        every_command_works(&tools, &tools.new_project("commands", "exemption"));
+    }
+}
+
+fn every_command_works(tools: &Toolchain, project: &Path) {
+    let component = tools.build(project).display().to_string();
+    let cases = project.join("tests/cases.toml").display().to_string();
+    let ask = |command: &str, more: &[&str]| -> serde_json::Value {
+        let arguments = [&["policy", command, &component], more, &["--json"]].concat();
+        let output = run(Command::new(posthouse()).args(&arguments), "");
+        assert!(output.status.success(), "{arguments:?}: {}", output.text());
+        serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    };
+    assert!(ask("run", &["--case", &cases])["as-expected"].as_u64() > Some(2));
+    let report = ask("bench", &["--case", &cases, "--rounds", "3"]);
+    assert_eq!(report["policies"].as_array().map(Vec::len), Some(2), "{report:#}");
+    let shown = ask("test-faults", &["--case", &cases]);
+    assert!(shown.as_array().map(Vec::len) > Some(2), "{shown:#}");
+    let told = ask("explain", &[]);
+    let settings = told["settings"].as_array().expect("the policy tells its settings");
+    assert!(
+        settings.iter().all(|setting| !setting["default"].is_null()),
+        "{settings:#?}"
+    );
+    assert!(!settings.is_empty() && told["memory"].as_u64() > Some(0), "{told:#}");
+    run(Command::new(posthouse()).args(["policy", "inspect", &component]), "").ok();
+}
+
+/// An exception while the settings are read is told to whoever loads the policy.
+#[test]
+fn an_exception_in_configure_is_told() {
+    for (language, file, from, to, expected) in [
+        (
+            Language::JavaScript,
+            "src/exemption.js",
+            "refused = new Set(settings",
+            "refused = nowhere.at(settings",
+            "nowhere is not defined",
+        ),
+        (
+            Language::Python,
+            "src/admission.py",
+            "    refused = frozenset(",
+            "    refused = nowhere(",
+            "NameError: name 'nowhere' is not defined",
+        ),
+    ] {
+        let Some(tools) = Toolchain::find(language) else {
+            continue;
+        };
+        let project = tools.new_project("faulty-settings", "exemption");
+        let file = project.join(file);
+        let source = std::fs::read_to_string(&file).expect("a source file");
+        let source = source.replace(from, to);
+        std::fs::write(&file, &source).expect("written");
+        assert!(source.contains("nowhere"), "{source}");
+        let component = tools.build(&project);
+        let said = run(Command::new(posthouse()).args(["policy", "check"]).arg(&component), "").failed();
+        assert!(said.contains("faults in configure: panic"), "{language:?}: {said}");
+        assert!(said.contains(expected), "{language:?}: {said}");
+    }
+}
+
 fn cases_pass(component: &Path, project: &Path) {
     let cases = project.join("tests/cases.toml");
     let arguments = [

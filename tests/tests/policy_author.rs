@@ -214,7 +214,8 @@ fn a_policy_is_explained() {
         "homing",
         "Rust",
         "file and line",
-        "does not tell",
+        "refuse: list of string, default []",
+        "Addresses, in any case.",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
@@ -224,6 +225,9 @@ fn a_policy_is_explained() {
         told["memory"].as_u64() > Some(0) && told["fuel-to-begin"].as_u64() > Some(0),
         "{told}"
     );
+    let silent = example("misbehaving").display().to_string();
+    let told = cli(folder.path(), &["policy", "explain", &silent]).ok();
+    assert!(told.contains("does not tell"), "{told}");
     let other = guest("other-contract", folder.path()).display().to_string();
     let told = cli(folder.path(), &["policy", "explain", &other]).failed();
     assert!(told.contains("problem") && told.contains("this host serves"), "{told}");

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::event::Event;
 use crate::mail::{Content, Envelope, Mailbox};
 
 use super::client::{Connection, Manner};
@@ -87,7 +88,7 @@ impl Job<'_> {
         if let Some(waiting) = self.station.pool.take(&key) {
             let sent = self.over(waiting, key.clone(), parcel).await?;
             if !sent.untouched {
-                turn.success();
+                self.reached(remote, turn);
                 return Ok(sent.outcomes);
             }
         }
@@ -95,16 +96,30 @@ impl Job<'_> {
             Ok(connection) => {
                 let sent = self.over(connection, key, parcel).await?;
                 if !sent.untouched {
-                    turn.success();
+                    self.reached(remote, turn);
                 }
                 Ok(sent.outcomes)
             }
             Err(outcome) => {
-                if let Outcome::Deferred(reply) = &outcome {
-                    turn.down(reply.clone(), self.shortest_wait());
+                if let Outcome::Deferred(reply) = &outcome
+                    && turn.down(reply.clone(), self.shortest_wait())
+                {
+                    (self.station.tell)(Event::DestinationDown {
+                        destination: remote.to_string(),
+                        reply: reply.to_string(),
+                    });
                 }
                 Ok(vec![outcome; recipients.len()])
             }
+        }
+    }
+
+    fn reached(&self, remote: &Remote, turn: &Turn) {
+        if let Some(down) = turn.success() {
+            (self.station.tell)(Event::DestinationReached {
+                destination: remote.to_string(),
+                after_seconds: down.as_secs(),
+            });
         }
     }
 

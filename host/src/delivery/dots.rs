@@ -1,5 +1,7 @@
 //! The octets of a message as DATA carries them (RFC 5321 section 4.5.2).
 
+use memchr::memchr2;
+
 /// Doubles leading dots and makes every line end CRLF.
 ///
 /// The spool holds strict CRLF; a bare CR or LF is still turned into a line end here, so that
@@ -22,25 +24,28 @@ impl DotStuffer {
     /// Appends the next part of the message to `out`.
     pub(super) fn push(&mut self, part: &[u8], out: &mut Vec<u8>) {
         out.reserve(part.len() + part.len() / 16);
-        for byte in part {
+        let mut rest = part;
+        while let Some(first) = rest.first() {
             if self.after_cr {
                 self.end_line(out);
-                if *byte == b'\n' {
+                if *first == b'\n' {
+                    rest = &rest[1..];
                     continue;
                 }
             }
-            match byte {
-                b'\r' => self.after_cr = true,
-                b'\n' => self.end_line(out),
-                b'.' if self.at_line_start => {
-                    out.extend_from_slice(b"..");
-                    self.at_line_start = false;
-                }
-                other => {
-                    out.push(*other);
-                    self.at_line_start = false;
-                }
+            if self.at_line_start && *first == b'.' {
+                out.push(b'.');
             }
+            // What is within a line goes as it is, all at once.
+            let end = memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+            out.extend_from_slice(&rest[..end]);
+            self.at_line_start &= end == 0;
+            match rest.get(end) {
+                Some(b'\r') => self.after_cr = true,
+                Some(_) => self.end_line(out),
+                None => {}
+            }
+            rest = rest.get(end + 1..).unwrap_or_default();
         }
     }
 

@@ -1,11 +1,13 @@
 //! How many deliveries one remote has at once, and which remotes cannot be reached just now.
 //!
-//! A remote that is gone must not hold everybody up. Two rules see to that: after a failure to
-//! connect, its other messages get the same answer for a short while without trying; and who waits
-//! for a turn at a remote where nothing has succeeded lately waits a few seconds at most.
+//! A remote that is gone must not hold everybody up. Three rules see to that. After a failure to
+//! connect its other messages get the same answer without trying, each time for longer. When that time
+//! is over one message tries, and the others still get the answer until it is known what came of
+//! it. And who waits for a turn at a remote where nothing has succeeded lately waits a few seconds
+//! at most.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,8 +17,11 @@ use crate::mail::Reply;
 
 use super::destination::Remote;
 
-/// Longest time a failure to connect is remembered.
+/// How long the first failure to connect is remembered; each further one in a row twice as long.
 const MEMORY: Duration = Duration::from_secs(30);
+/// Longest time a failure to connect is remembered. Not longer than somebody waits who repaired the
+/// server and released its messages.
+const LONGEST_MEMORY: Duration = Duration::from_secs(60);
 /// How long to wait for a turn where nothing succeeds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,16 +38,38 @@ struct Entry {
 }
 
 /// What is known of a remote.
+#[derive(Default)]
 struct News {
-    /// The answer until then.
-    down: Option<(Instant, Reply)>,
+    down: Option<Down>,
     /// When something last succeeded there.
     success: Option<Instant>,
+}
+
+/// A remote that could not be reached when it was last tried.
+struct Down {
+    since: Instant,
+    /// The answer to all that do not try.
+    reply: Reply,
+    /// Nobody tries before.
+    until: Instant,
+    /// How long that is.
+    memory: Duration,
+    /// Somebody tries just now.
+    probed: bool,
+}
+
+/// What may be done at a remote.
+enum Leave {
+    /// Deliver.
+    Go,
+    /// Try, for everybody.
+    Probe,
 }
 
 /// A turn at a remote; dropping it ends it.
 pub(super) struct Turn {
     entry: Arc<Entry>,
+    probing: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -61,13 +88,17 @@ impl Gate {
         let entry = self.entry(remote, limit.max(1));
         let turns = entry.turns.clone();
         let mut acquire = std::pin::pin!(turns.acquire_owned());
+        entry.news().look(Instant::now())?;
         loop {
-            entry.usable()?;
             match timeout(self.patience, acquire.as_mut()).await {
                 Ok(Ok(permit)) => {
                     // It may have gone while this one waited.
-                    entry.usable()?;
-                    return Ok(Turn { entry, _permit: permit });
+                    let probing = matches!(entry.news().leave(Instant::now())?, Leave::Probe);
+                    return Ok(Turn {
+                        entry,
+                        probing,
+                        _permit: permit,
+                    });
                 }
                 Err(_) if entry.succeeded_within(self.patience) => {}
                 Ok(Err(_)) | Err(_) => {
@@ -86,10 +117,7 @@ impl Gate {
                 let entry = Arc::new(Entry {
                     limit,
                     turns: Arc::new(Semaphore::new(limit)),
-                    news: Mutex::new(News {
-                        down: None,
-                        success: None,
-                    }),
+                    news: Mutex::default(),
                 });
                 remotes.insert(remote.clone(), entry.clone());
                 entry
@@ -97,23 +125,17 @@ impl Gate {
         }
     }
 
-    /// Forgets remotes that nobody uses and nothing is remembered of.
+    /// Forgets remotes that nobody uses and nothing is remembered of. A remote that is down is
+    /// remembered until well after the next attempt may be made.
     pub(super) fn prune(&self) {
         let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
-        remotes.retain(|_, entry| Arc::strong_count(entry) > 1 || entry.usable().is_err());
+        remotes.retain(|_, entry| Arc::strong_count(entry) > 1 || entry.news().is_worth_keeping(Instant::now()));
     }
 }
 
 impl Entry {
-    fn news(&self) -> std::sync::MutexGuard<'_, News> {
+    fn news(&self) -> MutexGuard<'_, News> {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn usable(&self) -> Result<(), Reply> {
-        match &self.news().down {
-            Some((until, reply)) if Instant::now() < *until => Err(reply.clone()),
-            _ => Ok(()),
-        }
     }
 
     fn succeeded_within(&self, time: Duration) -> bool {
@@ -121,18 +143,76 @@ impl Entry {
     }
 }
 
-impl Turn {
-    /// The remote could not be reached. Remembered for a while, but for less than the shortest wait
-    /// for a retry, so that no retry is answered from memory.
-    pub(super) fn down(&self, reply: Reply, shortest_wait: Duration) {
-        self.entry.news().down = Some((Instant::now() + MEMORY.min(shortest_wait / 2), reply));
+impl News {
+    /// Whether there is anything to wait for.
+    fn look(&self, now: Instant) -> Result<Leave, Reply> {
+        match &self.down {
+            None => Ok(Leave::Go),
+            Some(down) if down.probed || now < down.until => Err(down.reply.clone()),
+            Some(_) => Ok(Leave::Probe),
+        }
     }
 
-    /// The remote took something, or refused it in good order.
-    pub(super) fn success(&self) {
+    /// As [`Self::look`], and who is told to probe does.
+    fn leave(&mut self, now: Instant) -> Result<Leave, Reply> {
+        let leave = self.look(now)?;
+        if let (Leave::Probe, Some(down)) = (&leave, &mut self.down) {
+            down.probed = true;
+        }
+        Ok(leave)
+    }
+
+    /// It could not be reached. True if it was not known to be down.
+    fn fail(&mut self, now: Instant, reply: Reply, probed: bool, shortest_wait: Duration) -> bool {
+        let before = self.down.take();
+        let memory = match &before {
+            None => MEMORY,
+            Some(down) if probed => (down.memory * 2).min(LONGEST_MEMORY),
+            // Several tried at the same time: that is one failure.
+            Some(down) => down.memory,
+        };
+        let memory = memory.min(shortest_wait / 2);
+        self.down = Some(Down {
+            since: before.as_ref().map_or(now, |down| down.since),
+            reply,
+            until: now + memory,
+            memory,
+            probed: false,
+        });
+        before.is_none()
+    }
+
+    fn is_worth_keeping(&self, now: Instant) -> bool {
+        self.down.as_ref().is_some_and(|down| now < down.until + LONGEST_MEMORY)
+    }
+}
+
+impl Turn {
+    /// The remote could not be reached. Remembered for a while, but for less than the shortest wait
+    /// for a retry, so that each retry has a chance of being made. True if it was not known to be
+    /// down.
+    pub(super) fn down(&self, reply: Reply, shortest_wait: Duration) -> bool {
+        let mut news = self.entry.news();
+        news.fail(Instant::now(), reply, self.probing, shortest_wait)
+    }
+
+    /// The remote took something, or refused it in good order. How long it was down, if it was.
+    pub(super) fn success(&self) -> Option<Duration> {
         let mut news = self.entry.news();
         news.success = Some(Instant::now());
-        news.down = None;
+        news.down.take().map(|down| down.since.elapsed())
+    }
+}
+
+impl Drop for Turn {
+    /// Who was to try and came to nothing, because the host stops or the message cannot be read,
+    /// leaves it to the next.
+    fn drop(&mut self) {
+        if self.probing
+            && let Some(down) = &mut self.entry.news().down
+        {
+            down.probed = false;
+        }
     }
 }
 
@@ -159,10 +239,12 @@ mod tests {
             .enter(&remote("a:25"), 2)
             .await
             .unwrap_or_else(|reply| panic!("{reply}"));
-        turn.down(gone(), Duration::from_secs(3600));
+        assert!(turn.down(gone(), Duration::from_secs(3600)), "news");
+        assert!(!turn.down(gone(), Duration::from_secs(3600)), "no news");
         assert_eq!(gate.enter(&remote("a:25"), 2).await.err(), Some(gone()));
         assert!(gate.enter(&remote("b:25"), 2).await.is_ok());
-        turn.success();
+        assert!(turn.success().is_some());
+        assert_eq!(turn.success(), None);
         assert!(gate.enter(&remote("a:25"), 2).await.is_ok());
     }
 
@@ -194,6 +276,43 @@ mod tests {
         assert_eq!(refused.code, 451);
     }
 
+    #[test]
+    fn one_tries_for_all_and_ever_more_rarely() {
+        let mut now = Instant::now();
+        let mut news = News::default();
+        let hour = Duration::from_secs(3600);
+        assert!(news.fail(now, gone(), false, hour), "news");
+        assert!(!news.fail(now, gone(), false, hour), "the same failure");
+        let mut waits = Vec::new();
+        for _ in 0..4 {
+            let began = now;
+            while news.leave(now).is_err() {
+                now += Duration::from_secs(1);
+            }
+            waits.push((now - began).as_secs());
+            assert_eq!(news.leave(now).err(), Some(gone()), "one tries already");
+            assert!(!news.fail(now, gone(), true, hour));
+        }
+        assert_eq!(waits, [30, 60, 60, 60]);
+    }
+
+    #[tokio::test]
+    async fn whoever_was_to_try_and_did_not_leaves_it_to_the_next() {
+        let gate = Gate::new();
+        let enter = async || gate.enter(&remote("a:25"), 5).await;
+        let turn = enter().await.unwrap_or_else(|reply| panic!("{reply}"));
+        // Half of this is over at once.
+        turn.down(gone(), Duration::from_nanos(2));
+        drop(turn);
+        let probe = enter().await.unwrap_or_else(|reply| panic!("{reply}"));
+        assert_eq!(enter().await.err(), Some(gone()), "one tries already");
+        drop(probe);
+        let probe = enter().await.unwrap_or_else(|reply| panic!("{reply}"));
+        assert!(probe.success().is_some());
+        let all = [enter().await, enter().await, enter().await];
+        assert!(all.iter().all(Result::is_ok), "open to all again");
+    }
+
     #[tokio::test]
     async fn no_memory_without_waits() {
         let gate = Gate::new();
@@ -202,6 +321,7 @@ mod tests {
             .await
             .unwrap_or_else(|reply| panic!("{reply}"));
         turn.down(gone(), Duration::ZERO);
+        drop(turn);
         assert!(gate.enter(&remote("a:25"), 2).await.is_ok());
     }
 

@@ -79,7 +79,9 @@ impl Scheduler {
             return room > 0;
         }
         for claim in self.clerk.spool.claim_due(Timestamp::now(), room) {
-            self.running.spawn(self.clerk.clone().handle(claim, config.clone()));
+            // Kilobytes, which the runtime would move several times.
+            self.running
+                .spawn(Box::pin(self.clerk.clone().handle(claim, config.clone())));
         }
         self.running.len() < config.delivery.concurrency.max(1)
     }

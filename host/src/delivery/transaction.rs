@@ -25,6 +25,17 @@ const SLOWEST: u64 = 4 * 1024;
 /// How long to look for a reply that explains why a remote hung up.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// Asks for the message to be taken.
+const DATA: &str = "DATA\r\n";
+
+/// What comes before the message.
+enum Command {
+    Mail,
+    /// By its index.
+    Recipient(usize),
+    Data,
+}
+
 /// A message and for whom.
 #[derive(Clone, Copy)]
 pub(super) struct Parcel<'a> {
@@ -137,11 +148,13 @@ impl Connection {
             self.reusable = true; // Nothing was begun.
             return Ok(());
         }
-        let accepted = self.envelope(parcel, progress).await?;
-        if accepted.is_empty() {
-            return Ok(());
-        }
-        let reply = self.ask("DATA\r\n").await?;
+        let (accepted, answer) = self.envelope(parcel, progress).await?;
+        let reply = match answer {
+            Some(reply) if accepted.is_empty() => return self.send_to_nobody(&reply, progress).await,
+            Some(reply) => reply,
+            None if accepted.is_empty() => return Ok(()),
+            None => self.ask(DATA).await?,
+        };
         if reply.code != 354 {
             return Err(Stop::Refused(no_success(reply), Step::Data));
         }
@@ -150,36 +163,63 @@ impl Connection {
         self.verdicts(&accepted, progress).await
     }
 
-    /// MAIL and RCPT, in groups if the remote takes them so. The indexes that were accepted.
-    async fn envelope(&mut self, parcel: Parcel<'_>, progress: &mut Progress) -> Result<Vec<usize>, Stop> {
+    /// Every recipient was refused and DATA asked for already. A remote that is ready for the message all
+    /// the same gets an empty one, which it has to refuse (RFC 2920 section 3.1).
+    async fn send_to_nobody(&mut self, answer: &Reply, progress: &mut Progress) -> Result<(), Stop> {
+        progress.untouched = false;
+        if answer.code == 354 {
+            self.ask(".\r\n").await?;
+        }
+        Ok(())
+    }
+
+    /// MAIL and RCPT, and if the remote takes them in groups DATA at the end of the last group (RFC 2920
+    /// section 3.1). The indexes that were accepted, and the answer to DATA if it was asked for.
+    async fn envelope(
+        &mut self,
+        parcel: Parcel<'_>,
+        progress: &mut Progress,
+    ) -> Result<(Vec<usize>, Option<Reply>), Stop> {
         let open: Vec<usize> = (0..parcel.recipients.len())
             .filter(|i| progress.outcomes[*i].is_none())
             .collect();
         let group = if self.offers.pipelining { PIPELINE } else { 1 };
-        let mut commands = vec![(None, self.mail(parcel))];
-        commands.extend(
-            open.iter()
-                .map(|i| (Some(*i), format!("RCPT TO:<{}>\r\n", parcel.recipients[*i]))),
-        );
+        let mut commands = vec![Command::Mail];
+        commands.extend(open.into_iter().map(Command::Recipient));
+        if self.offers.pipelining {
+            commands.push(Command::Data);
+        }
         let mut accepted = Vec::new();
         for group in commands.chunks(group) {
-            let lines: String = group.iter().map(|(_, line)| line.as_str()).collect();
+            if matches!(group, [Command::Data]) && accepted.is_empty() {
+                break;
+            }
+            let lines: String = group.iter().map(|command| self.line(command, parcel)).collect();
             self.send(lines.as_bytes()).await?;
-            for (recipient, _) in group {
+            for command in group {
                 let reply = self.reply().await?;
-                match recipient {
-                    None if reply.code / 100 == 2 => {}
-                    None => return Err(Stop::Refused(no_success(reply), Step::Sender)),
-                    Some(_) if reply.code == 421 => return Err(Stop::Refused(reply, Step::Recipient)),
-                    Some(index) if reply.code / 100 == 2 => accepted.push(*index),
-                    Some(index) => {
+                match command {
+                    Command::Mail if reply.code / 100 == 2 => {}
+                    Command::Mail => return Err(Stop::Refused(no_success(reply), Step::Sender)),
+                    Command::Recipient(_) if reply.code == 421 => return Err(Stop::Refused(reply, Step::Recipient)),
+                    Command::Recipient(index) if reply.code / 100 == 2 => accepted.push(*index),
+                    Command::Recipient(index) => {
                         let outcome = Outcome::of_remote(no_success(reply), Step::Recipient, &self.host);
                         progress.outcomes[*index] = Some(outcome);
                     }
+                    Command::Data => return Ok((accepted, Some(reply))),
                 }
             }
         }
-        Ok(accepted)
+        Ok((accepted, None))
+    }
+
+    fn line(&self, command: &Command, parcel: Parcel<'_>) -> String {
+        match command {
+            Command::Mail => self.mail(parcel),
+            Command::Recipient(index) => format!("RCPT TO:<{}>\r\n", parcel.recipients[*index]),
+            Command::Data => DATA.to_owned(),
+        }
     }
 
     fn mail(&self, parcel: Parcel<'_>) -> String {

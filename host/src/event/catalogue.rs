@@ -232,7 +232,7 @@ events! {
     5054 CountersNotSaved "counters-not-saved" Warning { error: Text }
         "The counters of the policies could not be saved; it is tried again. A restart would lose what was counted since." "See to the disk.";
     5060 SessionsFull "sessions-full" Warning { limit: u64 }
-        "All places for connections are taken. Who has been idle for long enough makes way for others; where nobody has, clients are answered 421. Told once until a tenth is free." "Raise limits.sessions if the machine has room for more; see who holds them.";
+        "All places for connections are taken. Who has been idle for long enough makes way for others; where nobody has, clients are answered 421. Told once until that has not happened for some seconds." "Raise limits.sessions if the machine has room for more; see who holds them.";
     5061 SessionsEnough "sessions-enough" Info { refused: u64, made_way: u64 }
         "There are places for connections again; so many clients were refused, so many sessions made way." "None.";
     5062 FellBehind "fell-behind" Warning { lag_ms: u64, sessions: u64 }
@@ -245,6 +245,10 @@ events! {
         "Messages reach the disk in time again; so many transactions were deferred." "None.";
     5066 FewDescriptors "few-descriptors" Warning { descriptors: u64, needed: u64, sessions: u64 }
         "The process may have fewer file descriptors open than limits.sessions asks for; so many sessions are taken instead." "Raise the hard limit (LimitNOFILE of a systemd unit, ulimit -Hn), or lower limits.sessions.";
+    5067 DestinationDown "destination-down" Warning { destination: Text, reply: Text }
+        "A server cannot be reached; its messages wait, and one of them tries now and then." "Nothing, if it comes back; else see the route and the server.";
+    5068 DestinationReached "destination-reached" Info { destination: Text, after_seconds: u64 }
+        "A server that could not be reached takes mail again." "None.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }

@@ -21,6 +21,10 @@ const ALWAYS: usize = 100;
 /// Sessions that were told to make way and have not ended yet; beyond them nobody else is told.
 const LEAVING: usize = 64;
 
+/// There are places again when nobody has found them all taken for so long: within an overload one that
+/// comes free is nothing to tell.
+const CALM: Duration = Duration::from_secs(5);
+
 /// Sessions at once, in all and by client address; shared by all listeners.
 #[derive(Clone)]
 pub struct Admittance {
@@ -58,8 +62,9 @@ struct State {
 }
 
 /// What happened while all places were taken.
-#[derive(Default)]
 struct Full {
+    /// When somebody last found them so.
+    last: Instant,
     refused: u64,
     made_way: u64,
 }
@@ -108,9 +113,13 @@ impl Admittance {
         full.into_iter().chain(behind).collect()
     }
 
-    /// Sees to it that a host that is behind takes no more than it has. Never returns.
-    pub async fn watch_lag(self) {
-        let sessions = || self.active() as u64;
+    /// Sees to it that a host that is behind takes no more than it has, and that an end of overload is
+    /// told. Never returns.
+    pub async fn watch(self) {
+        let sessions = || {
+            self.inner.calm(Instant::now());
+            self.active() as u64
+        };
         self.inner.lag.watch(&self.inner.events, sessions).await;
     }
 
@@ -130,7 +139,7 @@ impl Admittance {
             return Err(Refused::Full);
         }
         state.by_client.insert(client, of_client + 1);
-        let place = Arc::new(Place::new());
+        let place = Arc::<Place>::default();
         Ok(Admitted {
             inner: Arc::clone(inner),
             client,
@@ -146,15 +155,29 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells the operator if there are places again.
+    fn calm(&self, now: Instant) {
+        let is_over = |full: &mut Full| now.duration_since(full.last) >= CALM;
+        if let Some(Full { refused, made_way, .. }) = self.state().full.take_if(is_over) {
+            self.events.emit(Event::SessionsEnough { refused, made_way });
+        }
+    }
+
     /// Tells whoever has been idle for longest to make way, if that is long enough.
     fn make_way(&self, state: &mut State) -> bool {
         if state.full.is_none() {
             let limit = self.sessions as u64;
             self.events.emit(Event::SessionsFull { limit });
         }
-        let full = state.full.get_or_insert_default();
+        let now = Instant::now();
+        let full = state.full.get_or_insert(Full {
+            last: now,
+            refused: 0,
+            made_way: 0,
+        });
+        full.last = now;
         let idlest = match state.leaving < LEAVING {
-            true => state.places.take_idlest(self.make_way, Instant::now()),
+            true => state.places.take_idlest(self.make_way, now),
             false => None,
         };
         let Some(place) = idlest else {
@@ -179,12 +202,6 @@ impl Drop for Admitted {
             _ => {
                 state.by_client.remove(&self.client);
             }
-        }
-        // A tenth less, so that one who comes and goes is not told each time.
-        if state.places.len() <= self.inner.sessions / 10 * 9
-            && let Some(Full { refused, made_way }) = state.full.take()
-        {
-            self.inner.events.emit(Event::SessionsEnough { refused, made_way });
         }
     }
 }
@@ -232,6 +249,9 @@ mod tests {
         drop((second, other));
         assert_eq!(admittance.active(), 0);
         assert!(admittance.inner.state().by_client.is_empty());
+        admittance.inner.calm(Instant::now());
+        assert_eq!(told.ids(), [5060], "a moment later it may be so again");
+        admittance.inner.calm(Instant::now() + CALM);
         assert_eq!(told.ids(), [5060, 5061]);
         let last = told.events().pop();
         assert!(matches!(

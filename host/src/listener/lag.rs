@@ -54,12 +54,12 @@ impl Lag {
             let late = due.elapsed();
             let lag_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
             self.late.store(lag_ms, Ordering::Relaxed);
+            let sessions = sessions();
             let was = judge.behind;
             judge.hear(late, self.bound);
             self.behind.store(judge.behind, Ordering::Relaxed);
             match (was, judge.behind) {
                 (false, true) => {
-                    let sessions = sessions();
                     events.emit(Event::FellBehind { lag_ms, sessions });
                 }
                 (true, false) => {

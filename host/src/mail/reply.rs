@@ -1,6 +1,7 @@
 //! SMTP replies (RFC 5321 section 4.2) and enhanced status codes (RFC 3463, RFC 2034).
 
 use std::fmt;
+use std::io::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -85,9 +86,18 @@ impl Reply {
         let mut lines = self.text.split('\n').peekable();
         while let Some(line) = lines.next() {
             let separator = if lines.peek().is_some() { '-' } else { ' ' };
-            let status = self.status.map_or(String::new(), |status| format!("{status} "));
-            let clean: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-            out.extend_from_slice(format!("{}{separator}{status}{clean}\r\n", self.code).as_bytes());
+            // Memory takes whatever is written.
+            let _ = write!(out, "{}{separator}", self.code);
+            if let Some(status) = self.status {
+                let _ = write!(out, "{status} ");
+            }
+            if line.is_ascii() && !line.bytes().any(|octet| octet.is_ascii_control()) {
+                out.extend_from_slice(line.as_bytes());
+            } else {
+                let clean: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+                out.extend_from_slice(clean.as_bytes());
+            }
+            out.extend_from_slice(b"\r\n");
         }
     }
 }
@@ -111,6 +121,19 @@ mod tests {
         let mut out = Vec::new();
         Reply::new(550, (5, 1, 1), "one\ntwo\r").write_to(&mut out);
         assert_eq!(out, b"550-5.1.1 one\r\n550 5.1.1 two?\r\n");
+    }
+
+    #[test]
+    fn no_control_character_gets_into_a_reply() {
+        for (text, expected) in [
+            ("grüß \u{7f}", "250 grüß ?\r\n"),
+            ("\u{85}\0\tx", "250 ???x\r\n"),
+            ("", "250 \r\n"),
+        ] {
+            let mut out = Vec::new();
+            Reply::bare(250, text).write_to(&mut out);
+            assert_eq!(out, expected.as_bytes());
+        }
     }
 
     #[test]

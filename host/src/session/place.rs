@@ -20,16 +20,18 @@ pub struct Place {
 /// The peer owes something for as long as this lives.
 pub(super) struct Waiting<'a>(&'a Place);
 
-impl Place {
+impl Default for Place {
     /// Taken now; the host is at work.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             taken: Instant::now(),
             since: AtomicU64::new(AT_WORK),
             make_way: Notify::new(),
         }
     }
+}
 
+impl Place {
     /// How long the peer has owed a whole command, or the next part of a message; none while the
     /// host is at work. Octets that drip in do not count: that is how a slow client is known.
     pub fn idle(&self) -> Option<Duration> {
@@ -75,7 +77,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_place_knows_whether_its_session_waits() {
-        let place = Place::new();
+        let place = Place::default();
         assert_eq!(place.idle(), None);
         let waiting = place.wait();
         assert!(place.idle().is_some());

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use fjall::Slice;
+
 use super::Message;
 use super::content::StoredContent;
 use super::held::Held;
@@ -19,6 +21,12 @@ pub struct Claim {
 impl Claim {
     pub(super) fn new(store: &Store, stored: Stored, held: Held) -> Self {
         let content = Arc::new(content(store, &stored));
+        Self { stored, held, content }
+    }
+
+    /// Of what has just been put.
+    pub(super) fn fresh(store: &Store, stored: Stored, head: Slice, held: Held) -> Self {
+        let content = Arc::new(content(store, &stored).with_head(head));
         Self { stored, held, content }
     }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
+use fjall::Slice;
 
 use super::record::FilePart;
 use super::store::{Store, Table};
@@ -58,6 +59,14 @@ impl StoredContent {
             part,
             head: OnceLock::new(),
             file: OnceLock::new(),
+        }
+    }
+
+    /// The head is in memory already.
+    pub fn with_head(self, head: Slice) -> Self {
+        Self {
+            head: OnceLock::from(Bytes::from_owner(head)),
+            ..self
         }
     }
 

@@ -4,8 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fjall::Slice;
 
 use super::content::DraftContent;
+use super::fresh::Both;
 use super::index::Place;
 use super::memory::{OWN, Share};
 use super::record::{FilePart, Stored};
@@ -14,7 +16,7 @@ use super::spill::Spill;
 use super::store::{Edit, Table};
 use super::work::Inner;
 use super::{Message, PutError};
-use crate::mail::{Content, MessageId};
+use crate::mail::{Content, MessageId, Timestamp};
 
 /// So much is kept in memory; what does not fit goes to a file in pieces of this size.
 pub(super) const PIECE: usize = 256 * 1024;
@@ -167,13 +169,14 @@ impl Draft {
                 (std::mem::take(&mut self.prefix), Some(part), Some(spill))
             }
         };
+        let head = Slice::from(head);
         let stored = Stored::new(message, head.len() as u64, part);
         let mut edits = vec![record_edit(&stored)?];
         if !head.is_empty() {
             edits.push(Edit {
                 table: Table::Bodies,
                 id,
-                value: Some(head),
+                value: Some(head.clone()),
             });
         }
         let arrival = Arrival {
@@ -182,6 +185,7 @@ impl Draft {
             spill,
             reserved: self.reserved,
             _share: self.share,
+            fresh: (stored, head),
         };
         Ok(Put { edits, arrival })
     }
@@ -233,6 +237,8 @@ pub(super) struct Arrival {
     reserved: Reserved,
     /// The bytes wait in memory until they are on disk.
     _share: Share,
+    /// For whoever claims it at once.
+    fresh: Both,
 }
 
 impl Arrival {
@@ -240,6 +246,10 @@ impl Arrival {
     pub fn arrive(self, shared: &Shared) {
         if let Some(spill) = self.spill {
             spill.keep();
+        }
+        // First: once it is in the index somebody may claim it.
+        if self.place.kind.is_worked_on() && self.place.due <= Timestamp::now() {
+            shared.fresh().put(self.fresh);
         }
         shared.index().arrive(self.reserved.id, self.place, self.head);
         shared.changed.notify_one();
@@ -250,7 +260,7 @@ pub(super) fn record_edit(stored: &Stored) -> Result<Edit, PutError> {
     Ok(Edit {
         table: Table::Messages,
         id: stored.message.id,
-        value: Some(stored.encode().map_err(PutError::Store)?),
+        value: Some(stored.encode().map_err(PutError::Store)?.into()),
     })
 }
 

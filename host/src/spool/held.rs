@@ -64,6 +64,9 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.shared.index().end(self.id, self.was, self.head, self.outcome);
-        self.shared.changed.notify_one();
+        // What has left is nobody's work any more.
+        if matches!(self.outcome, Outcome::GivenBack(_) | Outcome::Became(_)) {
+            self.shared.changed.notify_one();
+        }
     }
 }

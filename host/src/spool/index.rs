@@ -16,7 +16,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn is_worked_on(self) -> bool {
+    pub fn is_worked_on(self) -> bool {
         matches!(self, Self::Queued | Self::Failing)
     }
 }

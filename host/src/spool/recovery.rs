@@ -143,7 +143,7 @@ fn set_aside(store: &Store, bad: Vec<(Vec<u8>, Vec<u8>, String)>) -> Result<u64,
         store.write(vec![Edit {
             table: Table::SetAside,
             id,
-            value: Some(record),
+            value: Some(record.into()),
         }])?;
         store.remove_keys(Table::Messages, vec![key])?;
         moved += 1;

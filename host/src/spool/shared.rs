@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::SpoolOptions;
 use super::disk::Disk;
+use super::fresh::Fresh;
 use super::index::Index;
 use super::janitor::Chore;
 use super::memory::Memory;
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     pub underway: Arc<AtomicUsize>,
     index: Mutex<Index>,
     drafts: Mutex<HashSet<MessageId>>,
+    fresh: Mutex<Fresh>,
 }
 
 impl Shared {
@@ -51,12 +53,18 @@ impl Shared {
             underway: Arc::default(),
             index: Mutex::new(index),
             drafts: Mutex::default(),
+            fresh: Mutex::default(),
         }
     }
 
     /// Held for a moment only, never across a read or write of the disk.
     pub fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held for a moment only, and never together with the index.
+    pub fn fresh(&self) -> MutexGuard<'_, Fresh> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An id that no message and no draft has.

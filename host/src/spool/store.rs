@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Slice};
 use tokio::sync::Notify;
 
 use super::OpenError;
@@ -43,7 +43,7 @@ pub(super) enum Table {
 pub(super) struct Edit {
     pub table: Table,
     pub id: MessageId,
-    pub value: Option<Vec<u8>>,
+    pub value: Option<Slice>,
 }
 
 /// Cheap to clone.

@@ -29,6 +29,9 @@ impl Inner {
     /// What is held becomes a claim, unless it cannot be read.
     pub(super) fn claim(&self, mut held: Held) -> Option<Claim> {
         let (id, store) = (held.id(), &self.shared.store);
+        if let Some((stored, head)) = self.shared.fresh().take(id) {
+            return Some(Claim::fresh(store, stored, head, held));
+        }
         held.postpone(UNREADABLE);
         let read = store.value(Table::Messages, id).and_then(|record| {
             let record = record.unwrap_or_default();
@@ -68,6 +71,7 @@ impl Inner {
             return Ok(None);
         }
         let held = Held::new(self.shared.clone(), id, place);
+        self.shared.fresh().take(id);
         // It may have been settled between the look and the grip.
         Ok(self.stored(id)?.map(|stored| (stored, held)))
     }
@@ -108,6 +112,7 @@ impl Inner {
         then: impl FnOnce() + Send + 'static,
     ) -> Answer {
         let (id, head) = (held.id(), stored.head);
+        let alone = edits.is_empty();
         edits.push(Edit {
             table: Table::Messages,
             id,
@@ -122,13 +127,17 @@ impl Inner {
         }
         let shared = self.shared.clone();
         let file = stored.file.map(|_| shared.store.large_file(id));
-        self.writer.submit(edits, move || {
+        let then = move || {
             then();
             held.gone(head);
             if let Some(path) = file {
                 let _ = shared.janitor.send(Chore::Unlink(path));
             }
-        })
+        };
+        match alone {
+            true => self.writer.submit_patiently(edits, then),
+            false => self.writer.submit(edits, then),
+        }
     }
 
     /// Nobody waits for this: if it fails, the message is met again.
@@ -141,7 +150,7 @@ impl Inner {
             Edit {
                 table: Table::SetAside,
                 id,
-                value: Some(value),
+                value: Some(value.into()),
             },
             Edit {
                 table: Table::Messages,

@@ -18,12 +18,16 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 const BATCH_EDITS: usize = 4096;
 /// A batch waits no longer than this for messages that are on their way.
 const COMPANY: Duration = Duration::from_micros(500);
+/// Removals wait for a message to share its sync with, but no longer than this: for so long after the next
+/// host has taken a message a crash may deliver it a second time.
+const REMOVALS: (usize, Duration) = (8, Duration::from_millis(2));
 /// A batch that waited in vain is followed by up to so many that do not wait.
 const PATIENCE: u32 = 63;
 
 /// Edits that belong together, and what happens in memory once they are on disk. When they do not
 /// get there `then` is dropped, and what it holds puts itself back.
 struct Request {
+    patient: bool,
     edits: Vec<Edit>,
     then: Box<dyn FnOnce() + Send>,
     answer: oneshot::Sender<Result<(), PutError>>,
@@ -34,7 +38,7 @@ impl Request {
         self.edits
             .iter()
             .filter_map(|edit| edit.value.as_ref())
-            .map(Vec::len)
+            .map(|value| value.len())
             .sum()
     }
 }
@@ -61,14 +65,27 @@ impl Writer {
 
     /// Hands the edits over; they are written even if nobody waits for the answer.
     pub fn submit(&self, edits: Vec<Edit>, then: impl FnOnce() + Send + 'static) -> Answer {
+        self.hand_over(false, edits, then)
+    }
+
+    /// As [`Self::submit`], of edits that can wait some milliseconds for others to be written with.
+    pub fn submit_patiently(&self, edits: Vec<Edit>, then: impl FnOnce() + Send + 'static) -> Answer {
+        self.hand_over(true, edits, then)
+    }
+
+    fn hand_over(&self, patient: bool, edits: Vec<Edit>, then: impl FnOnce() + Send + 'static) -> Answer {
         let (answer, receiver) = oneshot::channel();
         let request = Request {
+            patient,
             edits,
             then: Box::new(then),
             answer,
         };
         // A writer that is gone drops the request, and with it the answer's sender.
-        self.requests.push(false, usize::MAX, || request);
+        match patient {
+            true => self.requests.push_patient(|| request),
+            false => self.requests.push(false, usize::MAX, || request),
+        };
         Answer(receiver)
     }
 
@@ -99,8 +116,13 @@ impl Answer {
 fn run(store: &Store, mut requests: Reader<Request>, underway: &AtomicUsize) {
     let mut taken = Vec::new();
     let mut patience = Patience::default();
-    while requests.take(&mut taken, || patience.company(underway.load(Ordering::Relaxed))) {
-        patience.came(taken.len());
+    while requests.take_patiently(&mut taken, REMOVALS, || {
+        patience.company(underway.load(Ordering::Relaxed))
+    }) {
+        match taken.iter().filter(|request| !request.patient).count() {
+            0 => {} // Nobody was waited for.
+            eager => patience.came(eager),
+        }
         let (mut edits, mut bytes) = (0, 0);
         let mut group = Vec::with_capacity(taken.len());
         for request in taken.drain(..) {
@@ -198,7 +220,7 @@ mod tests {
         let edit = || Edit {
             table: Table::SetAside,
             id,
-            value: Some(b"x".to_vec()),
+            value: Some(b"x".into()),
         };
         let written = writer
             .submit(vec![edit()], || panic!("a mistake in memory"))

@@ -8,14 +8,16 @@ if ! command -v "$posthouse" >/dev/null; then
   echo "build.sh: posthouse is not in the path: set POSTHOUSE to where it is" >&2
   exit 1
 fi
+# A small stack below the data, so that it ends in a trap and not in the data; zig has it there, and no option.
+below=-Wl,--stack-first
 if [ -n "${WASI_SDK_PATH:-}" ]; then
   compiler="$WASI_SDK_PATH/bin/clang --sysroot=$WASI_SDK_PATH/share/wasi-sysroot"
 elif command -v clang >/dev/null && command -v wasm-ld >/dev/null && [ -d /usr/include/wasm32-wasi ]; then
   compiler="clang --sysroot=/usr"
 elif command -v zig >/dev/null; then
-  compiler="zig cc"
+  compiler="zig cc" below=
 elif command -v python3 >/dev/null && python3 -c 'import ziglang' 2>/dev/null; then
-  compiler="python3 -m ziglang cc"
+  compiler="python3 -m ziglang cc" below=
 else
   echo "build.sh: no C compiler that makes WebAssembly. One of these is enough:" >&2
   echo "  Debian:     apt-get install clang lld wasi-libc libclang-rt-dev-wasm32" >&2
@@ -26,12 +28,11 @@ fi
 # What the policy needs to know of the contract.
 "$posthouse" policy bindings wit --lang c --world module --out generated >/dev/null
 
-# Line tables, for Event 4037; a small stack below the data, so that it ends in a trap and not in the
-# data; a trap for undefined behaviour.
-# shellcheck disable=SC2086 # the compiler may be several words
+# Line tables, for Event 4037; a trap for undefined behaviour.
+# shellcheck disable=SC2086 # the compiler may be several words, and what is below nothing
 $compiler --target=wasm32-wasi -mexec-model=reactor -std=c11 -Os -g1 -ffile-prefix-map="$PWD"=. \
   -Wall -Wextra -Wno-unused-parameter -fsanitize=undefined -fsanitize-trap=undefined \
-  -Wl,--stack-first -Wl,-z,stack-size=131072 \
+  $below -Wl,-z,stack-size=131072 \
   -Igenerated src/*.c generated/module.c generated/module_component_type.o -o c-blocklist.wasm
 # For `posthouse policy explain`.
 "$posthouse" policy embed c-blocklist.wasm settings.schema.json

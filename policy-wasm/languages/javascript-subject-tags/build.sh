@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")"
 
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
-  echo "build.sh: node and npm are needed: Node.js 18 or newer (Debian: apt-get install nodejs npm)" >&2
+  echo "build.sh: node and npm are needed: Node.js 20 or newer (Debian: apt-get install nodejs npm)" >&2
   exit 1
 fi
 posthouse=${POSTHOUSE:-posthouse}

@@ -4,14 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use clap::Args;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use super::activated::show_changes;
-use super::input::{origin, read_code, read_settings, read_signature};
+use super::input::{origin, read_code, read_component, read_settings, read_signature};
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
 use crate::config::{Config, Problem};
@@ -74,7 +73,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         let config = options.daemon.config.load()?;
         let request = LoadRequest {
             module: options.module,
-            code: Some(std::fs::read(&options.file).with_context(|| options.file.display().to_string())?),
+            code: Some(read_component(&options.file)?),
             signature,
             origin: origin(&options.file),
             settings,

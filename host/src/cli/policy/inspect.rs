@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 
+use super::input::read_component;
 use crate::cli::output::{self, line};
 use crate::config::ConfigError;
 use crate::event::escape;
@@ -22,7 +22,7 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let bytes = std::fs::read(&options.file).with_context(|| options.file.display().to_string())?;
+    let bytes = read_component(&options.file)?;
     let found = inspect_component(&bytes).map_err(ConfigError)?;
     if options.json {
         output::json(&found)?;

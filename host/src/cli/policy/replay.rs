@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::comparison;
-use super::input::read_settings;
+use super::input::{read_component, read_settings};
 use super::record::Which;
 use crate::cli::output;
 use crate::cli::target::Daemon;
@@ -47,10 +47,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     if let Some(settings) = &options.settings {
         module.settings = read_settings(settings)?;
     }
-    let code = match &options.file {
-        Some(file) => Some(std::fs::read(file).with_context(|| file.display().to_string())?),
-        None => None,
-    };
+    let code = options.file.as_deref().map(read_component).transpose()?;
     let mut replay = Replay::new(&module, code).await.map_err(ConfigError)?;
     match &options.from {
         None => {

@@ -12,7 +12,7 @@ use crate::config::Delivery;
 use crate::directory::Endpoint;
 use crate::mail::{BodyType, InMemory, ReversePath};
 
-const PIPELINING: &[&str] = &["PIPELINING", "8BITMIME", "SIZE 1000000"];
+mod pipelining;
 
 struct Sender {
     station: Station,
@@ -69,42 +69,6 @@ async fn one(script: Vec<Act>) -> Vec<String> {
     let server = FakeServer::tcp(vec![script]).await;
     let sender = Sender::new("Subject: x\r\n\r\nbody\r\n");
     sender.send(&server, &["a@far.example"]).await
-}
-
-#[tokio::test]
-async fn recipients_are_pipelined_and_judged_one_by_one() {
-    let mut script = greets(PIPELINING);
-    script.extend([
-        Act::Hear("MAIL FROM:<sender@here.example> SIZE=26 BODY=8BITMIME\r\n"),
-        Act::Hear("RCPT TO:<a@far.example>\r\n"),
-        Act::Hear("RCPT TO:<b@far.example>\r\n"),
-        Act::Hear("RCPT TO:<c@far.example>\r\n"),
-        Act::Say("250 ok\r\n250 ok\r\n550-5.1.1 who\r\n550 5.1.1 is that?\r\n450 4.2.1 busy\r\n".to_owned()),
-        Act::Hear("DATA\r\n"),
-        say("354 go"),
-        Act::Data,
-        say("250 2.0.0 queued as 1"),
-    ]);
-    let server = FakeServer::tcp(vec![script]).await;
-    let mut sender = Sender::new("Subject: x\r\n\r\n.dot\r\n.\r\nend");
-    sender.envelope.body = BodyType::EightBitMime;
-    let outcomes = sender
-        .send(&server, &["a@far.example", "b@far.example", "c@far.example"])
-        .await;
-    assert_eq!(
-        outcomes,
-        [
-            "delivered 250 2.0.0 queued as 1",
-            "address-not-found 550 5.1.1 who / is that? by 127.0.0.1",
-            "deferred 450 4.2.1 busy",
-        ]
-    );
-    assert!(
-        server
-            .heard()
-            .await
-            .ends_with("DATA\r\nSubject: x\r\n\r\n..dot\r\n..\r\nend\r\n.\r\n")
-    );
 }
 
 #[tokio::test]
@@ -408,24 +372,6 @@ async fn large_messages_go_in_pieces() {
     let heard = server.heard().await;
     let data = heard.split_once("DATA\r\n").expect("data").1;
     assert!(data == body.replace("\r\n.", "\r\n..") + ".\r\n");
-}
-
-#[tokio::test]
-async fn more_recipients_than_every_host_takes_are_split() {
-    let recipients: Vec<String> = (0..150).map(|n| format!("r{n}@far.example")).collect();
-    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
-    let transaction = |n: usize| {
-        let rcpt = vec![Act::Hear("RCPT"), say("250 ok")].into_iter().cycle().take(2 * n);
-        let head = vec![Act::Hear("MAIL"), say("250 ok")].into_iter();
-        head.chain(rcpt).chain(takes()[4..].to_vec()).collect::<Vec<_>>()
-    };
-    let server = FakeServer::tcp(vec![
-        [greets(&["PIPELINING"]), transaction(100), transaction(50)].concat(),
-    ])
-    .await;
-    let outcomes = Sender::new("\r\nx\r\n").send(&server, &recipients).await;
-    assert_eq!(outcomes.len(), 150);
-    assert!(outcomes.iter().all(|outcome| outcome.starts_with("delivered")));
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ impl Host {
         let (context, listener) = (self.context.clone(), Arc::new(self.listener.clone()));
         let stop = self.stop.subscribe();
         let answer = move || {
-            tokio::spawn(serve(context, listener, accepted, peer, Arc::new(Place::new()), stop));
+            tokio::spawn(serve(context, listener, accepted, peer, Arc::<Place>::default(), stop));
         };
         (Client { stream }, answer)
     }

@@ -43,6 +43,42 @@ async fn a_dropped_claim_is_due_as_before() {
 }
 
 #[tokio::test]
+async fn what_changed_since_it_was_put_is_claimed_as_it_is_now() {
+    let folder = tempfile::tempdir().expect("folder");
+    let spool = open(folder.path());
+    let id = put(&spool, b"x").await;
+    assert!(spool.release(id).await.expect("release"));
+    let claim = claim_one(&spool);
+    assert!(claim.message().due > Timestamp(1000));
+    let changed = Message {
+        attempts: 7,
+        ..claim.message().clone()
+    };
+    spool.settle(claim, Some(changed), Vec::new()).await.expect("settle");
+    let claim = claim_one(&spool);
+    assert_eq!(claim.message().attempts, 7);
+    assert_eq!(all(&*claim.content()), b"x");
+}
+
+#[tokio::test]
+async fn more_than_is_kept_in_memory_is_read_back() {
+    let folder = tempfile::tempdir().expect("folder");
+    let spool = open(folder.path());
+    let bytes = pattern(PIECE);
+    for _ in 0..40 {
+        put(&spool, &bytes).await;
+    }
+    let kept = spool.inner.shared.fresh().count();
+    assert!((1..40).contains(&kept), "{kept}");
+    let claims = spool.claim_due(Timestamp(1000), 100);
+    assert_eq!(claims.len(), 40);
+    for claim in claims {
+        assert!(all(&*claim.content()) == bytes);
+    }
+    assert_eq!(spool.inner.shared.fresh().count(), 0);
+}
+
+#[tokio::test]
 async fn oldest_due_first_and_never_more_than_asked() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());

@@ -95,7 +95,7 @@ async fn bad_entries_met_by_a_claim_are_set_aside() {
     let edit = |table, id, value: &[u8]| Edit {
         table,
         id,
-        value: Some(value.to_vec()),
+        value: Some(value.into()),
     };
     store
         .write(vec![
@@ -103,6 +103,9 @@ async fn bad_entries_met_by_a_claim_are_set_aside() {
             edit(Table::Bodies, short, b"s"),
         ])
         .expect("write");
+    for id in [bad, short] {
+        assert!(spool.inner.shared.fresh().take(id).is_some());
+    }
 
     let claims = spool.claim_due(Timestamp(u64::MAX), 10);
     assert_eq!(
