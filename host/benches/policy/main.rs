@@ -13,6 +13,10 @@ mod scene;
 
 use criterion::Criterion;
 
+/// The daemon's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     decision::measure(&mut criterion);
