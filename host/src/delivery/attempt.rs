@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::event::Event;
-use crate::mail::{Content, Envelope, Mailbox};
+use crate::mail::{Content, Envelope, Mailbox, Reply};
 
 use super::client::{Connection, Manner};
 use super::destination::{Destination, Remote};
@@ -95,22 +95,30 @@ impl Job<'_> {
         match Connection::open(remote, self.manner()).await {
             Ok(connection) => {
                 let sent = self.over(connection, key, parcel).await?;
-                if !sent.untouched {
-                    self.reached(remote, turn);
+                match sent.outcomes.first() {
+                    // It greeted, and took its leave before anything was begun.
+                    Some(Outcome::Deferred(reply)) if sent.untouched => self.not_reached(remote, turn, reply),
+                    _ => self.reached(remote, turn),
                 }
                 Ok(sent.outcomes)
             }
             Err(outcome) => {
-                if let Outcome::Deferred(reply) = &outcome
-                    && turn.down(reply.clone(), self.shortest_wait())
-                {
-                    (self.station.tell)(Event::DestinationDown {
-                        destination: remote.to_string(),
-                        reply: reply.to_string(),
-                    });
+                match &outcome {
+                    Outcome::Deferred(reply) => self.not_reached(remote, turn, reply),
+                    // It is there, and wants nothing of us.
+                    Outcome::Failed(_) | Outcome::Delivered(_) => self.reached(remote, turn),
                 }
                 Ok(vec![outcome; recipients.len()])
             }
+        }
+    }
+
+    fn not_reached(&self, remote: &Remote, turn: &Turn, reply: &Reply) {
+        if turn.down(reply.clone(), self.shortest_wait()) {
+            (self.station.tell)(Event::DestinationDown {
+                destination: remote.to_string(),
+                reply: reply.to_string(),
+            });
         }
     }
 

@@ -190,8 +190,12 @@ impl News {
 impl Turn {
     /// The remote could not be reached. Remembered for a while, but for less than the shortest wait
     /// for a retry, so that each retry has a chance of being made. True if it was not known to be
-    /// down.
+    /// down. Where others succeed just now, as with a server that has all the connections it wants, nothing
+    /// is remembered.
     pub(super) fn down(&self, reply: Reply, shortest_wait: Duration) -> bool {
+        if self.entry.succeeded_within(PATIENCE) {
+            return false;
+        }
         let mut news = self.entry.news();
         news.fail(Instant::now(), reply, self.probing, shortest_wait)
     }
@@ -311,6 +315,16 @@ mod tests {
         assert!(probe.success().is_some());
         let all = [enter().await, enter().await, enter().await];
         assert!(all.iter().all(Result::is_ok), "open to all again");
+    }
+
+    #[tokio::test]
+    async fn one_connection_too_many_closes_the_gate_to_nobody() {
+        let gate = Gate::new();
+        let enter = async || gate.enter(&remote("a:25"), 5).await;
+        let [old, new] = [enter().await, enter().await].map(|turn| turn.unwrap_or_else(|reply| panic!("{reply}")));
+        old.success();
+        assert!(!new.down(gone(), Duration::from_secs(3600)));
+        assert!(enter().await.is_ok());
     }
 
     #[tokio::test]
