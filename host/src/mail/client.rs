@@ -1,6 +1,7 @@
 //! What is known of a peer.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,5 +43,5 @@ pub struct Client {
     /// None before AUTH, and for clients that need not authenticate.
     pub identity: Option<Identity>,
     /// What admission granted.
-    pub exemptions: Vec<String>,
+    pub exemptions: Arc<[String]>,
 }

@@ -173,7 +173,7 @@ pub(super) fn stranger() -> Client {
         helo: Some("there.example.net".to_owned()),
         tls: None,
         identity: None,
-        exemptions: Vec::new(),
+        exemptions: Arc::default(),
     }
 }
 

@@ -250,7 +250,7 @@ fn decided(answer: Admission, because: Because, faulted: bool) -> Asked<Admissio
         Admission::Admit(terms) if faulted => Admission::Admit(Terms {
             authentication: terms.authentication.filter(|must| *must),
             encryption: terms.encryption.filter(|must| *must),
-            exemptions: Vec::new(),
+            exemptions: Arc::default(),
         }),
         other => other,
     };
