@@ -17,8 +17,9 @@ use crate::dialogue::Pattern;
 /// Where the daemon of a page listens. Pages have fixed ports, tests have not.
 const ADDRESS: &str = "127.0.0.1:2525";
 
-/// One shell's knowledge, handed on.
-const SHELL: &str = r#"keep() { export -p; echo "cd '$PWD'"; }
+/// What one command changes holds for the next, and both streams are as on a terminal.
+const SHELL: &str = r#"exec 2>&1
+keep() { export -p; echo "cd '$PWD'"; }
 . "$CONSOLE"
 trap 'keep > "$CONSOLE"' EXIT
 "#;
