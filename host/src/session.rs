@@ -75,7 +75,7 @@ pub async fn serve(
         helo: None,
         tls: None,
         identity: None,
-        exemptions: Vec::new(),
+        exemptions: Arc::default(),
     };
     let driver = Driver::new(context.clone(), &client, place, stop);
     let mut wire = Wire::new(Transport::Plain(stream));

@@ -16,7 +16,7 @@ memory           of the tree at its highest, shared pages counted once
 syncs            fsync, fdatasync and their like, in a run of its own under strace
 
 By default: the design's shape (4 KiB, 20 sessions, a new connection for each message, in the clear) with
-smtp-source and with the load generator in tests/src/bin/load.rs, and the design's targets, in three minutes.
+smtp-source and with the load generator in tests/load, and the design's targets, in three minutes.
 --all: every shape as well (20 and 100 sessions; new and kept connections; 4 KiB, 64 KiB, 5 MiB; in the
 clear, STARTTLS, STARTTLS and AUTH), in fifteen minutes. --quick: does the harness work? Its figures mean nothing.
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 
 from process import free_port, greets, tool, wait_for
 
@@ -29,6 +30,8 @@ class Sink:
     def _read(self):
         tail = b""
         while piece := os.read(self.process.stdout.fileno(), 65536):
+            # It tells of every command it gets; reading each at once would take time from whoever is measured.
+            time.sleep(0.02)
             tail = (tail + piece)[-200:]
             counts = re.findall(rb"mesg=(\d+)\D", tail)
             if counts:

@@ -118,7 +118,7 @@ fn script(options: &Options, config: &Config, directory: &FileDirectory) -> anyh
                 subject: None,
             }),
             identity,
-            exemptions: Vec::new(),
+            exemptions: Arc::default(),
         },
         listener,
         sender: reverse_path(&options.sender)?,

@@ -212,6 +212,8 @@ pub struct PolicyEngine {
     pub instances: u32,
     /// How long a unit of work waits for an instance before it is deferred.
     pub wait: Duration,
+    /// Of one generation: how many clients' admissions are remembered; 0 asks about each connection.
+    pub remembered_admissions: usize,
     /// Components moved into this folder are loaded; none watches nothing.
     pub watch: Option<PathBuf>,
     /// How long a component may be compiled.

@@ -165,6 +165,7 @@ impl Default for PolicyEngine {
         Self {
             instances: 200,
             wait: Duration::from_secs(2),
+            remembered_admissions: 10_000,
             watch: None,
             compile_time: Duration::from_secs(MINUTE),
             compile_memory: 2048 * MIB,

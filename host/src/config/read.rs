@@ -249,6 +249,11 @@ fn read_policy_engine(mut reader: Reader<'_>, default: PolicyEngine, base: &Path
     PolicyEngine {
         instances: reader.or("instances", default.instances, count(1..=10_000)),
         wait: reader.or("wait", default.wait, duration),
+        remembered_admissions: reader.or(
+            "remembered-admissions",
+            default.remembered_admissions,
+            count(0..=1_000_000),
+        ),
         compile_time: reader.or("compile-time", default.compile_time, duration),
         compile_memory: reader.or("compile-memory", default.compile_memory, |value| {
             size(value).and_then(|bytes| at_least(64 << 20, bytes))

@@ -149,11 +149,13 @@ impl LfWriter {
             self.held_cr = true;
             piece = rest;
         }
-        let mut lines = piece.split_inclusive(|b| *b == b'\n');
-        lines.try_for_each(|line| match line.strip_suffix(b"\r\n") {
-            Some(text) => self.out.write_all(text).and_then(|()| self.out.write_all(b"\n")),
-            None => self.out.write_all(line),
-        })
+        let mut from = 0;
+        for end in memchr::memmem::find_iter(piece, b"\r\n") {
+            self.out.write_all(&piece[from..end])?;
+            self.out.write_all(b"\n")?;
+            from = end + 2;
+        }
+        self.out.write_all(&piece[from..])
     }
 
     fn finish(mut self) -> io::Result<File> {

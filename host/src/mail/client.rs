@@ -1,11 +1,12 @@
 //! What is known of a peer.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 /// An account that proved who it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// The account's name in the directory, in lower case.
     pub account: String,
@@ -14,7 +15,7 @@ pub struct Identity {
 }
 
 /// The TLS session a connection runs in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TlsSession {
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: String,
@@ -25,7 +26,7 @@ pub struct TlsSession {
 }
 
 /// Facts about the peer of one connection; `helo` is the one claim among them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Client {
     /// Name of the listener that took the connection.
     pub listener: String,
@@ -42,5 +43,5 @@ pub struct Client {
     /// None before AUTH, and for clients that need not authenticate.
     pub identity: Option<Identity>,
     /// What admission granted.
-    pub exemptions: Vec<String>,
+    pub exemptions: Arc<[String]>,
 }

@@ -50,7 +50,7 @@ pub fn of_nobody(
         failed: Vec::new(),
         identity: client.and_then(|client| client.identity.clone()),
         client_address: client.map(|client| client.address),
-        exemptions: client.map_or_else(Vec::new, |client| client.exemptions.clone()),
+        exemptions: client.map_or_else(Vec::new, |client| client.exemptions.to_vec()),
         automatic: is_automatic(&envelope.sender, header),
         headers: header
             .fields()

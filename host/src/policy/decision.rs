@@ -1,6 +1,7 @@
 //! Questions and checked answers, in the host's own types.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +80,7 @@ pub struct Terms {
     /// Must use TLS before AUTH and MAIL; none leaves it to the listener.
     pub encryption: Option<bool>,
     /// See `terms.exemptions` in `wit/policy.wit`.
-    pub exemptions: Vec<String>,
+    pub exemptions: Arc<[String]>,
 }
 
 impl Terms {

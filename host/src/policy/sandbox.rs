@@ -1,6 +1,7 @@
 //! Where a policy runs: the engine, one instance for each unit of work, what it may call and take,
 //! and what becomes of its faults.
 
+pub(super) mod admissions;
 pub(super) mod backtrace;
 pub(super) mod bindings;
 pub(super) mod call;

@@ -126,6 +126,8 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
             wait: Duration::from_millis(50),
             // Tests prepare what they want prepared.
             prepare_after: Duration::from_secs(3600),
+            // And what they ask, they want asked.
+            remembered_admissions: 0,
             ..PolicyEngine::default()
         },
         faults: FaultActions {
@@ -171,7 +173,7 @@ pub(super) fn stranger() -> Client {
         helo: Some("there.example.net".to_owned()),
         tls: None,
         identity: None,
-        exemptions: Vec::new(),
+        exemptions: Arc::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The engine as a whole, with real guests and with hostile ones.
 
+mod admissions;
 mod contracts;
 mod core_dumps;
 mod faults;

@@ -28,6 +28,9 @@ pub trait Policy: Sized + 'static {
 pub trait Exemption: Policy {
     /// Asked once per connection, before the banner. There is no `helo` or `identity` yet. On a fault the
     /// client is exempt from nothing.
+    ///
+    /// An answer that needed nothing of `host` is given again to connections that differ in nothing but
+    /// `client.port`, without asking.
     fn admit(&self, client: &Client, host: &Host) -> Decision<Admission> {
         let _ = (client, host);
         Decision::pass()

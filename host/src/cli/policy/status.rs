@@ -71,6 +71,9 @@ fn show_load(indent: &str, calls: u64, faults: &BTreeMap<String, u64>, load: &Lo
         classes.join(", ")
     };
     line(format!("{indent}  calls       {calls}, {}", escape(&faults)))?;
+    if load.remembered > 0 {
+        line(format!("{indent}  remembered  {} of them, admissions", load.remembered))?;
+    }
     if load.recent_faults > 0 {
         line(format!(
             "{indent}  recently    {} faults in {} calls within 5 minutes",

@@ -98,7 +98,7 @@ fn client(client: &cases::Client) -> anyhow::Result<Client> {
             subject: tls.subject.clone(),
         }),
         identity: client.identity.as_ref().map(identity),
-        exemptions: client.exemptions.clone().unwrap_or_default(),
+        exemptions: client.exemptions.clone().unwrap_or_default().into(),
     })
 }
 
@@ -182,7 +182,7 @@ fn decision(reaction: &Reaction) -> Decision {
         Reaction::Admission(Admission::Admit(terms)) => Decision::Admit(cases::Terms {
             authentication: terms.authentication,
             encryption: terms.encryption,
-            exemptions: terms.exemptions.clone(),
+            exemptions: terms.exemptions.to_vec(),
         }),
         Reaction::Verdict(Verdict::Accept) => Decision::Accept(Vec::new()),
         Reaction::Disposition(Disposition::Accept(edits)) => Decision::Accept(edits.iter().map(edit).collect()),

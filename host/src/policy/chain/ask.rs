@@ -1,6 +1,6 @@
 //! The questions, and what the fault table answers when the chain cannot.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::work::{Question, Unanswered, Work};
@@ -13,7 +13,9 @@ use crate::policy::record;
 use crate::policy::sandbox::bindings::posthouse::policy::types;
 use crate::policy::sandbox::check::Opinion;
 use crate::policy::sandbox::convert;
+use crate::policy::sandbox::engine::Runtime;
 use crate::policy::sandbox::fault::Failed;
+use crate::policy::sandbox::generation::Generation;
 use crate::policy::sandbox::imports::MessageView;
 use crate::policy::sandbox::instance::Instance;
 use crate::policy::sandbox::verification::Received;
@@ -24,13 +26,20 @@ const PLAN_WAIT: Duration = Duration::from_secs(30);
 
 pub(in crate::policy) struct Admit<'a> {
     client: &'a Client,
-    said: Arc<types::Client>,
+    /// Told only if somebody has to be asked.
+    said: OnceLock<Arc<types::Client>>,
+    /// What an admission may depend on.
+    known: Client,
 }
 
 impl<'a> Admit<'a> {
     pub(in crate::policy) fn new(client: &'a Client) -> Self {
         Self {
-            said: convert::client(client),
+            said: OnceLock::new(),
+            known: Client {
+                port: 0,
+                ..client.clone()
+            },
             client,
         }
     }
@@ -42,12 +51,24 @@ impl Question for Admit<'_> {
     const STAGE: &'static str = "admit";
 
     async fn put(&self, instance: &mut Instance) -> Result<Opinion<Admission>, Failed> {
-        instance.admit(&self.said).await
+        let said = self.said.get_or_init(|| convert::client(self.client));
+        instance.admit(said).await
     }
 
     fn recorded(&self, _: u64) -> Result<record::Question, std::io::Error> {
         let client = self.client.clone();
         Ok(record::Question::Admit { client })
+    }
+
+    fn remembered(&self, generation: &Generation) -> Option<Opinion<Admission>> {
+        generation.admissions.of(&self.known)
+    }
+
+    fn remember(&self, runtime: &Runtime, generation: &Generation, opinion: &Opinion<Admission>) {
+        if let Some(capacity) = runtime.remembered_admissions() {
+            let client = self.known.clone();
+            generation.admissions.remember(capacity, client, opinion.clone());
+        }
     }
 }
 
@@ -229,7 +250,7 @@ fn decided(answer: Admission, because: Because, faulted: bool) -> Asked<Admissio
         Admission::Admit(terms) if faulted => Admission::Admit(Terms {
             authentication: terms.authentication.filter(|must| *must),
             encryption: terms.encryption.filter(|must| *must),
-            exemptions: Vec::new(),
+            exemptions: Arc::default(),
         }),
         other => other,
     };

@@ -93,6 +93,9 @@ pub struct Load {
     pub p99_us: Option<u64>,
     /// The slowest question, in microseconds.
     pub max_us: u64,
+    /// Admissions, among the calls, that were answered from memory.
+    #[serde(default)]
+    pub remembered: u64,
     /// Instances alive.
     pub instances: u64,
     /// Connections being admitted, transactions and notifications that began with it.
@@ -360,6 +363,7 @@ fn load(counters: &Counters) -> Load {
         p50_us: counters.latency.within(500),
         p99_us: counters.latency.within(990),
         max_us: counters.latency.longest(),
+        remembered: counters.remembered(),
         instances: counters.instances(),
         units: counters.units(),
         recent_calls: recent.calls,

@@ -141,6 +141,14 @@ pub(in crate::policy) trait Question: Sync {
     /// As a record has it, with so many bytes of a message's body.
     fn recorded(&self, body: u64) -> Result<record::Question, std::io::Error>;
 
+    /// What this generation answered before, where it cannot but answer the same.
+    fn remembered(&self, _: &Generation) -> Option<Opinion<Self::Answer>> {
+        None
+    }
+
+    /// Such an answer was given.
+    fn remember(&self, _: &Runtime, _: &Generation, _: &Opinion<Self::Answer>) {}
+
     /// The message it is about.
     fn message(&self) -> Option<&MessageView> {
         None
@@ -313,7 +321,18 @@ impl Work {
             trial.patience().call(began);
         }
         self.listen(place, generation);
-        let put = self.put(place, generation, question).await;
+        let remembered = question.remembered(generation);
+        if remembered.is_some() {
+            generation.counters.remember();
+        }
+        let put = match remembered {
+            Some(opinion) => Put {
+                result: Ok(opinion),
+                fresh: true,
+                stage: Q::STAGE,
+            },
+            None => self.put(place, generation, question).await,
+        };
         let took = began.elapsed();
         generation.counters.latency.record(took);
         self.note(place, question, put.fresh, &put.result, took);
@@ -366,6 +385,9 @@ impl Work {
         };
         instance.refuel(self.core.runtime.ration(Q::STAGE));
         let result = question.put(&mut instance).await;
+        if let (true, Ok(opinion)) = (fresh && instance.asked_nothing(), &result) {
+            question.remember(&self.core.runtime, generation, opinion);
+        }
         // An instance that faulted is not put back: nothing may be asked of it again.
         if let (Ok(_), Some(seat)) = (&result, self.seats.get_mut(place)) {
             seat.instance = Some((instance, in_use));

@@ -98,7 +98,7 @@ fn terms(terms: exemption::Terms) -> Result<Terms, Lie> {
     Ok(Terms {
         authentication: terms.authentication,
         encryption: terms.encryption,
-        exemptions: terms.exemptions,
+        exemptions: terms.exemptions.into(),
     })
 }
 

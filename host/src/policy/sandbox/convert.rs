@@ -19,7 +19,7 @@ pub(in crate::policy) fn client(client: &Client) -> Arc<types::Client> {
             subject: tls.subject.clone(),
         }),
         identity: client.identity.as_ref().map(identity),
-        exemptions: client.exemptions.clone(),
+        exemptions: client.exemptions.to_vec(),
         more: None,
     })
 }

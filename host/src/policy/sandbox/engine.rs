@@ -1,6 +1,7 @@
 //! The machinery every policy runs on: the compiler, the pool of instances and the clock that
 //! bounds guest CPU. One type owns all three, so that none can exist without the others.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -43,6 +44,7 @@ pub(in crate::policy) struct Runtime {
     /// Told once for each idle holder whose instances are wanted elsewhere.
     wanted: Notify,
     capacity: u32,
+    admissions: Option<NonZero<usize>>,
     /// Counts what guests execute; none in the daemon, where counting would cost.
     meter: Option<Meter>,
     _ticker: Ticker,
@@ -99,6 +101,7 @@ impl Runtime {
             slots: Arc::new(Semaphore::new(capacity as usize)),
             wanted: Notify::new(),
             capacity,
+            admissions: NonZero::new(settings.remembered_admissions),
             meter,
             _ticker: ticker,
         })
@@ -107,6 +110,11 @@ impl Runtime {
     /// The meter, if this engine has one.
     pub(in crate::policy) fn meter(&self) -> Option<&Meter> {
         self.meter.as_ref()
+    }
+
+    /// How many admissions of one generation are remembered, if any.
+    pub(in crate::policy) fn remembered_admissions(&self) -> Option<NonZero<usize>> {
+        self.admissions
     }
 
     /// What a call of this stage may burn, if a fuse is set for it.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre, Linker};
 
+use super::admissions::Admissions;
 use super::backtrace::Places;
 use super::check::Description;
 use super::core_dump::CoreDumps;
@@ -130,6 +131,7 @@ pub(in crate::policy) struct Generation {
     pub(in crate::policy) description: Description,
     pub(in crate::policy) since: Timestamp,
     pub(in crate::policy) counters: Counters,
+    pub(in crate::policy) admissions: Admissions,
     /// The code with the settings taken in, as soon as there is any.
     pub(in crate::policy) preparation: Preparation,
 }
@@ -149,6 +151,7 @@ impl Generation {
             description,
             since,
             counters: Counters::default(),
+            admissions: Admissions::default(),
             preparation: Preparation::default(),
         }
     }

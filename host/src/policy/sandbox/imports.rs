@@ -174,6 +174,11 @@ impl Host {
         &self.limits
     }
 
+    /// Whether the guest has called neither the host nor WASI.
+    pub(super) fn asked_nothing(&self) -> bool {
+        self.spent.calls == 0 && self.wasi.is_none()
+    }
+
     /// Counts a call of the guest to the host.
     fn count(&mut self) -> Result<(), Stop> {
         self.spent.calls += 1;

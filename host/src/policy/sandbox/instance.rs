@@ -302,6 +302,11 @@ impl Instance {
         self.store.data().memory.used()
     }
 
+    /// Whether all it knows is what it was told: no call of the host, no random number, no time.
+    pub(in crate::policy) fn asked_nothing(&self) -> bool {
+        self.store.data().asked_nothing()
+    }
+
     /// What it took of the bounds of its unit of work.
     pub(in crate::policy) fn spent(&self) -> Spent {
         self.store.data().spent

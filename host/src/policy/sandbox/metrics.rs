@@ -16,6 +16,7 @@ pub(in crate::policy) const RECENT: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug)]
 pub(in crate::policy) struct Counters {
     calls: AtomicU64,
+    remembered: AtomicU64,
     faults: [AtomicU64; Class::ALL.len()],
     recent: Window,
     pub(in crate::policy) latency: Histogram,
@@ -27,6 +28,7 @@ impl Default for Counters {
     fn default() -> Self {
         Self {
             calls: AtomicU64::new(0),
+            remembered: AtomicU64::new(0),
             faults: Default::default(),
             recent: Window::new(RECENT),
             latency: Histogram::default(),
@@ -53,6 +55,16 @@ impl Counters {
 
     pub(in crate::policy) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// A call was answered from memory.
+    pub(in crate::policy) fn remember(&self) {
+        self.remembered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls that were answered from memory.
+    pub(in crate::policy) fn remembered(&self) -> u64 {
+        self.remembered.load(Ordering::Relaxed)
     }
 
     /// Classes that occurred.

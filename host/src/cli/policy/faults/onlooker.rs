@@ -135,7 +135,7 @@ fn original(failure: &Failure) -> Message {
         helo: None,
         tls: None,
         identity: failure.identity.clone(),
-        exemptions: failure.exemptions.clone(),
+        exemptions: failure.exemptions.clone().into(),
     });
     Message {
         id: failure.message,

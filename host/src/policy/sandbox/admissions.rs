@@ -1,0 +1,31 @@
+//! Admissions that need not be asked for again. A policy that asked nothing of the host has decided by
+//! its code, its settings and what it was told of the client, and would decide the same again: all it
+//! is made of begins anew with each instance.
+
+use std::num::NonZero;
+use std::sync::OnceLock;
+
+use quick_cache::sync::Cache;
+
+use super::check::Opinion;
+use crate::mail::Client;
+use crate::policy::decision::Admission;
+
+/// Those of one generation, the ones that are wanted again before others.
+#[derive(Default)]
+pub(in crate::policy) struct Admissions {
+    known: OnceLock<Cache<Client, Opinion<Admission>>>,
+}
+
+impl Admissions {
+    /// What was answered to this client, whatever port it came from.
+    pub(in crate::policy) fn of(&self, client: &Client) -> Option<Opinion<Admission>> {
+        self.known.get()?.get(client)
+    }
+
+    /// Of `capacity` clients; the first one settles that.
+    pub(in crate::policy) fn remember(&self, capacity: NonZero<usize>, client: Client, opinion: Opinion<Admission>) {
+        let known = self.known.get_or_init(|| Cache::new(capacity.get()));
+        known.insert(client, opinion);
+    }
+}
