@@ -50,6 +50,7 @@ pub use record::tape::Recorder;
 pub use record::{Called, Decision, Excerpt, Exchange, Given, Kept, Octets, Outcome, Question, RECORD_VERSION, Record};
 pub use sandbox::call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
 pub use sandbox::compile::{COMMAND as COMPILE_COMMAND, Compiler, compile_as_child};
+pub use sandbox::counters::{CounterPage, CounterStatus};
 
 /// The contract this host serves, as authors get it.
 pub const CONTRACT_WIT: &str = include_str!("../../wit/policy.wit");
@@ -214,6 +215,20 @@ impl Policies {
     /// What a module runs with, for somebody who wants to try another the same way.
     pub fn setup(&self, module: Option<&str>) -> Result<ModuleSetup, Vec<Problem>> {
         self.inner.setup(module)
+    }
+
+    /// Counters that the host keeps for a module: of those whose keys are after `after` the first `limit`.
+    pub fn counters(
+        &self,
+        module: Option<&str>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<CounterPage, Vec<Problem>> {
+        let chain = self.inner.chain.load();
+        let place = chain::operate::find(&chain, module)?;
+        let name = chain.modules.get(place).map_or("", |module| &*module.name);
+        let live = self.inner.core.live.as_ref();
+        Ok(live.map_or_else(CounterPage::default, |live| live.counters(name, after, limit)))
     }
 
     /// Makes durable what is not yet: to be called when no more questions come.

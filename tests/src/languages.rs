@@ -4,6 +4,7 @@
 //! built from the same files is not built again. Where they cannot be had, [`Toolchain::find`] says
 //! SKIPPED, loudly.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +12,9 @@ use std::sync::Mutex;
 
 use crate::binary::{Output, posthouse, run};
 use crate::tool::tool;
+
+/// What the guide says of zig was seen with this one.
+const ZIG: &str = "ziglang==0.17.1\n";
 
 /// A language that has a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +55,8 @@ impl Language {
 pub struct Toolchain {
     language: Language,
     folder: PathBuf,
+    /// Where its script finds programs, if not where this test does.
+    path: Option<OsString>,
 }
 
 impl Toolchain {
@@ -69,7 +75,30 @@ impl Toolchain {
             Language::Python => fetch_python(&folder),
             Language::C => c_compiler(),
         };
-        there.then_some(Self { language, folder })
+        there.then_some(Self {
+            language,
+            folder,
+            path: None,
+        })
+    }
+
+    /// For C: zig alone, as pip has it. None, and a loud line, when it cannot be had.
+    ///
+    /// # Panics
+    /// When `target` cannot be written.
+    pub fn zig() -> Option<Self> {
+        let folder = target().join("languages/zig");
+        let programs = folder.join("programs");
+        fs::create_dir_all(&programs).expect("target can be written");
+        if !fetch_with_pip(&folder, ZIG) {
+            return None;
+        }
+        let path = std::env::join_paths([only(&["sh", "dirname"], &programs), folder.join(".venv/bin")]);
+        Some(Self {
+            language: Language::C,
+            folder,
+            path: Some(path.expect("folders without colons")),
+        })
     }
 
     /// The folder of a new project, by `posthouse policy new`.
@@ -130,8 +159,32 @@ impl Toolchain {
 
     /// Runs a project's `build.sh`.
     pub fn script(&self, project: &Path) -> Output {
-        run(Command::new(project.join("build.sh")).env("POSTHOUSE", posthouse()), "")
+        let mut script = Command::new(project.join("build.sh"));
+        script.env("POSTHOUSE", posthouse());
+        if let Some(path) = &self.path {
+            script
+                .env("PATH", path)
+                .env_remove("WASI_SDK_PATH")
+                .env("ZIG_GLOBAL_CACHE_DIR", self.folder.join("cache"))
+                .env("ZIG_LOCAL_CACHE_DIR", self.folder.join("cache"));
+        }
+        run(&mut script, "")
     }
+}
+
+/// A folder with links to some of the system's programs and nothing else, for the search path.
+///
+/// # Panics
+/// When one is not there, or the folder cannot be written.
+pub fn only(programs: &[&str], folder: &Path) -> PathBuf {
+    for program in programs {
+        let real = tool(program).unwrap_or_else(|| panic!("{program} is needed"));
+        let link = folder.join(program);
+        if !link.exists() {
+            std::os::unix::fs::symlink(real, &link).expect("a link");
+        }
+    }
+    folder.to_owned()
 }
 
 /// Puts the files of a folder over those of another.
@@ -195,10 +248,15 @@ fn fetch_javascript(folder: &Path) -> bool {
 }
 
 fn fetch_python(folder: &Path) -> bool {
+    let requirements = fs::read_to_string(Language::Python.template().join("requirements.txt")).expect("the template");
+    fetch_with_pip(folder, &requirements)
+}
+
+/// Into an environment in the folder.
+fn fetch_with_pip(folder: &Path, requirements: &str) -> bool {
     let Some(python) = tool("python3") else {
         return false;
     };
-    let requirements = fs::read_to_string(Language::Python.template().join("requirements.txt")).expect("the template");
     let mut environment = Command::new(python);
     environment.args(["-m", "venv", ".venv"]);
     let mut install = Command::new(folder.join(".venv/bin/pip"));
@@ -209,7 +267,7 @@ fn fetch_python(folder: &Path) -> bool {
         "-r",
         "requirements.txt",
     ]);
-    fetch(folder, "requirements.txt", &requirements, &mut [environment, install])
+    fetch(folder, "requirements.txt", requirements, &mut [environment, install])
 }
 
 /// Runs the package client, unless it ran to its end for the same list.

@@ -29,7 +29,7 @@ pub use dialogue::{Dialogue, Pattern, play};
 pub use dns::dns;
 pub use events::{Event, Events};
 pub use guests::{example, from_outside, guest, large_guest, worked_example};
-pub use languages::{Language, Toolchain, overlay};
+pub use languages::{Language, Toolchain, only, overlay};
 pub use maildir::{Delivered, Maildir};
 pub use report::Report;
 pub use sink::{Received, Sink};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use posthouse_tests::{Output, example, guest, posthouse, run};
+use posthouse_tests::{Output, Site, example, guest, posthouse, run};
 use serde_json::Value;
 
 fn cli(folder: &Path, arguments: &[&str]) -> Output {
@@ -178,6 +178,59 @@ fn what_is_wrong_with_the_input_is_said() {
     ];
     let told = cli(here, &settings).failed();
     assert!(told.contains("refuse"), "{told}");
+}
+
+/// Each command that takes a policy's file says which file it is, and what to do about it.
+#[test]
+fn a_file_that_is_no_policy_is_named_by_every_command() {
+    let site = Site::new();
+    let _daemon = site.start();
+    let cases = site.file("cases.toml", CASES).display().to_string();
+    std::fs::create_dir(site.path().join("folder")).expect("the folder can be written");
+    site.file("empty.wasm", b"");
+    site.file("text.wasm", b"This is not WebAssembly.\n");
+    guest("core-module", site.path());
+    let asking = ["--case", cases.as_str()];
+    for (command, more, in_site) in [
+        ("explain", &[][..], false),
+        ("inspect", &[], false),
+        ("run", &asking, false),
+        ("bench", &asking, false),
+        ("test-faults", &[], false),
+        ("test-faults", &asking, false),
+        ("check", &[], true),
+        ("check", &["--running"], true),
+        ("load", &[], true),
+        ("shadow", &[], true),
+        ("stage", &["--share", "10%"], true),
+        ("replay", &[], true),
+    ] {
+        for (file, advice) in [
+            ("/dev/null", "empty file: build the policy again"),
+            ("folder", "name the .wasm file in it that the build makes"),
+            ("missing.wasm", "build the policy first"),
+            ("empty.wasm", "empty file: build the policy again"),
+            ("text.wasm", "name the .wasm file that the build makes"),
+            ("core-module.wasm", "build for wasm32-wasip2"),
+        ] {
+            let path = site.path().join(file).display().to_string();
+            let arguments = [&["policy", command, &path], more].concat();
+            let output = match in_site {
+                true => site.cli(&arguments),
+                false => cli(site.path(), &arguments),
+            };
+            let told = output.failed();
+            let named = told
+                .lines()
+                .any(|line| line.contains(&format!("{path}: ")) && line.contains(advice));
+            assert!(named, "{arguments:?}: {told}");
+            assert!(
+                told.lines()
+                    .all(|line| !line.starts_with("file: ") && !line.contains(": file: ")),
+                "the path is the key: {told}"
+            );
+        }
+    }
 }
 
 #[test]

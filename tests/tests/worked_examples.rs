@@ -182,6 +182,45 @@ fn printers(office: &Office) {
     let mut again = office.from("127.0.0.9");
     mail(&mut again, "printer@posthouse.test", 250);
     rcpt(&mut again, "anna@posthouse.test", 450);
+    counters_of_printers(office);
+}
+
+/// What was counted can be looked at, page by page.
+fn counters_of_printers(office: &Office) {
+    let counters = |more: &[&str]| {
+        let arguments = [&["policy", "counters", "--as", "example"], more].concat();
+        office.site.cli(&arguments).ok()
+    };
+    let page = |more: &[&str]| -> Value {
+        serde_json::from_str(&counters(&[more, &["--limit", "1", "--json"]].concat())).expect("JSON")
+    };
+    let first = page(&[]);
+    assert_eq!(
+        (&first["running"], &first["limit"]),
+        (&json!(2), &json!(10_000)),
+        "{first:#}"
+    );
+    let next = first["next"].as_str().expect("there is another");
+    assert_eq!(first["counters"][0]["key"], next);
+    let second = page(&["--after", next]);
+    assert_eq!(second["next"], Value::Null, "{second:#}");
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock")
+        .as_millis();
+    for (page, device) in [(&first, "127.0.0.8"), (&second, "127.0.0.9")] {
+        let counter = &page["counters"][0];
+        assert!(counter["key"].to_string().contains(device), "{counter:#}");
+        assert!(counter["value"].as_u64() > Some(0), "{counter:#}");
+        assert!(counter["ends"].as_u64().map(u128::from) > Some(now), "{counter:#}");
+    }
+    let shown = counters(&[]);
+    assert!(
+        shown.contains("127.0.0.9") && shown.ends_with("2 of 10000 counters\n"),
+        "{shown}"
+    );
+    let refused = office.site.cli(&["policy", "counters"]).failed();
+    assert!(refused.contains("which of example, main?"), "{refused}");
 }
 
 fn send_as(office: &Office) {

@@ -6,6 +6,7 @@ mod bindings;
 mod cancel;
 mod check;
 mod comparison;
+mod counters;
 mod embed;
 mod explain;
 mod faults;
@@ -75,6 +76,13 @@ pub enum Command {
     /// Example: posthouse policy history --as default
     #[command(verbatim_doc_comment)]
     History(history::Options),
+    /// Show the numbers that the host keeps for a module (the grant `counters`): key, value, end
+    ///
+    /// In the order of their keys; --after shows the next page.
+    ///
+    /// Example: posthouse policy counters --as sender-quota
+    #[command(verbatim_doc_comment)]
+    Counters(counters::Options),
     /// Go back to code and settings that were active before
     ///
     /// Without a generation to what was active before the present one; again, and it goes one
@@ -195,6 +203,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(options) => check::run(options).await,
         Command::Inspect(options) => inspect::run(&options),
         Command::History(options) => history::run(options).await,
+        Command::Counters(options) => counters::run(options).await,
         Command::Rollback(options) => rollback::run(options).await,
         Command::New(options) => new::run(options).await,
         Command::Run(options) => run::run(options).await,

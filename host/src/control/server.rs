@@ -63,6 +63,7 @@ pub async fn serve(listener: UnixListener, handles: Handles) {
         .route("/policies", get(policies::policies).post(policies::load))
         .route("/policies/check", post(life::check))
         .route("/policies/history", get(life::history))
+        .route("/policies/counters", get(life::counters))
         .route("/policies/rollback", post(life::rollback))
         .route("/policies/setup", get(records::setup))
         .route(

@@ -32,7 +32,7 @@ fn record(time: Timestamp, module: &str) -> Record {
                     helo: Some("somebody.example".to_owned()),
                     tls: None,
                     identity: None,
-                    exemptions: Vec::new(),
+                    exemptions: Vec::new().into(),
                 },
             },
             fresh: true,

@@ -40,7 +40,7 @@ pub(super) fn original() -> Message {
             helo: Some("relay.example.net".to_owned()),
             tls: None,
             identity: None,
-            exemptions: vec!["authentication".to_owned()],
+            exemptions: ["authentication".to_owned()].into(),
         }),
         size: 0,
         state: State::Queued,

@@ -141,10 +141,12 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<(), String> {
         );
     }
     if bytes.is_empty() {
-        return Err("empty file".to_owned());
+        return Err("empty file: build the policy again".to_owned());
     }
     if !bytes.starts_with(b"\0asm") {
-        return Err("not WebAssembly: a component begins with the bytes 00 61 73 6d".to_owned());
+        return Err("not WebAssembly: a component begins with the bytes 00 61 73 6d; \
+                    name the .wasm file that the build makes"
+            .to_owned());
     }
     if bytes.len() < 8 {
         return Err(format!("truncated or damaged at offset {}", bytes.len()));

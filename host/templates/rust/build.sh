@@ -3,11 +3,11 @@
 set -eu
 cd "$(dirname "$0")"
 if ! command -v cargo >/dev/null; then
-  echo "missing: cargo. Install Rust with rustup: https://rustup.rs" >&2
+  echo "build.sh: cargo is needed: install Rust with rustup, https://rustup.rs" >&2
   exit 1
 fi
 if ! [ -d "$(rustc --print target-libdir --target wasm32-wasip2)" ]; then
-  echo "missing: Rust's target wasm32-wasip2. Install it: rustup target add wasm32-wasip2" >&2
+  echo "build.sh: Rust's target wasm32-wasip2 is needed: rustup target add wasm32-wasip2" >&2
   exit 1
 fi
 target=${CARGO_TARGET_DIR:-target}

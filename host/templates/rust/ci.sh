@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 cargo test
 posthouse=${POSTHOUSE:-posthouse}
 if ! command -v "$posthouse" >/dev/null; then
-  echo "missing: posthouse. The cases were run natively, but not against {{name}}.wasm; set POSTHOUSE to run them" >&2
+  echo "ci.sh: posthouse is not in the path: the cases were run natively, but not against {{name}}.wasm; set POSTHOUSE" >&2
   exit 0
 fi
 "$posthouse" policy run {{name}}.wasm --case tests/cases.toml

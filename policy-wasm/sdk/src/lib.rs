@@ -49,14 +49,13 @@
 //! # Building
 //!
 //! The package is a `cdylib`, built with `cargo build --release --target wasm32-wasip2`. This profile
-//! keeps the component small and lets Event 4037 quote the file and line of a panic:
+//! leaves out what is not used and lets Event 4037 quote the file and line of a panic:
 //!
 //! ```toml
 //! [lib]
 //! crate-type = ["cdylib"]
 //!
 //! [profile.release]
-//! opt-level = "s"
 //! lto = true
 //! codegen-units = 1
 //! panic = "abort"

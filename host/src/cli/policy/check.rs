@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use super::activated::show_changes;
-use super::input::{origin, read_code, read_component, read_settings, read_signature};
+use super::input::{of_file, origin, read_code, read_component, read_settings, read_signature};
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
 use crate::config::{Config, Problem};
@@ -81,6 +81,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         };
         Policies::check_offline(&config, directory(&config), request).await
     };
+    let outcome = outcome.map_err(|problems| of_file(&options.file, problems));
     let code = ExitCode::from(u8::from(outcome.is_err()));
     if options.daemon.json {
         let findings = match outcome {

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use wasmparser::{Parser, Payload};
 
+use super::input::read_file;
 use super::schema;
 use crate::policy::SETTINGS_SECTION;
 
@@ -23,7 +24,7 @@ pub struct Options {
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let shown = options.file.display();
     let schema_shown = options.schema.display();
-    let code = std::fs::read(&options.file).with_context(|| shown.to_string())?;
+    let code = read_file(&options.file)?;
     let schema = std::fs::read_to_string(&options.schema).with_context(|| schema_shown.to_string())?;
     schema::settings(&schema).map_err(|problem| anyhow::anyhow!("{schema_shown}: {problem}"))?;
     let code = with_settings(code, &schema).with_context(|| shown.to_string())?;

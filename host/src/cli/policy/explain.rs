@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::fixture::CaseHost;
+use super::input::of_file;
 use super::schema::{self, Setting};
 use super::subject::{Subject, cache_folder};
 use crate::cli::output::{self, line};
@@ -79,7 +80,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
 
 impl Explanation {
     fn outside(options: &Options, code: &[u8]) -> anyhow::Result<Self> {
-        let anatomy = anatomy(code).map_err(ConfigError)?;
+        let anatomy = anatomy(code).map_err(|problems| ConfigError(of_file(&options.subject.file, problems)))?;
         let settings = anatomy.settings.as_deref().map(schema::settings);
         let (settings, settings_problem) = match settings.transpose() {
             Ok(settings) => (settings, None),

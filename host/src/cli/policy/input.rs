@@ -1,12 +1,15 @@
 //! What commands about policies are given: code and settings.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use crate::config::Problem;
+use crate::control::ClientError;
 use crate::policy::component_of;
 
 /// Where a file is, for status.
@@ -19,8 +22,36 @@ pub fn origin(file: &Path) -> String {
 
 /// A component; a core module that carries its types is made one.
 pub fn read_component(file: &Path) -> anyhow::Result<Vec<u8>> {
-    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
-    component_of(bytes).with_context(|| file.display().to_string())
+    component_of(read_file(file)?).with_context(|| file.display().to_string())
+}
+
+/// The file of a policy; without one, what to do about that.
+pub fn read_file(file: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(file).map_err(|error| {
+        let advice = match error.kind() {
+            ErrorKind::NotFound => ": build the policy first, or name the .wasm file that the build makes",
+            ErrorKind::IsADirectory => ": name the .wasm file in it that the build makes",
+            _ => "",
+        };
+        anyhow!("{}: {error}{advice}", file.display())
+    })
+}
+
+/// Problems of a component by the name of its file; those of its settings, grants and limits keep their keys.
+pub fn of_file(file: &Path, problems: Vec<Problem>) -> Vec<Problem> {
+    let named = |problem: Problem| match problem.key.as_str() {
+        "file" => Problem::new(file.display().to_string(), problem.text),
+        _ => problem,
+    };
+    problems.into_iter().map(named).collect()
+}
+
+/// What the daemon answered about a component, as [`of_file`] has it.
+pub fn answered<T>(file: Option<&Path>, answer: Result<T, ClientError>) -> Result<T, ClientError> {
+    answer.map_err(|error| match (file, error) {
+        (Some(file), ClientError::Refused(problems)) => ClientError::Refused(of_file(file, problems)),
+        (_, error) => error,
+    })
 }
 
 /// A component, in base64.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::input::read_component;
+use super::input::{of_file, read_component};
 use crate::cli::output::{self, line};
 use crate::config::ConfigError;
 use crate::event::escape;
@@ -23,7 +23,7 @@ pub struct Options {
 
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let bytes = read_component(&options.file)?;
-    let found = inspect_component(&bytes).map_err(ConfigError)?;
+    let found = inspect_component(&bytes).map_err(|problems| ConfigError(of_file(&options.file, problems)))?;
     if options.json {
         output::json(&found)?;
     } else {

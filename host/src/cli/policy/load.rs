@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::activated::show_activation;
-use super::input::{origin, read_code, read_settings, read_signature};
+use super::input::{answered, origin, read_code, read_settings, read_signature};
 use crate::cli::output;
 use crate::cli::target::Daemon;
 use crate::control::Load;
@@ -51,7 +51,8 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         reason: options.reason,
         force: options.force,
     };
-    let active: Activation = options.daemon.client()?.post("/policies", &request).await?;
+    let answer = options.daemon.client()?.post("/policies", &request).await;
+    let active: Activation = answered(options.file.as_deref(), answer)?;
     if options.daemon.json {
         output::json(&active)?;
     } else {

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::comparison;
-use super::input::{read_component, read_settings};
+use super::input::{of_file, read_component, read_settings};
 use super::record::Which;
 use crate::cli::output;
 use crate::cli::target::Daemon;
@@ -48,7 +48,11 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         module.settings = read_settings(settings)?;
     }
     let code = options.file.as_deref().map(read_component).transpose()?;
-    let mut replay = Replay::new(&module, code).await.map_err(ConfigError)?;
+    let replay = Replay::new(&module, code).await;
+    let mut replay = replay.map_err(|problems| match &options.file {
+        Some(file) => ConfigError(of_file(file, problems)),
+        None => ConfigError(problems),
+    })?;
     match &options.from {
         None => {
             let mut lines = which.fetch(&options.daemon).await?;

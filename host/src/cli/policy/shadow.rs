@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::input::{origin, read_code, read_settings, read_signature};
+use super::input::{answered, origin, read_code, read_settings, read_signature};
 use super::{comparison, when};
 use crate::cli::output::{self, line, remark};
 use crate::cli::target::Daemon;
@@ -58,7 +58,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
             share: options.share,
             seconds: options.lasts.as_secs().max(1),
         };
-        client.post("/policies/shadow", &request).await?
+        answered(options.file.as_deref(), client.post("/policies/shadow", &request).await)?
     };
     if options.daemon.json {
         output::json(&report)?;

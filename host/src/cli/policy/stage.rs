@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use ipnet::IpNet;
 
-use super::input::{origin, read_code, read_settings, read_signature};
+use super::input::{answered, origin, read_code, read_settings, read_signature};
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
 use crate::config::Share;
@@ -62,7 +62,8 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         lasts: Some(options.lasts),
         reason: options.reason,
     };
-    let staged: Staged = options.daemon.client()?.post("/policies/stage", &request).await?;
+    let answer = options.daemon.client()?.post("/policies/stage", &request).await;
+    let staged: Staged = answered(options.file.as_deref(), answer)?;
     if options.daemon.json {
         output::json(&staged)?;
         return Ok(ExitCode::SUCCESS);

@@ -7,7 +7,7 @@ use clap::Args;
 use posthouse_cases::CaseFile;
 use serde_json::{Map, Value};
 
-use super::input::{read_component, read_settings};
+use super::input::{of_file, read_component, read_settings};
 use crate::config::{Config, ConfigError, PolicyModule, Problem};
 
 /// Which policy, and on which terms.
@@ -138,5 +138,10 @@ pub fn refused(file: &Path, problems: Vec<Problem>) -> anyhow::Error {
         }
         _ => problem,
     });
-    anyhow::Error::from(ConfigError(advised.collect())).context(file.display().to_string())
+    let path = file.display().to_string();
+    let named = of_file(file, advised.collect());
+    // Once is enough.
+    let told = named.iter().all(|problem| problem.key == path);
+    let error = anyhow::Error::from(ConfigError(named));
+    if told { error } else { error.context(path) }
 }

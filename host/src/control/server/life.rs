@@ -1,4 +1,4 @@
-//! A policy's life: trying what may come, looking at what was, going back to it.
+//! A policy's life: trying what may come, looking at what was and at what is kept, going back.
 
 use std::sync::Arc;
 
@@ -10,7 +10,12 @@ use serde::Deserialize;
 use super::super::{Load, Rollback};
 use super::policies::{refused, request};
 use super::{Handled, Handles, Peer};
-use crate::policy::{Activation, Checked, ModuleHistory};
+use crate::policy::{Activation, Checked, CounterPage, ModuleHistory};
+
+/// Counters of one page at most.
+const MAX_PAGE: usize = 1000;
+/// Counters of one page if the client does not say.
+const PAGE: usize = 100;
 
 /// Whose history.
 #[derive(Debug, Deserialize)]
@@ -35,6 +40,24 @@ pub(super) async fn history(
     let Query(HistoryQuery { module }) = query?;
     let history = handles.policies.history(module.as_deref()).await;
     history.map(Json).map_err(refused)
+}
+
+/// Which counters.
+#[derive(Debug, Deserialize)]
+pub(super) struct CountersQuery {
+    module: Option<String>,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn counters(
+    State(handles): State<Arc<Handles>>,
+    query: Result<Query<CountersQuery>, QueryRejection>,
+) -> Handled<CounterPage> {
+    let Query(CountersQuery { module, after, limit }) = query?;
+    let limit = limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let page = handles.policies.counters(module.as_deref(), after.as_deref(), limit);
+    page.map(Json).map_err(refused)
 }
 
 pub(super) async fn rollback(

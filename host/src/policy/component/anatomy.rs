@@ -6,7 +6,7 @@ use serde::Serialize;
 use wasmparser::{KnownCustom, Parser, Payload};
 
 use crate::config::Problem;
-use crate::policy::component::names;
+use crate::policy::component::{damage, names, recognise};
 
 /// Custom section in which a policy tells its settings: a JSON Schema object.
 pub const SETTINGS_SECTION: &str = "posthouse:settings";
@@ -44,12 +44,11 @@ pub struct Anatomy {
 /// Reads a component from outside, without judging it.
 ///
 /// # Errors
-/// It is damaged.
+/// It is none, or damaged.
 pub fn anatomy(component: &[u8]) -> Result<Anatomy, Vec<Problem>> {
-    let damaged = |error: wasmparser::BinaryReaderError| {
-        let text = format!("truncated or damaged at offset {}: {}", error.offset(), error.message());
-        vec![Problem::new("file", text)]
-    };
+    let one = |text: String| vec![Problem::new("file", text)];
+    recognise(component).map_err(one)?;
+    let damaged = |error: wasmparser::BinaryReaderError| one(damage(&error));
     let (imports, exports) = names(component).map_err(damaged)?;
     let mut found = Anatomy {
         size: component.len(),

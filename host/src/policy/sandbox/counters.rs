@@ -4,11 +4,13 @@
 mod saved;
 mod table;
 
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::call::NoAnswer;
 use crate::config::PolicyModule;
@@ -21,6 +23,32 @@ use table::{Full, Table};
 const KEY: usize = 256;
 /// What was counted since the last time may be lost in a crash.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
+
+/// A counter that is not over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CounterStatus {
+    /// As the policy calls it. Hostile: escape it before showing it.
+    pub key: String,
+    /// What was added since it began.
+    pub value: u64,
+    /// From then on it is over.
+    pub ends: Timestamp,
+}
+
+/// Some counters of a module.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CounterPage {
+    /// In the order of their keys.
+    pub counters: Vec<CounterStatus>,
+    /// Ask for those after this for more; none at the end.
+    pub next: Option<String>,
+    /// All that are not over.
+    pub running: usize,
+    /// What the configuration allows.
+    pub limit: usize,
+}
 
 /// All counters of all modules.
 pub(super) struct Counters {
@@ -101,6 +129,39 @@ impl Counters {
         let now = Timestamp::now().seconds();
         let modules = self.modules();
         Ok(modules.get(module).map_or(0, |of| of.table.value(key, now)))
+    }
+
+    /// Those of a module that are not over, by key: of those after `after` the first `limit`.
+    pub(super) fn page(&self, module: &str, after: Option<&str>, limit: usize) -> CounterPage {
+        let now = Timestamp::now().seconds();
+        let modules = self.modules();
+        let Some(of) = modules.get(module) else {
+            return CounterPage::default();
+        };
+        let mut first = BinaryHeap::new();
+        let mut page = CounterPage {
+            limit: of.limit,
+            ..CounterPage::default()
+        };
+        // Whoever counts waits meanwhile: of many no more is kept than is shown.
+        for running in of.table.running(now) {
+            page.running += 1;
+            if after.is_none_or(|after| running.0 > after) {
+                first.push(running);
+                if first.len() > limit.saturating_add(1) {
+                    first.pop();
+                }
+            }
+        }
+        let more = first.len() > limit;
+        let counter = |(key, value, ends): (&str, u64, u64)| CounterStatus {
+            key: key.to_owned(),
+            value,
+            ends: Timestamp(ends.saturating_mul(1000)),
+        };
+        page.counters = first.into_sorted_vec().into_iter().take(limit).map(counter).collect();
+        page.next = page.counters.last().filter(|_| more).map(|last| last.key.clone());
+        page
     }
 
     /// Makes what changed durable. Blocks on a disk.

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
-use super::counters::Counters;
+use super::counters::{CounterPage, Counters};
 use super::imports::MessageView;
 use super::verification::Verifier;
 use crate::config::Config;
@@ -53,6 +53,11 @@ impl Live {
         if *self.dns.load().settings() != config.dns {
             self.dns.store(Arc::new(Resolver::new(config.dns.clone())));
         }
+    }
+
+    /// Some counters of a module, in the order of their keys.
+    pub(in crate::policy) fn counters(&self, module: &str, after: Option<&str>, limit: usize) -> CounterPage {
+        self.counters.page(module, after, limit)
     }
 
     /// Makes the counters durable.

@@ -170,7 +170,7 @@ async fn after_a_fault_no_other_module_can_exempt() {
     let Admission::Admit(terms) = asked.answer else {
         panic!("admitted")
     };
-    assert_eq!(terms.exemptions, ["authentication"]);
+    assert_eq!(*terms.exemptions, ["authentication"]);
 
     let bench = Bench::with(&[
         ("mischief", builtin::MISBEHAVING, mischief),

@@ -35,7 +35,7 @@ fn client() -> Client {
         helo: None,
         tls: None,
         identity: None,
-        exemptions: Vec::new(),
+        exemptions: Vec::new().into(),
     }
 }
 

@@ -24,7 +24,7 @@ async fn settle(host: &Host, disposition: Disposition) -> Reply {
         helo: Some("client.example".into()),
         tls: None,
         identity: None,
-        exemptions: Vec::new(),
+        exemptions: Vec::new().into(),
     };
     let mut envelope = Envelope::from_sender(ReversePath::Mailbox(mailbox("anna@example.org")));
     envelope.recipients = vec![mailbox("bob@example.org"), mailbox("carl@example.org")];

@@ -99,3 +99,28 @@ fn many_count_at_once_and_nothing_is_lost() {
     });
     assert_eq!(counters.value("one", "k"), Ok(8000));
 }
+
+#[test]
+fn counters_are_shown_page_by_page() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (counters, _) = open(folder.path(), 10);
+    for (key, amount) in [("d", 4), ("a", 1), ("c", 3), ("b", 2)] {
+        assert_eq!(counters.add("one", key, amount, 1000), Ok(amount));
+    }
+    let page = |after, limit| {
+        let page = counters.page("one", after, limit);
+        assert_eq!((page.running, page.limit), (4, 10));
+        let shown: Vec<_> = page
+            .counters
+            .into_iter()
+            .map(|counter| (counter.key, counter.value))
+            .collect();
+        (shown, page.next)
+    };
+    let two = |(a, one): (&str, u64), (b, two): (&str, u64)| vec![(a.to_owned(), one), (b.to_owned(), two)];
+    assert_eq!(page(None, 2), (two(("a", 1), ("b", 2)), Some("b".to_owned())));
+    assert_eq!(page(Some("b"), 2), (two(("c", 3), ("d", 4)), None));
+    assert_eq!(page(Some("bb"), 2), (two(("c", 3), ("d", 4)), None));
+    assert_eq!(page(Some("d"), 2), (Vec::new(), None));
+    assert_eq!(counters.page("nobody", None, 2), CounterPage::default());
+}
