@@ -5,8 +5,9 @@
 
 All relay to the same smtp-sink and have each message synced before its 250. They are driven in turn, in rounds, so
 that whatever else the machine does falls on all alike; figures are medians of the rounds, ratios the medians of
-each round's ratio. smtp-sink alone, which stores nothing, is the ceiling, and a file that one writer appends to and
-syncs is what the disk allows.
+each round's ratio. smtp-sink alone, which stores nothing, is the ceiling for whoever takes mail; `bare` (tests/load),
+which syncs a message and hands it on and does nothing else, the ceiling for whoever keeps and relays it; and a file
+that one writer appends to and syncs is what the disk allows.
 
 accepted/s       messages by the time the sender needed to hand them over, with delivery going on behind
 relayed/s        messages by the time until the last one had reached the sink
@@ -40,6 +41,7 @@ import time
 import report
 import syncs
 import targets
+from bare import Bare
 from certificate import Certificate
 from haraka import Haraka, install
 from load import DESIGN, EVERY, KIB, LOAD, load, smtp_source
@@ -47,7 +49,7 @@ from postfix import Postfix
 from posthouse import Posthouse
 from sink import Sink
 
-KINDS = {"postfix": Postfix, "haraka": Haraka, "posthouse": Posthouse}
+KINDS = {"bare": Bare, "postfix": Postfix, "haraka": Haraka, "posthouse": Posthouse}
 
 
 def arguments():
@@ -160,7 +162,7 @@ def measure(folder, stack, chosen):
 def main():
     chosen = arguments()
     Posthouse.binary = chosen.binary.resolve()
-    for program in (Posthouse.binary, LOAD):
+    for program in (Posthouse.binary, Bare.binary, LOAD):
         if not program.exists():
             sys.exit(f"{program} is missing: cargo build --release --workspace")
     # Thousands of connections at once, from here and into the hosts, which inherit it.

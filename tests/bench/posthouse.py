@@ -1,11 +1,9 @@
 """The Posthouse under test, in a folder of its own."""
 
-import os
 import shutil
-import signal
 import subprocess
 
-from process import REPOSITORY, free_port, greets, tree, wait_for
+from process import REPOSITORY, end, free_port, greets, wait_for
 
 
 class Posthouse:
@@ -40,10 +38,5 @@ class Posthouse:
             raise RuntimeError("Posthouse did not start:\n" + (self.folder / "log").read_text())
 
     def stop(self):
-        if self.process is None:
-            return
-        # The wrapper, if there is one, ends with what it wraps.
-        for pid in tree(self.pid):
-            if pid != self.process.pid or not self.wrapper:
-                os.kill(pid, signal.SIGTERM)
-        self.process.wait(60)
+        if self.process is not None:
+            end(self.process, self.wrapper)

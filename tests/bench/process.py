@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -67,6 +68,14 @@ def tree(root):
         members |= more
         grown = bool(more)
     return {pid: found[pid][1] for pid in members if pid in found}
+
+
+def end(process, wrapped):
+    """Asks a process to end and waits for it. A wrapper, such as strace, ends with what it wraps."""
+    for pid in tree(process.pid):
+        if pid != process.pid or not wrapped:
+            os.kill(pid, signal.SIGTERM)
+    process.wait(60)
 
 
 def cpu_seconds(root):
