@@ -312,7 +312,7 @@ fn who_waits_for_a_dead_server_can_be_seen_released_and_deleted_and_survives_a_c
             .contains(&format!("when {place} is back"))
     );
     site.cli(&["queue", "delete", waits[0]]).ok();
-    site.cli(&["queue", "retry", waits[1]]).ok();
+    site.cli(&["queue", "release", waits[1]]).ok();
     assert_eq!(queue(&site).0.len(), 9);
     daemon.kill();
     dead.take_everything();
