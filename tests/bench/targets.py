@@ -1,13 +1,15 @@
 """What the design promises beside the rates: each measurement is one function."""
 
 import contextlib
+import json
 import socket
 import statistics
+import subprocess
 import time
 
 from load import KIB, MIB, Shape, load, smtp_source
 from posthouse import Posthouse
-from process import PATIENCE, PeakMemory, memory
+from process import PATIENCE, PeakMemory, memory, wait_for
 
 
 @contextlib.contextmanager
@@ -18,9 +20,17 @@ def fresh(folder, name, sink, certificate, **options):
     host = Posthouse(place, sink, certificate, **options)
     try:
         host.start()
+        wait_for("the policies to be prepared", lambda: _prepared(host), pause=0.2)
         yield host
     finally:
         host.stop()
+
+
+def _prepared(host):
+    """Whether no policy is still to be compiled with its settings: that takes memory and time of its own, once."""
+    command = [str(host.binary), "policy", "status", "--json", "--config", str(host.folder / "posthouse.toml")]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+    return all(module["prepared"] != "not yet" for module in json.loads(said))
 
 
 def start_ms(folder, sink, certificate, times):
