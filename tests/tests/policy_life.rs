@@ -287,6 +287,74 @@ fn only_signed_code_is_loaded() {
     assert_ne!(status[0]["name"], "misbehaving", "{status}");
 }
 
+#[test]
+fn probation_brings_back_nothing_that_has_not_the_signature_asked_for_now() {
+    let mut site = Site::new();
+    let (anna, bert) = (signer(), signer());
+    let copy = |name: &str, keys: &minisign::KeyPair| {
+        let file = site.file(&format!("{name}.wasm"), std::fs::read(example(name)).expect("built"));
+        site.file(&format!("{name}.wasm.minisig"), sign(keys, &file));
+        file
+    };
+    let (hers, his) = (copy("q178091", &anna), copy("misbehaving", &bert));
+    site.set("policy.file", hers.display().to_string());
+    site.set("policy.settings", toml::Table::new());
+    site.set("policy.signed-by", vec![anna.pk.to_base64(), bert.pk.to_base64()]);
+    let daemon = site.start();
+    load(&site, &his, BAD);
+    let on_probation = |site: &Site| !json(site, &["policy", "status"])[0]["probation"].is_null();
+    assert!(on_probation(&site));
+    // What runs is his, and her signature is no longer asked for.
+    site.set("policy.signed-by", bert.pk.to_base64());
+    site.cli(&["reload"]).ok();
+    assert!(
+        on_probation(&site),
+        "a reload that changes no generation ends no probation"
+    );
+    let refused = eventually("enough faults", || {
+        assert_eq!(mail_from(&daemon), 451);
+        (!daemon.events().all(5004).is_empty()).then(|| daemon.events().take(5004))
+    });
+    assert_eq!(refused.text("by"), "probation");
+    assert!(
+        refused.text("problems").contains("none of policy[0].signed-by"),
+        "{refused:?}"
+    );
+    assert!(!on_probation(&site));
+    assert_eq!(json(&site, &["policy", "status"])[0]["name"], "misbehaving");
+    assert!(daemon.events().all(5024).is_empty());
+}
+
+#[test]
+fn a_load_says_since_when_the_generation_before_has_had_work() {
+    let site = Site::new();
+    let daemon = site.start();
+    let mut client = daemon.connect_from("127.0.0.3");
+    client.ehlo();
+    client.command("MAIL FROM:<a@example.com>", 250);
+    let said = load(&site, &example("misbehaving"), GOOD);
+    assert!(
+        said.contains("1 unit(s) of work in hand finish with generation 1, the oldest since 2"),
+        "{said}"
+    );
+    let status = json(&site, &["policy", "status"]);
+    let draining = &status[0]["draining"][0];
+    assert_eq!(
+        (&draining["generation"], &draining["units"]),
+        (&1.into(), &1.into()),
+        "{status:#}"
+    );
+    let (oldest, replaced) = (draining["oldest"].as_u64(), draining["since"].as_u64());
+    assert!(oldest.is_some() && oldest <= replaced, "{status:#}");
+    let said = site.cli(&["policy", "status"]).ok();
+    assert!(said.contains("1 units of work, the oldest since 2"), "{said}");
+    client.quit();
+    eventually("an end of the work", || {
+        let status = json(&site, &["policy", "status"]);
+        (status[0]["draining"] == serde_json::json!([])).then_some(())
+    });
+}
+
 /// Writes a file elsewhere and moves it in, as an operator should.
 fn move_in(site: &Site, folder: &Path, name: &str, bytes: &[u8]) {
     let made = site.file(&format!("{name}.part"), bytes);
