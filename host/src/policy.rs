@@ -91,6 +91,8 @@ pub struct LoadRequest {
 #[allow(missing_docs)]
 pub struct ModuleSetup {
     pub module: String,
+    /// The component in base64.
+    pub code: String,
     pub digest: String,
     pub generation: u64,
     pub settings: serde_json::Map<String, serde_json::Value>,
