@@ -25,7 +25,7 @@ import time
 
 from certificate import Certificate
 from load import MIB, SENDER, Shape, smtp_source
-from posthouse import Posthouse
+from posthouse import Posthouse, Relay
 from process import PeakMemory, free_port, memory, tool
 from sink import Sink
 
@@ -41,7 +41,7 @@ class Site:
         self.folder.chmod(0o755)
         self.sink = Sink()
         self.sink.start()
-        self.host = Posthouse(self.folder, self.sink, Certificate(self.folder))
+        self.host = Relay(self.folder, self.sink, Certificate(self.folder))
         for name, text in (("posthouse.toml", configuration), ("directory.toml", directory)):
             with open(self.host.folder / name, "a") as file:
                 file.write(text)
@@ -68,8 +68,7 @@ class Site:
     def tell(self, *words):
         """Runs a command of the operator; what it said, and the milliseconds it took."""
         begun = time.monotonic()
-        command = [str(self.host.binary), *words, "--config", str(self.host.folder / "posthouse.toml")]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        said = self.host.tell(*words)
         return said, (time.monotonic() - begun) * 1000
 
 

@@ -6,7 +6,7 @@ import statistics
 import time
 
 from load import KIB, MIB, Shape, load, smtp_source
-from posthouse import Posthouse
+from posthouse import Relay
 from process import PATIENCE, PeakMemory, memory
 
 
@@ -15,7 +15,7 @@ def fresh(folder, name, sink, certificate, **options):
     """A host of its own: what another has taken and may use again would hide what is measured."""
     place = folder / name
     place.mkdir()
-    host = Posthouse(place, sink, certificate, **options)
+    host = Relay(place, sink, certificate, **options)
     try:
         host.start()
         yield host
