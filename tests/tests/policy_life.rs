@@ -1,4 +1,4 @@
-//! The life of a policy in a running daemon: checked, loaded, remembered, gone back to, signed, and
+//! The life of a policy in a running daemon: checked, loaded, remembered, gone back to, and
 //! moved into a folder.
 
 use std::path::Path;
@@ -231,98 +231,6 @@ fn a_component_is_inspected_without_being_run() {
         !good && said.contains("wasi:http") && said.contains("PROBLEM"),
         "{said}"
     );
-}
-
-fn signer() -> minisign::KeyPair {
-    minisign::KeyPair::generate_unencrypted_keypair().expect("keys")
-}
-
-fn sign(keys: &minisign::KeyPair, file: &Path) -> String {
-    let bytes = std::fs::read(file).expect("a file");
-    let signature = minisign::sign(None, &keys.sk, bytes.as_slice(), None, None);
-    signature.expect("a signature").into_string()
-}
-
-#[test]
-fn only_signed_code_is_loaded() {
-    let mut site = Site::new();
-    let (anna, mallory) = (signer(), signer());
-    site.set("policy.signed-by", anna.pk.to_base64());
-    let daemon = site.start();
-    assert_eq!(mail_from(&daemon), 250, "the built-in policy needs no signature");
-    let file = site.file("policy.wasm", std::fs::read(example("misbehaving")).expect("built"));
-    let path = file.to_string_lossy().into_owned();
-    let said = site.cli(&["policy", "load", &path, "--settings", GOOD]).failed();
-    assert!(
-        said.contains("signature: unsigned") && said.contains("minisign -S"),
-        "{said}"
-    );
-    let wrong = site.file("wrong.minisig", sign(&mallory, &file));
-    let said = site
-        .cli(&[
-            "policy",
-            "load",
-            &path,
-            "--settings",
-            GOOD,
-            "--signature",
-            &wrong.to_string_lossy(),
-        ])
-        .failed();
-    assert!(said.contains("none of policy[0].signed-by"), "{said}");
-    site.file("policy.wasm.minisig", sign(&anna, &file));
-    site.cli(&["policy", "load", &path, "--settings", GOOD]).ok();
-    let (status, _) = daemon.stop();
-    assert!(status.success());
-
-    // The store is no way around it.
-    site.set("policy.signed-by", mallory.pk.to_base64());
-    let daemon = site.start();
-    let refused = daemon.events().take(5004);
-    assert!(
-        refused.text("problems").contains("none of policy[0].signed-by"),
-        "{refused:?}"
-    );
-    let status = json(&site, &["policy", "status"]);
-    assert_ne!(status[0]["name"], "misbehaving", "{status}");
-}
-
-#[test]
-fn probation_brings_back_nothing_that_has_not_the_signature_asked_for_now() {
-    let mut site = Site::new();
-    let (anna, bert) = (signer(), signer());
-    let copy = |name: &str, keys: &minisign::KeyPair| {
-        let file = site.file(&format!("{name}.wasm"), std::fs::read(example(name)).expect("built"));
-        site.file(&format!("{name}.wasm.minisig"), sign(keys, &file));
-        file
-    };
-    let (hers, his) = (copy("q178091", &anna), copy("misbehaving", &bert));
-    site.set("policy.file", hers.display().to_string());
-    site.set("policy.settings", toml::Table::new());
-    site.set("policy.signed-by", vec![anna.pk.to_base64(), bert.pk.to_base64()]);
-    let daemon = site.start();
-    load(&site, &his, BAD);
-    let on_probation = |site: &Site| !json(site, &["policy", "status"])[0]["probation"].is_null();
-    assert!(on_probation(&site));
-    // What runs is his, and her signature is no longer asked for.
-    site.set("policy.signed-by", bert.pk.to_base64());
-    site.cli(&["reload"]).ok();
-    assert!(
-        on_probation(&site),
-        "a reload that changes no generation ends no probation"
-    );
-    let refused = eventually("enough faults", || {
-        assert_eq!(mail_from(&daemon), 451);
-        (!daemon.events().all(5004).is_empty()).then(|| daemon.events().take(5004))
-    });
-    assert_eq!(refused.text("by"), "probation");
-    assert!(
-        refused.text("problems").contains("none of policy[0].signed-by"),
-        "{refused:?}"
-    );
-    assert!(!on_probation(&site));
-    assert_eq!(json(&site, &["policy", "status"])[0]["name"], "misbehaving");
-    assert!(daemon.events().all(5024).is_empty());
 }
 
 #[test]
