@@ -19,6 +19,7 @@ mod recovery;
 mod shared;
 mod spill;
 mod store;
+mod waiting;
 mod work;
 mod writer;
 
@@ -138,6 +139,8 @@ pub struct Counts {
     pub frozen: u64,
     pub set_aside: u64,
     pub claimed: u64,
+    /// Of the queued ones, those whose destination cannot be reached.
+    pub waiting: u64,
 }
 
 /// The store of messages. Cheap to clone; the last clone to go closes it.
@@ -215,6 +218,34 @@ impl Spool {
     /// When the next unclaimed message is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.inner.shared.index().next_due()
+    }
+
+    /// Destinations that messages wait for, see [`Claim::wait_for`].
+    pub fn waited_for(&self) -> Vec<Arc<str>> {
+        self.inner.shared.index().waiting().destinations()
+    }
+
+    /// What this message waits for, if it does.
+    pub fn waits_for(&self, id: MessageId) -> Option<Arc<str>> {
+        self.inner.shared.index().waiting().destination_of(id)
+    }
+
+    /// Makes up to so many messages due that wait for this destination.
+    pub fn wake(&self, destination: &str, at_most: usize) {
+        let woken = self.inner.shared.index().wake(destination, at_most);
+        self.look_again(woken);
+    }
+
+    /// Makes those due that have expired while they waited for a destination.
+    pub fn wake_expired(&self, now: Timestamp) {
+        let woken = self.inner.shared.index().wake_expired(now);
+        self.look_again(woken);
+    }
+
+    fn look_again(&self, woken: usize) {
+        if woken > 0 {
+            self.inner.shared.changed.notify_one();
+        }
     }
 
     /// Returns when the store takes no more writes until it is opened again, as after an error of the

@@ -5,7 +5,8 @@
 
 queue     N messages (100,000) wait for a server that cannot be reached. Accepted and relayed messages a
           second for another server, before and with them waiting; memory a waiting message; then, after a
-          restart, the time to the first 220, and what looking at the queue takes
+          restart, the time to the first 220, what looking at the queue takes, and what it costs that all are due at
+          once; at last the server is back, and they go
 accounts  100,000 accounts: the time to the first 220, memory, a reload while mail flows, a list of all
 large     20 sessions with a message of 50 MiB each at once: MiB accepted a second and memory for each
 
@@ -26,7 +27,7 @@ import time
 from certificate import Certificate
 from load import MIB, SENDER, Shape, smtp_source
 from posthouse import Posthouse, Relay
-from process import PeakMemory, free_port, memory, tool
+from process import PeakMemory, cpu_seconds, free_port, memory, tool, wait_for
 from sink import Sink
 
 SMALL = 512
@@ -82,7 +83,8 @@ def rates(site, messages, rounds):
 
 
 def queue(options):
-    route = f'\n[[delivery.route]]\ndomain = "dead.test"\nto = "127.0.0.1:{free_port()}"\n'
+    gone = free_port()
+    route = f'\n[[delivery.route]]\ndomain = "dead.test"\nto = "127.0.0.1:{gone}"\n'
     with Site(configuration=route) as site:
         site.start()
         smtp_source(site.host, site.sink, 500)
@@ -100,12 +102,47 @@ def queue(options):
         row("waiting by then", json.loads(said)["spool"]["queued"])
         site.host.stop()
         row("start with them, ms to the first 220", f"{site.start():.0f}")
+        wave(site, options.queued, before)
         row("memory after the start, MiB", f"{site.memory() / MIB:.0f}")
         said, took = site.tell("queue", "list", "--json")
         row("queue list, first page, ms", f"{took:.0f}")
         one = json.loads(said)["messages"][0]["id"]
         row("queue show, ms", f"{site.tell('queue', 'show', one)[1]:.0f}")
         row("status, ms", f"{site.tell('status')[1]:.0f}")
+        back(site, gone, options.queued)
+
+
+def waiting(site):
+    return json.loads(site.tell("status", "--json")[0])["spool"]["waiting"]
+
+
+def wave(site, queued, before):
+    """All are due at once, and each is met with what is known of their server."""
+    begun, used = time.monotonic(), cpu_seconds(site.host.pid)
+    live = smtp_source(site.host, site.sink, 3000)
+    for key, value in before.items():
+        row(f"{key} for a live server, with all of them due / before", f"{live[key]:.0f} / {value:.0f} = {live[key] / value:.2f}")
+    wait_for("all to wait", lambda: waiting(site) > 0.99 * queued, pause=0.25)
+    took, used = time.monotonic() - begun, cpu_seconds(site.host.pid) - used
+    row("until all of them wait again, s; processor time with that of 3000 live ones, s", f"{took:.1f}; {used:.1f}")
+    used = cpu_seconds(site.host.pid)
+    time.sleep(10)
+    row("processor time in 10 s while they wait, s", f"{cpu_seconds(site.host.pid) - used:.2f}")
+
+
+def back(site, port, queued):
+    """Their server is there again. A probe finds out, after a minute at most."""
+    sink = Sink(port)
+    sink.start()
+    try:
+        wait_for("the first of them", lambda: sink.count > 0)
+        begun = time.monotonic()
+        live = rates(site, 3000, 1)
+        row("accepted/s, relayed/s for a live server, while they go", f"{live['accepted/s']:.0f}, {live['relayed/s']:.0f}")
+        wait_for("the last of them", lambda: sink.count > 0.99 * queued, seconds=30 + queued / 500)
+        row("they go, messages a second", f"{sink.count / (time.monotonic() - begun):.0f}")
+    finally:
+        sink.stop()
 
 
 def accounts(options):

@@ -15,8 +15,8 @@ class Sink:
     name = "smtp-sink"
     securities = ("plain",)
 
-    def __init__(self):
-        self.port = free_port()
+    def __init__(self, port=None):
+        self.port = port or free_port()
         self.count = 0
         self.process = None
 

@@ -114,7 +114,7 @@ fn client() -> Client {
             account: "anna".to_owned(),
             mechanism: "PLAIN".to_owned(),
         }),
-        exemptions: Vec::new(),
+        exemptions: Arc::default(),
     }
 }
 

@@ -104,7 +104,7 @@ async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
         line("the queue is empty")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let rows: Vec<_> = page.messages.iter().map(row).collect();
+    let rows: Vec<_> = page.messages.iter().map(|message| row(message, &page)).collect();
     output::table(&["ID", "STATE", "SIZE", "TRIES", "DUE", "FROM", "TO"], &rows)?;
     if let Some(next) = page.next {
         line(format!("there may be more: --after {next}"))?;
@@ -112,7 +112,7 @@ async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(message: &Message) -> Vec<String> {
+fn row(message: &Message, page: &QueuePage) -> Vec<String> {
     let to = match message.recipients.as_slice() {
         [] => String::new(),
         [one] => escape(one.address.as_str()),
@@ -123,7 +123,10 @@ fn row(message: &Message) -> Vec<String> {
         state_word(&message.state).to_owned(),
         message.size.to_string(),
         message.attempts.to_string(),
-        message.due.to_string(),
+        match page.waiting.get(&message.id) {
+            Some(destination) => format!("when {} is back", escape(destination)),
+            None => message.due.to_string(),
+        },
         escape(&message.envelope.sender.to_string()),
         to,
     ]
@@ -144,7 +147,7 @@ async fn show(one: One) -> anyhow::Result<ExitCode> {
         output::json(&item)?;
         return Ok(ExitCode::SUCCESS);
     }
-    show_record(&item.message)?;
+    show_record(&item.message, item.waits_for.as_deref())?;
     line("")?;
     for header in item.header.split("\r\n") {
         line(escape(header))?;
@@ -152,7 +155,7 @@ async fn show(one: One) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show_record(message: &Message) -> std::io::Result<()> {
+fn show_record(message: &Message, waits_for: Option<&str>) -> std::io::Result<()> {
     let field = |name: &str, value: &str| line(format!("{name:<12} {}", escape(value)));
     field("id", &message.id.to_string())?;
     field("state", &described(&message.state))?;
@@ -169,7 +172,10 @@ fn show_record(message: &Message) -> std::io::Result<()> {
     }
     field("size", &format!("{} bytes", message.size))?;
     field("attempts", &message.attempts.to_string())?;
-    field("due", &message.due.to_string())?;
+    match waits_for {
+        Some(destination) => field("due", &format!("when {destination} can be reached"))?,
+        None => field("due", &message.due.to_string())?,
+    }
     field("expires", &message.expires.to_string())?;
     field("faults", &message.faults.to_string())?;
     if message.notification {

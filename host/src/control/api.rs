@@ -153,6 +153,9 @@ pub struct Promote {
 pub struct QueuePage {
     /// In order of arrival.
     pub messages: Vec<Message>,
+    /// Those that wait for a destination that cannot be reached, and which that is.
+    #[serde(default)]
+    pub waiting: BTreeMap<MessageId, String>,
     /// Ask with `after` set to this for more; none at the end.
     pub next: Option<MessageId>,
 }
@@ -163,6 +166,9 @@ pub struct QueuePage {
 pub struct QueueItem {
     /// Its record.
     pub message: Message,
+    /// The destination it waits for, if that cannot be reached.
+    #[serde(default)]
+    pub waits_for: Option<String>,
     /// Its header, bad UTF-8 replaced. Hostile: escape it before showing it.
     pub header: String,
 }

@@ -9,7 +9,7 @@ use crate::mail::{Content, Envelope, Mailbox, Reply};
 
 use super::client::{Connection, Manner};
 use super::destination::{Destination, Remote};
-use super::gate::Turn;
+use super::gate::{NoTurn, Turn};
 use super::maildir::Letter;
 use super::outcome::Outcome;
 use super::pool::Key;
@@ -61,7 +61,8 @@ impl Job<'_> {
         let limit = self.settings.delivery.per_destination;
         let turn = match self.station.gate.enter(remote, limit).await {
             Ok(turn) => turn,
-            Err(reply) => return Ok(vec![Outcome::Deferred(reply); recipients.len()]),
+            Err(NoTurn { reply, down: true }) => return Ok(vec![Outcome::Untried(reply); recipients.len()]),
+            Err(NoTurn { reply, down: false }) => return Ok(vec![Outcome::Deferred(reply); recipients.len()]),
         };
         let mut outcomes = Vec::with_capacity(recipients.len());
         for part in recipients.chunks(MAX_RECIPIENTS) {
@@ -106,7 +107,7 @@ impl Job<'_> {
                 match &outcome {
                     Outcome::Deferred(reply) => self.not_reached(remote, turn, reply),
                     // It is there, and wants nothing of us.
-                    Outcome::Failed(_) | Outcome::Delivered(_) => self.reached(remote, turn),
+                    Outcome::Failed(_) | Outcome::Delivered(_) | Outcome::Untried(_) => self.reached(remote, turn),
                 }
                 Ok(vec![outcome; recipients.len()])
             }

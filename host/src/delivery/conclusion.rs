@@ -32,10 +32,7 @@ impl Conclusion {
             record.due = schedule::next_attempt(&settings.delivery.retry, record.attempts, now, record.expires);
         }
         for ((destination, reply), waiting) in by_reply(&progress.deferred) {
-            let recipients = waiting
-                .iter()
-                .map(|d| record.recipients[d.recipient].address.to_string());
-            let (message, recipients) = (record.id.to_string(), recipients.collect());
+            let (message, recipients) = (record.id.to_string(), addresses(&record, &waiting));
             events.push(if over {
                 Event::MessageExpired {
                     message,
@@ -90,6 +87,25 @@ impl Conclusion {
     pub(super) fn frozen(self, reason: &str) -> Message {
         freeze(self.record, reason)
     }
+}
+
+/// What is told of a message that nothing was tried for.
+pub(super) fn waits(record: &Message, progress: &Progress) -> Vec<Event> {
+    let event = |((destination, reply), waiting): ((&str, String), Vec<&Deferred>)| Event::DeliveryAttemptFailed {
+        message: record.id.to_string(),
+        recipients: addresses(record, &waiting),
+        destination: destination.to_owned(),
+        reply,
+        next_attempt: None,
+    };
+    by_reply(&progress.deferred).into_iter().map(event).collect()
+}
+
+fn addresses(record: &Message, waiting: &[&Deferred]) -> Vec<String> {
+    let recipients = waiting
+        .iter()
+        .map(|each| record.recipients[each.recipient].address.to_string());
+    recipients.collect()
 }
 
 /// Nobody touches it until an operator does.

@@ -1,8 +1,8 @@
 //! How many deliveries one remote has at once, and which remotes cannot be reached just now.
 //!
 //! A remote that is gone must not hold everybody up. Three rules see to that. After a failure to
-//! connect its other messages get the same answer without trying, each time for longer. When that time
-//! is over one message tries, and the others still get the answer until it is known what came of
+//! connect its other messages wait without trying, each time for longer. When that time
+//! is over one message tries, and the others still wait until it is known what came of
 //! it. And who waits for a turn at a remote where nothing has succeeded lately waits a few seconds
 //! at most.
 
@@ -32,9 +32,29 @@ pub(super) struct Gate {
 }
 
 struct Entry {
-    limit: usize,
-    turns: Arc<Semaphore>,
+    /// How many at once, and their turns. A new limit has new turns; the old ones end as they are given back.
+    turns: Mutex<(usize, Arc<Semaphore>)>,
     news: Mutex<News>,
+}
+
+/// Why there is no turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NoTurn {
+    /// What to defer with.
+    pub(super) reply: Reply,
+    /// The remote is known to be down: there is nothing to do before it is tried again.
+    pub(super) down: bool,
+}
+
+/// How a remote stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing bad is known of it.
+    Open,
+    /// It is time that somebody tries.
+    ToBeTried,
+    /// Nobody is to try now.
+    Down,
 }
 
 /// What is known of a remote.
@@ -83,10 +103,9 @@ impl Gate {
         Self { remotes, patience }
     }
 
-    /// Waits for a turn at the remote; or the reply to defer with.
-    pub(super) async fn enter(&self, remote: &Remote, limit: usize) -> Result<Turn, Reply> {
-        let entry = self.entry(remote, limit.max(1));
-        let turns = entry.turns.clone();
+    /// Waits for a turn at the remote.
+    pub(super) async fn enter(&self, remote: &Remote, limit: usize) -> Result<Turn, NoTurn> {
+        let (entry, turns) = self.entry(remote, limit.max(1));
         let mut acquire = std::pin::pin!(turns.acquire_owned());
         entry.news().look(Instant::now())?;
         loop {
@@ -103,26 +122,36 @@ impl Gate {
                 Err(_) if entry.succeeded_within(self.patience) => {}
                 Ok(Err(_)) | Err(_) => {
                     let text = format!("{} does not answer the deliveries it has", remote.host());
-                    return Err(Reply::new(451, (4, 4, 1), text));
+                    let reply = Reply::new(451, (4, 4, 1), text);
+                    return Err(NoTurn { reply, down: false });
                 }
             }
         }
     }
 
-    fn entry(&self, remote: &Remote, limit: usize) -> Arc<Entry> {
+    fn entry(&self, remote: &Remote, limit: usize) -> (Arc<Entry>, Arc<Semaphore>) {
         let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
-        match remotes.get(remote) {
-            Some(entry) if entry.limit == limit => entry.clone(),
-            _ => {
-                let entry = Arc::new(Entry {
-                    limit,
-                    turns: Arc::new(Semaphore::new(limit)),
-                    news: Mutex::default(),
-                });
+        let entry = match remotes.get(remote) {
+            Some(known) => known.clone(),
+            None => {
+                let entry = Arc::new(Entry::new(limit));
                 remotes.insert(remote.clone(), entry.clone());
                 entry
             }
-        }
+        };
+        let turns = entry.turns(limit);
+        (entry, turns)
+    }
+
+    /// How remotes stand that something bad is known of, by name.
+    pub(super) fn standings(&self) -> HashMap<String, Standing> {
+        let remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let standings = remotes
+            .iter()
+            .map(|(remote, entry)| (remote, entry.news().standing(now)));
+        let bad = standings.filter(|(_, standing)| *standing != Standing::Open);
+        bad.map(|(remote, standing)| (remote.to_string(), standing)).collect()
     }
 
     /// Forgets remotes that nobody uses and nothing is remembered of. A remote that is down is
@@ -134,6 +163,21 @@ impl Gate {
 }
 
 impl Entry {
+    fn new(limit: usize) -> Self {
+        Self {
+            turns: Mutex::new((limit, Arc::new(Semaphore::new(limit)))),
+            news: Mutex::default(),
+        }
+    }
+
+    fn turns(&self, limit: usize) -> Arc<Semaphore> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.0 != limit {
+            *turns = (limit, Arc::new(Semaphore::new(limit)));
+        }
+        Arc::clone(&turns.1)
+    }
+
     fn news(&self) -> MutexGuard<'_, News> {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -145,16 +189,27 @@ impl Entry {
 
 impl News {
     /// Whether there is anything to wait for.
-    fn look(&self, now: Instant) -> Result<Leave, Reply> {
+    fn look(&self, now: Instant) -> Result<Leave, NoTurn> {
+        match (self.standing(now), &self.down) {
+            (Standing::Down, Some(down)) => Err(NoTurn {
+                reply: down.reply.clone(),
+                down: true,
+            }),
+            (Standing::ToBeTried, _) => Ok(Leave::Probe),
+            (Standing::Open | Standing::Down, _) => Ok(Leave::Go),
+        }
+    }
+
+    fn standing(&self, now: Instant) -> Standing {
         match &self.down {
-            None => Ok(Leave::Go),
-            Some(down) if down.probed || now < down.until => Err(down.reply.clone()),
-            Some(_) => Ok(Leave::Probe),
+            None => Standing::Open,
+            Some(down) if down.probed || now < down.until => Standing::Down,
+            Some(_) => Standing::ToBeTried,
         }
     }
 
     /// As [`Self::look`], and who is told to probe does.
-    fn leave(&mut self, now: Instant) -> Result<Leave, Reply> {
+    fn leave(&mut self, now: Instant) -> Result<Leave, NoTurn> {
         let leave = self.look(now)?;
         if let (Leave::Probe, Some(down)) = (&leave, &mut self.down) {
             down.probed = true;
@@ -236,16 +291,23 @@ mod tests {
         Reply::new(451, (4, 4, 1), "gone")
     }
 
+    fn known() -> Option<NoTurn> {
+        Some(NoTurn {
+            reply: gone(),
+            down: true,
+        })
+    }
+
     #[tokio::test]
     async fn a_failure_is_remembered_for_its_remote_only() {
         let gate = Gate::new();
         let turn = gate
             .enter(&remote("a:25"), 2)
             .await
-            .unwrap_or_else(|reply| panic!("{reply}"));
+            .unwrap_or_else(|why| panic!("{why:?}"));
         assert!(turn.down(gone(), Duration::from_secs(3600)), "news");
         assert!(!turn.down(gone(), Duration::from_secs(3600)), "no news");
-        assert_eq!(gate.enter(&remote("a:25"), 2).await.err(), Some(gone()));
+        assert_eq!(gate.enter(&remote("a:25"), 2).await.err(), known());
         assert!(gate.enter(&remote("b:25"), 2).await.is_ok());
         assert!(turn.success().is_some());
         assert_eq!(turn.success(), None);
@@ -258,7 +320,7 @@ mod tests {
         let turn = gate
             .enter(&remote("a:25"), 1)
             .await
-            .unwrap_or_else(|reply| panic!("{reply}"));
+            .unwrap_or_else(|why| panic!("{why:?}"));
         let waiting = tokio::spawn({
             let gate = gate.clone();
             async move { gate.enter(&remote("a:25"), 1).await.err() }
@@ -266,7 +328,7 @@ mod tests {
         tokio::task::yield_now().await;
         turn.down(gone(), Duration::from_secs(3600));
         drop(turn);
-        assert_eq!(waiting.await.expect("no panic"), Some(gone()));
+        assert_eq!(waiting.await.expect("no panic"), known());
     }
 
     #[tokio::test]
@@ -275,9 +337,9 @@ mod tests {
         let _turn = gate
             .enter(&remote("a:25"), 1)
             .await
-            .unwrap_or_else(|reply| panic!("{reply}"));
+            .unwrap_or_else(|why| panic!("{why:?}"));
         let refused = gate.enter(&remote("a:25"), 1).await.err().expect("no turn");
-        assert_eq!(refused.code, 451);
+        assert_eq!((refused.reply.code, refused.down), (451, false));
     }
 
     #[test]
@@ -294,7 +356,7 @@ mod tests {
                 now += Duration::from_secs(1);
             }
             waits.push((now - began).as_secs());
-            assert_eq!(news.leave(now).err(), Some(gone()), "one tries already");
+            assert_eq!(news.leave(now).err(), known(), "one tries already");
             assert!(!news.fail(now, gone(), true, hour));
         }
         assert_eq!(waits, [30, 60, 60, 60]);
@@ -304,14 +366,14 @@ mod tests {
     async fn whoever_was_to_try_and_did_not_leaves_it_to_the_next() {
         let gate = Gate::new();
         let enter = async || gate.enter(&remote("a:25"), 5).await;
-        let turn = enter().await.unwrap_or_else(|reply| panic!("{reply}"));
+        let turn = enter().await.unwrap_or_else(|why| panic!("{why:?}"));
         // Half of this is over at once.
         turn.down(gone(), Duration::from_nanos(2));
         drop(turn);
-        let probe = enter().await.unwrap_or_else(|reply| panic!("{reply}"));
-        assert_eq!(enter().await.err(), Some(gone()), "one tries already");
+        let probe = enter().await.unwrap_or_else(|why| panic!("{why:?}"));
+        assert_eq!(enter().await.err(), known(), "one tries already");
         drop(probe);
-        let probe = enter().await.unwrap_or_else(|reply| panic!("{reply}"));
+        let probe = enter().await.unwrap_or_else(|why| panic!("{why:?}"));
         assert!(probe.success().is_some());
         let all = [enter().await, enter().await, enter().await];
         assert!(all.iter().all(Result::is_ok), "open to all again");
@@ -321,7 +383,7 @@ mod tests {
     async fn one_connection_too_many_closes_the_gate_to_nobody() {
         let gate = Gate::new();
         let enter = async || gate.enter(&remote("a:25"), 5).await;
-        let [old, new] = [enter().await, enter().await].map(|turn| turn.unwrap_or_else(|reply| panic!("{reply}")));
+        let [old, new] = [enter().await, enter().await].map(|turn| turn.unwrap_or_else(|why| panic!("{why:?}")));
         old.success();
         assert!(!new.down(gone(), Duration::from_secs(3600)));
         assert!(enter().await.is_ok());
@@ -333,10 +395,30 @@ mod tests {
         let turn = gate
             .enter(&remote("a:25"), 2)
             .await
-            .unwrap_or_else(|reply| panic!("{reply}"));
+            .unwrap_or_else(|why| panic!("{why:?}"));
         turn.down(gone(), Duration::ZERO);
         drop(turn);
         assert!(gate.enter(&remote("a:25"), 2).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn another_limit_changes_nothing_that_is_known() {
+        let gate = Gate::new();
+        let turn = gate
+            .enter(&remote("a:25"), 2)
+            .await
+            .unwrap_or_else(|why| panic!("{why:?}"));
+        turn.down(gone(), Duration::from_secs(3600));
+        assert_eq!(gate.enter(&remote("a:25"), 5).await.err(), known());
+        assert_eq!(
+            gate.standings(),
+            HashMap::from([("smtp:a:25".to_owned(), Standing::Down)])
+        );
+        assert!(turn.success().is_some());
+        let enter = async || gate.enter(&remote("a:25"), 3).await;
+        let all = [enter().await, enter().await, enter().await];
+        assert!(all.iter().all(Result::is_ok));
+        assert_eq!(gate.standings(), HashMap::new());
     }
 
     #[tokio::test]
@@ -347,7 +429,7 @@ mod tests {
         let down = gate
             .enter(&remote("c:25"), 2)
             .await
-            .unwrap_or_else(|reply| panic!("{reply}"));
+            .unwrap_or_else(|why| panic!("{why:?}"));
         down.down(gone(), Duration::from_secs(3600));
         drop(down);
         gate.prune();

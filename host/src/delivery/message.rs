@@ -16,7 +16,7 @@ use crate::ndr::{Ndr, Notification};
 use crate::spool::{Claim, Draft, Failed, Message, PutError, Spool};
 
 use super::attempt::Job;
-use super::conclusion::{Conclusion, faulted};
+use super::conclusion::{self, Conclusion, faulted};
 use super::work::work;
 use super::{Settings, Station};
 
@@ -53,6 +53,8 @@ struct Settlement {
     events: Vec<Event>,
     /// The work was stopped; with nothing new to settle the claim is simply given back.
     interrupted: bool,
+    /// Nothing is new: it waits for this destination.
+    waits_for: Option<String>,
 }
 
 /// Why the work on a message could not be done.
@@ -87,6 +89,7 @@ impl Clerk {
         record: &mut Message,
         settings: Settings<'_>,
     ) -> Result<Settlement, Trouble> {
+        let before = record.clone();
         let envelope = record.envelope.clone();
         let job = Job {
             station: &self.station,
@@ -102,7 +105,18 @@ impl Clerk {
                 ..Settlement::default()
             });
         }
-        let conclusion = Conclusion::of(record.clone(), progress, settings, Timestamp::now());
+        let now = Timestamp::now();
+        if let Some(destination) = progress.waits_for()
+            && *record == before
+            && now < record.expires
+        {
+            return Ok(Settlement {
+                waits_for: Some(destination.to_owned()),
+                events: conclusion::waits(record, &progress),
+                ..Settlement::default()
+            });
+        }
+        let conclusion = Conclusion::of(record.clone(), progress, settings, now);
         self.notify(conclusion, content).await
     }
 
@@ -127,13 +141,21 @@ impl Clerk {
             next: conclusion.notified(),
             notices,
             events,
-            interrupted: false,
+            ..Settlement::default()
         })
     }
 
     async fn settle(&self, claim: Claim, settlement: Settlement) -> Ended {
         if settlement.interrupted && settlement.next.as_ref() == Some(claim.message()) {
             return Ended::GivenBack;
+        }
+        if let Some(destination) = settlement.waits_for {
+            settlement
+                .events
+                .into_iter()
+                .for_each(|event| (self.station.tell)(event));
+            claim.wait_for(&destination);
+            return Ended::Settled;
         }
         let message = claim.message().id;
         match self.spool.settle(claim, settlement.next, settlement.notices).await {

@@ -22,6 +22,8 @@ pub(super) enum Outcome {
     Delivered(Reply),
     /// It may work later.
     Deferred(Reply),
+    /// Nobody tried: its destination is known to be down, and this is what it said.
+    Untried(Reply),
     /// It will not work.
     Failed(Failed),
 }

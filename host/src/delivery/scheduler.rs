@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::mail::Timestamp;
 
 use super::client::Connection;
+use super::gate::Standing;
 use super::message::{Clerk, Ended};
 use super::work::turned_true;
 
@@ -22,6 +23,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 /// Asks the spool at least this often: clocks jump.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// So many messages at a time are woken when their destination can be reached again.
+const PORTION: usize = 2000;
+const PORTION_IF_BUSY: usize = 200;
 /// After the store failed nothing is claimed for this long, doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -65,7 +69,10 @@ impl Scheduler {
                 Some(ended) = self.running.join_next() => self.pause.after(&ended, Instant::now()),
                 () = self.clerk.spool.changed(), if room => {}
                 () = sleep_until(wake), if room => {}
-                _ = housekeeping.tick() => self.clean_up(),
+                _ = housekeeping.tick() => {
+                    self.clean_up();
+                    self.wake_waiting();
+                }
             }
         }
         self.drain().await
@@ -93,6 +100,27 @@ impl Scheduler {
         let wait = due.map_or(LONGEST_SLEEP, |due| Timestamp::now().until(due));
         let wake = now + wait.clamp(SHORTEST_SLEEP, LONGEST_SLEEP);
         self.pause.until.map_or(wake, |until| wake.max(until))
+    }
+
+    /// Wakes what waits for a destination: one message to try for all, everybody where nothing bad is known any
+    /// more. A few at a time if there is enough to do already: what comes in meanwhile has its turn between them.
+    fn wake_waiting(&self) {
+        let spool = &self.clerk.spool;
+        spool.wake_expired(Timestamp::now());
+        let destinations = spool.waited_for();
+        if destinations.is_empty() {
+            return;
+        }
+        let busy = self.running.len() >= self.config.load().delivery.concurrency.max(1);
+        let portion = if busy { PORTION_IF_BUSY } else { PORTION };
+        let standings = self.clerk.station.gate.standings();
+        for destination in destinations {
+            match standings.get(&*destination) {
+                None | Some(Standing::Open) => spool.wake(&destination, portion),
+                Some(Standing::ToBeTried) => spool.wake(&destination, 1),
+                Some(Standing::Down) => {}
+            }
+        }
     }
 
     fn clean_up(&self) {

@@ -39,6 +39,17 @@ pub(super) struct Deferred {
     pub(super) recipient: usize,
     pub(super) destination: String,
     pub(super) reply: Reply,
+    /// Nothing was tried: the destination is known to be down.
+    pub(super) untried: bool,
+}
+
+impl Progress {
+    /// The destination that all waits for, if nothing was tried for anybody: nothing is new then.
+    pub(super) fn waits_for(&self) -> Option<&str> {
+        let nothing = self.failed.is_empty() && !self.interrupted && self.deferred.iter().all(|each| each.untried);
+        let first = self.deferred.first().filter(|_| nothing)?;
+        Some(&first.destination)
+    }
 }
 
 /// Works on a message that is due. `hurry` turning true stops the work between two outcomes. An
@@ -101,6 +112,7 @@ async fn deliver(job: Job<'_>, record: &mut Message, hurry: &mut watch::Receiver
                 recipient: index,
                 destination: "directory".to_owned(),
                 reply,
+                untried: false,
             }),
         }
     }
@@ -179,13 +191,15 @@ fn note(
 ) {
     let at = Timestamp::now();
     for (recipient, outcome) in outcomes {
+        let untried = matches!(outcome, Outcome::Untried(_));
         match outcome {
             Outcome::Delivered(_) => record.recipients[recipient].state = RecipientState::Delivered { at },
             Outcome::Failed(failed) => progress.failed.push((recipient, failed)),
-            Outcome::Deferred(reply) => progress.deferred.push(Deferred {
+            Outcome::Deferred(reply) | Outcome::Untried(reply) => progress.deferred.push(Deferred {
                 recipient,
                 destination: destination.to_string(),
                 reply,
+                untried,
             }),
         }
     }
@@ -207,7 +221,7 @@ fn tell(job: Job<'_>, record: &Message, destination: &Destination, indexes: &[us
                 let key = (remote.clone(), reply.to_string());
                 refused.entry(key).or_default().push(address);
             }
-            Outcome::Failed(_) | Outcome::Deferred(_) => {}
+            Outcome::Failed(_) | Outcome::Deferred(_) | Outcome::Untried(_) => {}
         }
     }
     for (reply, recipients) in delivered {

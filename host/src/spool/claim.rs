@@ -7,6 +7,7 @@ use fjall::Slice;
 use super::Message;
 use super::content::StoredContent;
 use super::held::Held;
+use super::index::Place;
 use super::record::Stored;
 use super::store::Store;
 use crate::mail::Content;
@@ -28,6 +29,12 @@ impl Claim {
     pub(super) fn fresh(store: &Store, stored: Stored, head: Slice, held: Held) -> Self {
         let content = Arc::new(content(store, &stored).with_head(head));
         Self { stored, held, content }
+    }
+
+    /// Gives the message back as it was. It is not due before `destination` is woken, or it expires.
+    pub fn wait_for(self, destination: &str) {
+        let (place, expires) = (Place::from(&self.stored), self.stored.message.expires);
+        self.held.waits(place, destination, expires);
     }
 
     /// Its record.

@@ -44,6 +44,12 @@ impl Held {
         self.outcome = Outcome::GivenBack(place);
     }
 
+    /// Given back, it is due when its destination can be reached, or when it expires.
+    pub fn waits(mut self, place: Place, destination: &str, expires: Timestamp) {
+        self.shared.index().wait(self.id, place, destination, expires);
+        self.outcome = Outcome::Waits;
+    }
+
     /// It has a new record.
     pub fn became(mut self, place: Place) {
         self.outcome = Outcome::Became(place);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::record::Stored;
+use super::waiting::Waiting;
 use super::{Counts, State};
 use crate::mail::{MessageId, Timestamp};
 
@@ -59,12 +60,15 @@ pub(super) enum Outcome {
     Gone,
     /// It could not be read.
     SetAside,
+    /// It waits for its destination, see [`Index::wait`].
+    Waits,
 }
 
-/// Every message is in `due`, in `parked`, or held by exactly one [`super::held::Held`].
+/// Every message is in `due`, in `waiting`, in `parked`, or held by exactly one [`super::held::Held`].
 #[derive(Debug, Default)]
 pub(super) struct Index {
     due: BTreeMap<(Timestamp, MessageId), Kind>,
+    waiting: Waiting,
     parked: HashMap<MessageId, Kind>,
     counts: Counts,
     /// Bytes of bodies that belong to a message.
@@ -105,7 +109,7 @@ impl Index {
     /// Takes one message from where its record says it stands; false if it is not there.
     pub fn hold(&mut self, id: MessageId, place: Place) -> bool {
         let found = if place.kind.is_worked_on() {
-            self.due.remove(&(place.due, id)).is_some()
+            self.due.remove(&(place.due, id)).is_some() || self.waiting.take(id).is_some()
         } else {
             self.parked.remove(&id).is_some()
         };
@@ -116,13 +120,15 @@ impl Index {
     /// Ends what [`Self::claim`] or [`Self::hold`] began. `was` is where the message stood.
     pub fn end(&mut self, id: MessageId, was: Kind, head: u64, outcome: Outcome) {
         self.counts.claimed = self.counts.claimed.saturating_sub(1);
-        if let Outcome::GivenBack(place) = outcome {
-            return self.insert(id, place);
+        match outcome {
+            Outcome::GivenBack(place) => return self.insert(id, place),
+            Outcome::Waits => return,
+            _ => {}
         }
         let count = self.count(was);
         *count = count.saturating_sub(1);
         match outcome {
-            Outcome::GivenBack(_) => {}
+            Outcome::GivenBack(_) | Outcome::Waits => {}
             Outcome::Became(place) => {
                 *self.count(place.kind) += 1;
                 self.insert(id, place);
@@ -132,12 +138,42 @@ impl Index {
         }
     }
 
+    /// A message that is held will be due when its destination can be reached, and at the latest when it expires.
+    pub fn wait(&mut self, id: MessageId, place: Place, destination: &str, expires: Timestamp) {
+        self.waiting.add(id, place, destination, expires);
+    }
+
+    /// Makes up to so many messages due that wait for this destination; how many there were.
+    pub fn wake(&mut self, destination: &str, at_most: usize) -> usize {
+        let woken = self.waiting.take_some(destination, at_most);
+        self.make_due(woken)
+    }
+
+    /// Makes those due that have waited too long.
+    pub fn wake_expired(&mut self, now: Timestamp) -> usize {
+        let woken = self.waiting.take_expired(now);
+        self.make_due(woken)
+    }
+
+    fn make_due(&mut self, woken: Vec<(MessageId, Place)>) -> usize {
+        let count = woken.len();
+        woken.into_iter().for_each(|(id, place)| self.insert(id, place));
+        count
+    }
+
+    pub fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
     pub fn next_due(&self) -> Option<Timestamp> {
         self.due.first_key_value().map(|((due, _), _)| *due)
     }
 
     pub fn counts(&self) -> Counts {
-        self.counts.clone()
+        Counts {
+            waiting: self.waiting.len() as u64,
+            ..self.counts.clone()
+        }
     }
 
     pub fn bodies(&self) -> u64 {

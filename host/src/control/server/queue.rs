@@ -45,7 +45,16 @@ pub(super) async fn queue(
     let filter = ListFilter { state, after, limit };
     let messages = blocking(&handles, move |spool| spool.list(&filter)).await??;
     let next = messages.last().map(|last| last.id).filter(|_| messages.len() == limit);
-    Ok(Json(QueuePage { messages, next }))
+    let waiting = messages.iter().filter_map(|message| {
+        let destination = handles.spool.waits_for(message.id)?;
+        Some((message.id, destination.to_string()))
+    });
+    let waiting = waiting.collect();
+    Ok(Json(QueuePage {
+        messages,
+        waiting,
+        next,
+    }))
 }
 
 pub(super) async fn message(State(handles): State<Arc<Handles>>, Path(id): Path<String>) -> Handled<QueueItem> {
@@ -56,7 +65,12 @@ pub(super) async fn message(State(handles): State<Arc<Handles>>, Path(id): Path<
         };
         let header = HeaderBlock::read(content.as_ref()).map_err(Refusal::internal)?;
         let header = String::from_utf8_lossy(header.as_bytes()).into_owned();
-        Ok(Some(QueueItem { message, header }))
+        let waits_for = spool.waits_for(id).map(|destination| destination.to_string());
+        Ok(Some(QueueItem {
+            message,
+            waits_for,
+            header,
+        }))
     };
     blocking(&handles, read).await??.map(Json).ok_or_else(|| no_message(id))
 }

@@ -56,6 +56,7 @@ impl Sender {
 fn shown(outcomes: &[Outcome]) -> Vec<String> {
     let show = |outcome: &Outcome| match outcome {
         Outcome::Delivered(reply) => format!("delivered {reply}"),
+        Outcome::Untried(reply) => format!("untried {reply}"),
         Outcome::Deferred(reply) => format!("deferred {reply}"),
         Outcome::Failed(failed) => {
             let remote = failed.remote.as_deref().unwrap_or("here");
@@ -393,7 +394,7 @@ async fn a_remote_that_is_gone_is_not_asked_again_at_once() {
         .try_to(&endpoint, Protocol::Smtp, &["b@far.example"])
         .await
         .expect("readable");
-    assert_eq!(first, second);
+    assert!(matches!((&first[0], &second[0]), (Outcome::Deferred(said), Outcome::Untried(known)) if said == known));
 }
 
 #[tokio::test]
