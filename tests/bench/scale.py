@@ -192,7 +192,7 @@ def main():
     parser.add_argument("--binary", help="another than target/release/posthouse")
     options = parser.parse_args()
     if options.binary:
-        Posthouse.binary = pathlib.Path(options.binary)
+        Posthouse.binary = pathlib.Path(options.binary).resolve()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     for name in options.only or parts:
         parts[name](options)
