@@ -190,6 +190,7 @@ impl<T> Drop for Reader<T> {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::thread::JoinHandle;
 
     use super::*;
 
@@ -199,6 +200,22 @@ mod tests {
     fn take(reader: &mut Reader<u32>) -> Option<Vec<u32>> {
         let mut taken = Vec::new();
         reader.take(&mut taken, || (1, FOREVER)).then_some(taken)
+    }
+
+    /// A thread that reads until the end, and what it takes each time.
+    fn reading(
+        queue: &Arc<Gather<u32>>,
+        mut take: impl FnMut(&mut Reader<u32>, &mut Vec<u32>) -> bool + Send + 'static,
+    ) -> (JoinHandle<()>, mpsc::Receiver<Vec<u32>>) {
+        let (sender, seen) = mpsc::channel();
+        let mut reader = queue.reader();
+        let thread = std::thread::spawn(move || {
+            let mut taken = Vec::new();
+            while take(&mut reader, &mut taken) {
+                sender.send(std::mem::take(&mut taken)).expect("heard");
+            }
+        });
+        (thread, seen)
     }
 
     #[test]
@@ -220,16 +237,7 @@ mod tests {
     #[test]
     fn a_reader_waits_for_company_until_there_is_enough_or_something_is_urgent() {
         let queue = Arc::new(Gather::default());
-        let (sender, seen) = mpsc::channel();
-        let reader = {
-            let mut reader = queue.reader();
-            std::thread::spawn(move || {
-                let mut taken = Vec::new();
-                while reader.take(&mut taken, || (3, FOREVER)) {
-                    sender.send(std::mem::take(&mut taken)).expect("heard");
-                }
-            })
-        };
+        let (reader, seen) = reading(&queue, |reader, taken| reader.take(taken, || (3, FOREVER)));
         for round in 0..100 {
             for number in 0..3 {
                 queue.push(false, 9, || round + number);
@@ -257,16 +265,9 @@ mod tests {
     #[test]
     fn what_is_patient_waits_for_a_crowd_or_for_others() {
         let queue = Arc::new(Gather::default());
-        let (sender, seen) = mpsc::channel();
-        let reader = {
-            let mut reader = queue.reader();
-            std::thread::spawn(move || {
-                let mut taken = Vec::new();
-                while reader.take_patiently(&mut taken, (3, FOREVER), || (2, FOREVER)) {
-                    sender.send(std::mem::take(&mut taken)).expect("heard");
-                }
-            })
-        };
+        let (reader, seen) = reading(&queue, |reader, taken| {
+            reader.take_patiently(taken, (3, FOREVER), || (2, FOREVER))
+        });
         for round in 0..100 {
             for number in 0..3 {
                 queue.push_patient(|| round + number);

@@ -24,7 +24,7 @@ use serde::Serialize;
 use crate::config::{Config, NdrFault, Problem};
 use crate::directory::Directory;
 use crate::event::Events;
-use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId};
+use crate::mail::{Client, SessionId};
 
 pub use chain::staging::{StageRequest, Staged};
 pub use chain::status::{Condition, Draining, Health, Load, ModuleStatus, ProbationStatus, StagedStatus};
@@ -91,6 +91,8 @@ pub struct LoadRequest {
 #[allow(missing_docs)]
 pub struct ModuleSetup {
     pub module: String,
+    /// The component in base64.
+    pub code: String,
     pub digest: String,
     pub generation: u64,
     pub settings: serde_json::Map<String, serde_json::Value>,
@@ -294,26 +296,5 @@ impl PolicyTransaction {
     /// work that wants them meanwhile; the next question then has fresh ones.
     pub async fn meanwhile<T>(&mut self, until: impl Future<Output = T>) -> T {
         self.work.meanwhile(until).await
-    }
-
-    /// MAIL FROM.
-    pub async fn sender(&mut self, client: &Client, sender: &ReversePath) -> Asked<Verdict> {
-        self.ask_sender(client, sender).await
-    }
-
-    /// RCPT TO.
-    pub async fn recipient(&mut self, client: &Client, sender: &ReversePath, recipient: &Mailbox) -> Asked<Verdict> {
-        self.ask_recipient(client, sender, recipient).await
-    }
-
-    /// After the final dot. Edits are checked; applying them is the caller's.
-    pub async fn message(
-        &mut self,
-        id: MessageId,
-        client: &Client,
-        envelope: &Envelope,
-        content: Arc<dyn Content>,
-    ) -> Asked<Disposition> {
-        self.ask_message(id, client, envelope, content).await
     }
 }

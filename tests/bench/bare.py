@@ -2,13 +2,13 @@
 
 import subprocess
 
-from process import REPOSITORY, end, free_port, greets, wait_for
+from process import TARGET, end, free_port, greets, wait_for
 
 
 class Bare:
     name = "bare relay"
     securities = ("plain",)
-    binary = REPOSITORY / "target/release/bare"
+    binary = TARGET / "release/bare"
 
     def __init__(self, folder, sink, certificate, wrapper=()):
         self.port = free_port()
@@ -23,5 +23,4 @@ class Bare:
         wait_for(self.name, lambda: greets(self.port), 10)
 
     def stop(self):
-        if self.process is not None:
-            end(self.process, self.wrapper)
+        end(self.process, self.wrapper)

@@ -46,10 +46,10 @@ from certificate import Certificate
 from haraka import Haraka, install
 from load import DESIGN, EVERY, KIB, LOAD, load, smtp_source
 from postfix import Postfix
-from posthouse import Posthouse
+from posthouse import Posthouse, Relay
 from sink import Sink
 
-KINDS = {"bare": Bare, "postfix": Postfix, "haraka": Haraka, "posthouse": Posthouse}
+KINDS = {"bare": Bare, "postfix": Postfix, "haraka": Haraka, "posthouse": Relay}
 
 
 def arguments():
@@ -151,7 +151,7 @@ def measure(folder, stack, chosen):
             kind.name: syncs.per_message(kind, folder, sink, certificate, 50 if chosen.quick else 500) for kind in kinds
         }
         found["appends/s"] = syncs.appends(folder, 4 * KIB, min(1.0, chosen.seconds))
-        if Posthouse in kinds:
+        if Relay in kinds:
             found["targets"] = the_targets(folder, sink, certificate, chosen)
     shapes = [shape for shape in EVERY if (chosen.shapes or "") in shape.name] if chosen.all or chosen.shapes else []
     found["shapes"] = every_shape(shapes, hosts, sink, min(2.0, chosen.seconds))

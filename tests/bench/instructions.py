@@ -22,17 +22,16 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 import tomllib
 
+from posthouse import TRUSTING, Posthouse
+from process import TARGET, wait_for
+
 HERE = pathlib.Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[1]
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
 POLICY = TARGET / "policy-wasm/wasm32-wasip2/policy/posthouse_default_policy.wasm"
 RECORD = HERE / "instructions.toml"
 # Above what is recorded.
@@ -41,32 +40,12 @@ FEW, MANY = 10, 60
 # Under valgrind a message takes some 30 ms, and compiling the policy ten seconds.
 PATIENCE = 120
 
-# Smallest pool: valgrind gives a program 64 GiB of addresses.
 CONFIGURATION = """
-hostname = "mx.bench.test"
-administrator = "admin@bench.test"
-data = "data"
-mailboxes = "mail"
-directory = "directory.toml"
-
-[[listener]]
-name = "smtp"
-address = "127.0.0.1:{port}"
-
-[events]
-format = "json"
-
+# Smallest pool: valgrind gives a program 64 GiB of addresses.
 [policy-engine]
 instances = 1
 # Not meanwhile: whether it is done in time would change what is counted.
 prepare-after = "1h"
-
-[[policy]]
-name = "default"
-
-[[policy.settings.accept.hosts]]
-network = "127.0.0.0/8"
-exempt = ["authentication", "encryption", "homing", "originator", "relay"]
 """
 
 DIALOGUE = [
@@ -81,39 +60,17 @@ DIALOGUE = [
 ]
 
 
-class Daemon:
-    """Posthouse in a folder, under valgrind."""
+class Daemon(Posthouse):
+    """Under a tool of valgrind, on one processor, so that the number of threads is the same everywhere."""
 
-    def __init__(self, binary, folder, tool):
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        (folder / "posthouse.toml").write_text(CONFIGURATION.format(port=self.port))
-        shutil.copy(HERE / "directory.toml", folder)
-        self.counts = folder / "callgrind.out"
-        self.log = open(folder / "log", "w+")
-        # One processor, so that the number of threads is the same everywhere.
-        processor = min(os.sched_getaffinity(0))
-        self.process = subprocess.Popen(
-            ["valgrind", *tool, str(binary), "run", "--config", str(folder / "posthouse.toml")],
-            stdout=self.log, stderr=self.log, preexec_fn=lambda: os.sched_setaffinity(0, {processor}),
-        )
+    def __init__(self, folder):
+        super().__init__(folder, CONFIGURATION, TRUSTING, patience=PATIENCE)
 
-    def wait(self, what, condition):
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.log.seek(0)
-                sys.exit(f"waited in vain for {what}:\n{self.log.read()[-4000:]}")
-            time.sleep(0.02)
-
-    def listens(self):
-        try:
-            self.converse([(b"", b"220"), (b"QUIT\r\n", b"221")])
-            return True
-        except OSError:
-            return False
+    def run(self, messages, *valgrind):
+        """From its start to its end."""
+        self.wrapper = ["taskset", "--cpu-list", str(min(os.sched_getaffinity(0))), "valgrind", *valgrind]
+        with self:
+            self.deliver(messages)
 
     def converse(self, dialogue):
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
@@ -134,43 +91,29 @@ class Daemon:
         for _ in range(messages):
             before = self.delivered()
             self.converse(DIALOGUE)
-            self.wait("a delivery", lambda: self.delivered() > before)
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(PATIENCE)
-        self.log.close()
+            wait_for("a delivery", lambda: self.delivered() > before, PATIENCE, pause=0.02)
 
 
-def run(binary, folder, messages, tool):
-    daemon = Daemon(binary, folder, tool)
-    try:
-        daemon.wait("the banner", daemon.listens)
-        daemon.deliver(messages)
-    finally:
-        daemon.stop()
-    return daemon.counts
-
-
-def dialogue(binary):
+def dialogue():
     """Instructions for one message."""
-    def count(messages):
-        tool = ["--tool=callgrind", f"--callgrind-out-file={folder}/callgrind.out"]
-        counts = run(binary, folder, messages, tool).read_text()
-        return int(re.search(r"^(?:totals|summary): (\d+)", counts, re.MULTILINE)[1])
-
     shared_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="posthouse-instructions-", dir=shared_memory) as made:
-        folder = pathlib.Path(made)
+        daemon = Daemon(pathlib.Path(made) / "posthouse")
+        counts = daemon.folder / "callgrind.out"
+
+        def count(messages):
+            daemon.run(messages, "--tool=callgrind", f"--callgrind-out-file={counts}")
+            return int(re.search(r"^(?:totals|summary): (\d+)", counts.read_text(), re.MULTILINE)[1])
+
         # The first start makes keys, compiles the policy and caches the result; that is not counted.
-        run(binary, folder, 1, ["--tool=none", "--quiet"])
+        daemon.run(1, "--tool=none", "--quiet")
         few, many = count(FEW), count(MANY)
     return {"instructions": round((many - few) / (MANY - FEW))}
 
 
-def decision(binary):
+def decision():
     """Fuel by question."""
-    asked = [str(binary), "policy", "run", str(POLICY), "--case", str(HERE / "decision.toml"), "--json"]
+    asked = [str(Posthouse.binary), "policy", "run", str(POLICY), "--case", str(HERE / "decision.toml"), "--json"]
     said = subprocess.run(asked, stdout=subprocess.PIPE)
     if said.returncode != 0:
         sys.exit(f"the decision is not the recorded one: {said.stdout.decode()}")
@@ -209,17 +152,18 @@ def compare(counts, recorded):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true", help="what is counted now is what is right from now on")
-    parser.add_argument("--binary", type=pathlib.Path, default=TARGET / "release/posthouse")
+    parser.add_argument("--binary", type=pathlib.Path, default=Posthouse.binary)
     arguments = parser.parse_args()
+    Posthouse.binary = arguments.binary.resolve()
     recorded = tomllib.loads(RECORD.read_text())
     counts = {}
     if shutil.which("valgrind"):
-        counts["dialogue"] = dialogue(arguments.binary)
+        counts["dialogue"] = dialogue()
     else:
         print("SKIPPED: no valgrind; the instructions of the dialogue were NOT counted")
         counts |= {"dialogue": recorded.get("dialogue", {})} if arguments.record else {}
     if POLICY.is_file():
-        counts["decision"] = decision(arguments.binary)
+        counts["decision"] = decision()
     else:
         print(f"SKIPPED: no {POLICY}; the fuel of the decision was NOT counted")
         counts |= {"decision": recorded.get("decision", {})} if arguments.record else {}

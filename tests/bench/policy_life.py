@@ -20,21 +20,18 @@ Needs Debian's postfix for smtp-source.
 
 import argparse
 import json
-import os
 import pathlib
-import re
-import shutil
 import smtplib
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-BINARY = REPOSITORY / "target/release/posthouse"
-GUESTS = REPOSITORY / "target/policy-wasm/wasm32-wasip2/policy"
+from posthouse import Posthouse
+from process import TARGET, tool
+
+GUESTS = TARGET / "policy-wasm/wasm32-wasip2/policy"
 DEFAULT = GUESTS / "posthouse_default_policy.wasm"
 MISBEHAVING = GUESTS / "misbehaving.wasm"
 # Panics at every message of the second sender.
@@ -43,22 +40,9 @@ SETTINGS = '{"accept": {"listeners": {"smtp": {"exempt": ["homing"]}}}}'
 SESSIONS = 20
 LENGTH = 4096
 
-CONFIGURATION = """\
-hostname = "mx.bench.test"
-administrator = "admin@bench.test"
-data = "data"
-mailboxes = "mail"
-directory = "directory.toml"
-
-[[listener]]
-name = "smtp"
-address = "127.0.0.1:0"
-
+CONFIGURATION = """
 [limits]
 sessions-per-client = 1000
-
-[events]
-format = "json"
 
 [policy-engine.probation]
 faults = 0
@@ -71,60 +55,25 @@ record = "{record}"
 exempt = ["homing"]
 """
 
-DIRECTORY = """\
-domains = ["bench.test"]
 
-[[account]]
-name = "admin"
-addresses = ["admin@bench.test"]
-"""
-
-
-def tool(name):
-    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if found is None:
-        sys.exit(f"{name} is missing: apt-get install postfix")
-    return found
-
-
-class Host:
-    """A Posthouse in a folder of its own."""
-
+class Host(Posthouse):
     def __init__(self, folder, record="off"):
-        folder.mkdir()
-        self.folder = folder
-        (folder / "posthouse.toml").write_text(CONFIGURATION.format(record=record))
-        (folder / "directory.toml").write_text(DIRECTORY)
-        self.process = subprocess.Popen(
-            [BINARY, "run", "--config", folder / "posthouse.toml"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        for line in self.process.stdout:
-            event = json.loads(line) if line.startswith("{") else {}
-            if event.get("id") == 5000:
-                self.port = int(re.search(r"127\.0\.0\.1:(\d+)", event["fields"]["listeners"][0]).group(1))
-                break
-        threading.Thread(target=lambda: [None for _ in self.process.stdout], daemon=True).start()
+        super().__init__(folder, CONFIGURATION.format(record=record))
 
-    def policy(self, *arguments, wanted=(0,)):
-        command = [BINARY, "policy", *arguments, "--config", self.folder / "posthouse.toml"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode not in wanted:
-            sys.exit(f"{command}: {done.stdout}{done.stderr}")
-        return done.stdout
+    def _source(self, messages, *more):
+        command = [tool("smtp-source"), *more, "-s", SESSIONS, "-l", LENGTH, "-m", messages]
+        command += ["-f", "world@example.net", "-t", "admin@bench.test", f"127.0.0.1:{self.port}"]
+        return [str(part) for part in command]
 
     def rate(self, messages):
         """Messages accepted in a second. smtp-source ends with an error if one is not."""
-        command = [tool("smtp-source"), "-s", SESSIONS, "-l", LENGTH, "-m", messages]
-        command += ["-f", "world@example.net", "-t", "admin@bench.test", f"127.0.0.1:{self.port}"]
         began = time.monotonic()
-        subprocess.run([str(part) for part in command], check=True, timeout=300)
+        subprocess.run(self._source(messages), check=True, timeout=300)
         return messages / (time.monotonic() - began)
 
     def rate_beside(self, messages, subject):
         """As `rate`, while as many messages with this subject come in, whatever becomes of them."""
-        command = [tool("smtp-source"), "-A", "-S", subject, "-s", SESSIONS, "-l", LENGTH, "-m", messages]
-        command += ["-f", "world@example.net", "-t", "admin@bench.test", f"127.0.0.1:{self.port}"]
-        others = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL)
+        others = subprocess.Popen(self._source(messages, "-A", "-S", subject), stderr=subprocess.DEVNULL)
         try:
             return self.rate(messages)
         finally:
@@ -141,10 +90,6 @@ class Host:
             found.append((time.monotonic() - began) * 1000)
         return sorted(found)
 
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(60)
-
 
 def swapping(host, done):
     swaps = 0
@@ -152,7 +97,7 @@ def swapping(host, done):
         swaps += 1
         settings = {"accept": {"listeners": {"smtp": {"exempt": ["homing"]}}, "hosts": [
             {"network": f"192.0.2.{swaps % 250}/32", "action": "reject"}]}}
-        host.policy("load", "--settings", json.dumps(settings))
+        host.tell("policy", "load", "--settings", json.dumps(settings))
         done.wait(0.1)
     return swaps
 
@@ -164,7 +109,7 @@ def compiling(host, done):
         count += 1
         content = b"\x01n%d" % count
         file.write_bytes(DEFAULT.read_bytes() + bytes([0, len(content)]) + content)
-        host.policy("check", file, "--running", "--settings", SETTINGS)
+        host.tell("policy", "check", file, "--running", "--settings", SETTINGS)
 
 
 def during(host, work, measure):
@@ -186,27 +131,23 @@ def main():
     rates = {name: [] for name in ("plain", "shadow", "swap", "record", "beside good", "beside faults")}
     with tempfile.TemporaryDirectory(prefix="posthouse-bench-") as folder:
         folder = pathlib.Path(folder)
-        host, recording = Host(folder / "plain"), Host(folder / "record", record="on")
-        try:
+        with Host(folder / "plain") as host, Host(folder / "record", record="on") as recording:
             host.rate(500), recording.rate(500)
             for _ in range(options.rounds):
                 rates["plain"].append(host.rate(options.messages))
-                host.policy("shadow", MISBEHAVING, "--settings", '{"mode": "loop", "stage": "sender"}')
+                host.tell("policy", "shadow", MISBEHAVING, "--settings", '{"mode": "loop", "stage": "sender"}')
                 rates["shadow"].append(host.rate(options.messages))
-                host.policy("shadow", "--stop")
+                host.tell("policy", "shadow", "--stop")
                 rates["swap"].append(during(host, swapping, lambda: host.rate(options.messages)))
                 rates["record"].append(recording.rate(options.messages))
                 rates["plain"].append(host.rate(options.messages))
                 # What is held back after faults, and what is on probation, is not measured here.
                 for name, settings in (("beside good", "{}"), ("beside faults", PANICS)):
-                    host.policy("load", MISBEHAVING, "--settings", settings)
+                    host.tell("policy", "load", MISBEHAVING, "--settings", settings)
                     rates[name].append(host.rate_beside(options.messages // 2, "bad"))
-                host.policy("load", DEFAULT, "--settings", SETTINGS)
+                host.tell("policy", "load", DEFAULT, "--settings", SETTINGS)
             alone = host.latencies(options.messages)
             beside = during(host, compiling, lambda: host.latencies(options.messages))
-        finally:
-            host.stop()
-            recording.stop()
     pairs = zip(rates["plain"][::2], rates["plain"][1::2])
     plain = [statistics.mean(pair) for pair in pairs]
     print("| | accepted/s | ratio | runs |")

@@ -16,90 +16,40 @@ Clients come from all of 127.0.0.0/8. Linux, some 25,000 file descriptors, at mo
 
 import argparse
 import collections
-import json
+import contextlib
 import multiprocessing
 import os
 import pathlib
 import resource
 import selectors
-import shutil
 import signal
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+from posthouse import TRUSTING, Posthouse
+from process import resident
+
 DESCRIPTORS = 25_000
-CONFIGURATION = """\
-hostname = "mx.bench.test"
-administrator = "admin@bench.test"
-data = "data"
-mailboxes = "mail"
-directory = "directory.toml"
-[[listener]]
-name = "smtp"
-address = "127.0.0.1:0"
-[limits]
-sessions-per-client = 100000
-@LIMITS@
-[events]
-format = "json"
+# Delivers to a port where nobody listens.
+CONFIGURATION = """
 [delivery]
 smart-host = "127.0.0.1:1"
-[[policy]]
-name = "default"
-[[policy.settings.accept.hosts]]
-network = "127.0.0.0/8"
-exempt = ["authentication", "encryption", "homing", "originator", "relay"]
+
+[limits]
+sessions-per-client = 100000
+sessions = {sessions}
 """
 
 
-class Posthouse:
-    """The daemon, everything durable, default policy on; it delivers to a port where nobody listens."""
-
-    def __init__(self, binary, **limits):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="posthouse-bench-"))
-        lines = "".join(f"{key} = {value}\n" for key, value in limits.items())
-        (self.folder / "posthouse.toml").write_text(CONFIGURATION.replace("@LIMITS@", lines))
-        shutil.copy(REPOSITORY / "tests/bench/directory.toml", self.folder)
-        command = [binary, "run", "--config", str(self.folder / "posthouse.toml")]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=self.folder)
-        self.told = collections.Counter()
-        started = threading.Event()
-
-        def read():
-            for line in self.process.stdout:
-                event = json.loads(line)
-                self.told[event["id"]] += 1
-                if event["id"] == 5000:
-                    self.port = int(event["fields"]["listeners"][0].rsplit(":", 1)[1])
-                    started.set()
-
-        threading.Thread(target=read, daemon=True).start()
-        if not started.wait(30):
-            raise TimeoutError("posthouse did not start")
-
-    def resident(self):
-        """KiB."""
-        for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1])
-        return 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+@contextlib.contextmanager
+def posthouse(sessions):
+    """With so many places."""
+    with tempfile.TemporaryDirectory(prefix="posthouse-bench-") as folder:
+        with Posthouse(pathlib.Path(folder) / "posthouse", CONFIGURATION.format(sessions=sessions), TRUSTING) as host:
+            yield host
 
 
 class Crowd:
@@ -186,19 +136,19 @@ class Crowd:
         self.process.join()
 
 
-def idle(binary):
+def idle():
     print("\n## idle sessions")
-    with Posthouse(binary, sessions=12_000) as host:
+    with posthouse(sessions=12_000) as host:
         # The host needs two file descriptors for each.
         size = min(10_000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 700) // 2 - 200)
         script = lambda number: [b"EHLO client.example\r\n"]
         warm = Crowd(host.port, 100, script)
         warm.until_ready(100)
-        before = host.resident()
+        before = resident(host.pid)
         crowd = Crowd(host.port, size, script)
         crowd.until_ready(size)
         time.sleep(1)
-        after = host.resident()
+        after = resident(host.pid)
         print(f"{size} idle sessions: {before} KiB -> {after} KiB, {(after - before) / size:.1f} KiB each")
         crowd.stop()
         warm.stop()
@@ -273,10 +223,10 @@ class Load:
         self.open -= 1
 
 
-def drip(binary):
+def drip():
     print("\n## 5,000 slow clients")
     for places in (6_000, 4_000):
-        with Posthouse(binary, sessions=places) as host:
+        with posthouse(sessions=places) as host:
             Load(host.port, 3, at_once=20)
             alone, beside, slow = [], [], []
             for _ in range(2):
@@ -294,22 +244,22 @@ def drip(binary):
             refused = sum(load.refused for load in beside) / sum(load.offered for load in beside)
             print(
                 f"{places} places: ratio {ratio:.2f} ({rounds} a second), beside {min(slow)} slow ones;"
-                f" {refused:.1%} of the others refused; {host.resident()} KiB"
+                f" {refused:.1%} of the others refused; {resident(host.pid)} KiB"
             )
 
 
-def overload(binary):
+def overload():
     print("\n## overload: new connections at twice the rate that can be kept up")
     # Each on its own: what the sender does less of when it is refused must not help the host, nor
     # what it does more of slow it down.
     first, *others = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, others)
-    with Posthouse(binary, sessions=500) as host:
+    with posthouse(sessions=500) as host:
         os.sched_setaffinity(0, [first])
         Load(host.port, 3, at_once=20)
         for round_number in range(3):
             peak = Load(host.port, 6, at_once=20)
-            memory = host.resident()
+            memory = resident(host.pid)
             load = Load(host.port, 12, rate=2 * peak.rate)
             load.took.sort()
             print(
@@ -318,18 +268,20 @@ def overload(binary):
                 f" refused {load.refused / load.offered:.0%}; a transaction took"
                 f" {load.took[len(load.took) // 2] * 1000:.0f} ms (median),"
                 f" {load.took[len(load.took) * 99 // 100] * 1000:.0f} ms (99 %), {load.took[-1] * 1000:.0f} ms (most);"
-                f" memory {memory} -> {host.resident()} KiB"
+                f" memory {memory} -> {resident(host.pid)} KiB"
             )
             time.sleep(1)
         names = {5060: "sessions-full", 5061: "sessions-enough", 5062: "fell-behind", 5063: "caught-up"}
-        print("events:", ", ".join(f"{host.told[number]} {name}" for number, name in names.items()))
+        told = host.told()
+        print("events:", ", ".join(f"{told[number]} {name}" for number, name in names.items()))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", default=str(REPOSITORY / "target/release/posthouse"))
+    parser.add_argument("--binary", type=pathlib.Path, default=Posthouse.binary)
     parser.add_argument("--only", choices=["idle", "drip", "overload"])
     arguments = parser.parse_args()
+    Posthouse.binary = arguments.binary.resolve()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
@@ -338,7 +290,7 @@ def main():
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     for part in (idle, drip, overload):
         if arguments.only in (None, part.__name__):
-            part(arguments.binary)
+            part()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import threading
 import time
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
 # Nothing here takes longer than this, in seconds, or the run is given up.
 PATIENCE = 90
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -37,10 +38,10 @@ def wait_for(what, condition, seconds=PATIENCE, pause=0.005):
         time.sleep(pause)
 
 
-def greets(port):
+def greets(port, seconds=5):
     """Whether a host answers with its 220."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
             return connection.recv(512).startswith(b"220")
     except OSError:
         return False
@@ -70,12 +71,15 @@ def tree(root):
     return {pid: found[pid][1] for pid in members if pid in found}
 
 
-def end(process, wrapped):
-    """Asks a process to end and waits for it. A wrapper, such as strace, ends with what it wraps."""
-    for pid in tree(process.pid):
-        if pid != process.pid or not wrapped:
-            os.kill(pid, signal.SIGTERM)
-    process.wait(60)
+def end(process, wrapper, patience=60):
+    """Asks a process to end and waits for it, so many seconds at most. A wrapper either has become what it
+    wraps, or ends with it."""
+    if process is None or process.poll() is not None:
+        return
+    wrapped = set(tree(process.pid)) - {process.pid} if wrapper else set()
+    for pid in wrapped or {process.pid}:
+        os.kill(pid, signal.SIGTERM)
+    process.wait(patience)
 
 
 def cpu_seconds(root):
@@ -94,6 +98,14 @@ def memory(pids):
         except OSError:
             continue
     return total
+
+
+def resident(pid):
+    """KiB of a process that are in memory, shared pages included."""
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    return 0
 
 
 class PeakMemory:

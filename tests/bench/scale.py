@@ -26,7 +26,7 @@ import time
 
 from certificate import Certificate
 from load import MIB, SENDER, Shape, smtp_source
-from posthouse import Posthouse
+from posthouse import Posthouse, Relay
 from process import PeakMemory, cpu_seconds, free_port, memory, tool, wait_for
 from sink import Sink
 
@@ -42,7 +42,7 @@ class Site:
         self.folder.chmod(0o755)
         self.sink = Sink()
         self.sink.start()
-        self.host = Posthouse(self.folder, self.sink, Certificate(self.folder))
+        self.host = Relay(self.folder, self.sink, Certificate(self.folder))
         for name, text in (("posthouse.toml", configuration), ("directory.toml", directory)):
             with open(self.host.folder / name, "a") as file:
                 file.write(text)
@@ -69,8 +69,7 @@ class Site:
     def tell(self, *words):
         """Runs a command of the operator; what it said, and the milliseconds it took."""
         begun = time.monotonic()
-        command = [str(self.host.binary), *words, "--config", str(self.host.folder / "posthouse.toml")]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        said = self.host.tell(*words)
         return said, (time.monotonic() - begun) * 1000
 
 
@@ -193,7 +192,7 @@ def main():
     parser.add_argument("--binary", help="another than target/release/posthouse")
     options = parser.parse_args()
     if options.binary:
-        Posthouse.binary = pathlib.Path(options.binary)
+        Posthouse.binary = pathlib.Path(options.binary).resolve()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     for name in options.only or parts:
         parts[name](options)

@@ -4,12 +4,19 @@ import contextlib
 import json
 import socket
 import statistics
-import subprocess
 import time
 
 from load import KIB, MIB, Shape, load, smtp_source
-from posthouse import Posthouse
+from posthouse import Relay
 from process import PATIENCE, PeakMemory, memory, wait_for
+
+# Mail for it goes on, as all mail does here, though it is for an account of the host.
+TARGET = """
+[[account]]
+name = "target"
+addresses = ["target@bench.test"]
+home = "smtp:127.0.0.1:{port}"
+"""
 
 
 @contextlib.contextmanager
@@ -17,7 +24,9 @@ def fresh(folder, name, sink, certificate, **options):
     """A host of its own: what another has taken and may use again would hide what is measured."""
     place = folder / name
     place.mkdir()
-    host = Posthouse(place, sink, certificate, **options)
+    host = Relay(place, sink, certificate, **options)
+    with open(host.folder / "directory.toml", "a") as directory:
+        directory.write(TARGET.format(port=sink.port))
     try:
         host.start()
         wait_for("the policies to be prepared", lambda: _prepared(host), pause=0.2)
@@ -28,9 +37,7 @@ def fresh(folder, name, sink, certificate, **options):
 
 def _prepared(host):
     """Whether no policy is still to be compiled with its settings: that takes memory and time of its own, once."""
-    command = [str(host.binary), "policy", "status", "--json", "--config", str(host.folder / "posthouse.toml")]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
-    return all(module["prepared"] != "not yet" for module in json.loads(said))
+    return all(module["prepared"] != "not yet" for module in json.loads(host.tell("policy", "status", "--json")))
 
 
 def start_ms(folder, sink, certificate, times):
@@ -60,25 +67,28 @@ def idle_session_kib(folder, sink, certificate, sessions):
 
 
 def large_message_mib(folder, sink, certificate):
-    """What a message of 50 MiB adds to the host's memory at its highest, on its way through."""
+    """What a message of 50 MiB adds to the host's memory at its highest, on its way through: median of three."""
+    found = []
     with fresh(folder, "large", sink, certificate) as host:
         load(host, sink, messages=20)
-        before = memory([host.pid])
-        with PeakMemory(host.pid, every=0.01) as watched:
-            load(host, sink, Shape(sessions=1, size=50 * MIB), messages=1, seconds=60)
-        return (watched.peak - before) / MIB
+        for _ in range(3):
+            before = memory([host.pid])
+            with PeakMemory(host.pid, every=0.01) as watched:
+                load(host, sink, Shape(sessions=1, size=50 * MIB), messages=1, seconds=60)
+            found.append((watched.peak - before) / MIB)
+    return statistics.median(found)
 
 
 def with_and_without_policy(folder, sink, certificate, rounds, seconds):
     """Accepted messages a second, and CPU time, with the default policy and with none; interleaved.
 
-    The mail is for an account at home here: without a policy nobody may relay."""
+    Without a policy nobody may relay, so the mail is for an account here, whose home is the sink."""
     runs = {True: [], False: []}
     with contextlib.ExitStack() as stack:
         hosts = {
             policy: stack.enter_context(fresh(folder, f"policy-{policy}", sink, certificate, policy=policy)) for policy in runs
         }
-        local = {"recipient": "admin@bench.test"}
+        local = {"recipient": "target@bench.test"}
         messages = {policy: _enough(host, sink, seconds, local) for policy, host in hosts.items()}
         for _ in range(rounds):
             for policy, host in hosts.items():

@@ -9,6 +9,12 @@ use std::process::Command;
 use posthouse_tests::{Language, Output, Site, Toolchain, example, only, posthouse, run};
 
 const ROLES: [&str; 4] = ["exemption", "homing", "ndr", "all"];
+/// Worked examples, in folders of `policy-wasm/languages`.
+const EXAMPLES: [(Language, &str); 3] = [
+    (Language::JavaScript, "javascript-subject-tags"),
+    (Language::Python, "python-quiet-notices"),
+    (Language::C, "c-blocklist"),
+];
 
 #[test]
 fn new_policies_in_javascript_pass_their_cases() {
@@ -35,11 +41,7 @@ fn new_policies_pass_their_cases(language: Language) {
 
 #[test]
 fn worked_examples_pass_their_cases() {
-    for (language, example) in [
-        (Language::JavaScript, "javascript-subject-tags"),
-        (Language::Python, "python-quiet-notices"),
-        (Language::C, "c-blocklist"),
-    ] {
+    for (language, example) in EXAMPLES {
         let Some(tools) = Toolchain::find(language) else {
             continue;
         };
@@ -60,11 +62,7 @@ fn zig_alone_builds_c() {
 /// and on each new policy.
 #[test]
 fn every_command_works_in_every_language() {
-    for (language, example) in [
-        (Language::JavaScript, "javascript-subject-tags"),
-        (Language::Python, "python-quiet-notices"),
-        (Language::C, "c-blocklist"),
-    ] {
+    for (language, example) in EXAMPLES {
         let Some(tools) = Toolchain::find(language) else {
             continue;
         };

@@ -405,6 +405,9 @@ fn three_modules_have_three_fault_tables_and_one_fault_is_one_modules() {
     client.expect_reply(421);
 }
 
+/// So often policies are swapped at least, however long it takes.
+const SWAPS: usize = 20;
+
 /// How long policies are swapped: 30 s, or `POSTHOUSE_SWAP_SECONDS`.
 fn swapping() -> Duration {
     let seconds = std::env::var("POSTHOUSE_SWAP_SECONDS").ok();
@@ -416,14 +419,15 @@ fn swapping_all_the_time_under_load_costs_no_message_and_mixes_no_two_policies()
     let site = site();
     let daemon = site.start();
     let until = Instant::now() + swapping();
+    let done = AtomicBool::new(false);
     let mut swaps = 0;
     let sent: usize = thread::scope(|scope| {
         let sessions: Vec<_> = (0..20)
             .map(|number| {
-                let daemon = &daemon;
+                let (daemon, done) = (&daemon, &done);
                 scope.spawn(move || {
                     let mut sent = 0;
-                    while Instant::now() < until {
+                    while !done.load(Ordering::Relaxed) {
                         let mut client = session(daemon);
                         for turn in 0..5 {
                             let code = submit(&mut client, "anna@posthouse.test", &format!("{number} {turn}"));
@@ -436,12 +440,13 @@ fn swapping_all_the_time_under_load_costs_no_message_and_mixes_no_two_policies()
                 })
             })
             .collect();
-        while Instant::now() < until {
+        while swaps < SWAPS || Instant::now() < until {
             let next = Instant::now() + Duration::from_millis(100);
             load(&site, ["{\"stamp\": \"odd\"}", "{\"stamp\": \"even\"}"][swaps % 2]);
             swaps += 1;
             thread::sleep(next.saturating_duration_since(Instant::now()));
         }
+        done.store(true, Ordering::Relaxed);
         sessions
             .into_iter()
             .map(|session| session.join().expect("a session"))
@@ -456,5 +461,10 @@ fn swapping_all_the_time_under_load_costs_no_message_and_mixes_no_two_policies()
     let count = |who: &str| stamps.iter().filter(|stamp| *stamp == who).count();
     assert_eq!(count("odd") + count("even") + count("old"), sent);
     assert!(count("odd") > 0 && count("even") > 0, "{swaps} swaps");
+    assert_eq!(
+        status(&site)[0]["generation"],
+        1 + swaps,
+        "each swap was one: another generation"
+    );
     assert!(daemon.events().all(4037).is_empty() && daemon.events().all(5021).is_empty());
 }

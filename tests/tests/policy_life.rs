@@ -1,4 +1,4 @@
-//! The life of a policy in a running daemon: checked, loaded, remembered, gone back to, signed, and
+//! The life of a policy in a running daemon: checked, loaded, remembered, gone back to, and
 //! moved into a folder.
 
 use std::path::Path;
@@ -233,58 +233,34 @@ fn a_component_is_inspected_without_being_run() {
     );
 }
 
-fn signer() -> minisign::KeyPair {
-    minisign::KeyPair::generate_unencrypted_keypair().expect("keys")
-}
-
-fn sign(keys: &minisign::KeyPair, file: &Path) -> String {
-    let bytes = std::fs::read(file).expect("a file");
-    let signature = minisign::sign(None, &keys.sk, bytes.as_slice(), None, None);
-    signature.expect("a signature").into_string()
-}
-
 #[test]
-fn only_signed_code_is_loaded() {
-    let mut site = Site::new();
-    let (anna, mallory) = (signer(), signer());
-    site.set("policy.signed-by", anna.pk.to_base64());
+fn a_load_says_since_when_the_generation_before_has_had_work() {
+    let site = Site::new();
     let daemon = site.start();
-    assert_eq!(mail_from(&daemon), 250, "the built-in policy needs no signature");
-    let file = site.file("policy.wasm", std::fs::read(example("misbehaving")).expect("built"));
-    let path = file.to_string_lossy().into_owned();
-    let said = site.cli(&["policy", "load", &path, "--settings", GOOD]).failed();
+    let mut client = daemon.connect_from("127.0.0.3");
+    client.ehlo();
+    client.command("MAIL FROM:<a@example.com>", 250);
+    let said = load(&site, &example("misbehaving"), GOOD);
     assert!(
-        said.contains("signature: unsigned") && said.contains("minisign -S"),
+        said.contains("1 unit(s) of work in hand finish with generation 1, the oldest since 2"),
         "{said}"
     );
-    let wrong = site.file("wrong.minisig", sign(&mallory, &file));
-    let said = site
-        .cli(&[
-            "policy",
-            "load",
-            &path,
-            "--settings",
-            GOOD,
-            "--signature",
-            &wrong.to_string_lossy(),
-        ])
-        .failed();
-    assert!(said.contains("none of policy[0].signed-by"), "{said}");
-    site.file("policy.wasm.minisig", sign(&anna, &file));
-    site.cli(&["policy", "load", &path, "--settings", GOOD]).ok();
-    let (status, _) = daemon.stop();
-    assert!(status.success());
-
-    // The store is no way around it.
-    site.set("policy.signed-by", mallory.pk.to_base64());
-    let daemon = site.start();
-    let refused = daemon.events().take(5004);
-    assert!(
-        refused.text("problems").contains("none of policy[0].signed-by"),
-        "{refused:?}"
-    );
     let status = json(&site, &["policy", "status"]);
-    assert_ne!(status[0]["name"], "misbehaving", "{status}");
+    let draining = &status[0]["draining"][0];
+    assert_eq!(
+        (&draining["generation"], &draining["units"]),
+        (&1.into(), &1.into()),
+        "{status:#}"
+    );
+    let (oldest, replaced) = (draining["oldest"].as_u64(), draining["since"].as_u64());
+    assert!(oldest.is_some() && oldest <= replaced, "{status:#}");
+    let said = site.cli(&["policy", "status"]).ok();
+    assert!(said.contains("1 units of work, the oldest since 2"), "{said}");
+    client.quit();
+    eventually("an end of the work", || {
+        let status = json(&site, &["policy", "status"]);
+        (status[0]["draining"] == serde_json::json!([])).then_some(())
+    });
 }
 
 /// Writes a file elsewhere and moves it in, as an operator should.

@@ -107,6 +107,43 @@ fn a_shadow_that_spins_costs_no_mail_and_is_told_of_once() {
 }
 
 #[test]
+fn a_shadow_that_is_much_slower_misses_some_and_changes_no_answer() {
+    let mut site = Site::new();
+    let misbehaving = example("misbehaving").display().to_string();
+    site.set("policy.file", misbehaving.clone());
+    site.set(
+        "policy.settings",
+        toml::Table::from_iter([("stamp".to_owned(), "active".into())]),
+    );
+    site.set("policy-engine.shadow-cpu", "1%");
+    let daemon = site.start();
+    let slow = r#"{"mode": "slow", "stage": "recipient", "stamp": "shadow"}"#;
+    site.cli(&["policy", "shadow", &misbehaving, "--settings", slow, "--for", "10m"])
+        .ok();
+    let mut sent = 0;
+    let report = eventually("samples that are dropped, and some that are not", || {
+        for _ in 0..20 {
+            letter(&daemon, "a@example.com", "beside a slow one");
+            sent += 1;
+        }
+        Some(diff(&site))
+            .filter(|report| report["dropped"].as_u64() > Some(0) && report["comparison"]["same"].as_u64() > Some(0))
+    });
+    assert!(report["ended"].is_null(), "{report:#}");
+    let delivered = eventually("every letter", || {
+        let letters = site.mailbox("bert").messages();
+        (letters.len() >= sent).then_some(letters)
+    });
+    assert_eq!(delivered.len(), sent);
+    for letter in delivered {
+        assert!(letter.text.contains("X-Stamp: active "), "{}", letter.text);
+    }
+    let (status, events) = daemon.stop();
+    assert!(status.success());
+    assert!(events.all(4037).is_empty(), "no mail met it");
+}
+
+#[test]
 fn a_shadow_shows_what_would_change_and_changes_nothing() {
     let site = Site::new();
     let daemon = site.start();
@@ -182,6 +219,13 @@ fn what_was_recorded_is_replayed_by_the_active_policy_without_a_difference() {
     let file = example("posthouse-default-policy").display().to_string();
     let same = site.cli(&["policy", "replay", &file]);
     assert_eq!(code(&same), 0, "with the settings in force: {}", same.text());
+    // Without FILE it is the code in force, not what is configured, which knows no such settings.
+    let loaded = example("misbehaving").display().to_string();
+    site.cli(&["policy", "load", &loaded, "--settings", "{}"]).ok();
+    let panics = r#"{"mode": "panic", "stage": "sender"}"#;
+    let other = site.cli(&["policy", "replay", "--settings", panics]);
+    assert_eq!(code(&other), 1, "{}", other.text());
+    assert!(other.stdout.contains("-> fault panic"), "{}", other.text());
 
     let export = site.path().join("decisions.jsonl");
     site.cli(&["policy", "record", "export", &export.display().to_string()])

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::cli::output::line;
 use crate::event::escape;
+use crate::mail::Timestamp;
 use crate::policy::{Activation, Changes, Differs};
 
 /// Digits of a digest that tell two apart at a glance.
@@ -27,11 +28,17 @@ pub fn show_activation(active: &Activation) -> io::Result<()> {
     show_changes(&active.changes)?;
     match active.previous {
         Some(previous) if !same && active.in_hand > 0 => line(format!(
-            "  {} unit(s) of work in hand finish with generation {previous}",
-            active.in_hand
+            "  {} unit(s) of work in hand finish with generation {previous}{}",
+            active.in_hand,
+            since(active.oldest)
         )),
         _ => Ok(()),
     }
+}
+
+/// How long something has had work in hand.
+pub fn since(oldest: Option<Timestamp>) -> String {
+    oldest.map_or_else(String::new, |oldest| format!(", the oldest since {oldest}"))
 }
 
 /// A line for each kind of change.

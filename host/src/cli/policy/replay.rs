@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 
 use super::comparison;
@@ -23,7 +25,7 @@ const LINE: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The candidate; without it the configured code
+    /// The candidate; without it the code in force, or the configured code with --from
     #[arg(value_name = "FILE", required_unless_present = "settings")]
     file: Option<PathBuf>,
     /// Its settings as a JSON object, or @FILE with one; without them those in force
@@ -40,14 +42,17 @@ pub struct Options {
 
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let mut which = options.which.clone();
-    let mut module = match &options.from {
+    let (mut module, in_force) = match &options.from {
         None => in_force(&options, &mut which).await?,
-        Some(file) => configured(&options, file, &mut which)?,
+        Some(file) => (configured(&options, file, &mut which)?, None),
     };
     if let Some(settings) = &options.settings {
         module.settings = read_settings(settings)?;
     }
-    let code = options.file.as_deref().map(read_component).transpose()?;
+    let code = match &options.file {
+        Some(file) => Some(read_component(file)?),
+        None => in_force,
+    };
     let replay = Replay::new(&module, code).await;
     let mut replay = replay.map_err(|problems| match &options.file {
         Some(file) => ConfigError(of_file(file, problems)),
@@ -74,21 +79,23 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     }))
 }
 
-/// As the daemon runs the module.
-async fn in_force(options: &Options, which: &mut Which) -> anyhow::Result<PolicyModule> {
+/// As the daemon runs the module, and its code.
+async fn in_force(options: &Options, which: &mut Which) -> anyhow::Result<(PolicyModule, Option<Vec<u8>>)> {
     let target = query("/policies/setup", &[("module", which.module.clone())]);
     let setup: ModuleSetup = options.daemon.client()?.get(&target).await?;
     which.module = Some(setup.module.clone());
     let config = options.daemon.config.load()?;
     let configured = config.policies.into_iter().find(|module| module.name == setup.module);
     let configured = configured.unwrap_or_default();
-    Ok(PolicyModule {
+    let code = STANDARD.decode(&setup.code).context("the code in force")?;
+    let module = PolicyModule {
         name: setup.module,
         settings: setup.settings,
         grants: setup.grants,
         limits: setup.limits,
         ..configured
-    })
+    };
+    Ok((module, Some(code)))
 }
 
 /// As the configuration has the module the export is of.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
 
+use super::activated::since;
 use super::stage::whom;
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
@@ -123,12 +124,13 @@ fn show_staged(staged: &StagedStatus) -> io::Result<()> {
 
 fn show_draining(draining: &Draining) -> io::Result<()> {
     line(format!(
-        "  draining    generation {}, digest {}, replaced {}: {} units of work, {} instances",
+        "  draining    generation {}, digest {}, replaced {}: {} instances, {} units of work{}",
         draining.generation,
         short(&draining.digest),
         draining.since,
+        draining.instances,
         draining.units,
-        draining.instances
+        since(draining.oldest)
     ))
 }
 

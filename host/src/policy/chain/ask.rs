@@ -286,19 +286,16 @@ impl PolicyTransaction {
         }
     }
 
-    pub(in crate::policy) async fn ask_sender(&mut self, client: &Client, sender: &ReversePath) -> Asked<Verdict> {
+    /// MAIL FROM.
+    pub async fn sender(&mut self, client: &Client, sender: &ReversePath) -> Asked<Verdict> {
         self.work.choose(Some(client.address));
         let question = Sender::new(client, sender);
         let asked = self.ask(&question).await;
         asked.unwrap_or_else(|| self.accepted())
     }
 
-    pub(in crate::policy) async fn ask_recipient(
-        &mut self,
-        client: &Client,
-        sender: &ReversePath,
-        recipient: &Mailbox,
-    ) -> Asked<Verdict> {
+    /// RCPT TO.
+    pub async fn recipient(&mut self, client: &Client, sender: &ReversePath, recipient: &Mailbox) -> Asked<Verdict> {
         self.work.choose(Some(client.address));
         let question = Recipient::new(client, sender, recipient);
         match self.ask(&question).await {
@@ -310,7 +307,8 @@ impl PolicyTransaction {
         }
     }
 
-    pub(in crate::policy) async fn ask_message(
+    /// After the final dot. Edits are checked; applying them is the caller's.
+    pub async fn message(
         &mut self,
         id: MessageId,
         client: &Client,

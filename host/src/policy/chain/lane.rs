@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::mail::Timestamp;
 use crate::policy::chain::Chain;
 use crate::policy::component::Role;
 use crate::policy::life::patience::Patience;
@@ -15,6 +16,7 @@ pub(super) struct Lane {
     chain: Arc<Chain>,
     chosen: bool,
     staged: bool,
+    since: Timestamp,
 }
 
 impl Lane {
@@ -24,9 +26,10 @@ impl Lane {
             chain,
             chosen: false,
             staged: false,
+            since: Timestamp::now(),
         };
         lane.generations()
-            .for_each(|generation| generation.counters.begin_unit());
+            .for_each(|generation| generation.counters.begin_unit(lane.since));
         lane
     }
 
@@ -41,10 +44,10 @@ impl Lane {
             return;
         };
         if staging.selection.takes(name, client) {
-            self.generations().for_each(|generation| generation.counters.end_unit());
+            self.end();
             self.staged = true;
             self.generations()
-                .for_each(|generation| generation.counters.begin_unit());
+                .for_each(|generation| generation.counters.begin_unit(self.since));
         }
     }
 
@@ -101,6 +104,11 @@ impl Lane {
         }
     }
 
+    fn end(&self) {
+        self.generations()
+            .for_each(|generation| generation.counters.end_unit(self.since));
+    }
+
     fn generations(&self) -> impl Iterator<Item = &Arc<Generation>> {
         self.places().filter_map(|place| self.generation(place))
     }
@@ -108,7 +116,7 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        self.generations().for_each(|generation| generation.counters.end_unit());
+        self.end();
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::sync::Mutex;
 
 use super::staging::{StageEnd, Staging};
@@ -187,6 +189,7 @@ impl Inner {
         let candidate = &generation.candidate;
         Ok(ModuleSetup {
             module: candidate.module.to_string(),
+            code: STANDARD.encode(&candidate.code.bytes),
             digest: candidate.code.digest.clone(),
             generation: generation.number,
             settings: candidate.settings.clone(),

@@ -152,6 +152,9 @@ pub struct Draining {
     pub since: Timestamp,
     pub instances: u64,
     pub units: u64,
+    /// When the oldest of the units began; none if there is none.
+    #[serde(default)]
+    pub oldest: Option<Timestamp>,
 }
 
 /// A generation that was in force.
@@ -217,12 +220,14 @@ impl Inner {
         let of_module = retired.iter().filter(|retired| &*retired.module == module);
         let draining = of_module.filter_map(|retired| {
             let generation = retired.generation.upgrade()?;
+            let in_hand = generation.counters.in_hand();
             Some(Draining {
                 generation: generation.number,
                 digest: generation.candidate.code.digest.clone(),
                 since: retired.since,
                 instances: generation.counters.instances(),
-                units: generation.counters.units(),
+                units: in_hand.units,
+                oldest: in_hand.oldest,
             })
         });
         draining
@@ -365,7 +370,7 @@ fn load(counters: &Counters) -> Load {
         max_us: counters.latency.longest(),
         remembered: counters.remembered(),
         instances: counters.instances(),
-        units: counters.units(),
+        units: counters.in_hand().units,
         recent_calls: recent.calls,
         recent_faults: recent.faults,
     }

@@ -13,6 +13,7 @@ use super::stage::not_held_back;
 use super::wish::{Attempt, Ready, Source, Wish};
 use crate::config::Problem;
 use crate::event::Event;
+use crate::mail::Timestamp;
 use crate::policy::LoadRequest;
 use crate::policy::chain::Chain;
 use crate::policy::chain::operate::{Inner, find, is_the_same};
@@ -36,10 +37,29 @@ pub struct Activation {
     /// What is different now.
     #[serde(default)]
     pub changes: Changes,
-    /// Units of work (admissions, mail transactions, notifications) that were in hand at that
-    /// moment; they finish with the generation they began with.
+    /// Units of work (admissions, mail transactions, notifications) that the generation before had in
+    /// hand at that moment; they finish with it.
     #[serde(default)]
-    pub in_hand: usize,
+    pub in_hand: u64,
+    /// When the oldest of them began; none if there was none.
+    #[serde(default)]
+    pub oldest: Option<Timestamp>,
+}
+
+impl Activation {
+    pub(super) fn of(generation: &Generation, previous: Option<&Generation>) -> Self {
+        let in_hand = previous.map(|previous| previous.counters.in_hand()).unwrap_or_default();
+        Self {
+            module: generation.candidate.module.to_string(),
+            version: generation.description.version.clone(),
+            digest: generation.candidate.code.digest.clone(),
+            generation: generation.number,
+            previous: previous.map(|previous| previous.number),
+            changes: Changes::between(previous, generation),
+            in_hand: in_hand.units,
+            oldest: in_hand.oldest,
+        }
+    }
 }
 
 /// What was active in a module, and what is.
@@ -208,16 +228,7 @@ impl Inner {
         }
         self.publish(next, StageEnd::Replaced, &cause.by);
         self.announce(&generation);
-        Ok(Activation {
-            module: module.name.to_string(),
-            version: generation.description.version.clone(),
-            digest: generation.candidate.code.digest.clone(),
-            generation: generation.number,
-            previous: running.as_ref().map(|generation| generation.number),
-            changes: Changes::between(running.as_deref(), &generation),
-            // Each unit of work holds the chain it began with; one holder is this function.
-            in_hand: Arc::strong_count(&chain).saturating_sub(1),
-        })
+        Ok(Activation::of(&generation, running.as_deref()))
     }
 
     /// Durable when it returns, not yet in force.

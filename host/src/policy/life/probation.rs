@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::activation::Activated;
 use super::history::How;
 use super::patience::Patience;
-use super::wish::Ready;
-use crate::config::{self, PolicyModule};
+use super::wish::{Ready, trusted};
+use crate::config::{self, PolicyModule, Problem};
 use crate::event::Event;
 use crate::mail::Timestamp;
 use crate::policy::chain::operate::{Inner, is_the_same};
@@ -114,6 +114,15 @@ impl Inner {
         let Some(module) = next.modules.get_mut(place) else {
             return;
         };
+        if let Err(problems) = self.may_return(module, place, &probation.previous).await {
+            // What faults stays: it is signed by whoever may sign now.
+            module.probation = None;
+            let digest = probation.previous.candidate.code.digest.clone();
+            self.refused(&module.name, digest, BY, &problems);
+            ledger.previous.remove(&*module.name);
+            self.publish(next, StageEnd::Replaced, BY);
+            return;
+        }
         let Ok(failed) = std::mem::replace(&mut module.running, Ok(Arc::clone(&probation.previous))) else {
             return;
         };
@@ -156,6 +165,16 @@ impl Inner {
                 error,
             });
         }
+    }
+
+    /// Whose signature is asked for may have changed since it ran.
+    async fn may_return(&self, module: &Module, place: usize, previous: &Generation) -> Result<(), Vec<Problem>> {
+        let signers = &module.configured.signed_by;
+        if signers.is_empty() {
+            return Ok(());
+        }
+        let artifact = self.kept(&previous.candidate.code.digest).await?;
+        trusted(&artifact, signers, &format!("policy[{place}]"))
     }
 
     /// Ends the probations whose time is over.

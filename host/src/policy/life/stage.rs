@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::activation::{Activated, Ledger};
-use super::difference::Changes;
 use super::history::{Cause, How};
 use super::patience::Patience;
 use super::probation::Probation;
@@ -158,15 +157,7 @@ impl Inner {
         *ledger = after;
         self.publish(next, StageEnd::Promoted, by);
         self.announce(generation);
-        Ok(Activation {
-            module: staging.module.to_string(),
-            version: generation.description.version.clone(),
-            digest: generation.candidate.code.digest.clone(),
-            generation: generation.number,
-            previous: previous.as_ref().map(|generation| generation.number),
-            changes: Changes::between(previous.as_deref(), generation),
-            in_hand: Arc::strong_count(&chain).saturating_sub(1),
-        })
+        Ok(Activation::of(generation, previous.as_deref()))
     }
 
     /// See [`crate::policy::Policies::cancel`].

@@ -285,11 +285,7 @@ impl Inner {
                 _ => self.kept(digest).await?,
             },
         };
-        // The built-in policy is part of this program: who trusts one trusts the other.
-        if *artifact.bytes != *builtin::DEFAULT {
-            verify(&artifact.bytes, artifact.signature.as_deref(), signers, &wish.key)
-                .map_err(|problem| vec![problem])?;
-        }
+        trusted(&artifact, signers, &wish.key)?;
         let code = match running_code(wish, &digest(&artifact.bytes)) {
             Some(code) => code,
             None => Arc::new(Code::new(&core.runtime, Arc::clone(&artifact.bytes)).await?),
@@ -297,7 +293,7 @@ impl Inner {
         Ok((code, Some(artifact)))
     }
 
-    async fn kept(&self, digest: &str) -> Result<Artifact, Vec<Problem>> {
+    pub(super) async fn kept(&self, digest: &str) -> Result<Artifact, Vec<Problem>> {
         let problem = |text: String| vec![Problem::new("file", text)];
         let Some(store) = self.store.clone() else {
             return Err(problem("no code was kept".to_owned()));
@@ -309,6 +305,16 @@ impl Inner {
             Err(error) => Err(problem(error.to_string())),
         }
     }
+}
+
+/// Whether one of `signers` signed it, if there are any.
+pub(super) fn trusted(artifact: &Artifact, signers: &[String], place: &str) -> Result<(), Vec<Problem>> {
+    // The built-in policy is part of this program: who trusts one trusts the other.
+    if *artifact.bytes == *builtin::DEFAULT {
+        return Ok(());
+    }
+    let signature = artifact.signature.as_deref();
+    verify(&artifact.bytes, signature, signers, place).map_err(|problem| vec![problem])
 }
 
 fn running_code(wish: &Wish<'_>, digest: &str) -> Option<Arc<Code>> {

@@ -24,7 +24,7 @@ pub(in crate::policy) struct Code {
     /// SHA-256 of the component, hexadecimal.
     pub(in crate::policy) digest: String,
     pub(in crate::policy) shape: Shape,
-    pub(super) bytes: Arc<[u8]>,
+    pub(in crate::policy) bytes: Arc<[u8]>,
     pub(super) pre: InstancePre<Host>,
     pub(super) exports: Exports,
     pub(super) places: Places,

@@ -1,13 +1,16 @@
 //! What is counted about one generation, while it works.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::fault::Class;
 use super::generation::Generation;
 use super::histogram::Histogram;
 use super::window::{Tally, Window};
+use crate::mail::Timestamp;
 
 /// How far back a fault still shows in the host's health.
 pub(in crate::policy) const RECENT: Duration = Duration::from_secs(5 * 60);
@@ -21,7 +24,16 @@ pub(in crate::policy) struct Counters {
     recent: Window,
     pub(in crate::policy) latency: Histogram,
     instances: AtomicU64,
-    units: AtomicU64,
+    /// How many began when.
+    units: Mutex<BTreeMap<Timestamp, u64>>,
+}
+
+/// Units of work that began with a generation and go on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::policy) struct InHand {
+    pub(in crate::policy) units: u64,
+    /// When the oldest began; none if there is none.
+    pub(in crate::policy) oldest: Option<Timestamp>,
 }
 
 impl Default for Counters {
@@ -33,7 +45,7 @@ impl Default for Counters {
             recent: Window::new(RECENT),
             latency: Histogram::default(),
             instances: AtomicU64::new(0),
-            units: AtomicU64::new(0),
+            units: Mutex::default(),
         }
     }
 }
@@ -83,17 +95,28 @@ impl Counters {
         self.instances.load(Ordering::Relaxed)
     }
 
-    /// Units of work that began with this generation and go on.
-    pub(in crate::policy) fn units(&self) -> u64 {
-        self.units.load(Ordering::Relaxed)
+    pub(in crate::policy) fn in_hand(&self) -> InHand {
+        let units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
+        InHand {
+            units: units.values().sum(),
+            oldest: units.keys().next().copied(),
+        }
     }
 
-    pub(in crate::policy) fn begin_unit(&self) {
-        self.units.fetch_add(1, Ordering::Relaxed);
+    pub(in crate::policy) fn begin_unit(&self, since: Timestamp) {
+        let mut units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
+        *units.entry(since).or_default() += 1;
     }
 
-    pub(in crate::policy) fn end_unit(&self) {
-        self.units.fetch_sub(1, Ordering::Relaxed);
+    /// Of one that began then.
+    pub(in crate::policy) fn end_unit(&self, since: Timestamp) {
+        let mut units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut began) = units.entry(since) {
+            *began.get_mut() -= 1;
+            if *began.get() == 0 {
+                began.remove();
+            }
+        }
     }
 }
 

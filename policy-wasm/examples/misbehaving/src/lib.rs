@@ -3,8 +3,8 @@
 //!
 //! Settings, all optional:
 //!
-//! - `mode`: `loop`, `eat-memory`, `lie-reply`, `forge-address`, `add-recipient`, `recurse`, `panic`, `huge-decision`,
-//!   `leak-handles`. Without it, it behaves.
+//! - `mode`: `loop`, `slow`, `eat-memory`, `lie-reply`, `forge-address`, `add-recipient`, `recurse`, `panic`,
+//!   `huge-decision`, `leak-handles`. Without it, it behaves.
 //! - `stage`: `configure`, `admit`, `sender`, `recipient`, `message`, `ndr`. Without it it is `sender`,
 //!   and `message` for an address.
 //! - `recipient`, `subject`: only about this recipient, only about messages with this in their subject;

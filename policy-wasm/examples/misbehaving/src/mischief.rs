@@ -27,6 +27,7 @@ pub struct Settings {
 #[serde(rename_all = "kebab-case")]
 enum Mode {
     Loop,
+    Slow,
     EatMemory,
     LieReply,
     ForgeAddress,
@@ -100,6 +101,10 @@ impl Settings {
         }
         match mode {
             Mode::Loop => spin(),
+            Mode::Slow => {
+                think();
+                None
+            }
             Mode::EatMemory => eat_memory(),
             Mode::Recurse => {
                 recurse(1);
@@ -150,6 +155,14 @@ impl Settings {
 fn spin() -> ! {
     loop {
         black_box(());
+    }
+}
+
+/// Milliseconds of work, within what a call may take.
+#[inline(never)]
+fn think() {
+    for turn in 0..5_000_000_u32 {
+        black_box(turn);
     }
 }
 
