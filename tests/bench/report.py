@@ -84,6 +84,13 @@ def targets_table(found):
     for what, value, relation, target, digits in lines:
         met = value is not None and (value >= target if relation == "≥" else value <= target)
         row(what, number(value, digits), f"{relation} {target}", NOTHING if value is None else "met" if met else "**not met**")
+    bare = source.get("bare relay", [])
+    if bare:
+        shares = [by_round(bare, source.get(other, []), "accepted/s") for other in ("Postfix", "smtp-sink")]
+        print(
+            f"\nThe bare relay accepts {number(shares[0], 2)} times as many as Postfix and {number(shares[1], 2)} of smtp-sink;"
+            f" Posthouse accepts {number(by_round(ours, bare, 'accepted/s'), 2)} of the bare relay."
+        )
     print(f"\nCPU time of a message with the policy by none: {number(by_round(*policy, 'cpu ms'), 2)}.")
     print("\nWhat a decision and an instance cost, hot swaps and faults under load: the other benchmarks in docs/performance.md.")
 

@@ -272,6 +272,26 @@ fn one_message_tries_for_all_that_wait_for_a_dead_server() {
 }
 
 #[test]
+fn who_waits_for_a_dead_server_goes_another_way_after_a_reload() {
+    let (dead, other) = (Sink::smtp(), Sink::smtp());
+    let mut site = site_with_dead_server(&dead);
+    // Nobody has another time for a retry before this test ends.
+    site.set("delivery.retry", toml_list(&["1h"]));
+    let daemon = site.start();
+    fill(&daemon, 10);
+    let (messages, waiting) = queue(&site);
+    assert!(waiting > 0);
+    let configuration = std::fs::read_to_string(site.configuration_file()).expect("the configuration");
+    let rerouted = configuration.replace(&dead.address().to_string(), &other.address().to_string());
+    std::fs::write(site.configuration_file(), rerouted).expect("written");
+    daemon.reload();
+    posthouse_tests::eventually("who waited to be gone", || {
+        (queue(&site).0.len() == messages.len() - waiting).then_some(())
+    });
+    assert_eq!(other.received().len(), waiting);
+}
+
+#[test]
 fn who_waits_for_a_dead_server_expires_on_time() {
     let dead = Sink::smtp();
     let mut site = site_with_dead_server(&dead);

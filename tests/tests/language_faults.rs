@@ -62,12 +62,16 @@ fn every_misbehaviour_in_c_is_one_event() {
     );
 }
 
+/// Time of a question: an interpreter fills its memory beside other tests.
+const PATIENCE: &str = "3s";
+
 /// A site where a policy may go on faulting without being rolled back for that, and where two interpreters may be
 /// compiled at once, beside whatever else is tested.
 fn patient_site() -> Site {
     let mut site = Site::new();
     site.set("policy-engine.probation.faults", 0)
-        .set("policy-engine.compile-time", "10m");
+        .set("policy-engine.compile-time", "10m")
+        .set("policy.limits.cpu", PATIENCE);
     site
 }
 
@@ -92,7 +96,8 @@ fn every_misbehaviour_in_quickjs_is_one_event() {
         &tools,
     );
     let mut site = patient_site();
-    site.ask_first(&format!("name = 'mischief'\nfile = '{}'", component.display()));
+    site.ask_first(&format!("name = 'mischief'\nfile = '{}'", component.display()))
+        .set("policy.limits.cpu", PATIENCE);
     let mut daemon = site.start();
     for (mode, class, words) in mischief {
         // Who could not be asked about is exempt from nothing.

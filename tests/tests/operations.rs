@@ -164,6 +164,7 @@ fn a_new_account_is_known_without_a_restart() {
     );
     // It answers when everything is in force.
     site.cli(&["reload"]).ok();
+    daemon.events().take(5011);
     let mut client = daemon.connect();
     client.login("dora", "a new password");
     let message = "From: <dora@posthouse.test>\nSubject: hello\n\nx\n";

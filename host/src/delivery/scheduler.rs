@@ -37,6 +37,8 @@ const LONGEST_SETTLING: Duration = Duration::from_secs(5);
 pub(super) struct Scheduler {
     clerk: Clerk,
     config: Arc<ArcSwap<Config>>,
+    /// What was in force when the destinations of what waits were last looked at.
+    routed: Arc<Config>,
     running: JoinSet<Ended>,
     hurry: watch::Sender<bool>,
     pause: Pause,
@@ -47,6 +49,7 @@ impl Scheduler {
     pub(super) fn new(clerk: Clerk, config: Arc<ArcSwap<Config>>, hurry: watch::Sender<bool>) -> Self {
         Self {
             clerk,
+            routed: config.load_full(),
             config,
             running: JoinSet::new(),
             hurry,
@@ -104,18 +107,23 @@ impl Scheduler {
 
     /// Wakes what waits for a destination: one message to try for all, everybody where nothing bad is known any
     /// more. A few at a time if there is enough to do already: what comes in meanwhile has its turn between them.
-    fn wake_waiting(&self) {
+    fn wake_waiting(&mut self) {
         let spool = &self.clerk.spool;
         spool.wake_expired(Timestamp::now());
         let destinations = spool.waited_for();
         if destinations.is_empty() {
             return;
         }
-        let busy = self.running.len() >= self.config.load().delivery.concurrency.max(1);
+        let config = self.config.load_full();
+        // After a reload there may be another way for them.
+        let rerouted = !Arc::ptr_eq(&config, &self.routed);
+        self.routed = Arc::clone(&config);
+        let busy = self.running.len() >= config.delivery.concurrency.max(1);
         let portion = if busy { PORTION_IF_BUSY } else { PORTION };
         let standings = self.clerk.station.gate.standings();
         for destination in destinations {
             match standings.get(&*destination) {
+                _ if rerouted => spool.wake(&destination, usize::MAX),
                 None | Some(Standing::Open) => spool.wake(&destination, portion),
                 Some(Standing::ToBeTried) => spool.wake(&destination, 1),
                 Some(Standing::Down) => {}
