@@ -36,8 +36,8 @@ static void assume(client_t *client, decision_t *decision) {
 }
 
 static void loop(client_t *client, decision_t *decision) {
-  /* A loop without a side effect may be taken to end. */
-  for (volatile int turns = 0;; turns++) {
+  /* A loop without a side effect may be taken to end, and a signed number that overflows is a trap of its own. */
+  for (volatile unsigned turns = 0;; turns++) {
   }
 }
 
