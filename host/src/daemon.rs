@@ -11,6 +11,7 @@ mod running;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, Problem};
@@ -21,7 +22,7 @@ use crate::event::Events;
 use crate::listener::{self, Admittance};
 use crate::ndr::Ndr;
 use crate::policy::{Compiler, Policies};
-use crate::spool::{Spool, SpoolOptions};
+use crate::spool::{Recovery, Spool, SpoolOptions};
 
 use host::Host;
 use prepare::{Prepared, prepare, refuse};
@@ -63,7 +64,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
     let policies = Policies::start(&config, directory.clone(), events.clone(), Compiler::Child)
         .await
         .map_err(|error| refuse(&events, "policy-engine", &error))?;
-    let spool = open_spool(&config, &events).await?;
+    let (spool, recovery) = open_spool(&config, &events).await?;
     let ndr = Ndr {
         policies: policies.clone(),
         spool: spool.clone(),
@@ -88,6 +89,8 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         admittance,
     };
 
+    // A large spool takes seconds to read, and mail need not wait for that.
+    let recovering = tokio::task::spawn_blocking(|| recovery.run()).fuse();
     let delivering = tokio::spawn(delivery::run(host.delivery_context(ndr), stopping.clone()));
     let listeners = Host::listeners(&bound);
     let context = host.session_context();
@@ -105,6 +108,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
 
     let running = Running {
         host,
+        recovering,
         delivering,
         accepting,
         controlling,
@@ -118,8 +122,8 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
     served
 }
 
-/// Recovery may read all of a large spool.
-async fn open_spool(config: &Config, events: &Events) -> Result<Spool, Failed> {
+/// The store reads its journal.
+async fn open_spool(config: &Config, events: &Events) -> Result<(Spool, Recovery), Failed> {
     let path = config.data.join("spool");
     let options = SpoolOptions {
         low_water: config.low_water,
@@ -127,9 +131,9 @@ async fn open_spool(config: &Config, events: &Events) -> Result<Spool, Failed> {
         wait: config.overload.disk,
     };
     let told = events.clone();
-    let opened = tokio::task::spawn_blocking(move || Spool::open(&path, options, told)).await;
+    let opened = tokio::task::spawn_blocking(move || Spool::begin(&path, options, told)).await;
     match opened {
-        Ok(Ok(spool)) => Ok(spool),
+        Ok(Ok(opened)) => Ok(opened),
         Ok(Err(error)) => Err(refuse(events, "spool", &error)),
         Err(error) => Err(refuse(events, "spool", &error)),
     }

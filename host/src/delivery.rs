@@ -24,6 +24,7 @@ mod scheduler;
 mod tls;
 
 mod transaction;
+mod turns;
 mod wire;
 mod work;
 

@@ -27,6 +27,7 @@ mod writer;
 mod tests;
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -41,13 +42,14 @@ use self::shared::Shared;
 use self::store::{Store, Table};
 use self::work::Inner;
 use self::writer::Writer;
-use crate::event::{Event, Events};
+use crate::event::Events;
 use crate::mail::{Content, MessageId, Timestamp};
 
 pub use claim::Claim;
 pub use draft::Draft;
 pub use log::{Entry, Log};
 pub use message::{Failed, Message, Recipient, RecipientState, State};
+pub use recovery::Recovery;
 
 /// How a spool is opened.
 #[derive(Debug, Clone)]
@@ -152,24 +154,31 @@ pub struct Spool {
 impl Spool {
     /// Opens the folder and puts every left-over of the last run in order (5015, 5016).
     pub fn open(path: &Path, options: SpoolOptions, events: Events) -> Result<Self, OpenError> {
+        let (spool, recovery) = Self::begin(path, options, events)?;
+        recovery.run()?;
+        Ok(spool)
+    }
+
+    /// As [`Self::open`], with the left-overs still to be read. The spool can be used meanwhile: what is new
+    /// is as safe as ever, [`Self::list`] and [`Self::get`] find everything, the counts grow, and
+    /// [`Self::release`] and [`Self::delete`] wait.
+    pub fn begin(path: &Path, options: SpoolOptions, events: Events) -> Result<(Self, Recovery), OpenError> {
         let (store, existed) = Store::open(path)?;
-        let found = recovery::recover(&store, &events).map_err(OpenError::Store)?;
-        if existed {
-            events.emit(Event::SpoolRecovered {
-                messages: found.messages,
-                orphans_removed: found.orphans,
-                set_aside: found.set_aside,
-            });
-        }
         let failed = |error: std::io::Error| OpenError::Store(error.to_string());
         let disk = Disk::new(path.to_owned(), options.low_water, events.clone());
         let (janitor, chores) = mpsc::channel();
-        let shared = Arc::new(Shared::new(store, disk, &options, events, janitor, found.index));
+        let shared = Arc::new(Shared::new(store, disk, &options, events, janitor));
+        // Before anything of this run is in the folder.
+        let recovery = Recovery::new(shared.clone(), existed).map_err(OpenError::Store)?;
         let writer = Writer::start(shared.store.clone(), shared.underway.clone()).map_err(failed)?;
         janitor::start(&shared, chores).map_err(failed)?;
-        Ok(Self {
-            inner: Arc::new(Inner { shared, writer }),
-        })
+        let inner = Arc::new(Inner { shared, writer });
+        Ok((Self { inner }, recovery))
+    }
+
+    /// Whether everything that the last run left is known.
+    pub fn is_recovered(&self) -> bool {
+        self.inner.shared.recovered.initialized()
     }
 
     /// The log beside the messages. Everything about it blocks.
@@ -327,6 +336,7 @@ impl Spool {
 
     /// Makes a waiting, frozen or quarantined message due now; false if there is none to be.
     pub async fn release(&self, id: MessageId) -> Result<bool, PutError> {
+        self.inner.shared.recovered.wait().await;
         let Some((stored, held)) = self.inner.hold(id)? else {
             return Ok(false);
         };
@@ -339,6 +349,7 @@ impl Spool {
 
     /// Removes a message nobody works on; false if there is none.
     pub async fn delete(&self, id: MessageId) -> Result<bool, PutError> {
+        self.inner.shared.recovered.wait().await;
         if let Some((stored, held)) = self.inner.hold(id)? {
             let answer = self.inner.remove(held, &stored, Vec::new(), || {});
             return answer.wait().await.map(|()| true);
@@ -353,6 +364,7 @@ impl Spool {
 
     /// Writes what is left to write and closes the store.
     pub async fn close(&self) {
+        self.inner.shared.closing.store(true, Ordering::Relaxed);
         if let Some(thread) = self.inner.writer.stop() {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }

@@ -2,8 +2,9 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::wait::{PATIENCE, eventually};
 
@@ -32,6 +33,11 @@ struct Inner {
     received: Mutex<Vec<Received>>,
     commands: Mutex<Vec<String>>,
     stopped: AtomicBool,
+    /// Connections now, and how many there may be; 0 is any number.
+    connections: AtomicUsize,
+    at_most: AtomicUsize,
+    /// How long the answer to the end of a message takes.
+    hesitation: Mutex<Duration>,
 }
 
 /// The host. Stops taking connections when dropped.
@@ -70,7 +76,11 @@ impl Sink {
                 // Replies are small and each is waited for.
                 let _ = stream.set_nodelay(true);
                 // The other side may vanish at any point: that is its test's subject, not ours.
-                std::thread::spawn(move || drop(serve(stream, &inner)));
+                std::thread::spawn(move || {
+                    let others = inner.connections.fetch_add(1, Ordering::Relaxed);
+                    drop(serve(stream, &inner, others));
+                    inner.connections.fetch_sub(1, Ordering::Relaxed);
+                });
             }
         });
         Self { address, inner }
@@ -104,6 +114,16 @@ impl Sink {
     /// Forgets every [`Self::answer`]: takes everything again.
     pub fn take_everything(&self) {
         lock(&self.inner.rules).clear();
+    }
+
+    /// Greets whoever has more than so many connections with 421; there may be any number of 0.
+    pub fn at_most(&self, connections: usize) {
+        self.inner.at_most.store(connections, Ordering::Relaxed);
+    }
+
+    /// Takes so long to answer the end of a message.
+    pub fn hesitate(&self, time: Duration) {
+        *lock(&self.inner.hesitation) = time;
     }
 
     /// What it took so far.
@@ -163,7 +183,7 @@ struct Transaction {
 }
 
 /// Serves one connection; an error is its end.
-fn serve(stream: TcpStream, inner: &Inner) -> std::io::Result<()> {
+fn serve(stream: TcpStream, inner: &Inner, others: usize) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut conversation = Conversation {
         input: BufReader::new(stream.try_clone()?),
@@ -171,6 +191,9 @@ fn serve(stream: TcpStream, inner: &Inner) -> std::io::Result<()> {
         inner,
         transaction: Transaction::default(),
     };
+    if (1..=others).contains(&inner.at_most.load(Ordering::Relaxed)) {
+        return conversation.write("421 4.7.0 you have enough connections");
+    }
     conversation.say("CONNECT", "220 sink.example ready")?;
     while conversation.command()? {}
     Ok(())
@@ -258,6 +281,8 @@ impl Conversation<'_> {
             .enumerate()
             .filter_map(|(index, recipient)| taken(index).then_some(recipient))
             .collect();
+        let hesitation = *lock(&self.inner.hesitation);
+        std::thread::sleep(hesitation);
         if !recipients.is_empty() {
             lock(&self.inner.received).push(Received { mail, recipients, text });
         }

@@ -291,6 +291,36 @@ fn who_waits_for_a_dead_server_goes_another_way_after_a_reload() {
     assert_eq!(other.received().len(), waiting);
 }
 
+/// It refuses most of the connections it could have, and nobody has to wait for another attempt for that.
+#[test]
+fn a_server_that_gives_few_connections_gets_everything_over_those() {
+    const MESSAGES: usize = 100;
+    let sink = Sink::smtp();
+    sink.at_most(3);
+    // So that more of them are wanted.
+    sink.hesitate(std::time::Duration::from_millis(50));
+    let mut site = Site::new();
+    site.set("delivery.smart-host", sink.address().to_string())
+        .set("delivery.per-destination", 20)
+        .set("delivery.retry", toml_list(&["1h"]));
+    let daemon = site.start();
+    std::thread::scope(|scope| {
+        for sender in 0..20 {
+            let daemon = &daemon;
+            scope.spawn(move || {
+                for number in 0..MESSAGES / 20 {
+                    submit(daemon, &["a@example.org"], &format!("number {sender} {number}"));
+                }
+            });
+        }
+    });
+    posthouse_tests::eventually("all of them", || (sink.received().len() == MESSAGES).then_some(()));
+    assert!(daemon.events().all(2000).is_empty(), "nobody was deferred");
+    let crowded = daemon.events().take(5069);
+    assert!(crowded.text("reply").contains("enough"), "{crowded:?}");
+    assert_eq!(daemon.events().all(5069).len(), 1, "told once");
+}
+
 #[test]
 fn who_waits_for_a_dead_server_expires_on_time() {
     let dead = Sink::smtp();

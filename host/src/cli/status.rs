@@ -44,7 +44,12 @@ pub async fn status(daemon: Daemon) -> anyhow::Result<ExitCode> {
         .iter()
         .map(|(state, count)| format!("{count} {state}"))
         .collect();
-    line(format!("spool          {}", counts.join(", ")))?;
+    let more = if status.counting {
+        " so far, of what the last run left"
+    } else {
+        ""
+    };
+    line(format!("spool          {}{more}", counts.join(", ")))?;
     line("")?;
     show_modules(&status.policies)?;
     Ok(ExitCode::SUCCESS)

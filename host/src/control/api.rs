@@ -42,6 +42,9 @@ pub struct Status {
     pub overload: Vec<String>,
     /// Messages by state.
     pub spool: BTreeMap<String, u64>,
+    /// They are being counted: the last run left more than was read so far.
+    #[serde(default)]
+    pub counting: bool,
     /// How the chain does as a whole.
     #[serde(default)]
     pub health: Health,

@@ -173,6 +173,7 @@ async fn status(State(handles): State<Arc<Handles>>) -> Json<Status> {
         sessions_limit: handles.admittance.sessions(),
         overload: overload(&handles),
         spool,
+        counting: !handles.spool.is_recovered(),
         health: handles.policies.health(),
         policies: handles.policies.status(),
     })

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use futures_util::future::Fuse;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -13,6 +14,7 @@ use super::host::Host;
 use crate::config::Problem;
 use crate::control::Order;
 use crate::event::Event;
+use crate::spool::OpenError;
 
 /// After its own limit delivery gets this long to give back what it holds.
 const GRACE: Duration = Duration::from_secs(2);
@@ -22,6 +24,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A host that serves.
 pub(super) struct Running {
     pub(super) host: Host,
+    /// Reads what the last run left; it ends when all is known.
+    pub(super) recovering: Fuse<JoinHandle<Result<(), OpenError>>>,
     /// Gives how many messages it gave back.
     pub(super) delivering: JoinHandle<u64>,
     pub(super) accepting: Vec<JoinHandle<()>>,
@@ -64,6 +68,7 @@ enum Woken {
     Stop,
     Reload(Option<Order>),
     Ended(Result<u64, JoinError>),
+    Recovered(Result<Result<(), OpenError>, JoinError>),
     SpoolLost,
 }
 
@@ -80,6 +85,7 @@ impl Running {
                     order => Woken::Reload(order),
                 },
                 ended = &mut self.delivering => Woken::Ended(ended),
+                recovered = &mut self.recovering => Woken::Recovered(recovered),
                 () = self.host.spool.lost() => Woken::SpoolLost,
             };
             match woken {
@@ -93,6 +99,9 @@ impl Running {
                 }
                 Woken::Ended(Ok(_)) => return self.fail("delivery", "ended by itself").await,
                 Woken::Ended(Err(error)) => return self.fail("delivery", &error.to_string()).await,
+                Woken::Recovered(Ok(Ok(()))) => {}
+                Woken::Recovered(Ok(Err(error))) => return self.fail("spool", &error.to_string()).await,
+                Woken::Recovered(Err(error)) => return self.fail("spool", &error.to_string()).await,
                 Woken::SpoolLost => {
                     return self
                         .fail("spool", "takes no more writes after an error of its disk")

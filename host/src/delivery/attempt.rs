@@ -9,7 +9,7 @@ use crate::mail::{Content, Envelope, Mailbox, Reply};
 
 use super::client::{Connection, Manner};
 use super::destination::{Destination, Remote};
-use super::gate::{NoTurn, Turn};
+use super::gate::{Missed, NoTurn, Turn};
 use super::maildir::Letter;
 use super::outcome::Outcome;
 use super::pool::Key;
@@ -59,22 +59,39 @@ impl Job<'_> {
 
     async fn remote(&self, remote: &Remote, recipients: &[Mailbox]) -> io::Result<Vec<Outcome>> {
         let limit = self.settings.delivery.per_destination;
-        let turn = match self.station.gate.enter(remote, limit).await {
-            Ok(turn) => turn,
-            Err(NoTurn { reply, down: true }) => return Ok(vec![Outcome::Untried(reply); recipients.len()]),
-            Err(NoTurn { reply, down: false }) => return Ok(vec![Outcome::Deferred(reply); recipients.len()]),
-        };
         let mut outcomes = Vec::with_capacity(recipients.len());
+        let mut turn = None;
         for part in recipients.chunks(MAX_RECIPIENTS) {
             let part: Vec<&Mailbox> = part.iter().collect();
-            outcomes.extend(self.transaction(remote, &turn, &part).await?);
+            // Each round but the last leaves the remote with a connection less.
+            let done = loop {
+                let mut current = match turn.take() {
+                    Some(turn) => turn,
+                    None => match self.station.gate.enter(remote, limit).await {
+                        Ok(turn) => turn,
+                        Err(NoTurn { reply, down: true }) => break vec![Outcome::Untried(reply); part.len()],
+                        Err(NoTurn { reply, down: false }) => break vec![Outcome::Deferred(reply); part.len()],
+                    },
+                };
+                if let Some(done) = self.transaction(remote, &mut current, &part).await? {
+                    turn = Some(current);
+                    break done;
+                }
+            };
+            outcomes.extend(done);
         }
         Ok(outcomes)
     }
 
     /// One transaction, over a connection that waits if there is one. The remote may close such a
-    /// connection at the very moment it is used; then a fresh one is tried, once.
-    async fn transaction(&self, remote: &Remote, turn: &Turn, recipients: &[&Mailbox]) -> io::Result<Vec<Outcome>> {
+    /// connection at the very moment it is used; then a fresh one is tried, once. None if the remote has all the
+    /// connections it wants: this turn is over, and nothing was begun.
+    async fn transaction(
+        &self,
+        remote: &Remote,
+        turn: &mut Turn,
+        recipients: &[&Mailbox],
+    ) -> io::Result<Option<Vec<Outcome>>> {
         let key = Key {
             remote: remote.clone(),
             verify_tls: self.settings.delivery.verify_tls,
@@ -90,37 +107,45 @@ impl Job<'_> {
             let sent = self.over(waiting, key.clone(), parcel).await?;
             if !sent.untouched {
                 self.reached(remote, turn);
-                return Ok(sent.outcomes);
+                return Ok(Some(sent.outcomes));
             }
         }
-        match Connection::open(remote, self.manner()).await {
+        let (outcomes, untouched) = match Connection::open(remote, self.manner()).await {
             Ok(connection) => {
+                // It may greet, and take its leave before anything is begun.
                 let sent = self.over(connection, key, parcel).await?;
-                match sent.outcomes.first() {
-                    // It greeted, and took its leave before anything was begun.
-                    Some(Outcome::Deferred(reply)) if sent.untouched => self.not_reached(remote, turn, reply),
-                    _ => self.reached(remote, turn),
-                }
-                Ok(sent.outcomes)
+                (sent.outcomes, sent.untouched)
             }
-            Err(outcome) => {
-                match &outcome {
-                    Outcome::Deferred(reply) => self.not_reached(remote, turn, reply),
-                    // It is there, and wants nothing of us.
-                    Outcome::Failed(_) | Outcome::Delivered(_) | Outcome::Untried(_) => self.reached(remote, turn),
+            Err(outcome) => (vec![outcome; recipients.len()], true),
+        };
+        match outcomes.first() {
+            Some(Outcome::Deferred(reply)) if untouched => {
+                if self.not_reached(remote, turn, reply) {
+                    return Ok(None);
                 }
-                Ok(vec![outcome; recipients.len()])
             }
+            // It is there, though it may want nothing of us.
+            _ => self.reached(remote, turn),
         }
+        Ok(Some(outcomes))
     }
 
-    fn not_reached(&self, remote: &Remote, turn: &Turn, reply: &Reply) {
-        if turn.down(reply.clone(), self.shortest_wait()) {
-            (self.station.tell)(Event::DestinationDown {
-                destination: remote.to_string(),
-                reply: reply.to_string(),
-            });
+    /// Whether the turn is over because the remote has all the connections it wants.
+    fn not_reached(&self, remote: &Remote, turn: &mut Turn, reply: &Reply) -> bool {
+        let (destination, reply_text) = (remote.to_string(), reply.to_string());
+        match turn.down(reply.clone(), self.shortest_wait()) {
+            Missed::News => (self.station.tell)(Event::DestinationDown {
+                destination,
+                reply: reply_text,
+            }),
+            Missed::Crowded { left, first: true } => (self.station.tell)(Event::DestinationCrowded {
+                destination,
+                connections: left as u64,
+                reply: reply_text,
+            }),
+            Missed::Known | Missed::Crowded { first: false, .. } => {}
         }
+        turn.is_over()
     }
 
     fn reached(&self, remote: &Remote, turn: &Turn) {

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use crate::mail::Reply;
 
 use super::destination::Remote;
+use super::turns::Turns;
 
 /// How long the first failure to connect is remembered; each further one in a row twice as long.
 const MEMORY: Duration = Duration::from_secs(30);
@@ -32,8 +33,7 @@ pub(super) struct Gate {
 }
 
 struct Entry {
-    /// How many at once, and their turns. A new limit has new turns; the old ones end as they are given back.
-    turns: Mutex<(usize, Arc<Semaphore>)>,
+    turns: Mutex<Turns>,
     news: Mutex<News>,
 }
 
@@ -55,6 +55,22 @@ pub(super) enum Standing {
     ToBeTried,
     /// Nobody is to try now.
     Down,
+}
+
+/// What it means that a remote could not be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missed {
+    /// It was not known to be down.
+    News,
+    /// Nothing new, or too little to go by.
+    Known,
+    /// It takes mail on other connections, and gives no more of them: so many are left. This turn is over, and another
+    /// may be waited for.
+    Crowded {
+        left: usize,
+        /// None was refused before, or there were as many as are configured again.
+        first: bool,
+    },
 }
 
 /// What is known of a remote.
@@ -90,7 +106,7 @@ enum Leave {
 pub(super) struct Turn {
     entry: Arc<Entry>,
     probing: bool,
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Gate {
@@ -116,7 +132,7 @@ impl Gate {
                     return Ok(Turn {
                         entry,
                         probing,
-                        _permit: permit,
+                        permit: Some(permit),
                     });
                 }
                 Err(_) if entry.succeeded_within(self.patience) => {}
@@ -139,7 +155,7 @@ impl Gate {
                 entry
             }
         };
-        let turns = entry.turns(limit);
+        let turns = entry.turns().of(limit);
         (entry, turns)
     }
 
@@ -158,24 +174,23 @@ impl Gate {
     /// remembered until well after the next attempt may be made.
     pub(super) fn prune(&self) {
         let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
-        remotes.retain(|_, entry| Arc::strong_count(entry) > 1 || entry.news().is_worth_keeping(Instant::now()));
+        let now = Instant::now();
+        remotes.retain(|_, entry| {
+            Arc::strong_count(entry) > 1 || entry.news().is_worth_keeping(now) || entry.turns().is_sore(now)
+        });
     }
 }
 
 impl Entry {
     fn new(limit: usize) -> Self {
         Self {
-            turns: Mutex::new((limit, Arc::new(Semaphore::new(limit)))),
+            turns: Mutex::new(Turns::new(limit)),
             news: Mutex::default(),
         }
     }
 
-    fn turns(&self, limit: usize) -> Arc<Semaphore> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        if turns.0 != limit {
-            *turns = (limit, Arc::new(Semaphore::new(limit)));
-        }
-        Arc::clone(&turns.1)
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn news(&self) -> MutexGuard<'_, News> {
@@ -244,21 +259,45 @@ impl News {
 
 impl Turn {
     /// The remote could not be reached. Remembered for a while, but for less than the shortest wait
-    /// for a retry, so that each retry has a chance of being made. True if it was not known to be
-    /// down. Where others succeed just now, as with a server that has all the connections it wants, nothing
-    /// is remembered.
-    pub(super) fn down(&self, reply: Reply, shortest_wait: Duration) -> bool {
+    /// for a retry, so that each retry has a chance of being made. Where others succeed just now it is not down: it
+    /// has all the connections it wants.
+    pub(super) fn down(&mut self, reply: Reply, shortest_wait: Duration) -> Missed {
+        let now = Instant::now();
         if self.entry.succeeded_within(PATIENCE) {
-            return false;
+            return self.crowded(now);
         }
-        let mut news = self.entry.news();
-        news.fail(Instant::now(), reply, self.probing, shortest_wait)
+        match self.entry.news().fail(now, reply, self.probing, shortest_wait) {
+            true => Missed::News,
+            false => Missed::Known,
+        }
+    }
+
+    fn crowded(&mut self, now: Instant) -> Missed {
+        let Some(permit) = self.permit.take() else {
+            return Missed::Known;
+        };
+        let mut turns = self.entry.turns();
+        let first = !turns.are_fewer();
+        match turns.give_up(permit, now) {
+            Ok(left) => Missed::Crowded { left, first },
+            Err(permit) => {
+                self.permit = Some(permit);
+                Missed::Known
+            }
+        }
+    }
+
+    /// Whether [`Self::down`] has ended it.
+    pub(super) fn is_over(&self) -> bool {
+        self.permit.is_none()
     }
 
     /// The remote took something, or refused it in good order. How long it was down, if it was.
     pub(super) fn success(&self) -> Option<Duration> {
+        let now = Instant::now();
+        self.entry.turns().taken(now);
         let mut news = self.entry.news();
-        news.success = Some(Instant::now());
+        news.success = Some(now);
         news.down.take().map(|down| down.since.elapsed())
     }
 }
@@ -301,12 +340,12 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_remembered_for_its_remote_only() {
         let gate = Gate::new();
-        let turn = gate
+        let mut turn = gate
             .enter(&remote("a:25"), 2)
             .await
             .unwrap_or_else(|why| panic!("{why:?}"));
-        assert!(turn.down(gone(), Duration::from_secs(3600)), "news");
-        assert!(!turn.down(gone(), Duration::from_secs(3600)), "no news");
+        assert_eq!(turn.down(gone(), Duration::from_secs(3600)), Missed::News);
+        assert_eq!(turn.down(gone(), Duration::from_secs(3600)), Missed::Known);
         assert_eq!(gate.enter(&remote("a:25"), 2).await.err(), known());
         assert!(gate.enter(&remote("b:25"), 2).await.is_ok());
         assert!(turn.success().is_some());
@@ -317,7 +356,7 @@ mod tests {
     #[tokio::test]
     async fn who_waited_gets_the_answer_of_who_tried() {
         let gate = Arc::new(Gate::new());
-        let turn = gate
+        let mut turn = gate
             .enter(&remote("a:25"), 1)
             .await
             .unwrap_or_else(|why| panic!("{why:?}"));
@@ -366,7 +405,7 @@ mod tests {
     async fn whoever_was_to_try_and_did_not_leaves_it_to_the_next() {
         let gate = Gate::new();
         let enter = async || gate.enter(&remote("a:25"), 5).await;
-        let turn = enter().await.unwrap_or_else(|why| panic!("{why:?}"));
+        let mut turn = enter().await.unwrap_or_else(|why| panic!("{why:?}"));
         // Half of this is over at once.
         turn.down(gone(), Duration::from_nanos(2));
         drop(turn);
@@ -375,7 +414,7 @@ mod tests {
         drop(probe);
         let probe = enter().await.unwrap_or_else(|why| panic!("{why:?}"));
         assert!(probe.success().is_some());
-        let all = [enter().await, enter().await, enter().await];
+        let all = [enter().await, enter().await];
         assert!(all.iter().all(Result::is_ok), "open to all again");
     }
 
@@ -383,16 +422,24 @@ mod tests {
     async fn one_connection_too_many_closes_the_gate_to_nobody() {
         let gate = Gate::new();
         let enter = async || gate.enter(&remote("a:25"), 5).await;
-        let [old, new] = [enter().await, enter().await].map(|turn| turn.unwrap_or_else(|why| panic!("{why:?}")));
+        let all = [enter().await, enter().await];
+        let [mut old, mut new] = all.map(|turn| turn.unwrap_or_else(|why| panic!("{why:?}")));
         old.success();
-        assert!(!new.down(gone(), Duration::from_secs(3600)));
+        let hour = Duration::from_secs(3600);
+        assert_eq!(new.down(gone(), hour), Missed::Crowded { left: 2, first: true });
+        assert!(new.is_over());
+        assert_eq!(new.down(gone(), hour), Missed::Known);
+        let mut third = enter().await.unwrap_or_else(|why| panic!("{why:?}"));
+        assert_eq!(third.down(gone(), hour), Missed::Crowded { left: 1, first: false });
+        assert_eq!(old.down(gone(), hour), Missed::Known, "one always tries");
+        drop(old);
         assert!(enter().await.is_ok());
     }
 
     #[tokio::test]
     async fn no_memory_without_waits() {
         let gate = Gate::new();
-        let turn = gate
+        let mut turn = gate
             .enter(&remote("a:25"), 2)
             .await
             .unwrap_or_else(|why| panic!("{why:?}"));
@@ -404,7 +451,7 @@ mod tests {
     #[tokio::test]
     async fn another_limit_changes_nothing_that_is_known() {
         let gate = Gate::new();
-        let turn = gate
+        let mut turn = gate
             .enter(&remote("a:25"), 2)
             .await
             .unwrap_or_else(|why| panic!("{why:?}"));
@@ -416,7 +463,7 @@ mod tests {
         );
         assert!(turn.success().is_some());
         let enter = async || gate.enter(&remote("a:25"), 3).await;
-        let all = [enter().await, enter().await, enter().await];
+        let all = [enter().await, enter().await];
         assert!(all.iter().all(Result::is_ok));
         assert_eq!(gate.standings(), HashMap::new());
     }
@@ -426,7 +473,7 @@ mod tests {
         let gate = Gate::new();
         let used = gate.enter(&remote("a:25"), 2).await.ok();
         drop(gate.enter(&remote("b:25"), 2).await.ok());
-        let down = gate
+        let mut down = gate
             .enter(&remote("c:25"), 2)
             .await
             .unwrap_or_else(|why| panic!("{why:?}"));

@@ -249,6 +249,8 @@ events! {
         "A server cannot be reached; its messages wait, and one of them tries now and then." "Nothing, if it comes back; else see the route and the server.";
     5068 DestinationReached "destination-reached" Info { destination: Text, after_seconds: u64 }
         "A server that could not be reached takes mail again." "None.";
+    5069 DestinationCrowded "destination-crowded" Info { destination: Text, connections: u64, reply: Text }
+        "A server takes mail, and refuses more connections than it has; fewer are asked for from now on, and later more again. Told once until there are as many as are configured." "None, unless it should give more; delivery.per-destination says how many are wanted.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }

@@ -52,6 +52,10 @@ fn run(shared: &Weak<Shared>, chores: &Receiver<Chore>) {
 /// Compacts the bodies if most of them are garbage. `left_over` is what the last time could not
 /// remove; returned is what this time could not.
 fn reclaim(shared: &Shared, left_over: u64) -> u64 {
+    if !shared.recovered.initialized() {
+        // What is alive is not all known yet.
+        return left_over;
+    }
     let alive = shared.index().bodies();
     let on_disk = shared.store.bodies_on_disk();
     if !is_worth_while(alive, on_disk, left_over) {

@@ -1,76 +1,122 @@
-//! What is done when the spool is opened: every left-over of the last run is put in order.
+//! Every left-over of the last run is put in order, while the spool is used already.
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::iter::Peekable;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::index::{Index, Place};
+use super::OpenError;
+use super::index::Place;
 use super::record::{SetAside, Stored};
-use super::store::{Edit, ScanItem, Store, Table};
-use crate::event::{Event, Events};
+use super::shared::Shared;
+use super::store::{Edit, ScanItem, Snapshot, Store, Table};
+use crate::event::Event;
 use crate::mail::MessageId;
 
 /// Edits written at once.
 const BATCH: usize = 1000;
+/// Messages that come into the index at once.
+const PORTION: usize = 1000;
 
-#[derive(Default)]
-pub(super) struct Recovered {
-    pub index: Index,
-    pub messages: u64,
-    pub orphans: u64,
-    pub set_aside: u64,
+/// What the last run left, as it lay there when the spool was opened: nothing that came since is touched by putting it in
+/// order.
+#[must_use = "what is in the spool is not known before it was read"]
+pub struct Recovery {
+    shared: Arc<Shared>,
+    found: Snapshot,
+    /// The messages in `large/`.
+    files: Vec<MessageId>,
+    existed: bool,
 }
 
-/// Reads everything once; see `docs/spool.md` for the order.
-pub(super) fn recover(store: &Store, events: &Events) -> Result<Recovered, String> {
-    let kept: HashSet<Vec<u8>> = store
-        .scan(Table::SetAside, None, false)
-        .map(|item| item.map(|(key, _)| key))
-        .collect::<Result<_, _>>()?;
-    let mut scan = Scan {
-        store,
-        events,
-        bodies: store.scan(Table::Bodies, None, false).peekable(),
-        with_file: HashSet::new(),
-        orphans: Vec::new(),
-        bad: Vec::new(),
-        done: Recovered::default(),
-    };
-    scan.done.index.count_set_aside(kept.len() as u64);
-    for item in store.scan(Table::Messages, None, true) {
-        let (key, value) = item?;
-        scan.record(&kept, key, value.as_deref().unwrap_or_default())?;
+impl Recovery {
+    pub(super) fn new(shared: Arc<Shared>, existed: bool) -> Result<Self, String> {
+        let (found, files) = (shared.store.snapshot(), files(&shared.store)?);
+        Ok(Self {
+            shared,
+            found,
+            files,
+            existed,
+        })
     }
-    scan.skip_bodies(&kept, None)?;
-    let Scan {
-        with_file,
-        orphans,
-        bad,
-        mut done,
-        ..
-    } = scan;
-    done.orphans += orphans.len() as u64;
-    for keys in orphans.chunks(BATCH) {
-        store.remove_keys(Table::Bodies, keys.to_vec())?;
+
+    /// Reads everything once; see `docs/spool.md` for the order. What was read can be claimed while the rest is not. A
+    /// spool that is closed meanwhile leaves the rest to the next start.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read, and so it is not known what should be done.
+    pub fn run(self) -> Result<(), OpenError> {
+        self.read().map_err(OpenError::Store)
     }
-    done.set_aside = set_aside(store, bad)?;
-    done.index.count_set_aside(done.set_aside);
-    done.orphans += remove_files(store, &with_file, &kept)?;
-    Ok(done)
+
+    fn read(&self) -> Result<(), String> {
+        let Self { shared, found, .. } = self;
+        let store = &shared.store;
+        let kept: HashSet<Vec<u8>> = found
+            .scan(Table::SetAside, false)
+            .map(|item| item.map(|(key, _)| key))
+            .collect::<Result<_, _>>()?;
+        shared.index().count_set_aside(kept.len() as u64);
+        let mut scan = Scan {
+            shared,
+            bodies: found.scan(Table::Bodies, false).peekable(),
+            portion: Vec::with_capacity(PORTION),
+            messages: 0,
+            with_file: HashSet::new(),
+            orphans: Vec::new(),
+            bad: Vec::new(),
+        };
+        for item in found.scan(Table::Messages, true) {
+            if shared.closing.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let (key, value) = item?;
+            scan.record(&kept, key, value.as_deref().unwrap_or_default())?;
+        }
+        scan.skip_bodies(&kept, None)?;
+        scan.arrive();
+        let Scan {
+            messages,
+            with_file,
+            orphans,
+            bad,
+            ..
+        } = scan;
+        for keys in orphans.chunks(BATCH) {
+            store.remove_keys(Table::Bodies, keys.to_vec())?;
+        }
+        let set_aside = set_aside(store, bad)?;
+        shared.index().count_set_aside(set_aside);
+        let is_orphan = |id: &&MessageId| !with_file.contains(id) && !kept.contains(id.to_string().as_bytes());
+        let removed = remove_files(store, self.files.iter().filter(is_orphan))?;
+        if self.existed {
+            shared.events.emit(Event::SpoolRecovered {
+                messages,
+                orphans_removed: orphans.len() as u64 + removed,
+                set_aside,
+            });
+        }
+        let _ = shared.recovered.set(());
+        Ok(())
+    }
 }
 
 /// Records and bodies, read side by side in the order of their keys.
 struct Scan<'a, I: Iterator<Item = ScanItem>> {
-    store: &'a Store,
-    events: &'a Events,
+    shared: &'a Shared,
     bodies: Peekable<I>,
+    /// Messages that are not in the index yet, and the bytes of their bodies.
+    portion: Vec<(MessageId, Place, u64)>,
+    messages: u64,
     /// Ids whose file must stay.
     with_file: HashSet<MessageId>,
     /// Keys of bodies without a record.
     orphans: Vec<Vec<u8>>,
     /// Keys and values of records that cannot be used, and why.
     bad: Vec<(Vec<u8>, Vec<u8>, String)>,
-    done: Recovered,
 }
 
 impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
@@ -88,24 +134,39 @@ impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
         match Stored::decode(id, value) {
             Err(reason) => self.reject(key, value, reason),
             Ok(stored) if stored.head > 0 && !has_body => self.reject(key, value, "body: missing".to_owned()),
-            Ok(stored) => match self.store.missing_file(&stored) {
+            Ok(stored) => match self.shared.store.missing_file(&stored) {
                 Some(reason) => self.reject(key, value, reason),
                 None => {
                     if stored.file.is_none() {
                         self.with_file.remove(&id);
                     }
-                    self.done.messages += 1;
-                    self.done.index.arrive(id, Place::from(&stored), stored.head);
+                    self.messages += 1;
+                    self.portion.push((id, Place::from(&stored), stored.head));
+                    if self.portion.len() == PORTION {
+                        self.arrive();
+                    }
                     Ok(())
                 }
             },
         }
     }
 
+    /// What was read can be claimed from now on.
+    fn arrive(&mut self) {
+        let mut index = self.shared.index();
+        for (id, place, head) in self.portion.drain(..) {
+            index.arrive(id, place, head);
+        }
+        drop(index);
+        self.shared.changed.notify_one();
+    }
+
     fn reject(&mut self, key: Vec<u8>, value: &[u8], error: String) -> Result<(), String> {
         let message = String::from_utf8_lossy(&key).into_owned();
         let told = error.clone();
-        self.events.emit(Event::SpoolEntrySetAside { message, error: told });
+        self.shared
+            .events
+            .emit(Event::SpoolEntrySetAside { message, error: told });
         self.bad.push((key, value.to_vec(), error));
         Ok(())
     }
@@ -151,19 +212,26 @@ fn set_aside(store: &Store, bad: Vec<(Vec<u8>, Vec<u8>, String)>) -> Result<u64,
     Ok(moved)
 }
 
-/// Removes files no record names: drafts of the last run, and messages whose file outlived them.
-fn remove_files(store: &Store, with_file: &HashSet<MessageId>, kept: &HashSet<Vec<u8>>) -> Result<u64, String> {
+/// The messages that have a file, or a draft of one. Names that are no ids are not ours.
+fn files(store: &Store) -> Result<Vec<MessageId>, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", store.large().display());
-    let mut removed = 0;
+    let mut files = Vec::new();
     for entry in fs::read_dir(store.large()).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let Some(id) = name.to_str().and_then(|name| name.parse::<MessageId>().ok()) else {
-            continue;
-        };
-        if !with_file.contains(&id) && !kept.contains(id.to_string().as_bytes()) {
-            fs::remove_file(entry.path()).map_err(failed)?;
-            removed += 1;
+        let name = entry.map_err(failed)?.file_name();
+        files.extend(name.to_str().and_then(|name| name.parse::<MessageId>().ok()));
+    }
+    Ok(files)
+}
+
+/// Removes files no record names: drafts of the last run, and messages whose file outlived them.
+fn remove_files<'a>(store: &Store, orphans: impl Iterator<Item = &'a MessageId>) -> Result<u64, String> {
+    let mut removed = 0;
+    for id in orphans {
+        let path = store.large_file(*id);
+        match fs::remove_file(&path) {
+            Ok(()) => removed += 1,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("{}: {error}", path.display())),
         }
     }
     Ok(removed)

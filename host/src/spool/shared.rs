@@ -1,11 +1,11 @@
 //! What every handle of the spool, and its threads, have in common.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 
 use super::SpoolOptions;
 use super::disk::Disk;
@@ -28,20 +28,17 @@ pub(super) struct Shared {
     pub janitor: Sender<Chore>,
     /// Messages that are being received, or being put.
     pub underway: Arc<AtomicUsize>,
+    /// Set when all that the last run left is in the index.
+    pub recovered: SetOnce<()>,
+    /// Nothing is to be begun any more.
+    pub closing: AtomicBool,
     index: Mutex<Index>,
     drafts: Mutex<HashSet<MessageId>>,
     fresh: Mutex<Fresh>,
 }
 
 impl Shared {
-    pub fn new(
-        store: Store,
-        disk: Disk,
-        options: &SpoolOptions,
-        events: Events,
-        janitor: Sender<Chore>,
-        index: Index,
-    ) -> Self {
+    pub fn new(store: Store, disk: Disk, options: &SpoolOptions, events: Events, janitor: Sender<Chore>) -> Self {
         Self {
             store,
             disk,
@@ -51,7 +48,9 @@ impl Shared {
             changed: Notify::new(),
             janitor,
             underway: Arc::default(),
-            index: Mutex::new(index),
+            recovered: SetOnce::new(),
+            closing: AtomicBool::new(false),
+            index: Mutex::default(),
             drafts: Mutex::default(),
             fresh: Mutex::default(),
         }

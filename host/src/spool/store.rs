@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Slice};
+use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable, Slice};
 use tokio::sync::Notify;
 
 use super::OpenError;
@@ -140,10 +140,15 @@ impl Store {
         };
         self.table(table)
             .range::<String, _>((from, Bound::Unbounded))
-            .map(move |guard| match guard.into_inner_if(|_| wanted) {
-                Ok((key, value)) => Ok((key.to_vec(), value.map(Bytes::from_owner))),
-                Err(error) => Err(error.to_string()),
-            })
+            .map(move |guard| scanned(guard, wanted))
+    }
+
+    /// What is in the store now, for as long as it is looked at. It keeps what is removed meanwhile on the disk.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            store: self.clone(),
+            now: self.db.snapshot(),
+        }
     }
 
     /// Removes keys that are no ids, too.
@@ -236,6 +241,27 @@ impl Store {
             .and_then(|()| self.bodies.major_compact())
             .and_then(|()| self.bodies.major_compact())
             .map_err(|error| error.to_string())
+    }
+}
+
+/// The store as it was at one moment.
+pub(super) struct Snapshot {
+    store: Store,
+    now: fjall::Snapshot,
+}
+
+impl Snapshot {
+    /// As [`Store::scan`], from the beginning.
+    pub fn scan(&self, table: Table, wanted: bool) -> impl Iterator<Item = ScanItem> + use<> {
+        let items = self.now.iter(self.store.table(table));
+        items.map(move |guard| scanned(guard, wanted))
+    }
+}
+
+fn scanned(guard: Guard, wanted: bool) -> ScanItem {
+    match guard.into_inner_if(|_| wanted) {
+        Ok((key, value)) => Ok((key.to_vec(), value.map(Bytes::from_owner))),
+        Err(error) => Err(error.to_string()),
     }
 }
 

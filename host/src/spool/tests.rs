@@ -4,6 +4,7 @@ mod basics;
 mod crash;
 mod damage;
 mod log;
+mod recovery;
 mod speed;
 
 use std::path::Path;

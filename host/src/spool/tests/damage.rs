@@ -1,10 +1,11 @@
 //! One bad entry is set aside by itself; what is not ours to read is not touched.
 
 use super::*;
+use crate::event::Event;
 use crate::spool::draft::PIECE;
 use crate::spool::store::Edit;
 
-fn write(path: &Path, table: Table, id: MessageId, value: Option<&[u8]>) {
+pub(super) fn write(path: &Path, table: Table, id: MessageId, value: Option<&[u8]>) {
     let (store, _) = Store::open(path).expect("store");
     let value = value.map(Into::into);
     store.write(vec![Edit { table, id, value }]).expect("write");
@@ -16,7 +17,7 @@ fn reopen(path: &Path) -> (Spool, Vec<Event>) {
     (spool, captured.events())
 }
 
-fn recovered(events: &[Event]) -> (u64, u64, u64) {
+pub(super) fn recovered(events: &[Event]) -> (u64, u64, u64) {
     events
         .iter()
         .find_map(|event| match event {
