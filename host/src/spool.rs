@@ -127,6 +127,18 @@ pub struct ListFilter {
     pub limit: usize,
 }
 
+/// Records one call of [`Spool::list`] looks at.
+const LOOK: usize = 10_000;
+
+/// What a list was found to have.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// In order of arrival. Perhaps none, though there are more.
+    pub messages: Vec<Message>,
+    /// There may be more after this; none at the end.
+    pub next: Option<MessageId>,
+}
+
 /// A message and its bytes.
 pub type Found = (Message, Arc<dyn Content>);
 
@@ -214,7 +226,7 @@ impl Spool {
         Draft::new(self.inner.clone())
     }
 
-    /// Messages that are due and that nobody works on, queued or failing, oldest due first.
+    /// Messages that are due and that nobody works on, queued or failing, by turns the longest due and the latest.
     pub fn claim_due(&self, now: Timestamp, at_most: usize) -> Vec<Claim> {
         let shared = &self.inner.shared;
         let taken = shared.index().claim(now, at_most);
@@ -298,23 +310,48 @@ impl Spool {
         answer.wait().await
     }
 
-    /// Messages in order of arrival. Records that cannot be read are passed over.
-    pub fn list(&self, filter: &ListFilter) -> Result<Vec<Message>, PutError> {
-        let mut found = Vec::new();
-        for item in self.inner.shared.store.scan(Table::Messages, filter.after, true) {
-            if found.len() == filter.limit {
+    /// Messages in order of arrival, of so many records that it takes no long time. Records that cannot be read are
+    /// passed over.
+    pub fn list(&self, filter: &ListFilter) -> Result<Listed, PutError> {
+        self.list_within(filter, LOOK)
+    }
+
+    fn list_within(&self, filter: &ListFilter, look: usize) -> Result<Listed, PutError> {
+        let mut found = Listed::default();
+        if self.has_none(filter.state.as_deref()) {
+            return Ok(found);
+        }
+        let mut last = None;
+        for (looked, item) in (self.inner.shared.store.scan(Table::Messages, filter.after, true)).enumerate() {
+            if found.messages.len() == filter.limit || looked == look {
+                found.next = last;
                 break;
             }
             let (key, value) = item.map_err(PutError::Store)?;
-            let Some(stored) = decode(&key, value.as_deref().unwrap_or_default()) else {
+            let Some(id) = id_of(&key) else { continue };
+            last = Some(id);
+            let Ok(stored) = Stored::decode(id, value.as_deref().unwrap_or_default()) else {
                 continue;
             };
             let state = stored.message.state.name();
             if filter.state.as_deref().is_none_or(|wanted| wanted == state) {
-                found.push(stored.message);
+                found.messages.push(stored.message);
             }
         }
         Ok(found)
+    }
+
+    /// Whether it is known, without looking, that no message is in this state.
+    fn has_none(&self, state: Option<&str>) -> bool {
+        let counts = self.counts();
+        let count = match state {
+            Some("queued") => counts.queued,
+            Some("failing") => counts.failing,
+            Some("quarantined") => counts.quarantined,
+            Some("frozen") => counts.frozen,
+            _ => return false,
+        };
+        count == 0 && self.is_recovered()
     }
 
     /// One message and its bytes. For one that was set aside the reason is the error.
@@ -371,7 +408,6 @@ impl Spool {
     }
 }
 
-fn decode(key: &[u8], record: &[u8]) -> Option<Stored> {
-    let id = std::str::from_utf8(key).ok()?.parse().ok()?;
-    Stored::decode(id, record).ok()
+fn id_of(key: &[u8]) -> Option<MessageId> {
+    std::str::from_utf8(key).ok()?.parse().ok()
 }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::output::{self, line};
 use super::target::Daemon;
-use crate::control::{Done, QueueItem, QueuePage, query};
+use crate::control::{ClientError, Done, QueueItem, QueuePage, query};
 use crate::event::escape;
 use crate::mail::MessageId;
 use crate::spool::{Message, Recipient, RecipientState, State};
@@ -87,15 +87,24 @@ fn say(daemon: &Daemon, done: &Done) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
-    let target = query(
-        "/queue",
-        &[
-            ("state", options.state),
-            ("after", options.after.map(|id| id.to_string())),
-            ("limit", Some(options.limit.to_string())),
-        ],
-    );
-    let page: QueuePage = options.daemon.client()?.get(&target).await?;
+    let client = options.daemon.client()?;
+    let part = async |after: Option<MessageId>, limit: usize| -> Result<QueuePage, ClientError> {
+        let wanted = [
+            ("state", options.state.clone()),
+            ("after", after.map(|id| id.to_string())),
+            ("limit", Some(limit.to_string())),
+        ];
+        client.get(&query("/queue", &wanted)).await
+    };
+    let mut page = part(options.after, options.limit).await?;
+    while page.messages.len() < options.limit
+        && let Some(next) = page.next
+    {
+        let more = part(Some(next), options.limit - page.messages.len()).await?;
+        page.messages.extend(more.messages);
+        page.waiting.extend(more.waiting);
+        page.next = more.next;
+    }
     if options.daemon.json {
         output::json(&page)?;
         return Ok(ExitCode::SUCCESS);

@@ -154,7 +154,7 @@ pub struct Promote {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct QueuePage {
-    /// In order of arrival.
+    /// In order of arrival. There may be none, and more all the same: so many records are looked at and no more.
     pub messages: Vec<Message>,
     /// Those that wait for a destination that cannot be reached, and which that is.
     #[serde(default)]

@@ -82,7 +82,7 @@ impl Host {
             limit: 1000,
             ..ListFilter::default()
         };
-        self.context.spool.list(&filter).expect("a list")
+        self.context.spool.list(&filter).expect("a list").messages
     }
 
     fn delivered(&self, maildir: &str) -> usize {

@@ -24,6 +24,9 @@ macro_rules! id {
         pub struct $name(u128);
 
         impl $name {
+            /// No other is greater.
+            pub const LAST: Self = Self((1 << 80) - 1);
+
             /// A new one.
             pub fn generate() -> Self {
                 Self(generate())

@@ -68,6 +68,8 @@ pub(super) enum Outcome {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     due: BTreeMap<(Timestamp, MessageId), Kind>,
+    /// Whose turn it is of what is due: the newest's or the oldest's.
+    newest_next: bool,
     waiting: Waiting,
     parked: HashMap<MessageId, Kind>,
     counts: Counts,
@@ -90,17 +92,17 @@ impl Index {
         self.counts.set_aside = self.counts.set_aside.saturating_sub(1);
     }
 
-    /// Takes what is due, oldest first.
+    /// Takes what is due, by turns the oldest and the newest: neither a backlog nor what comes meanwhile is held up by
+    /// the other.
     pub fn claim(&mut self, now: Timestamp, at_most: usize) -> Vec<(MessageId, Place)> {
         let mut taken = Vec::new();
         while taken.len() < at_most {
-            match self.due.first_entry() {
-                Some(entry) if entry.key().0 <= now => {
-                    let ((due, id), kind) = entry.remove_entry();
-                    taken.push((id, Place { kind, due }));
-                }
-                _ => break,
-            }
+            let mut due = self.due.range(..=(now, MessageId::LAST));
+            let next = if self.newest_next { due.next_back() } else { due.next() };
+            let Some((&(due, id), &kind)) = next else { break };
+            self.due.remove(&(due, id));
+            self.newest_next = !self.newest_next;
+            taken.push((id, Place { kind, due }));
         }
         self.counts.claimed += taken.len() as u64;
         taken

@@ -7,11 +7,11 @@ use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::OpenError;
 use super::index::Place;
 use super::record::{SetAside, Stored};
 use super::shared::Shared;
 use super::store::{Edit, ScanItem, Snapshot, Store, Table};
+use super::{OpenError, id_of};
 use crate::event::Event;
 use crate::mail::MessageId;
 
@@ -122,10 +122,7 @@ struct Scan<'a, I: Iterator<Item = ScanItem>> {
 impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
     fn record(&mut self, kept: &HashSet<Vec<u8>>, key: Vec<u8>, value: &[u8]) -> Result<(), String> {
         let has_body = self.skip_bodies(kept, Some(&key))?;
-        let id = std::str::from_utf8(&key)
-            .ok()
-            .and_then(|key| key.parse::<MessageId>().ok());
-        let Some(id) = id else {
+        let Some(id) = id_of(&key) else {
             // Under no id nobody can ask for it; it is filed under its own name all the same.
             return self.reject(key, value, "record: its key is no id".to_owned());
         };
@@ -196,10 +193,7 @@ impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
 fn set_aside(store: &Store, bad: Vec<(Vec<u8>, Vec<u8>, String)>) -> Result<u64, String> {
     let mut moved = 0;
     for (key, value, reason) in bad {
-        let id = std::str::from_utf8(&key)
-            .ok()
-            .and_then(|key| key.parse::<MessageId>().ok());
-        let id = id.unwrap_or_else(MessageId::generate);
+        let id = id_of(&key).unwrap_or_else(MessageId::generate);
         let record = serde_json::to_vec(&SetAside::new(&reason, &value)).map_err(|error| error.to_string())?;
         store.write(vec![Edit {
             table: Table::SetAside,

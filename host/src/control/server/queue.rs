@@ -12,7 +12,7 @@ use super::super::{Done, QueueItem, QueuePage};
 use super::{Handled, Handles, Peer, Refusal, blocking};
 use crate::event::Event;
 use crate::mail::{HeaderBlock, MessageId};
-use crate::spool::{ListFilter, Spool};
+use crate::spool::{ListFilter, Listed, Spool};
 
 /// Messages of one page of the queue at most.
 const MAX_PAGE: usize = 1000;
@@ -43,8 +43,7 @@ pub(super) async fn queue(
     }
     let limit = limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
     let filter = ListFilter { state, after, limit };
-    let messages = blocking(&handles, move |spool| spool.list(&filter)).await??;
-    let next = messages.last().map(|last| last.id).filter(|_| messages.len() == limit);
+    let Listed { messages, next } = blocking(&handles, move |spool| spool.list(&filter)).await??;
     let waiting = messages.iter().filter_map(|message| {
         let destination = handles.spool.waits_for(message.id)?;
         Some((message.id, destination.to_string()))

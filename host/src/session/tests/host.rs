@@ -150,7 +150,7 @@ impl Host {
             limit: 1000,
             ..ListFilter::default()
         };
-        self.context.spool.list(&all).expect("readable")
+        self.context.spool.list(&all).expect("readable").messages
     }
 
     /// The bytes of the only message.

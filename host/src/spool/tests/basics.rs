@@ -79,7 +79,7 @@ async fn more_than_is_kept_in_memory_is_read_back() {
 }
 
 #[tokio::test]
-async fn oldest_due_first_and_never_more_than_asked() {
+async fn the_oldest_and_the_newest_by_turns_and_never_more_than_asked() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     for due in [30, 10, 20, 40] {
@@ -87,7 +87,7 @@ async fn oldest_due_first_and_never_more_than_asked() {
     }
     let claims = spool.claim_due(Timestamp(30), 2);
     let due: Vec<_> = claims.iter().map(|claim| claim.message().due.0).collect();
-    assert_eq!(due, [10, 20]);
+    assert_eq!(due, [10, 30], "what is not due yet has no turn");
     assert_eq!(spool.claim_due(Timestamp(30), 2).len(), 1);
 }
 
@@ -184,7 +184,7 @@ async fn only_queued_and_failing_messages_are_worked_on() {
             after: None,
             limit: 10,
         };
-        let listed = spool.list(&filter).expect("list");
+        let listed = spool.list(&filter).expect("list").messages;
         assert_eq!((listed.len(), listed[0].state.name()), (1, name));
     }
 }
@@ -196,24 +196,55 @@ async fn listing_pages_in_order_of_arrival() {
     for _ in 0..7 {
         put(&spool, b"x").await;
     }
-    let mut seen = Vec::new();
-    loop {
-        let after = seen.last().copied();
-        let page = spool
-            .list(&ListFilter {
-                state: None,
-                after,
-                limit: 3,
-            })
-            .expect("list");
-        if page.is_empty() {
-            break;
-        }
-        assert!(page.len() <= 3);
-        seen.extend(page.iter().map(|message| message.id));
-    }
-    assert_eq!(seen.len(), 7);
+    let filter = ListFilter {
+        limit: 3,
+        ..ListFilter::default()
+    };
+    let (seen, pages) = all_pages(&spool, filter, usize::MAX);
+    assert_eq!((seen.len(), pages), (7, 3));
     assert!(seen.is_sorted());
+}
+
+/// What is listed page by page, and how many pages that takes.
+fn all_pages(spool: &Spool, mut filter: ListFilter, look: usize) -> (Vec<MessageId>, usize) {
+    let mut seen = Vec::new();
+    for pages in 1.. {
+        let page = spool.list_within(&filter, look).expect("list");
+        assert!(page.messages.len() <= filter.limit);
+        seen.extend(page.messages.iter().map(|message| message.id));
+        match page.next {
+            Some(next) => filter.after = Some(next),
+            None => return (seen, pages),
+        }
+    }
+    unreachable!("pages come to an end")
+}
+
+#[tokio::test]
+async fn a_page_looks_at_so_many_records() {
+    let folder = tempfile::tempdir().expect("folder");
+    let spool = open(folder.path());
+    let filter = |state: &str| ListFilter {
+        state: Some(state.to_owned()),
+        after: None,
+        limit: 3,
+    };
+    for _ in 0..5 {
+        put(&spool, b"x").await;
+    }
+    let (none, pages) = all_pages(&spool, filter("frozen"), 2);
+    assert_eq!((none.len(), pages), (0, 1), "nobody has to look");
+    let frozen = put_as(&spool, b"x", |message| {
+        message.state = State::Frozen {
+            reason: "looked for".to_owned(),
+        };
+    })
+    .await;
+    put(&spool, b"x").await;
+    let (seen, pages) = all_pages(&spool, filter("frozen"), 2);
+    assert_eq!((seen, pages), (vec![frozen], 4));
+    let (seen, pages) = all_pages(&spool, filter("queued"), 2);
+    assert_eq!((seen.len(), pages), (6, 4));
 }
 
 #[tokio::test]

@@ -101,7 +101,8 @@ impl Promised {
                 after: None,
                 limit: usize::MAX,
             })
-            .expect("list");
+            .expect("list")
+            .messages;
         assert_eq!(
             large,
             expected.iter().filter(|message| message.size > PIECE as u64).count()
