@@ -14,7 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use clap::Parser;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
+
+/// Connections to the next host, as many as the hosts beside it may have.
+const CONNECTIONS: usize = 20;
 
 /// Takes messages, keeps them in a file, and hands them on.
 #[derive(Parser)]
@@ -39,6 +42,7 @@ struct Host {
     to: SocketAddr,
     /// Connections to the next host that nobody uses.
     idle: Mutex<Vec<BufReader<TcpStream>>>,
+    connections: Semaphore,
 }
 
 fn main() -> io::Result<()> {
@@ -57,6 +61,7 @@ fn main() -> io::Result<()> {
             file: entries,
             to: arguments.to,
             idle: Mutex::default(),
+            connections: Semaphore::new(CONNECTIONS),
         });
         let listener = TcpListener::bind(arguments.at).await?;
         loop {
@@ -132,6 +137,8 @@ async fn message(client: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
 }
 
 async fn hand_on(host: Arc<Host>, message: Arc<Vec<u8>>) -> io::Result<()> {
+    // Never closed.
+    let _turn = host.connections.acquire().await;
     let idle = host.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let mut next = match idle {
         Some(next) => next,
