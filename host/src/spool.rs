@@ -293,7 +293,8 @@ impl Spool {
         let mut edits = Vec::new();
         let mut arrivals = Vec::with_capacity(notices.len());
         for (draft, message) in notices {
-            let put = draft.prepare(message).await?;
+            // Few messages have notices, and each would move the room for this along.
+            let put = Box::pin(draft.prepare(message)).await?;
             edits.extend(put.edits);
             arrivals.push(put.arrival);
         }

@@ -110,7 +110,8 @@ impl Job<'_> {
                 return Ok(Some(sent.outcomes));
             }
         }
-        let (outcomes, untouched) = match Connection::open(remote, self.manner()).await {
+        // Most go over a connection that is there, and each would move the room for this along.
+        let (outcomes, untouched) = match Box::pin(Connection::open(remote, self.manner())).await {
             Ok(connection) => {
                 // It may greet, and take its leave before anything is begun.
                 let sent = self.over(connection, key, parcel).await?;

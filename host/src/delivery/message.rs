@@ -131,7 +131,8 @@ impl Clerk {
             events.extend(dropped(&conclusion.record, &failed));
             Vec::new()
         } else {
-            match self.ndr.prepare(&conclusion.record, content, &failed).await {
+            // Few messages fail, and each would move the room for this along.
+            match Box::pin(self.ndr.prepare(&conclusion.record, content, &failed)).await {
                 Ok(Notification::Notices(notices)) => notices,
                 Ok(Notification::Freeze(reason)) => return Ok(set_aside(conclusion, &reason, events)),
                 Err(error) => return Err(Trouble::Store(error)),

@@ -1,5 +1,8 @@
 //! Header lines, found and unfolded; nothing here parses MIME (RFC 5322 section 2.2).
 
+use bytes::Bytes;
+use memchr::{memchr, memmem};
+
 use super::Content;
 
 /// A header block is read no further than this, in bytes.
@@ -36,23 +39,29 @@ impl Field<'_> {
 /// The header of a message: everything before the first empty line.
 #[derive(Debug, Clone, Default)]
 pub struct HeaderBlock {
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
 
 impl HeaderBlock {
     /// Reads the header from the front of a message, bounded by `MAX_HEADER_BLOCK`.
     pub fn read(content: &dyn Content) -> std::io::Result<Self> {
         const STEP: usize = 16 * 1024;
-        let mut bytes = Vec::new();
+        let mut first = content.read(0, STEP)?;
+        // Nearly always: shared with the message, not copied.
+        if let Some(end) = end_of_header(&first, 0) {
+            first.truncate(end);
+            return Ok(Self { bytes: first });
+        }
+        let mut bytes = Vec::from(first);
         loop {
             let more = content.read(bytes.len() as u64, STEP)?;
+            if more.is_empty() {
+                break;
+            }
             let scanned = bytes.len().saturating_sub(4);
             bytes.extend_from_slice(&more);
             if let Some(end) = end_of_header(&bytes, scanned) {
                 bytes.truncate(end);
-                break;
-            }
-            if more.is_empty() {
                 break;
             }
             if bytes.len() >= MAX_HEADER_BLOCK {
@@ -62,7 +71,7 @@ impl HeaderBlock {
                 break;
             }
         }
-        Ok(Self { bytes })
+        Ok(Self { bytes: bytes.into() })
     }
 
     /// The block up to and without the empty line.
@@ -86,10 +95,7 @@ fn end_of_header(bytes: &[u8], from: usize) -> Option<usize> {
     if bytes.starts_with(b"\r\n") {
         return Some(0);
     }
-    bytes[from..]
-        .windows(4)
-        .position(|w| w == b"\r\n\r\n")
-        .map(|at| from + at + 2)
+    memmem::find(&bytes[from..], b"\r\n\r\n").map(|at| from + at + 2)
 }
 
 struct Fields<'a> {
@@ -120,10 +126,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 fn line_end(bytes: &[u8], from: usize) -> usize {
-    bytes[from..]
-        .iter()
-        .position(|b| *b == b'\n')
-        .map_or(bytes.len(), |at| from + at + 1)
+    memchr(b'\n', &bytes[from..]).map_or(bytes.len(), |at| from + at + 1)
 }
 
 #[cfg(test)]

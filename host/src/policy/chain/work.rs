@@ -278,10 +278,10 @@ impl Work {
     /// Waits for something else than a policy. The instances are given back if other work wants
     /// them: who makes this host wait must not make everybody wait.
     pub(in crate::policy) async fn meanwhile<T>(&mut self, until: impl Future<Output = T>) -> T {
+        let mut until = pin!(until);
         if self.slots.is_none() {
             return until.await;
         }
-        let mut until = pin!(until);
         tokio::select! {
             biased;
             done = &mut until => return done,
@@ -408,7 +408,8 @@ impl Work {
         }
         let in_use = InUse::new(generation);
         let spent = seat.map(|seat| seat.spent).unwrap_or_default();
-        let instance = configured(&self.core, generation, around, spent).await?;
+        // Kilobytes, which every question would move along though few need them.
+        let instance = Box::pin(configured(&self.core, generation, around, spent)).await?;
         Ok((instance, in_use))
     }
 
