@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """What Posthouse does with many sessions, slow ones and too many, on this machine.
 
-    cargo build --release && tests/bench/pressure.py [--only idle|drip|overload]
+    cargo build --release && tests/bench/pressure.py [--only idle|drip|many|overload]
 
 idle      resident memory for each of 10,000 connections that have said EHLO and nothing since
 drip      accepted messages a second of 20 sessions, alone and beside 5,000 connections that send an
           octet every three seconds, half of them within a command and half within a message; once with
           places to spare, once with all of them taken and a thousand waiting for one (interleaved runs)
+many      accepted messages a second, processor time and latency of 20 to 4,500 sessions that all send as fast as they
+          are answered, and what is relayed meanwhile
 overload  accepted messages a second of 20 sessions, then with twice as many new connections a second as
           that, whatever becomes of those before, and 500 places; how long a transaction takes then, how
           many are refused, and what memory does (sender and host on processors of their own)
@@ -29,8 +31,11 @@ import sys
 import tempfile
 import time
 
-from posthouse import TRUSTING, Posthouse
+from certificate import Certificate
+from load import Shape, load
+from posthouse import TRUSTING, Posthouse, Relay
 from process import resident
+from sink import Sink
 
 DESCRIPTORS = 25_000
 # Delivers to a port where nobody listens.
@@ -248,6 +253,30 @@ def drip():
             )
 
 
+def many():
+    print("\n## many sessions that send all the time")
+    print("sessions | accepted/s | relayed/s | CPU ms | p50, p99, most ms | memory MiB | refused")
+    with tempfile.TemporaryDirectory(prefix="posthouse-bench-") as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        sink = Sink()
+        sink.start()
+        try:
+            with Relay(folder, sink, Certificate(folder)) as host:
+                load(host, sink, seconds=2)
+                for sessions in (20, 200, 1000, 3000, 4500):
+                    found = load(host, sink, Shape(sessions=sessions), seconds=5)
+                    print(
+                        f"{sessions} | {found['accepted/s']:.0f} | {found['relayed/s']:.0f} | {found['cpu ms']:.2f} |"
+                        f" {found['p50 ms']:.0f}, {found['p99 ms']:.0f}, {found['max ms']:.0f} |"
+                        f" {found['memory MiB']:.0f} | {found['refused']} {found['replies'] or ''}"
+                    )
+                told = host.told()
+                print(f"events: {told[5021]} policy-overload, {told[5062]} fell-behind")
+        finally:
+            sink.stop()
+
+
 def overload():
     print("\n## overload: new connections at twice the rate that can be kept up")
     # Each on its own: what the sender does less of when it is refused must not help the host, nor
@@ -279,7 +308,7 @@ def overload():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", type=pathlib.Path, default=Posthouse.binary)
-    parser.add_argument("--only", choices=["idle", "drip", "overload"])
+    parser.add_argument("--only", choices=["idle", "drip", "many", "overload"])
     arguments = parser.parse_args()
     Posthouse.binary = arguments.binary.resolve()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -288,7 +317,7 @@ def main():
         resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, max(hard, DESCRIPTORS)))
     except (ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    for part in (idle, drip, overload):
+    for part in (idle, drip, many, overload):
         if arguments.only in (None, part.__name__):
             part()
 

@@ -196,6 +196,8 @@ pub(in crate::policy) struct Work {
     /// By place in the chain. Dropped before the slots they stand in.
     seats: Vec<Seat>,
     slots: Option<OwnedSemaphorePermit>,
+    /// When the last question was answered.
+    asked: Instant,
 }
 
 impl Work {
@@ -205,6 +207,7 @@ impl Work {
             around: core.surroundings(origin),
             seats: Vec::new(),
             slots: None,
+            asked: Instant::now(),
             lane: Lane::new(Arc::clone(&chain)),
             chain,
         }
@@ -285,7 +288,7 @@ impl Work {
         tokio::select! {
             biased;
             done = &mut until => return done,
-            () = self.core.runtime.wanted() => self.rest(),
+            () = self.core.runtime.wanted(self.asked) => self.rest(),
         }
         until.await
     }
@@ -334,6 +337,7 @@ impl Work {
             None => self.put(place, generation, question).await,
         };
         let took = began.elapsed();
+        self.asked = began + took;
         generation.counters.latency.record(took);
         self.note(place, question, put.fresh, &put.result, took);
         put.result
