@@ -6,8 +6,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::lane::Lane;
 use crate::directory::Directory;
 use crate::event::{Event, Events, PolicyFault};
@@ -27,6 +25,7 @@ use crate::policy::sandbox::imports::{MessageView, Spent, Surroundings};
 use crate::policy::sandbox::instance::Instance;
 use crate::policy::sandbox::live::Live;
 use crate::policy::sandbox::metrics::InUse;
+use crate::policy::sandbox::slots::Slots;
 
 /// What every unit of work needs.
 pub(in crate::policy) struct Core {
@@ -195,7 +194,7 @@ pub(in crate::policy) struct Work {
     around: Surroundings,
     /// By place in the chain. Dropped before the slots they stand in.
     seats: Vec<Seat>,
-    slots: Option<OwnedSemaphorePermit>,
+    slots: Option<Slots>,
     /// When the last question was answered.
     asked: Instant,
 }
@@ -282,13 +281,13 @@ impl Work {
     /// them: who makes this host wait must not make everybody wait.
     pub(in crate::policy) async fn meanwhile<T>(&mut self, until: impl Future<Output = T>) -> T {
         let mut until = pin!(until);
-        if self.slots.is_none() {
+        let Some(slots) = &mut self.slots else {
             return until.await;
-        }
+        };
         tokio::select! {
             biased;
             done = &mut until => return done,
-            () = self.core.runtime.wanted(self.asked) => self.rest(),
+            () = slots.wanted(self.asked) => self.rest(),
         }
         until.await
     }

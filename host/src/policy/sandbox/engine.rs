@@ -3,18 +3,17 @@
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Cache, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use super::compile::{Compiler, Compiling, open_cache};
 use super::imports::{Host, link};
 use super::meter::{Meter, PLENTY};
+use super::slots::{Overload, Pool, Slots};
 use crate::config::PolicyEngine;
 use crate::event::Events;
 use crate::policy::StartError;
@@ -22,11 +21,6 @@ use crate::policy::StartError;
 /// The unit of guest CPU accounting.
 pub(super) const TICK: Duration = Duration::from_millis(5);
 
-/// Work that waits for instances asks for idle ones this often.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
-/// Instances that were asked something less than this ago are left where they are: the next question to them is
-/// most likely on its way, and making them anew for it would cost more than others' waiting.
-const IDLE: Duration = Duration::from_millis(25);
 /// Instances beside the configured ones: for candidates that are being checked, and one in the shadow.
 const SPARE_INSTANCES: u32 = 4;
 /// Core instances, tables and memories one component may need. Python guests built without WASI
@@ -44,23 +38,11 @@ pub(in crate::policy) struct Runtime {
     engine: Engine,
     linker: Linker<Host>,
     compiling: Compiling,
-    slots: Arc<Semaphore>,
-    /// Told once for each idle holder whose instances are wanted elsewhere.
-    wanted: Notify,
-    /// Work that waits for instances now.
-    waiting: AtomicUsize,
-    capacity: u32,
+    pool: Arc<Pool>,
     admissions: Option<NonZero<usize>>,
     /// Counts what guests execute; none in the daemon, where counting would cost.
     meter: Option<Meter>,
     _ticker: Ticker,
-}
-
-/// No instance was free in time.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::policy) struct Overload {
-    /// How long was waited.
-    pub(in crate::policy) waited: Duration,
 }
 
 impl Runtime {
@@ -104,10 +86,7 @@ impl Runtime {
             engine,
             linker,
             compiling,
-            slots: Arc::new(Semaphore::new(capacity as usize)),
-            wanted: Notify::new(),
-            waiting: AtomicUsize::new(0),
-            capacity,
+            pool: Pool::new(capacity),
             admissions: NonZero::new(settings.remembered_admissions),
             meter,
             _ticker: ticker,
@@ -147,66 +126,9 @@ impl Runtime {
         self.compiling.component(bytes, digest).await
     }
 
-    /// The right to have `count` instances, once it can be had. All at once: work that holds some
-    /// and waits for more could wait for itself. Work that holds instances without using them is
-    /// asked for them, so that only questions that are being answered can fill the pool.
-    pub(in crate::policy) async fn slots(
-        &self,
-        count: usize,
-        wait: Duration,
-    ) -> Result<OwnedSemaphorePermit, Overload> {
-        let count = u32::try_from(count).unwrap_or(u32::MAX).min(self.capacity);
-        let since = Instant::now();
-        let slots = Arc::clone(&self.slots).acquire_many_owned(count);
-        let asking = async {
-            let _waiting = Waiting::new(&self.waiting);
-            loop {
-                self.wanted.notify_one();
-                tokio::time::sleep(ASK_AGAIN).await;
-            }
-        };
-        let granted = async {
-            tokio::select! {
-                biased;
-                granted = slots => granted.ok(),
-                never = asking => never,
-            }
-        };
-        let granted = tokio::time::timeout(wait, granted).await;
-        granted.ok().flatten().ok_or_else(|| Overload {
-            waited: since.elapsed(),
-        })
-    }
-
-    /// Completes when instances that stand idle since then are wanted elsewhere, and have stood long enough.
-    pub(in crate::policy) async fn wanted(&self, idle_since: Instant) {
-        let long_enough = tokio::time::Instant::from_std(idle_since + IDLE);
-        loop {
-            if self.waiting.load(Ordering::Relaxed) == 0 {
-                // Perhaps somebody who has got some by now.
-                self.wanted.notified().await;
-            } else if tokio::time::Instant::now() >= long_enough {
-                return;
-            } else {
-                tokio::time::sleep_until(long_enough).await;
-            }
-        }
-    }
-}
-
-/// Counts work that waits, for as long as it does.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    /// The right to have `count` instances, see [`Pool::take`].
+    pub(in crate::policy) async fn slots(&self, count: usize, wait: Duration) -> Result<Slots, Overload> {
+        self.pool.take(count, wait).await
     }
 }
 
@@ -276,38 +198,5 @@ impl Drop for Ticker {
             // It ends at once: its channel is closed.
             let _ = thread.join();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::pin::pin;
-
-    use futures_util::FutureExt;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn idle_instances_are_given_back_if_somebody_waits_and_not_at_once() {
-        let settings = PolicyEngine {
-            instances: 1,
-            ..PolicyEngine::default()
-        };
-        let runtime = Runtime::new(&settings, None, Compiler::Here, &Events::discard()).expect("starts");
-        let now = Instant::now();
-        let (long_ago, later) = (now.checked_sub(IDLE).expect("the machine is up"), now + IDLE * 1000);
-        let is_wanted = |since| runtime.wanted(since).now_or_never().is_some();
-        let wait = Duration::from_secs(60);
-
-        let held = runtime.slots(1, wait).await.expect("there is one");
-        assert!(!is_wanted(long_ago), "nobody waits");
-        let mut waiting = pin!(runtime.slots(1, wait));
-        assert!(waiting.as_mut().now_or_never().is_none());
-        assert!(is_wanted(long_ago));
-        assert!(!is_wanted(later), "it has not been idle for long");
-        drop(held);
-        let held = waiting.await.expect("it was given back");
-        assert!(!is_wanted(long_ago), "whoever waited has it");
-        drop(held);
     }
 }
