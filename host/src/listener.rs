@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::SendFlags;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
@@ -146,8 +147,9 @@ fn refuse(stream: &TcpStream, listener: &Listener, reply: &Reply) {
     }
     let mut text = Vec::new();
     reply.write_to(&mut text);
-    // The client is told if it can be; it is gone either way.
-    let _ = socket2::SockRef::from(stream).send(&text);
+    // The client is told if it can be; it is gone either way. What is to be continued leaves with the end of the
+    // connection, which follows at once: one packet, and the client is woken once.
+    let _ = rustix::net::send(stream, &text, SendFlags::MORE | SendFlags::NOSIGNAL);
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ import json
 import subprocess
 import time
 
-from process import PATIENCE, REPOSITORY, PeakMemory, cpu_seconds, tool, wait_for
+from process import PATIENCE, TARGET, PeakMemory, cpu_seconds, tool, wait_for
 
-LOAD = REPOSITORY / "target/release/load"
+LOAD = TARGET / "release/load"
 SENDER = "source@bench.test"
 RELAYED = "target@example.org"
 LOGIN = "admin:password"

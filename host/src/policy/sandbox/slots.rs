@@ -13,7 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const IDLE: Duration = Duration::from_millis(25);
 /// The same for each instance of a small pool: one that nobody uses must not wait while the processors do.
 const IDLE_EACH: Duration = Duration::from_micros(125);
-/// Who has waited for so long gets the instances of whoever pauses, however shortly.
+/// Work that has had instances for so many times the time of idleness gives way whenever it pauses, however shortly.
+const TURN: u32 = 10;
+/// Who has waited for so long gets the instances of whoever pauses.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The instances that may be alive at once.
@@ -60,6 +62,7 @@ impl Pool {
         Ok(Slots {
             pool: Arc::clone(self),
             granted,
+            since: Instant::now(),
             asked_for: 0,
         })
     }
@@ -121,6 +124,7 @@ impl Drop for Asking<'_> {
 pub(in crate::policy) struct Slots {
     pool: Arc<Pool>,
     granted: OwnedSemaphorePermit,
+    since: Instant,
     /// Of those, taken off what is wanted already.
     asked_for: usize,
 }
@@ -132,9 +136,10 @@ impl Slots {
         let Ok(asked) = self.pool.wanted.acquire().await else {
             return;
         };
-        let idle = idle_since.elapsed();
-        if idle < self.pool.idle && self.pool.pressing.load(Ordering::Relaxed) == 0 {
-            tokio::time::sleep(self.pool.idle - idle).await;
+        let (idle, enough) = (idle_since.elapsed(), self.pool.idle);
+        let has_had_its_turn = self.since.elapsed() >= enough * TURN;
+        if idle < enough && !has_had_its_turn && self.pool.pressing.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(enough - idle).await;
         }
         asked.forget();
         self.asked_for = 1;
@@ -203,16 +208,26 @@ mod tests {
         second.await.expect("free");
     }
 
-    #[tokio::test]
-    async fn who_is_never_idle_gives_way_to_who_has_waited_for_long() {
-        let pool = Pool::new(200);
-        let mut held = pool.take(200, WAIT).await.expect("all are free");
-        let busy = async move {
+    /// Returns when work that is never idle has given its instances back to others.
+    async fn never_idle(pool: &Arc<Pool>, mut held: Slots, turn: Duration) {
+        let busy = async {
+            held.since += turn;
             while !is_wanted(&mut held, Instant::now()) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
+            drop(held);
         };
         let (waited, ()) = tokio::join!(pool.take(1, WAIT), busy);
         waited.expect("given back");
+    }
+
+    #[tokio::test]
+    async fn who_is_never_idle_gives_way_after_its_turn_or_to_who_has_waited_for_long() {
+        let pool = Pool::new(200);
+        let held = pool.take(200, WAIT).await.expect("all are free");
+        never_idle(&pool, held, Duration::ZERO).await;
+        let held = pool.take(200, WAIT).await.expect("all are free");
+        let never_over = WAIT;
+        never_idle(&pool, held, never_over).await;
     }
 }
