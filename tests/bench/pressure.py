@@ -280,34 +280,31 @@ def many():
 
 def overload():
     print("\n## overload: new connections at twice the rate that can be kept up")
+    # Each on its own: what the sender does less of when it is refused must not help the host, nor
+    # what it does more of slow it down.
+    first, *others = sorted(os.sched_getaffinity(0))
     for places in (500, 200):
         print(f"{places} places; sender and host have a processor each")
-        # What the sender does less of when it is refused must not help the host, nor what it does more of slow it down.
-        everywhere = os.sched_getaffinity(0)
-        first, *others = sorted(everywhere)
         os.sched_setaffinity(0, others)
-        try:
-            with posthouse(sessions=places) as host:
-                os.sched_setaffinity(0, [first])
-                overloaded(host)
-        finally:
-            os.sched_setaffinity(0, everywhere)
+        with posthouse(sessions=places) as host:
+            os.sched_setaffinity(0, [first])
+            overloaded(host)
 
 
 def overloaded(host):
     Load(host.port, 3, at_once=20)
     for round_number in range(3):
         peaks = [Load(host.port, 5, at_once=sessions) for sessions in (20, 190)]
-        peak = max(peaks, key=lambda load: load.rate)
+        peak = max(peaks, key=lambda one: one.rate)
         memory = resident(host.pid)
-        load = Load(host.port, 12, rate=2 * peak.rate)
-        load.took.sort()
+        twice = Load(host.port, 12, rate=2 * peak.rate)
+        twice.took.sort()
         print(
             f"round {round_number + 1}: 20 at once {peaks[0].rate:.0f}/s, 190 {peaks[1].rate:.0f}/s;"
-            f" offered {load.offered / 12:.0f}/s, accepted {load.rate:.0f}/s (ratio {load.rate / peak.rate:.2f}),"
-            f" refused {load.refused / load.offered:.0%}; a transaction took"
-            f" {load.took[len(load.took) // 2] * 1000:.0f} ms (median),"
-            f" {load.took[len(load.took) * 99 // 100] * 1000:.0f} ms (99 %), {load.took[-1] * 1000:.0f} ms (most);"
+            f" offered {twice.offered / 12:.0f}/s, accepted {twice.rate:.0f}/s (ratio {twice.rate / peak.rate:.2f}),"
+            f" refused {twice.refused / twice.offered:.0%}; a transaction took"
+            f" {twice.took[len(twice.took) // 2] * 1000:.0f} ms (median),"
+            f" {twice.took[len(twice.took) * 99 // 100] * 1000:.0f} ms (99 %), {twice.took[-1] * 1000:.0f} ms (most);"
             f" memory {memory} -> {resident(host.pid)} KiB"
         )
         time.sleep(1)
