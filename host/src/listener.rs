@@ -2,6 +2,7 @@
 
 mod admittance;
 mod lag;
+mod refusals;
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,11 +12,14 @@ use std::time::Duration;
 use rustix::net::SendFlags;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::config::{Listener, ListenerTls};
 use crate::event::Event;
 use crate::mail::Reply;
 use crate::session::{self, SessionContext};
+
+use refusals::Refusals;
 
 pub use admittance::{Admittance, Admitted, Refused};
 
@@ -74,7 +78,15 @@ pub async fn run(
 ) {
     let sessions_stop = stop.clone();
     let mut failing = false;
+    let mut refusals = Refusals::new(Instant::now());
     loop {
+        if let Some(end) = refusals.rest(Instant::now()) {
+            tokio::select! {
+                () = admittance.room() => {}
+                () = tokio::time::sleep_until(end) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
         let accepted = tokio::select! {
             accepted = bound.socket.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
@@ -111,8 +123,12 @@ pub async fn run(
             Err(refused) => {
                 let hostname = &context.config.hostname;
                 let reply = match refused {
+                    // Of one client; the others are not kept waiting for it.
                     Refused::TooMany => session::too_many(hostname),
-                    Refused::Full | Refused::Behind => session::no_room(hostname),
+                    Refused::Full | Refused::Behind => {
+                        refusals.count(Instant::now());
+                        session::no_room(hostname)
+                    }
                 };
                 refuse(&stream, &listener, &reply);
             }

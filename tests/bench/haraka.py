@@ -31,10 +31,10 @@ def install():
         if npm is None or tool("node", optional=True) is None:
             print("SKIPPED: Haraka, for there is no npm", file=sys.stderr)
             return False
-        INSTALLED.mkdir(parents=True, exist_ok=True)
-        (INSTALLED / "package.json").write_text('{"private": true}\n')
         command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", f"haraka@{VERSION}"]
         try:
+            INSTALLED.mkdir(parents=True, exist_ok=True)
+            (INSTALLED / "package.json").write_text('{"private": true}\n')
             subprocess.run(command, cwd=INSTALLED, capture_output=True, timeout=300, check=True)
         except (subprocess.SubprocessError, OSError) as error:
             print(f"SKIPPED: Haraka, for npm could not fetch it: {error}", file=sys.stderr)

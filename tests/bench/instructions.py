@@ -29,7 +29,7 @@ import tempfile
 import tomllib
 
 from posthouse import TRUSTING, Posthouse
-from process import TARGET, wait_for
+from process import TARGET, needs, script, wait_for
 
 HERE = pathlib.Path(__file__).resolve().parent
 POLICY = TARGET / "policy-wasm/wasm32-wasip2/policy/posthouse_default_policy.wasm"
@@ -152,9 +152,10 @@ def compare(counts, recorded):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true", help="what is counted now is what is right from now on")
-    parser.add_argument("--binary", type=pathlib.Path, default=Posthouse.binary)
+    parser.add_argument("--binary", type=pathlib.Path, default=Posthouse.binary, help="the posthouse to measure")
     arguments = parser.parse_args()
     Posthouse.binary = arguments.binary.resolve()
+    needs(Posthouse.binary)
     recorded = tomllib.loads(RECORD.read_text())
     counts = {}
     if shutil.which("valgrind"):
@@ -174,4 +175,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

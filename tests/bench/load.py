@@ -47,7 +47,7 @@ def _relayed(host, sink, before, messages, start):
     return messages / (time.monotonic() - start)
 
 
-def _settled(host):
+def settled(host):
     """Waits until the host has nothing left to do, by the CPU time it takes."""
     used = -1.0
     while used < (now := cpu_seconds(host.pid)) - 0.01:
@@ -71,7 +71,7 @@ def smtp_source(host, sink, messages, shape=DESIGN, recipient=RELAYED):
     if recipient == RELAYED:
         relayed = _relayed(host, sink, before, messages, start)
     else:
-        _settled(host)
+        settled(host)
     cpu = (cpu_seconds(host.pid) - used) / messages
     return {"accepted/s": messages / elapsed, "relayed/s": relayed, "cpu ms": cpu * 1000}
 

@@ -29,7 +29,7 @@ import threading
 import time
 
 from posthouse import Posthouse
-from process import TARGET, tool
+from process import TARGET, needs, script, tool
 
 GUESTS = TARGET / "policy-wasm/wasm32-wasip2/policy"
 DEFAULT = GUESTS / "posthouse_default_policy.wasm"
@@ -127,7 +127,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--binary", type=pathlib.Path, default=Posthouse.binary, help="the posthouse to measure")
     options = parser.parse_args()
+    Posthouse.binary = options.binary.resolve()
+    needs(Posthouse.binary, DEFAULT, MISBEHAVING, "smtp-source")
     rates = {name: [] for name in ("plain", "shadow", "swap", "record", "beside good", "beside faults")}
     with tempfile.TemporaryDirectory(prefix="posthouse-bench-") as folder:
         folder = pathlib.Path(folder)
@@ -165,4 +168,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

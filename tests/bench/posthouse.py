@@ -48,7 +48,8 @@ class Posthouse:
         answers = lambda: self.process.poll() is not None or greets(self.port, self.patience)
         wait_for("Posthouse", answers, self.patience, pause=0.001)
         if self.process.poll() is not None:
-            raise RuntimeError("Posthouse did not start:\n" + (self.folder / "log").read_text())
+            said = (self.folder / "log").read_text().strip()
+            raise RuntimeError(f"{self.binary} ended with {self.process.returncode} instead of starting: {said or 'no word'}")
 
     def stop(self):
         end(self.process, self.wrapper, self.patience)

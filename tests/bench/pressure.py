@@ -28,14 +28,13 @@ import selectors
 import signal
 import socket
 import statistics
-import sys
 import tempfile
 import time
 
 from certificate import Certificate
-from load import Shape, load
+from load import LOAD, Shape, load
 from posthouse import TRUSTING, Posthouse, Relay
-from process import resident
+from process import needs, resident, script
 from sink import Sink
 
 DESCRIPTORS = 25_000
@@ -121,6 +120,8 @@ class Crowd:
                 pass  # closed: that was the 421
 
     def _run(self):
+        # An interrupt is for who started it, and who then stops it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.selector = selectors.DefaultSelector()
         while True:
             for _ in range(100):
@@ -315,11 +316,11 @@ def overloaded(host):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", type=pathlib.Path, default=Posthouse.binary)
+    parser.add_argument("--binary", type=pathlib.Path, default=Posthouse.binary, help="the posthouse to measure")
     parser.add_argument("--only", choices=["idle", "drip", "many", "overload"])
     arguments = parser.parse_args()
     Posthouse.binary = arguments.binary.resolve()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    needs(Posthouse.binary, *((LOAD, "smtp-sink", "openssl") if arguments.only in (None, "many") else ()))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, max(hard, DESCRIPTORS)))
@@ -331,4 +332,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

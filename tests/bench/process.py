@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -14,13 +15,38 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
 # Nothing here takes longer than this, in seconds, or the run is given up.
 PATIENCE = 90
 TICKS = os.sysconf("SC_CLK_TCK")
+# What goes wrong around a script: a host that refuses, breaks or hangs, a program that fails, a disk that is full.
+FAILURES = (RuntimeError, OSError, subprocess.SubprocessError)
+
+
+def script(main):
+    """Runs a script. A failure around it ends it with what there is to say about that, not with a traceback; a signal ends
+    it through its `with` blocks, so that nothing is left running."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        main()
+    except FAILURES as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+
+
+def needs(*programs):
+    """Ends the script, before it has begun, unless these are there: paths are what is built here, names are tools."""
+    for program in programs:
+        if isinstance(program, str):
+            tool(program)
+        elif not program.is_file():
+            sys.exit(f"{program} is missing; what is built here: cargo build --release --workspace")
+        elif program.suffix != ".wasm" and not os.access(program, os.X_OK):
+            sys.exit(f"{program} is no program")
 
 
 def tool(name, optional=False):
     """Where a program is; `smtp-source` and its like are not in everybody's path."""
     found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if found is None and not optional:
-        sys.exit(f"{name} is missing; the head of tests/bench/compare.py tells what is needed")
+        sys.exit(f"{name} is missing; the head of tests/bench/{pathlib.Path(sys.argv[0]).name} tells what is needed")
     return found
 
 

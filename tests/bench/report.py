@@ -2,7 +2,19 @@
 
 import statistics
 
+from load import DESIGN
+
 NOTHING = "–"
+# What is told of each host, whatever it is sent.
+FIGURES = (
+    "accepted/s", "relayed/s", "CPU ms a message", "p50 ms", "p99 ms", "max ms", "memory MiB", "syncs a message",
+    "÷ Postfix: accepted, relayed, CPU",
+)
+SECURITIES = {
+    "plain": "In the clear; rates and CPU time by smtp-source, latency and memory by `load`",
+    "starttls": "STARTTLS; all by `load`",
+    "auth": "STARTTLS and AUTH; all by `load`",
+}
 
 
 def median(runs, key):
@@ -11,17 +23,19 @@ def median(runs, key):
     return statistics.median(found) if found else None
 
 
-def number(value, digits=0):
-    return NOTHING if value is None else f"{value:,.{digits}f}"
-
-
-def ratio(value, other, digits=2):
-    return NOTHING if value is None or not other else f"{value / other:.{digits}f}"
+def number(value, digits=None):
+    """With so many digits behind the point; if not told, three that matter."""
+    if value is None:
+        return NOTHING
+    if digits is None:
+        digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:,.{digits}f}"
 
 
 def by_round(runs, others, key):
     """Median of the ratios within each round: what disturbs a round disturbs both."""
-    found = [run[key] / other[key] for run, other in zip(runs, others) if run.get(key) and other.get(key)]
+    pairs = [(run, other) for run, other in zip(runs, others) if run and other]
+    found = [run[key] / other[key] for run, other in pairs if run.get(key) and other.get(key)]
     return statistics.median(found) if found else None
 
 
@@ -34,31 +48,38 @@ def head(*cells):
     print("|" + "---|" * len(cells))
 
 
+def figures(rates, load, syncs, postfix):
+    """A host's cells under FIGURES, of its runs; `postfix` is what its rates are held against, if it is another's."""
+    against = [by_round(rates, postfix, key) for key in ("accepted/s", "relayed/s", "cpu ms")]
+    return (
+        *(number(median(rates, key)) for key in ("accepted/s", "relayed/s", "cpu ms")),
+        *(number(median(load, key)) for key in ("p50 ms", "p99 ms", "max ms", "memory MiB")),
+        number(syncs, 2),
+        NOTHING if against == [None] * 3 or rates is postfix else ", ".join(number(value, 2) for value in against),
+    )
+
+
+def refusals(load):
+    """What a host said to messages that it did not take, over all rounds; None if it took all."""
+    count = sum(run["refused"] for run in load if run)
+    replies = {reply for run in load if run for reply in run["replies"]}
+    return f"{count:,} refused: {'; '.join(sorted(replies))}" if count else None
+
+
 def design_table(found):
     """The design's shape: every host, the ceiling and the disk."""
-    source, load, syncs = found["smtp-source"], found["load"], found["syncs"]
-    postfix = source.get("Postfix", [])
-    head(
-        "", "accepted/s", "relayed/s", "÷ Postfix (accepted, relayed)", "CPU ms a message", "p50 ms", "p99 ms", "max ms",
-        "memory MiB", "syncs a message",
-    )
+    source, load = found["smtp-source"], found["load"]
+    head("", *FIGURES)
     for host, runs in source.items():
-        against = [number(by_round(runs, postfix, key), 2) for key in ("accepted/s", "relayed/s")]
-        row(
-            host,
-            *(number(median(runs, key)) for key in ("accepted/s", "relayed/s")),
-            ", ".join(against),
-            number(median(runs, "cpu ms"), 2),
-            *(number(median(load[host], f"{key} ms"), 1) for key in ("p50", "p99", "max")),
-            number(median(load[host], "memory MiB")),
-            number(syncs.get(host), 2),
-        )
-    appends = found["appends/s"]
-    row("append and fdatasync, one writer", number(appends), *[NOTHING] * 7, "1")
+        syncs = found["syncs"].get(host, {}).get(DESIGN.name)
+        row(host, *figures(runs, load[host], syncs, source.get("Postfix", [])))
+    row("append and fdatasync, one writer", number(found["appends/s"]), *[NOTHING] * 6, "1", NOTHING)
     print()
     for host, runs in source.items():
         rounds = "; ".join(f"{run['accepted/s']:.0f}, {run['relayed/s']:.0f}" for run in runs)
         print(f"{host}, rounds (accepted, relayed): {rounds}\n")
+        if said := refusals(load[host]):
+            print(f"{host}: {said}\n")
 
 
 def targets_table(found):
@@ -95,18 +116,23 @@ def targets_table(found):
     print("\nWhat a decision and an instance cost, hot swaps and faults under load: the other benchmarks in docs/performance.md.")
 
 
-def shapes_table(found):
-    """One line a shape: accepted and relayed messages a second of each host, and p99."""
-    hosts = list(dict.fromkeys(host for runs in found.values() for host in runs))
-    head("shape", *(f"{host}: accepted, relayed /s; p99 ms" for host in hosts), "÷ Postfix: accepted, relayed, CPU")
-    for shape, runs in found.items():
-        cells = []
-        for host in hosts:
-            run = runs.get(host)
-            if run is None:
-                cells.append(NOTHING)
-                continue
-            refused = f"; {run['refused']} refused" if run["refused"] else ""
-            cells.append(f"{number(run['accepted/s'])}, {number(run['relayed/s'])}; {number(run['p99 ms'])}{refused}")
-        ours, theirs = runs.get("Posthouse") or {}, runs.get("Postfix") or {}
-        row(shape, *cells, ", ".join(ratio(ours.get(key), theirs.get(key)) for key in ("accepted/s", "relayed/s", "cpu ms")))
+def shapes_tables(shapes, syncs):
+    """A table for each kind of connection, with a line for each shape and host; then whatever did not go well."""
+    for security, title in SECURITIES.items():
+        group = {shape: hosts for shape, hosts in shapes.items() if shape.endswith(f", {security}")}
+        if not group:
+            continue
+        print(f"{title}:\n")
+        head("shape", "host", *FIGURES)
+        tool = "smtp-source" if security == "plain" else "load"
+        remarks = []
+        for shape, hosts in group.items():
+            name = shape.removesuffix(f", {security}")
+            rates = {host: [run.get(tool) for run in rounds] for host, rounds in hosts.items()}
+            for host, rounds in hosts.items():
+                load = [run.get("load") for run in rounds]
+                shown = name if host == next(iter(hosts)) else ""
+                row(shown, host, *figures(rates[host], load, syncs.get(host, {}).get(shape), rates.get("Postfix", [])))
+                said = [refusals(load), *(run.get("failed") for run in rounds)]
+                remarks += [f"- {name}, {host}: {one}" for one in dict.fromkeys(said) if one]
+        print("\n" + ("\n".join(remarks) or "Nothing was refused.") + "\n")

@@ -10,24 +10,22 @@ queue     N messages (100,000) wait for a server that cannot be reached. Accepte
 accounts  100,000 accounts: the time to the first 220, memory, a reload while mail flows, a list of all
 large     20 sessions with a message of 50 MiB each at once: MiB accepted a second and memory for each
 
-Needs Debian's postfix (smtp-source and smtp-sink are in it) and about 1 GB of disk.
+Needs Debian's postfix (smtp-source and smtp-sink are in it), openssl, and about 1 GB of disk.
 """
 
 import argparse
 import json
 import pathlib
 import shutil
-import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 
 from certificate import Certificate
 from load import MIB, SENDER, Shape, smtp_source
 from posthouse import Posthouse, Relay
-from process import PeakMemory, cpu_seconds, free_port, memory, tool, wait_for
+from process import PeakMemory, cpu_seconds, free_port, memory, needs, script, tool, wait_for
 from sink import Sink
 
 SMALL = 512
@@ -192,14 +190,13 @@ def main():
     parser.add_argument("--accounts", type=int, default=100_000)
     parser.add_argument("--messages", type=int, default=20, help="of 50 MiB")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--binary", help="another than target/release/posthouse")
+    parser.add_argument("--binary", type=pathlib.Path, default=Posthouse.binary, help="the posthouse to measure")
     options = parser.parse_args()
-    if options.binary:
-        Posthouse.binary = pathlib.Path(options.binary).resolve()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    Posthouse.binary = options.binary.resolve()
+    needs(Posthouse.binary, "smtp-source", "smtp-sink", "openssl")
     for name in options.only or parts:
         parts[name](options)
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -21,7 +21,9 @@ class Sink:
         self.process = None
 
     def start(self):
-        command = [tool("smtp-sink"), "-u", "nobody", "-m", "1000", "-c", f"127.0.0.1:{self.port}", "1000"]
+        # As root it insists on becoming somebody else, and as anybody else it cannot.
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        command = [tool("smtp-sink"), *user, "-m", "1000", "-c", f"127.0.0.1:{self.port}", "1000"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         self.pid = self.process.pid
         threading.Thread(target=self._read, daemon=True).start()

@@ -1,5 +1,6 @@
 """How often hosts sync, and how often the disk lets anybody sync."""
 
+import contextlib
 import os
 import time
 
@@ -7,6 +8,8 @@ from load import load
 from process import tool
 
 CALLS = "fsync,fdatasync,sync_file_range,syncfs,msync"
+# Messages of each session, at most: more would change nothing.
+EACH = 25
 
 
 def _count(file):
@@ -14,13 +17,14 @@ def _count(file):
     return sum(1 for line in file.read_text().splitlines() if "sync" in line and "resumed>" not in line)
 
 
-def per_message(kind, folder, sink, certificate, messages):
-    """Sync calls a message, of an instance that is started under strace for it. Only those calls stop it.
+def per_message(kind, folder, sink, certificate, shapes, seconds):
+    """Yields each shape that this kind of host can do, and its sync calls a message; None if it took nothing. One instance,
+    started under strace for it, serves all shapes one after the other, so that it takes no longer; only those calls stop it.
 
-    None without strace."""
+    Nothing without strace."""
     strace = tool("strace", optional=True)
     if strace is None:
-        return None
+        return
     trace = folder / f"{kind.name}.trace"
     wrapper = [strace, "-f", "-qq", "--seccomp-bpf", "-e", f"trace={CALLS}", "-e", "signal=none", "-o", str(trace)]
     traced = folder / f"{kind.name}-traced"
@@ -29,10 +33,14 @@ def per_message(kind, folder, sink, certificate, messages):
     try:
         host.start()
         load(host, sink, messages=20)  # what happens once only
-        before = _count(trace)
-        seen = sink.count
-        load(host, sink, messages=messages, seconds=20)
-        return (_count(trace) - before) / (sink.count - seen)
+        for shape in shapes:
+            if shape.security in kind.securities:
+                before, seen, calls = _count(trace), sink.count, None
+                # A host that refuses a shape has said why when it was not traced.
+                with contextlib.suppress(RuntimeError):
+                    load(host, sink, shape, seconds, messages=EACH * shape.sessions)
+                    calls = (_count(trace) - before) / (sink.count - seen)
+                yield shape, calls
     finally:
         host.stop()
 

@@ -158,12 +158,22 @@ pub struct PolicyModule {
     pub counters: usize,
     /// Bounds.
     pub limits: PolicyLimits,
+    /// It keeps nothing from one question to the next; none leaves that to [`Self::is_stateless`].
+    pub stateless: Option<bool>,
     /// Where this module's fault table differs from `[faults]`.
     pub faults: ModuleFaults,
     /// Where a core dump of each trap is written; none is the rule.
     pub core_dumps: Option<PathBuf>,
     /// What of its decisions is kept.
     pub record: RecordMode,
+}
+
+impl PolicyModule {
+    /// Whether an instance may answer questions of whatever connection and transaction. The default policy that the host
+    /// carries is known to keep nothing from one to the next; of any other only its operator can know.
+    pub fn is_stateless(&self, is_built_in: bool) -> bool {
+        self.stateless.unwrap_or(is_built_in)
+    }
 }
 
 /// What the log of decisions keeps of a module.

@@ -141,6 +141,7 @@ impl Default for PolicyModule {
             grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
             counters: 10_000,
             limits: PolicyLimits::default(),
+            stateless: None,
             core_dumps: None,
             record: RecordMode::default(),
             faults: ModuleFaults::default(),

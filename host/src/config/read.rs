@@ -222,6 +222,7 @@ fn read_policies(root: &mut Reader<'_>, base: &Path) -> Vec<PolicyModule> {
             grants,
             counters: reader.or("counters", default.counters, count(0..=1_000_000)),
             limits: read_policy_limits(reader.table("limits"), default.limits),
+            stateless: reader.optional("stateless", boolean),
             core_dumps: reader.optional("core-dumps", path(base)),
             record: reader.or("record", default.record, choice(&RECORD_MODES)),
             faults: read_module_faults(reader.table("faults")),

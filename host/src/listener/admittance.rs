@@ -4,9 +4,12 @@ mod places;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use super::lag::Lag;
 use crate::config::Overload;
@@ -49,6 +52,8 @@ struct Inner {
     events: Events,
     lag: Lag,
     state: Mutex<State>,
+    /// A place came free.
+    freed: Notify,
 }
 
 #[derive(Default)]
@@ -89,6 +94,7 @@ impl Admittance {
                 lag: Lag::new(overload.lag),
                 events,
                 state: Mutex::default(),
+                freed: Notify::new(),
             }),
         }
     }
@@ -123,6 +129,18 @@ impl Admittance {
         self.inner.lag.watch(&self.inner.events, sessions).await;
     }
 
+    /// Waits until there is room without anybody making way.
+    pub async fn room(&self) {
+        loop {
+            let mut freed = pin!(self.inner.freed.notified());
+            freed.as_mut().enable();
+            if self.inner.has_room() {
+                return;
+            }
+            freed.await;
+        }
+    }
+
     /// A place for a session of this client, if there is one.
     pub fn admit(&self, client: IpAddr) -> Result<Admitted, Refused> {
         let inner = &self.inner;
@@ -131,7 +149,7 @@ impl Admittance {
         if of_client >= inner.per_client {
             return Err(Refused::TooMany);
         }
-        if inner.lag.is_behind() && state.places.len() >= ALWAYS {
+        if inner.is_behind(&state) {
             inner.lag.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Refused::Behind);
         }
@@ -153,6 +171,15 @@ impl Inner {
     /// Nothing that holds the lock can panic half-way; a poisoned lock is as good as any.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_behind(&self, state: &State) -> bool {
+        self.lag.is_behind() && state.places.len() >= ALWAYS
+    }
+
+    fn has_room(&self) -> bool {
+        let state = self.state();
+        state.places.len() < self.sessions && !self.is_behind(&state)
     }
 
     /// Tells the operator if there are places again.
@@ -203,6 +230,8 @@ impl Drop for Admitted {
                 state.by_client.remove(&self.client);
             }
         }
+        drop(state);
+        self.inner.freed.notify_waiters();
     }
 }
 

@@ -15,6 +15,7 @@ use crate::config::{self, AdmitFault, FaultActions, NdrFault, PolicyModule, Shar
 use crate::policy::component::Role;
 use crate::policy::life::probation::Probation;
 use crate::policy::sandbox::generation::Generation;
+use crate::policy::sandbox::idle::Idle;
 
 /// Modules in the order they are asked.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub(super) struct Chain {
     /// Of one processor, what the next shadow may take.
     pub(super) shadow_cpu: Share,
     pub(super) staging: Option<Arc<Staging>>,
+    /// Instances that wait for their next question; they go with the chain.
+    pub(super) idle: Idle,
 }
 
 /// One module of the chain.
@@ -64,6 +67,12 @@ impl Chain {
     pub(super) fn on_ndr_fault(&self, place: usize) -> NdrFault {
         let own = self.modules.get(place).and_then(|module| module.configured.faults.ndr);
         own.unwrap_or(self.faults.ndr)
+    }
+
+    /// Whether instances of a generation at this place answer whoever asks.
+    pub(super) fn is_stateless(&self, place: usize, generation: &Generation) -> bool {
+        let module = self.modules.get(place);
+        module.is_some_and(|module| module.configured.is_stateless(generation.is_built_in))
     }
 
     /// Every generation that decides something.

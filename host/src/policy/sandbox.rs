@@ -16,6 +16,7 @@ pub(super) mod exports;
 pub(super) mod fault;
 pub(super) mod generation;
 pub(super) mod histogram;
+pub(super) mod idle;
 pub(super) mod imports;
 pub(super) mod instance;
 pub(super) mod limits;

@@ -83,6 +83,7 @@ pub(super) fn module(name: &str, file: Option<&Path>, settings: Value) -> Policy
         grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
         counters: 100,
         limits: limits(),
+        stateless: None,
         core_dumps: None,
         record: RecordMode::Off,
         faults: ModuleFaults::default(),

@@ -11,4 +11,5 @@ mod prepared;
 mod records;
 mod shadow;
 mod speed;
+mod stateless;
 mod trials;

@@ -54,6 +54,7 @@ fn show_module(module: &ModuleStatus) -> io::Result<()> {
     line(format!("  origin      {}", escape(&module.origin)))?;
     line(format!("  stages      {}", escape(&module.stages.join(", "))))?;
     line(format!("  prepared    {}", escape(&module.prepared)))?;
+    line(format!("  stateless   {}", if module.stateless { "yes" } else { "no" }))?;
     show_load("", module.calls, &module.faults, &module.load)?;
     if let Some(probation) = &module.probation {
         show_probation(probation)?;

@@ -26,6 +26,7 @@ use crate::policy::life::wish::{Ready, Wish};
 use crate::policy::sandbox::compile::Compiler;
 use crate::policy::sandbox::engine::Runtime;
 use crate::policy::sandbox::generation::Generation;
+use crate::policy::sandbox::idle::Idle;
 use crate::policy::sandbox::live::Live;
 use crate::policy::{ModuleSetup, Policies, StartError};
 
@@ -307,6 +308,13 @@ impl Inner {
         if recorded(before, after) != recorded(after, before) {
             changed.push("what is recorded of decisions".to_owned());
         }
+        let stateless = |chain: &Chain| -> Vec<_> {
+            let modules = chain.modules.iter();
+            modules.map(|module| (Arc::clone(&module.name), module.configured.stateless)).collect()
+        };
+        let (old, new) = (stateless(before), stateless(after));
+        let other = |(name, now): &&(Arc<str>, _)| old.iter().any(|(same, was)| same == name && was != now);
+        changed.extend(new.iter().filter(other).map(|(name, _)| format!("policy {name}: stateless")));
         if before.probation != after.probation {
             changed.push("policy-engine.probation".to_owned());
         }
@@ -393,6 +401,7 @@ pub(in crate::policy) fn chain(config: &Config, modules: Vec<Module>) -> Chain {
         probation: config.policy_engine.probation.clone(),
         shadow_cpu: config.policy_engine.shadow_cpu,
         staging: None,
+        idle: Idle::default(),
     }
 }
 

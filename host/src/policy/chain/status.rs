@@ -38,6 +38,9 @@ pub struct ModuleStatus {
     /// Whether instances come up configured: `yes`, `not yet`, or why they cannot.
     #[serde(default)]
     pub prepared: String,
+    /// Its instances answer whoever asks.
+    #[serde(default)]
+    pub stateless: bool,
     pub calls: u64,
     pub faults: BTreeMap<String, u64>,
     #[serde(flatten)]
@@ -285,6 +288,7 @@ impl Module {
                     condition: Condition::Failed,
                     stages: Vec::new(),
                     prepared: String::new(),
+                    stateless: false,
                     calls: 0,
                     faults: BTreeMap::new(),
                     load: Load::default(),
@@ -318,6 +322,7 @@ impl Module {
                 Some(Ok(())) => "yes".to_owned(),
                 Some(Err(why)) => format!("no: {why}"),
             },
+            stateless: self.configured.is_stateless(generation.is_built_in),
             calls: generation.counters.calls(),
             faults: faults(&generation.counters),
             load,

@@ -180,6 +180,8 @@ struct Seat {
     instance: Option<(Instance, InUse)>,
     /// By instances that were given back.
     spent: Spent,
+    /// It has answered a question.
+    begun: bool,
     /// It was asked before.
     known: bool,
     /// If anybody wants it.
@@ -241,16 +243,21 @@ impl Work {
         wait: Duration,
     ) -> Result<Opinion<Q::Answer>, Unanswered> {
         self.enter(Q::ROLE, Q::STAGE, wait).await?;
+        let mut opinion = Ok(None);
         for place in self.lane.places() {
             let Some(generation) = self.serving(place, Q::ROLE) else {
                 continue;
             };
-            let opinion = self.ask(place, &generation, question).await?;
-            if opinion.is_some() {
-                return Ok(opinion);
+            opinion = self.ask(place, &generation, question).await;
+            if !matches!(opinion, Ok(None)) {
+                break;
             }
         }
-        Ok(None)
+        // Where no module keeps its instance there is nothing to have a right to.
+        if self.seats.iter().all(|seat| seat.instance.is_none()) {
+            self.slots = None;
+        }
+        opinion
     }
 
     /// Who is asked at a place of the chain, if anybody.
@@ -369,9 +376,12 @@ impl Work {
     }
 
     async fn put<Q: Question>(&mut self, place: usize, generation: &Arc<Generation>, question: &Q) -> Put<Q::Answer> {
+        let stateless = self.chain.is_stateless(place, generation);
         let seat = self.seats.get_mut(place);
+        let begins = seat.as_ref().is_none_or(|seat| !seat.begun);
         let seated = seat.and_then(|seat| seat.instance.take());
-        let fresh = seated.is_none();
+        // With a policy that keeps nothing it makes no difference which instance is asked.
+        let fresh = seated.is_none() && (begins || !stateless);
         let made = match seated {
             Some(seated) => Ok(seated),
             None => self.seated(place, generation).await,
@@ -393,7 +403,13 @@ impl Work {
         }
         // An instance that faulted is not put back: nothing may be asked of it again.
         if let (Ok(_), Some(seat)) = (&result, self.seats.get_mut(place)) {
-            seat.instance = Some((instance, in_use));
+            seat.begun = true;
+            if stateless {
+                seat.spent = instance.spent();
+                self.core.runtime.keep(&self.chain.idle, generation, instance);
+            } else {
+                seat.instance = Some((instance, in_use));
+            }
         }
         Put {
             result,
@@ -402,7 +418,7 @@ impl Work {
         }
     }
 
-    /// An instance for a seat that has none.
+    /// An instance for a seat that has none: one that was idle, or a fresh one.
     async fn seated(&mut self, place: usize, generation: &Arc<Generation>) -> Result<(Instance, InUse), Failed> {
         let mut around = self.around.clone();
         let seat = self.seats.get(place);
@@ -411,6 +427,11 @@ impl Work {
         }
         let in_use = InUse::new(generation);
         let spent = seat.map(|seat| seat.spent).unwrap_or_default();
+        if let Some(mut instance) = self.chain.idle.take(generation) {
+            instance.serve(around);
+            instance.resume(spent);
+            return Ok((instance, in_use));
+        }
         // Kilobytes, which every question would move along though few need them.
         let instance = Box::pin(configured(&self.core, generation, around, spent)).await?;
         Ok((instance, in_use))

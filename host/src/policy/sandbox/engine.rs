@@ -11,7 +11,10 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Cache, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use super::compile::{Compiler, Compiling, open_cache};
+use super::generation::Generation;
+use super::idle::{self, Idle, Room};
 use super::imports::{Host, link};
+use super::instance::Instance;
 use super::meter::{Meter, PLENTY};
 use super::slots::{Overload, Pool, Slots};
 use crate::config::PolicyEngine;
@@ -39,6 +42,7 @@ pub(in crate::policy) struct Runtime {
     linker: Linker<Host>,
     compiling: Compiling,
     pool: Arc<Pool>,
+    idle: Room,
     admissions: Option<NonZero<usize>>,
     /// Counts what guests execute; none in the daemon, where counting would cost.
     meter: Option<Meter>,
@@ -87,6 +91,7 @@ impl Runtime {
             linker,
             compiling,
             pool: Pool::new(capacity),
+            idle: Room::default(),
             admissions: NonZero::new(settings.remembered_admissions),
             meter,
             _ticker: ticker,
@@ -130,6 +135,13 @@ impl Runtime {
     pub(in crate::policy) async fn slots(&self, count: usize, wait: Duration) -> Result<Slots, Overload> {
         self.pool.take(count, wait).await
     }
+
+    /// Keeps an instance for the next question. Where what is executed is counted, fresh ones are to count.
+    pub(in crate::policy) fn keep(&self, idle: &Idle, generation: &Arc<Generation>, instance: Instance) {
+        if self.meter.is_none() {
+            idle.keep(&self.idle, generation, instance);
+        }
+    }
 }
 
 /// Whoever compiles for whom must use the same: what is compiled depends on it, though not on
@@ -150,14 +162,15 @@ pub(super) fn engine_config(capacity: u32, cache: Option<&Cache>) -> wasmtime::C
 }
 
 fn pool(capacity: u32) -> PoolingAllocationConfig {
-    let instances = capacity.saturating_add(SPARE_INSTANCES);
+    let idle = idle::MOST.min(capacity);
+    let instances = capacity.saturating_add(idle).saturating_add(SPARE_INSTANCES);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
         .total_tables(instances.saturating_mul(TABLES))
         // Four gigabytes of addresses each. Hardly any guest has more than one, so the spare ones find
         // theirs; and the smallest pool fits where addresses are few, as under valgrind.
-        .total_memories(capacity.saturating_mul(MEMORIES).saturating_add(SPARE_INSTANCES))
+        .total_memories((capacity + idle).saturating_mul(MEMORIES).saturating_add(SPARE_INSTANCES))
         .total_stacks(instances)
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_tables_per_component(TABLES)

@@ -17,7 +17,7 @@ use super::imports::Host;
 use super::metrics::Counters;
 use crate::config::{PolicyLimits, Problem};
 use crate::mail::Timestamp;
-use crate::policy::component::{Contract, Role, Shape, inspect};
+use crate::policy::component::{Contract, Role, Shape, builtin, inspect};
 
 /// Compiled code, whatever its settings.
 pub(in crate::policy) struct Code {
@@ -125,6 +125,8 @@ pub(in crate::policy) struct Generation {
     pub(in crate::policy) number: u64,
     /// See [`Candidate::identity`].
     pub(in crate::policy) identity: String,
+    /// Its code is the default policy that the host carries, wherever it was loaded from.
+    pub(in crate::policy) is_built_in: bool,
     pub(in crate::policy) candidate: Candidate,
     /// The settings as `configure` gets them.
     pub(in crate::policy) settings: String,
@@ -146,6 +148,7 @@ impl Generation {
         Self {
             number,
             identity: candidate.identity(),
+            is_built_in: *candidate.code.bytes == *builtin::DEFAULT,
             settings: settings_text(&candidate.settings),
             candidate,
             description,

@@ -179,6 +179,20 @@ impl Host {
         self.spent.calls == 0 && self.wasi.is_none()
     }
 
+    /// Of memory and handles it has less than half of what it may have.
+    pub(super) fn is_light(&mut self) -> bool {
+        self.memory.used() <= self.limits.memory / 2 && self.table.iter_mut().count() <= HANDLES / 2
+    }
+
+    /// It is for something else from here on. What is left of before are the guest's memory and its open handles.
+    pub(super) fn begin(&mut self, around: Surroundings) {
+        self.memory.forget_denied();
+        self.console.clear();
+        self.wasi = None;
+        self.around = around;
+        self.spent = Spent::default();
+    }
+
     /// Counts a call of the guest to the host.
     fn count(&mut self) -> Result<(), Stop> {
         self.spent.calls += 1;

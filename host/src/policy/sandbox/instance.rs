@@ -33,6 +33,8 @@ pub(in crate::policy) struct Instance {
     store: Store<Host>,
     instance: component::Instance,
     guests: Guests,
+    /// How often it was taken for something.
+    served: u32,
     dumps: Arc<CoreDumps>,
 }
 
@@ -101,6 +103,7 @@ impl Instance {
                 store,
                 instance,
                 guests: Guests::default(),
+                served: 1,
                 dumps: Arc::clone(&candidate.core_dumps),
             }),
             Err(ended) => Err(account(
@@ -310,6 +313,18 @@ impl Instance {
     /// What it took of the bounds of its unit of work.
     pub(in crate::policy) fn spent(&self) -> Spent {
         self.store.data().spent
+    }
+
+    /// Whether it may be taken again, where so often is enough. One that has piled up much would meet its limits in the midst of
+    /// somebody's mail.
+    pub(super) fn may_serve(&mut self, enough: u32) -> bool {
+        self.served < enough && self.store.data_mut().is_light()
+    }
+
+    /// It is taken again, for this. What the policy itself remembers stays.
+    pub(in crate::policy) fn serve(&mut self, around: Surroundings) {
+        self.served += 1;
+        self.store.data_mut().begin(around);
     }
 
     /// It stands in for one that took this much.

@@ -45,6 +45,11 @@ impl MemoryLimit {
         self.used
     }
 
+    /// What was denied to somebody else explains nothing from here on.
+    pub(super) fn forget_denied(&mut self) {
+        self.denied = None;
+    }
+
     /// The last growth that was not granted.
     pub(super) fn denied(&self) -> Option<Denied> {
         self.denied

@@ -44,6 +44,11 @@ impl Console {
         String::from_utf8_lossy(kept.make_contiguous()).into_owned()
     }
 
+    pub(super) fn clear(&self) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clear();
+    }
+
     fn keep(&self, bytes: &[u8]) {
         let bytes = &bytes[bytes.len().saturating_sub(CONSOLE)..];
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,83 @@
+//! Instances between two questions, of modules that keep nothing from one to the next. Making one and giving it back
+//! costs more than most questions do; and as few as there are processors at work serve any number of sessions, so that what
+//! they touch stays in the processors' caches.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::generation::Generation;
+use super::instance::Instance;
+
+/// Bytes of linear memory that all idle instances may have together.
+const ROOM: usize = 128 << 20;
+/// What each of them counts for at least; so this also bounds their number.
+const LEAST: usize = 4 << 20;
+/// The most that can be idle at once: they stand in the engine's pool beside those in use.
+pub(super) const MOST: u32 = (ROOM / LEAST) as u32;
+/// The unit of [`Room`].
+const KIB: usize = 1024;
+/// What is taken so often has served: a policy that does pile something up begins anew.
+const ENOUGH: u32 = 1000;
+
+/// Room for idle instances, of all modules together.
+pub(super) struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ROOM / KIB)))
+    }
+}
+
+impl Room {
+    fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kib = u32::try_from(bytes.max(LEAST).div_ceil(KIB)).ok()?;
+        Arc::clone(&self.0).try_acquire_many_owned(kib).ok()
+    }
+}
+
+/// The idle instances of one chain.
+#[derive(Default)]
+pub(in crate::policy) struct Idle {
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// Dropped in this order.
+struct Kept {
+    instance: Instance,
+    generation: Arc<Generation>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Idle {
+    /// The one that was in use last: what it needs is most likely still in the processor's caches.
+    pub(in crate::policy) fn take(&self, generation: &Arc<Generation>) -> Option<Instance> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = kept
+            .iter()
+            .rposition(|kept| Arc::ptr_eq(&kept.generation, generation))?;
+        Some(kept.remove(found).instance)
+    }
+
+    /// Keeps an instance whose last answer was no fault, if it may serve on and there is room.
+    pub(super) fn keep(&self, room: &Room, generation: &Arc<Generation>, mut instance: Instance) {
+        if instance.may_serve(ENOUGH)
+            && let Some(room) = room.take(instance.memory())
+        {
+            let generation = Arc::clone(generation);
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.push(Kept {
+                instance,
+                generation,
+                _room: room,
+            });
+        }
+    }
+}
+
+/// A chain that is made of another has none of its instances: some may be of generations it does not have.
+impl Clone for Idle {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
