@@ -22,6 +22,7 @@ use crate::event::Events;
 use crate::listener::{self, Admittance};
 use crate::ndr::Ndr;
 use crate::policy::{Compiler, Policies};
+use crate::session::Turns;
 use crate::spool::{Recovery, Spool, SpoolOptions};
 
 use host::Host;
@@ -74,6 +75,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
     };
     let per_client = config.limits.sessions_per_client;
     let admittance = Admittance::new(sessions, per_client, &config.overload, events.clone());
+    let turns = Turns::new(config.overload.transactions);
     let config = Arc::new(ArcSwap::from_pointee(config));
     let decisions = open_decisions(&config, &spool, &events)?;
     policies.record_to(Arc::new(decisions.clone()));
@@ -87,6 +89,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         events,
         log,
         admittance,
+        turns,
     };
 
     // A large spool takes seconds to read, and mail need not wait for that.

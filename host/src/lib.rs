@@ -17,4 +17,5 @@ pub mod ndr;
 pub mod policy;
 pub mod reader;
 pub mod session;
+pub mod slots;
 pub mod spool;

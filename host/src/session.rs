@@ -18,6 +18,7 @@ mod settle;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
+mod turn;
 mod wire;
 
 use std::mem::MaybeUninit;
@@ -38,6 +39,7 @@ use driver::Driver;
 use machine::{Rules, Session};
 pub use place::Place;
 use tls::Transport;
+pub use turn::Turns;
 use wire::{COMMAND_ROOM, Wire};
 
 /// What every session needs.
@@ -55,6 +57,8 @@ pub struct SessionContext {
     pub spool: Spool,
     /// Told.
     pub events: Events,
+    /// Transactions under way.
+    pub turns: Turns,
 }
 
 /// Serves one connection to its end. `stop` turning true ends it at the next safe point with 421,

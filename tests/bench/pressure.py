@@ -38,6 +38,8 @@ from process import needs, resident, script
 from sink import Sink
 
 DESCRIPTORS = 25_000
+# Seconds. Few clients wait so shortly.
+PATIENCE = 2
 # Delivers to a port where nobody listens.
 CONFIGURATION = """
 [delivery]
@@ -180,11 +182,12 @@ TRANSACTION = (
 
 class Load:
     """Transactions of 4 KiB, a new connection for each, its commands pipelined: so many at once, or so
-    many begun each second whatever becomes of those before."""
+    many begun each second whatever becomes of those before. Who has no greeting after `PATIENCE` gives up."""
 
     def __init__(self, port, seconds, at_once=None, rate=None):
         self.port, self.selector = port, selectors.DefaultSelector()
-        self.took, self.offered, self.refused, self.open, number = [], 0, 0, 0, 0
+        self.took, self.offered, self.refused, self.gave_up, self.open, number = [], 0, 0, 0, 0, 0
+        self.ungreeted = {}
         start = time.monotonic()
         while (now := time.monotonic()) < start + seconds:
             due = int((now - start) * rate) - self.offered if rate else at_once - self.open
@@ -192,6 +195,7 @@ class Load:
                 self._begin(number := number + 1)
             for key, _ in self.selector.select(0.005):
                 self._heard(key)
+            self._give_up()
         self.left, self.rate = self.open, len(self.took) / seconds
         for key in list(self.selector.get_map().values()):
             key.fileobj.close()
@@ -202,11 +206,13 @@ class Load:
         client.bind((f"127.{number % 200 + 1}.{number // 200 % 200 + 1}.1", 0))
         client.connect_ex(("127.0.0.1", self.port))
         self.selector.register(client, selectors.EVENT_READ, [time.monotonic(), 0, b""])
+        self.ungreeted[client] = time.monotonic()
         self.offered += 1
         self.open += 1
 
     def _heard(self, key):
         client, state = key.fileobj, key.data
+        self.ungreeted.pop(client, None)
         try:
             text = client.recv(4096)
         except OSError:
@@ -225,6 +231,17 @@ class Load:
             return
         else:
             self.refused += 1
+        self._close(client)
+
+    def _give_up(self):
+        """The oldest come first."""
+        now = time.monotonic()
+        while self.ungreeted and (first := next(iter(self.ungreeted.items())))[1] < now - PATIENCE:
+            del self.ungreeted[first[0]]
+            self.gave_up += 1
+            self._close(first[0])
+
+    def _close(self, client):
         self.selector.unregister(client)
         client.close()
         self.open -= 1
@@ -303,7 +320,8 @@ def overloaded(host):
         print(
             f"round {round_number + 1}: 20 at once {peaks[0].rate:.0f}/s, 190 {peaks[1].rate:.0f}/s;"
             f" offered {twice.offered / 12:.0f}/s, accepted {twice.rate:.0f}/s (ratio {twice.rate / peak.rate:.2f}),"
-            f" refused {twice.refused / twice.offered:.0%}; a transaction took"
+            f" refused {twice.refused / twice.offered:.0%}, not greeted within {PATIENCE} s"
+            f" {twice.gave_up / twice.offered:.0%}; a transaction took"
             f" {twice.took[len(twice.took) // 2] * 1000:.0f} ms (median),"
             f" {twice.took[len(twice.took) * 99 // 100] * 1000:.0f} ms (99 %), {twice.took[-1] * 1000:.0f} ms (most);"
             f" memory {memory} -> {resident(host.pid)} KiB"

@@ -180,6 +180,7 @@ fn read_overload(mut reader: Reader<'_>, default: Overload) -> Overload {
         make_way: reader.or("make-way", default.make_way, duration),
         lag: reader.or("lag", default.lag, duration),
         disk: reader.or("disk", default.disk, duration),
+        transactions: reader.or("transactions", default.transactions, count(1..=100_000)),
         memory: reader.or("memory", default.memory, size),
     }
 }

@@ -17,7 +17,7 @@ use crate::listener::{Admittance, Bound};
 use crate::mail::Timestamp;
 use crate::ndr::Ndr;
 use crate::policy::Policies;
-use crate::session::SessionContext;
+use crate::session::{SessionContext, Turns};
 use crate::spool::Spool;
 
 /// What a reload changes is behind the swaps; the rest stays from start to end.
@@ -31,6 +31,7 @@ pub(super) struct Host {
     pub(super) events: Events,
     pub(super) log: EventLog,
     pub(super) admittance: Admittance,
+    pub(super) turns: Turns,
 }
 
 impl Host {
@@ -48,7 +49,7 @@ impl Host {
     pub(super) fn session_context(&self) -> Arc<dyn Fn() -> SessionContext + Send + Sync> {
         let (config, tls) = (self.config.clone(), self.tls.clone());
         let (directory, policies) = (self.directory.clone(), self.policies.clone());
-        let (spool, events) = (self.spool.clone(), self.events.clone());
+        let (spool, events, turns) = (self.spool.clone(), self.events.clone(), self.turns.clone());
         Arc::new(move || SessionContext {
             config: config.load_full(),
             tls: tls.load_full().map(|acceptor| (*acceptor).clone()),
@@ -56,6 +57,7 @@ impl Host {
             directory: directory.clone(),
             spool: spool.clone(),
             events: events.clone(),
+            turns: turns.clone(),
         })
     }
 

@@ -24,7 +24,6 @@ pub(super) mod live;
 pub(super) mod meter;
 pub(super) mod metrics;
 pub(super) mod older;
-pub(super) mod slots;
 pub(super) mod snapshot;
 pub(super) mod verification;
 pub(super) mod wasi;

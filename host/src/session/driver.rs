@@ -6,17 +6,18 @@ mod reading;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::machine::{self, Handshake, Session, Step};
 use super::notices::Refused;
-use super::wire::{LineError, Wire};
+use super::tls::Stream;
+use super::turn::UnderWay;
+use super::wire::{LineError, Parting, Wire};
 use super::{Place, SessionContext, replies};
 use crate::event::Event;
 use crate::mail::{Client, Reply, ReversePath, SessionId, TlsSession};
-use crate::policy::{Admission, Because, PolicyTransaction, Terms};
+use crate::policy::{Admission, Because, Terms};
 
 pub use reading::Lost;
 
@@ -27,7 +28,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Stands for a time-out that no clock can express.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-type Next = Step<PolicyTransaction>;
+type Next = Step<UnderWay>;
 
 /// One connection's driver.
 pub struct Driver {
@@ -82,7 +83,7 @@ impl Driver {
     /// Does a TLS handshake; what goes wrong is told to the operator, since the peer cannot be told.
     pub async fn secure<S>(&self, wire: Wire<S>) -> Option<(Wire<S>, TlsSession)>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Stream,
     {
         let Some(acceptor) = &self.context.tls else {
             self.aborted("TLS is not configured".to_owned());
@@ -107,7 +108,7 @@ impl Driver {
     /// The dialogue from the banner to the end.
     pub async fn converse<S>(mut self, mut wire: Wire<S>, session: Session)
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Stream,
     {
         let mut step: Next = machine::greet(session);
         let (reply, reason) = loop {
@@ -137,22 +138,26 @@ impl Driver {
     /// to read it.
     pub async fn end<S>(&self, mut wire: Wire<S>, reply: Option<Reply>, reason: Option<&'static str>)
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Stream,
     {
         if let Some(reason) = reason {
             self.aborted(reason.to_owned());
         }
-        let linger = reason.is_some() && reply.is_some();
+        let parting = match &reply {
+            Some(_) if reason.is_some() => Parting::Interrupted,
+            Some(reply) if reply.code == 221 => Parting::Agreed,
+            _ => Parting::Unbegun,
+        };
         if let Some(reply) = reply {
             wire.say(&reply);
         }
         // What goes wrong now concerns nobody any more.
-        let _ = timeout(FAREWELL, wire.close(linger)).await;
+        let _ = timeout(FAREWELL, wire.close(parting)).await;
     }
 
     async fn perform<S>(&mut self, wire: &mut Wire<S>, step: Next) -> Result<Next, Lost>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Stream,
     {
         match step {
             Step::Listen(reply, mut next) => {
@@ -161,7 +166,7 @@ impl Driver {
                 }
                 let line = self.line(wire, next.is_between_transactions());
                 let line = match next.policy() {
-                    Some(policy) => policy.meanwhile(line).await?,
+                    Some(under_way) => under_way.meanwhile(line).await?,
                     None => line.await?,
                 };
                 Ok(next.command(&line))

@@ -1,10 +1,9 @@
 //! Takes a message off the wire into a draft, whatever it is worth.
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
 use super::data::{DataReader, Defect};
 use super::driver::{Driver, Lost};
 use super::replies;
+use super::tls::Stream;
 use super::wire::{DATA_ROOM, Wire};
 use crate::mail::Reply;
 use crate::policy::Because;
@@ -36,7 +35,7 @@ impl From<PutError> for Refusal {
     fn from(error: PutError) -> Self {
         let reply = match error {
             PutError::Full { .. } => replies::system_full(),
-            PutError::Behind { .. } => replies::disk_busy(),
+            PutError::Behind { .. } => replies::busy(),
             PutError::Store(_) => replies::system_error(),
         };
         let because = Because {
@@ -61,7 +60,7 @@ impl From<Defect> for Refusal {
 
 /// Reads to the end of the message in any case; what cannot be kept is read and thrown away, so that
 /// the reply comes where the client waits for it. `limit` is in octets, `eight_bit` what MAIL announced.
-pub async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
+pub async fn receive<S: Stream>(
     driver: &mut Driver,
     wire: &mut Wire<S>,
     draft: Draft,

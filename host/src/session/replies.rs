@@ -237,8 +237,8 @@ pub fn system_full() -> Reply {
     Reply::new(452, (4, 3, 1), "Insufficient system storage")
 }
 
-/// What was accepted is not on disk yet: there is no use in accepting more.
-pub fn disk_busy() -> Reply {
+/// This host is behind with what it has: there is no use in taking more.
+pub fn busy() -> Reply {
     Reply::new(451, (4, 3, 2), "Too busy; try again later")
 }
 

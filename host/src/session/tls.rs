@@ -5,11 +5,29 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConnection;
 use tokio_rustls::server::TlsStream;
 
 use crate::mail::TlsSession;
+
+/// What a session's octets go through.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// What is written next waits for the end of the stream, which follows at once, so that both leave as one packet and
+    /// the peer is woken once.
+    fn cork(&self) {}
+}
+
+impl Stream for TcpStream {
+    fn cork(&self) {
+        // Without it two packets say the same.
+        let _ = rustix::net::sockopt::set_tcp_cork(self, true);
+    }
+}
+
+#[cfg(test)]
+impl Stream for tokio::io::DuplexStream {}
 
 /// What a connection runs on.
 #[derive(Debug)]

@@ -3,10 +3,10 @@
 use std::io;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::command::MAX_LINE;
-use super::tls::Transport;
+use super::tls::{Stream, Transport};
 use crate::mail::Reply;
 
 /// Room for commands: what an idle connection holds.
@@ -27,6 +27,17 @@ pub enum LineError {
     BareLineEnd,
 }
 
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// The peer said QUIT, sends nothing more, and waits for the reply.
+    Agreed,
+    /// The peer has not begun, or is gone.
+    Unbegun,
+    /// The peer may be sending still, and closing on what it sends would make its TCP throw our last reply away.
+    Interrupted,
+}
+
 /// A connection with its buffers.
 #[derive(Debug)]
 pub struct Wire<S> {
@@ -37,7 +48,7 @@ pub struct Wire<S> {
     output: Vec<u8>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+impl<S: Stream> Wire<S> {
     /// Nothing read or written yet.
     pub fn new(transport: Transport<S>) -> Self {
         Self {
@@ -118,10 +129,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Some(Ok(line))
     }
 
-    /// Writes what was said and ends the connection. `linger`: the peer may be sending still, and
-    /// closing on what it sends would make its TCP throw our last reply away.
-    pub async fn close(&mut self, linger: bool) -> io::Result<()> {
+    /// Writes what was said and ends the connection, which is to be dropped then.
+    pub async fn close(&mut self, parting: Parting) -> io::Result<()> {
+        if let (Transport::Plain(stream), Parting::Agreed) = (&self.transport, parting) {
+            stream.cork();
+        }
         self.flush().await?;
+        let linger = matches!(parting, Parting::Interrupted);
         if let (Transport::Plain(_), false) = (&self.transport, linger) {
             // Dropping the socket says the same.
             return Ok(());

@@ -310,11 +310,17 @@ impl Inner {
         }
         let stateless = |chain: &Chain| -> Vec<_> {
             let modules = chain.modules.iter();
-            modules.map(|module| (Arc::clone(&module.name), module.configured.stateless)).collect()
+            modules
+                .map(|module| (Arc::clone(&module.name), module.configured.stateless))
+                .collect()
         };
         let (old, new) = (stateless(before), stateless(after));
         let other = |(name, now): &&(Arc<str>, _)| old.iter().any(|(same, was)| same == name && was != now);
-        changed.extend(new.iter().filter(other).map(|(name, _)| format!("policy {name}: stateless")));
+        changed.extend(
+            new.iter()
+                .filter(other)
+                .map(|(name, _)| format!("policy {name}: stateless")),
+        );
         if before.probation != after.probation {
             changed.push("policy-engine.probation".to_owned());
         }

@@ -25,7 +25,7 @@ use crate::policy::sandbox::imports::{MessageView, Spent, Surroundings};
 use crate::policy::sandbox::instance::Instance;
 use crate::policy::sandbox::live::Live;
 use crate::policy::sandbox::metrics::InUse;
-use crate::policy::sandbox::slots::Slots;
+use crate::slots::Slots;
 
 /// What every unit of work needs.
 pub(in crate::policy) struct Core {

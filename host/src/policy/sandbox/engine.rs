@@ -16,10 +16,10 @@ use super::idle::{self, Idle, Room};
 use super::imports::{Host, link};
 use super::instance::Instance;
 use super::meter::{Meter, PLENTY};
-use super::slots::{Overload, Pool, Slots};
 use crate::config::PolicyEngine;
 use crate::event::Events;
 use crate::policy::StartError;
+use crate::slots::{Overload, Pool, Slots};
 
 /// The unit of guest CPU accounting.
 pub(super) const TICK: Duration = Duration::from_millis(5);
@@ -170,7 +170,11 @@ fn pool(capacity: u32) -> PoolingAllocationConfig {
         .total_tables(instances.saturating_mul(TABLES))
         // Four gigabytes of addresses each. Hardly any guest has more than one, so the spare ones find
         // theirs; and the smallest pool fits where addresses are few, as under valgrind.
-        .total_memories((capacity + idle).saturating_mul(MEMORIES).saturating_add(SPARE_INSTANCES))
+        .total_memories(
+            (capacity + idle)
+                .saturating_mul(MEMORIES)
+                .saturating_add(SPARE_INSTANCES),
+        )
         .total_stacks(instances)
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_tables_per_component(TABLES)

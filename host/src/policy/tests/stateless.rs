@@ -122,16 +122,23 @@ async fn what_a_message_took_of_the_budgets_is_not_missing_to_the_next() {
 
 /// All that one client can be answered, in words.
 async fn everything(bench: &Bench, client: &Client) -> Vec<String> {
-    let mut said = vec![format!("{:?}", bench.policies.admit(SessionId::generate(), client).await)];
+    let mut said = vec![format!(
+        "{:?}",
+        bench.policies.admit(SessionId::generate(), client).await
+    )];
     for sender in [path("anna@example.org"), path("mallory@example.net"), ReversePath::Null] {
         let envelope = envelope(sender, &["bert@example.org"]);
         let mut transaction = bench.policies.transaction(SessionId::generate());
         said.push(format!("{:?}", transaction.sender(client, &envelope.sender).await));
         for recipient in ["bert@example.org", "nobody@example.org", "somebody@example.net"] {
-            let asked = transaction.recipient(client, &envelope.sender, &address(recipient)).await;
+            let asked = transaction
+                .recipient(client, &envelope.sender, &address(recipient))
+                .await;
             said.push(format!("{asked:?}"));
         }
-        let message = transaction.message(MessageId::generate(), client, &envelope, text("x")).await;
+        let message = transaction
+            .message(MessageId::generate(), client, &envelope, text("x"))
+            .await;
         said.push(format!("{message:?}"));
     }
     said

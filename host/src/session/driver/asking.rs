@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
 use super::{Driver, Lost, Next};
 use crate::event::Event;
-use crate::policy::{PolicyTransaction, Verdict};
+use crate::policy::Verdict;
 use crate::session::machine::{AskRecipient, AskSender, Receiving, Verified, Verifying};
 use crate::session::receive::{Refusal, receive};
 use crate::session::replies;
 use crate::session::settle::Arrival;
+use crate::session::tls::Stream;
+use crate::session::turn::{Turn, UnderWay};
 use crate::session::wire::Wire;
 
 /// A failed AUTH is answered no sooner than this.
@@ -51,25 +51,36 @@ impl Driver {
     }
 
     pub(super) async fn ask_sender(&self, asking: AskSender) -> Next {
-        let mut policy = self.context.policies.transaction(self.id);
+        let mut under_way = UnderWay {
+            policy: self.context.policies.transaction(self.id),
+            turn: Turn::NONE,
+        };
         let (client, sender) = (&asking.session().client, &asking.mail().sender);
         // Early: before the policy has had work with it, and before the client has sent it.
         if let Err(error) = self.context.spool.check() {
             let Refusal { reply, because } = error.into();
             self.refused(client, "sender", sender.to_string(), (&reply, &because), sender);
-            return asking.answer(Verdict::Defer(reply), policy);
+            return asking.answer(Verdict::Defer(reply), under_way);
         }
-        let asked = Box::pin(policy.sender(client, sender)).await;
+        match self.context.turns.take().await {
+            Ok(turn) => under_way.turn = turn,
+            Err(_) => {
+                let Refusal { reply, because } = Refusal::new(replies::busy(), "overload");
+                self.refused(client, "sender", sender.to_string(), (&reply, &because), sender);
+                return asking.answer(Verdict::Defer(reply), under_way);
+            }
+        }
+        let asked = Box::pin(under_way.policy.sender(client, sender)).await;
         if let Verdict::Reject(reply) | Verdict::Defer(reply) = &asked.answer {
             self.refused(client, "sender", sender.to_string(), (reply, &asked.because), sender);
         }
-        asking.answer(asked.answer, policy)
+        asking.answer(asked.answer, under_way)
     }
 
-    pub(super) async fn ask_recipient(&self, mut asking: AskRecipient<PolicyTransaction>) -> Next {
+    pub(super) async fn ask_recipient(&self, mut asking: AskRecipient<UnderWay>) -> Next {
         let (client, recipient) = (&asking.session.client, &asking.recipient);
         let sender = &asking.transaction.envelope.sender;
-        let asked = Box::pin(asking.transaction.policy.recipient(client, sender, recipient)).await;
+        let asked = Box::pin(asking.transaction.policy.policy.recipient(client, sender, recipient)).await;
         if let Verdict::Reject(reply) | Verdict::Defer(reply) = &asked.answer {
             self.refused(
                 client,
@@ -83,13 +94,9 @@ impl Driver {
     }
 
     /// DATA, from the 354 to the reply to the final dot.
-    pub(super) async fn message<S>(
-        &mut self,
-        wire: &mut Wire<S>,
-        mut asking: Receiving<PolicyTransaction>,
-    ) -> Result<Next, Lost>
+    pub(super) async fn message<S>(&mut self, wire: &mut Wire<S>, mut asking: Receiving<UnderWay>) -> Result<Next, Lost>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Stream,
     {
         let draft = match self.context.spool.draft() {
             Ok(draft) => draft,
@@ -110,12 +117,12 @@ impl Driver {
             extended: asking.session.extended,
             envelope: &asking.transaction.envelope,
         };
-        let reply = Box::pin(arrival.settle(&mut asking.transaction.policy, draft)).await;
+        let reply = Box::pin(arrival.settle(&mut asking.transaction.policy.policy, draft)).await;
         Ok(asking.done(reply))
     }
 
     /// The host itself refuses; no policy was asked.
-    pub(super) fn not_taken(&self, asking: Receiving<PolicyTransaction>, refusal: &Refusal) -> Next {
+    pub(super) fn not_taken(&self, asking: Receiving<UnderWay>, refusal: &Refusal) -> Next {
         let sender = &asking.transaction.envelope.sender;
         let why = (&refusal.reply, &refusal.because);
         self.refused(&asking.session.client, "message", format!("from {sender}"), why, sender);

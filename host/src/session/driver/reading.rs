@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::Driver;
 use crate::mail::Reply;
 use crate::session::replies;
+use crate::session::tls::Stream;
 use crate::session::wire::{COMMAND_ROOM, LineError, Wire};
 
 /// Why a dialogue ends before the machine says so.
@@ -60,7 +60,7 @@ impl Driver {
     /// The next line. An idle connection ends when this host stops.
     pub(super) async fn line<S>(&mut self, wire: &mut Wire<S>, idle: bool) -> Result<BytesMut, Lost>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Stream,
     {
         let deadline = self.within(self.context.config.timeouts.command);
         let place = Arc::clone(&self.place);
@@ -93,7 +93,7 @@ impl Driver {
     /// Writes what was said; a peer that does not read is treated as one that does not speak.
     pub async fn flush<S>(&self, wire: &mut Wire<S>) -> Result<(), Lost>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Stream,
     {
         let flushed = timeout_at(self.within(self.context.config.timeouts.command), wire.flush());
         match self.unless_told(flushed).await? {
@@ -106,7 +106,7 @@ impl Driver {
     /// Reads more of a message.
     pub async fn fill_data<S>(&self, wire: &mut Wire<S>, room: usize) -> Result<(), Lost>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Stream,
     {
         let filled = timeout_at(self.within(self.context.config.timeouts.data), wire.fill(room));
         heard(self.unless_told(filled).await?)
@@ -127,7 +127,7 @@ impl Driver {
 
     pub(super) async fn before_tls<S>(&self, wire: &mut Wire<S>, reply: Reply) -> Result<(), Lost>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Stream,
     {
         if !wire.input().is_empty() {
             return Err(Lost::Injected);

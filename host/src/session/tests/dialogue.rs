@@ -204,3 +204,34 @@ async fn stopping_ends_idle_connections_and_finishes_a_message() {
     assert!(busy.rest().await.starts_with("421 4.3.2 "));
     assert_eq!(host.spooled().len(), 1);
 }
+
+/// Each of them has a turn when it begins, and those who then dawdle give theirs away.
+#[tokio::test]
+async fn clients_that_begin_and_dawdle_keep_nobody_from_their_turn() {
+    let host = Host::new(|config| config.overload.transactions = 1).await;
+    let mut begun = Vec::new();
+    for _ in 0..20 {
+        let mut client = host.greeted().await;
+        client.play(&[("MAIL FROM:<anna@example.org>", "250")]).await;
+        begun.push(client);
+    }
+    // Without a turn a transaction goes on as with one.
+    for mut client in begun {
+        client
+            .play(&[("RCPT TO:<bob@example.org>", "250"), ("DATA", "354")])
+            .await;
+        client.send("Subject: late\r\n\r\nHello\r\n.\r\n").await;
+        assert!(client.reply().await.starts_with("250 2.0.0"));
+    }
+    assert_eq!(host.spooled().len(), 20);
+}
+
+#[tokio::test]
+async fn the_reply_to_quit_comes_before_the_end() {
+    let host = Host::new(|_| {}).await;
+    for _ in 0..50 {
+        let mut client = host.greeted().await;
+        client.send("QUIT\r\n").await;
+        assert_eq!(client.rest().await.matches("221 2.0.0").count(), 1);
+    }
+}

@@ -14,7 +14,7 @@ use crate::directory::{Directory, Entry, LookupError};
 use crate::event::{Captured, Event, Events};
 use crate::mail::Mailbox;
 use crate::policy::Policies;
-use crate::session::{Place, SessionContext, serve};
+use crate::session::{Place, SessionContext, Turns, serve};
 use crate::spool::{ListFilter, Message, Spool, SpoolOptions};
 
 /// One account: `anna` with the password `secret`.
@@ -73,6 +73,7 @@ impl Host {
             memory: config.overload.memory,
             wait: config.overload.disk,
         };
+        let turns = Turns::new(config.overload.transactions);
         let context = SessionContext {
             tls: None,
             policies: Policies::ephemeral(&config, Arc::clone(&directory), events.clone())
@@ -82,6 +83,7 @@ impl Host {
             config: Arc::new(config),
             directory,
             events,
+            turns,
         };
         let listener = Listener {
             name: "test".into(),

@@ -1,6 +1,6 @@
-//! Who may have instances. Work that holds some without using them is asked for them when others wait, so that only
-//! questions that are being answered can fill the pool; but not at once, since its next question is most likely on its
-//! way, and fresh instances for it cost more than the others' waiting.
+//! Who may have something of which there is only so much: instances of policies, turns of transactions. Work that holds some
+//! without using them is asked for them when others wait, so that only what is at work can fill the pool; but not at
+//! once, since its next question is most likely on its way, and to begin anew costs more than the others' waiting.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,34 +9,35 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Instances are left where they are until they have been idle for so long, if the pool is a large one.
+/// Slots are left where they are until they have been idle for so long, if the pool is a large one.
 const IDLE: Duration = Duration::from_millis(25);
 /// The same for each instance of a small pool: one that nobody uses must not wait while the processors do.
 const IDLE_EACH: Duration = Duration::from_micros(125);
-/// Work that has had instances for so many times the time of idleness gives way whenever it pauses, however shortly.
+/// Work that has had slots for so many times the time of idleness gives way whenever it pauses, however shortly.
 const TURN: u32 = 10;
-/// Who has waited for so long gets the instances of whoever pauses.
+/// Who has waited for so long gets the slots of whoever pauses.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// The instances that may be alive at once.
-pub(super) struct Pool {
+/// The slots that may be taken at once.
+pub struct Pool {
     free: Arc<Semaphore>,
     capacity: u32,
     idle: Duration,
-    /// So many instances are wanted by work that waits, and nobody was asked for them yet.
+    /// So many are wanted by work that waits, and nobody was asked for them yet.
     wanted: Semaphore,
     /// Work that has waited for too long.
     pressing: AtomicUsize,
 }
 
-/// No instance was free in time.
+/// None was free in time.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::policy) struct Overload {
+pub struct Overload {
     /// How long was waited.
-    pub(in crate::policy) waited: Duration,
+    pub waited: Duration,
 }
 
 impl Pool {
+    /// So many, all free.
     pub fn new(capacity: u32) -> Arc<Self> {
         Arc::new(Self {
             free: Arc::new(Semaphore::new(capacity as usize)),
@@ -47,7 +48,7 @@ impl Pool {
         })
     }
 
-    /// The right to have `count` instances, once it can be had. All at once: work that holds some and waits for more could
+    /// The right to `count` slots, once it can be had. All at once: work that holds some and waits for more could
     /// wait for itself. In the order in which it was asked for.
     pub async fn take(self: &Arc<Self>, count: usize, wait: Duration) -> Result<Slots, Overload> {
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(self.capacity);
@@ -120,8 +121,8 @@ impl Drop for Asking<'_> {
     }
 }
 
-/// The right to have some instances.
-pub(in crate::policy) struct Slots {
+/// The right to some slots.
+pub struct Slots {
     pool: Arc<Pool>,
     granted: OwnedSemaphorePermit,
     since: Instant,
@@ -132,7 +133,7 @@ pub(in crate::policy) struct Slots {
 impl Slots {
     /// Completes when these, idle since then, are to be given back since others want them. Who has been idle for longest is
     /// asked first; given up, the next one is.
-    pub(in crate::policy) async fn wanted(&mut self, idle_since: Instant) {
+    pub async fn wanted(&mut self, idle_since: Instant) {
         let Ok(asked) = self.pool.wanted.acquire().await else {
             return;
         };
