@@ -66,13 +66,18 @@ impl Scene {
 
     /// A chain as the daemon has it, configured in each instance; `module` is the rest of its `[[policy]]` table.
     pub fn policies(&self, module: &str) -> Policies {
-        runtime().block_on(self.chain("1h", module))
+        runtime().block_on(self.chain("prepare-after = \"1h\"", module))
+    }
+
+    /// The same, and each admission is asked for.
+    pub fn forgetful(&self, module: &str) -> Policies {
+        runtime().block_on(self.chain("prepare-after = \"1h\"\nremembered-admissions = 0", module))
     }
 
     /// The same with its settings taken in, which is done on `runtime`.
     pub fn prepared(&self, runtime: &Runtime, module: &str) -> Policies {
         runtime.block_on(async {
-            let policies = self.chain("1ms", module).await;
+            let policies = self.chain("prepare-after = \"1ms\"", module).await;
             while policies.status()[0].prepared == "not yet" {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -80,11 +85,11 @@ impl Scene {
         })
     }
 
-    async fn chain(&self, prepare_after: &str, module: &str) -> Policies {
+    async fn chain(&self, engine: &str, module: &str) -> Policies {
         // Without limit only here, where a unit of work asks as long as it is measured.
         let text = format!(
             "hostname = \"mail.example.org\"\nadministrator = \"anna@example.org\"\n\
-             [policy-engine]\nprepare-after = {prepare_after:?}\n\
+             [policy-engine]\n{engine}\n\
              [[policy]]\nname = \"measured\"\n{module}\n[policy.limits]\nhost-calls = 1000000000\n"
         );
         let config = Config::parse(&text, self.folder()).expect("a configuration");

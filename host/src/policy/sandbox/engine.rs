@@ -91,7 +91,7 @@ impl Runtime {
             linker,
             compiling,
             pool: Pool::new(capacity),
-            idle: Room::default(),
+            idle: Room::new(capacity),
             admissions: NonZero::new(settings.remembered_admissions),
             meter,
             _ticker: ticker,
@@ -162,7 +162,7 @@ pub(super) fn engine_config(capacity: u32, cache: Option<&Cache>) -> wasmtime::C
 }
 
 fn pool(capacity: u32) -> PoolingAllocationConfig {
-    let idle = idle::MOST.min(capacity);
+    let idle = idle::most(capacity);
     let instances = capacity.saturating_add(idle).saturating_add(SPARE_INSTANCES);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)

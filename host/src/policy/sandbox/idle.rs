@@ -13,23 +13,26 @@ use super::instance::Instance;
 const ROOM: usize = 128 << 20;
 /// What each of them counts for at least; so this also bounds their number.
 const LEAST: usize = 4 << 20;
-/// The most that can be idle at once: they stand in the engine's pool beside those in use.
-pub(super) const MOST: u32 = (ROOM / LEAST) as u32;
+const MOST: u32 = (ROOM / LEAST) as u32;
 /// The unit of [`Room`].
 const KIB: usize = 1024;
 /// What is taken so often has served: a policy that does pile something up begins anew.
 const ENOUGH: u32 = 1000;
 
+/// How many can be idle at once where so many are in use at once. They stand in the engine's pool beside those.
+pub(super) fn most(capacity: u32) -> u32 {
+    MOST.min(capacity)
+}
+
 /// Room for idle instances, of all modules together.
 pub(super) struct Room(Arc<Semaphore>);
 
-impl Default for Room {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM / KIB)))
-    }
-}
-
 impl Room {
+    /// For [`most`] of them.
+    pub(super) fn new(capacity: u32) -> Self {
+        Self(Arc::new(Semaphore::new(most(capacity) as usize * (LEAST / KIB))))
+    }
+
     fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let kib = u32::try_from(bytes.max(LEAST).div_ceil(KIB)).ok()?;
         Arc::clone(&self.0).try_acquire_many_owned(kib).ok()

@@ -27,7 +27,8 @@ pub fn compile_as_child(folder: &Path, memory: u64, mut input: impl Read + Send 
         .spawn(move || watch(input))
         .map_err(|error| format!("limits of the compiler: {error}"))?;
     let compile = || -> wasmtime::Result<()> {
-        let engine = Engine::new(&engine_config(1, Some(&open_cache(folder)?)))?;
+        // Nothing is instantiated here.
+        let engine = Engine::new(&engine_config(0, Some(&open_cache(folder)?)))?;
         Component::from_binary(&engine, &bytes).map(drop)
     };
     compile().map_err(|error| format!("{error:#}"))
