@@ -185,7 +185,7 @@ def the_targets(folder, sink, certificate, chosen):
         "large message MiB": targets.large_message_mib(folder, sink, certificate),
     }
     note("targets: with and without the policy")
-    found["policy"] = targets.with_and_without_policy(folder, sink, certificate, chosen.rounds, chosen.seconds)
+    found["policy"] = targets.with_and_without_policy(folder, sink, certificate, chosen.rounds * 5, chosen.seconds / 2)
     return found
 
 

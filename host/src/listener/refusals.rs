@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A moment, and what it has room for: 2,000 refusals a second.
+/// A moment, and what it has room for: 500 refusals a second.
 const MOMENT: Duration = Duration::from_millis(10);
-const AT_MOST: u32 = 20;
+const AT_MOST: u32 = 5;
 
 /// The refusals of one listener.
 pub(super) struct Refusals {
