@@ -14,8 +14,8 @@ use crate::mail::TlsSession;
 
 /// What a session's octets go through.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin {
-    /// What is written next waits for the end of the stream, which follows at once, so that both leave as one packet and
-    /// the peer is woken once.
+    /// What is written next waits for the end of the stream (`shutdown`), which follows at once, so that both leave as one
+    /// packet and the peer is woken once.
     fn cork(&self) {}
 }
 

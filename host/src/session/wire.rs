@@ -135,12 +135,13 @@ impl<S: Stream> Wire<S> {
             stream.cork();
         }
         self.flush().await?;
-        let linger = matches!(parting, Parting::Interrupted);
-        if let (Transport::Plain(_), false) = (&self.transport, linger) {
+        if let (Transport::Plain(_), Parting::Unbegun) = (&self.transport, parting) {
             // Dropping the socket says the same.
             return Ok(());
         }
+        // What is corked leaves with this, whatever the peer has sent that nobody reads.
         self.transport.shutdown().await?;
+        let linger = parting == Parting::Interrupted;
         let mut heard = 0;
         while linger && heard < LINGER {
             self.input.clear();

@@ -357,6 +357,7 @@ impl Inner {
         let before = self.chain.load_full();
         let next = Arc::new(next);
         self.chain.store(Arc::clone(&next));
+        before.idle.close();
         prepare(&self.core, &next, self.prepare_after);
         self.retire(&before, &next);
         let same = |one: &Arc<Staging>| next.staging.as_ref().is_some_and(|other| Arc::ptr_eq(one, other));

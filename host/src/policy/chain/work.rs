@@ -404,12 +404,13 @@ impl Work {
         // An instance that faulted is not put back: nothing may be asked of it again.
         if let (Ok(_), Some(seat)) = (&result, self.seats.get_mut(place)) {
             seat.begun = true;
-            if stateless {
+            let kept_back = if stateless {
                 seat.spent = instance.spent();
-                self.core.runtime.keep(&self.chain.idle, generation, instance);
+                self.core.runtime.keep(&self.chain.idle, generation, instance)
             } else {
-                seat.instance = Some((instance, in_use));
-            }
+                Some(instance)
+            };
+            seat.instance = kept_back.map(|instance| (instance, in_use));
         }
         Put {
             result,

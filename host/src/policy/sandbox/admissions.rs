@@ -1,6 +1,6 @@
 //! Admissions that need not be asked for again. A policy that asked nothing of the host has decided by
 //! its code, its settings and what it was told of the client, and would decide the same again: all it
-//! is made of begins anew with each instance.
+//! is made of begins anew with each instance, or it is a stateless one and keeps nothing that could differ.
 
 use std::num::NonZero;
 use std::sync::OnceLock;

@@ -136,10 +136,17 @@ impl Runtime {
         self.pool.take(count, wait).await
     }
 
-    /// Keeps an instance for the next question. Where what is executed is counted, fresh ones are to count.
-    pub(in crate::policy) fn keep(&self, idle: &Idle, generation: &Arc<Generation>, instance: Instance) {
-        if self.meter.is_none() {
-            idle.keep(&self.idle, generation, instance);
+    /// Keeps an instance for the next question, or gives it back if it cannot be kept. Where what is executed is counted, fresh
+    /// ones are to count.
+    pub(in crate::policy) fn keep(
+        &self,
+        idle: &Idle,
+        generation: &Arc<Generation>,
+        instance: Instance,
+    ) -> Option<Instance> {
+        match self.meter {
+            Some(_) => Some(instance),
+            None => idle.keep(&self.idle, generation, instance),
         }
     }
 }

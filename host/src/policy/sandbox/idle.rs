@@ -2,7 +2,8 @@
 //! costs more than most questions do; and as few as there are processors at work serve any number of sessions, so that what
 //! they touch stays in the processors' caches.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -43,6 +44,8 @@ impl Room {
 #[derive(Default)]
 pub(in crate::policy) struct Idle {
     kept: Mutex<Vec<Kept>>,
+    /// The chain is one of the past, though work goes on with it.
+    closed: AtomicBool,
 }
 
 /// Dropped in this order.
@@ -55,26 +58,46 @@ struct Kept {
 impl Idle {
     /// The one that was in use last: what it needs is most likely still in the processor's caches.
     pub(in crate::policy) fn take(&self, generation: &Arc<Generation>) -> Option<Instance> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
         let found = kept
             .iter()
             .rposition(|kept| Arc::ptr_eq(&kept.generation, generation))?;
         Some(kept.remove(found).instance)
     }
 
-    /// Keeps an instance whose last answer was no fault, if it may serve on and there is room.
-    pub(super) fn keep(&self, room: &Room, generation: &Arc<Generation>, mut instance: Instance) {
-        if instance.may_serve(ENOUGH)
-            && let Some(room) = room.take(instance.memory())
-        {
-            let generation = Arc::clone(generation);
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.push(Kept {
-                instance,
-                generation,
-                _room: room,
-            });
+    /// Keeps an instance whose last answer was no fault, if it may serve on and there is room; else it is given back.
+    pub(super) fn keep(&self, room: &Room, generation: &Arc<Generation>, mut instance: Instance) -> Option<Instance> {
+        if !instance.may_serve(ENOUGH) {
+            return Some(instance);
         }
+        let Some(room) = room.take(instance.memory()) else {
+            return Some(instance);
+        };
+        let mut kept = self.kept();
+        // Looked at with the lock held: nothing comes in once it was emptied.
+        if self.closed.load(Ordering::Relaxed) {
+            return Some(instance);
+        }
+        kept.push(Kept {
+            instance,
+            generation: Arc::clone(generation),
+            _room: room,
+        });
+        None
+    }
+
+    /// Another chain needs the room.
+    pub(in crate::policy) fn close(&self) {
+        let mut kept = self.kept();
+        self.closed.store(true, Ordering::Relaxed);
+        let ended = std::mem::take(&mut *kept);
+        drop(kept);
+        drop(ended);
+    }
+
+    /// Nothing that holds the lock can panic half-way.
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -148,8 +148,9 @@ pub(super) struct Host {
     pub(super) spent: Spent,
     module: Arc<str>,
     limits: PolicyLimits,
-    /// Made when the guest first asks for it: most never do.
+    /// Made when the guest first asks for it: most never do. Its clock must not begin again.
     wasi: Option<WasiCtx>,
+    asked_wasi: bool,
 }
 
 impl Host {
@@ -161,6 +162,7 @@ impl Host {
             memory: MemoryLimit::new(limits.memory),
             cpu: CpuLimit::new(limits.cpu),
             wasi: None,
+            asked_wasi: false,
             console,
             around,
             table,
@@ -176,7 +178,7 @@ impl Host {
 
     /// Whether the guest has called neither the host nor WASI.
     pub(super) fn asked_nothing(&self) -> bool {
-        self.spent.calls == 0 && self.wasi.is_none()
+        self.spent.calls == 0 && !self.asked_wasi
     }
 
     /// Of memory and handles it has less than half of what it may have.
@@ -188,7 +190,7 @@ impl Host {
     pub(super) fn begin(&mut self, around: Surroundings) {
         self.memory.forget_denied();
         self.console.clear();
-        self.wasi = None;
+        self.asked_wasi = false;
         self.around = around;
         self.spent = Spent::default();
     }
@@ -209,6 +211,7 @@ impl Host {
 
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.asked_wasi = true;
         WasiCtxView {
             ctx: self.wasi.get_or_insert_with(|| wasi::inert(&self.console)),
             table: &mut self.table,
