@@ -235,3 +235,26 @@ async fn the_reply_to_quit_comes_before_the_end() {
         assert_eq!(client.rest().await.matches("221 2.0.0").count(), 1);
     }
 }
+
+/// What nobody reads any more must not cost the client the replies to what was read: it would send the message again.
+#[tokio::test]
+async fn replies_come_whatever_follows_quit() {
+    let host = Host::new(|_| {}).await;
+    let mut client = host.greeted().await;
+    client
+        .play(&[
+            ("MAIL FROM:<anna@example.org>", "250"),
+            ("RCPT TO:<bob@example.org>", "250"),
+            ("DATA", "354"),
+        ])
+        .await;
+    let after = "NOOP\r\n".repeat(20_000);
+    client
+        .send(format!("Subject: last\r\n\r\nHello\r\n.\r\nQUIT\r\n{after}"))
+        .await;
+    let replies = client.rest().await;
+    assert!(
+        replies.starts_with("250 2.0.0") && replies.contains("221 2.0.0"),
+        "{replies}"
+    );
+}
