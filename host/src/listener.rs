@@ -9,14 +9,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::SendFlags;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::config::{Listener, ListenerTls};
+use crate::config::Listener;
 use crate::event::Event;
-use crate::mail::Reply;
 use crate::session::{self, SessionContext};
 
 use refusals::Refusals;
@@ -117,8 +115,7 @@ pub async fn run(
                     session::serve(context, listener, stream, peer, place, stop).await;
                     drop(admitted);
                 };
-                // Kilobytes, which the runtime would move several times.
-                tokio::spawn(Box::pin(session));
+                tokio::spawn(session);
             }
             Err(refused) => {
                 let hostname = &context.config.hostname;
@@ -130,7 +127,7 @@ pub async fn run(
                         session::no_room(hostname)
                     }
                 };
-                refuse(&stream, &listener, &reply);
+                session::refuse(&stream, &listener, &reply);
             }
         }
     }
@@ -153,19 +150,6 @@ fn current(bound: &Arc<Listener>, context: &SessionContext) -> Arc<Listener> {
         Some(listener) if *listener != **bound => Arc::new(listener.clone()),
         _ => Arc::clone(bound),
     }
-}
-
-/// Says 421 and closes. Where TLS comes first nothing can be said. This is done most often when there
-/// is least time for it: nothing is waited for, since what is new has room for one line.
-fn refuse(stream: &TcpStream, listener: &Listener, reply: &Reply) {
-    if listener.tls == ListenerTls::Implicit {
-        return;
-    }
-    let mut text = Vec::new();
-    reply.write_to(&mut text);
-    // The client is told if it can be; it is gone either way. What is to be continued leaves with the end of the
-    // connection, which follows at once: one packet, and the client is woken once.
-    let _ = rustix::net::send(stream, &text, SendFlags::MORE | SendFlags::NOSIGNAL);
 }
 
 #[cfg(test)]

@@ -26,7 +26,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use rustix::net::SendFlags;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use crate::config::{Config, Listener, ListenerTls};
 use crate::directory::Directory;
@@ -40,6 +42,7 @@ use machine::{Rules, Session};
 pub use place::Place;
 use tls::Transport;
 pub use turn::Turns;
+use turn::{NoTurn, Turn};
 use wire::{COMMAND_ROOM, Wire};
 
 /// What every session needs.
@@ -57,11 +60,11 @@ pub struct SessionContext {
     pub spool: Spool,
     /// Told.
     pub events: Events,
-    /// Transactions under way.
+    /// Who is served.
     pub turns: Turns,
 }
 
-/// Serves one connection to its end. `stop` turning true ends it at the next safe point with 421,
+/// Serves one connection to its end, when it is its turn. `stop` turning true ends it at the next safe point with 421,
 /// and so does `place` where it stands.
 pub async fn serve(
     context: SessionContext,
@@ -69,7 +72,24 @@ pub async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     place: Arc<Place>,
-    stop: tokio::sync::watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
+) {
+    match context.turns.take(&mut stop).await {
+        // Kilobytes, which nobody has who only waits, and which the runtime would move several times.
+        Ok(turn) => Box::pin(in_turn(context, listener, stream, peer, place, stop, turn)).await,
+        Err(NoTurn::TooBusy) => refuse(&stream, &listener, &replies::too_busy(&context.config.hostname)),
+        Err(NoTurn::Stopping) => refuse(&stream, &listener, &replies::stopping(&context.config.hostname)),
+    }
+}
+
+async fn in_turn(
+    context: SessionContext,
+    listener: Arc<Listener>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Arc<Place>,
+    stop: watch::Receiver<bool>,
+    turn: Turn,
 ) {
     let mut client = Client {
         listener: listener.name.clone(),
@@ -81,7 +101,7 @@ pub async fn serve(
         identity: None,
         exemptions: Arc::default(),
     };
-    let driver = Driver::new(context.clone(), &client, place, stop);
+    let mut driver = Driver::new(context.clone(), &client, place, stop, turn);
     let mut wire = Wire::new(Transport::Plain(stream));
     if listener.tls == ListenerTls::Implicit {
         let Some((secured, session)) = driver.secure(wire).await else {
@@ -104,6 +124,11 @@ pub async fn serve(
     driver.converse(wire, Session::new(rules, client)).await;
 }
 
+/// Returns when this host stops; a sender that is gone stops, too.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
 /// The reply to a connection of a client that has as many as it may.
 pub(crate) fn too_many(hostname: &str) -> Reply {
     replies::too_many_connections(hostname)
@@ -112,6 +137,19 @@ pub(crate) fn too_many(hostname: &str) -> Reply {
 /// The reply to a connection that there is no room for.
 pub(crate) fn no_room(hostname: &str) -> Reply {
     replies::too_busy(hostname)
+}
+
+/// Says 421 to a connection that was not greeted, and closes. Where TLS comes first nothing can be said. This is done most
+/// often when there is least time for it: nothing is waited for, since what is new has room for one line.
+pub(crate) fn refuse(stream: &TcpStream, listener: &Listener, reply: &Reply) {
+    if listener.tls == ListenerTls::Implicit {
+        return;
+    }
+    let mut text = Vec::new();
+    reply.write_to(&mut text);
+    // The client is told if it can be; it is gone either way. What is to be continued leaves with the end of the
+    // connection, which follows at once: one packet, and the client is woken once.
+    let _ = rustix::net::send(stream, &text, SendFlags::MORE | SendFlags::NOSIGNAL);
 }
 
 /// RFC 5321 section 4.3.1. Asks the kernel and does not wait: tokio may not have heard of what came

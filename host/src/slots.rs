@@ -1,13 +1,15 @@
-//! Who may have something of which there is only so much: instances of policies, turns of transactions. Work that holds some
+//! Who may have something of which there is only so much: instances of policies, turns of clients. Work that holds some
 //! without using them is asked for them when others wait, so that only what is at work can fill the pool; but not at
 //! once, since its next question is most likely on its way, and to begin anew costs more than the others' waiting.
 
+use std::cmp::Reverse;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use slab::Slab;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Slots are left where they are until they have been idle for so long, if the pool is a large one.
 const IDLE: Duration = Duration::from_millis(25);
@@ -15,18 +17,24 @@ const IDLE: Duration = Duration::from_millis(25);
 const IDLE_EACH: Duration = Duration::from_micros(125);
 /// Work that has had slots for so many times the time of idleness gives way whenever it pauses, however shortly.
 const TURN: u32 = 10;
-/// Who has waited for so long gets the slots of whoever pauses.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// While some wait it is looked for who is idle, no more often than this.
+const LOOK: Duration = Duration::from_millis(1);
+/// Stands for work that is not idle.
+const AT_WORK: u64 = u64::MAX;
 
 /// The slots that may be taken at once.
 pub struct Pool {
     free: Arc<Semaphore>,
     capacity: u32,
     idle: Duration,
-    /// So many are wanted by work that waits, and nobody was asked for them yet.
-    wanted: Semaphore,
+    /// Who has some.
+    holders: Mutex<Slab<Arc<Holder>>>,
+    /// So many are wanted by work that waits.
+    wanted: AtomicUsize,
     /// Work that has waited for too long.
     pressing: AtomicUsize,
+    /// Somebody sees to it that what is idle is asked for.
+    is_watched: AtomicBool,
 }
 
 /// None was free in time.
@@ -43,8 +51,10 @@ impl Pool {
             free: Arc::new(Semaphore::new(capacity as usize)),
             capacity,
             idle: IDLE.min(IDLE_EACH.saturating_mul(capacity)),
-            wanted: Semaphore::new(0),
+            holders: Mutex::default(),
+            wanted: AtomicUsize::new(0),
             pressing: AtomicUsize::new(0),
+            is_watched: AtomicBool::new(false),
         })
     }
 
@@ -52,53 +62,103 @@ impl Pool {
     /// wait for itself. In the order in which it was asked for.
     pub async fn take(self: &Arc<Self>, count: usize, wait: Duration) -> Result<Slots, Overload> {
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(self.capacity);
-        let since = Instant::now();
         let granted = match Arc::clone(&self.free).try_acquire_many_owned(count) {
-            Ok(free) => Some(free),
-            Err(_) => self.wait(count, wait).await,
+            Ok(free) => free,
+            Err(_) => {
+                let since = Instant::now();
+                let waited = self.wait(count, wait).await;
+                waited.ok_or_else(|| Overload {
+                    waited: since.elapsed(),
+                })?
+            }
         };
-        let granted = granted.ok_or_else(|| Overload {
-            waited: since.elapsed(),
-        })?;
-        Ok(Slots {
-            pool: Arc::clone(self),
-            granted,
+        let holder = Arc::new(Holder {
+            slots: count as usize,
             since: Instant::now(),
-            asked_for: 0,
+            idle: AtomicU64::new(AT_WORK),
+            is_asked: AtomicBool::new(false),
+            asked: Notify::new(),
+        });
+        Ok(Slots {
+            key: self.holders().insert(Arc::clone(&holder)),
+            holder,
+            pool: Arc::clone(self),
+            _granted: granted,
         })
     }
 
-    async fn wait(&self, count: u32, wait: Duration) -> Option<OwnedSemaphorePermit> {
+    async fn wait(self: &Arc<Self>, count: u32, wait: Duration) -> Option<OwnedSemaphorePermit> {
         let mut asking = Asking::new(self, count as usize);
+        if !self.is_watched.swap(true, Ordering::AcqRel) {
+            tokio::spawn(Arc::clone(self).watch());
+        }
         let granted = async {
             let mut granted = pin!(Arc::clone(&self.free).acquire_many_owned(count));
             tokio::select! {
                 biased;
                 granted = &mut granted => return granted.ok(),
-                () = tokio::time::sleep(PATIENCE.min(wait / 4 * 3)) => asking.press(),
+                // Who has waited for so long gets the slots of whoever pauses.
+                () = tokio::time::sleep(wait / 4 * 3) => asking.press(),
             }
             granted.await.ok()
         };
-        let granted = tokio::time::timeout(wait, granted).await.ok().flatten();
-        if granted.is_some() {
-            asking.wanted = 0;
+        tokio::time::timeout(wait, granted).await.ok().flatten()
+    }
+
+    /// Sees to it that what is idle is asked for, for as long as some wait: one task for all of them, so that who holds
+    /// slots needs no clock and is not woken for nothing. It does not survive its runtime, nor does the pool.
+    async fn watch(self: Arc<Self>) {
+        loop {
+            while self.wanted.load(Ordering::Acquire) > 0 {
+                self.ask();
+                tokio::time::sleep((self.idle / 2).max(LOOK)).await;
+            }
+            // Who came before this saw that it is watched, and is seen here; who comes after it begins anew.
+            self.is_watched.swap(false, Ordering::AcqRel);
+            if self.wanted.load(Ordering::Acquire) == 0 || self.is_watched.swap(true, Ordering::AcqRel) {
+                return;
+            }
         }
-        granted
+    }
+
+    /// Asks as much work as has what is wanted: the idlest first, then who has held it for longest.
+    fn ask(&self) {
+        let presses = self.pressing.load(Ordering::Relaxed) > 0;
+        let holders = self.holders();
+        let (asked, others): (Vec<_>, Vec<_>) = holders.iter().map(|(_, holder)| holder).partition(|it| it.is_asked());
+        // Those give back what they have as soon as they pause.
+        let coming: usize = asked.iter().map(|holder| holder.slots).sum();
+        let mut short = self.wanted.load(Ordering::Relaxed).saturating_sub(coming);
+        let times = |holder: &Arc<Holder>| (holder.has_been_idle(), holder.since.elapsed());
+        let mut able: Vec<_> = others.into_iter().map(|holder| (times(holder), holder)).collect();
+        able.retain(|((idle, held), _)| presses || *idle >= Some(self.idle) || *held >= self.idle * TURN);
+        able.sort_unstable_by_key(|(times, _)| Reverse(*times));
+        for (_, holder) in able {
+            if short == 0 {
+                break;
+            }
+            short = short.saturating_sub(holder.slots);
+            holder.is_asked.store(true, Ordering::Release);
+            holder.asked.notify_one();
+        }
+    }
+
+    /// Nothing that holds the lock can panic half-way.
+    fn holders(&self) -> MutexGuard<'_, Slab<Arc<Holder>>> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Work that waits.
 struct Asking<'a> {
     pool: &'a Pool,
-    /// What nobody has to give back if this gives up. Whoever gives something back sees to it that it is not asked for
-    /// again.
     wanted: usize,
     is_pressing: bool,
 }
 
 impl<'a> Asking<'a> {
     fn new(pool: &'a Pool, wanted: usize) -> Self {
-        pool.wanted.add_permits(wanted);
+        pool.wanted.fetch_add(wanted, Ordering::AcqRel);
         Self {
             pool,
             wanted,
@@ -114,44 +174,74 @@ impl<'a> Asking<'a> {
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        self.pool.wanted.forget_permits(self.wanted);
+        self.pool.wanted.fetch_sub(self.wanted, Ordering::AcqRel);
         if self.is_pressing {
             self.pool.pressing.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
+/// What the pool knows of work that has slots.
+struct Holder {
+    slots: usize,
+    since: Instant,
+    /// In microseconds after `since`; or [`AT_WORK`].
+    idle: AtomicU64,
+    is_asked: AtomicBool,
+    asked: Notify,
+}
+
+impl Holder {
+    fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::Acquire)
+    }
+
+    fn has_been_idle(&self) -> Option<Duration> {
+        let idle = self.idle.load(Ordering::Relaxed);
+        (idle != AT_WORK).then(|| self.since.elapsed().saturating_sub(Duration::from_micros(idle)))
+    }
+}
+
 /// The right to some slots.
 pub struct Slots {
     pool: Arc<Pool>,
-    granted: OwnedSemaphorePermit,
-    since: Instant,
-    /// Of those, taken off what is wanted already.
-    asked_for: usize,
+    key: usize,
+    holder: Arc<Holder>,
+    _granted: OwnedSemaphorePermit,
 }
 
 impl Slots {
-    /// Completes when these, idle since then, are to be given back since others want them. Who has been idle for longest is
-    /// asked first; given up, the next one is.
+    /// Completes when these, idle since then, are to be given back since others want them.
     pub async fn wanted(&mut self, idle_since: Instant) {
-        let Ok(asked) = self.pool.wanted.acquire().await else {
+        if self.holder.is_asked() {
             return;
-        };
-        let (idle, enough) = (idle_since.elapsed(), self.pool.idle);
-        let has_had_its_turn = self.since.elapsed() >= enough * TURN;
-        if idle < enough && !has_had_its_turn && self.pool.pressing.load(Ordering::Relaxed) == 0 {
-            tokio::time::sleep(enough - idle).await;
         }
-        asked.forget();
-        self.asked_for = 1;
+        let idle = idle_since.saturating_duration_since(self.holder.since).as_micros();
+        let _idle = Idle::new(&self.holder.idle, u64::try_from(idle).unwrap_or(AT_WORK));
+        self.holder.asked.notified().await;
+    }
+}
+
+/// Work is idle for as long as this lives.
+struct Idle<'a>(&'a AtomicU64);
+
+impl<'a> Idle<'a> {
+    fn new(of: &'a AtomicU64, since: u64) -> Self {
+        of.store(since, Ordering::Relaxed);
+        Self(of)
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.store(AT_WORK, Ordering::Relaxed);
     }
 }
 
 impl Drop for Slots {
     /// Work that waits has them from here on.
     fn drop(&mut self) {
-        let more = self.granted.num_permits().saturating_sub(self.asked_for);
-        self.pool.wanted.forget_permits(more);
+        self.pool.holders().try_remove(self.key);
     }
 }
 
@@ -163,26 +253,36 @@ mod tests {
 
     const WAIT: Duration = Duration::from_secs(60);
 
-    fn long_ago() -> Instant {
-        Instant::now().checked_sub(IDLE).expect("the machine is up")
+    /// Whether this work, idle for so long, is asked for what it has.
+    fn is_asked(pool: &Pool, held: &mut Slots, idle: Duration) -> bool {
+        let since = Instant::now().checked_sub(idle).expect("the machine is up");
+        let mut wanted = pin!(held.wanted(since));
+        wanted.as_mut().now_or_never().is_some() || {
+            pool.ask();
+            wanted.now_or_never().is_some()
+        }
     }
 
-    fn is_wanted(held: &mut Slots, since: Instant) -> bool {
-        held.wanted(since).now_or_never().is_some()
+    /// It waits from here on.
+    fn begins(waiting: &mut (impl Future<Output = Result<Slots, Overload>> + Unpin)) {
+        assert!(waiting.now_or_never().is_none(), "nothing is free");
     }
 
     #[tokio::test]
-    async fn idle_instances_are_given_back_if_somebody_waits_and_not_at_once() {
+    async fn idle_slots_are_given_back_if_somebody_waits_and_not_at_once() {
         let pool = Pool::new(200);
         let mut held = pool.take(200, WAIT).await.expect("all are free");
-        assert!(!is_wanted(&mut held, long_ago()), "nobody waits");
-        let mut waiting = pin!(pool.take(1, WAIT));
-        assert!(waiting.as_mut().now_or_never().is_none());
-        assert!(!is_wanted(&mut held, Instant::now() + WAIT), "it is not idle");
+        // What it holds cannot have been idle for longer.
+        tokio::time::sleep(IDLE).await;
+        assert!(!is_asked(&pool, &mut held, IDLE), "nobody waits");
+        let mut waiting = Box::pin(pool.take(1, WAIT));
+        begins(&mut waiting);
+        assert!(!is_asked(&pool, &mut held, Duration::ZERO), "it is not idle");
         held.wanted(Instant::now()).await;
         drop(held);
         let mut held = waiting.await.expect("it was given back");
-        assert!(!is_wanted(&mut held, long_ago()), "whoever waited has it");
+        tokio::time::sleep(IDLE).await;
+        assert!(!is_asked(&pool, &mut held, IDLE), "whoever waited has it");
     }
 
     #[tokio::test]
@@ -190,45 +290,78 @@ mod tests {
         let pool = Pool::new(200);
         let mut half = pool.take(100, WAIT).await.expect("free");
         let mut other_half = pool.take(100, WAIT).await.expect("free");
+        tokio::time::sleep(IDLE).await;
         let mut first = Box::pin(pool.take(100, WAIT));
-        assert!(first.as_mut().now_or_never().is_none());
-        assert!(is_wanted(&mut half, long_ago()));
+        begins(&mut first);
+        assert!(is_asked(&pool, &mut half, IDLE));
+        assert!(!is_asked(&pool, &mut other_half, IDLE), "one is on its way");
         drop(half);
-        assert!(!is_wanted(&mut other_half, long_ago()), "one is enough");
         let mut half = first.await.expect("given back");
+        assert!(!is_asked(&pool, &mut other_half, IDLE), "one was enough");
 
         let mut gives_up = Box::pin(pool.take(1, WAIT));
-        assert!(gives_up.as_mut().now_or_never().is_none());
+        begins(&mut gives_up);
         drop(gives_up);
-        assert!(!is_wanted(&mut half, long_ago()), "nobody waits any more");
+        tokio::time::sleep(IDLE).await;
+        assert!(!is_asked(&pool, &mut half, IDLE), "nobody waits any more");
 
         let mut second = Box::pin(pool.take(1, WAIT));
-        assert!(second.as_mut().now_or_never().is_none());
+        begins(&mut second);
         drop(half);
-        assert!(!is_wanted(&mut other_half, long_ago()), "what was free anyway serves");
         second.await.expect("free");
+        assert!(!is_asked(&pool, &mut other_half, IDLE), "what was free anyway serves");
     }
 
-    /// Returns when work that is never idle has given its instances back to others.
-    async fn never_idle(pool: &Arc<Pool>, mut held: Slots, turn: Duration) {
-        let busy = async {
-            held.since += turn;
-            while !is_wanted(&mut held, Instant::now()) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            drop(held);
-        };
-        let (waited, ()) = tokio::join!(pool.take(1, WAIT), busy);
-        waited.expect("given back");
+    #[tokio::test]
+    async fn the_idlest_is_asked_first() {
+        let pool = Pool::new(2);
+        let (mut first, mut second) = (
+            pool.take(1, WAIT).await.expect("free"),
+            pool.take(1, WAIT).await.expect("free"),
+        );
+        let mut waiting = Box::pin(pool.take(1, WAIT));
+        begins(&mut waiting);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let now = Instant::now();
+        let mut first = pin!(first.wanted(now));
+        let mut second = pin!(second.wanted(now.checked_sub(Duration::from_millis(1)).expect("the machine is up")));
+        tokio::select! {
+            biased;
+            () = &mut first => panic!("the other has been idle for longer"),
+            () = &mut second => {}
+        }
     }
 
     #[tokio::test]
     async fn who_is_never_idle_gives_way_after_its_turn_or_to_who_has_waited_for_long() {
-        let pool = Pool::new(200);
-        let held = pool.take(200, WAIT).await.expect("all are free");
-        never_idle(&pool, held, Duration::ZERO).await;
-        let held = pool.take(200, WAIT).await.expect("all are free");
-        let never_over = WAIT;
-        never_idle(&pool, held, never_over).await;
+        let small = Pool::new(1);
+        let mut held = small.take(1, WAIT).await.expect("free");
+        let mut waiting = Box::pin(small.take(1, WAIT));
+        begins(&mut waiting);
+        while !is_asked(&small, &mut held, Duration::ZERO) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(held);
+        waiting.await.expect("given back");
+
+        let large = Pool::new(200);
+        let mut held = large.take(200, WAIT).await.expect("free");
+        let mut waiting = Asking::new(&large, 1);
+        assert!(!is_asked(&large, &mut held, Duration::ZERO));
+        waiting.press();
+        assert!(is_asked(&large, &mut held, Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_longer_than_it_wants() {
+        let pool = Pool::new(1);
+        let _held = pool.take(1, WAIT).await.expect("free");
+        let waited = pool
+            .take(1, Duration::from_millis(20))
+            .await
+            .err()
+            .expect("it is held")
+            .waited;
+        assert!(waited >= Duration::from_millis(20));
     }
 }

@@ -11,10 +11,10 @@ many      accepted messages a second, processor time and latency of 20 to 4,500 
           are answered, and what is relayed meanwhile
 overload  accepted messages a second of 20 and of 190 sessions, then with twice as many new connections a second
           as the better of these, whatever becomes of those before, with 500, 200 and 5,000 places; how long a
-          transaction takes then, how many are refused, and what memory does
+          transaction takes then, how many are refused, what is relayed meanwhile, what memory does
 
-Clients come from all of 127.0.0.0/8; but for `many` nothing is relayed, which needs openssl and Postfix's smtp-sink. Linux,
-some 25,000 file descriptors, at most four minutes for each part.
+Clients come from all of 127.0.0.0/8. `many` and `overload` need Postfix's smtp-sink, `many` openssl as well. Linux,
+some 25,000 file descriptors, at most six minutes for each part.
 """
 
 import argparse
@@ -32,18 +32,18 @@ import tempfile
 import time
 
 from certificate import Certificate
-from load import LOAD, Shape, load
+from load import LOAD, Shape, load, settled
 from posthouse import TRUSTING, Posthouse, Relay
 from process import needs, resident, script
+from rush import PATIENCE, RUSH, Rush
 from sink import Sink
 
 DESCRIPTORS = 25_000
-# Seconds. Few clients wait so shortly.
-PATIENCE = 2
-# Delivers to a port where nobody listens.
+# Nobody listens there: mail stays in the queue.
+NOBODY = 1
 CONFIGURATION = """
 [delivery]
-smart-host = "127.0.0.1:1"
+smart-host = "127.0.0.1:{next_host}"
 
 [limits]
 sessions-per-client = 100000
@@ -52,10 +52,10 @@ sessions = {sessions}
 
 
 @contextlib.contextmanager
-def posthouse(sessions):
-    """With so many places."""
+def posthouse(sessions, next_host=NOBODY):
+    """With so many places, and the port where mail goes."""
     with tempfile.TemporaryDirectory(prefix="posthouse-bench-") as folder:
-        with Posthouse(pathlib.Path(folder) / "posthouse", CONFIGURATION.format(sessions=sessions), TRUSTING) as host:
+        with Posthouse(pathlib.Path(folder) / "posthouse", CONFIGURATION.format(sessions=sessions, next_host=next_host), TRUSTING) as host:
             yield host
 
 
@@ -172,100 +172,25 @@ def dripping(number):
         yield b"DATA\r\n"
 
 
-MESSAGE = b"Subject: load\r\n\r\n" + (b"x" * 70 + b"\r\n") * 56 + b".\r\nQUIT\r\n"
-TRANSACTION = (
-    b"EHLO client.example\r\n",
-    b"MAIL FROM:<source@bench.test>\r\nRCPT TO:<target@example.org>\r\nDATA\r\n",
-    MESSAGE,
-)
-
-
-class Load:
-    """Transactions of 4 KiB, a new connection for each, its commands pipelined: so many at once, or so
-    many begun each second whatever becomes of those before. Who has no greeting after `PATIENCE` gives up."""
-
-    def __init__(self, port, seconds, at_once=None, rate=None):
-        self.port, self.selector = port, selectors.DefaultSelector()
-        self.took, self.offered, self.refused, self.gave_up, self.open, number = [], 0, 0, 0, 0, 0
-        self.ungreeted = {}
-        start = time.monotonic()
-        while (now := time.monotonic()) < start + seconds:
-            due = int((now - start) * rate) - self.offered if rate else at_once - self.open
-            for _ in range(min(due, 200)):
-                self._begin(number := number + 1)
-            for key, _ in self.selector.select(0.005):
-                self._heard(key)
-            self._give_up()
-        self.left, self.rate = self.open, len(self.took) / seconds
-        for key in list(self.selector.get_map().values()):
-            key.fileobj.close()
-
-    def _begin(self, number):
-        client = socket.socket()
-        client.setblocking(False)
-        client.bind((f"127.{number % 200 + 1}.{number // 200 % 200 + 1}.1", 0))
-        client.connect_ex(("127.0.0.1", self.port))
-        self.selector.register(client, selectors.EVENT_READ, [time.monotonic(), 0, b""])
-        self.ungreeted[client] = time.monotonic()
-        self.offered += 1
-        self.open += 1
-
-    def _heard(self, key):
-        client, state = key.fileobj, key.data
-        self.ungreeted.pop(client, None)
-        try:
-            text = client.recv(4096)
-        except OSError:
-            text = b""
-        state[2] += text
-        last = state[2].rsplit(b"\r\n", 2)[-2] if state[2].endswith(b"\r\n") else b""
-        expected = (b"220 ", b"250 ", b"354 ", b"221 ")[state[1]]
-        if last.startswith(expected):
-            state[1] += 1
-            if state[1] <= len(TRANSACTION):
-                client.send(TRANSACTION[state[1] - 1])
-                state[2] = b""
-                return
-            self.took.append(time.monotonic() - state[0])
-        elif text and not last.startswith((b"421", b"45")):
-            return
-        else:
-            self.refused += 1
-        self._close(client)
-
-    def _give_up(self):
-        """The oldest come first."""
-        now = time.monotonic()
-        while self.ungreeted and (first := next(iter(self.ungreeted.items())))[1] < now - PATIENCE:
-            del self.ungreeted[first[0]]
-            self.gave_up += 1
-            self._close(first[0])
-
-    def _close(self, client):
-        self.selector.unregister(client)
-        client.close()
-        self.open -= 1
-
-
 def drip():
     print("\n## 5,000 slow clients")
     for places in (6_000, 4_000):
         with posthouse(sessions=places) as host:
-            Load(host.port, 3, at_once=20)
+            Rush(host, 3, at_once=20)
             alone, beside, slow = [], [], []
             for _ in range(2):
-                alone.append(Load(host.port, 4, at_once=20))
+                alone.append(Rush(host, 4, at_once=20))
                 crowd = Crowd(host.port, 5_000, dripping, drip=True, again=True)
                 crowd.until_ready(min(places, 5_000) * 0.95)
                 # Until they have been slow for so long that they have to make way.
                 time.sleep(11)
-                beside.append(Load(host.port, 4, at_once=20))
+                beside.append(Rush(host, 4, at_once=20))
                 slow.append(crowd.ready)
                 crowd.stop()
                 time.sleep(1)
             ratio = statistics.median(b.rate / a.rate for a, b in zip(alone, beside))
             rounds = ", ".join(f"{a.rate:.0f} and {b.rate:.0f}" for a, b in zip(alone, beside))
-            refused = sum(load.refused for load in beside) / sum(load.offered for load in beside)
+            refused = sum(rush.refused for rush in beside) / sum(rush.begun for rush in beside)
             print(
                 f"{places} places: ratio {ratio:.2f} ({rounds} a second), beside {min(slow)} slow ones;"
                 f" {refused:.1%} of the others refused; {resident(host.pid)} KiB"
@@ -301,46 +226,63 @@ def overload():
     # Each on its own: what the sender does less of when it is refused must not help the host, nor
     # what it does more of slow it down.
     first, *others = sorted(os.sched_getaffinity(0))
-    for places in (500, 200, 5000):
-        print(f"{places} places; sender and host have a processor each")
-        os.sched_setaffinity(0, others)
-        with posthouse(sessions=places) as host:
-            os.sched_setaffinity(0, [first])
-            overloaded(host)
+    os.sched_setaffinity(0, [first])
+    with contextlib.ExitStack() as stack:
+        sink = Sink()
+        stack.callback(sink.stop)
+        sink.start()
+        for places in (500, 200, 5000):
+            print(f"{places} places; the host has a processor, sender and sink have another", flush=True)
+            os.sched_setaffinity(0, others)
+            with posthouse(places, sink.port) as host:
+                os.sched_setaffinity(0, [first])
+                overloaded(host, sink)
 
 
-def _median(loads):
-    return statistics.median(load.rate for load in loads)
-
-
-def overloaded(host):
+def overloaded(host, sink):
     """The peak is that of 20 or of 190 sessions, whichever has more in the median: the better of the two in each round would
-    be what noise is kindest to."""
-    Load(host.port, 3, at_once=20)
-    rounds = []
-    for number in range(5):
-        few, many = (Load(host.port, 3, at_once=sessions) for sessions in (20, 190))
-        memory = resident(host.pid)
-        twice = Load(host.port, 6, rate=2 * max(few.rate, many.rate))
-        rounds.append((few, many, twice))
-        twice.took.sort()
-        times = [twice.took[len(twice.took) * part // 100] * 1000 for part in (50, 99)] + [twice.took[-1] * 1000]
+    be what noise is kindest to. Every other round begins with what is too much."""
+    few, many, twice = [], [], []
+
+    def at_once(sessions, rushes):
+        rushes.append(Rush(host, 4, at_once=sessions))
+        # What is still to be relayed, and whoever is to be told that it was too slow.
+        settled(host)
+
+    def too_much():
+        memory, relayed = resident(host.pid), sink.count
+        rush = Rush(host, 6, rate=2 * max(_median(few), _median(many)))
+        twice.append(rush)
+        after, relayed = resident(host.pid), sink.count - relayed
+        settled(host)
+        took = ", ".join(f"{rush.latency[key]:.0f}" for key in ("p50", "p99", "max"))
         print(
-            f"round {number + 1}: 20 at once {few.rate:.0f}/s, 190 {many.rate:.0f}/s; offered {twice.offered / 6:.0f}/s, accepted"
-            f" {twice.rate:.0f}/s, refused {twice.refused / twice.offered:.0%}, not greeted within {PATIENCE} s"
-            f" {twice.gave_up / twice.offered:.0%}; a transaction took {times[0]:.0f} ms (median), {times[1]:.0f} ms (99 %),"
-            f" {times[2]:.0f} ms (most); memory {memory} -> {resident(host.pid)} KiB"
+            f"offered {rush.begun / 6:.0f}/s, accepted {rush.rate:.0f}/s and relayed {relayed / 6:.0f}/s;"
+            f" refused {rush.refused / rush.begun:.0%}, not greeted within {PATIENCE} s {rush.gave_up / rush.begun:.0%};"
+            f" a transaction took {took} ms (median, 99 %, most); memory {memory} -> {after} KiB, {resident(host.pid)} KiB when"
+            f" all was relayed; busy: host {rush.host_busy:.0%}, sender {rush.own_busy:.0%}",
+            flush=True,
         )
-        time.sleep(1)
-    peaks = max(([few for few, _, _ in rounds], [many for _, many, _ in rounds]), key=lambda loads: _median(loads))
-    ratios = [twice.rate / peak.rate for (_, _, twice), peak in zip(rounds, peaks)]
-    print(
-        f"peak {_median(peaks):.0f}/s, at twice that {_median(twice for _, _, twice in rounds):.0f}/s:"
-        f" {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})"
-    )
+
+    # Twice: the first warms the host up.
+    for _ in range(2):
+        few.clear()
+        at_once(20, few)
+    at_once(190, many)
+    for number in range(6):
+        steps = [lambda: at_once(20, few), lambda: at_once(190, many), too_much]
+        for step in steps if number % 2 == 0 else reversed(steps):
+            step()
+    print(f"20 at once: {', '.join(f'{rush.rate:.0f}' for rush in few)}/s; 190: {', '.join(f'{rush.rate:.0f}' for rush in many)}/s")
+    peak, kept = max(_median(few), _median(many)), _median(twice)
+    print(f"peak {peak:.0f}/s, at twice that {kept:.0f}/s: {kept / peak:.2f}")
     names = {5060: "sessions-full", 5061: "sessions-enough", 5062: "fell-behind", 5063: "caught-up"}
     told = host.told()
-    print("events:", ", ".join(f"{told[number]} {name}" for number, name in names.items()))
+    print("events:", ", ".join(f"{told[number]} {name}" for number, name in names.items()), flush=True)
+
+
+def _median(rushes):
+    return statistics.median(rush.rate for rush in rushes)
 
 
 def main():
@@ -349,7 +291,7 @@ def main():
     parser.add_argument("--only", choices=["idle", "drip", "many", "overload"])
     arguments = parser.parse_args()
     Posthouse.binary = arguments.binary.resolve()
-    needs(Posthouse.binary, *((LOAD, "smtp-sink", "openssl") if arguments.only in (None, "many") else ()))
+    needs(Posthouse.binary, RUSH, *((LOAD, "smtp-sink", "openssl") if arguments.only in (None, "many", "overload") else ()))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, max(hard, DESCRIPTORS)))

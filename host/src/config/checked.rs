@@ -136,7 +136,7 @@ pub struct Overload {
     pub lag: Duration,
     /// New transactions are deferred while an accepted message waits longer than this for the disk.
     pub disk: Duration,
-    /// For each processor, transactions that are under way at once while more clients have one to begin.
+    /// For each processor, clients that are served at once while more want to be.
     pub transactions: u32,
     /// Memory that messages being received share, in bytes; beyond it they go to files sooner.
     pub memory: u64,

@@ -2,6 +2,8 @@
 
 use tokio::task::JoinHandle;
 
+use tokio::net::TcpStream;
+
 use super::*;
 use crate::config::Overload;
 use crate::session::tests::host::{Client, Host};

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::machine::{self, Handshake, Session, Step};
 use super::notices::Refused;
 use super::tls::Stream;
-use super::turn::UnderWay;
+use super::turn::{Turn, UnderWay};
 use super::wire::{LineError, Parting, Wire};
 use super::{Place, SessionContext, replies};
 use crate::event::Event;
@@ -40,11 +40,19 @@ pub struct Driver {
     stop: watch::Receiver<bool>,
     /// When the connection has lasted long enough.
     ends: Instant,
+    /// The one that the connection began with, until its first transaction has it, or it was given away.
+    turn: Turn,
 }
 
 impl Driver {
     /// For a connection that was just accepted.
-    pub fn new(context: SessionContext, client: &Client, place: Arc<Place>, stop: watch::Receiver<bool>) -> Self {
+    pub fn new(
+        context: SessionContext,
+        client: &Client,
+        place: Arc<Place>,
+        stop: watch::Receiver<bool>,
+        turn: Turn,
+    ) -> Self {
         let now = Instant::now();
         let lasts = context.config.timeouts.session;
         Self {
@@ -53,6 +61,7 @@ impl Driver {
             place,
             stop,
             ends: now.checked_add(lasts).unwrap_or(now + FOREVER),
+            turn,
             context,
         }
     }
@@ -63,8 +72,10 @@ impl Driver {
     }
 
     /// Asks the policy about the connection. The error takes the banner's place.
-    pub async fn admit(&self, client: &Client) -> Result<Terms, Reply> {
-        let asked = Box::pin(self.context.policies.admit(self.id, client)).await;
+    pub async fn admit(&mut self, client: &Client) -> Result<Terms, Reply> {
+        let asked = Box::pin(self.context.policies.admit(self.id, client));
+        // A policy may ask the network.
+        let asked = self.turn.meanwhile(asked).await;
         match asked.answer {
             Admission::Admit(terms) => Ok(terms),
             Admission::Refuse(reply) => {
@@ -81,7 +92,7 @@ impl Driver {
     }
 
     /// Does a TLS handshake; what goes wrong is told to the operator, since the peer cannot be told.
-    pub async fn secure<S>(&self, wire: Wire<S>) -> Option<(Wire<S>, TlsSession)>
+    pub async fn secure<S>(&mut self, wire: Wire<S>) -> Option<(Wire<S>, TlsSession)>
     where
         S: Stream,
     {
@@ -91,8 +102,11 @@ impl Driver {
         };
         let handshake = Box::pin(wire.into_transport().secure(acceptor));
         let _waiting = self.place.wait();
+        let mut turn = std::mem::take(&mut self.turn);
         let handshake = self.unless_told(timeout_at(self.within(HANDSHAKE), handshake));
-        let secured = match handshake.await {
+        let secured = turn.meanwhile(handshake).await;
+        self.turn = turn;
+        let secured = match secured {
             Ok(secured) => secured,
             // Nothing can be said within a handshake.
             Err(_) => return None,
@@ -164,11 +178,13 @@ impl Driver {
                 if let Some(reply) = reply {
                     wire.say(&reply);
                 }
+                let mut first = std::mem::take(&mut self.turn);
                 let line = self.line(wire, next.is_between_transactions());
                 let line = match next.policy() {
                     Some(under_way) => under_way.meanwhile(line).await?,
-                    None => line.await?,
+                    None => first.meanwhile(line).await?,
                 };
+                self.turn = first;
                 Ok(next.command(&line))
             }
             Step::RecipientsFull(reply, next) => {
@@ -180,6 +196,8 @@ impl Driver {
                 Ok(Step::Listen(Some(reply), next))
             }
             Step::Challenge(reply, next) => {
+                // AUTH takes its time, of the client and of whoever knows its password.
+                self.turn = Turn::default();
                 wire.say(&reply);
                 let line = self.line(wire, true).await.map_err(|lost| match lost {
                     Lost::Garbled(LineError::TooLong, _) => {
@@ -189,9 +207,15 @@ impl Driver {
                 })?;
                 Ok(next.response(&line))
             }
-            Step::Verify(asking) => Ok(self.verify(asking).await),
-            Step::Impersonation(asking) => Ok(self.denied(asking, "on behalf of another").await),
-            Step::AskSender(asking) => Ok(self.ask_sender(asking).await),
+            Step::Verify(asking) => {
+                self.turn = Turn::default();
+                Ok(self.verify(asking).await)
+            }
+            Step::Impersonation(asking) => {
+                self.turn = Turn::default();
+                Ok(self.denied(asking, "on behalf of another").await)
+            }
+            Step::AskSender(asking) => self.ask_sender(asking).await,
             Step::AskRecipient(asking) => Ok(self.ask_recipient(asking).await),
             Step::Receive(receiving) => self.message(wire, receiving).await,
             close @ (Step::StartTls(..) | Step::Close(..)) => Ok(close),

@@ -1,16 +1,19 @@
-//! Who may have a transaction under way: so many for each processor. What each of them touches has to be in the processors'
-//! caches, and of five hundred that come forward a little at a time none is; so the others wait before MAIL is
-//! answered, in the order in which they came.
+//! Who is served: so many for each processor. What a transaction touches has to be in the processors' caches, and of
+//! five hundred that come forward a little at a time none is; so the others wait in the order in which they came, new clients
+//! before they are greeted, those who are here before MAIL is answered.
 
 use std::num::NonZero;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::policy::PolicyTransaction;
-use crate::slots::{Overload, Pool, Slots};
+use tokio::sync::watch;
 
-/// A client that has waited for so long is told to come again.
+use super::stopped;
+use crate::policy::PolicyTransaction;
+use crate::slots::{Pool, Slots};
+
+/// A client that has waited for so long is told to come again. RFC 5321 section 4.5.3.2 has it wait for five minutes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The turns of all sessions.
@@ -18,25 +21,56 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Turns(Arc<Pool>);
 
 impl Turns {
-    /// So many transactions for each processor.
+    /// So many for each processor.
     pub fn new(each: u32) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let processors = u32::try_from(processors).unwrap_or(u32::MAX);
         Self(Pool::new(each.saturating_mul(processors)))
     }
 
-    /// Waits for one.
-    pub(super) async fn take(&self) -> Result<Turn, Overload> {
-        self.0.take(1, PATIENCE).await.map(|slots| Turn(Some(slots)))
+    /// Waits for one, unless this host stops.
+    pub(super) async fn take(&self, stop: &mut watch::Receiver<bool>) -> Result<Turn, NoTurn> {
+        tokio::select! {
+            biased;
+            taken = self.0.take(1, PATIENCE) => taken.map(|slots| Turn(Some(slots))).map_err(|_| NoTurn::TooBusy),
+            () = stopped(stop) => Err(NoTurn::Stopping),
+        }
     }
 }
 
+/// Why a client is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoTurn {
+    /// It has waited for long enough.
+    TooBusy,
+    /// This host stops.
+    Stopping,
+}
+
 /// Ends when it is dropped, or given away.
+#[derive(Default)]
 pub(super) struct Turn(Option<Slots>);
 
 impl Turn {
-    /// None yet.
-    pub(super) const NONE: Self = Self(None);
+    /// It was given away, or there never was one.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Does what most likely lets this host wait. The turn is given away if others want it and it does: then work goes
+    /// on without one. Who is slow keeps nobody from theirs.
+    pub(super) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        if let Some(turn) = &mut self.0 {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = turn.wanted(Instant::now()) => {}
+            }
+        }
+        self.0 = None;
+        work.await
+    }
 }
 
 /// A transaction's policy, and its turn.
@@ -46,19 +80,9 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    /// Waits for the peer. The turn is given away if others want it and the peer lets this host wait: then the transaction
-    /// goes on without one. Who is slow keeps nobody from theirs.
+    /// Waits for the peer, who may cost the transaction its turn and its policy's instance.
     pub(super) async fn meanwhile<T>(&mut self, peer: impl Future<Output = T>) -> T {
-        let mut peer = pin!(self.policy.meanwhile(peer));
-        if let Some(turn) = &mut self.turn.0 {
-            tokio::select! {
-                biased;
-                done = &mut peer => return done,
-                () = turn.wanted(Instant::now()) => {}
-            }
-        }
-        self.turn.0 = None;
-        peer.await
+        self.turn.meanwhile(self.policy.meanwhile(peer)).await
     }
 }
 
@@ -71,10 +95,19 @@ mod tests {
     #[tokio::test]
     async fn there_are_so_many_and_each_comes_back() {
         let turns = Turns(Pool::new(2));
-        let held = [turns.take().await, turns.take().await];
-        let mut third = Box::pin(turns.take());
+        let (stop, stopping) = watch::channel(false);
+        let take = async || turns.take(&mut stopping.clone()).await;
+        let held = [take().await, take().await];
+        let mut third = Box::pin(take());
         assert!(third.as_mut().now_or_never().is_none());
         drop(held);
-        assert!(third.await.is_ok());
+        let third = third.await.expect("one came back");
+        let _other = take().await.expect("and one more");
+        let mut waits = Box::pin(take());
+        assert!(waits.as_mut().now_or_never().is_none());
+        stop.send_replace(true);
+        assert_eq!(waits.await.err(), Some(NoTurn::Stopping));
+        drop(third);
+        assert!(take().await.is_ok(), "who need not wait is served to the end");
     }
 }

@@ -2,7 +2,6 @@
 //! costs more than most questions do; and as few as there are processors at work serve any number of sessions, so that what
 //! they touch stays in the processors' caches.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -40,13 +39,8 @@ impl Room {
     }
 }
 
-/// The idle instances of one chain.
-#[derive(Default)]
-pub(in crate::policy) struct Idle {
-    kept: Mutex<Vec<Kept>>,
-    /// The chain is one of the past, though work goes on with it.
-    closed: AtomicBool,
-}
+/// The idle instances of one chain; none once it is one of the past, though work goes on with it.
+pub(in crate::policy) struct Idle(Mutex<Option<Vec<Kept>>>);
 
 /// Dropped in this order.
 struct Kept {
@@ -59,10 +53,9 @@ impl Idle {
     /// The one that was in use last: what it needs is most likely still in the processor's caches.
     pub(in crate::policy) fn take(&self, generation: &Arc<Generation>) -> Option<Instance> {
         let mut kept = self.kept();
-        let found = kept
-            .iter()
-            .rposition(|kept| Arc::ptr_eq(&kept.generation, generation))?;
-        Some(kept.remove(found).instance)
+        let kept = kept.as_mut()?;
+        let is_of_it = |kept: &Kept| Arc::ptr_eq(&kept.generation, generation);
+        Some(kept.remove(kept.iter().rposition(is_of_it)?).instance)
     }
 
     /// Keeps an instance whose last answer was no fault, if it may serve on and there is room; else it is given back.
@@ -74,10 +67,9 @@ impl Idle {
             return Some(instance);
         };
         let mut kept = self.kept();
-        // Looked at with the lock held: nothing comes in once it was emptied.
-        if self.closed.load(Ordering::Relaxed) {
+        let Some(kept) = kept.as_mut() else {
             return Some(instance);
-        }
+        };
         kept.push(Kept {
             instance,
             generation: Arc::clone(generation),
@@ -88,16 +80,20 @@ impl Idle {
 
     /// Another chain needs the room.
     pub(in crate::policy) fn close(&self) {
-        let mut kept = self.kept();
-        self.closed.store(true, Ordering::Relaxed);
-        let ended = std::mem::take(&mut *kept);
-        drop(kept);
+        let ended = self.kept().take();
+        // Without the lock.
         drop(ended);
     }
 
     /// Nothing that holds the lock can panic half-way.
-    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Option<Vec<Kept>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self(Mutex::new(Some(Vec::new())))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::session::receive::{Refusal, receive};
 use crate::session::replies;
 use crate::session::settle::Arrival;
 use crate::session::tls::Stream;
-use crate::session::turn::{Turn, UnderWay};
+use crate::session::turn::{NoTurn, UnderWay};
 use crate::session::wire::Wire;
 
 /// A failed AUTH is answered no sooner than this.
@@ -50,31 +50,35 @@ impl Driver {
         });
     }
 
-    pub(super) async fn ask_sender(&self, asking: AskSender) -> Next {
+    /// Waits for the transaction's turn first, unless the connection still has the one that it began with.
+    pub(super) async fn ask_sender(&mut self, asking: AskSender) -> Result<Next, Lost> {
         let mut under_way = UnderWay {
             policy: self.context.policies.transaction(self.id),
-            turn: Turn::NONE,
+            turn: std::mem::take(&mut self.turn),
         };
         let (client, sender) = (&asking.session().client, &asking.mail().sender);
         // Early: before the policy has had work with it, and before the client has sent it.
         if let Err(error) = self.context.spool.check() {
             let Refusal { reply, because } = error.into();
             self.refused(client, "sender", sender.to_string(), (&reply, &because), sender);
-            return asking.answer(Verdict::Defer(reply), under_way);
+            return Ok(asking.answer(Verdict::Defer(reply), under_way));
         }
-        match self.context.turns.take().await {
-            Ok(turn) => under_way.turn = turn,
-            Err(_) => {
-                let Refusal { reply, because } = Refusal::new(replies::busy(), "overload");
-                self.refused(client, "sender", sender.to_string(), (&reply, &because), sender);
-                return asking.answer(Verdict::Defer(reply), under_way);
+        if under_way.turn.is_over() {
+            match self.context.turns.take(&mut self.stop).await {
+                Ok(turn) => under_way.turn = turn,
+                Err(NoTurn::Stopping) => return Err(Lost::Stopping),
+                Err(NoTurn::TooBusy) => {
+                    let Refusal { reply, because } = Refusal::new(replies::busy(), "overload");
+                    self.refused(client, "sender", sender.to_string(), (&reply, &because), sender);
+                    return Ok(asking.answer(Verdict::Defer(reply), under_way));
+                }
             }
         }
         let asked = Box::pin(under_way.policy.sender(client, sender)).await;
         if let Verdict::Reject(reply) | Verdict::Defer(reply) = &asked.answer {
             self.refused(client, "sender", sender.to_string(), (reply, &asked.because), sender);
         }
-        asking.answer(asked.answer, under_way)
+        Ok(asking.answer(asked.answer, under_way))
     }
 
     pub(super) async fn ask_recipient(&self, mut asking: AskRecipient<UnderWay>) -> Next {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::Driver;
 use crate::mail::Reply;
 use crate::session::replies;
+use crate::session::stopped;
 use crate::session::tls::Stream;
 use crate::session::wire::{COMMAND_ROOM, LineError, Wire};
 
@@ -149,9 +149,4 @@ fn heard(read: Result<io::Result<usize>, tokio::time::error::Elapsed>) -> Result
         Ok(Ok(0) | Err(_)) => Err(Lost::Gone(true)),
         Ok(Ok(_)) => Ok(()),
     }
-}
-
-/// A sender that is gone stops, too.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }

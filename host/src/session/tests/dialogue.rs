@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -224,6 +225,26 @@ async fn clients_that_begin_and_dawdle_keep_nobody_from_their_turn() {
         assert!(client.reply().await.starts_with("250 2.0.0"));
     }
     assert_eq!(host.spooled().len(), 20);
+}
+
+#[tokio::test]
+async fn stopping_ends_those_who_wait_for_their_turn() {
+    let host = Host::new(|config| config.overload.transactions = 1).await;
+    let mut client = host.greeted().await;
+    let (mut taken, mut stop) = (Vec::new(), host.stop.subscribe());
+    // That of the client is given away, since it does nothing.
+    while let Ok(turn) = timeout(Duration::from_millis(100), host.context.turns.take(&mut stop)).await {
+        taken.push(turn);
+    }
+    let (mut newcomer, answer) = host.knock().await;
+    answer();
+    client.send("MAIL FROM:<anna@example.org>\r\n").await;
+    // Until it waits; if it does not yet, it is idle, and ends as well.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    host.stop.send_replace(true);
+    for client in [&mut client, &mut newcomer] {
+        assert!(client.rest().await.starts_with("421 4.3.2 mail.example.org "));
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
+use posthouse_load::{latency, message};
 use posthouse_tests::tls;
 use rustls::ClientConfig;
 use serde_json::{Value, json};
@@ -101,18 +102,6 @@ fn main() {
         done.collect::<Vec<_>>()
     });
     println!("{}", report(found, start.elapsed()));
-}
-
-/// A body of this many bytes in lines of 78, with its header and the final dot.
-fn message(size: usize) -> Vec<u8> {
-    let mut message = b"From: <source@bench.test>\r\nTo: <target@example.org>\r\nSubject: load\r\n\r\n".to_vec();
-    let line = [&[b'x'; 76][..], b"\r\n"].concat();
-    for _ in 0..size / line.len() {
-        message.extend_from_slice(&line);
-    }
-    message.resize(message.len() + size % line.len(), b'x');
-    message.extend_from_slice(b"\r\n.\r\n");
-    message
 }
 
 /// Sends until everything is sent, the time is over, or the host has refused too often.
@@ -244,7 +233,6 @@ impl Connection {
     }
 }
 
-/// Times in milliseconds.
 fn report(found: Vec<Found>, elapsed: Duration) -> Value {
     let mut latencies: Vec<Duration> = Vec::new();
     let mut refused: BTreeMap<String, usize> = BTreeMap::new();
@@ -254,16 +242,10 @@ fn report(found: Vec<Found>, elapsed: Duration) -> Value {
             *refused.entry(reply).or_default() += count;
         }
     }
-    latencies.sort_unstable();
-    let at = |share: f64| {
-        let index = (latencies.len() as f64 * share) as usize;
-        let latency = latencies.get(index.min(latencies.len().saturating_sub(1)));
-        latency.map(|latency| latency.as_secs_f64() * 1000.0)
-    };
     json!({
         "accepted": latencies.len(),
         "refused": refused,
         "seconds": elapsed.as_secs_f64(),
-        "latency": { "p50": at(0.5), "p99": at(0.99), "max": at(1.0) },
+        "latency": latency(&mut latencies),
     })
 }
