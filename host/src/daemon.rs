@@ -7,6 +7,7 @@ mod host;
 mod prepare;
 mod reload;
 mod running;
+mod threads;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use host::Host;
 use prepare::{Prepared, prepare, refuse};
 pub use prepare::{administrator_problem, open_directory, say_will_not_start};
 use running::{Running, Signals};
+use threads::Threads;
 
 /// Why the host did not start, or did not go on. Events have told it already.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -94,7 +96,9 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
 
     // A large spool takes seconds to read, and mail need not wait for that.
     let recovering = tokio::task::spawn_blocking(|| recovery.run()).fuse();
-    let delivering = tokio::spawn(delivery::run(host.delivery_context(ndr), stopping.clone()));
+    // However many sessions wait for a processor, mail goes out.
+    let threads = Threads::new("delivery").map_err(|error| refuse(&host.events, "delivery", &error))?;
+    let delivering = threads.spawn(delivery::run(host.delivery_context(ndr), stopping.clone()));
     let listeners = Host::listeners(&bound);
     let context = host.session_context();
     let accepting = bound.into_iter().map(|(_, bound)| {
@@ -121,6 +125,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         ordered,
     };
     let served = running.serve().await;
+    drop(threads);
     watching_sessions.abort();
     served
 }
