@@ -33,12 +33,13 @@ use tokio::sync::watch;
 use crate::config::{Config, Listener, ListenerTls};
 use crate::directory::Directory;
 use crate::event::Events;
-use crate::mail::{Client, Reply};
-use crate::policy::Policies;
+use crate::mail::{Client, Reply, ReversePath, SessionId};
+use crate::policy::{Because, Policies};
 use crate::spool::Spool;
 
 use driver::Driver;
 use machine::{Rules, Session};
+use notices::Refused;
 pub use place::Place;
 use tls::Transport;
 pub use turn::Turns;
@@ -74,24 +75,7 @@ pub async fn serve(
     place: Arc<Place>,
     mut stop: watch::Receiver<bool>,
 ) {
-    match context.turns.take(&mut stop).await {
-        // Kilobytes, which nobody has who only waits, and which the runtime would move several times.
-        Ok(turn) => Box::pin(in_turn(context, listener, stream, peer, place, stop, turn)).await,
-        Err(NoTurn::TooBusy) => refuse(&stream, &listener, &replies::too_busy(&context.config.hostname)),
-        Err(NoTurn::Stopping) => refuse(&stream, &listener, &replies::stopping(&context.config.hostname)),
-    }
-}
-
-async fn in_turn(
-    context: SessionContext,
-    listener: Arc<Listener>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: Arc<Place>,
-    stop: watch::Receiver<bool>,
-    turn: Turn,
-) {
-    let mut client = Client {
+    let client = Client {
         listener: listener.name.clone(),
         address: peer.ip().to_canonical(),
         port: peer.port(),
@@ -101,6 +85,47 @@ async fn in_turn(
         identity: None,
         exemptions: Arc::default(),
     };
+    let taken = tokio::select! {
+        biased;
+        taken = context.turns.take(&mut stop) => taken,
+        () = gone(&stream) => return,
+    };
+    match taken {
+        // Kilobytes, which nobody has who only waits, and which the runtime would move several times.
+        Ok(turn) => Box::pin(in_turn(context, listener, stream, client, place, stop, turn)).await,
+        Err(NoTurn::TooBusy) => {
+            let reply = replies::too_busy(&context.config.hostname);
+            refuse(&stream, &listener, &reply);
+            let refused = Refused {
+                session: SessionId::generate(),
+                client: &client,
+                stage: "admit",
+                subject: client.address.to_string(),
+                reply: &reply,
+                because: &Because::host("overload"),
+            };
+            refused.emit(&context.events, &ReversePath::Null);
+        }
+        Err(NoTurn::Stopping) => refuse(&stream, &listener, &replies::stopping(&context.config.hostname)),
+    }
+}
+
+/// Returns when the peer has closed, if it has sent nothing before.
+async fn gone(stream: &TcpStream) {
+    if let Ok(1) = stream.peek(&mut [0]).await {
+        std::future::pending().await
+    }
+}
+
+async fn in_turn(
+    context: SessionContext,
+    listener: Arc<Listener>,
+    stream: TcpStream,
+    mut client: Client,
+    place: Arc<Place>,
+    stop: watch::Receiver<bool>,
+    turn: Turn,
+) {
     let mut driver = Driver::new(context.clone(), &client, place, stop, turn);
     let mut wire = Wire::new(Transport::Plain(stream));
     if listener.tls == ListenerTls::Implicit {

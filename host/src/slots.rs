@@ -121,19 +121,18 @@ impl Pool {
         }
     }
 
-    /// Asks as much work as has what is wanted: the idlest first, then who has held it for longest.
+    /// Asks as much idle work as has what is wanted: the idlest first.
     fn ask(&self) {
-        let presses = self.pressing.load(Ordering::Relaxed) > 0;
         let holders = self.holders();
-        let (asked, others): (Vec<_>, Vec<_>) = holders.iter().map(|(_, holder)| holder).partition(|it| it.is_asked());
-        // Those give back what they have as soon as they pause.
-        let coming: usize = asked.iter().map(|holder| holder.slots).sum();
-        let mut short = self.wanted.load(Ordering::Relaxed).saturating_sub(coming);
-        let times = |holder: &Arc<Holder>| (holder.has_been_idle(), holder.since.elapsed());
-        let mut able: Vec<_> = others.into_iter().map(|holder| (times(holder), holder)).collect();
-        able.retain(|((idle, held), _)| presses || *idle >= Some(self.idle) || *held >= self.idle * TURN);
-        able.sort_unstable_by_key(|(times, _)| Reverse(*times));
-        for (_, holder) in able {
+        let mut short = self.shortage(&holders);
+        let mut idle: Vec<_> = holders
+            .iter()
+            .filter(|(_, holder)| !holder.is_asked())
+            .filter_map(|(_, holder)| holder.has_been_idle().map(|idle| (idle, holder)))
+            .filter(|(idle, holder)| *idle >= self.idle || self.gives_way(holder))
+            .collect();
+        idle.sort_unstable_by_key(|(idle, _)| Reverse(*idle));
+        for (_, holder) in idle {
             if short == 0 {
                 break;
             }
@@ -141,6 +140,20 @@ impl Pool {
             holder.is_asked.store(true, Ordering::Release);
             holder.asked.notify_one();
         }
+    }
+
+    /// So many are wanted beyond those that are free, or on their way: idle work that was asked has nothing to do but to give
+    /// back what it has.
+    fn shortage(&self, holders: &Slab<Arc<Holder>>) -> usize {
+        let is_coming = |holder: &Holder| holder.is_asked() && holder.has_been_idle().is_some();
+        let coming = holders.iter().filter(|(_, holder)| is_coming(holder));
+        let coming: usize = coming.map(|(_, holder)| holder.slots).sum();
+        self.wanted.load(Ordering::Relaxed).saturating_sub(coming)
+    }
+
+    /// Whether this work gives way whenever it pauses.
+    fn gives_way(&self, holder: &Holder) -> bool {
+        self.pressing.load(Ordering::Relaxed) > 0 || holder.since.elapsed() >= self.idle * TURN
     }
 
     /// Nothing that holds the lock can panic half-way.
@@ -211,30 +224,38 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Completes when these, idle since then, are to be given back since others want them.
+    /// Completes when these, idle since then, are to be given back since others want them, which is to be done at once. Dropped
+    /// before, it leaves nothing: who has gone on with its work is asked anew.
     pub async fn wanted(&mut self, idle_since: Instant) {
-        if self.holder.is_asked() {
-            return;
+        let (pool, holder) = (&self.pool, &self.holder);
+        let idle = Idle::new(holder, idle_since);
+        let is_wanted = pool.wanted.load(Ordering::Relaxed) > 0;
+        let gives_way = is_wanted && pool.gives_way(holder) && pool.shortage(&pool.holders()) > 0;
+        holder.is_asked.store(gives_way, Ordering::Release);
+        // An asking of before may have been left.
+        while !holder.is_asked() {
+            holder.asked.notified().await;
         }
-        let idle = idle_since.saturating_duration_since(self.holder.since).as_micros();
-        let _idle = Idle::new(&self.holder.idle, u64::try_from(idle).unwrap_or(AT_WORK));
-        self.holder.asked.notified().await;
+        std::mem::forget(idle);
     }
 }
 
 /// Work is idle for as long as this lives.
-struct Idle<'a>(&'a AtomicU64);
+struct Idle<'a>(&'a Holder);
 
 impl<'a> Idle<'a> {
-    fn new(of: &'a AtomicU64, since: u64) -> Self {
-        of.store(since, Ordering::Relaxed);
-        Self(of)
+    fn new(holder: &'a Holder, since: Instant) -> Self {
+        let since = since.saturating_duration_since(holder.since).as_micros();
+        let since = u64::try_from(since).unwrap_or(AT_WORK - 1);
+        holder.idle.store(since, Ordering::Relaxed);
+        Self(holder)
     }
 }
 
 impl Drop for Idle<'_> {
     fn drop(&mut self) {
-        self.0.store(AT_WORK, Ordering::Relaxed);
+        self.0.idle.store(AT_WORK, Ordering::Relaxed);
+        self.0.is_asked.store(false, Ordering::Release);
     }
 }
 
@@ -314,22 +335,43 @@ mod tests {
 
     #[tokio::test]
     async fn the_idlest_is_asked_first() {
-        let pool = Pool::new(2);
-        let (mut first, mut second) = (
-            pool.take(1, WAIT).await.expect("free"),
-            pool.take(1, WAIT).await.expect("free"),
-        );
+        let pool = Pool::new(200);
+        let mut first = pool.take(100, WAIT).await.expect("free");
+        let mut second = pool.take(100, WAIT).await.expect("free");
+        tokio::time::sleep(IDLE).await;
         let mut waiting = Box::pin(pool.take(1, WAIT));
         begins(&mut waiting);
-        tokio::time::sleep(Duration::from_millis(2)).await;
         let now = Instant::now();
-        let mut first = pin!(first.wanted(now));
-        let mut second = pin!(second.wanted(now.checked_sub(Duration::from_millis(1)).expect("the machine is up")));
+        let earlier = now.checked_sub(IDLE).expect("the machine is up");
+        let (mut first, mut second) = (pin!(first.wanted(now)), pin!(second.wanted(earlier)));
         tokio::select! {
             biased;
             () = &mut first => panic!("the other has been idle for longer"),
             () = &mut second => {}
         }
+    }
+
+    #[tokio::test]
+    async fn who_has_gone_on_with_its_work_is_not_counted_on() {
+        let pool = Pool::new(200);
+        let mut busy = pool.take(100, WAIT).await.expect("free");
+        let mut idle = pool.take(100, WAIT).await.expect("free");
+        tokio::time::sleep(IDLE).await;
+        let _waiting = Asking::new(&pool, 1);
+        {
+            let since = busy.holder.since;
+            let mut wanted = pin!(busy.wanted(since));
+            assert!(wanted.as_mut().now_or_never().is_none());
+            pool.ask();
+            // What it waited for came at the same time.
+        }
+        assert!(is_asked(&pool, &mut idle, IDLE), "the other is asked in its place");
+        drop(idle);
+        assert!(
+            !is_asked(&pool, &mut busy, Duration::ZERO),
+            "it has just begun to pause"
+        );
+        assert!(is_asked(&pool, &mut busy, IDLE));
     }
 
     #[tokio::test]

@@ -255,7 +255,7 @@ def overloaded(host, sink):
         twice.append(rush)
         after, relayed = resident(host.pid), sink.count - relayed
         settled(host)
-        took = ", ".join(f"{rush.latency[key]:.0f}" for key in ("p50", "p99", "max"))
+        took = ", ".join(f"{rush.latency[key] or 0:.0f}" for key in ("p50", "p99", "max"))
         print(
             f"offered {rush.begun / 6:.0f}/s, accepted {rush.rate:.0f}/s and relayed {relayed / 6:.0f}/s;"
             f" refused {rush.refused / rush.begun:.0%}, not greeted within {PATIENCE} s {rush.gave_up / rush.begun:.0%};"

@@ -150,10 +150,12 @@ impl Driver {
 
     /// Says the last word and closes. With a reason the operator is told, and the peer is given time
     /// to read it.
-    pub async fn end<S>(&self, mut wire: Wire<S>, reply: Option<Reply>, reason: Option<&'static str>)
+    pub async fn end<S>(&mut self, mut wire: Wire<S>, reply: Option<Reply>, reason: Option<&'static str>)
     where
         S: Stream,
     {
+        // Nobody waits for the farewell.
+        self.turn = Turn::default();
         if let Some(reason) = reason {
             self.aborted(reason.to_owned());
         }

@@ -74,7 +74,9 @@ impl Driver {
                 }
             }
         }
-        let asked = Box::pin(under_way.policy.sender(client, sender)).await;
+        let UnderWay { policy, turn } = &mut under_way;
+        // A policy may ask the network, here as later on.
+        let asked = turn.meanwhile(Box::pin(policy.sender(client, sender))).await;
         if let Verdict::Reject(reply) | Verdict::Defer(reply) = &asked.answer {
             self.refused(client, "sender", sender.to_string(), (reply, &asked.because), sender);
         }
@@ -84,7 +86,10 @@ impl Driver {
     pub(super) async fn ask_recipient(&self, mut asking: AskRecipient<UnderWay>) -> Next {
         let (client, recipient) = (&asking.session.client, &asking.recipient);
         let sender = &asking.transaction.envelope.sender;
-        let asked = Box::pin(asking.transaction.policy.policy.recipient(client, sender, recipient)).await;
+        let UnderWay { policy, turn } = &mut asking.transaction.policy;
+        let asked = turn
+            .meanwhile(Box::pin(policy.recipient(client, sender, recipient)))
+            .await;
         if let Verdict::Reject(reply) | Verdict::Defer(reply) = &asked.answer {
             self.refused(
                 client,
@@ -121,7 +126,8 @@ impl Driver {
             extended: asking.session.extended,
             envelope: &asking.transaction.envelope,
         };
-        let reply = Box::pin(arrival.settle(&mut asking.transaction.policy.policy, draft)).await;
+        let UnderWay { policy, turn } = &mut asking.transaction.policy;
+        let reply = turn.meanwhile(Box::pin(arrival.settle(policy, draft))).await;
         Ok(asking.done(reply))
     }
 

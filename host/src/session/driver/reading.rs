@@ -125,7 +125,7 @@ impl Driver {
         Lost::InTheWay
     }
 
-    pub(super) async fn before_tls<S>(&self, wire: &mut Wire<S>, reply: Reply) -> Result<(), Lost>
+    pub(super) async fn before_tls<S>(&mut self, wire: &mut Wire<S>, reply: Reply) -> Result<(), Lost>
     where
         S: Stream,
     {
@@ -133,7 +133,12 @@ impl Driver {
             return Err(Lost::Injected);
         }
         wire.say(&reply);
-        self.flush(wire).await
+        let mut turn = std::mem::take(&mut self.turn);
+        let place = Arc::clone(&self.place);
+        let _waiting = place.wait();
+        let flushed = turn.meanwhile(self.flush(wire)).await;
+        self.turn = turn;
+        flushed
     }
 
     pub(super) fn within(&self, duration: Duration) -> Instant {
