@@ -126,7 +126,7 @@ impl Default for Overload {
             make_way: Duration::from_secs(10),
             lag: Duration::from_millis(100),
             disk: Duration::from_secs(5),
-            transactions: 192,
+            transactions: 96,
             memory: 256 * MIB,
         }
     }
