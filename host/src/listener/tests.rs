@@ -1,8 +1,7 @@
 //! Listeners over loopback.
 
-use tokio::task::JoinHandle;
-
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::config::Overload;

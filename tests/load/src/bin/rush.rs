@@ -4,7 +4,7 @@
 //! Each comes from an address of its own within 127.0.0.0/8, sends one message with its commands in groups (RFC 2920) and quits.
 //! Who is not greeted in time gives up. One thread; bounded by `--seconds`, and what is open then is dropped. Prints one line of JSON.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -56,7 +56,7 @@ struct Rush {
     patience: Duration,
     /// What is sent once the host has greeted, and how its last reply to that begins.
     dialogue: [(Vec<u8>, &'static str); 3],
-    begun: RefCell<u32>,
+    begun: Cell<u32>,
     found: RefCell<Found>,
 }
 
@@ -88,7 +88,7 @@ async fn main() {
             (commands.into_bytes(), "354 "),
             ([message(arguments.size), b"QUIT\r\n".to_vec()].concat(), "221 "),
         ],
-        begun: RefCell::default(),
+        begun: Cell::default(),
         found: RefCell::default(),
     });
     let (start, lasts) = (Instant::now(), Duration::from_secs_f64(arguments.seconds));
@@ -100,7 +100,7 @@ async fn main() {
                 for _ in 0..arguments.at_once.unwrap_or(1) {
                     tokio::task::spawn_local(one_after_another(Rc::clone(&rush)));
                 }
-                sleep(lasts).await;
+                std::future::pending().await
             }
         }
     };
@@ -132,12 +132,8 @@ async fn one_after_another(rush: Rc<Rush>) {
 /// One connection, and its entry in what was found.
 async fn client(rush: &Rush) {
     let start = Instant::now();
-    let number = {
-        let mut begun = rush.begun.borrow_mut();
-        *begun += 1;
-        *begun
-    };
-    let ended = match one_message(rush, number).await {
+    rush.begun.set(rush.begun.get() + 1);
+    let ended = match one_message(rush, rush.begun.get()).await {
         Ok(ended) => ended,
         Err(error) => {
             sleep(PAUSE).await;
@@ -203,7 +199,7 @@ async fn reply(stream: &mut TcpStream, code: &str) -> io::Result<Option<String>>
 fn report(rush: &Rush, elapsed: Duration) -> Value {
     let mut found = rush.found.borrow_mut();
     json!({
-        "begun": *rush.begun.borrow(),
+        "begun": rush.begun.get(),
         "accepted": found.latencies.len(),
         "refused": found.refused,
         "gave up": found.gave_up,
