@@ -3,7 +3,7 @@
 //! `docs/delivery.md` says what an operator sees. From the top: `scheduler` claims what is due;
 //! `message` takes one claim to its settlement; `work` is the part without a spool: `resolve` asks
 //! the directory, `destination` routes, `attempt` goes to a `maildir` or through `gate`, `pool`,
-//! `client` and `transaction` to another host; `outcome` classifies what came of it, `conclusion`
+//! `client`, which asks `exchanges`, and `transaction` to another host; `outcome` classifies what came of it, `conclusion`
 //! and `schedule` say what is next.
 
 mod attempt;
@@ -12,7 +12,9 @@ mod conclusion;
 mod destination;
 mod dialogue;
 mod dots;
+mod exchanges;
 mod gate;
+mod login;
 mod maildir;
 mod message;
 mod outcome;
@@ -22,7 +24,6 @@ mod resolve;
 mod schedule;
 mod scheduler;
 mod tls;
-
 mod transaction;
 mod turns;
 mod wire;
@@ -33,8 +34,9 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::config::{Config, Delivery};
+use crate::config::{Config, Delivery, Dns, Listener};
 use crate::directory::Directory;
+use crate::dns;
 use crate::event::{Event, Events};
 use crate::ndr::Ndr;
 use crate::spool::Spool;
@@ -64,7 +66,12 @@ pub async fn run(context: DeliveryContext, stop: watch::Receiver<bool>) -> u64 {
     let events = context.events.clone();
     let tell: Tell = Arc::new(move |event| events.emit(event));
     let station = match tls::Tls::of_system() {
-        Ok(tls) => Arc::new(Station::new(context.directory, tell, tls)),
+        Ok(tls) => Arc::new(Station::new(
+            context.directory,
+            context.config.load().dns.clone(),
+            tell,
+            tls,
+        )),
         Err(error) => {
             // The provider is built in, so this is a bug in the build, not in anybody's settings.
             tracing::error!(%error, "no delivery: TLS cannot be set up");
@@ -87,6 +94,7 @@ type Tell = Arc<dyn Fn(Event) + Send + Sync>;
 /// What all deliveries share.
 struct Station {
     directory: Arc<dyn Directory>,
+    resolver: dns::Current,
     tell: Tell,
     gate: gate::Gate,
     pool: pool::Pool,
@@ -94,9 +102,10 @@ struct Station {
 }
 
 impl Station {
-    fn new(directory: Arc<dyn Directory>, tell: Tell, tls: tls::Tls) -> Self {
+    fn new(directory: Arc<dyn Directory>, dns: Dns, tell: Tell, tls: tls::Tls) -> Self {
         Self {
             directory,
+            resolver: dns::Current::new(dns),
             tell,
             gate: gate::Gate::new(),
             pool: pool::Pool::default(),
@@ -110,6 +119,8 @@ impl Station {
 struct Settings<'a> {
     hostname: &'a str,
     mailboxes: &'a Path,
+    listeners: &'a [Listener],
+    dns: &'a Dns,
     delivery: &'a Delivery,
     /// Hosts a message may have passed.
     hops: usize,
@@ -122,6 +133,8 @@ impl<'a> Settings<'a> {
         Self {
             hostname: &config.hostname,
             mailboxes: &config.mailboxes,
+            listeners: &config.listeners,
+            dns: &config.dns,
             delivery: &config.delivery,
             hops: config.limits.hops,
             fault_limit: config.faults.message_limit,

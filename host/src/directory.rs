@@ -37,6 +37,16 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
+impl Endpoint {
+    /// Its name, without the port.
+    pub fn host(&self) -> String {
+        match self {
+            Self::Tcp(host, _) => host.clone(),
+            Self::Unix(path) => path.display().to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::join;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
@@ -138,6 +139,32 @@ impl Resolver {
             Ok(Err(error)) => Err(NoRecords::Unavailable(error.to_string())),
             Err(_) => Err(NoRecords::Unavailable("no answer in time".to_owned())),
         }
+    }
+}
+
+/// The resolver of the configuration in force.
+pub struct Current(ArcSwap<Resolver>);
+
+impl Current {
+    /// Reads nothing yet.
+    pub fn new(settings: Dns) -> Self {
+        Self(ArcSwap::from_pointee(Resolver::new(settings)))
+    }
+
+    /// As it is.
+    pub fn get(&self) -> Arc<Resolver> {
+        self.0.load_full()
+    }
+
+    /// As a configuration wants it. The cache is lost only if that says something else than before.
+    pub fn configured(&self, settings: &Dns) -> Arc<Resolver> {
+        let current = self.get();
+        if current.settings() == settings {
+            return current;
+        }
+        let new = Arc::new(Resolver::new(settings.clone()));
+        self.0.store(Arc::clone(&new));
+        new
     }
 }
 

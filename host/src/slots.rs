@@ -284,6 +284,15 @@ mod tests {
         }
     }
 
+    /// A pool that is taken, in halves that can have been idle.
+    async fn halves() -> (Arc<Pool>, [Slots; 2]) {
+        let pool = Pool::new(200);
+        let first = pool.take(100, WAIT).await.expect("free");
+        let second = pool.take(100, WAIT).await.expect("free");
+        tokio::time::sleep(IDLE).await;
+        (pool, [first, second])
+    }
+
     /// It waits from here on.
     fn begins(waiting: &mut (impl Future<Output = Result<Slots, Overload>> + Unpin)) {
         assert!(waiting.now_or_never().is_none(), "nothing is free");
@@ -308,10 +317,7 @@ mod tests {
 
     #[tokio::test]
     async fn as_many_are_asked_as_are_wanted() {
-        let pool = Pool::new(200);
-        let mut half = pool.take(100, WAIT).await.expect("free");
-        let mut other_half = pool.take(100, WAIT).await.expect("free");
-        tokio::time::sleep(IDLE).await;
+        let (pool, [mut half, mut other_half]) = halves().await;
         let mut first = Box::pin(pool.take(100, WAIT));
         begins(&mut first);
         assert!(is_asked(&pool, &mut half, IDLE));
@@ -335,10 +341,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_idlest_is_asked_first() {
-        let pool = Pool::new(200);
-        let mut first = pool.take(100, WAIT).await.expect("free");
-        let mut second = pool.take(100, WAIT).await.expect("free");
-        tokio::time::sleep(IDLE).await;
+        let (pool, [mut first, mut second]) = halves().await;
         let mut waiting = Box::pin(pool.take(1, WAIT));
         begins(&mut waiting);
         let now = Instant::now();
@@ -353,10 +356,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_has_gone_on_with_its_work_is_not_counted_on() {
-        let pool = Pool::new(200);
-        let mut busy = pool.take(100, WAIT).await.expect("free");
-        let mut idle = pool.take(100, WAIT).await.expect("free");
-        tokio::time::sleep(IDLE).await;
+        let (pool, [mut busy, mut idle]) = halves().await;
         let _waiting = Asking::new(&pool, 1);
         {
             let since = busy.holder.since;

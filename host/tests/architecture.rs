@@ -32,6 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mail",
             "config",
             "directory",
+            "dns",
             "event",
             "ndr",
             "policy::Because",

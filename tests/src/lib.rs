@@ -26,7 +26,7 @@ pub use client::{Client, Reply};
 pub use console::Console;
 pub use daemon::Daemon;
 pub use dialogue::{Dialogue, Pattern, play};
-pub use dns::dns;
+pub use dns::{Zone, address, dns, exchange};
 pub use events::{Event, Events};
 pub use guests::{example, from_outside, guest, large_guest, worked_example};
 pub use languages::{Language, Toolchain, only, overlay};

@@ -57,8 +57,22 @@ impl Sink {
         Self::start(true)
     }
 
+    /// One at port 25 of a loopback address, where a domain's exchanges are; none for who may not listen there.
+    pub fn exchange(address: [u8; 4]) -> Option<Self> {
+        match TcpListener::bind(SocketAddr::from((address, 25))) {
+            Ok(listener) => Some(Self::serving(listener, false)),
+            Err(error) => {
+                eprintln!("SKIPPED: port 25 of {address:?}: {error}");
+                None
+            }
+        }
+    }
+
     fn start(lmtp: bool) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::serving(TcpListener::bind("127.0.0.1:0").expect("a free port"), lmtp)
+    }
+
+    fn serving(listener: TcpListener, lmtp: bool) -> Self {
         let address = listener.local_addr().expect("a bound socket has an address");
         let inner = Arc::new(Inner {
             lmtp,

@@ -152,6 +152,11 @@ impl Site {
         Daemon::start(&mut self.run_command())
     }
 
+    /// As [`Self::start`], with this certificate as the only one that it trusts.
+    pub fn start_trusting(&self, certificate: &Path) -> Daemon {
+        Daemon::start(self.run_command().env("SSL_CERT_FILE", certificate))
+    }
+
     /// `posthouse run`, not waited for.
     pub fn spawn(&self) -> Daemon {
         Daemon::spawn(&mut self.run_command())

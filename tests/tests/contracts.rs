@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use posthouse_tests::{Client, Daemon, PASSWORD, Site, dns, example};
+use posthouse_tests::{Client, Daemon, PASSWORD, Site, address, dns, example};
 
 /// The settings of the sample site, for another copy of the same policy.
 const SETTINGS: &str = r#"{"accept": {"from": "authenticated"}, "homing": {"required": true}}"#;
@@ -91,7 +91,7 @@ fn a_policy_for_another_contract_is_refused_with_what_to_do() {
 #[test]
 fn a_policy_asks_all_that_the_contract_offers() {
     let mut site = Site::new();
-    let server = dns([192, 0, 2, 99]).to_string();
+    let server = dns(vec![("listed.test", address([192, 0, 2, 99]))]).to_string();
     site.set("dns.servers", vec![server]);
     let policy = example("inquiry");
     let settings = r#"{"group": "team@posthouse.test", "name": "listed.test"}"#;

@@ -72,6 +72,34 @@ fn mail_for_elsewhere_goes_to_the_smart_host_unchanged() {
     );
 }
 
+/// The smart host is another Posthouse, which takes mail from whoever has a password only.
+#[test]
+fn a_smart_host_is_told_who_sends() {
+    let sink = Sink::smtp();
+    let relay = site_with_smart_host(&sink);
+    let relaying = relay.start();
+    let server = format!("localhost:{}", relaying.address("smtp").port());
+
+    let mut site = Site::new();
+    site.set("delivery.smart-host", server.clone());
+    let password = site.file("relay.password", "not this one\n");
+    site.add(&format!(
+        "[[delivery.login]]\nserver = \"{server}\"\nuser = \"anna\"\npassword-file = \"relay.password\"\n"
+    ));
+    let daemon = site.start_trusting(&relay.path().join("data/tls/self-signed.pem"));
+    submit(&daemon, &["a@example.org"], "by login");
+    let attempt = daemon.events().take(2000);
+    let reply = attempt.text("reply");
+    assert!(
+        reply.starts_with("454 4.7.0 logging in at localhost: 535 5.7.8"),
+        "{reply}"
+    );
+    std::fs::write(password, format!("{PASSWORD}\n")).expect("written");
+    let received = sink.expect("by login");
+    assert!(received.text.contains("with ESMTPSA"), "{}", received.text);
+    assert!(sink.received().len() == 1 && daemon.events().take(5007).text("destination") == format!("smtp:{server}"));
+}
+
 #[test]
 fn a_transient_reply_is_tried_again() {
     let sink = Sink::smtp();

@@ -306,9 +306,11 @@ pub struct FaultActions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// Takes everything that has no home here; none means such mail cannot be delivered.
-    pub smart_host: Option<Endpoint>,
+    pub smart_host: Option<NextHop>,
     /// Per recipient domain, before the smart host.
     pub routes: Vec<Route>,
+    /// Servers that are told who this host is.
+    pub logins: Vec<Login>,
     /// Waits between attempts; the last repeats.
     pub retry: Vec<Duration>,
     /// After this a message is given up.
@@ -325,13 +327,33 @@ pub struct Delivery {
     pub verify_tls: bool,
 }
 
+/// Who takes mail that has no home here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NextHop {
+    /// This server.
+    Server(Endpoint),
+    /// The mail exchanges of the recipient's domain (RFC 5321 section 5.1).
+    Exchanges,
+}
+
+/// Who this host is at a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// As it stands where mail is sent to it.
+    pub server: Endpoint,
+    /// The user's name there.
+    pub user: String,
+    /// Read with each new connection.
+    pub password_file: PathBuf,
+}
+
 /// Where the mail of one domain goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Recipient domain, lower case.
     pub domain: String,
     /// Where to.
-    pub to: Endpoint,
+    pub to: NextHop,
     /// Spoken there.
     pub lmtp: bool,
 }

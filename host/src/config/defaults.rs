@@ -223,6 +223,7 @@ impl Default for Delivery {
     fn default() -> Self {
         Self {
             smart_host: None,
+            logins: Vec::new(),
             routes: Vec::new(),
             retry: [15, 30, 60, 240].map(|m| Duration::from_secs(m * MINUTE)).to_vec(),
             expire: Duration::from_secs(48 * HOUR),

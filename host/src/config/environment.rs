@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
-use super::{Config, Problem, server_config};
+use super::{Config, Problem, secret, server_config};
 
 /// Longest path of a Unix socket, in bytes, its final NUL not counted.
 const MAX_SOCKET_PATH: usize = 107;
@@ -28,6 +28,10 @@ pub fn problems_around(config: &Config) -> Vec<Problem> {
             let text = format!("{}: {error}", file.display());
             problems.push(Problem::new(format!("policy[{index}].file"), text));
         }
+    }
+    for (index, login) in config.delivery.logins.iter().enumerate() {
+        let unreadable = secret(&login.password_file).err();
+        problems.extend(unreadable.map(|text| Problem::new(format!("delivery.login[{index}].password-file"), text)));
     }
     if let Some(files) = &config.tls {
         problems.extend(server_config(files).err().unwrap_or_default());

@@ -9,15 +9,17 @@ use toml::Value;
 
 use super::defaults::{GRANTS, data_folder, hostname};
 use super::{
-    AdmitFault, Config, ConfigError, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls,
-    ModuleFaults, NdrFault, Overload, PolicyEngine, PolicyLimits, PolicyModule, Probation, Problem, RecordMode, Route,
-    Share, Timeouts, TlsFiles,
+    AdmitFault, Config, ConfigError, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, Login,
+    ModuleFaults, NdrFault, NextHop, Overload, PolicyEngine, PolicyLimits, PolicyModule, Probation, Problem,
+    RecordMode, Route, Share, Timeouts, TlsFiles,
 };
 use crate::directory::Endpoint;
 use crate::event::Format;
 use crate::mail::Mailbox;
 use crate::reader::{self, Problems, Reader, boolean, choice, count, duration, parsed, size, text};
 
+/// Longest name of a user at another server, in bytes.
+const MAX_USER: usize = 255;
 /// More of a body than this is no record any more but an archive.
 const MAX_RECORDED_BODY: u64 = 1 << 20;
 
@@ -79,7 +81,7 @@ fn read(mut root: Reader<'_>, base: &Path) -> Option<Config> {
     config.policy_engine = read_policy_engine(root.table("policy-engine"), config.policy_engine, base);
     config.faults = read_faults(root.table("faults"), config.faults);
     config.dns = read_dns(root.table("dns"), config.dns);
-    config.delivery = read_delivery(root.table("delivery"), config.delivery);
+    config.delivery = read_delivery(root.table("delivery"), base, config.delivery);
     config.decisions = read_decisions(root.table("decisions"), config.decisions);
     let mut events = root.table("events");
     config.event_format = events.or(
@@ -305,7 +307,7 @@ fn read_dns(mut reader: Reader<'_>, default: Dns) -> Dns {
     }
 }
 
-fn read_delivery(mut reader: Reader<'_>, default: Delivery) -> Delivery {
+fn read_delivery(mut reader: Reader<'_>, base: &Path, default: Delivery) -> Delivery {
     let retry = if reader.has("retry") {
         let waits = reader.list("retry", duration);
         if waits.is_empty() {
@@ -320,9 +322,16 @@ fn read_delivery(mut reader: Reader<'_>, default: Delivery) -> Delivery {
     for route in reader.tables("route") {
         routes.extend(read_route(route, &mut domains));
     }
+    let smart_host = reader.optional("smart-host", next_hop);
+    let next_hops: Vec<&NextHop> = routes.iter().map(|route| &route.to).chain(&smart_host).collect();
+    let mut logins = Vec::new();
+    for login in reader.tables("login") {
+        logins.extend(read_login(login, base, &next_hops, &logins));
+    }
     Delivery {
-        smart_host: reader.optional("smart-host", tcp),
+        smart_host,
         routes,
+        logins,
         retry,
         expire: reader.or("expire", default.expire, duration),
         concurrency: reader.or("concurrency", default.concurrency, count(1..=10_000)),
@@ -336,12 +345,55 @@ fn read_delivery(mut reader: Reader<'_>, default: Delivery) -> Delivery {
 fn read_route(mut reader: Reader<'_>, domains: &mut HashSet<String>) -> Option<Route> {
     let domain = reader.required("domain", host_name);
     let lmtp = reader.or("protocol", false, choice(&[("smtp", false), ("lmtp", true)]));
-    let to = reader.required("to", if lmtp { parsed::<Endpoint> } else { tcp });
+    let to = reader.required("to", if lmtp { lmtp_server } else { next_hop });
     let domain = domain?;
     if !domains.insert(domain.clone()) {
         reader.problem("domain", format!("there is a route for {domain} already"));
     }
     Some(Route { domain, to: to?, lmtp })
+}
+
+fn read_login(mut reader: Reader<'_>, base: &Path, next_hops: &[&NextHop], known: &[Login]) -> Option<Login> {
+    let server = reader.required("server", tcp);
+    let user = reader.required("user", user_name);
+    let password_file = reader.required("password-file", path(base));
+    let server = server?;
+    if known.iter().any(|login| login.server == server) {
+        reader.problem("server", format!("there is a login at {server} already"));
+    }
+    if !next_hops.contains(&&NextHop::Server(server.clone())) {
+        reader.problem(
+            "server",
+            format!("no mail is sent to {server}: neither smart-host nor a route's \"to\" is so written"),
+        );
+    }
+    Some(Login {
+        server,
+        user: user?,
+        password_file: password_file?,
+    })
+}
+
+fn user_name(value: &Value) -> Result<String, String> {
+    let user = text(value)?;
+    if user.is_empty() || user.len() > MAX_USER || user.contains(char::is_control) {
+        return Err(format!(
+            "expected 1 to {MAX_USER} bytes, none of them a control character"
+        ));
+    }
+    Ok(user)
+}
+
+/// A server, or `mx`.
+fn next_hop(value: &Value) -> Result<NextHop, String> {
+    match text(value)?.as_str() {
+        "mx" => Ok(NextHop::Exchanges),
+        _ => tcp(value).map(NextHop::Server),
+    }
+}
+
+fn lmtp_server(value: &Value) -> Result<NextHop, String> {
+    parsed(value).map(NextHop::Server)
 }
 
 /// SMTP is spoken over TCP.

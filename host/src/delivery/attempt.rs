@@ -9,6 +9,7 @@ use crate::mail::{Content, Envelope, Mailbox, Reply};
 
 use super::client::{Connection, Manner};
 use super::destination::{Destination, Remote};
+use super::exchanges::Exchanges;
 use super::gate::{Missed, NoTurn, Turn};
 use super::maildir::Letter;
 use super::outcome::Outcome;
@@ -175,7 +176,14 @@ impl Job<'_> {
             connect_timeout: self.settings.delivery.connect_timeout,
             reply_timeout: self.settings.delivery.reply_timeout,
             verify_tls: self.settings.delivery.verify_tls,
+            logins: &self.settings.delivery.logins,
             tls: &self.station.tls,
+            exchanges: Exchanges {
+                resolver: &self.station.resolver,
+                dns: self.settings.dns,
+                hostname: self.settings.hostname,
+                listeners: self.settings.listeners,
+            },
         }
     }
 

@@ -7,10 +7,12 @@ use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::config::Login;
 use crate::directory::Endpoint;
 use crate::mail::Reply;
 
 use super::destination::{Protocol, Remote};
+use super::exchanges::{self, Exchanges};
 use super::outcome::{Outcome, Step};
 use super::tls::Tls;
 use super::wire::{Wire, WireError};
@@ -27,7 +29,20 @@ pub(super) struct Manner<'a> {
     /// For each reply; twice as long for the one after the final dot (RFC 5321 section 4.5.3.2.6).
     pub(super) reply_timeout: Duration,
     pub(super) verify_tls: bool,
+    /// Where this host says who it is.
+    pub(super) logins: &'a [Login],
     pub(super) tls: &'a Tls,
+    pub(super) exchanges: Exchanges<'a>,
+}
+
+/// Who is spoken to.
+#[derive(Clone, Copy)]
+struct Peer<'a> {
+    protocol: Protocol,
+    /// Its name in reports (RFC 3464 `Remote-MTA`), and in its certificate.
+    host: &'a str,
+    /// Who this host is there.
+    login: Option<&'a Login>,
 }
 
 /// What a remote offers (RFC 5321 section 4.1.1.1).
@@ -41,6 +56,10 @@ pub(super) struct Offers {
     pub(super) utf8: bool,
     /// RFC 3207.
     pub(super) start_tls: bool,
+    /// RFC 4954 with PLAIN (RFC 4616).
+    pub(super) auth_plain: bool,
+    /// The same with LOGIN.
+    pub(super) auth_login: bool,
     /// RFC 1870; 0 is no limit.
     pub(super) size: Option<u64>,
 }
@@ -56,6 +75,12 @@ impl Offers {
                 "8BITMIME" => offers.eight_bit = true,
                 "SMTPUTF8" => offers.utf8 = true,
                 "STARTTLS" => offers.start_tls = true,
+                "AUTH" => {
+                    for mechanism in words {
+                        offers.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
+                        offers.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
+                    }
+                }
                 "SIZE" => offers.size = Some(words.next().and_then(|n| n.parse().ok()).unwrap_or(0)),
                 _ => {}
             }
@@ -81,7 +106,7 @@ pub(super) struct Connection {
 }
 
 /// Why an address of a remote was not usable.
-enum Refusal {
+pub(super) enum Refusal {
     /// For the recipients.
     Outcome(Outcome),
     /// The handshake failed; without TLS it may work.
@@ -99,59 +124,111 @@ pub(super) fn lost(why: &str) -> Reply {
     Reply::new(451, (4, 4, 2), why)
 }
 
+fn no_address(host: &str) -> Outcome {
+    Outcome::Deferred(Reply::new(451, (4, 4, 3), format!("{host} has no address")))
+}
+
 fn unreachable(why: &str) -> Reply {
     Reply::new(451, (4, 4, 1), why)
 }
 
 impl Connection {
-    /// Opens a connection to the first address of the remote that greets. The outcome, else, is
-    /// the last address's and holds for every recipient.
+    /// Opens a connection to the first address of the remote that greets. The outcome, else, holds for every recipient:
+    /// the last address's, but while there is hope with one of them they have not failed.
     pub(super) async fn open(remote: &Remote, manner: Manner<'_>) -> Result<Self, Outcome> {
-        match &remote.endpoint {
-            Endpoint::Unix(path) => {
+        match remote {
+            Remote::Server {
+                protocol,
+                endpoint: endpoint @ Endpoint::Unix(path),
+            } => {
+                let peer = Peer {
+                    protocol: *protocol,
+                    host: &endpoint.host(),
+                    login: None,
+                };
                 let stream = connected(manner, &remote.to_string(), UnixStream::connect(path)).await?;
-                Self::greet(remote, Wire::new(stream), manner, false)
-                    .await
-                    .map_err(Refusal::outcome)
+                let greeted = Self::greet(peer, Wire::new(stream), manner, false).await;
+                greeted.map_err(Refusal::outcome)
             }
-            Endpoint::Tcp(host, port) => {
-                let mut last = Outcome::Deferred(Reply::new(451, (4, 4, 3), format!("{host} has no address")));
-                for address in addresses(host, *port, manner).await? {
-                    match Self::open_address(remote, address, manner).await {
-                        Ok(connection) => return Ok(connection),
-                        Err(outcome) => last = outcome,
-                    }
-                }
-                Err(last)
+            Remote::Server {
+                protocol,
+                endpoint: endpoint @ Endpoint::Tcp(host, port),
+            } => {
+                let peer = Peer {
+                    protocol: *protocol,
+                    host,
+                    login: manner.logins.iter().find(|login| login.server == *endpoint),
+                };
+                Self::open_host(peer, addresses(host, *port, manner).await?, manner).await
             }
+            Remote::Exchanges(domain) => Self::open_exchange(domain, manner).await,
         }
     }
 
-    async fn open_address(remote: &Remote, address: SocketAddr, manner: Manner<'_>) -> Result<Self, Outcome> {
+    /// The first of a domain's exchanges that greets, and no further than to this host itself.
+    async fn open_exchange(domain: &str, manner: Manner<'_>) -> Result<Self, Outcome> {
+        let mut last = None;
+        for host in manner.exchanges.of(domain).await? {
+            let opened = match manner.exchanges.addresses(&host).await {
+                Ok(Some(addresses)) => {
+                    let peer = Peer {
+                        protocol: Protocol::Smtp,
+                        host: &host,
+                        login: None,
+                    };
+                    Self::open_host(peer, addresses, manner).await
+                }
+                Ok(None) => {
+                    last.get_or_insert(exchanges::own_mail(domain));
+                    break;
+                }
+                Err(outcome) => Err(outcome),
+            };
+            match opened {
+                Ok(connection) => return Ok(connection),
+                Err(outcome) => last = Some(outcome.unless_hopeful(last)),
+            }
+        }
+        Err(last.unwrap_or_else(|| no_address(domain)))
+    }
+
+    async fn open_host(peer: Peer<'_>, addresses: Vec<SocketAddr>, mut manner: Manner<'_>) -> Result<Self, Outcome> {
+        // A password is for nobody else.
+        manner.verify_tls |= peer.login.is_some();
+        let mut last = None;
+        for address in addresses {
+            match Self::open_address(peer, address, manner).await {
+                Ok(connection) => return Ok(connection),
+                Err(outcome) => last = Some(outcome.unless_hopeful(last)),
+            }
+        }
+        Err(last.unwrap_or_else(|| no_address(peer.host)))
+    }
+
+    async fn open_address(peer: Peer<'_>, address: SocketAddr, manner: Manner<'_>) -> Result<Self, Outcome> {
         let dial = async || -> Result<Wire, Outcome> {
             let stream = connected(manner, &address.to_string(), TcpStream::connect(address)).await?;
             // Replies are short and waited for; there is nothing to gain by delaying a segment.
             let _ = stream.set_nodelay(true);
             Ok(Wire::new(stream))
         };
-        match Self::greet(remote, dial().await?, manner, true).await {
+        match Self::greet(peer, dial().await?, manner, true).await {
             Err(Refusal::Handshake(why)) if !manner.verify_tls => {
-                tracing::debug!(remote = %remote, why, "TLS failed, going on without");
-                Self::greet(remote, dial().await?, manner, false)
-                    .await
-                    .map_err(Refusal::outcome)
+                tracing::debug!(host = peer.host, %address, why, "TLS failed, going on without");
+                let greeted = Self::greet(peer, dial().await?, manner, false).await;
+                greeted.map_err(Refusal::outcome)
             }
             other => other.map_err(Refusal::outcome),
         }
     }
 
     /// From the banner to the state in which MAIL is possible.
-    async fn greet(remote: &Remote, wire: Wire, manner: Manner<'_>, tls_allowed: bool) -> Result<Self, Refusal> {
+    async fn greet(peer: Peer<'_>, wire: Wire, manner: Manner<'_>, tls_allowed: bool) -> Result<Self, Refusal> {
         let mut connection = Self {
             wire,
-            protocol: remote.protocol,
+            protocol: peer.protocol,
             offers: Offers::default(),
-            host: remote.host(),
+            host: peer.host.to_owned(),
             transactions: 0,
             reusable: false,
             reply_timeout: manner.reply_timeout,
@@ -161,8 +238,14 @@ impl Connection {
         let banner = connection.reply().await?;
         connection.expect(banner, 220, Step::Greeting)?;
         connection.hello(manner.hostname).await?;
-        if tls_allowed && connection.offers.start_tls {
-            connection = connection.upgrade(remote, manner).await?;
+        let tls_offered = tls_allowed && connection.offers.start_tls;
+        if tls_offered {
+            connection = connection.upgrade(manner).await?;
+        }
+        match peer.login {
+            Some(login) if tls_offered => connection.log_in(login).await?,
+            Some(_) => return Err(connection.no_login("no TLS is offered")),
+            None => {}
         }
         Ok(connection)
     }
@@ -187,7 +270,7 @@ impl Connection {
     }
 
     /// STARTTLS, and hello again within TLS (RFC 3207).
-    async fn upgrade(mut self, remote: &Remote, manner: Manner<'_>) -> Result<Self, Refusal> {
+    async fn upgrade(mut self, manner: Manner<'_>) -> Result<Self, Refusal> {
         let reply = self.ask("STARTTLS\r\n").await?;
         if reply.code != 220 {
             // Offered and refused: the session goes on in the clear, unless that is forbidden.
@@ -201,7 +284,7 @@ impl Connection {
             true => tls_needed(&why),
             false => Refusal::Handshake(why),
         };
-        let name = ServerName::try_from(remote.host()).map_err(|error| failed(error.to_string()))?;
+        let name = ServerName::try_from(self.host.clone()).map_err(|error| failed(error.to_string()))?;
         let handshake = self.wire.start_tls(manner.tls.connector(manner.verify_tls), name);
         self.wire = match timeout(manner.connect_timeout, handshake).await {
             Ok(Ok(wire)) => wire,
@@ -218,7 +301,7 @@ impl Connection {
             return Ok(());
         }
         Err(Refusal::Outcome(match Outcome::of_remote(reply, step, &self.host) {
-            Outcome::Delivered(odd) => Outcome::Deferred(lost(&format!("unexpected reply: {odd}"))),
+            Outcome::Delivered { reply: odd, .. } => Outcome::Deferred(lost(&format!("unexpected reply: {odd}"))),
             other => other,
         }))
     }
@@ -313,13 +396,16 @@ mod tests {
 
     #[test]
     fn offers_are_read_whatever_their_case() {
-        let text = "mx.example greets\nPIPELINING\n8bitmime\nSIZE 1000\nSMTPUTF8\nSTARTTLS\nX-ODD a b\n";
+        let text =
+            "mx.example greets\nPIPELINING\n8bitmime\nSIZE 1000\nSMTPUTF8\nSTARTTLS\nAUTH X login Plain\nX-ODD a b\n";
         let offers = Offers::parse(&Reply::bare(250, text));
         let all = Offers {
             pipelining: true,
             eight_bit: true,
             utf8: true,
             start_tls: true,
+            auth_plain: true,
+            auth_login: true,
             size: Some(1000),
         };
         assert_eq!(offers, all);

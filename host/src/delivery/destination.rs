@@ -3,11 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::config::Delivery;
+use crate::config::{Delivery, NextHop};
 use crate::directory::{Endpoint, Home};
 use crate::mail::{Mailbox, Reply};
 use crate::spool::Failed;
 
+use super::exchanges;
 use super::outcome::{class, failed_here};
 
 /// What is spoken to a remote.
@@ -19,30 +20,40 @@ pub(super) enum Protocol {
     Lmtp,
 }
 
-/// A server and what is spoken there.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Smtp => "smtp",
+            Self::Lmtp => "lmtp",
+        })
+    }
+}
+
+/// Another server, or several of which any will do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Remote {
-    pub(super) protocol: Protocol,
-    pub(super) endpoint: Endpoint,
+pub(super) enum Remote {
+    /// A server and what is spoken there.
+    Server { protocol: Protocol, endpoint: Endpoint },
+    /// The mail exchanges of this domain.
+    Exchanges(String),
 }
 
 impl Remote {
-    /// The server's name in reports (RFC 3464 `Remote-MTA`), without the port.
+    /// Its name, without the port.
     pub(super) fn host(&self) -> String {
-        match &self.endpoint {
-            Endpoint::Tcp(host, _) => host.clone(),
-            Endpoint::Unix(path) => path.display().to_string(),
+        match self {
+            Self::Server { endpoint, .. } => endpoint.host(),
+            Self::Exchanges(domain) => domain.clone(),
         }
     }
 }
 
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.protocol {
-            Protocol::Smtp => "smtp",
-            Protocol::Lmtp => "lmtp",
-        };
-        write!(f, "{scheme}:{}", self.endpoint)
+        match self {
+            Self::Server { protocol, endpoint } => write!(f, "{protocol}:{endpoint}"),
+            Self::Exchanges(domain) => write!(f, "mx:{domain}"),
+        }
     }
 }
 
@@ -67,19 +78,26 @@ impl From<Home> for Destination {
 
 impl Destination {
     fn remote(protocol: Protocol, endpoint: Endpoint) -> Self {
-        Self::Remote(Remote { protocol, endpoint })
+        Self::Remote(Remote::Server { protocol, endpoint })
     }
 
     /// Where mail for an address goes that has no home here: the route of its domain or of the
     /// nearest parent domain, else the smart host.
     pub(super) fn of_foreign(address: &Mailbox, delivery: &Delivery) -> Result<Self, Failed> {
         let domain = address.domain();
-        if let Some(route) = with_parents(domain).find_map(|name| delivery.routes.iter().find(|r| r.domain == name)) {
-            let protocol = if route.lmtp { Protocol::Lmtp } else { Protocol::Smtp };
-            return Ok(Self::remote(protocol, route.to.clone()));
-        }
-        if let Some(smart_host) = &delivery.smart_host {
-            return Ok(Self::remote(Protocol::Smtp, smart_host.clone()));
+        let route = with_parents(domain).find_map(|name| delivery.routes.iter().find(|r| r.domain == name));
+        let (protocol, next_hop) = match route {
+            Some(route) if route.lmtp => (Protocol::Lmtp, Some(&route.to)),
+            Some(route) => (Protocol::Smtp, Some(&route.to)),
+            None => (Protocol::Smtp, delivery.smart_host.as_ref()),
+        };
+        match next_hop {
+            Some(NextHop::Server(endpoint)) => return Ok(Self::remote(protocol, endpoint.clone())),
+            // Whoever writes an address literal does not mean what the DNS says.
+            Some(NextHop::Exchanges) if !domain.starts_with('[') => {
+                return Ok(Self::Remote(Remote::Exchanges(domain.to_owned())));
+            }
+            Some(NextHop::Exchanges) | None => {}
         }
         let reply = if domain.starts_with('[') {
             Reply::new(
@@ -91,6 +109,16 @@ impl Destination {
             Reply::new(550, (5, 4, 4), format!("No route to {domain}"))
         };
         Err(failed_here(class::HOST_NOT_FOUND, reply))
+    }
+
+    /// Where mail for here went, as it is told: of several exchanges the one that took it.
+    pub(super) fn reached(&self, host: Option<&str>) -> String {
+        match (self, host) {
+            (Self::Remote(Remote::Exchanges(_)), Some(host)) => {
+                format!("{}:{host}:{}", Protocol::Smtp, exchanges::PORT)
+            }
+            _ => self.to_string(),
+        }
     }
 }
 
@@ -124,25 +152,35 @@ mod tests {
             .map_err(|failed| failed.reply.to_string())
     }
 
+    fn next_hop(text: &str) -> NextHop {
+        match text {
+            "mx" => NextHop::Exchanges,
+            server => NextHop::Server(server.parse().expect("an endpoint")),
+        }
+    }
+
     #[test]
     fn the_nearest_route_wins_then_the_smart_host() {
         let route = |domain: &str, to: &str, lmtp| Route {
             domain: domain.to_owned(),
-            to: to.parse().expect("an endpoint"),
+            to: next_hop(to),
             lmtp,
         };
         let mut delivery = testing::delivery();
         delivery.routes = vec![
             route("example.org", "a:25", false),
             route("in.example.org", "b:24", true),
+            route("mx.example.org", "mx", false),
         ];
-        delivery.smart_host = Some("smart:25".parse().expect("an endpoint"));
+        delivery.smart_host = Some(next_hop("smart:25"));
         for (address, expected) in [
             ("x@example.org", "smtp:a:25"),
             ("x@EXAMPLE.ORG", "smtp:a:25"),
             ("x@other.example.org", "smtp:a:25"),
             ("x@in.example.org", "lmtp:b:24"),
             ("x@deep.in.example.org", "lmtp:b:24"),
+            ("x@MX.example.org", "mx:mx.example.org"),
+            ("x@deep.mx.example.org", "mx:deep.mx.example.org"),
             ("x@notexample.org", "smtp:smart:25"),
             ("x@[192.0.2.1]", "smtp:smart:25"),
         ] {
@@ -155,6 +193,21 @@ mod tests {
         let delivery = testing::delivery();
         let none = goes_to("x@example.org", &delivery);
         assert_eq!(none, Err("550 5.4.4 No route to example.org".to_owned()));
-        assert!(goes_to("x@[192.0.2.1]", &delivery).is_err_and(|reply| reply.starts_with("550 5.1.2")));
+        let by_exchanges = Delivery {
+            smart_host: Some(NextHop::Exchanges),
+            ..testing::delivery()
+        };
+        for delivery in [delivery, by_exchanges] {
+            assert!(goes_to("x@[192.0.2.1]", &delivery).is_err_and(|reply| reply.starts_with("550 5.1.2")));
+        }
+    }
+
+    #[test]
+    fn of_several_exchanges_it_is_told_which_took_it() {
+        let exchanges = Destination::Remote(Remote::Exchanges("example.org".to_owned()));
+        assert_eq!(exchanges.reached(Some("a.example.org")), "smtp:a.example.org:25");
+        assert_eq!(exchanges.reached(None), "mx:example.org");
+        let server = Destination::remote(Protocol::Smtp, "smart:587".parse().expect("an endpoint"));
+        assert_eq!(server.reached(Some("smart")), "smtp:smart:587");
     }
 }

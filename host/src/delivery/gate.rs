@@ -320,7 +320,7 @@ mod tests {
     use super::*;
 
     fn remote(endpoint: &str) -> Remote {
-        Remote {
+        Remote::Server {
             protocol: Protocol::Smtp,
             endpoint: endpoint.parse().expect("an endpoint"),
         }

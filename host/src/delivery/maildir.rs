@@ -46,7 +46,10 @@ impl Letter<'_> {
             return Ok(Outcome::failed_here(class::LOOP, reply));
         }
         match self.store(&header) {
-            Ok(()) => Ok(Outcome::Delivered(Reply::new(250, (2, 0, 0), "Delivered"))),
+            Ok(()) => Ok(Outcome::Delivered {
+                reply: Reply::new(250, (2, 0, 0), "Delivered"),
+                remote: None,
+            }),
             Err(Trouble::Message(error)) => Err(error),
             Err(Trouble::Mailbox(error)) => {
                 tracing::warn!(maildir = %self.maildir.display(), %error, "mailbox not written");
@@ -254,7 +257,7 @@ mod tests {
         let maildir = home.path().join("deep/anna");
         let text = "return-path: <forged@x>\r\n\tfolded\r\nFrom: a@b\r\nReturn-Path-Like: kept\r\nRETURN-PATH : <x@y>\r\n\r\nReturn-Path: body\r\n.\r\nlast";
         let outcome = deliver(&maildir, &["anna@here.example"], &InMemory(text.into())).expect("readable");
-        assert!(matches!(outcome, Outcome::Delivered(_)), "{outcome:?}");
+        assert!(matches!(outcome, Outcome::Delivered { .. }), "{outcome:?}");
         let new = files(&maildir.join("new"));
         let stored = fs::read_to_string(&new[0]).expect("a file");
         assert_eq!(
@@ -277,7 +280,7 @@ mod tests {
         let outcome = deliver(home.path(), &["ben@here.example", "anna@here.example"], &content).expect("readable");
         assert!(matches!(outcome, Outcome::Failed(failed) if failed.class == class::LOOP));
         let other = deliver(home.path(), &["ben@here.example"], &content).expect("readable");
-        assert!(matches!(other, Outcome::Delivered(_)));
+        assert!(matches!(other, Outcome::Delivered { .. }));
     }
 
     #[test]

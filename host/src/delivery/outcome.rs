@@ -19,7 +19,11 @@ pub(super) mod class {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// Somebody else is responsible now, or it is in a mailbox.
-    Delivered(Reply),
+    Delivered {
+        reply: Reply,
+        /// Who said so, if it was another host.
+        remote: Option<String>,
+    },
     /// It may work later.
     Deferred(Reply),
     /// Nobody tried: its destination is known to be down, and this is what it said.
@@ -52,13 +56,24 @@ impl Outcome {
     /// What a remote's reply means for the recipients it is about.
     pub(super) fn of_remote(reply: Reply, step: Step, remote: &str) -> Self {
         match reply.code {
-            200..=299 => Self::Delivered(reply),
+            200..=299 => Self::Delivered {
+                reply,
+                remote: Some(remote.to_owned()),
+            },
             500..=599 if !is_passing(&reply, step) => Self::Failed(Failed {
                 class: class_of(&reply, step).to_owned(),
                 reply,
                 remote: Some(remote.to_owned()),
             }),
             _ => Self::Deferred(reply),
+        }
+    }
+
+    /// Of two ways to one destination neither of which will do: while there is hope with the one before it has not failed.
+    pub(super) fn unless_hopeful(self, before: Option<Self>) -> Self {
+        match (before, self) {
+            (Some(hopeful @ Self::Deferred(_)), Self::Failed(_)) => hopeful,
+            (_, last) => last,
         }
     }
 }

@@ -4,12 +4,12 @@ mod server;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 
-use crate::config::Delivery;
+use crate::config::{Delivery, Dns};
 use crate::directory::{Directory, Entry, Home, LookupError, Target};
 use crate::event::Event;
 use crate::mail::{Envelope, Mailbox, MessageId, ReversePath, Timestamp};
@@ -17,16 +17,20 @@ use crate::spool::{Message, Recipient, State};
 
 use super::{Settings, Station, tls};
 
-pub(super) use server::{Act, FakeServer, greets, say, takes};
+pub(super) use server::{Act, FakeServer, greets, roots, say, takes};
 
 pub(super) fn mailbox(text: &str) -> Mailbox {
     text.parse().expect("an address")
 }
 
+/// What is asked by nobody.
+static NO_DNS: LazyLock<Dns> = LazyLock::new(Dns::default);
+
 /// No routes, short waits.
 pub(super) fn delivery() -> Delivery {
     Delivery {
         smart_host: None,
+        logins: Vec::new(),
         routes: Vec::new(),
         retry: vec![Duration::from_secs(60)],
         expire: Duration::from_secs(3600),
@@ -141,13 +145,18 @@ impl Told {
 pub(super) fn station(directory: FakeDirectory) -> (Station, Told) {
     let told = Told::default();
     let tls = tls::Tls::new(rustls::RootCertStore::empty()).expect("TLS");
-    (Station::new(Arc::new(directory), told.tell(), tls), told)
+    (
+        Station::new(Arc::new(directory), Dns::default(), told.tell(), tls),
+        told,
+    )
 }
 
 pub(super) fn settings<'a>(delivery: &'a Delivery, mailboxes: &'a Path) -> Settings<'a> {
     Settings {
         hostname: "mx.here.example",
         mailboxes,
+        listeners: &[],
+        dns: &NO_DNS,
         delivery,
         hops: 3,
         fault_limit: 3,

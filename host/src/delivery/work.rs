@@ -193,7 +193,7 @@ fn note(
     for (recipient, outcome) in outcomes {
         let untried = matches!(outcome, Outcome::Untried(_));
         match outcome {
-            Outcome::Delivered(_) => record.recipients[recipient].state = RecipientState::Delivered { at },
+            Outcome::Delivered { .. } => record.recipients[recipient].state = RecipientState::Delivered { at },
             Outcome::Failed(failed) => progress.failed.push((recipient, failed)),
             Outcome::Deferred(reply) | Outcome::Untried(reply) => progress.deferred.push(Deferred {
                 recipient,
@@ -207,12 +207,15 @@ fn note(
 
 /// Events about what is final: 5007 and 4031, one for all recipients that share a reply.
 fn tell(job: Job<'_>, record: &Message, destination: &Destination, indexes: &[usize], outcomes: &[Outcome]) {
-    let mut delivered: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut delivered: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     let mut refused: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for (index, outcome) in indexes.iter().zip(outcomes) {
         let address = record.recipients[*index].address.to_string();
         match outcome {
-            Outcome::Delivered(reply) => delivered.entry(reply.to_string()).or_default().push(address),
+            Outcome::Delivered { reply, remote } => {
+                let key = (destination.reached(remote.as_deref()), reply.to_string());
+                delivered.entry(key).or_default().push(address);
+            }
             Outcome::Failed(Failed {
                 reply,
                 remote: Some(remote),
@@ -224,11 +227,11 @@ fn tell(job: Job<'_>, record: &Message, destination: &Destination, indexes: &[us
             Outcome::Failed(_) | Outcome::Deferred(_) | Outcome::Untried(_) => {}
         }
     }
-    for (reply, recipients) in delivered {
+    for ((destination, reply), recipients) in delivered {
         (job.station.tell)(Event::Delivered {
             message: record.id.to_string(),
             recipients,
-            destination: destination.to_string(),
+            destination,
             reply,
         });
     }

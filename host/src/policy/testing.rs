@@ -139,6 +139,7 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
         dns: Dns::default(),
         delivery: Delivery {
             smart_host: None,
+            logins: Vec::new(),
             routes: Vec::new(),
             retry: vec![Duration::from_secs(1)],
             expire: Duration::from_secs(1),

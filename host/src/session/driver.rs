@@ -96,17 +96,17 @@ impl Driver {
     where
         S: Stream,
     {
-        let Some(acceptor) = &self.context.tls else {
+        let Some(acceptor) = self.context.tls.clone() else {
             self.aborted("TLS is not configured".to_owned());
             return None;
         };
-        let handshake = Box::pin(wire.into_transport().secure(acceptor));
-        let _waiting = self.place.wait();
-        let mut turn = std::mem::take(&mut self.turn);
-        let handshake = self.unless_told(timeout_at(self.within(HANDSHAKE), handshake));
-        let secured = turn.meanwhile(handshake).await;
-        self.turn = turn;
-        let secured = match secured {
+        let handshake = Box::pin(wire.into_transport().secure(&acceptor));
+        let handshake = timeout_at(self.within(HANDSHAKE), handshake);
+        let secured = self.in_turn(async |driver| {
+            let _waiting = driver.place.wait();
+            driver.unless_told(handshake).await
+        });
+        let secured = match secured.await {
             Ok(secured) => secured,
             // Nothing can be said within a handshake.
             Err(_) => return None,
@@ -171,6 +171,14 @@ impl Driver {
         let _ = timeout(FAREWELL, wire.close(parting)).await;
     }
 
+    /// Does what most likely lets this host wait, in the connection's turn as long as that lasts.
+    async fn in_turn<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> T {
+        let mut turn = std::mem::take(&mut self.turn);
+        let done = turn.meanwhile(work(self)).await;
+        self.turn = turn;
+        done
+    }
+
     async fn perform<S>(&mut self, wire: &mut Wire<S>, step: Next) -> Result<Next, Lost>
     where
         S: Stream,
@@ -180,13 +188,11 @@ impl Driver {
                 if let Some(reply) = reply {
                     wire.say(&reply);
                 }
-                let mut first = std::mem::take(&mut self.turn);
-                let line = self.line(wire, next.is_between_transactions());
+                let idle = next.is_between_transactions();
                 let line = match next.policy() {
-                    Some(under_way) => under_way.meanwhile(line).await?,
-                    None => first.meanwhile(line).await?,
+                    Some(under_way) => under_way.meanwhile(self.line(wire, idle)).await?,
+                    None => self.in_turn(async |driver| driver.line(wire, idle).await).await?,
                 };
-                self.turn = first;
                 Ok(next.command(&line))
             }
             Step::RecipientsFull(reply, next) => {

@@ -12,6 +12,7 @@ use crate::config::Delivery;
 use crate::directory::Endpoint;
 use crate::mail::{BodyType, InMemory, ReversePath};
 
+mod login;
 mod pipelining;
 
 struct Sender {
@@ -38,7 +39,7 @@ impl Sender {
             envelope: &self.envelope,
             content: &self.content,
         };
-        let remote = Remote {
+        let remote = Remote::Server {
             protocol,
             endpoint: endpoint.clone(),
         };
@@ -55,7 +56,7 @@ impl Sender {
 
 fn shown(outcomes: &[Outcome]) -> Vec<String> {
     let show = |outcome: &Outcome| match outcome {
-        Outcome::Delivered(reply) => format!("delivered {reply}"),
+        Outcome::Delivered { reply, .. } => format!("delivered {reply}"),
         Outcome::Untried(reply) => format!("untried {reply}"),
         Outcome::Deferred(reply) => format!("deferred {reply}"),
         Outcome::Failed(failed) => {

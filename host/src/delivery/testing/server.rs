@@ -1,10 +1,11 @@
 //! A server that plays a script and writes down what it hears.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
-use rustls::ServerConfig;
+use rcgen::{CertifiedKey, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
@@ -166,8 +167,21 @@ async fn play(stream: Box<dyn Io>, mut script: VecDeque<Act>, heard: &Mutex<Vec<
     }
 }
 
+/// What all these servers prove their name and their address by.
+static IDENTITY: LazyLock<CertifiedKey<KeyPair>> = LazyLock::new(|| {
+    let names = ["fake.example", "127.0.0.1"].map(str::to_owned);
+    rcgen::generate_simple_self_signed(names).expect("a certificate")
+});
+
+/// Whose certificate is trusted where these servers' is.
+pub(in super::super) fn roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add(IDENTITY.cert.der().clone()).expect("a certificate");
+    roots
+}
+
 fn self_signed() -> TlsAcceptor {
-    let made = rcgen::generate_simple_self_signed(vec!["fake.example".to_owned()]).expect("a certificate");
+    let made = &*IDENTITY;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)

@@ -6,7 +6,7 @@ use super::super::conclusion::{Conclusion, faulted};
 use super::super::testing::{self, Act, FakeDirectory, FakeServer, Told, mailbox, say};
 use super::super::{Settings, Station};
 use super::*;
-use crate::config::Delivery;
+use crate::config::{Delivery, NextHop};
 use crate::directory::Home;
 use crate::mail::{Content, InMemory};
 use crate::policy::Because;
@@ -149,7 +149,7 @@ async fn what_waits_is_tried_again_without_repeating_the_rest() {
 #[tokio::test]
 async fn time_ends() {
     let mut here = Here::new(directory());
-    here.delivery.smart_host = Some("127.0.0.1:1".parse().expect("an endpoint"));
+    here.delivery.smart_host = Some(NextHop::Server("127.0.0.1:1".parse().expect("an endpoint")));
     let mut record = testing::message(&["x@far.example"]);
     record.expires = Timestamp(5000);
     let progress = here.progress(&mut record).await;

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
@@ -13,7 +12,7 @@ use super::imports::MessageView;
 use super::verification::Verifier;
 use crate::config::Config;
 use crate::directory::{Directory, Entry, Home, LookupError, Target};
-use crate::dns::{NoRecords, Resolver};
+use crate::dns::{self, NoRecords};
 use crate::event::Events;
 use crate::mail::Mailbox;
 
@@ -23,7 +22,7 @@ const ENTRIES: usize = 64;
 /// The host's directory, resolver, counters and verifier.
 pub(in crate::policy) struct Live {
     directory: Arc<dyn Directory>,
-    dns: ArcSwap<Resolver>,
+    dns: dns::Current,
     counters: Arc<Counters>,
     verifier: Verifier,
 }
@@ -38,7 +37,7 @@ impl Live {
     ) -> Self {
         let live = Self {
             directory,
-            dns: ArcSwap::from_pointee(Resolver::new(config.dns.clone())),
+            dns: dns::Current::new(config.dns.clone()),
             counters: Counters::open(folder.map(|folder| folder.join("counters")), events),
             verifier: Verifier::new(config.hostname.clone()),
         };
@@ -50,9 +49,7 @@ impl Live {
     /// Takes over what a configuration says now. The resolver loses its cache only if it is another.
     pub(in crate::policy) fn configure(&self, config: &Config) {
         self.counters.configure(&config.policies);
-        if *self.dns.load().settings() != config.dns {
-            self.dns.store(Arc::new(Resolver::new(config.dns.clone())));
-        }
+        self.dns.configured(&config.dns);
     }
 
     /// Some counters of a module, in the order of their keys.
@@ -95,14 +92,14 @@ impl Live {
     }
 
     async fn addresses(&self, name: &str) -> Result<Answer, NoAnswer> {
-        let found = self.dns.load_full().addresses(name).await?;
+        let found = self.dns.get().addresses(name).await?;
         Ok(Answer::Texts(found.iter().map(ToString::to_string).collect()))
     }
 
     async fn names(&self, address: &str) -> Result<Answer, NoAnswer> {
         let not_one = |_| NoAnswer::Other(format!("{address:?} is not an IP address"));
         let address = address.parse().map_err(not_one)?;
-        Ok(Answer::Texts(self.dns.load_full().names(address).await?))
+        Ok(Answer::Texts(self.dns.get().names(address).await?))
     }
 
     /// Computed once, however many modules ask.
@@ -110,7 +107,7 @@ impl Live {
         let Some(message) = message else {
             return Err(NoAnswer::Other("there is no message".to_owned()));
         };
-        let verify = || async { self.verifier.findings(&self.dns.load_full(), message).await };
+        let verify = || async { self.verifier.findings(&self.dns.get(), message).await };
         let findings: &Vec<Finding> = message.findings().get_or_init(verify).await;
         Ok(Answer::Findings(findings.clone()))
     }
@@ -125,8 +122,8 @@ impl Answers for Live {
                 Call::IsLocalDomain { domain } => self.is_local_domain(domain).await,
                 Call::IsMember { group, address } => self.is_member(group, address).await,
                 Call::Addresses { name } => self.addresses(name).await,
-                Call::Exchanges { name } => Ok(Answer::Exchanges(self.dns.load_full().exchanges(name).await?)),
-                Call::Texts { name } => Ok(Answer::Texts(self.dns.load_full().texts(name).await?)),
+                Call::Exchanges { name } => Ok(Answer::Exchanges(self.dns.get().exchanges(name).await?)),
+                Call::Texts { name } => Ok(Answer::Texts(self.dns.get().texts(name).await?)),
                 Call::Names { address } => self.names(address).await,
                 Call::CounterAdd { key, amount, seconds } => self
                     .counters

@@ -133,12 +133,11 @@ impl Driver {
             return Err(Lost::Injected);
         }
         wire.say(&reply);
-        let mut turn = std::mem::take(&mut self.turn);
-        let place = Arc::clone(&self.place);
-        let _waiting = place.wait();
-        let flushed = turn.meanwhile(self.flush(wire)).await;
-        self.turn = turn;
-        flushed
+        self.in_turn(async |driver| {
+            let _waiting = driver.place.wait();
+            driver.flush(wire).await
+        })
+        .await
     }
 
     pub(super) fn within(&self, duration: Duration) -> Instant {

@@ -1,0 +1,135 @@
+//! Mail for other domains goes to their mail exchanges (RFC 5321 section 5.1, RFC 7505).
+
+use posthouse_tests::{Daemon, PASSWORD, Report, Sink, Site, address, dns, exchange};
+
+/// Nobody listens there.
+const GONE: [u8; 4] = [127, 25, 0, 9];
+
+fn submit(daemon: &Daemon, recipients: &[&str], subject: &str) {
+    let mut client = daemon.connect();
+    client.login("anna", PASSWORD);
+    let message = format!("From: <anna@posthouse.test>\nSubject: {subject}\n\nHello.\n");
+    let reply = client.submit("anna@posthouse.test", recipients, &message);
+    assert_eq!(reply.code, 250, "{}", client.transcript());
+    client.quit();
+}
+
+/// A site that sends mail where the DNS says.
+fn site(zone: posthouse_tests::Zone) -> Site {
+    let mut site = Site::new();
+    site.set("delivery.smart-host", "mx");
+    site.set("dns.servers", vec![dns(zone).to_string()]);
+    site
+}
+
+#[test]
+fn the_preferred_exchange_gets_it_else_the_next() {
+    let (Some(best), Some(bare)) = (Sink::exchange([127, 25, 0, 1]), Sink::exchange([127, 25, 0, 2])) else {
+        return;
+    };
+    let mut site = site(vec![
+        ("two.example", exchange(20, "second.two.example")),
+        ("two.example", exchange(10, "first.two.example")),
+        ("first.two.example", address([127, 25, 0, 1])),
+        ("second.two.example", address([127, 25, 0, 2])),
+        ("half.example", exchange(10, "gone.half.example")),
+        ("half.example", exchange(20, "nobody.half.example")),
+        ("half.example", exchange(30, "there.half.example")),
+        ("gone.half.example", address(GONE)),
+        ("there.half.example", address([127, 25, 0, 1])),
+        ("bare.example", address([127, 25, 0, 2])),
+    ]);
+    let smart_host = Sink::smtp();
+    site.add(&format!(
+        "[[delivery.route]]\ndomain = \"routed.example\"\nto = \"{}\"\n",
+        smart_host.address()
+    ));
+    let daemon = site.start();
+    for (recipient, sink, destination) in [
+        ("a@two.example", &best, "smtp:first.two.example:25"),
+        ("a@half.example", &best, "smtp:there.half.example:25"),
+        ("b@half.example", &best, "smtp:there.half.example:25"),
+        ("a@bare.example", &bare, "smtp:bare.example:25"),
+    ] {
+        submit(&daemon, &[recipient], recipient);
+        sink.expect(&format!("Subject: {recipient}"));
+        assert_eq!(daemon.events().take(5007).text("destination"), destination);
+    }
+    submit(&daemon, &["a@deep.routed.example"], "by a route");
+    smart_host.expect("by a route");
+}
+
+#[test]
+fn a_route_leads_to_exchanges_where_the_rest_goes_to_a_smart_host() {
+    let Some(sink) = Sink::exchange([127, 25, 0, 3]) else {
+        return;
+    };
+    let smart_host = Sink::smtp();
+    let mut site = site(vec![("direct.example", address([127, 25, 0, 3]))]);
+    site.set("delivery.smart-host", smart_host.address().to_string());
+    site.add("[[delivery.route]]\ndomain = \"direct.example\"\nto = \"mx\"\n");
+    let daemon = site.start();
+    submit(&daemon, &["a@direct.example", "a@other.example"], "both ways");
+    assert_eq!(sink.expect("both ways").recipients, ["<a@direct.example>"]);
+    assert_eq!(smart_host.expect("both ways").recipients, ["<a@other.example>"]);
+}
+
+#[test]
+fn a_domain_that_takes_no_mail_is_told_of_at_once() {
+    let site = site(vec![
+        ("none.example", exchange(0, ".")),
+        ("ours.example", exchange(10, "mx.posthouse.test")),
+        ("ours.example", exchange(20, "backup.example")),
+        ("odd.example", exchange(10, "odd.example")),
+        ("odd.example", address([0, 0, 0, 0])),
+    ]);
+    let daemon = site.start();
+    for (recipient, status, said) in [
+        ("a@none.example", "5.1.10", "none.example takes no mail"),
+        ("a@ours.example", "5.4.6", "comes back to this host"),
+        ("a@odd.example", "5.4.4", "has no address"),
+        ("a@nobody.example", "5.4.4", "has no address"),
+    ] {
+        submit(&daemon, &[recipient], recipient);
+        let report = Report::parse(&site.mailbox("anna").expect(recipient).text);
+        assert_eq!(report.field("Status"), Some(status), "{}", report.status);
+        let unfolded: Vec<&str> = report.status.split_whitespace().collect();
+        assert!(unfolded.join(" ").contains(said), "{}", report.status);
+    }
+}
+
+#[test]
+fn mail_waits_while_the_dns_or_all_exchanges_are_away() {
+    let mut site = site(vec![
+        ("gone.example", exchange(10, "a.gone.example")),
+        ("gone.example", exchange(10, "b.gone.example")),
+        ("a.gone.example", address(GONE)),
+        ("b.gone.example", address(GONE)),
+    ]);
+    let daemon = site.start();
+    submit(&daemon, &["a@gone.example"], "nobody there");
+    let attempt = daemon.events().take(2000);
+    assert_eq!(attempt.text("destination"), "mx:gone.example");
+    assert!(
+        attempt.text("reply").contains("connecting to 127.25.0.9:25"),
+        "{attempt:?}"
+    );
+    drop(daemon.stop());
+
+    // Nobody answers there.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let silent_at = silent.local_addr().expect("an address");
+    site.set("dns.servers", vec![silent_at.to_string()]);
+    site.set("dns.timeout", "300ms");
+    let daemon = site.start();
+    submit(&daemon, &["a@unknown.example"], "nobody knows");
+    let attempt = daemon
+        .events()
+        .take_where(2000, |attempt| attempt.text("destination") == "mx:unknown.example");
+    assert!(
+        attempt
+            .text("reply")
+            .starts_with("451 4.4.3 looking unknown.example up"),
+        "{attempt:?}"
+    );
+}
