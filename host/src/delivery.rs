@@ -99,6 +99,9 @@ struct Station {
     gate: gate::Gate,
     pool: pool::Pool,
     tls: tls::Tls,
+    refused: login::Refused,
+    /// Where exchanges listen.
+    exchange_port: u16,
 }
 
 impl Station {
@@ -110,6 +113,8 @@ impl Station {
             gate: gate::Gate::new(),
             pool: pool::Pool::default(),
             tls,
+            refused: login::Refused::default(),
+            exchange_port: exchanges::PORT,
         }
     }
 }
@@ -120,7 +125,6 @@ struct Settings<'a> {
     hostname: &'a str,
     mailboxes: &'a Path,
     listeners: &'a [Listener],
-    dns: &'a Dns,
     delivery: &'a Delivery,
     /// Hosts a message may have passed.
     hops: usize,
@@ -134,7 +138,6 @@ impl<'a> Settings<'a> {
             hostname: &config.hostname,
             mailboxes: &config.mailboxes,
             listeners: &config.listeners,
-            dns: &config.dns,
             delivery: &config.delivery,
             hops: config.limits.hops,
             fault_limit: config.faults.message_limit,

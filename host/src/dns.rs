@@ -1,5 +1,5 @@
-//! The DNS as policies see it: bounded in time and in number, cached, and silent until the first
-//! question. Plain DNS with the system's resolvers or those of the configuration.
+//! The DNS for policies, and for who looks for a domain's exchanges: bounded in time and in number, cached, and silent
+//! until the first question. Plain DNS with the system's resolvers or those of the configuration.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -156,15 +156,12 @@ impl Current {
         self.0.load_full()
     }
 
-    /// As a configuration wants it. The cache is lost only if that says something else than before.
-    pub fn configured(&self, settings: &Dns) -> Arc<Resolver> {
-        let current = self.get();
-        if current.settings() == settings {
-            return current;
+    /// As a configuration that was read again wants it. The cache is kept if that names the same servers as before; where
+    /// the system names them they may be others.
+    pub fn configure(&self, settings: &Dns) {
+        if settings.servers.is_empty() || self.get().settings() != settings {
+            self.0.store(Arc::new(Resolver::new(settings.clone())));
         }
-        let new = Arc::new(Resolver::new(settings.clone()));
-        self.0.store(Arc::clone(&new));
-        new
     }
 }
 

@@ -2,19 +2,21 @@
 
 mod admittance;
 mod lag;
+mod proxy;
 mod refusals;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout};
 
 use crate::config::Listener;
 use crate::event::Event;
+use crate::mail::SessionId;
 use crate::session::{self, SessionContext};
 
 use refusals::Refusals;
@@ -25,6 +27,9 @@ pub use admittance::{Admittance, Admitted, Refused};
 const BACKLOG: u32 = 1024;
 /// How long accepting rests after the system had no room for a connection.
 const BACK_OFF: Duration = Duration::from_millis(250);
+/// How long a proxy may take to say whose connection it is, and how many may be at it. It does so at once.
+const HEADER: Duration = Duration::from_secs(5);
+const BEHIND_PROXIES: usize = 256;
 
 /// A bound socket that does not accept yet.
 pub struct Bound {
@@ -74,13 +79,18 @@ pub async fn run(
     context: Arc<dyn Fn() -> SessionContext + Send + Sync>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let sessions_stop = stop.clone();
+    let door = Arc::new(Door {
+        admittance,
+        stop: stop.clone(),
+        refusals: Mutex::new(Refusals::new(Instant::now())),
+        behind_proxies: Semaphore::new(BEHIND_PROXIES),
+    });
     let mut failing = false;
-    let mut refusals = Refusals::new(Instant::now());
     loop {
-        if let Some(end) = refusals.rest(Instant::now()) {
+        let rest = door.refusals().rest(Instant::now());
+        if let Some(end) = rest {
             tokio::select! {
-                () = admittance.room() => {}
+                () = door.admittance.room() => {}
                 () = tokio::time::sleep_until(end) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
@@ -107,12 +117,38 @@ pub async fn run(
         };
         let context = context();
         let listener = current(&bound.listener, &context);
-        match admittance.admit(peer.ip().to_canonical()) {
+        let address = peer.ip().to_canonical();
+        if listener.proxies.iter().any(|proxy| proxy.contains(&address)) {
+            tokio::spawn(Arc::clone(&door).let_in_for_proxy(context, listener, stream, peer));
+        } else {
+            door.let_in(context, listener, stream, peer);
+        }
+    }
+}
+
+/// Who comes in.
+struct Door {
+    admittance: Admittance,
+    stop: watch::Receiver<bool>,
+    refusals: Mutex<Refusals>,
+    /// Connections of which it is not known yet whose they are.
+    behind_proxies: Semaphore,
+}
+
+impl Door {
+    /// Nothing that holds the lock can panic.
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the connection served, or refuses it at once.
+    fn let_in(&self, context: SessionContext, listener: Arc<Listener>, stream: TcpStream, client: SocketAddr) {
+        match self.admittance.admit(client.ip().to_canonical()) {
             Ok(admitted) => {
-                let stop = sessions_stop.clone();
+                let stop = self.stop.clone();
                 let session = async move {
                     let place = Arc::clone(&admitted.place);
-                    session::serve(context, listener, stream, peer, place, stop).await;
+                    session::serve(context, listener, stream, client, place, stop).await;
                     drop(admitted);
                 };
                 tokio::spawn(session);
@@ -123,13 +159,42 @@ pub async fn run(
                     // Of one client; the others are not kept waiting for it.
                     Refused::TooMany => session::too_many(hostname),
                     Refused::Full | Refused::Behind => {
-                        refusals.count(Instant::now());
+                        self.refusals().count(Instant::now());
                         session::no_room(hostname)
                     }
                 };
                 session::refuse(&stream, &listener, &reply);
             }
         }
+    }
+
+    /// The same, once it is known whose connection it is.
+    async fn let_in_for_proxy(
+        self: Arc<Self>,
+        context: SessionContext,
+        listener: Arc<Listener>,
+        mut stream: TcpStream,
+        proxy: SocketAddr,
+    ) {
+        let Ok(_one) = self.behind_proxies.try_acquire() else {
+            self.refusals().count(Instant::now());
+            return session::refuse(&stream, &listener, &session::no_room(&context.config.hostname));
+        };
+        let mut stop = self.stop.clone();
+        let told = tokio::select! {
+            told = timeout(HEADER, proxy::client(&mut stream)) => told,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let why = match told {
+            Ok(Ok(client)) => return self.let_in(context, listener, stream, client.unwrap_or(proxy)),
+            Ok(Err(why)) => why.to_string(),
+            Err(_) => "timed out".to_owned(),
+        };
+        context.events.emit(Event::SessionAborted {
+            session: SessionId::generate().to_string(),
+            client: proxy.ip().to_canonical().to_string(),
+            reason: format!("no PROXY header: {why}"),
+        });
     }
 }
 

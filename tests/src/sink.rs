@@ -1,6 +1,6 @@
 //! A mail host that answers as it is told: SMTP, or LMTP (RFC 2033).
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,10 +61,11 @@ impl Sink {
     pub fn exchange(address: [u8; 4]) -> Option<Self> {
         match TcpListener::bind(SocketAddr::from((address, 25))) {
             Ok(listener) => Some(Self::serving(listener, false)),
-            Err(error) => {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 eprintln!("SKIPPED: port 25 of {address:?}: {error}");
                 None
             }
+            Err(error) => panic!("port 25 of {address:?}: {error}"),
         }
     }
 

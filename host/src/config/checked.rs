@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::Share;
@@ -67,6 +68,8 @@ pub struct Listener {
     pub name: String,
     /// Where to bind.
     pub address: SocketAddr,
+    /// Who connects for others, and says so with a PROXY header.
+    pub proxies: Vec<IpNet>,
     /// Whether and how TLS is spoken.
     pub tls: ListenerTls,
     /// AUTH is offered in the clear, too.
@@ -337,7 +340,7 @@ pub enum NextHop {
 }
 
 /// Who this host is at a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Login {
     /// As it stands where mail is sent to it.
     pub server: Endpoint,

@@ -88,6 +88,7 @@ fn default_listeners() -> Vec<Listener> {
     let listener = |name: &str, port, require_authentication| Listener {
         name: name.to_owned(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        proxies: Vec::new(),
         tls: ListenerTls::StartTls,
         auth_without_tls: false,
         require_authentication,

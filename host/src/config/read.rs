@@ -1,9 +1,10 @@
 //! From the file's text to a [`Config`]: one function for each table of the file.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde_json::Map;
 use toml::Value;
 
@@ -104,6 +105,7 @@ fn read_listeners(root: &mut Reader<'_>) -> Vec<Listener> {
     for mut reader in readers {
         let name = reader.required("name", word);
         let address = reader.required("address", parsed::<SocketAddr>);
+        let proxies = reader.list("proxies", network);
         let tls = [
             ("off", ListenerTls::Off),
             ("starttls", ListenerTls::StartTls),
@@ -135,6 +137,7 @@ fn read_listeners(root: &mut Reader<'_>) -> Vec<Listener> {
         listeners.push(Listener {
             name,
             address,
+            proxies,
             tls,
             auth_without_tls,
             require_authentication,
@@ -142,6 +145,14 @@ fn read_listeners(root: &mut Reader<'_>) -> Vec<Listener> {
         });
     }
     listeners
+}
+
+/// `192.0.2.0/24`, or one address.
+fn network(value: &Value) -> Result<IpNet, String> {
+    let text = text(value)?;
+    let one = text.parse::<IpAddr>().map(IpNet::from);
+    one.or_else(|_| text.parse())
+        .map_err(|_| format!("{text:?} is neither an address nor a network such as \"192.0.2.0/24\""))
 }
 
 fn read_tls(mut reader: Reader<'_>, base: &Path) -> Option<TlsFiles> {

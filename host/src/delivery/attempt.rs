@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::event::Event;
+use tokio::time::Instant;
+
 use crate::mail::{Content, Envelope, Mailbox, Reply};
+use crate::spool::Failed;
 
 use super::client::{Connection, Manner};
 use super::destination::{Destination, Remote};
@@ -93,9 +96,11 @@ impl Job<'_> {
         turn: &mut Turn,
         recipients: &[&Mailbox],
     ) -> io::Result<Option<Vec<Outcome>>> {
+        let manner = self.manner(remote);
         let key = Key {
             remote: remote.clone(),
-            verify_tls: self.settings.delivery.verify_tls,
+            verify_tls: manner.verify_tls,
+            login: manner.login.cloned(),
         };
         let parcel = Parcel {
             sender: &self.envelope.sender,
@@ -112,24 +117,42 @@ impl Job<'_> {
             }
         }
         // Most go over a connection that is there, and each would move the room for this along.
-        let (outcomes, untouched) = match Box::pin(Connection::open(remote, self.manner())).await {
-            Ok(connection) => {
-                // It may greet, and take its leave before anything is begun.
-                let sent = self.over(connection, key, parcel).await?;
-                (sent.outcomes, sent.untouched)
-            }
-            Err(outcome) => (vec![outcome; recipients.len()], true),
-        };
-        match outcomes.first() {
-            Some(Outcome::Deferred(reply)) if untouched => {
+        let sent = Box::pin(self.over_fresh(key, manner, parcel)).await?;
+        match sent.outcomes.first() {
+            Some(Outcome::Deferred(reply)) if sent.untouched => {
                 if self.not_reached(remote, turn, reply) {
                     return Ok(None);
                 }
             }
+            Some(Outcome::Failed(Failed { remote: None, .. })) if sent.untouched => turn.forget(),
             // It is there, though it may want nothing of us.
             _ => self.reached(remote, turn),
         }
-        Ok(Some(outcomes))
+        Ok(Some(sent.outcomes))
+    }
+
+    /// One transaction over a connection of its own. An exchange may greet, and take its leave before anything is begun:
+    /// then another one is tried, once.
+    async fn over_fresh(&self, key: Key, manner: Manner<'_>, parcel: Parcel<'_>) -> io::Result<Sent> {
+        let remote = &key.remote;
+        let first = match Connection::open(remote, manner, None).await {
+            Ok(first) => first,
+            Err(outcome) => {
+                return Ok(Sent {
+                    outcomes: vec![outcome; parcel.recipients.len()],
+                    untouched: true,
+                });
+            }
+        };
+        let host = first.host.clone();
+        let sent = self.over(first, key.clone(), parcel).await?;
+        if !sent.untouched || !matches!(remote, Remote::Exchanges(_)) {
+            return Ok(sent);
+        }
+        match Connection::open(remote, manner, Some(&host)).await {
+            Ok(second) => self.over(second, key, parcel).await,
+            Err(_) => Ok(sent),
+        }
     }
 
     /// Whether the turn is over because the remote has all the connections it wants.
@@ -170,20 +193,29 @@ impl Job<'_> {
         Ok(sent)
     }
 
-    fn manner(&self) -> Manner<'_> {
+    fn manner(&self, remote: &Remote) -> Manner<'_> {
+        let delivery = self.settings.delivery;
+        let login = match remote {
+            Remote::Server { endpoint, .. } => delivery.logins.iter().find(|login| login.server == *endpoint),
+            Remote::Exchanges(_) => None,
+        };
         Manner {
             hostname: self.settings.hostname,
-            connect_timeout: self.settings.delivery.connect_timeout,
-            reply_timeout: self.settings.delivery.reply_timeout,
-            verify_tls: self.settings.delivery.verify_tls,
-            logins: &self.settings.delivery.logins,
+            connect_timeout: delivery.connect_timeout,
+            reply_timeout: delivery.reply_timeout,
+            // A password is for nobody else.
+            verify_tls: delivery.verify_tls || login.is_some(),
+            login,
+            refused: &self.station.refused,
             tls: &self.station.tls,
             exchanges: Exchanges {
                 resolver: &self.station.resolver,
-                dns: self.settings.dns,
                 hostname: self.settings.hostname,
                 listeners: self.settings.listeners,
+                port: self.station.exchange_port,
             },
+            // Whoever has many addresses, and answers slowly at each, must not hold up the rest for longer than others.
+            ends: Instant::now() + delivery.connect_timeout * 2 + delivery.reply_timeout,
         }
     }
 

@@ -12,7 +12,8 @@ use crate::directory::Endpoint;
 use crate::mail::Reply;
 
 use super::destination::{Protocol, Remote};
-use super::exchanges::{self, Exchanges};
+use super::exchanges::Exchanges;
+use super::login::{Credentials, Refused, no_login};
 use super::outcome::{Outcome, Step};
 use super::tls::Tls;
 use super::wire::{Wire, WireError};
@@ -29,10 +30,13 @@ pub(super) struct Manner<'a> {
     /// For each reply; twice as long for the one after the final dot (RFC 5321 section 4.5.3.2.6).
     pub(super) reply_timeout: Duration,
     pub(super) verify_tls: bool,
-    /// Where this host says who it is.
-    pub(super) logins: &'a [Login],
+    /// Who this host is there. Then the certificate must verify.
+    pub(super) login: Option<&'a Login>,
+    pub(super) refused: &'a Refused,
     pub(super) tls: &'a Tls,
     pub(super) exchanges: Exchanges<'a>,
+    /// Then it must have greeted, whatever addresses it has.
+    pub(super) ends: Instant,
 }
 
 /// Who is spoken to.
@@ -42,7 +46,7 @@ struct Peer<'a> {
     /// Its name in reports (RFC 3464 `Remote-MTA`), and in its certificate.
     host: &'a str,
     /// Who this host is there.
-    login: Option<&'a Login>,
+    credentials: Option<Credentials<'a>>,
 }
 
 /// What a remote offers (RFC 5321 section 4.1.1.1).
@@ -111,6 +115,8 @@ pub(super) enum Refusal {
     Outcome(Outcome),
     /// The handshake failed; without TLS it may work.
     Handshake(String),
+    /// Name or password: at another address they would be no better.
+    Login(Outcome),
 }
 
 impl From<WireError> for Refusal {
@@ -133,18 +139,19 @@ fn unreachable(why: &str) -> Reply {
 }
 
 impl Connection {
-    /// Opens a connection to the first address of the remote that greets. The outcome, else, holds for every recipient:
-    /// the last address's, but while there is hope with one of them they have not failed.
-    pub(super) async fn open(remote: &Remote, manner: Manner<'_>) -> Result<Self, Outcome> {
+    /// Opens a connection to the first address of the remote that greets; to no exchange of this name. The outcome, else,
+    /// holds for every recipient: the last address's, but while there is hope with one of them they have not failed.
+    pub(super) async fn open(remote: &Remote, manner: Manner<'_>, not_to: Option<&str>) -> Result<Self, Outcome> {
         match remote {
             Remote::Server {
                 protocol,
                 endpoint: endpoint @ Endpoint::Unix(path),
             } => {
+                let host = endpoint.host();
                 let peer = Peer {
                     protocol: *protocol,
-                    host: &endpoint.host(),
-                    login: None,
+                    host: &host,
+                    credentials: None,
                 };
                 let stream = connected(manner, &remote.to_string(), UnixStream::connect(path)).await?;
                 let greeted = Self::greet(peer, Wire::new(stream), manner, false).await;
@@ -152,36 +159,41 @@ impl Connection {
             }
             Remote::Server {
                 protocol,
-                endpoint: endpoint @ Endpoint::Tcp(host, port),
+                endpoint: Endpoint::Tcp(host, port),
             } => {
+                let password = match manner.login {
+                    Some(login) => Some(manner.refused.password(login).await?),
+                    None => None,
+                };
+                let credentials = manner.login.zip(password.as_deref());
                 let peer = Peer {
                     protocol: *protocol,
                     host,
-                    login: manner.logins.iter().find(|login| login.server == *endpoint),
+                    credentials: credentials.map(|(login, password)| Credentials {
+                        user: &login.user,
+                        password,
+                    }),
                 };
                 Self::open_host(peer, addresses(host, *port, manner).await?, manner).await
             }
-            Remote::Exchanges(domain) => Self::open_exchange(domain, manner).await,
+            Remote::Exchanges(domain) => Self::open_exchange(domain, manner, not_to).await,
         }
     }
 
-    /// The first of a domain's exchanges that greets, and no further than to this host itself.
-    async fn open_exchange(domain: &str, manner: Manner<'_>) -> Result<Self, Outcome> {
+    /// The first of a domain's exchanges that greets.
+    async fn open_exchange(domain: &str, manner: Manner<'_>, not_to: Option<&str>) -> Result<Self, Outcome> {
         let mut last = None;
-        for host in manner.exchanges.of(domain).await? {
-            let opened = match manner.exchanges.addresses(&host).await {
-                Ok(Some(addresses)) => {
-                    let peer = Peer {
-                        protocol: Protocol::Smtp,
-                        host: &host,
-                        login: None,
-                    };
-                    Self::open_host(peer, addresses, manner).await
-                }
-                Ok(None) => {
-                    last.get_or_insert(exchanges::own_mail(domain));
-                    break;
-                }
+        for exchange in manner.exchanges.of(domain).await? {
+            if not_to == Some(&exchange.name) {
+                continue;
+            }
+            let peer = Peer {
+                protocol: Protocol::Smtp,
+                host: &exchange.name,
+                credentials: None,
+            };
+            let opened = match exchange.addresses {
+                Ok(addresses) => Self::open_host(peer, addresses, manner).await,
                 Err(outcome) => Err(outcome),
             };
             match opened {
@@ -192,22 +204,27 @@ impl Connection {
         Err(last.unwrap_or_else(|| no_address(domain)))
     }
 
-    async fn open_host(peer: Peer<'_>, addresses: Vec<SocketAddr>, mut manner: Manner<'_>) -> Result<Self, Outcome> {
-        // A password is for nobody else.
-        manner.verify_tls |= peer.login.is_some();
+    async fn open_host(peer: Peer<'_>, addresses: Vec<SocketAddr>, manner: Manner<'_>) -> Result<Self, Outcome> {
         let mut last = None;
         for address in addresses {
             match Self::open_address(peer, address, manner).await {
                 Ok(connection) => return Ok(connection),
-                Err(outcome) => last = Some(outcome.unless_hopeful(last)),
+                Err(Refusal::Login(outcome)) => {
+                    if let (Some(login), Some(said)) = (manner.login, peer.credentials) {
+                        manner.refused.note(login, said.password.to_owned(), outcome.clone());
+                    }
+                    return Err(outcome);
+                }
+                Err(refusal) => last = Some(refusal.outcome().unless_hopeful(last)),
             }
         }
         Err(last.unwrap_or_else(|| no_address(peer.host)))
     }
 
-    async fn open_address(peer: Peer<'_>, address: SocketAddr, manner: Manner<'_>) -> Result<Self, Outcome> {
-        let dial = async || -> Result<Wire, Outcome> {
-            let stream = connected(manner, &address.to_string(), TcpStream::connect(address)).await?;
+    async fn open_address(peer: Peer<'_>, address: SocketAddr, manner: Manner<'_>) -> Result<Self, Refusal> {
+        let dial = async || -> Result<Wire, Refusal> {
+            let stream = connected(manner, &address.to_string(), TcpStream::connect(address)).await;
+            let stream = stream.map_err(Refusal::Outcome)?;
             // Replies are short and waited for; there is nothing to gain by delaying a segment.
             let _ = stream.set_nodelay(true);
             Ok(Wire::new(stream))
@@ -215,10 +232,9 @@ impl Connection {
         match Self::greet(peer, dial().await?, manner, true).await {
             Err(Refusal::Handshake(why)) if !manner.verify_tls => {
                 tracing::debug!(host = peer.host, %address, why, "TLS failed, going on without");
-                let greeted = Self::greet(peer, dial().await?, manner, false).await;
-                greeted.map_err(Refusal::outcome)
+                Self::greet(peer, dial().await?, manner, false).await
             }
-            other => other.map_err(Refusal::outcome),
+            other => other,
         }
     }
 
@@ -232,8 +248,7 @@ impl Connection {
             transactions: 0,
             reusable: false,
             reply_timeout: manner.reply_timeout,
-            // Banner, EHLO, HELO, STARTTLS and EHLO again.
-            deadline: Instant::now() + manner.reply_timeout * 5,
+            deadline: manner.ends,
         };
         let banner = connection.reply().await?;
         connection.expect(banner, 220, Step::Greeting)?;
@@ -242,9 +257,9 @@ impl Connection {
         if tls_offered {
             connection = connection.upgrade(manner).await?;
         }
-        match peer.login {
-            Some(login) if tls_offered => connection.log_in(login).await?,
-            Some(_) => return Err(connection.no_login("no TLS is offered")),
+        match peer.credentials {
+            Some(credentials) if tls_offered => connection.log_in(credentials).await?,
+            Some(_) => return Err(Refusal::Outcome(no_login(peer.host, "no TLS is offered"))),
             None => {}
         }
         Ok(connection)
@@ -286,7 +301,8 @@ impl Connection {
         };
         let name = ServerName::try_from(self.host.clone()).map_err(|error| failed(error.to_string()))?;
         let handshake = self.wire.start_tls(manner.tls.connector(manner.verify_tls), name);
-        self.wire = match timeout(manner.connect_timeout, handshake).await {
+        let ends = manner.ends.min(Instant::now() + manner.connect_timeout);
+        self.wire = match timeout_at(ends, handshake).await {
             Ok(Ok(wire)) => wire,
             Ok(Err(WireError::Injected)) => return Err(WireError::Injected.into()),
             Ok(Err(error)) => return Err(failed(error.to_string())),
@@ -351,7 +367,7 @@ impl Connection {
 impl Refusal {
     fn outcome(self) -> Outcome {
         match self {
-            Self::Outcome(outcome) => outcome,
+            Self::Outcome(outcome) | Self::Login(outcome) => outcome,
             Self::Handshake(why) => Outcome::Deferred(Reply::new(454, (4, 7, 5), format!("TLS failed: {why}"))),
         }
     }
@@ -372,7 +388,7 @@ async fn connected<T>(
     connecting: impl Future<Output = std::io::Result<T>>,
 ) -> Result<T, Outcome> {
     let failed = |why: String| Outcome::Deferred(unreachable(&format!("connecting to {to}: {why}")));
-    match timeout(manner.connect_timeout, connecting).await {
+    match timeout_at(manner.ends.min(Instant::now() + manner.connect_timeout), connecting).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed("timed out".to_owned())),

@@ -111,8 +111,8 @@ impl Destination {
         Err(failed_here(class::HOST_NOT_FOUND, reply))
     }
 
-    /// Where mail for here went, as it is told: of several exchanges the one that took it.
-    pub(super) fn reached(&self, host: Option<&str>) -> String {
+    /// Its name once it took mail: of several exchanges the one that did.
+    pub(super) fn taken_by(&self, host: Option<&str>) -> String {
         match (self, host) {
             (Self::Remote(Remote::Exchanges(_)), Some(host)) => {
                 format!("{}:{host}:{}", Protocol::Smtp, exchanges::PORT)
@@ -205,9 +205,9 @@ mod tests {
     #[test]
     fn of_several_exchanges_it_is_told_which_took_it() {
         let exchanges = Destination::Remote(Remote::Exchanges("example.org".to_owned()));
-        assert_eq!(exchanges.reached(Some("a.example.org")), "smtp:a.example.org:25");
-        assert_eq!(exchanges.reached(None), "mx:example.org");
+        assert_eq!(exchanges.taken_by(Some("a.example.org")), "smtp:a.example.org:25");
+        assert_eq!(exchanges.taken_by(None), "mx:example.org");
         let server = Destination::remote(Protocol::Smtp, "smart:587".parse().expect("an endpoint"));
-        assert_eq!(server.reached(Some("smart")), "smtp:smart:587");
+        assert_eq!(server.taken_by(Some("smart")), "smtp:smart:587");
     }
 }

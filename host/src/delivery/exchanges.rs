@@ -1,10 +1,11 @@
 //! Who takes a domain's mail: its exchanges, the most preferred first (RFC 5321 section 5.1).
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use futures_util::future::join_all;
 use hickory_resolver::proto::rr::Name;
 
-use crate::config::{Dns, Listener};
+use crate::config::Listener;
 use crate::dns::{self, NoRecords};
 use crate::mail::Reply;
 
@@ -12,8 +13,8 @@ use super::outcome::{Outcome, class};
 
 /// Where exchanges listen.
 pub(super) const PORT: u16 = 25;
-/// Exchanges of one domain that are tried.
-const MAX_EXCHANGES: usize = 5;
+/// Exchanges of one domain that are looked up.
+const MAX_EXCHANGES: usize = 8;
 /// Addresses of one exchange that are tried.
 const MAX_ADDRESSES: usize = 4;
 
@@ -21,82 +22,142 @@ const MAX_ADDRESSES: usize = 4;
 #[derive(Clone, Copy)]
 pub(super) struct Exchanges<'a> {
     pub(super) resolver: &'a dns::Current,
-    pub(super) dns: &'a Dns,
     /// This host's name.
     pub(super) hostname: &'a str,
     /// Where this host listens.
     pub(super) listeners: &'a [Listener],
+    /// Where all exchanges listen.
+    pub(super) port: u16,
+}
+
+/// A host that takes a domain's mail.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) name: String,
+    /// What is to be said for it if it has none.
+    pub(super) addresses: Result<Vec<SocketAddr>, Outcome>,
+}
+
+/// As the DNS has it.
+struct Record {
+    preference: u16,
+    name: String,
+    addresses: Result<Vec<IpAddr>, NoRecords>,
 }
 
 impl Exchanges<'_> {
-    /// Names of the hosts that take a domain's mail. A domain without exchanges is its own. Those that are this host,
-    /// or less preferred, are left out: mail that came here by them must not go back.
-    pub(super) async fn of(&self, domain: &str) -> Result<Vec<String>, Outcome> {
+    /// The hosts that take a domain's mail, the most preferred first. A domain without exchanges is its own. This host,
+    /// known by its name or by an address at which it listens, and those that are not preferred to it are left out: mail
+    /// that came here by them must not go back.
+    pub(super) async fn of(&self, domain: &str) -> Result<Vec<Exchange>, Outcome> {
+        let resolver = self.resolver.get();
+        let named = self.named(domain).await?;
+        let mut records = join_all(named.into_iter().map(async |(preference, name)| Record {
+            preference,
+            addresses: resolver.addresses(&name).await,
+            name,
+        }))
+        .await;
+        let here = self.addresses_of_this_host();
+        let own = records.iter().filter(|record| self.is_own(record, &here));
+        if let Some(own) = own.map(|record| record.preference).min() {
+            records.retain(|record| record.preference < own);
+        }
+        if records.is_empty() {
+            return Err(own_mail(domain));
+        }
+        Ok(records.into_iter().map(|record| self.exchange(record)).collect())
+    }
+
+    /// Preferences and names, at least one; in a new order each time where the preference is the same.
+    async fn named(&self, domain: &str) -> Result<Vec<(u16, String)>, Outcome> {
         let name = ascii(domain).ok_or_else(|| no_host(&format!("{domain:?} is not a domain name")))?;
-        let resolver = self.resolver.configured(self.dns);
-        let mut found = resolver.exchanges(&name).await.map_err(|why| no_answer(domain, why))?;
-        if let [(_, root)] = found.as_slice()
-            && root == "."
-        {
+        let found = self.resolver.get().exchanges(&name).await;
+        let mut found = found.map_err(|why| no_answer(domain, why))?;
+        if found.is_empty() {
+            return Ok(vec![(0, name)]);
+        }
+        found.retain(|(_, name)| name != ".");
+        if found.is_empty() {
             let reply = Reply::new(556, (5, 1, 10), format!("{domain} takes no mail"));
             return Err(Outcome::failed_here(class::HOST_NOT_FOUND, reply));
         }
-        if found.is_empty() {
-            found.push((0, name));
-        }
-        found.retain(|(_, name)| name != ".");
-        let is_own = |name: &str| name.eq_ignore_ascii_case(self.hostname);
-        if let Some(own) = found.iter().find(|(_, name)| is_own(name)).map(|(own, _)| *own) {
-            found.retain(|(preference, _)| *preference < own);
-            if found.is_empty() {
-                return Err(own_mail(domain));
-            }
-        }
-        // Those of one preference share the load.
         found.sort_by_cached_key(|(preference, _)| (*preference, rand::random::<u32>()));
-        Ok(found.into_iter().take(MAX_EXCHANGES).map(|(_, name)| name).collect())
+        found.truncate(MAX_EXCHANGES);
+        Ok(found)
     }
 
-    /// Where an exchange listens; none if it is this host, whatever it is called.
-    pub(super) async fn addresses(&self, exchange: &str) -> Result<Option<Vec<SocketAddr>>, Outcome> {
-        let resolver = self.resolver.configured(self.dns);
-        let mut found = resolver
-            .addresses(exchange)
-            .await
-            .map_err(|why| no_answer(exchange, why))?;
-        found.retain(is_host);
-        if found.iter().any(|address| self.is_own(*address)) {
-            return Ok(None);
+    fn exchange(&self, record: Record) -> Exchange {
+        let found = record.addresses.map_err(|why| no_answer(&record.name, why));
+        let addresses = found.and_then(|found| {
+            let some: Vec<_> = some_of_each_family(found)
+                .map(|address| SocketAddr::new(address, self.port))
+                .collect();
+            match some.is_empty() {
+                true => Err(no_host(&format!("{} has no address", record.name))),
+                false => Ok(some),
+            }
+        });
+        Exchange {
+            name: record.name,
+            addresses,
         }
-        if found.is_empty() {
-            return Err(no_host(&format!("{exchange} has no address")));
-        }
-        let found = found.into_iter().take(MAX_ADDRESSES);
-        Ok(Some(found.map(|address| SocketAddr::new(address, PORT)).collect()))
     }
 
-    fn is_own(&self, address: IpAddr) -> bool {
+    fn is_own(&self, record: &Record, here: &Here) -> bool {
+        let addresses = record.addresses.iter().flatten();
+        record.name.eq_ignore_ascii_case(self.hostname)
+            || addresses.into_iter().any(|address| here.has(address.to_canonical()))
+    }
+
+    fn addresses_of_this_host(&self) -> Here {
         let listeners = self.listeners.iter().map(|listener| listener.address);
-        let mut here = listeners
-            .filter(|here| here.port() == PORT)
-            .map(|here| here.ip().to_canonical());
-        here.any(|here| here == address || (here.is_unspecified() && is_of_this_machine(address)))
+        let exchanges = listeners.filter(|address| address.port() == self.port);
+        let mut here = Here {
+            addresses: exchanges.map(|address| address.ip().to_canonical()).collect(),
+            is_everywhere: false,
+        };
+        if here.addresses.iter().any(IpAddr::is_unspecified) {
+            here.is_everywhere = true;
+            // If they cannot be had, the limit on hops ends what goes round in circles.
+            let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+            here.addresses.extend(interfaces.iter().map(if_addrs::Interface::ip));
+        }
+        here
     }
+}
+
+/// Where this host takes mail from other hosts.
+struct Here {
+    addresses: Vec<IpAddr>,
+    /// At all addresses of this machine.
+    is_everywhere: bool,
+}
+
+impl Here {
+    fn has(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address) || (self.is_everywhere && address.is_loopback())
+    }
+}
+
+/// By turns: a host that has only one of the families must come to an address of it.
+fn some_of_each_family(found: Vec<IpAddr>) -> impl Iterator<Item = IpAddr> {
+    let hosts = found.into_iter().map(|address| address.to_canonical()).filter(is_host);
+    let (four, six): (Vec<_>, Vec<_>) = hosts.partition(IpAddr::is_ipv4);
+    let pairs = (0..MAX_ADDRESSES).flat_map(move |nth| [four.get(nth).copied(), six.get(nth).copied()]);
+    pairs.flatten().take(MAX_ADDRESSES)
 }
 
 /// Whether mail can be sent there at all: a connection to the unspecified address ends at this machine.
 fn is_host(address: &IpAddr) -> bool {
-    let address = address.to_canonical();
-    !address.is_unspecified() && !address.is_multicast() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
+    !address.is_unspecified() && !address.is_multicast() && *address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
-/// Only such an address can be bound.
-fn is_of_this_machine(address: IpAddr) -> bool {
-    UdpSocket::bind((address, 0)).is_ok()
-}
-
-/// In the form that the DNS knows (RFC 5891), without a final dot.
+/// In the form that the DNS knows (RFC 5891), without a final dot. What is in that form is taken as it is.
 fn ascii(domain: &str) -> Option<String> {
+    if domain.is_ascii() {
+        return Some(domain.to_ascii_lowercase());
+    }
     let name = Name::from_utf8(domain).ok()?.to_lowercase().to_ascii();
     Some(name.strip_suffix('.').unwrap_or(&name).to_owned())
 }
@@ -115,7 +176,7 @@ fn no_host(why: &str) -> Outcome {
 }
 
 /// This host is the best of a domain's exchanges, and does not know the domain.
-pub(super) fn own_mail(domain: &str) -> Outcome {
+fn own_mail(domain: &str) -> Outcome {
     let text = format!("Mail for {domain} comes back to this host, which has no such domain");
     Outcome::failed_here(class::LOOP, Reply::new(554, (5, 4, 6), text))
 }
@@ -123,10 +184,10 @@ pub(super) fn own_mail(domain: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use hickory_resolver::proto::rr::RData;
-    use hickory_resolver::proto::rr::rdata::{A, MX};
+    use hickory_resolver::proto::rr::rdata::{A, AAAA, MX};
 
     use super::*;
-    use crate::config::{Config, ListenerTls};
+    use crate::config::Config;
     use crate::dns::testing::{Has, Server, name};
 
     fn exchanges(records: &[(u16, &str)]) -> Has {
@@ -134,135 +195,161 @@ mod tests {
         Has::Records(records.iter().map(record).collect())
     }
 
-    fn address(text: &str) -> Has {
-        Has::Records(vec![RData::A(A(text.parse().expect("an address")))])
+    fn addresses(addresses: &[&str]) -> Has {
+        let record = |address: &&str| match address.parse().expect("an address") {
+            IpAddr::V4(address) => RData::A(A(address)),
+            IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+        };
+        Has::Records(addresses.iter().map(record).collect())
     }
 
-    /// Names or addresses; else the reply.
-    fn shown<T: ToString>(found: Result<Vec<T>, Outcome>) -> Vec<String> {
-        match found {
-            Ok(all) => all.iter().map(ToString::to_string).collect(),
-            Err(Outcome::Failed(failed)) => vec![format!("{}: {}", failed.class, failed.reply)],
-            Err(other) => vec![format!("{other:?}")],
+    fn failure(outcome: &Outcome) -> String {
+        match outcome {
+            Outcome::Failed(failed) => format!("{}: {}", failed.class, failed.reply),
+            Outcome::Deferred(reply) => format!("deferred: {reply}"),
+            other => format!("{other:?}"),
         }
     }
+
+    /// Names with addresses, without the port; else what is wrong.
+    async fn found(server: &Server, listeners: &[Listener], domain: &str) -> Vec<String> {
+        let resolver = dns::Current::new(server.settings());
+        let exchanges = Exchanges {
+            resolver: &resolver,
+            hostname: "mx.here.example",
+            listeners,
+            port: PORT,
+        };
+        let shown = |exchange: Exchange| match exchange.addresses {
+            Ok(all) => {
+                let all: Vec<_> = all.iter().map(|address| address.ip().to_string()).collect();
+                format!("{} {}", exchange.name, all.join(" "))
+            }
+            Err(outcome) => format!("{} {}", exchange.name, failure(&outcome)),
+        };
+        match exchanges.of(domain).await {
+            Ok(all) => all.into_iter().map(shown).collect(),
+            Err(outcome) => vec![failure(&outcome)],
+        }
+    }
+
+    const OURS: &str = "loop: 554 5.4.6 Mail for ours.example comes back to this host, which has no such domain";
 
     #[tokio::test]
     async fn the_preferred_come_first_and_no_mail_goes_back() {
         let server = Server::start([
             (
                 "two.example",
-                exchanges(&[(20, "b.two.example."), (10, "a.two.example.")]),
+                exchanges(&[(20, "b.two.example."), (10, "a.two.example."), (15, "no.example.")]),
             ),
-            ("bare.example", address("192.0.2.1")),
+            ("a.two.example", addresses(&["192.0.2.1"])),
+            ("b.two.example", Has::Failure),
+            (
+                "bare.example",
+                addresses(&["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "2001:db8::1"]),
+            ),
+            ("under_score.example", addresses(&["2001:db8::1", "::ffff:192.0.2.7"])),
             ("none.example", exchanges(&[(0, ".")])),
+            ("never.example", exchanges(&[(0, "."), (10, ".")])),
             (
                 "backup.example",
-                exchanges(&[(5, "first."), (10, "MX.here.example."), (10, "same."), (20, "last.")]),
+                exchanges(&[
+                    (5, "bare.example."),
+                    (10, "MX.here.example."),
+                    (10, "same."),
+                    (20, "last."),
+                ]),
             ),
-            ("ours.example", exchanges(&[(10, "mx.here.example."), (20, "last.")])),
-            ("xn--bcher-kva.example", exchanges(&[(1, "mx.xn--bcher-kva.example.")])),
+            (
+                "ours.example",
+                exchanges(&[(10, "mx.here.example."), (20, "bare.example.")]),
+            ),
+            ("xn--bcher-kva.example", exchanges(&[(1, "bare.example.")])),
+            ("odd.example", addresses(&["0.0.0.0", "224.0.0.1", "255.255.255.255"])),
             ("broken.example", Has::Failure),
         ])
         .await;
-        let (resolver, settings) = (dns::Current::new(Dns::default()), server.settings());
-        let exchanges = Exchanges {
-            resolver: &resolver,
-            dns: &settings,
-            hostname: "mx.here.example",
-            listeners: &[],
-        };
+        const BARE: &str = "bare.example 192.0.2.1 2001:db8::1 192.0.2.2 192.0.2.3";
         for (domain, expected) in [
-            ("two.example", &["a.two.example", "b.two.example"][..]),
-            ("bare.example", &["bare.example"]),
-            ("nothing.example", &["nothing.example"]),
+            ("bare.example", &[BARE][..]),
+            ("under_score.example", &["under_score.example 192.0.2.7 2001:db8::1"]),
+            (
+                "nothing.example",
+                &["nothing.example host-not-found: 550 5.4.4 nothing.example has no address"],
+            ),
+            (
+                "odd.example",
+                &["odd.example host-not-found: 550 5.4.4 odd.example has no address"],
+            ),
             (
                 "none.example",
                 &["host-not-found: 556 5.1.10 none.example takes no mail"],
             ),
-            ("backup.example", &["first"]),
             (
-                "ours.example",
-                &["loop: 554 5.4.6 Mail for ours.example comes back to this host, which has no such domain"],
+                "never.example",
+                &["host-not-found: 556 5.1.10 never.example takes no mail"],
             ),
-            ("bücher.example", &["mx.xn--bcher-kva.example"]),
+            ("backup.example", &[BARE]),
+            ("ours.example", &[OURS]),
+            ("bücher.example", &[BARE]),
             (
                 "a b.example",
                 &["host-not-found: 550 5.4.4 \"a b.example\" is not a domain name"],
             ),
         ] {
-            assert_eq!(shown(exchanges.of(domain).await), expected, "{domain}");
+            assert_eq!(found(&server, &[], domain).await, expected, "{domain}");
         }
-        let failed = exchanges.of("broken.example").await;
-        assert!(matches!(failed, Err(Outcome::Deferred(reply)) if reply.to_string().starts_with("451 4.4.3")));
+        let two = found(&server, &[], "two.example").await;
+        assert_eq!(two[0], "a.two.example 192.0.2.1");
+        assert!(two[1].starts_with("no.example host-not-found"), "{two:?}");
+        assert!(
+            two[2].starts_with("b.two.example deferred: 451 4.4.3 looking b.two.example up"),
+            "{two:?}"
+        );
+        let broken = found(&server, &[], "broken.example").await;
+        assert!(broken[0].starts_with("deferred: 451 4.4.3"), "{broken:?}");
     }
 
     #[tokio::test]
     async fn those_of_one_preference_share_the_load() {
-        let many = exchanges(&[
-            (1, "a."),
-            (1, "b."),
-            (1, "c."),
-            (1, "d."),
-            (1, "e."),
-            (1, "f."),
-            (2, "g."),
-        ]);
+        let many = exchanges(&[(1, "a."), (1, "b."), (1, "c."), (2, "d.")]);
         let server = Server::start([("many.example", many)]).await;
-        let (resolver, settings) = (dns::Current::new(Dns::default()), server.settings());
-        let exchanges = Exchanges {
-            resolver: &resolver,
-            dns: &settings,
-            hostname: "mx.here.example",
-            listeners: &[],
-        };
         let mut first = std::collections::BTreeSet::new();
-        for _ in 0..200 {
-            let found = shown(exchanges.of("many.example").await);
-            assert_eq!(found.len(), MAX_EXCHANGES);
-            assert!(!found.contains(&"g".to_owned()), "{found:?}");
-            first.insert(found[0].clone());
+        for _ in 0..100 {
+            let mut found = found(&server, &[], "many.example").await;
+            assert!(found[3].starts_with("d "), "{found:?}");
+            first.insert(found.swap_remove(0));
         }
-        assert_eq!(first.len(), 6, "{first:?}");
+        assert_eq!(first.len(), 3, "{first:?}");
     }
 
     #[tokio::test]
-    async fn an_exchange_that_is_this_host_is_found_out_by_its_address() {
+    async fn this_host_is_found_out_by_its_addresses() {
         let server = Server::start([
-            ("far.example", address("192.0.2.1")),
-            ("here.example", address("127.0.0.1")),
-            ("odd.example", address("0.0.0.0")),
-            ("broken.example", Has::Failure),
+            ("far.example", addresses(&["192.0.2.1"])),
+            ("here.example", addresses(&["::ffff:127.0.0.1"])),
+            ("other.example", addresses(&["127.0.0.2"])),
+            (
+                "ours.example",
+                exchanges(&[(10, "here.example."), (10, "far.example.")]),
+            ),
+            ("also.example", exchanges(&[(10, "here.example."), (5, "far.example.")])),
+            ("local.example", exchanges(&[(10, "other.example.")])),
         ])
         .await;
-        let (resolver, settings) = (dns::Current::new(Dns::default()), server.settings());
         let mut listener = Config::builtin().expect("valid").listeners.remove(0);
-        listener.tls = ListenerTls::Off;
-        let mut at = async |here: &str, exchange: &str| {
+        let mut at = async |here: &str, domain: &str| {
             listener.address = here.parse().expect("an address");
-            let exchanges = Exchanges {
-                resolver: &resolver,
-                dns: &settings,
-                hostname: "mx.here.example",
-                listeners: std::slice::from_ref(&listener),
-            };
-            let found = exchanges.addresses(exchange).await;
-            shown(found.map(|found| found.unwrap_or_default()))
+            found(&server, std::slice::from_ref(&listener), domain).await
         };
-        let own: [&str; 0] = [];
-        assert_eq!(at("[::]:25", "far.example").await, ["192.0.2.1:25"]);
-        assert_eq!(at("[::]:25", "here.example").await, own);
-        assert_eq!(at("127.0.0.1:25", "here.example").await, own);
-        assert_eq!(at("127.0.0.2:25", "here.example").await, ["127.0.0.1:25"]);
-        assert_eq!(at("127.0.0.1:2525", "here.example").await, ["127.0.0.1:25"]);
-        let nowhere = "has no address";
-        for exchange in ["odd.example", "nobody.example"] {
-            let found = at("[::]:25", exchange).await;
-            assert!(
-                found[0].starts_with("host-not-found") && found[0].ends_with(nowhere),
-                "{found:?}"
-            );
+        for here in ["[::]:25", "0.0.0.0:25", "127.0.0.1:25", "[::ffff:127.0.0.1]:25"] {
+            assert_eq!(at(here, "ours.example").await, [OURS], "{here}");
+            assert_eq!(at(here, "also.example").await, ["far.example 192.0.2.1"], "{here}");
         }
-        assert!(at("[::]:25", "broken.example").await[0].contains("looking broken.example up"));
+        for here in ["127.0.0.2:25", "127.0.0.1:2525", "[::]:2525"] {
+            assert_eq!(at(here, "ours.example").await.len(), 2, "{here}");
+        }
+        assert!(at("0.0.0.0:25", "local.example").await[0].starts_with("loop"));
+        assert_eq!(at("127.0.0.1:25", "local.example").await, ["other.example 127.0.0.2"]);
     }
 }

@@ -287,6 +287,11 @@ impl Turn {
         }
     }
 
+    /// There turned out to be nobody to reach: what was known is over.
+    pub(super) fn forget(&self) {
+        self.entry.news().down = None;
+    }
+
     /// Whether [`Self::down`] has ended it.
     pub(super) fn is_over(&self) -> bool {
         self.permit.is_none()

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::Login;
+
 use super::client::Connection;
 use super::destination::Remote;
 
@@ -22,6 +24,8 @@ pub(super) struct Key {
     pub(super) remote: Remote,
     /// A connection made without verification must not serve once it is demanded.
     pub(super) verify_tls: bool,
+    /// Nor one that somebody else logged in for, or nobody.
+    pub(super) login: Option<Login>,
 }
 
 /// Connections between two messages.

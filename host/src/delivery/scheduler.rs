@@ -37,6 +37,8 @@ const LONGEST_SETTLING: Duration = Duration::from_secs(5);
 pub(super) struct Scheduler {
     clerk: Clerk,
     config: Arc<ArcSwap<Config>>,
+    /// What was in force when something was last claimed.
+    known: Arc<Config>,
     /// What was in force when the destinations of what waits were last looked at.
     routed: Arc<Config>,
     running: JoinSet<Ended>,
@@ -49,6 +51,7 @@ impl Scheduler {
     pub(super) fn new(clerk: Clerk, config: Arc<ArcSwap<Config>>, hurry: watch::Sender<bool>) -> Self {
         Self {
             clerk,
+            known: config.load_full(),
             routed: config.load_full(),
             config,
             running: JoinSet::new(),
@@ -84,6 +87,10 @@ impl Scheduler {
     /// Claims as much as there is room for; whether there is room left, and more may be claimed.
     fn claim(&mut self) -> bool {
         let config = self.config.load_full();
+        if !Arc::ptr_eq(&config, &self.known) {
+            self.clerk.station.resolver.configure(&config.dns);
+            self.known = Arc::clone(&config);
+        }
         let room = config.delivery.concurrency.max(1).saturating_sub(self.running.len());
         if room == 0 || self.pause.until.is_some_and(|until| Instant::now() < until) {
             return room > 0;

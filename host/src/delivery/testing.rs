@@ -4,7 +4,7 @@ mod server;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
@@ -22,9 +22,6 @@ pub(super) use server::{Act, FakeServer, greets, roots, say, takes};
 pub(super) fn mailbox(text: &str) -> Mailbox {
     text.parse().expect("an address")
 }
-
-/// What is asked by nobody.
-static NO_DNS: LazyLock<Dns> = LazyLock::new(Dns::default);
 
 /// No routes, short waits.
 pub(super) fn delivery() -> Delivery {
@@ -156,7 +153,6 @@ pub(super) fn settings<'a>(delivery: &'a Delivery, mailboxes: &'a Path) -> Setti
         hostname: "mx.here.example",
         mailboxes,
         listeners: &[],
-        dns: &NO_DNS,
         delivery,
         hops: 3,
         fault_limit: 3,

@@ -213,7 +213,7 @@ fn tell(job: Job<'_>, record: &Message, destination: &Destination, indexes: &[us
         let address = record.recipients[*index].address.to_string();
         match outcome {
             Outcome::Delivered { reply, remote } => {
-                let key = (destination.reached(remote.as_deref()), reply.to_string());
+                let key = (destination.taken_by(remote.as_deref()), reply.to_string());
                 delivered.entry(key).or_default().push(address);
             }
             Outcome::Failed(Failed {

@@ -12,6 +12,7 @@ use crate::config::Delivery;
 use crate::directory::Endpoint;
 use crate::mail::{BodyType, InMemory, ReversePath};
 
+mod exchanges;
 mod login;
 mod pipelining;
 
@@ -33,15 +34,16 @@ impl Sender {
     }
 
     async fn try_to(&self, endpoint: &Endpoint, protocol: Protocol, recipients: &[&str]) -> io::Result<Vec<Outcome>> {
+        let endpoint = endpoint.clone();
+        self.try_remote(Remote::Server { protocol, endpoint }, recipients).await
+    }
+
+    async fn try_remote(&self, remote: Remote, recipients: &[&str]) -> io::Result<Vec<Outcome>> {
         let job = Job {
             station: &self.station,
             settings: testing::settings(&self.delivery, Path::new("/nowhere")),
             envelope: &self.envelope,
             content: &self.content,
-        };
-        let remote = Remote::Server {
-            protocol,
-            endpoint: endpoint.clone(),
         };
         let recipients: Vec<Mailbox> = recipients.iter().map(|r| mailbox(r)).collect();
         job.attempt(&Destination::Remote(remote), &recipients).await

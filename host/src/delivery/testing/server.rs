@@ -1,6 +1,7 @@
 //! A server that plays a script and writes down what it hears.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use rcgen::{CertifiedKey, KeyPair};
@@ -88,7 +89,12 @@ pub(in super::super) struct FakeServer {
 
 impl FakeServer {
     pub(in super::super) async fn tcp(scripts: Vec<Vec<Act>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::tcp_at(([127, 0, 0, 1], 0), scripts).await
+    }
+
+    /// With port 0 at any.
+    pub(in super::super) async fn tcp_at(address: ([u8; 4], u16), scripts: Vec<Vec<Act>>) -> Self {
+        let listener = TcpListener::bind(SocketAddr::from(address)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let endpoint = Endpoint::Tcp(address.ip().to_string(), address.port());
         Self::start(endpoint, scripts, Listener::Tcp(listener))

@@ -46,10 +46,10 @@ impl Live {
         live
     }
 
-    /// Takes over what a configuration says now. The resolver loses its cache only if it is another.
+    /// Takes over what a configuration that was read again says.
     pub(in crate::policy) fn configure(&self, config: &Config) {
         self.counters.configure(&config.policies);
-        self.dns.configured(&config.dns);
+        self.dns.configure(&config.dns);
     }
 
     /// Some counters of a module, in the order of their keys.

@@ -88,6 +88,7 @@ impl Host {
         let listener = Listener {
             name: "test".into(),
             address: ([127, 0, 0, 1], 0).into(),
+            proxies: Vec::new(),
             tls: ListenerTls::Off,
             auth_without_tls: false,
             require_authentication: false,

@@ -1,0 +1,132 @@
+//! Attempts at a domain's exchanges.
+
+use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::rdata::{A, MX};
+
+use super::super::super::gate::Standing;
+use super::*;
+use crate::dns;
+use crate::dns::testing::{Has, Server, name};
+
+const FIRST: [u8; 4] = [127, 0, 0, 1];
+const SECOND: [u8; 4] = [127, 0, 0, 2];
+
+/// The domain `two.example` with a preferred exchange and another one, which servers play.
+struct Two {
+    sender: Sender,
+    told: testing::Told,
+    _dns: Server,
+}
+
+impl Two {
+    async fn playing(first: Vec<Vec<Act>>, second: Vec<Vec<Act>>) -> Self {
+        let first = FakeServer::tcp_at((FIRST, 0), first).await;
+        let Endpoint::Tcp(_, port) = first.endpoint else {
+            panic!("TCP");
+        };
+        FakeServer::tcp_at((SECOND, port), second).await;
+        let exchange = |preference, host| RData::MX(MX::new(preference, name(host)));
+        let address = |address: [u8; 4]| Has::Records(vec![RData::A(A(address.into()))]);
+        let dns = Server::start([
+            (
+                "two.example",
+                Has::Records(vec![exchange(20, "b.two.example."), exchange(10, "a.two.example.")]),
+            ),
+            ("a.two.example", address(FIRST)),
+            ("b.two.example", address(SECOND)),
+            ("none.example", Has::Records(vec![exchange(0, ".")])),
+        ])
+        .await;
+        let mut sender = Sender::new("\r\nx\r\n");
+        let (station, told) = testing::station(FakeDirectory::default());
+        sender.station = station;
+        sender.station.resolver = dns::Current::new(dns.settings());
+        sender.station.exchange_port = port;
+        Self {
+            sender,
+            told,
+            _dns: dns,
+        }
+    }
+
+    async fn send_to(&self, domain: &str) -> String {
+        let remote = Remote::Exchanges(domain.to_owned());
+        let outcomes = self.sender.try_remote(remote, &[&format!("a@{domain}")]).await;
+        match &outcomes.expect("readable")[0] {
+            Outcome::Delivered {
+                remote: Some(remote), ..
+            } => format!("taken by {remote}"),
+            other => shown(std::slice::from_ref(other)).remove(0),
+        }
+    }
+
+    fn standing(&self, domain: &str) -> Option<Standing> {
+        let standings = self.sender.station.gate.standings();
+        standings.get(&format!("mx:{domain}")).copied()
+    }
+}
+
+fn takes_leave() -> Vec<Act> {
+    [greets(&[]), vec![Act::Hear("MAIL"), say("421 4.3.2 not now")]].concat()
+}
+
+#[tokio::test]
+async fn the_preferred_takes_it_and_the_next_over_the_same_connection() {
+    let two = Two::playing(vec![[greets(&[]), takes(), takes()].concat()], vec![]).await;
+    for _ in 0..2 {
+        assert_eq!(two.send_to("two.example").await, "taken by a.two.example");
+    }
+    assert!(two.told.ids().is_empty());
+}
+
+#[tokio::test]
+async fn one_that_does_not_greet_leaves_it_to_the_next() {
+    let refuses = vec![say("554 5.7.1 not you")];
+    let two = Two::playing(vec![refuses], vec![[greets(&[]), takes()].concat()]).await;
+    assert_eq!(two.send_to("two.example").await, "taken by b.two.example");
+    assert!(two.told.ids().is_empty());
+}
+
+#[tokio::test]
+async fn one_that_takes_leave_before_anything_is_begun_leaves_it_to_the_next() {
+    let two = Two::playing(vec![takes_leave()], vec![[greets(&[]), takes()].concat()]).await;
+    assert_eq!(two.send_to("two.example").await, "taken by b.two.example");
+    assert!(two.told.ids().is_empty());
+    let two = Two::playing(vec![takes_leave()], vec![takes_leave()]).await;
+    assert_eq!(two.send_to("two.example").await, "deferred 421 4.3.2 not now");
+    assert_eq!(two.standing("two.example"), Some(Standing::Down));
+    assert_eq!(two.told.ids(), [5067]);
+}
+
+#[tokio::test]
+async fn what_one_has_refused_the_next_is_not_asked() {
+    let refuses = [
+        greets(&[]),
+        vec![
+            Act::Hear("MAIL"),
+            say("250 ok"),
+            Act::Hear("RCPT"),
+            say("450 4.2.1 come again"),
+            Act::Silence,
+        ],
+    ]
+    .concat();
+    let two = Two::playing(vec![refuses], vec![]).await;
+    assert_eq!(two.send_to("two.example").await, "deferred 450 4.2.1 come again");
+    assert_eq!(two.standing("two.example"), None, "it is there");
+}
+
+#[tokio::test]
+async fn a_domain_that_takes_no_mail_has_not_taken_any() {
+    let two = Two::playing(vec![], vec![]).await;
+    let remote = Remote::Exchanges("none.example".to_owned());
+    let gate = &two.sender.station.gate;
+    let mut turn = gate.enter(&remote, 2).await.unwrap_or_else(|why| panic!("{why:?}"));
+    // Half of this is over at once.
+    turn.down(Reply::new(451, (4, 4, 1), "gone"), Duration::from_nanos(2));
+    drop(turn);
+    let failed = two.send_to("none.example").await;
+    assert_eq!(failed, "host-not-found 556 5.1.10 none.example takes no mail by here");
+    assert_eq!(two.standing("none.example"), None);
+    assert!(two.told.ids().is_empty(), "nothing was reached");
+}
