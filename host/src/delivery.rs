@@ -99,7 +99,7 @@ struct Station {
     gate: gate::Gate,
     pool: pool::Pool,
     tls: tls::Tls,
-    refused: login::Refused,
+    logins: login::Logins,
     /// Where exchanges listen.
     exchange_port: u16,
 }
@@ -113,7 +113,7 @@ impl Station {
             gate: gate::Gate::new(),
             pool: pool::Pool::default(),
             tls,
-            refused: login::Refused::default(),
+            logins: login::Logins::default(),
             exchange_port: exchanges::PORT,
         }
     }

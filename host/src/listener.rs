@@ -27,9 +27,9 @@ pub use admittance::{Admittance, Admitted, Refused};
 const BACKLOG: u32 = 1024;
 /// How long accepting rests after the system had no room for a connection.
 const BACK_OFF: Duration = Duration::from_millis(250);
-/// How long a proxy may take to say whose connection it is, and how many may be at it. It does so at once.
+/// How long a proxy may take to say whose connection it is, and how many of a listener may be at it. It does so at once.
 const HEADER: Duration = Duration::from_secs(5);
-const BEHIND_PROXIES: usize = 256;
+pub(crate) const BEHIND_PROXIES: usize = 64;
 
 /// A bound socket that does not accept yet.
 pub struct Bound {
@@ -177,8 +177,8 @@ impl Door {
         proxy: SocketAddr,
     ) {
         let Ok(_one) = self.behind_proxies.try_acquire() else {
-            self.refusals().count(Instant::now());
-            return session::refuse(&stream, &listener, &session::no_room(&context.config.hostname));
+            // What it has sent is not read, so that nothing can be said.
+            return self.refusals().count(Instant::now());
         };
         let mut stop = self.stop.clone();
         let told = tokio::select! {

@@ -4,10 +4,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -239,6 +241,18 @@ pub fn parsed<T: FromStr<Err: Display>>(value: &Value) -> Result<T, String> {
     text.parse().map_err(|error| format!("{text:?}: {error}"))
 }
 
+/// A network, or one address. None that IPv4 is written in as IPv6: clients are never called so.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let one = || text.parse::<IpAddr>().map(IpNet::from);
+    let network = text.parse().or_else(|_| one());
+    let network: IpNet =
+        network.map_err(|_| format!("{text:?} is neither an address nor a network such as 192.0.2.0/24"))?;
+    match network.addr() {
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => Err(format!("{text:?}: write it as IPv4")),
+        _ => Ok(network),
+    }
+}
+
 /// A whole number within bounds.
 pub fn count<T: TryFrom<i64> + Display + PartialOrd>(range: RangeInclusive<T>) -> impl Fn(&Value) -> Result<T, String> {
     move |value| {
@@ -327,6 +341,20 @@ mod tests {
         let problems = Problems::default();
         read(&mut Reader::new(&table, &problems));
         problems.into_inner().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_network_may_be_one_address() {
+        for (text, expected) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("192.0.2.1", "192.0.2.1/32"),
+            ("::1", "::1/128"),
+        ] {
+            assert_eq!(network(text).expect("a network").to_string(), expected);
+        }
+        for text in ["here", "10.0.0.0/33", "::ffff:192.0.2.1", "::ffff:192.0.2.0/120"] {
+            assert!(network(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -52,6 +52,8 @@ fn what_comes_without_a_balancer_is_as_before_and_says_nothing_of_others() {
     let mut liar = Client::connect(daemon.address("smtp"), Some("127.0.0.4"));
     liar.expect_reply(220);
     liar.command("PROXY TCP4 127.0.0.2 192.0.2.1 4321 25", 500);
+    liar.ehlo();
+    liar.command("MAIL FROM:<anna@posthouse.test>", 530);
 }
 
 /// Version 2, from 127.0.0.2 port 4321 to 192.0.2.1 port 25; and its look at the host's health.

@@ -1,10 +1,9 @@
 //! From the file's text to a [`Config`]: one function for each table of the file.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
 use serde_json::Map;
 use toml::Value;
 
@@ -17,7 +16,7 @@ use super::{
 use crate::directory::Endpoint;
 use crate::event::Format;
 use crate::mail::Mailbox;
-use crate::reader::{self, Problems, Reader, boolean, choice, count, duration, parsed, size, text};
+use crate::reader::{self, Problems, Reader, boolean, choice, count, duration, network, parsed, size, text};
 
 /// Longest name of a user at another server, in bytes.
 const MAX_USER: usize = 255;
@@ -105,7 +104,7 @@ fn read_listeners(root: &mut Reader<'_>) -> Vec<Listener> {
     for mut reader in readers {
         let name = reader.required("name", word);
         let address = reader.required("address", parsed::<SocketAddr>);
-        let proxies = reader.list("proxies", network);
+        let proxies = reader.list("proxies", |value| network(&text(value)?));
         let tls = [
             ("off", ListenerTls::Off),
             ("starttls", ListenerTls::StartTls),
@@ -145,14 +144,6 @@ fn read_listeners(root: &mut Reader<'_>) -> Vec<Listener> {
         });
     }
     listeners
-}
-
-/// `192.0.2.0/24`, or one address.
-fn network(value: &Value) -> Result<IpNet, String> {
-    let text = text(value)?;
-    let one = text.parse::<IpAddr>().map(IpNet::from);
-    one.or_else(|_| text.parse())
-        .map_err(|_| format!("{text:?} is neither an address nor a network such as \"192.0.2.0/24\""))
 }
 
 fn read_tls(mut reader: Reader<'_>, base: &Path) -> Option<TlsFiles> {

@@ -5,6 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::event::{Event, Events};
+use crate::listener::BEHIND_PROXIES;
 
 /// A session's connection, and the file of a large message on it.
 const OF_A_SESSION: u64 = 2;
@@ -22,7 +23,10 @@ pub(super) fn sessions(config: &Config, events: &Events) -> usize {
     let Some(descriptors) = raise() else {
         return wanted;
     };
-    let others = OF_THE_HOST + OF_A_DELIVERY * config.delivery.concurrency as u64;
+    let behind_proxies = config.listeners.iter().filter(|listener| !listener.proxies.is_empty());
+    let others = OF_THE_HOST
+        + OF_A_DELIVERY * config.delivery.concurrency as u64
+        + (BEHIND_PROXIES * behind_proxies.count()) as u64;
     let needed = others + OF_A_SESSION * wanted as u64;
     if needed <= descriptors {
         return wanted;

@@ -5,8 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::event::Event;
-use tokio::time::Instant;
-
 use crate::mail::{Content, Envelope, Mailbox, Reply};
 use crate::spool::Failed;
 
@@ -117,41 +115,47 @@ impl Job<'_> {
             }
         }
         // Most go over a connection that is there, and each would move the room for this along.
-        let sent = Box::pin(self.over_fresh(key, manner, parcel)).await?;
-        match sent.outcomes.first() {
-            Some(Outcome::Deferred(reply)) if sent.untouched => {
-                if self.not_reached(remote, turn, reply) {
-                    return Ok(None);
-                }
+        let (outcomes, missed) = match Box::pin(self.over_fresh(key, manner, parcel)).await? {
+            Ok(sent) => {
+                // It may greet, and take its leave before anything is begun.
+                let deferred = sent.outcomes.iter().find_map(deferral).filter(|_| sent.untouched);
+                let missed = deferred.cloned();
+                (sent.outcomes, missed)
             }
-            Some(Outcome::Failed(Failed { remote: None, .. })) if sent.untouched => turn.forget(),
+            Err(outcome) => {
+                if matches!(&outcome, Outcome::Failed(Failed { remote: None, .. })) {
+                    turn.forget();
+                    return Ok(Some(vec![outcome; recipients.len()]));
+                }
+                let missed = deferral(&outcome).cloned();
+                (vec![outcome; recipients.len()], missed)
+            }
+        };
+        match missed {
+            Some(reply) if self.not_reached(remote, turn, &reply) => return Ok(None),
+            Some(_) => {}
             // It is there, though it may want nothing of us.
-            _ => self.reached(remote, turn),
+            None => self.reached(remote, turn),
         }
-        Ok(Some(sent.outcomes))
+        Ok(Some(outcomes))
     }
 
-    /// One transaction over a connection of its own. An exchange may greet, and take its leave before anything is begun:
-    /// then another one is tried, once.
-    async fn over_fresh(&self, key: Key, manner: Manner<'_>, parcel: Parcel<'_>) -> io::Result<Sent> {
+    /// One transaction over a connection of its own; the error is that there is none. An exchange may greet, and take its
+    /// leave before anything is begun: then another one is tried, once.
+    async fn over_fresh(&self, key: Key, manner: Manner<'_>, parcel: Parcel<'_>) -> io::Result<Result<Sent, Outcome>> {
         let remote = &key.remote;
         let first = match Connection::open(remote, manner, None).await {
             Ok(first) => first,
-            Err(outcome) => {
-                return Ok(Sent {
-                    outcomes: vec![outcome; parcel.recipients.len()],
-                    untouched: true,
-                });
-            }
+            Err(outcome) => return Ok(Err(outcome)),
         };
         let host = first.host.clone();
         let sent = self.over(first, key.clone(), parcel).await?;
         if !sent.untouched || !matches!(remote, Remote::Exchanges(_)) {
-            return Ok(sent);
+            return Ok(Ok(sent));
         }
         match Connection::open(remote, manner, Some(&host)).await {
-            Ok(second) => self.over(second, key, parcel).await,
-            Err(_) => Ok(sent),
+            Ok(second) => self.over(second, key, parcel).await.map(Ok),
+            Err(_) => Ok(Ok(sent)),
         }
     }
 
@@ -206,7 +210,7 @@ impl Job<'_> {
             // A password is for nobody else.
             verify_tls: delivery.verify_tls || login.is_some(),
             login,
-            refused: &self.station.refused,
+            logins: &self.station.logins,
             tls: &self.station.tls,
             exchanges: Exchanges {
                 resolver: &self.station.resolver,
@@ -215,12 +219,20 @@ impl Job<'_> {
                 port: self.station.exchange_port,
             },
             // Whoever has many addresses, and answers slowly at each, must not hold up the rest for longer than others.
-            ends: Instant::now() + delivery.connect_timeout * 2 + delivery.reply_timeout,
+            patience: delivery.connect_timeout * 2 + delivery.reply_timeout,
         }
     }
 
     fn shortest_wait(&self) -> std::time::Duration {
         self.settings.delivery.retry.iter().min().copied().unwrap_or_default()
+    }
+}
+
+/// Why it waits, if it does.
+fn deferral(outcome: &Outcome) -> Option<&Reply> {
+    match outcome {
+        Outcome::Deferred(reply) => Some(reply),
+        _ => None,
     }
 }
 

@@ -12,8 +12,8 @@ use crate::directory::Endpoint;
 use crate::mail::Reply;
 
 use super::destination::{Protocol, Remote};
-use super::exchanges::Exchanges;
-use super::login::{Credentials, Refused, no_login};
+use super::exchanges::{Exchange, Exchanges};
+use super::login::{Access, Logins, no_login};
 use super::outcome::{Outcome, Step};
 use super::tls::Tls;
 use super::wire::{Wire, WireError};
@@ -32,11 +32,11 @@ pub(super) struct Manner<'a> {
     pub(super) verify_tls: bool,
     /// Who this host is there. Then the certificate must verify.
     pub(super) login: Option<&'a Login>,
-    pub(super) refused: &'a Refused,
+    pub(super) logins: &'a Logins,
     pub(super) tls: &'a Tls,
     pub(super) exchanges: Exchanges<'a>,
-    /// Then it must have greeted, whatever addresses it has.
-    pub(super) ends: Instant,
+    /// So long it may take until one of its addresses has greeted.
+    pub(super) patience: Duration,
 }
 
 /// Who is spoken to.
@@ -46,7 +46,7 @@ struct Peer<'a> {
     /// Its name in reports (RFC 3464 `Remote-MTA`), and in its certificate.
     host: &'a str,
     /// Who this host is there.
-    credentials: Option<Credentials<'a>>,
+    access: Option<&'a Access>,
 }
 
 /// What a remote offers (RFC 5321 section 4.1.1.1).
@@ -151,95 +151,91 @@ impl Connection {
                 let peer = Peer {
                     protocol: *protocol,
                     host: &host,
-                    credentials: None,
+                    access: None,
                 };
-                let stream = connected(manner, &remote.to_string(), UnixStream::connect(path)).await?;
-                let greeted = Self::greet(peer, Wire::new(stream), manner, false).await;
+                let ends = Instant::now() + manner.patience;
+                let stream = connected(manner, ends, &remote.to_string(), UnixStream::connect(path)).await?;
+                let greeted = Self::greet(peer, Wire::new(stream), manner, ends, false).await;
                 greeted.map_err(Refusal::outcome)
             }
             Remote::Server {
                 protocol,
                 endpoint: Endpoint::Tcp(host, port),
             } => {
-                let password = match manner.login {
-                    Some(login) => Some(manner.refused.password(login).await?),
+                let access = match manner.login {
+                    Some(login) => Some(manner.logins.access(login).await?),
                     None => None,
                 };
-                let credentials = manner.login.zip(password.as_deref());
                 let peer = Peer {
                     protocol: *protocol,
                     host,
-                    credentials: credentials.map(|(login, password)| Credentials {
-                        user: &login.user,
-                        password,
-                    }),
+                    access: access.as_ref(),
                 };
-                Self::open_host(peer, addresses(host, *port, manner).await?, manner).await
+                let addresses = addresses(host, *port, manner).await?;
+                let ways = addresses.into_iter().map(|address| (peer, address)).collect();
+                Self::open_first(ways, None, manner).await
             }
-            Remote::Exchanges(domain) => Self::open_exchange(domain, manner, not_to).await,
+            Remote::Exchanges(domain) => {
+                let mut exchanges = manner.exchanges.of(domain).await?;
+                exchanges.retain(|exchange| not_to != Some(&exchange.name));
+                let (ways, unusable) = ways(&exchanges);
+                Self::open_first(ways, unusable, manner).await
+            }
         }
     }
 
-    /// The first of a domain's exchanges that greets.
-    async fn open_exchange(domain: &str, manner: Manner<'_>, not_to: Option<&str>) -> Result<Self, Outcome> {
-        let mut last = None;
-        for exchange in manner.exchanges.of(domain).await? {
-            if not_to == Some(&exchange.name) {
-                continue;
-            }
-            let peer = Peer {
-                protocol: Protocol::Smtp,
-                host: &exchange.name,
-                credentials: None,
-            };
-            let opened = match exchange.addresses {
-                Ok(addresses) => Self::open_host(peer, addresses, manner).await,
-                Err(outcome) => Err(outcome),
-            };
-            match opened {
+    /// The first of several ways to a remote. Each has half of the time that is left for all behind it, the last one all of
+    /// it: one that does not answer must not keep the next from being tried.
+    async fn open_first(
+        ways: Vec<(Peer<'_>, SocketAddr)>,
+        mut last: Option<Outcome>,
+        manner: Manner<'_>,
+    ) -> Result<Self, Outcome> {
+        let host = ways.first().map_or_else(String::new, |(peer, _)| peer.host.to_owned());
+        let ends = Instant::now() + manner.patience;
+        let mut ways = ways.into_iter().peekable();
+        while let Some((peer, address)) = ways.next() {
+            let left = ends.saturating_duration_since(Instant::now());
+            let its_end = if ways.peek().is_some() { ends - left / 2 } else { ends };
+            match Self::open_address(peer, address, manner, its_end).await {
                 Ok(connection) => return Ok(connection),
-                Err(outcome) => last = Some(outcome.unless_hopeful(last)),
-            }
-        }
-        Err(last.unwrap_or_else(|| no_address(domain)))
-    }
-
-    async fn open_host(peer: Peer<'_>, addresses: Vec<SocketAddr>, manner: Manner<'_>) -> Result<Self, Outcome> {
-        let mut last = None;
-        for address in addresses {
-            match Self::open_address(peer, address, manner).await {
-                Ok(connection) => return Ok(connection),
-                Err(Refusal::Login(outcome)) => {
-                    if let (Some(login), Some(said)) = (manner.login, peer.credentials) {
-                        manner.refused.note(login, said.password.to_owned(), outcome.clone());
-                    }
-                    return Err(outcome);
-                }
+                Err(Refusal::Login(outcome)) => return Err(outcome),
                 Err(refusal) => last = Some(refusal.outcome().unless_hopeful(last)),
             }
         }
-        Err(last.unwrap_or_else(|| no_address(peer.host)))
+        Err(last.unwrap_or_else(|| no_address(&host)))
     }
 
-    async fn open_address(peer: Peer<'_>, address: SocketAddr, manner: Manner<'_>) -> Result<Self, Refusal> {
+    async fn open_address(
+        peer: Peer<'_>,
+        address: SocketAddr,
+        manner: Manner<'_>,
+        ends: Instant,
+    ) -> Result<Self, Refusal> {
         let dial = async || -> Result<Wire, Refusal> {
-            let stream = connected(manner, &address.to_string(), TcpStream::connect(address)).await;
+            let stream = connected(manner, ends, &address.to_string(), TcpStream::connect(address)).await;
             let stream = stream.map_err(Refusal::Outcome)?;
             // Replies are short and waited for; there is nothing to gain by delaying a segment.
             let _ = stream.set_nodelay(true);
             Ok(Wire::new(stream))
         };
-        match Self::greet(peer, dial().await?, manner, true).await {
+        match Self::greet(peer, dial().await?, manner, ends, true).await {
             Err(Refusal::Handshake(why)) if !manner.verify_tls => {
                 tracing::debug!(host = peer.host, %address, why, "TLS failed, going on without");
-                Self::greet(peer, dial().await?, manner, false).await
+                Self::greet(peer, dial().await?, manner, ends, false).await
             }
             other => other,
         }
     }
 
     /// From the banner to the state in which MAIL is possible.
-    async fn greet(peer: Peer<'_>, wire: Wire, manner: Manner<'_>, tls_allowed: bool) -> Result<Self, Refusal> {
+    async fn greet(
+        peer: Peer<'_>,
+        wire: Wire,
+        manner: Manner<'_>,
+        ends: Instant,
+        tls_allowed: bool,
+    ) -> Result<Self, Refusal> {
         let mut connection = Self {
             wire,
             protocol: peer.protocol,
@@ -248,7 +244,7 @@ impl Connection {
             transactions: 0,
             reusable: false,
             reply_timeout: manner.reply_timeout,
-            deadline: manner.ends,
+            deadline: ends,
         };
         let banner = connection.reply().await?;
         connection.expect(banner, 220, Step::Greeting)?;
@@ -257,8 +253,8 @@ impl Connection {
         if tls_offered {
             connection = connection.upgrade(manner).await?;
         }
-        match peer.credentials {
-            Some(credentials) if tls_offered => connection.log_in(credentials).await?,
+        match peer.access {
+            Some(access) if tls_offered => connection.log_in(access).await?,
             Some(_) => return Err(Refusal::Outcome(no_login(peer.host, "no TLS is offered"))),
             None => {}
         }
@@ -301,7 +297,7 @@ impl Connection {
         };
         let name = ServerName::try_from(self.host.clone()).map_err(|error| failed(error.to_string()))?;
         let handshake = self.wire.start_tls(manner.tls.connector(manner.verify_tls), name);
-        let ends = manner.ends.min(Instant::now() + manner.connect_timeout);
+        let ends = self.deadline.min(Instant::now() + manner.connect_timeout);
         self.wire = match timeout_at(ends, handshake).await {
             Ok(Ok(wire)) => wire,
             Ok(Err(WireError::Injected)) => return Err(WireError::Injected.into()),
@@ -382,13 +378,31 @@ fn timed_out() -> WireError {
     WireError::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "timed out"))
 }
 
+/// The ways to a domain's exchanges, and what is to be said for those to which there is none.
+fn ways(exchanges: &[Exchange]) -> (Vec<(Peer<'_>, SocketAddr)>, Option<Outcome>) {
+    let (mut ways, mut unusable) = (Vec::new(), None);
+    for exchange in exchanges {
+        let peer = Peer {
+            protocol: Protocol::Smtp,
+            host: &exchange.name,
+            access: None,
+        };
+        match &exchange.addresses {
+            Ok(addresses) => ways.extend(addresses.iter().map(|address| (peer, *address))),
+            Err(outcome) => unusable = Some(outcome.clone().unless_hopeful(unusable)),
+        }
+    }
+    (ways, unusable)
+}
+
 async fn connected<T>(
     manner: Manner<'_>,
+    ends: Instant,
     to: &str,
     connecting: impl Future<Output = std::io::Result<T>>,
 ) -> Result<T, Outcome> {
     let failed = |why: String| Outcome::Deferred(unreachable(&format!("connecting to {to}: {why}")));
-    match timeout_at(manner.ends.min(Instant::now() + manner.connect_timeout), connecting).await {
+    match timeout_at(ends.min(Instant::now() + manner.connect_timeout), connecting).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed("timed out".to_owned())),

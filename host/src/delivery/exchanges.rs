@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use hickory_resolver::proto::rr::Name;
 
 use crate::config::Listener;
-use crate::dns::{self, NoRecords};
+use crate::dns::{self, NoRecords, Resolver};
 use crate::mail::Reply;
 
 use super::outcome::{Outcome, class};
@@ -51,15 +51,15 @@ impl Exchanges<'_> {
     /// that came here by them must not go back.
     pub(super) async fn of(&self, domain: &str) -> Result<Vec<Exchange>, Outcome> {
         let resolver = self.resolver.get();
-        let named = self.named(domain).await?;
+        let named = self.named(domain, &resolver).await?;
         let mut records = join_all(named.into_iter().map(async |(preference, name)| Record {
             preference,
             addresses: resolver.addresses(&name).await,
             name,
         }))
         .await;
-        let here = self.addresses_of_this_host();
-        let own = records.iter().filter(|record| self.is_own(record, &here));
+        let here = Here::of(self.listeners, self.port, interfaces);
+        let own = records.iter().filter(|record| here.is_at(&record.addresses));
         if let Some(own) = own.map(|record| record.preference).min() {
             records.retain(|record| record.preference < own);
         }
@@ -69,18 +69,28 @@ impl Exchanges<'_> {
         Ok(records.into_iter().map(|record| self.exchange(record)).collect())
     }
 
-    /// Preferences and names, at least one; in a new order each time where the preference is the same.
-    async fn named(&self, domain: &str) -> Result<Vec<(u16, String)>, Outcome> {
+    /// Preferences and names, at least one; in a new order each time where the preference is the same. Without this host
+    /// by its name.
+    async fn named(&self, domain: &str, resolver: &Resolver) -> Result<Vec<(u16, String)>, Outcome> {
         let name = ascii(domain).ok_or_else(|| no_host(&format!("{domain:?} is not a domain name")))?;
-        let found = self.resolver.get().exchanges(&name).await;
+        let found = resolver.exchanges(&name).await;
         let mut found = found.map_err(|why| no_answer(domain, why))?;
         if found.is_empty() {
-            return Ok(vec![(0, name)]);
+            found.push((0, name));
         }
         found.retain(|(_, name)| name != ".");
         if found.is_empty() {
             let reply = Reply::new(556, (5, 1, 10), format!("{domain} takes no mail"));
             return Err(Outcome::failed_here(class::HOST_NOT_FOUND, reply));
+        }
+        let own = found
+            .iter()
+            .filter(|(_, name)| name.eq_ignore_ascii_case(self.hostname));
+        if let Some(own) = own.map(|(preference, _)| *preference).min() {
+            found.retain(|(preference, _)| *preference < own);
+        }
+        if found.is_empty() {
+            return Err(own_mail(domain));
         }
         found.sort_by_cached_key(|(preference, _)| (*preference, rand::random::<u32>()));
         found.truncate(MAX_EXCHANGES);
@@ -103,28 +113,6 @@ impl Exchanges<'_> {
             addresses,
         }
     }
-
-    fn is_own(&self, record: &Record, here: &Here) -> bool {
-        let addresses = record.addresses.iter().flatten();
-        record.name.eq_ignore_ascii_case(self.hostname)
-            || addresses.into_iter().any(|address| here.has(address.to_canonical()))
-    }
-
-    fn addresses_of_this_host(&self) -> Here {
-        let listeners = self.listeners.iter().map(|listener| listener.address);
-        let exchanges = listeners.filter(|address| address.port() == self.port);
-        let mut here = Here {
-            addresses: exchanges.map(|address| address.ip().to_canonical()).collect(),
-            is_everywhere: false,
-        };
-        if here.addresses.iter().any(IpAddr::is_unspecified) {
-            here.is_everywhere = true;
-            // If they cannot be had, the limit on hops ends what goes round in circles.
-            let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-            here.addresses.extend(interfaces.iter().map(if_addrs::Interface::ip));
-        }
-        here
-    }
 }
 
 /// Where this host takes mail from other hosts.
@@ -135,9 +123,29 @@ struct Here {
 }
 
 impl Here {
-    fn has(&self, address: IpAddr) -> bool {
-        self.addresses.contains(&address) || (self.is_everywhere && address.is_loopback())
+    fn of(listeners: &[Listener], port: u16, interfaces: impl FnOnce() -> Vec<IpAddr>) -> Self {
+        let exchanges = listeners.iter().filter(|listener| listener.address.port() == port);
+        let mut addresses: Vec<_> = exchanges.map(|listener| listener.address.ip().to_canonical()).collect();
+        let is_everywhere = addresses.iter().any(IpAddr::is_unspecified);
+        if is_everywhere {
+            addresses.extend(interfaces());
+        }
+        Self {
+            addresses,
+            is_everywhere,
+        }
     }
+
+    fn is_at(&self, addresses: &Result<Vec<IpAddr>, NoRecords>) -> bool {
+        let mut hosts = addresses.iter().flatten().map(IpAddr::to_canonical).filter(is_host);
+        hosts.any(|address| self.addresses.contains(&address) || (self.is_everywhere && address.is_loopback()))
+    }
+}
+
+/// The addresses of this machine. If they cannot be had, the limit on hops ends what goes round in circles.
+fn interfaces() -> Vec<IpAddr> {
+    let all = if_addrs::get_if_addrs().unwrap_or_default();
+    all.iter().map(if_addrs::Interface::ip).collect()
 }
 
 /// By turns: a host that has only one of the families must come to an address of it.
@@ -311,6 +319,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_very_many_this_host_is_found_by_its_name() {
+        let names: Vec<String> = (0..30).map(|n| format!("n{n}.example.")).collect();
+        let mut many: Vec<(u16, &str)> = names.iter().map(|name| (10, name.as_str())).collect();
+        many.push((10, "mx.here.example."));
+        let server = Server::start([("ours.example", exchanges(&many))]).await;
+        assert_eq!(found(&server, &[], "ours.example").await, [OURS]);
+    }
+
+    #[tokio::test]
     async fn those_of_one_preference_share_the_load() {
         let many = exchanges(&[(1, "a."), (1, "b."), (1, "c."), (2, "d.")]);
         let server = Server::start([("many.example", many)]).await;
@@ -335,6 +352,11 @@ mod tests {
             ),
             ("also.example", exchanges(&[(10, "here.example."), (5, "far.example.")])),
             ("local.example", exchanges(&[(10, "other.example.")])),
+            ("nobody.example", addresses(&["0.0.0.0", "::"])),
+            (
+                "dummy.example",
+                exchanges(&[(10, "nobody.example."), (20, "far.example.")]),
+            ),
         ])
         .await;
         let mut listener = Config::builtin().expect("valid").listeners.remove(0);
@@ -350,6 +372,36 @@ mod tests {
             assert_eq!(at(here, "ours.example").await.len(), 2, "{here}");
         }
         assert!(at("0.0.0.0:25", "local.example").await[0].starts_with("loop"));
+        for here in ["0.0.0.0:25", "[::]:25"] {
+            let dummy = at(here, "dummy.example").await;
+            assert!(dummy[0].starts_with("nobody.example host-not-found"), "{dummy:?}");
+            assert_eq!(dummy[1], "far.example 192.0.2.1", "{here}");
+        }
         assert_eq!(at("127.0.0.1:25", "local.example").await, ["other.example 127.0.0.2"]);
+    }
+
+    #[test]
+    fn a_host_that_listens_everywhere_is_at_the_addresses_of_its_interfaces() {
+        let mut listener = Config::builtin().expect("valid").listeners.remove(0);
+        let mut is_at = |listens: &str, address: &str| {
+            listener.address = listens.parse().expect("an address");
+            let interfaces = || vec!["192.0.2.1".parse().expect("one"), "2001:db8::1".parse().expect("one")];
+            let here = Here::of(std::slice::from_ref(&listener), PORT, interfaces);
+            here.is_at(&Ok(vec![address.parse().expect("an address")]))
+        };
+        for address in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "127.0.0.9", "::1"] {
+            assert!(is_at("[::]:25", address) && is_at("0.0.0.0:25", address), "{address}");
+            assert!(
+                !is_at("198.51.100.1:25", address) && !is_at("[::]:2525", address),
+                "{address}"
+            );
+        }
+        assert!(!is_at("[::]:25", "192.0.2.2") && !is_at("0.0.0.0:25", "0.0.0.0"));
+        assert!(is_at("192.0.2.1:25", "::ffff:192.0.2.1"));
+    }
+
+    #[test]
+    fn the_machine_has_addresses() {
+        assert!(interfaces().iter().any(IpAddr::is_loopback));
     }
 }

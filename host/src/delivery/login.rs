@@ -1,12 +1,13 @@
 //! Says to a server who this host is (RFC 4954): only within TLS, and only to one whose certificate has verified.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::time::Instant;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Login, secret};
 use crate::mail::Reply;
@@ -22,59 +23,103 @@ const RESPITE: Duration = Duration::from_secs(15 * 60);
 /// So much of a secret in a reply is a repetition of it.
 const TELLING: usize = 8;
 
-/// A name and its password.
-#[derive(Clone, Copy)]
-pub(super) struct Credentials<'a> {
-    pub(super) user: &'a str,
-    pub(super) password: &'a str,
+/// What is known of logins: at each server they are tried one at a time.
+#[derive(Default)]
+pub(super) struct Logins(std::sync::Mutex<HashMap<Login, Arc<Mutex<Option<Refused>>>>>);
+
+/// A password that was refused.
+struct Refused {
+    password: String,
+    outcome: Outcome,
+    at: Instant,
 }
 
-/// Passwords that were refused, and what was said to each: the last at each server.
-#[derive(Default)]
-pub(super) struct Refused(Mutex<HashMap<Login, (String, Outcome, Instant)>>);
+/// A name and its password.
+pub(super) struct Access {
+    user: String,
+    password: String,
+    refused: Arc<Mutex<Option<Refused>>>,
+}
 
-impl Refused {
-    /// The password as it is in its file now, unless it was refused not long ago.
-    pub(super) async fn password(&self, login: &Login) -> Result<String, Outcome> {
+impl Logins {
+    /// With the password as it is in its file now, unless it was refused not long ago.
+    pub(super) async fn access(&self, login: &Login) -> Result<Access, Outcome> {
         let file = login.password_file.clone();
         let read = tokio::task::spawn_blocking(move || secret(&file)).await;
         let password = read.unwrap_or_else(|error| Err(error.to_string()));
-        let password = password.map_err(|why| no_login(&login.server.host(), &why))?;
-        let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match refused.get(login) {
-            Some((known, outcome, at)) if *known == password && at.elapsed() < RESPITE => Err(outcome.clone()),
-            _ => Ok(password),
-        }
+        let access = Access {
+            user: login.user.clone(),
+            password: password.map_err(|why| no_login(&login.server.host(), &why))?,
+            refused: self.known(login),
+        };
+        // If it is said just now, it is looked at again before it is said once more.
+        let refusal = access.refused.try_lock().ok().and_then(|last| access.refusal(&last));
+        refusal.map_or(Ok(access), Err)
     }
 
-    pub(super) fn note(&self, login: &Login, password: String, outcome: Outcome) {
-        let mut refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.insert(login.clone(), (password, outcome, Instant::now()));
+    fn known(&self, login: &Login) -> Arc<Mutex<Option<Refused>>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(login.clone()).or_default())
+    }
+}
+
+impl Access {
+    /// What was said to this password, if it was refused not long ago.
+    fn refusal(&self, last: &Option<Refused>) -> Option<Outcome> {
+        let last = last.as_ref()?;
+        (last.password == self.password && last.at.elapsed() < RESPITE).then(|| last.outcome.clone())
     }
 }
 
 impl Connection {
     /// AUTH PLAIN (RFC 4616), or LOGIN where nothing else is offered. If it fails mail waits: that is between this host
     /// and the server, and says nothing about the message.
-    pub(super) async fn log_in(&mut self, credentials: Credentials<'_>) -> Result<(), Refusal> {
-        let Credentials { user, password } = credentials;
-        let reply = if self.offers.auth_plain {
-            self.auth_plain(user, password).await?
-        } else if self.offers.auth_login {
-            self.say_in_turn(["AUTH LOGIN", &STANDARD.encode(user), &STANDARD.encode(password)])
-                .await?
-        } else {
-            let why = "neither AUTH PLAIN nor AUTH LOGIN is offered within TLS";
-            return Err(Refusal::Outcome(no_login(&self.host, why)));
+    pub(super) async fn log_in(&mut self, access: &Access) -> Result<(), Refusal> {
+        let Ok(mut last) = timeout_at(self.deadline, access.refused.lock()).await else {
+            return Err(Refusal::Outcome(no_login(&self.host, "others are still at it")));
+        };
+        if let Some(outcome) = access.refusal(&last) {
+            return Err(Refusal::Login(outcome));
+        }
+        let reply = match self.say_who(access).await {
+            Some(Ok(reply)) => reply,
+            // What came may be what was sent.
+            Some(Err(WireError::BadReply(_))) => {
+                return Err(Refusal::Outcome(no_login(&self.host, "what came is no reply")));
+            }
+            Some(Err(error)) => return Err(error.into()),
+            None => {
+                let why = "neither AUTH PLAIN nor AUTH LOGIN is offered within TLS";
+                return Err(Refusal::Outcome(no_login(&self.host, why)));
+            }
         };
         if reply.code == 235 {
             return Ok(());
         }
-        let outcome = no_login(&self.host, &hushed(reply.clone(), credentials).to_string());
-        Err(match reply.is_permanent() {
-            true => Refusal::Login(outcome),
-            false => Refusal::Outcome(outcome),
-        })
+        let is_permanent = reply.is_permanent();
+        let outcome = no_login(&self.host, &hushed(reply, access).to_string());
+        if !is_permanent {
+            return Err(Refusal::Outcome(outcome));
+        }
+        *last = Some(Refused {
+            password: access.password.clone(),
+            outcome: outcome.clone(),
+            at: Instant::now(),
+        });
+        Err(Refusal::Login(outcome))
+    }
+
+    /// None if no way that is known here is offered.
+    async fn say_who(&mut self, access: &Access) -> Option<Result<Reply, WireError>> {
+        let Access { user, password, .. } = access;
+        if self.offers.auth_plain {
+            return Some(self.auth_plain(user, password).await);
+        }
+        let lines = ["AUTH LOGIN", &STANDARD.encode(user), &STANDARD.encode(password)];
+        match self.offers.auth_login {
+            true => Some(self.say_in_turn(lines).await),
+            false => None,
+        }
     }
 
     async fn auth_plain(&mut self, user: &str, password: &str) -> Result<Reply, WireError> {
@@ -105,14 +150,11 @@ fn plain(user: &str, password: &str) -> String {
 }
 
 /// Some servers repeat what they do not understand; the reply goes into events, records and reports.
-fn hushed(mut reply: Reply, Credentials { user, password }: Credentials<'_>) -> Reply {
-    let secrets = [password.to_owned(), STANDARD.encode(password), plain(user, password)];
+fn hushed(mut reply: Reply, Access { user, password, .. }: &Access) -> Reply {
+    let secrets = [password.clone(), STANDARD.encode(password), plain(user, password)];
     let repeats = |secret: &String| {
-        let beginning = secret
-            .char_indices()
-            .nth(TELLING - 1)
-            .map(|(at, last)| &secret[..at + last.len_utf8()]);
-        beginning.is_some_and(|beginning| reply.text.contains(beginning))
+        let beginning = secret.char_indices().nth(TELLING).map_or(secret.len(), |(end, _)| end);
+        reply.text.contains(&secret[..beginning])
     };
     if secrets.iter().any(repeats) {
         reply.text = "(the reply repeats what was sent)".to_owned();

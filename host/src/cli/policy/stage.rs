@@ -1,6 +1,5 @@
 //! `posthouse policy stage`.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,6 +13,7 @@ use crate::config::Share;
 use crate::control::{Load, Stage};
 use crate::event::escape;
 use crate::policy::Staged;
+use crate::reader::network;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -87,25 +87,5 @@ pub fn whom(share: Share, clients: &[IpNet]) -> String {
         (_, true) => format!("{share} of the sessions"),
         (true, false) => format!("clients in {}", networks.join(", ")),
         (false, false) => format!("{share} of the sessions of clients in {}", networks.join(", ")),
-    }
-}
-
-/// A network, or one address.
-fn network(text: &str) -> Result<IpNet, String> {
-    let address = || text.parse::<IpAddr>().map(IpNet::from);
-    text.parse()
-        .or_else(|_| address())
-        .map_err(|_| format!("{text:?} is no network such as 192.0.2.0/24"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_network_may_be_one_address() {
-        assert_eq!(network("10.0.0.0/8").expect("a network").to_string(), "10.0.0.0/8");
-        assert_eq!(network("::1").expect("an address").to_string(), "::1/128");
-        assert!(network("here").is_err());
     }
 }

@@ -10,6 +10,7 @@ use crate::dns::testing::{Has, Server, name};
 
 const FIRST: [u8; 4] = [127, 0, 0, 1];
 const SECOND: [u8; 4] = [127, 0, 0, 2];
+const THIRD: [u8; 4] = [127, 0, 0, 3];
 
 /// The domain `two.example` with a preferred exchange and another one, which servers play.
 struct Two {
@@ -34,6 +35,14 @@ impl Two {
             ),
             ("a.two.example", address(FIRST)),
             ("b.two.example", address(SECOND)),
+            (
+                "slow.example",
+                Has::Records(vec![exchange(10, "slow.two.example."), exchange(20, "b.two.example.")]),
+            ),
+            (
+                "slow.two.example",
+                Has::Records([FIRST, THIRD].map(|at| RData::A(A(at.into()))).to_vec()),
+            ),
             ("none.example", Has::Records(vec![exchange(0, ".")])),
         ])
         .await;
@@ -111,9 +120,30 @@ async fn what_one_has_refused_the_next_is_not_asked() {
         ],
     ]
     .concat();
-    let two = Two::playing(vec![refuses], vec![]).await;
+    let two = Two::playing(vec![refuses], vec![[greets(&[]), takes()].concat()]).await;
     assert_eq!(two.send_to("two.example").await, "deferred 450 4.2.1 come again");
     assert_eq!(two.standing("two.example"), None, "it is there");
+}
+
+#[tokio::test]
+async fn one_that_hangs_leaves_time_for_those_behind_it() {
+    let hangs = || vec![vec![Act::Silence]];
+    let mut two = Two::playing(hangs(), vec![[greets(&[]), takes()].concat()]).await;
+    let _other = FakeServer::tcp_at((THIRD, two.sender.station.exchange_port), hangs()).await;
+    two.sender.delivery.connect_timeout = Duration::from_millis(200);
+    two.sender.delivery.reply_timeout = Duration::from_secs(3);
+    assert_eq!(two.send_to("slow.example").await, "taken by b.two.example");
+}
+
+#[tokio::test]
+async fn who_is_unfit_says_nothing_of_a_server_that_takes_its_leave() {
+    let two = Two::playing(vec![takes_leave()], vec![takes_leave()]).await;
+    let remote = Remote::Exchanges("two.example".to_owned());
+    let to = ["ä@two.example", "b@two.example"];
+    let outcomes = two.sender.try_remote(remote, &to).await.expect("readable");
+    assert!(shown(&outcomes)[0].starts_with("conversion-failed"), "{outcomes:?}");
+    assert_eq!(shown(&outcomes)[1], "deferred 421 4.3.2 not now");
+    assert_eq!(two.standing("two.example"), Some(Standing::Down));
 }
 
 #[tokio::test]

@@ -145,7 +145,7 @@ async fn a_password_that_was_refused_is_not_said_again() {
     ]
     .concat();
     let server = FakeServer::tcp(vec![refuses, passing, takes_it]).await;
-    let mut known = Known::by("wrong", &server);
+    let mut known = Known::by("a guess", &server);
     for _ in 0..3 {
         let outcome = known.send(&server).await;
         assert_eq!(outcome, "deferred 454 4.7.0 logging in at 127.0.0.1: 535 5.7.8 wrong");
@@ -158,7 +158,41 @@ async fn a_password_that_was_refused_is_not_said_again() {
 }
 
 #[tokio::test]
+async fn a_wrong_password_is_said_once_however_many_connections_are_made() {
+    // Who is not asked hears the end.
+    let refuses = || {
+        then(
+            within_tls("PLAIN"),
+            vec![Act::Hear(""), Act::Flood("535 5.7.8 wrong\r\n")],
+        )
+    };
+    let server = FakeServer::tcp_at_once(vec![refuses(), refuses()]).await;
+    let known = Known::by("a guess", &server);
+    let send = || known.sender.send(&server, &["a@far.example"]);
+    let outcomes = tokio::join!(send(), send());
+    for outcome in [outcomes.0, outcomes.1] {
+        assert_eq!(outcome, ["deferred 454 4.7.0 logging in at 127.0.0.1: 535 5.7.8 wrong"]);
+    }
+    assert_eq!(server.heard().await.matches("AUTH PLAIN A").count(), 1);
+}
+
+#[tokio::test]
 async fn what_the_server_repeats_is_told_to_nobody() {
+    let (outcome, _) = send(
+        "hunter2",
+        then(
+            within_tls("PLAIN"),
+            vec![Act::Hear("AUTH"), say("535 5.7.8 not hunter2")],
+        ),
+    )
+    .await;
+    assert!(
+        outcome.ends_with("535 5.7.8 (the reply repeats what was sent)"),
+        "{outcome}"
+    );
+    let echoes = vec![Act::Hear("AUTH"), say("AUTH PLAIN AGhvc3RAZXhhbXBsZS5vcmcAc2VjcmV0")];
+    let (outcome, _) = send("secret", then(within_tls("PLAIN"), echoes)).await;
+    assert!(outcome.ends_with("what came is no reply"), "{outcome}");
     for (mechanisms, hears, repeats) in [
         (
             "PLAIN",
