@@ -27,9 +27,10 @@ pub use admittance::{Admittance, Admitted, Refused};
 const BACKLOG: u32 = 1024;
 /// How long accepting rests after the system had no room for a connection.
 const BACK_OFF: Duration = Duration::from_millis(250);
-/// How long a proxy may take to say whose connection it is, and how many of a listener may be at it. It does so at once.
+/// How long a proxy may take to say whose connection it is, and how many of a listener may be at it. It does so at once; but
+/// as many are accepted before what they say is looked at as the runtime lets one task do in a row.
 const HEADER: Duration = Duration::from_secs(5);
-pub(crate) const BEHIND_PROXIES: usize = 64;
+pub(crate) const BEHIND_PROXIES: usize = 256;
 
 /// A bound socket that does not accept yet.
 pub struct Bound {

@@ -49,6 +49,15 @@ struct Peer<'a> {
     access: Option<&'a Access>,
 }
 
+/// How long one of several ways is waited for.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Until it has greeted.
+    until: Instant,
+    /// Until it is ready for a message.
+    ends: Instant,
+}
+
 /// What a remote offers (RFC 5321 section 4.1.1.1).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Offers {
@@ -155,7 +164,8 @@ impl Connection {
                 };
                 let ends = Instant::now() + manner.patience;
                 let stream = connected(manner, ends, &remote.to_string(), UnixStream::connect(path)).await?;
-                let greeted = Self::greet(peer, Wire::new(stream), manner, ends, false).await;
+                let patience = Patience { until: ends, ends };
+                let greeted = Self::greet(peer, Wire::new(stream), manner, patience, false).await;
                 greeted.map_err(Refusal::outcome)
             }
             Remote::Server {
@@ -184,8 +194,8 @@ impl Connection {
         }
     }
 
-    /// The first of several ways to a remote. Each has half of the time that is left for all behind it, the last one all of
-    /// it: one that does not answer must not keep the next from being tried.
+    /// The first of several ways to a remote. Each has half of the time that is left for all behind it to greet, but not less
+    /// than for a connection, and the last one all of it: one that does not answer must not keep the next from being tried.
     async fn open_first(
         ways: Vec<(Peer<'_>, SocketAddr)>,
         mut last: Option<Outcome>,
@@ -195,9 +205,13 @@ impl Connection {
         let ends = Instant::now() + manner.patience;
         let mut ways = ways.into_iter().peekable();
         while let Some((peer, address)) = ways.next() {
-            let left = ends.saturating_duration_since(Instant::now());
-            let its_end = if ways.peek().is_some() { ends - left / 2 } else { ends };
-            match Self::open_address(peer, address, manner, its_end).await {
+            let now = Instant::now();
+            let share = ends.saturating_duration_since(now) / 2;
+            let until = match ways.peek() {
+                Some(_) => ends.min(now + share.max(manner.connect_timeout)),
+                None => ends,
+            };
+            match Self::open_address(peer, address, manner, Patience { until, ends }).await {
                 Ok(connection) => return Ok(connection),
                 Err(Refusal::Login(outcome)) => return Err(outcome),
                 Err(refusal) => last = Some(refusal.outcome().unless_hopeful(last)),
@@ -210,19 +224,25 @@ impl Connection {
         peer: Peer<'_>,
         address: SocketAddr,
         manner: Manner<'_>,
-        ends: Instant,
+        patience: Patience,
     ) -> Result<Self, Refusal> {
         let dial = async || -> Result<Wire, Refusal> {
-            let stream = connected(manner, ends, &address.to_string(), TcpStream::connect(address)).await;
+            let stream = connected(
+                manner,
+                patience.until,
+                &address.to_string(),
+                TcpStream::connect(address),
+            )
+            .await;
             let stream = stream.map_err(Refusal::Outcome)?;
             // Replies are short and waited for; there is nothing to gain by delaying a segment.
             let _ = stream.set_nodelay(true);
             Ok(Wire::new(stream))
         };
-        match Self::greet(peer, dial().await?, manner, ends, true).await {
+        match Self::greet(peer, dial().await?, manner, patience, true).await {
             Err(Refusal::Handshake(why)) if !manner.verify_tls => {
                 tracing::debug!(host = peer.host, %address, why, "TLS failed, going on without");
-                Self::greet(peer, dial().await?, manner, ends, false).await
+                Self::greet(peer, dial().await?, manner, patience, false).await
             }
             other => other,
         }
@@ -233,7 +253,7 @@ impl Connection {
         peer: Peer<'_>,
         wire: Wire,
         manner: Manner<'_>,
-        ends: Instant,
+        patience: Patience,
         tls_allowed: bool,
     ) -> Result<Self, Refusal> {
         let mut connection = Self {
@@ -244,10 +264,12 @@ impl Connection {
             transactions: 0,
             reusable: false,
             reply_timeout: manner.reply_timeout,
-            deadline: ends,
+            deadline: patience.until,
         };
         let banner = connection.reply().await?;
         connection.expect(banner, 220, Step::Greeting)?;
+        // It lives.
+        connection.deadline = patience.ends;
         connection.hello(manner.hostname).await?;
         let tls_offered = tls_allowed && connection.offers.start_tls;
         if tls_offered {

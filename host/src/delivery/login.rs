@@ -152,9 +152,11 @@ fn plain(user: &str, password: &str) -> String {
 /// Some servers repeat what they do not understand; the reply goes into events, records and reports.
 fn hushed(mut reply: Reply, Access { user, password, .. }: &Access) -> Reply {
     let secrets = [password.clone(), STANDARD.encode(password), plain(user, password)];
+    // Some in capitals.
+    let text = reply.text.to_lowercase();
     let repeats = |secret: &String| {
-        let beginning = secret.char_indices().nth(TELLING).map_or(secret.len(), |(end, _)| end);
-        reply.text.contains(&secret[..beginning])
+        let beginning: String = secret.chars().take(TELLING).collect();
+        text.contains(&beginning.to_lowercase())
     };
     if secrets.iter().any(repeats) {
         reply.text = "(the reply repeats what was sent)".to_owned();

@@ -204,6 +204,8 @@ impl Connection {
                     Command::Recipient(_) if reply.code == 421 => return Err(Stop::Refused(reply, Step::Recipient)),
                     Command::Recipient(index) if reply.code / 100 == 2 => accepted.push(*index),
                     Command::Recipient(index) => {
+                        // It has answered for somebody: that stands, and is not asked for again at once.
+                        progress.untouched = false;
                         let outcome = Outcome::of_remote(no_success(reply), Step::Recipient, &self.host);
                         progress.outcomes[*index] = Some(outcome);
                     }

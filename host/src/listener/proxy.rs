@@ -9,8 +9,11 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The signature, version and command, family, and the length of the rest.
 const FIXED: usize = 16;
-/// Where version 2 has the family of its addresses, in the upper half, and which of them is this.
+/// Where version 2 has its command, in the lower half, and the family of its addresses, in the upper half; and which of them
+/// are these.
+const COMMAND: usize = 12;
 const FAMILY: usize = 13;
+const PROXY: u8 = 1;
 const UNIX: u8 = 3;
 /// Longest header of version 1, its end included.
 const LONGEST_LINE: usize = 107;
@@ -47,7 +50,9 @@ pub(super) async fn client(stream: &mut (impl AsyncRead + Unpin)) -> Result<Opti
     let (parsed, _) = ProxyHeader::parse(&header, ParseConfig::default()).map_err(NoHeader::Wrong)?;
     match parsed.proxied_address() {
         // Somebody else's, who has no address of ours.
-        None if header.starts_with(SIGNATURE) && header[FAMILY] >> 4 == UNIX => Err(NoHeader::NotTcp),
+        None if header.starts_with(SIGNATURE) && header[COMMAND] & 0xf == PROXY && header[FAMILY] >> 4 == UNIX => {
+            Err(NoHeader::NotTcp)
+        }
         None => Ok(None),
         Some(address) if address.protocol == Protocol::Stream => Ok(Some(address.source)),
         Some(_) => Err(NoHeader::NotTcp),
@@ -116,6 +121,8 @@ mod tests {
             (from("192.0.2.1:4321"), "192.0.2.1:4321"),
             (from("[2001:db8::1]:4321"), "[2001:db8::1]:4321"),
             (version_2(&ProxyHeader::with_local()), "the proxy"),
+            // The family is not looked at where the connection is the proxy's own.
+            ([&SIGNATURE[..], &[0x20, 0x31, 0, 216], &[0; 216]].concat(), "the proxy"),
         ] {
             let octets = [&header[..], b"EHLO"].concat();
             assert_eq!(read(&octets).await, (expected.to_owned(), 4), "{header:?}");

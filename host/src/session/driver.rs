@@ -3,6 +3,7 @@
 mod asking;
 mod reading;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,7 +175,8 @@ impl Driver {
     /// Does what most likely lets this host wait, in the connection's turn as long as that lasts.
     async fn in_turn<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> T {
         let mut turn = std::mem::take(&mut self.turn);
-        let done = turn.meanwhile(work(self)).await;
+        // Pinned here: what is handed on from one to the next has room in each of them.
+        let done = turn.meanwhile(pin!(work(self))).await;
         self.turn = turn;
         done
     }
@@ -190,7 +192,7 @@ impl Driver {
                 }
                 let idle = next.is_between_transactions();
                 let line = match next.policy() {
-                    Some(under_way) => under_way.meanwhile(self.line(wire, idle)).await?,
+                    Some(under_way) => under_way.meanwhile(pin!(self.line(wire, idle))).await?,
                     None => self.in_turn(async |driver| driver.line(wire, idle).await).await?,
                 };
                 Ok(next.command(&line))

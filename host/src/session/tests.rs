@@ -4,3 +4,4 @@ mod dialogue;
 pub(crate) mod host;
 mod hostile;
 mod message;
+mod room;

@@ -147,6 +147,32 @@ async fn who_is_unfit_says_nothing_of_a_server_that_takes_its_leave() {
 }
 
 #[tokio::test]
+async fn who_was_refused_before_a_leave_is_not_asked_for_elsewhere() {
+    let refuses_and_leaves = [
+        greets(&[]),
+        vec![
+            Act::Hear("MAIL"),
+            say("250 ok"),
+            Act::Hear("RCPT"),
+            say("550 5.1.1 who"),
+            Act::Hear("RCPT"),
+            say("421 4.7.0 too many errors"),
+        ],
+    ]
+    .concat();
+    let two = Two::playing(vec![refuses_and_leaves], vec![[greets(&[]), takes()].concat()]).await;
+    let remote = Remote::Exchanges("two.example".to_owned());
+    let to = ["a@two.example", "b@two.example"];
+    let outcomes = two.sender.try_remote(remote, &to).await.expect("readable");
+    assert!(
+        shown(&outcomes)[0].starts_with("address-not-found 550 5.1.1 who"),
+        "{outcomes:?}"
+    );
+    assert_eq!(shown(&outcomes)[1], "deferred 421 4.7.0 too many errors");
+    assert_eq!(two.standing("two.example"), None, "it is there");
+}
+
+#[tokio::test]
 async fn a_domain_that_takes_no_mail_has_not_taken_any() {
     let two = Two::playing(vec![], vec![]).await;
     let remote = Remote::Exchanges("none.example".to_owned());

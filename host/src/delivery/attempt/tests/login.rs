@@ -182,7 +182,7 @@ async fn what_the_server_repeats_is_told_to_nobody() {
         "hunter2",
         then(
             within_tls("PLAIN"),
-            vec![Act::Hear("AUTH"), say("535 5.7.8 not hunter2")],
+            vec![Act::Hear("AUTH"), say("535 5.7.8 not HUNTER2")],
         ),
     )
     .await;
