@@ -44,7 +44,7 @@ enum Command {
 
     /// Report every problem of a configuration, and change nothing
     ///
-    /// Looks at the file, the directory, the administrator, the certificate and the policies.
+    /// Looks at the file, the directory, the administrator, the certificate, the passwords of logins and the policies.
     /// Exit code 0 without problems, 1 with.
     ///
     /// Example: posthouse check --config posthouse.toml

@@ -224,6 +224,14 @@ fn domain_name(text: &str) -> Result<Name, NoRecords> {
     Ok(name)
 }
 
+/// A domain in the form that the DNS knows (RFC 5891). What is in that form is taken as it is.
+pub fn ascii(domain: &str) -> Option<String> {
+    if domain.is_ascii() {
+        return Some(domain.to_ascii_lowercase());
+    }
+    Name::from_utf8(domain).ok().map(|name| text_of(&name))
+}
+
 /// In lower case, without the final dot.
 fn text_of(name: &Name) -> String {
     let text = name.to_lowercase().to_ascii();

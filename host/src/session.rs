@@ -75,16 +75,7 @@ pub async fn serve(
     place: Arc<Place>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let client = Client {
-        listener: listener.name.clone(),
-        address: peer.ip().to_canonical(),
-        port: peer.port(),
-        name: None,
-        helo: None,
-        tls: None,
-        identity: None,
-        exemptions: Arc::default(),
-    };
+    let client = Client::new(&listener.name, peer);
     let taken = tokio::select! {
         biased;
         taken = context.turns.take(&mut stop) => taken,

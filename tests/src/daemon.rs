@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::Client;
 use crate::events::{Event, Events};
+use crate::site::PASSWORD;
 use crate::wait::{PATIENCE, eventually};
 
 /// A `posthouse run` of the test's own; killed when dropped.
@@ -75,6 +76,20 @@ impl Daemon {
         let mut client = Client::connect(self.address("smtp"), Some(source));
         client.expect_reply(220);
         client
+    }
+
+    /// A message from anna, who logs in; the id that it was given.
+    ///
+    /// # Panics
+    /// When it is not taken.
+    pub fn submit(&self, recipients: &[&str], subject: &str) -> String {
+        let mut client = self.connect();
+        client.login("anna", PASSWORD);
+        let message = format!("From: <anna@posthouse.test>\nSubject: {subject}\n\nHello.\n");
+        let reply = client.submit("anna@posthouse.test", recipients, &message);
+        assert_eq!(reply.code, 250, "{}", client.transcript());
+        client.quit();
+        reply.line().rsplit(' ').next().unwrap_or_default().to_owned()
     }
 
     /// Sends it a signal.

@@ -1,21 +1,6 @@
 //! What becomes of accepted mail: homes, aliases, retries, and reports about what failed.
 
-use posthouse_tests::{Client, Daemon, PASSWORD, Report, Sink, Site};
-
-fn submit(daemon: &Daemon, recipients: &[&str], subject: &str) -> String {
-    let mut client = daemon.connect();
-    client.login("anna", PASSWORD);
-    submit_in(client, recipients, &format!("Subject: {subject}\n"))
-}
-
-/// Returns the message's id.
-fn submit_in(mut client: Client, recipients: &[&str], header: &str) -> String {
-    let message = format!("From: <anna@posthouse.test>\n{header}\nHello.\n");
-    let reply = client.submit("anna@posthouse.test", recipients, &message);
-    assert_eq!(reply.code, 250, "{}", client.transcript());
-    client.quit();
-    reply.line().rsplit(' ').next().unwrap_or_default().to_owned()
-}
+use posthouse_tests::{Daemon, PASSWORD, Report, Sink, Site};
 
 /// A site whose mail for elsewhere goes to the sink.
 fn site_with_smart_host(sink: &Sink) -> Site {
@@ -28,12 +13,12 @@ fn site_with_smart_host(sink: &Sink) -> Site {
 fn aliases_and_groups_lead_to_people() {
     let site = Site::new();
     let daemon = site.start();
-    submit(&daemon, &["sales@posthouse.test"], "by alias");
+    daemon.submit(&["sales@posthouse.test"], "by alias");
     site.mailbox("anna").expect("by alias");
-    submit(&daemon, &["team@posthouse.test", "bert@posthouse.test"], "by group");
+    daemon.submit(&["team@posthouse.test", "bert@posthouse.test"], "by group");
     site.mailbox("anna").expect("by group");
     site.mailbox("bert").expect("by group");
-    submit(&daemon, &["bert@posthouse.test"], "the last one");
+    daemon.submit(&["bert@posthouse.test"], "the last one");
     site.mailbox("bert").expect("the last one");
     assert_eq!(
         site.mailbox("bert").containing("by group").len(),
@@ -87,7 +72,7 @@ fn a_smart_host_is_told_who_sends() {
         "[[delivery.login]]\nserver = \"{server}\"\nuser = \"anna\"\npassword-file = \"relay.password\"\n"
     ));
     let daemon = site.start_trusting(&relay.path().join("data/tls/self-signed.pem"));
-    submit(&daemon, &["a@example.org"], "by login");
+    daemon.submit(&["a@example.org"], "by login");
     let attempt = daemon.events().take(2000);
     let reply = attempt.text("reply");
     assert!(
@@ -106,7 +91,7 @@ fn a_transient_reply_is_tried_again() {
     sink.answer("MAIL", "451 4.3.0 come back later");
     let site = site_with_smart_host(&sink);
     let daemon = site.start();
-    submit(&daemon, &["a@example.org"], "patience");
+    daemon.submit(&["a@example.org"], "patience");
     let attempt = daemon.events().take(2000);
     assert!(attempt.text("reply").contains("come back later"), "{attempt:?}");
     assert!(!attempt.text("next-attempt").is_empty(), "{attempt:?}");
@@ -127,7 +112,7 @@ fn a_permanent_reply_comes_back_to_the_sender() {
     sink.answer("RCPT TO:<gone@", "550 5.1.1 <gone@example.org> moved away in 1999");
     let site = site_with_smart_host(&sink);
     let daemon = site.start();
-    let id = submit(&daemon, &["gone@example.org", "here@example.org"], "to two");
+    let id = daemon.submit(&["gone@example.org", "here@example.org"], "to two");
 
     let received = sink.expect("to two");
     assert_eq!(received.recipients.len(), 1, "the other one gets it: {received:?}");
@@ -168,7 +153,7 @@ fn lmtp_answers_for_each_recipient() {
     }
     let daemon = site.start();
     let recipients = ["good@posthouse.test", "full@posthouse.test", "busy@posthouse.test"];
-    submit(&daemon, &recipients, "to three");
+    daemon.submit(&recipients, "to three");
 
     let report = Report::parse(&site.mailbox("anna").expect("delivery-status").text);
     assert!(
@@ -199,7 +184,7 @@ fn a_message_expires_with_the_last_reply_in_the_report() {
     site.set("delivery.expire", "2s")
         .set("delivery.retry", toml_list(&["500ms"]));
     let daemon = site.start();
-    submit(&daemon, &["a@example.org"], "in vain");
+    daemon.submit(&["a@example.org"], "in vain");
     let expired = daemon.events().take(5022);
     assert!(expired.text("last-reply").contains("never today"), "{expired:?}");
     let report = Report::parse(&site.mailbox("anna").expect("delivery-status").text);
@@ -224,7 +209,7 @@ fn an_unreachable_host_is_tried_until_it_is_there() {
     let mut site = Site::new();
     site.set("delivery.smart-host", address.to_string());
     let daemon = site.start();
-    submit(&daemon, &["a@example.org"], "nobody there");
+    daemon.submit(&["a@example.org"], "nobody there");
     let attempt = daemon.events().take(2000);
     assert!(
         attempt.text("destination").contains(&address.to_string()),
@@ -250,7 +235,7 @@ fn site_with_dead_server(dead: &Sink) -> Site {
 /// Messages for it; returns when each was told that it waits.
 fn fill(daemon: &Daemon, messages: usize) {
     for number in 0..messages {
-        submit(daemon, &["a@dead.example"], &format!("waits {number}"));
+        daemon.submit(&["a@dead.example"], &format!("waits {number}"));
     }
     for _ in 0..messages {
         daemon.events().take(2000);
@@ -276,7 +261,7 @@ fn one_message_tries_for_all_that_wait_for_a_dead_server() {
     let daemon = site.start();
     fill(&daemon, WAITING);
     for number in 0..10 {
-        submit(&daemon, &["a@example.org"], &format!("goes {number}"));
+        daemon.submit(&["a@example.org"], &format!("goes {number}"));
         live.expect(&format!("Subject: goes {number}"));
     }
     let tried = || dead.commands().iter().filter(|line| line.starts_with("EHLO")).count();
@@ -337,7 +322,7 @@ fn a_server_that_gives_few_connections_gets_everything_over_those() {
             let daemon = &daemon;
             scope.spawn(move || {
                 for number in 0..MESSAGES / 20 {
-                    submit(daemon, &["a@example.org"], &format!("number {sender} {number}"));
+                    daemon.submit(&["a@example.org"], &format!("number {sender} {number}"));
                 }
             });
         }
@@ -447,8 +432,8 @@ fn the_operator_retries_and_deletes() {
     let mut site = site_with_smart_host(&sink);
     site.set("delivery.retry", toml_list(&["1h"]));
     let daemon = site.start();
-    let kept = submit(&daemon, &["a@example.org"], "to be retried");
-    let unwanted = submit(&daemon, &["a@example.org"], "to be deleted");
+    let kept = daemon.submit(&["a@example.org"], "to be retried");
+    let unwanted = daemon.submit(&["a@example.org"], "to be deleted");
     daemon.events().take(2000);
     daemon.events().take(2000);
     let shown = site.cli(&["queue", "show", &kept]).ok();

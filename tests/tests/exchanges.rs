@@ -1,21 +1,12 @@
 //! Mail for other domains goes to their mail exchanges (RFC 5321 section 5.1, RFC 7505).
 
-use posthouse_tests::{Daemon, PASSWORD, Report, Sink, Site, address, dns, exchange};
+use posthouse_tests::{Report, Sink, Site, Zone, address, dns, exchange};
 
 /// Nobody listens there.
 const GONE: [u8; 4] = [127, 25, 0, 9];
 
-fn submit(daemon: &Daemon, recipients: &[&str], subject: &str) {
-    let mut client = daemon.connect();
-    client.login("anna", PASSWORD);
-    let message = format!("From: <anna@posthouse.test>\nSubject: {subject}\n\nHello.\n");
-    let reply = client.submit("anna@posthouse.test", recipients, &message);
-    assert_eq!(reply.code, 250, "{}", client.transcript());
-    client.quit();
-}
-
 /// A site that sends mail where the DNS says.
-fn site(zone: posthouse_tests::Zone) -> Site {
+fn site(zone: Zone) -> Site {
     let mut site = Site::new();
     site.set("delivery.smart-host", "mx");
     site.set("dns.servers", vec![dns(zone).to_string()]);
@@ -51,11 +42,11 @@ fn the_preferred_exchange_gets_it_else_the_next() {
         ("b@half.example", &best, "smtp:there.half.example:25"),
         ("a@bare.example", &bare, "smtp:bare.example:25"),
     ] {
-        submit(&daemon, &[recipient], recipient);
+        daemon.submit(&[recipient], recipient);
         sink.expect(&format!("Subject: {recipient}"));
         assert_eq!(daemon.events().take(5007).text("destination"), destination);
     }
-    submit(&daemon, &["a@deep.routed.example"], "by a route");
+    daemon.submit(&["a@deep.routed.example"], "by a route");
     smart_host.expect("by a route");
 }
 
@@ -69,7 +60,7 @@ fn a_route_leads_to_exchanges_where_the_rest_goes_to_a_smart_host() {
     site.set("delivery.smart-host", smart_host.address().to_string());
     site.add("[[delivery.route]]\ndomain = \"direct.example\"\nto = \"mx\"\n");
     let daemon = site.start();
-    submit(&daemon, &["a@direct.example", "a@other.example"], "both ways");
+    daemon.submit(&["a@direct.example", "a@other.example"], "both ways");
     assert_eq!(sink.expect("both ways").recipients, ["<a@direct.example>"]);
     assert_eq!(smart_host.expect("both ways").recipients, ["<a@other.example>"]);
 }
@@ -90,7 +81,7 @@ fn a_domain_that_takes_no_mail_is_told_of_at_once() {
         ("a@odd.example", "5.4.4", "has no address"),
         ("a@nobody.example", "5.4.4", "has no address"),
     ] {
-        submit(&daemon, &[recipient], recipient);
+        daemon.submit(&[recipient], recipient);
         let report = Report::parse(&site.mailbox("anna").expect(recipient).text);
         assert_eq!(report.field("Status"), Some(status), "{}", report.status);
         let unfolded: Vec<&str> = report.status.split_whitespace().collect();
@@ -107,7 +98,7 @@ fn mail_waits_while_the_dns_or_all_exchanges_are_away() {
         ("b.gone.example", address(GONE)),
     ]);
     let daemon = site.start();
-    submit(&daemon, &["a@gone.example"], "nobody there");
+    daemon.submit(&["a@gone.example"], "nobody there");
     let attempt = daemon.events().take(2000);
     assert_eq!(attempt.text("destination"), "mx:gone.example");
     assert!(
@@ -122,7 +113,7 @@ fn mail_waits_while_the_dns_or_all_exchanges_are_away() {
     site.set("dns.servers", vec![silent_at.to_string()]);
     site.set("dns.timeout", "300ms");
     let daemon = site.start();
-    submit(&daemon, &["a@unknown.example"], "nobody knows");
+    daemon.submit(&["a@unknown.example"], "nobody knows");
     let attempt = daemon
         .events()
         .take_where(2000, |attempt| attempt.text("destination") == "mx:unknown.example");

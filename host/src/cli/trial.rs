@@ -107,10 +107,6 @@ fn script(options: &Options, config: &Config, directory: &FileDirectory) -> anyh
     let tls = options.tls || listener.tls == ListenerTls::Implicit;
     Ok(Script {
         client: Client {
-            listener: listener.name.clone(),
-            address: options.client.to_canonical(),
-            port: 50_000,
-            name: None,
             helo: Some(options.helo.clone()),
             tls: tls.then(|| TlsSession {
                 version: "TLSv1.3".to_owned(),
@@ -118,7 +114,7 @@ fn script(options: &Options, config: &Config, directory: &FileDirectory) -> anyh
                 subject: None,
             }),
             identity,
-            exemptions: Arc::default(),
+            ..Client::new(&listener.name, (options.client, 50_000).into())
         },
         listener,
         sender: reverse_path(&options.sender)?,

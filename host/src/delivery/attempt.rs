@@ -115,29 +115,30 @@ impl Job<'_> {
             }
         }
         // Most go over a connection that is there, and each would move the room for this along.
-        let (outcomes, missed) = match Box::pin(self.over_fresh(key, manner, parcel)).await? {
-            Ok(sent) => {
-                // It may greet, and take its leave before anything is begun.
-                let deferred = sent.outcomes.iter().find_map(deferral).filter(|_| sent.untouched);
-                let missed = deferred.cloned();
-                (sent.outcomes, missed)
-            }
+        let sent = match Box::pin(self.over_fresh(key, manner, parcel)).await? {
+            Ok(sent) => sent,
             Err(outcome) => {
                 if matches!(&outcome, Outcome::Failed(Failed { remote: None, .. })) {
                     turn.forget();
                     return Ok(Some(vec![outcome; recipients.len()]));
                 }
-                let missed = deferral(&outcome).cloned();
-                (vec![outcome; recipients.len()], missed)
+                Sent {
+                    outcomes: vec![outcome; recipients.len()],
+                    untouched: true,
+                }
             }
         };
-        match missed {
-            Some(reply) if self.not_reached(remote, turn, &reply) => return Ok(None),
-            Some(_) => {}
+        // It may greet, and take its leave before anything is begun.
+        match sent.outcomes.iter().find_map(deferral) {
+            Some(reply) if sent.untouched => {
+                if self.not_reached(remote, turn, reply) {
+                    return Ok(None);
+                }
+            }
             // It is there, though it may want nothing of us.
-            None => self.reached(remote, turn),
+            _ => self.reached(remote, turn),
         }
-        Ok(Some(outcomes))
+        Ok(Some(sent.outcomes))
     }
 
     /// One transaction over a connection of its own; the error is that there is none. An exchange may greet, and take its

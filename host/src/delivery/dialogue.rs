@@ -4,8 +4,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
@@ -13,6 +11,7 @@ use tokio::time::timeout;
 use crate::mail::Reply;
 
 use super::dots::DotStuffer;
+use super::login::plain;
 use super::tls::opportunistic;
 use super::wire::{Wire, WireError};
 
@@ -79,7 +78,7 @@ impl Dialogue {
 
     /// AUTH PLAIN (RFC 4616) in one step.
     pub async fn auth_plain(&mut self, user: &str, password: &str) -> Result<Reply, WireError> {
-        let response = STANDARD.encode(format!("\0{user}\0{password}"));
+        let response = plain(user, password);
         self.secret(&format!("AUTH PLAIN {response}"), "AUTH PLAIN ***").await
     }
 

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use futures_util::future::join_all;
-use hickory_resolver::proto::rr::Name;
 
 use crate::config::Listener;
 use crate::dns::{self, NoRecords, Resolver};
@@ -52,27 +51,23 @@ impl Exchanges<'_> {
     pub(super) async fn of(&self, domain: &str) -> Result<Vec<Exchange>, Outcome> {
         let resolver = self.resolver.get();
         let named = self.named(domain, &resolver).await?;
-        let mut records = join_all(named.into_iter().map(async |(preference, name)| Record {
+        let records = join_all(named.into_iter().map(async |(preference, name)| Record {
             preference,
             addresses: resolver.addresses(&name).await,
             name,
         }))
         .await;
         let here = Here::of(self.listeners, self.port, interfaces);
-        let own = records.iter().filter(|record| here.is_at(&record.addresses));
-        if let Some(own) = own.map(|record| record.preference).min() {
-            records.retain(|record| record.preference < own);
-        }
-        if records.is_empty() {
-            return Err(own_mail(domain));
-        }
+        let preference = |record: &Record| record.preference;
+        let records = preferred_to_own(records, preference, |record| here.is_at(&record.addresses));
+        let records = records.ok_or_else(|| own_mail(domain))?;
         Ok(records.into_iter().map(|record| self.exchange(record)).collect())
     }
 
     /// Preferences and names, at least one; in a new order each time where the preference is the same. Without this host
     /// by its name.
     async fn named(&self, domain: &str, resolver: &Resolver) -> Result<Vec<(u16, String)>, Outcome> {
-        let name = ascii(domain).ok_or_else(|| no_host(&format!("{domain:?} is not a domain name")))?;
+        let name = dns::ascii(domain).ok_or_else(|| no_host(&format!("{domain:?} is not a domain name")))?;
         let found = resolver.exchanges(&name).await;
         let mut found = found.map_err(|why| no_answer(domain, why))?;
         if found.is_empty() {
@@ -83,15 +78,9 @@ impl Exchanges<'_> {
             let reply = Reply::new(556, (5, 1, 10), format!("{domain} takes no mail"));
             return Err(Outcome::failed_here(class::HOST_NOT_FOUND, reply));
         }
-        let own = found
-            .iter()
-            .filter(|(_, name)| name.eq_ignore_ascii_case(self.hostname));
-        if let Some(own) = own.map(|(preference, _)| *preference).min() {
-            found.retain(|(preference, _)| *preference < own);
-        }
-        if found.is_empty() {
-            return Err(own_mail(domain));
-        }
+        let is_own = |(_, name): &(u16, String)| name.eq_ignore_ascii_case(self.hostname);
+        let found = preferred_to_own(found, |(preference, _)| *preference, is_own);
+        let mut found = found.ok_or_else(|| own_mail(domain))?;
         found.sort_by_cached_key(|(preference, _)| (*preference, rand::random::<u32>()));
         found.truncate(MAX_EXCHANGES);
         Ok(found)
@@ -113,6 +102,15 @@ impl Exchanges<'_> {
             addresses,
         }
     }
+}
+
+/// Those that are preferred to this host, all if it is not among them; nothing if there are none.
+fn preferred_to_own<T>(mut all: Vec<T>, preference: impl Fn(&T) -> u16, is_own: impl Fn(&T) -> bool) -> Option<Vec<T>> {
+    let own = all.iter().filter(|each| is_own(each)).map(&preference).min();
+    if let Some(own) = own {
+        all.retain(|each| preference(each) < own);
+    }
+    (!all.is_empty()).then_some(all)
 }
 
 /// Where this host takes mail from other hosts.
@@ -159,15 +157,6 @@ fn some_of_each_family(found: Vec<IpAddr>) -> impl Iterator<Item = IpAddr> {
 /// Whether mail can be sent there at all: a connection to the unspecified address ends at this machine.
 fn is_host(address: &IpAddr) -> bool {
     !address.is_unspecified() && !address.is_multicast() && *address != IpAddr::V4(Ipv4Addr::BROADCAST)
-}
-
-/// In the form that the DNS knows (RFC 5891), without a final dot. What is in that form is taken as it is.
-fn ascii(domain: &str) -> Option<String> {
-    if domain.is_ascii() {
-        return Some(domain.to_ascii_lowercase());
-    }
-    let name = Name::from_utf8(domain).ok()?.to_lowercase().to_ascii();
-    Some(name.strip_suffix('.').unwrap_or(&name).to_owned())
 }
 
 fn no_answer(name: &str, why: NoRecords) -> Outcome {

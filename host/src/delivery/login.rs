@@ -81,18 +81,7 @@ impl Connection {
         if let Some(outcome) = access.refusal(&last) {
             return Err(Refusal::Login(outcome));
         }
-        let reply = match self.say_who(access).await {
-            Some(Ok(reply)) => reply,
-            // What came may be what was sent.
-            Some(Err(WireError::BadReply(_))) => {
-                return Err(Refusal::Outcome(no_login(&self.host, "what came is no reply")));
-            }
-            Some(Err(error)) => return Err(error.into()),
-            None => {
-                let why = "neither AUTH PLAIN nor AUTH LOGIN is offered within TLS";
-                return Err(Refusal::Outcome(no_login(&self.host, why)));
-            }
-        };
+        let reply = self.say_who(access).await?;
         if reply.code == 235 {
             return Ok(());
         }
@@ -109,17 +98,22 @@ impl Connection {
         Err(Refusal::Login(outcome))
     }
 
-    /// None if no way that is known here is offered.
-    async fn say_who(&mut self, access: &Access) -> Option<Result<Reply, WireError>> {
+    async fn say_who(&mut self, access: &Access) -> Result<Reply, Refusal> {
         let Access { user, password, .. } = access;
-        if self.offers.auth_plain {
-            return Some(self.auth_plain(user, password).await);
-        }
-        let lines = ["AUTH LOGIN", &STANDARD.encode(user), &STANDARD.encode(password)];
-        match self.offers.auth_login {
-            true => Some(self.say_in_turn(lines).await),
-            false => None,
-        }
+        let said = if self.offers.auth_plain {
+            self.auth_plain(user, password).await
+        } else if self.offers.auth_login {
+            self.say_in_turn(["AUTH LOGIN", &STANDARD.encode(user), &STANDARD.encode(password)])
+                .await
+        } else {
+            let why = "neither AUTH PLAIN nor AUTH LOGIN is offered within TLS";
+            return Err(Refusal::Outcome(no_login(&self.host, why)));
+        };
+        said.map_err(|error| match error {
+            // What came may be what was sent.
+            WireError::BadReply(_) => Refusal::Outcome(no_login(&self.host, "what came is no reply")),
+            error => error.into(),
+        })
     }
 
     async fn auth_plain(&mut self, user: &str, password: &str) -> Result<Reply, WireError> {
@@ -145,7 +139,8 @@ impl Connection {
     }
 }
 
-fn plain(user: &str, password: &str) -> String {
+/// The response of AUTH PLAIN.
+pub(super) fn plain(user: &str, password: &str) -> String {
     STANDARD.encode(format!("\0{user}\0{password}"))
 }
 

@@ -207,13 +207,13 @@ fn note(
 
 /// Events about what is final: 5007 and 4031, one for all recipients that share a reply.
 fn tell(job: Job<'_>, record: &Message, destination: &Destination, indexes: &[usize], outcomes: &[Outcome]) {
-    let mut delivered: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    let mut delivered: BTreeMap<(Option<&str>, String), Vec<String>> = BTreeMap::new();
     let mut refused: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for (index, outcome) in indexes.iter().zip(outcomes) {
         let address = record.recipients[*index].address.to_string();
         match outcome {
             Outcome::Delivered { reply, remote } => {
-                let key = (destination.taken_by(remote.as_deref()), reply.to_string());
+                let key = (remote.as_deref(), reply.to_string());
                 delivered.entry(key).or_default().push(address);
             }
             Outcome::Failed(Failed {
@@ -227,11 +227,11 @@ fn tell(job: Job<'_>, record: &Message, destination: &Destination, indexes: &[us
             Outcome::Failed(_) | Outcome::Deferred(_) | Outcome::Untried(_) => {}
         }
     }
-    for ((destination, reply), recipients) in delivered {
+    for ((remote, reply), recipients) in delivered {
         (job.station.tell)(Event::Delivered {
             message: record.id.to_string(),
             recipients,
-            destination,
+            destination: destination.taken_by(remote),
             reply,
         });
     }

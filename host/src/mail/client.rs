@@ -1,6 +1,6 @@
 //! What is known of a peer.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -44,4 +44,20 @@ pub struct Client {
     pub identity: Option<Identity>,
     /// What admission granted.
     pub exemptions: Arc<[String]>,
+}
+
+impl Client {
+    /// One that has just connected, and said nothing.
+    pub fn new(listener: &str, peer: SocketAddr) -> Self {
+        Self {
+            listener: listener.to_owned(),
+            address: peer.ip().to_canonical(),
+            port: peer.port(),
+            name: None,
+            helo: None,
+            tls: None,
+            identity: None,
+            exemptions: Arc::default(),
+        }
+    }
 }

@@ -81,10 +81,12 @@ impl Listener {
     }
 }
 
+type Heard = Arc<Mutex<Vec<String>>>;
+
 /// A server with one script for each connection, in their order. A script's end closes it.
 pub(in super::super) struct FakeServer {
     pub(in super::super) endpoint: Endpoint,
-    heard: Arc<Mutex<Vec<String>>>,
+    heard: Heard,
     playing: tokio::task::JoinHandle<()>,
 }
 
@@ -95,50 +97,34 @@ impl FakeServer {
 
     /// With port 0 at any.
     pub(in super::super) async fn tcp_at(address: ([u8; 4], u16), scripts: Vec<Vec<Act>>) -> Self {
-        let listener = TcpListener::bind(SocketAddr::from(address)).await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let endpoint = Endpoint::Tcp(address.ip().to_string(), address.port());
-        Self::start(endpoint, scripts, Listener::Tcp(listener))
+        let (endpoint, listener) = bound(address).await;
+        Self::playing(endpoint, |heard| one_by_one(scripts, listener, heard))
     }
 
     /// All scripts at the same time.
     pub(in super::super) async fn tcp_at_once(scripts: Vec<Vec<Act>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let heard: Arc<Mutex<Vec<String>>> = Arc::default();
-        let writer = heard.clone();
-        let playing = tokio::spawn(async move {
-            let all = scripts.into_iter().map(async |script| {
-                let (stream, _) = listener.accept().await.expect("a client");
-                play(Box::new(stream), script.into(), &writer).await;
-            });
-            join_all(all).await;
-        });
-        Self {
-            endpoint: Endpoint::Tcp(address.ip().to_string(), address.port()),
-            heard,
-            playing,
-        }
+        let (endpoint, listener) = bound(([127, 0, 0, 1], 0)).await;
+        Self::playing(endpoint, |heard| async move {
+            let each = async |script: Vec<Act>| play(listener.accept().await, script.into(), &heard).await;
+            join_all(scripts.into_iter().map(each)).await;
+        })
     }
 
     pub(in super::super) fn unix(path: std::path::PathBuf, scripts: Vec<Vec<Act>>) -> Self {
         let listener = UnixListener::bind(&path).expect("a socket");
-        Self::start(Endpoint::Unix(path), scripts, Listener::Unix(listener))
+        let listener = Listener::Unix(listener);
+        Self::playing(Endpoint::Unix(path), |heard| one_by_one(scripts, listener, heard))
     }
 
-    fn start(endpoint: Endpoint, scripts: Vec<Vec<Act>>, listener: Listener) -> Self {
-        let heard: Arc<Mutex<Vec<String>>> = Arc::default();
-        let writer = heard.clone();
-        let playing = tokio::spawn(async move {
-            for script in scripts {
-                let stream = listener.accept().await;
-                play(stream, script.into(), &writer).await;
-            }
-        });
+    fn playing<P>(endpoint: Endpoint, play: impl FnOnce(Heard) -> P) -> Self
+    where
+        P: Future<Output = ()> + Send + 'static,
+    {
+        let heard = Heard::default();
         Self {
             endpoint,
+            playing: tokio::spawn(play(heard.clone())),
             heard,
-            playing,
         }
     }
 
@@ -146,6 +132,20 @@ impl FakeServer {
     pub(in super::super) async fn heard(self) -> String {
         self.playing.await.expect("the script was followed");
         self.heard.lock().expect("not poisoned").concat()
+    }
+}
+
+/// With port 0 at any.
+async fn bound(address: ([u8; 4], u16)) -> (Endpoint, Listener) {
+    let listener = TcpListener::bind(SocketAddr::from(address)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let endpoint = Endpoint::Tcp(address.ip().to_string(), address.port());
+    (endpoint, Listener::Tcp(listener))
+}
+
+async fn one_by_one(scripts: Vec<Vec<Act>>, listener: Listener, heard: Heard) {
+    for script in scripts {
+        play(listener.accept().await, script.into(), &heard).await;
     }
 }
 

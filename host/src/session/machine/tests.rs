@@ -27,16 +27,7 @@ impl Drop for Alive {
 }
 
 fn client() -> Client {
-    Client {
-        listener: "mx".into(),
-        address: [192, 0, 2, 1].into(),
-        port: 4711,
-        name: None,
-        helo: None,
-        tls: None,
-        identity: None,
-        exemptions: Vec::new().into(),
-    }
+    Client::new("mx", ([192, 0, 2, 1], 4711).into())
 }
 
 fn tls() -> TlsSession {

@@ -17,14 +17,8 @@ fn mailbox(text: &str) -> Mailbox {
 /// A message with two recipients, as if the policy had answered this.
 async fn settle(host: &Host, disposition: Disposition) -> Reply {
     let client = Client {
-        listener: "test".into(),
-        address: [192, 0, 2, 1].into(),
-        port: 4711,
-        name: None,
         helo: Some("client.example".into()),
-        tls: None,
-        identity: None,
-        exemptions: Vec::new().into(),
+        ..Client::new("test", ([192, 0, 2, 1], 4711).into())
     };
     let mut envelope = Envelope::from_sender(ReversePath::Mailbox(mailbox("anna@example.org")));
     envelope.recipients = vec![mailbox("bob@example.org"), mailbox("carl@example.org")];

@@ -21,16 +21,7 @@ async fn a_session_is_small_and_who_waits_for_a_turn_is_smaller() {
         let _client = TcpStream::connect(peer).await.expect("loopback");
         socket.accept().await.expect("a client").0
     };
-    let client = Client {
-        listener: listener.name.clone(),
-        address: peer.ip(),
-        port: peer.port(),
-        name: None,
-        helo: None,
-        tls: None,
-        identity: None,
-        exemptions: Arc::default(),
-    };
+    let client = Client::new(&listener.name, peer);
     let context = || (host.context.clone(), Arc::clone(&listener));
     let stop = || host.stop.subscribe();
     let ((one, at), place) = (context(), Arc::default);

@@ -58,10 +58,15 @@ impl Two {
         }
     }
 
-    async fn send_to(&self, domain: &str) -> String {
+    /// To these in this domain.
+    async fn send(&self, domain: &str, recipients: &[&str]) -> Vec<Outcome> {
         let remote = Remote::Exchanges(domain.to_owned());
-        let outcomes = self.sender.try_remote(remote, &[&format!("a@{domain}")]).await;
-        match &outcomes.expect("readable")[0] {
+        let outcomes = self.sender.try_remote(remote, recipients).await;
+        outcomes.expect("readable")
+    }
+
+    async fn send_to(&self, domain: &str) -> String {
+        match &self.send(domain, &[&format!("a@{domain}")]).await[0] {
             Outcome::Delivered {
                 remote: Some(remote), ..
             } => format!("taken by {remote}"),
@@ -138,9 +143,7 @@ async fn one_that_hangs_leaves_time_for_those_behind_it() {
 #[tokio::test]
 async fn who_is_unfit_says_nothing_of_a_server_that_takes_its_leave() {
     let two = Two::playing(vec![takes_leave()], vec![takes_leave()]).await;
-    let remote = Remote::Exchanges("two.example".to_owned());
-    let to = ["ä@two.example", "b@two.example"];
-    let outcomes = two.sender.try_remote(remote, &to).await.expect("readable");
+    let outcomes = two.send("two.example", &["ä@two.example", "b@two.example"]).await;
     assert!(shown(&outcomes)[0].starts_with("conversion-failed"), "{outcomes:?}");
     assert_eq!(shown(&outcomes)[1], "deferred 421 4.3.2 not now");
     assert_eq!(two.standing("two.example"), Some(Standing::Down));
@@ -161,9 +164,7 @@ async fn who_was_refused_before_a_leave_is_not_asked_for_elsewhere() {
     ]
     .concat();
     let two = Two::playing(vec![refuses_and_leaves], vec![[greets(&[]), takes()].concat()]).await;
-    let remote = Remote::Exchanges("two.example".to_owned());
-    let to = ["a@two.example", "b@two.example"];
-    let outcomes = two.sender.try_remote(remote, &to).await.expect("readable");
+    let outcomes = two.send("two.example", &["a@two.example", "b@two.example"]).await;
     assert!(
         shown(&outcomes)[0].starts_with("address-not-found 550 5.1.1 who"),
         "{outcomes:?}"
