@@ -289,6 +289,8 @@ pub struct PolicyTransaction {
     work: chain::work::Work,
     /// A module faulted: the transaction cannot be decided any more.
     ended: Option<chain::work::Unanswered>,
+    /// As the first question had them.
+    parties: Option<sandbox::convert::Parties>,
 }
 
 impl PolicyTransaction {

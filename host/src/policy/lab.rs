@@ -18,7 +18,7 @@ use crate::policy::life::qualify::{fits, problem_of, qualify};
 use crate::policy::record::replay::Nobody;
 use crate::policy::sandbox::call::Answers;
 use crate::policy::sandbox::compile::Compiler;
-use crate::policy::sandbox::convert;
+use crate::policy::sandbox::convert::{self, Parties};
 use crate::policy::sandbox::core_dump::CoreDumps;
 use crate::policy::sandbox::engine::Runtime;
 use crate::policy::sandbox::fault::{Failed, Fault};
@@ -392,16 +392,16 @@ async fn put(instance: &mut Instance, inquiry: &Inquiry) -> Result<Option<(React
     Ok(match inquiry {
         Inquiry::Admit { client } => of(instance.admit(&convert::client(client)).await?, Reaction::Admission),
         Inquiry::Sender { client, sender } => {
-            let (client, sender) = (convert::client(client), Arc::new(convert::reverse_path(sender)));
-            of(instance.sender(&client, &sender).await?, Reaction::Verdict)
+            let parties = Parties::new(client, sender);
+            of(instance.sender(&parties).await?, Reaction::Verdict)
         }
         Inquiry::Recipient {
             client,
             sender,
             recipient,
         } => {
-            let (client, sender) = (convert::client(client), Arc::new(convert::reverse_path(sender)));
-            let opinion = instance.recipient(&client, &sender, recipient.as_str()).await?;
+            let parties = Parties::new(client, sender);
+            let opinion = instance.recipient(&parties, recipient.as_str()).await?;
             of(opinion, Reaction::Verdict)
         }
         Inquiry::Message {

@@ -65,6 +65,11 @@
 //! A component imports what its code uses and nothing else: a policy that calls [`Host::texts`] needs
 //! the grant `dns`, one that does not needs none.
 //!
+//! # Memory
+//!
+//! Policies have an allocator made for what they do, the feature `allocator`: a decision takes half of the fuel that it
+//! takes with the system's. A policy with a `#[global_allocator]` of its own says `default-features = false`.
+//!
 //! # When it fails
 //!
 //! A panic is a fault of that one unit of work, Event 4037. Its message and the place in the source are
@@ -81,6 +86,11 @@
 #[cfg(target_arch = "wasm32")]
 #[path = "bindings.rs"]
 pub mod __bindings;
+#[cfg(any(
+    test,
+    all(feature = "allocator", target_arch = "wasm32", not(target_feature = "atomics"))
+))]
+mod allocator;
 mod client;
 mod decision;
 mod export;

@@ -12,7 +12,7 @@ use crate::policy::decision::{Admission, Asked, Because, Disposition, Failure, O
 use crate::policy::record;
 use crate::policy::sandbox::bindings::posthouse::policy::types;
 use crate::policy::sandbox::check::Opinion;
-use crate::policy::sandbox::convert;
+use crate::policy::sandbox::convert::{self, Parties};
 use crate::policy::sandbox::engine::Runtime;
 use crate::policy::sandbox::fault::Failed;
 use crate::policy::sandbox::generation::Generation;
@@ -75,16 +75,12 @@ impl Question for Admit<'_> {
 pub(in crate::policy) struct Sender<'a> {
     client: &'a Client,
     sender: &'a ReversePath,
-    said: (Arc<types::Client>, Arc<types::ReversePath>),
+    said: Parties,
 }
 
 impl<'a> Sender<'a> {
-    pub(in crate::policy) fn new(client: &'a Client, sender: &'a ReversePath) -> Self {
-        Self {
-            said: (convert::client(client), Arc::new(convert::reverse_path(sender))),
-            client,
-            sender,
-        }
+    pub(in crate::policy) fn new(client: &'a Client, sender: &'a ReversePath, said: Parties) -> Self {
+        Self { client, sender, said }
     }
 }
 
@@ -94,8 +90,7 @@ impl Question for Sender<'_> {
     const STAGE: &'static str = "sender";
 
     async fn put(&self, instance: &mut Instance) -> Result<Opinion<Verdict>, Failed> {
-        let (client, sender) = &self.said;
-        instance.sender(client, sender).await
+        instance.sender(&self.said).await
     }
 
     fn recorded(&self, _: u64) -> Result<record::Question, std::io::Error> {
@@ -110,16 +105,21 @@ pub(in crate::policy) struct Recipient<'a> {
     client: &'a Client,
     sender: &'a ReversePath,
     recipient: &'a Mailbox,
-    said: (Arc<types::Client>, Arc<types::ReversePath>),
+    said: Parties,
 }
 
 impl<'a> Recipient<'a> {
-    pub(in crate::policy) fn new(client: &'a Client, sender: &'a ReversePath, recipient: &'a Mailbox) -> Self {
+    pub(in crate::policy) fn new(
+        client: &'a Client,
+        sender: &'a ReversePath,
+        recipient: &'a Mailbox,
+        said: Parties,
+    ) -> Self {
         Self {
-            said: (convert::client(client), Arc::new(convert::reverse_path(sender))),
             client,
             sender,
             recipient,
+            said,
         }
     }
 }
@@ -130,8 +130,7 @@ impl Question for Recipient<'_> {
     const STAGE: &'static str = "recipient";
 
     async fn put(&self, instance: &mut Instance) -> Result<Opinion<Verdict>, Failed> {
-        let (client, sender) = &self.said;
-        instance.recipient(client, sender, self.recipient.as_str()).await
+        instance.recipient(&self.said, self.recipient.as_str()).await
     }
 
     fn recorded(&self, _: u64) -> Result<record::Question, std::io::Error> {
@@ -151,9 +150,14 @@ pub(in crate::policy) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    pub(in crate::policy) fn new(client: &'a Client, envelope: &'a Envelope, message: MessageView) -> Self {
+    pub(in crate::policy) fn new(
+        client: &'a Client,
+        envelope: &'a Envelope,
+        message: MessageView,
+        said: Parties,
+    ) -> Self {
         Self {
-            said: (convert::client(client), Arc::new(convert::envelope(envelope))),
+            said: (said.client, Arc::new(convert::envelope(envelope))),
             client,
             envelope,
             message,
@@ -283,13 +287,19 @@ impl PolicyTransaction {
         Self {
             work: Work::new(&policies.inner.core, chain, session_origin(session)),
             ended: None,
+            parties: None,
         }
+    }
+
+    /// The client and the reverse-path in the contract's words: no transaction changes them, and each question has them.
+    fn parties(&mut self, client: &Client, sender: &ReversePath) -> Parties {
+        self.parties.get_or_insert_with(|| Parties::new(client, sender)).clone()
     }
 
     /// MAIL FROM.
     pub async fn sender(&mut self, client: &Client, sender: &ReversePath) -> Asked<Verdict> {
         self.work.choose(Some(client.address));
-        let question = Sender::new(client, sender);
+        let question = Sender::new(client, sender, self.parties(client, sender));
         let asked = self.ask(&question).await;
         asked.unwrap_or_else(|| self.accepted())
     }
@@ -297,7 +307,7 @@ impl PolicyTransaction {
     /// RCPT TO.
     pub async fn recipient(&mut self, client: &Client, sender: &ReversePath, recipient: &Mailbox) -> Asked<Verdict> {
         self.work.choose(Some(client.address));
-        let question = Recipient::new(client, sender, recipient);
+        let question = Recipient::new(client, sender, recipient, self.parties(client, sender));
         match self.ask(&question).await {
             Some(asked) => asked,
             None => {
@@ -322,7 +332,8 @@ impl PolicyTransaction {
             helo: client.helo.clone(),
             sender: envelope.sender.clone(),
         });
-        let question = Message::new(client, envelope, message);
+        let parties = self.parties(client, &envelope.sender);
+        let question = Message::new(client, envelope, message, parties);
         let asked = self.ask(&question).await;
         asked.unwrap_or_else(|| self.accepted())
     }

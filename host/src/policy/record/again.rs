@@ -5,6 +5,7 @@ use crate::policy::chain::work::Question as Ask;
 use crate::policy::component::Role;
 use crate::policy::record::{Decision, Question};
 use crate::policy::sandbox::check::Opinion;
+use crate::policy::sandbox::convert::Parties;
 use crate::policy::sandbox::fault::Failed;
 use crate::policy::sandbox::imports::MessageView;
 use crate::policy::sandbox::instance::Instance;
@@ -28,7 +29,9 @@ pub(super) async fn put(
 ) -> Result<Opinion<Decision>, Failed> {
     match (question, view) {
         (Question::Admit { client }, _) => ask(instance, Admit::new(client)).await,
-        (Question::Sender { client, sender }, _) => ask(instance, Sender::new(client, sender)).await,
+        (Question::Sender { client, sender }, _) => {
+            ask(instance, Sender::new(client, sender, Parties::new(client, sender))).await
+        }
         (
             Question::Recipient {
                 client,
@@ -36,9 +39,16 @@ pub(super) async fn put(
                 recipient,
             },
             _,
-        ) => ask(instance, Recipient::new(client, sender, recipient)).await,
+        ) => {
+            ask(
+                instance,
+                Recipient::new(client, sender, recipient, Parties::new(client, sender)),
+            )
+            .await
+        }
         (Question::Message { client, envelope, .. }, Some(view)) => {
-            ask(instance, Message::new(client, envelope, view)).await
+            let parties = Parties::new(client, &envelope.sender);
+            ask(instance, Message::new(client, envelope, view, parties)).await
         }
         // Nobody asks about a message without one.
         (Question::Message { .. }, None) => Ok(None),

@@ -6,6 +6,22 @@ use super::bindings::posthouse::policy::types;
 use crate::mail::{Client, Envelope, Identity, Reply, ReversePath};
 use crate::policy::decision::{FailedRecipient, Failure};
 
+/// Who has to do with a mail transaction before there are recipients, as every question of it has them.
+#[derive(Clone)]
+pub(in crate::policy) struct Parties {
+    pub(in crate::policy) client: Arc<types::Client>,
+    pub(in crate::policy) sender: Arc<types::ReversePath>,
+}
+
+impl Parties {
+    pub(in crate::policy) fn new(client: &Client, sender: &ReversePath) -> Self {
+        Self {
+            client: self::client(client),
+            sender: Arc::new(reverse_path(sender)),
+        }
+    }
+}
+
 pub(in crate::policy) fn client(client: &Client) -> Arc<types::Client> {
     Arc::new(types::Client {
         listener: client.listener.clone(),
@@ -31,7 +47,7 @@ fn identity(identity: &Identity) -> types::Identity {
     }
 }
 
-pub(in crate::policy) fn reverse_path(path: &ReversePath) -> types::ReversePath {
+fn reverse_path(path: &ReversePath) -> types::ReversePath {
     match path.mailbox() {
         None => types::ReversePath::Null,
         Some(mailbox) => types::ReversePath::Mailbox(mailbox.to_string()),

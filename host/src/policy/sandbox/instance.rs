@@ -13,6 +13,7 @@ use wasmtime::{AsContext as _, Store, StoreContext, UpdateDeadline, format_err};
 use super::bindings::exports::posthouse::policy::lifecycle;
 use super::bindings::posthouse::policy::types;
 use super::check::{self, Description, Lie, Opinion};
+use super::convert::Parties;
 use super::core_dump::CoreDumps;
 use super::engine::Runtime;
 use super::exports::{Exemption, Homing, Lifecycle, Ndr};
@@ -188,20 +189,11 @@ impl Instance {
     }
 
     /// `homing.check-sender`.
-    pub(in crate::policy) async fn sender(
-        &mut self,
-        client: &Arc<types::Client>,
-        sender: &Arc<types::ReversePath>,
-    ) -> Result<Opinion<Verdict>, Failed> {
+    pub(in crate::policy) async fn sender(&mut self, parties: &Parties) -> Result<Opinion<Verdict>, Failed> {
+        let Parties { client, sender } = parties.clone();
         let wall = self.begin();
         let guest = self.homing()?;
-        let answer = bounded(
-            wall,
-            guest
-                .check_sender
-                .call_async(&mut self.store, (Arc::clone(client), Arc::clone(sender))),
-        )
-        .await;
+        let answer = bounded(wall, guest.check_sender.call_async(&mut self.store, (client, sender))).await;
         let (answer,) = self.settle(answer)?;
         self.believe(check::decision(&self.module, answer))
     }
@@ -209,18 +201,17 @@ impl Instance {
     /// `homing.check-recipient`.
     pub(in crate::policy) async fn recipient(
         &mut self,
-        client: &Arc<types::Client>,
-        sender: &Arc<types::ReversePath>,
+        parties: &Parties,
         recipient: &str,
     ) -> Result<Opinion<Verdict>, Failed> {
+        let Parties { client, sender } = parties.clone();
         let wall = self.begin();
         let guest = self.homing()?;
         let answer = bounded(
             wall,
-            guest.check_recipient.call_async(
-                &mut self.store,
-                (Arc::clone(client), Arc::clone(sender), recipient.to_owned()),
-            ),
+            guest
+                .check_recipient
+                .call_async(&mut self.store, (client, sender, recipient.to_owned())),
         )
         .await;
         let (answer,) = self.settle(answer)?;
