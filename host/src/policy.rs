@@ -135,8 +135,8 @@ impl Policies {
         chain::ask::admit(self, session, client).await
     }
 
-    /// The questions of one mail transaction. Pins the chain as it stands now; instances are made
-    /// when they are needed.
+    /// The questions of one mail transaction, of one client and one reverse-path. Pins the chain as it stands now;
+    /// instances are made when they are needed.
     pub fn transaction(&self, session: SessionId) -> PolicyTransaction {
         PolicyTransaction::new(self, session)
     }
@@ -289,7 +289,7 @@ pub struct PolicyTransaction {
     work: chain::work::Work,
     /// A module faulted: the transaction cannot be decided any more.
     ended: Option<chain::work::Unanswered>,
-    /// As the first question had them.
+    /// The client and the reverse-path in the contract's words, from the first question on.
     parties: Option<sandbox::convert::Parties>,
 }
 

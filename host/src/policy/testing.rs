@@ -240,6 +240,14 @@ impl Bench {
         }
     }
 
+    /// One module, whose instances answer whoever asks or one unit of work each; without a word on that as any has it.
+    pub(super) async fn asking(code: &[u8], settings: Value, stateless: Option<bool>) -> Self {
+        let mut bench = Self::with(&[("p", code, settings)]).await;
+        bench.config.policies[0].stateless = stateless;
+        bench.restart().await;
+        bench
+    }
+
     /// With `misbehaving` as the only module, in this mode at this stage.
     pub(super) async fn misbehaving(mode: &str, stage: &str) -> Self {
         let settings = json!({ "mode": mode, "stage": stage });

@@ -67,8 +67,9 @@
 //!
 //! # Memory
 //!
-//! Policies have an allocator made for what they do, the feature `allocator`: a decision takes half of the fuel that it
-//! takes with the system's. A policy with a `#[global_allocator]` of its own says `default-features = false`.
+//! Policies have an allocator made for what they do, the feature `allocator`: a decision takes half to three quarters of the
+//! fuel that it takes with the system's. A policy with a `#[global_allocator]` of its own says `default-features = false`,
+//! and so does one with C code in it that has WASI give it lists, as `getentropy` does: C would `free` what is not its own.
 //!
 //! # When it fails
 //!

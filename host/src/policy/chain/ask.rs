@@ -154,10 +154,10 @@ impl<'a> Message<'a> {
         client: &'a Client,
         envelope: &'a Envelope,
         message: MessageView,
-        said: Parties,
+        said: Arc<types::Client>,
     ) -> Self {
         Self {
-            said: (said.client, Arc::new(convert::envelope(envelope))),
+            said: (said, Arc::new(convert::envelope(envelope))),
             client,
             envelope,
             message,
@@ -332,8 +332,8 @@ impl PolicyTransaction {
             helo: client.helo.clone(),
             sender: envelope.sender.clone(),
         });
-        let parties = self.parties(client, &envelope.sender);
-        let question = Message::new(client, envelope, message, parties);
+        let said = self.parties(client, &envelope.sender).client;
+        let question = Message::new(client, envelope, message, said);
         let asked = self.ask(&question).await;
         asked.unwrap_or_else(|| self.accepted())
     }

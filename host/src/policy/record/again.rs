@@ -5,7 +5,7 @@ use crate::policy::chain::work::Question as Ask;
 use crate::policy::component::Role;
 use crate::policy::record::{Decision, Question};
 use crate::policy::sandbox::check::Opinion;
-use crate::policy::sandbox::convert::Parties;
+use crate::policy::sandbox::convert::{self, Parties};
 use crate::policy::sandbox::fault::Failed;
 use crate::policy::sandbox::imports::MessageView;
 use crate::policy::sandbox::instance::Instance;
@@ -47,8 +47,8 @@ pub(super) async fn put(
             .await
         }
         (Question::Message { client, envelope, .. }, Some(view)) => {
-            let parties = Parties::new(client, &envelope.sender);
-            ask(instance, Message::new(client, envelope, view, parties)).await
+            let said = convert::client(client);
+            ask(instance, Message::new(client, envelope, view, said)).await
         }
         // Nobody asks about a message without one.
         (Question::Message { .. }, None) => Ok(None),

@@ -6,7 +6,7 @@ use super::bindings::posthouse::policy::types;
 use crate::mail::{Client, Envelope, Identity, Reply, ReversePath};
 use crate::policy::decision::{FailedRecipient, Failure};
 
-/// Who has to do with a mail transaction before there are recipients, as every question of it has them.
+/// Who has to do with a mail transaction before it has a recipient.
 #[derive(Clone)]
 pub(in crate::policy) struct Parties {
     pub(in crate::policy) client: Arc<types::Client>,

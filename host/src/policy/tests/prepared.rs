@@ -28,8 +28,8 @@ async fn decisions(bench: &Bench) -> Vec<String> {
     for client in [anna(), stranger()] {
         let session = SessionId::generate();
         said.push(format!("{:?}", bench.policies.admit(session, &client).await));
-        let mut transaction = bench.policies.transaction(session);
         for sender in ["anna@example.org", "twin@example.org", "x@elsewhere.test"] {
+            let mut transaction = bench.policies.transaction(session);
             said.push(format!("{:?}", transaction.sender(&client, &path(sender)).await));
             let recipient = address("anna@example.org");
             said.push(format!(

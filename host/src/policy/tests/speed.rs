@@ -18,23 +18,27 @@ const FAULTS: usize = 1_000;
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn fresh_instance_configure_and_one_decision() {
-    for (name, code) in [("default", builtin::DEFAULT), ("q178091", builtin::Q178091)] {
-        let bench = Bench::with(&[("p", code, json!({}))]).await;
+    for (name, code, stateless) in [
+        ("default", builtin::DEFAULT, false),
+        ("default, stateless", builtin::DEFAULT, true),
+        ("q178091", builtin::Q178091, false),
+    ] {
+        let bench = Bench::asking(code, json!({}), Some(stateless)).await;
         let (client, sender) = (anna(), path("anna@example.org"));
-        let mut fresh = Vec::with_capacity(ROUNDS);
-        let mut warm = Vec::with_capacity(ROUNDS);
+        let mut first = Vec::with_capacity(ROUNDS);
+        let mut second = Vec::with_capacity(ROUNDS);
         for _ in 0..ROUNDS {
             let start = Instant::now();
             let mut transaction = bench.policies.transaction(SessionId::generate());
             assert!(!transaction.sender(&client, &sender).await.fault);
-            fresh.push(start.elapsed());
+            first.push(start.elapsed());
             let start = Instant::now();
             assert!(!transaction.sender(&client, &sender).await.fault);
-            warm.push(start.elapsed());
+            second.push(start.elapsed());
         }
-        fresh.sort();
-        warm.sort();
-        println!("{name}: fresh {:?}, warm {:?}", fresh[ROUNDS / 2], warm[ROUNDS / 2]);
+        first.sort();
+        second.sort();
+        println!("{name}: first {:?}, second {:?}", first[ROUNDS / 2], second[ROUNDS / 2]);
     }
 }
 
@@ -97,7 +101,7 @@ fn hosts(count: usize) -> Vec<serde_json::Value> {
 #[ignore = "a measurement"]
 async fn prepared() {
     for (name, settings) in [("no", json!({})), ("some", some_settings()), ("many", many_settings())] {
-        let bench = Bench::with(&[("p", builtin::DEFAULT, settings)]).await;
+        let bench = Bench::asking(builtin::DEFAULT, settings, Some(false)).await;
         let inner = &bench.policies.inner;
         let generation = inner.chain.load_full().generations().remove(0);
         let around = inner.core.surroundings(Origin::default());

@@ -11,10 +11,7 @@ use crate::policy::testing::{Bench, address, anna, envelope, load, path, strange
 
 /// A policy that stamps each message with every question its instance was ever asked.
 async fn stamping(settings: Value, stateless: Option<bool>) -> Bench {
-    let mut bench = Bench::with(&[("p", builtin::MISBEHAVING, settings)]).await;
-    bench.config.policies[0].stateless = stateless;
-    bench.restart().await;
-    bench
+    Bench::asking(builtin::MISBEHAVING, settings, stateless).await
 }
 
 fn text(subject: &str) -> Arc<InMemory> {

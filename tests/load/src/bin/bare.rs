@@ -140,20 +140,30 @@ async fn hand_on(host: Arc<Host>, message: Arc<Vec<u8>>) -> io::Result<()> {
     // Never closed.
     let _turn = host.connections.acquire().await;
     let idle = host.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let mut next = match idle {
-        Some(next) => next,
-        None => connected(host.to).await?,
+    let kept = match idle {
+        Some(next) => told(next, &message).await.ok(),
+        None => None,
     };
-    next.write_all(b"MAIL FROM:<a@bench.test>\r\nRCPT TO:<b@bench.test>\r\nDATA\r\n")
-        .await?;
-    replies(&mut next, 3).await?;
-    next.write_all(&message).await?;
-    replies(&mut next, 1).await?;
+    let next = match kept {
+        Some(next) => next,
+        // There was none, or the next host has closed it, as it may.
+        None => told(connected(host.to).await?, &message).await?,
+    };
     host.idle.lock().unwrap_or_else(PoisonError::into_inner).push(next);
     let bytes = b"gone\r\n".to_vec();
     // The file's thread ends with the process.
     let _ = host.file.send(Entry { bytes, kept: None });
     Ok(())
+}
+
+/// The connection again, once it has taken the message.
+async fn told(mut next: BufReader<TcpStream>, message: &[u8]) -> io::Result<BufReader<TcpStream>> {
+    next.write_all(b"MAIL FROM:<a@bench.test>\r\nRCPT TO:<b@bench.test>\r\nDATA\r\n")
+        .await?;
+    replies(&mut next, 3).await?;
+    next.write_all(message).await?;
+    replies(&mut next, 1).await?;
+    Ok(next)
 }
 
 async fn connected(to: SocketAddr) -> io::Result<BufReader<TcpStream>> {
