@@ -14,7 +14,7 @@
 //! | `POST /policies/rollback` with [`Rollback`] | [`crate::policy::Activation`] |
 //! | `POST /policies/stage` with [`Stage`], `DELETE /policies/stage` | [`crate::policy::Staged`] |
 //! | `POST /policies/promote` with [`Promote`] | [`crate::policy::Activation`] |
-//! | `GET /events?id=&last=&follow=` | a line of JSON for each [`crate::event::Record`] |
+//! | `GET /events?id=&last=&follow=` | a line of JSON for each [`host_events::Record`] |
 //! | `GET /queue?state=&after=&limit=` | [`QueuePage`] |
 //! | `GET /queue/{id}` | [`QueueItem`] |
 //! | `POST /queue/{id}/release`, `DELETE /queue/{id}` | [`Done`] |

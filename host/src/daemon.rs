@@ -15,16 +15,16 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{Config, Problem};
 use crate::control;
 use crate::decisions::Decisions;
-use crate::delivery;
-use crate::event::Events;
-use crate::listener::{self, Admittance};
-use crate::ndr::Ndr;
 use crate::policy::{Compiler, Policies};
-use crate::session::Turns;
-use crate::spool::{Recovery, Spool, SpoolOptions};
+use host_config::{Config, Problem};
+use host_delivery;
+use host_delivery::ndr::Ndr;
+use host_events::Events;
+use host_smtp::listener::{self, Admittance};
+use host_smtp::session::Turns;
+use host_spool::{Recovery, Spool, SpoolOptions};
 
 use host::Host;
 use prepare::{Prepared, prepare, refuse};
@@ -69,7 +69,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         .map_err(|error| refuse(&events, "policy-engine", &error))?;
     let (spool, recovery) = open_spool(&config, &events).await?;
     let ndr = Ndr {
-        policies: policies.clone(),
+        policies: Arc::new(policies.clone()),
         spool: spool.clone(),
         events: events.clone(),
         hostname: config.hostname.clone(),
@@ -98,7 +98,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
     let recovering = tokio::task::spawn_blocking(|| recovery.run()).fuse();
     // However many sessions wait for a processor, mail goes out.
     let threads = Threads::new("delivery").map_err(|error| refuse(&host.events, "delivery", &error))?;
-    let delivering = threads.spawn(delivery::run(host.delivery_context(ndr), stopping.clone()));
+    let delivering = threads.spawn(host_delivery::run(host.delivery_context(ndr), stopping.clone()));
     let listeners = Host::listeners(&bound);
     let context = host.session_context();
     let accepting = bound.into_iter().map(|(_, bound)| {

@@ -19,10 +19,10 @@ use arc_swap::ArcSwap;
 
 use self::key::Key;
 use self::writing::{Dropped, Item, Writer};
-use crate::config::{Config, RecordMode};
-use crate::event::Events;
 use crate::policy::{Record, Recorder};
-use crate::spool::{Log, Spool};
+use host_config::{Config, RecordMode};
+use host_events::Events;
+use host_spool::{Log, Spool};
 
 pub use reading::Wanted;
 

@@ -1,12 +1,11 @@
 //! The policy engine: modules, generations, limits and faults.
 //!
-//! Everything outside asks questions in the words of [`crate::mail`] and gets checked answers;
+//! Everything outside asks questions in the words of [`host_mail`] and gets checked answers;
 //! nobody outside sees a generated type or a trap. A fault has become Event 4037 and the answer
 //! that the fault table names before a question returns.
 
 mod chain;
 mod component;
-mod decision;
 mod lab;
 mod life;
 mod record;
@@ -19,12 +18,14 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use crate::config::{Config, NdrFault, Problem};
-use crate::directory::Directory;
-use crate::event::Events;
-use crate::mail::{Client, SessionId};
+use host_config::{Config, Problem};
+use host_contract::{Decide, NdrFault, Transaction};
+use host_directory::Directory;
+use host_events::Events;
+use host_mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId};
 
 pub use chain::staging::{StageRequest, Staged};
 pub use chain::status::{Condition, Draining, Health, Load, ModuleStatus, ProbationStatus, StagedStatus};
@@ -32,7 +33,7 @@ pub use component::anatomy::{Anatomy, SETTINGS_SECTION, anatomy};
 pub use component::builtin;
 pub use component::encode::{EncodeError, component_of};
 pub use component::inspect::{Inspection, inspect_component};
-pub use decision::{
+pub use host_contract::{
     Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Origin, Plan,
     ReturnContent, Terms, Verdict,
 };
@@ -47,7 +48,7 @@ pub use record::discreet::Hash;
 pub use record::replay::Replay;
 pub use record::shadow::{ShadowReport, ShadowRequest};
 pub use record::tape::Recorder;
-pub use record::{Called, Decision, Excerpt, Exchange, Given, Kept, Octets, Outcome, Question, RECORD_VERSION, Record};
+pub use record::{Called, Exchange, Given, Kept, Outcome, RECORD_VERSION, Record};
 pub use sandbox::call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
 pub use sandbox::compile::{COMMAND as COMPILE_COMMAND, Compiler, compile_as_child};
 pub use sandbox::counters::{CounterPage, CounterStatus};
@@ -97,7 +98,7 @@ pub struct ModuleSetup {
     pub generation: u64,
     pub settings: serde_json::Map<String, serde_json::Value>,
     pub grants: Vec<String>,
-    pub limits: crate::config::PolicyLimits,
+    pub limits: host_config::PolicyLimits,
 }
 
 /// The chain of modules. Cheap to clone.
@@ -257,16 +258,6 @@ impl Policies {
         self.inner.cancel(by).await
     }
 
-    /// What is done when a plan faulted: the fault table of the module that plans.
-    pub fn on_ndr_fault(&self) -> NdrFault {
-        let chain = self.inner.chain.load();
-        let plans = |module: &chain::Module| {
-            let running = module.running.as_ref();
-            running.is_ok_and(|generation| generation.serves(component::Role::Ndr))
-        };
-        chain.on_ndr_fault(chain.modules.iter().position(plans).unwrap_or(usize::MAX))
-    }
-
     /// How each module does, in the chain's order.
     pub fn status(&self) -> Vec<ModuleStatus> {
         self.inner.status()
@@ -293,10 +284,59 @@ pub struct PolicyTransaction {
     parties: Option<sandbox::convert::Parties>,
 }
 
-impl PolicyTransaction {
-    /// Waits for `until`, such as the client's next line. The transaction's instances go to other
-    /// work that wants them meanwhile; the next question then has fresh ones.
-    pub async fn meanwhile<T>(&mut self, until: impl Future<Output = T>) -> T {
-        self.work.meanwhile(until).await
+impl Decide for Policies {
+    fn admit<'a>(&'a self, session: SessionId, client: &'a Client) -> BoxFuture<'a, Asked<Admission>> {
+        Box::pin(self.admit(session, client))
+    }
+
+    fn transaction(&self, session: SessionId) -> Box<dyn Transaction> {
+        Box::new(self.transaction(session))
+    }
+
+    fn plan<'a>(&'a self, failure: &'a Failure) -> BoxFuture<'a, Asked<Option<Plan>>> {
+        Box::pin(self.plan(failure))
+    }
+
+    /// The fault table's entry of the module that plans.
+    fn on_ndr_fault(&self) -> NdrFault {
+        let chain = self.inner.chain.load();
+        let plans = |module: &chain::Module| {
+            let running = module.running.as_ref();
+            running.is_ok_and(|generation| generation.serves(component::Role::Ndr))
+        };
+        chain.on_ndr_fault(chain.modules.iter().position(plans).unwrap_or(usize::MAX))
+    }
+}
+
+impl Transaction for PolicyTransaction {
+    fn sender<'a>(&'a mut self, client: &'a Client, sender: &'a ReversePath) -> BoxFuture<'a, Asked<Verdict>> {
+        Box::pin(self.sender(client, sender))
+    }
+
+    fn recipient<'a>(
+        &'a mut self,
+        client: &'a Client,
+        sender: &'a ReversePath,
+        recipient: &'a Mailbox,
+    ) -> BoxFuture<'a, Asked<Verdict>> {
+        Box::pin(self.recipient(client, sender, recipient))
+    }
+
+    fn message<'a>(
+        &'a mut self,
+        id: MessageId,
+        client: &'a Client,
+        envelope: &'a Envelope,
+        content: Arc<dyn Content>,
+    ) -> BoxFuture<'a, Asked<Disposition>> {
+        Box::pin(self.message(id, client, envelope, content))
+    }
+
+    fn revoked(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(self.work.revoked())
+    }
+
+    fn release(&mut self) {
+        self.work.release();
     }
 }

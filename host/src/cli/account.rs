@@ -11,8 +11,8 @@ use serde_json::json;
 use super::output::{self, line};
 use super::target::ConfigFile;
 use crate::daemon;
-use crate::directory::{NewAccount, add_account, set_password};
-use crate::event::escape;
+use host_directory::{NewAccount, add_account, set_password};
+use host_events::escape;
 
 /// No password is longer, in bytes.
 const MAX_PASSWORD: u64 = 1024;
@@ -135,7 +135,7 @@ fn passwd(options: &PasswdOptions) -> anyhow::Result<()> {
 fn list(options: &ListOptions) -> anyhow::Result<()> {
     let mut config = options.target.config.load()?;
     config.directory = options.target.path()?;
-    let directory = daemon::open_directory(&config).map_err(crate::config::ConfigError)?;
+    let directory = daemon::open_directory(&config).map_err(host_config::ConfigError)?;
     let accounts = directory.accounts();
     if options.json {
         let accounts: Vec<_> = accounts

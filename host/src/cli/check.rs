@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::output;
 use super::target::ConfigFile;
-use crate::config::{Config, Problem, problems_around};
 use crate::daemon;
-use crate::event::{Events, escape};
 use crate::policy::Policies;
+use host_config::{Config, Problem, problems_around};
+use host_events::{Events, escape};
 
 #[derive(Debug, Args)]
 pub struct Options {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::output::line;
 use super::target::Daemon;
 use crate::control::{ClientError, query};
-use crate::event::{EventLog, Format, Query, Record, catalogue_markdown};
+use host_events::{EventLog, Format, Query, Record, catalogue_markdown};
 
 #[derive(Debug, Args)]
 pub struct Options {

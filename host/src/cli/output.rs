@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::event::escape;
+use host_events::escape;
 
 /// Writes a line to stdout.
 pub fn line(text: impl AsRef<str>) -> io::Result<()> {

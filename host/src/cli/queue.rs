@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use super::output::{self, line};
 use super::target::Daemon;
 use crate::control::{ClientError, Done, QueueItem, QueuePage, query};
-use crate::event::escape;
-use crate::mail::MessageId;
-use crate::spool::{Message, Recipient, RecipientState, State};
+use host_events::escape;
+use host_mail::MessageId;
+use host_spool::{Message, Recipient, RecipientState, State};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

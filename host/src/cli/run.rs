@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use super::output::remark;
 use super::starter;
 use super::target::ConfigFile;
-use crate::config::Config;
 use crate::daemon;
-use crate::event::Format;
+use host_config::Config;
+use host_events::Format;
 
 pub async fn run(file: ConfigFile) -> anyhow::Result<ExitCode> {
     let config = match file.load() {

@@ -9,8 +9,8 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::output::remark;
-use crate::config::Config;
-use crate::directory::hash_password;
+use host_config::Config;
+use host_directory::hash_password;
 
 /// Letters and digits that are not taken for one another.
 const ALPHABET: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -63,7 +63,7 @@ fn random_password() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::FileDirectory;
+    use host_directory::FileDirectory;
 
     #[test]
     fn the_first_directory_is_right_and_is_made_once() {

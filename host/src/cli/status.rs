@@ -6,7 +6,7 @@ use super::output::{self, line};
 use super::policy::show_modules;
 use super::target::Daemon;
 use crate::control::{Done, Reloaded, Status};
-use crate::event::escape;
+use host_events::escape;
 
 pub async fn status(daemon: Daemon) -> anyhow::Result<ExitCode> {
     let status: Status = daemon.client()?.get("/status").await?;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{Config, ConfigError};
 use crate::control::Client;
+use host_config::{Config, ConfigError};
 
 /// Which configuration.
 #[derive(Debug, Clone, Default, Args)]

@@ -15,12 +15,12 @@ use clap::Args;
 
 use super::output;
 use super::target::ConfigFile;
-use crate::config::{Config, ConfigError, Listener, ListenerTls};
 use crate::daemon;
-use crate::directory::FileDirectory;
-use crate::event::Events;
-use crate::mail::{Client, Identity, Mailbox, ReversePath, TlsSession};
 use crate::policy::Policies;
+use host_config::{Config, ConfigError, Listener, ListenerTls};
+use host_directory::FileDirectory;
+use host_events::Events;
+use host_mail::{Client, Identity, Mailbox, ReversePath, TlsSession};
 
 #[derive(Debug, Args)]
 pub struct Options {

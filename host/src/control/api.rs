@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
-use crate::config::{Problem, Share};
-use crate::mail::{MessageId, Timestamp};
 use crate::policy::{Health, ModuleStatus};
-use crate::spool::Message;
+use host_config::{Problem, Share};
+use host_mail::{MessageId, Timestamp};
+use host_spool::Message;
 
 /// How the host does.
 #[derive(Debug, Clone, Serialize, Deserialize)]

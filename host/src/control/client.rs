@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::Failure;
-use crate::config::Problem;
+use host_config::Problem;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

@@ -23,13 +23,13 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Done, Failure, ListenerStatus, Order, Reloaded, Status};
-use crate::config::{Config, Problem};
 use crate::decisions::Decisions;
-use crate::event::{EventLog, Events};
-use crate::listener::Admittance;
-use crate::mail::Timestamp;
 use crate::policy::Policies;
-use crate::spool::{PutError, Spool};
+use host_config::{Config, Problem};
+use host_events::{EventLog, Events};
+use host_mail::Timestamp;
+use host_smtp::listener::Admittance;
+use host_spool::{PutError, Spool};
 
 /// Largest request, in bytes: a component in base64 and its settings.
 const MAX_LOAD: usize = 192 << 20;

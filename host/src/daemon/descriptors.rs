@@ -3,9 +3,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::Config;
-use crate::event::{Event, Events};
-use crate::listener::BEHIND_PROXIES;
+use host_config::Config;
+use host_events::{Event, Events};
+use host_smtp::listener::BEHIND_PROXIES;
 
 /// A session's connection, and the file of a large message on it.
 const OF_A_SESSION: u64 = 2;

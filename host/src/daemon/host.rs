@@ -7,18 +7,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::Config;
 use crate::control::{Handles, ListenerStatus, Order};
 use crate::decisions::Decisions;
-use crate::delivery::DeliveryContext;
-use crate::directory::FileDirectory;
-use crate::event::{Event, EventLog, Events};
-use crate::listener::{Admittance, Bound};
-use crate::mail::Timestamp;
-use crate::ndr::Ndr;
 use crate::policy::Policies;
-use crate::session::{SessionContext, Turns};
-use crate::spool::Spool;
+use host_config::Config;
+use host_contract::Decide;
+use host_delivery::DeliveryContext;
+use host_delivery::ndr::Ndr;
+use host_directory::FileDirectory;
+use host_events::{Event, EventLog, Events};
+use host_mail::Timestamp;
+use host_smtp::listener::{Admittance, Bound};
+use host_smtp::session::{SessionContext, Turns};
+use host_spool::Spool;
 
 /// What a reload changes is behind the swaps; the rest stays from start to end.
 pub(super) struct Host {
@@ -48,7 +49,7 @@ impl Host {
     /// Asked for each connection, so that a new one sees what a reload has changed.
     pub(super) fn session_context(&self) -> Arc<dyn Fn() -> SessionContext + Send + Sync> {
         let (config, tls) = (self.config.clone(), self.tls.clone());
-        let (directory, policies) = (self.directory.clone(), self.policies.clone());
+        let (directory, policies): (_, Arc<dyn Decide>) = (self.directory.clone(), Arc::new(self.policies.clone()));
         let (spool, events, turns) = (self.spool.clone(), self.events.clone(), self.turns.clone());
         Arc::new(move || SessionContext {
             config: config.load_full(),

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
 use super::{Failed, descriptors};
-use crate::config::{Config, ListenerTls, Problem, make_self_signed, problems_around, server_config};
-use crate::directory::{Directory, FileDirectory};
-use crate::event::{Event, EventLog, Events, Format, Record};
-use crate::listener::Bound;
-use crate::mail::Timestamp;
+use host_config::{Config, ListenerTls, Problem, make_self_signed, problems_around, server_config};
+use host_directory::{Directory, FileDirectory};
+use host_events::{Event, EventLog, Events, Format, Record};
+use host_mail::Timestamp;
+use host_smtp::listener::Bound;
 
 /// What is ready before any stage runs.
 pub(super) struct Prepared {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::host::Host;
 use super::prepare::open_tls;
-use crate::config::{Config, Problem, problems_around};
 use crate::control::Reloaded;
-use crate::event::Event;
+use host_config::{Config, Problem, problems_around};
+use host_events::Event;
 
 impl Host {
     /// Configuration, certificate, directory and policies. Each that fails stays as it was; the

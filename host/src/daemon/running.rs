@@ -11,10 +11,10 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::Failed;
 use super::host::Host;
-use crate::config::Problem;
 use crate::control::Order;
-use crate::event::Event;
-use crate::spool::OpenError;
+use host_config::Problem;
+use host_events::Event;
+use host_spool::OpenError;
 
 /// After its own limit delivery gets this long to give back what it holds.
 const GRACE: Duration = Duration::from_secs(2);

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::Decisions;
-use crate::mail::{RecordId, Timestamp};
-use crate::spool::PutError;
+use host_mail::{RecordId, Timestamp};
+use host_spool::PutError;
 
 /// Which records.
 #[derive(Debug, Clone, Default)]

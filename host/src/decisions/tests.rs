@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::event::Captured;
-use crate::mail::{Client, RecordId, Timestamp};
-use crate::policy::{Exchange, Kept, Outcome, Question, RECORD_VERSION};
-use crate::spool::SpoolOptions;
+use crate::policy::{Exchange, Kept, Outcome, RECORD_VERSION};
+use host_contract::Question;
+use host_events::Captured;
+use host_mail::{Client, RecordId, Timestamp};
+use host_spool::SpoolOptions;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use super::key::Key;
-use crate::config::{Config, RecordMode};
-use crate::event::{Event, Events};
-use crate::mail::{RecordId, Timestamp};
 use crate::policy::Record;
-use crate::spool::Log;
+use host_config::{Config, RecordMode};
+use host_events::{Event, Events};
+use host_mail::{RecordId, Timestamp};
+use host_spool::Log;
 
 /// Records written at once.
 const BATCH: usize = 256;

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::staging::Staging;
-use crate::config::{self, AdmitFault, FaultActions, NdrFault, PolicyModule, Share};
 use crate::policy::component::Role;
 use crate::policy::life::probation::Probation;
 use crate::policy::sandbox::generation::Generation;
 use crate::policy::sandbox::idle::Idle;
+use host_config::{AdmitFault, FaultActions, NdrFault, PolicyModule, Share};
 
 /// Modules in the order they are asked.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ pub(super) struct Chain {
     /// Bytes of bodies in records.
     pub(super) recorded_body: u64,
     /// What is asked of a generation that is loaded.
-    pub(super) probation: config::Probation,
+    pub(super) probation: host_config::Probation,
     /// Of one processor, what the next shadow may take.
     pub(super) shadow_cpu: Share,
     pub(super) staging: Option<Arc<Staging>>,

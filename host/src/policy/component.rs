@@ -14,7 +14,7 @@ use wasmparser::component_types::{ComponentEntityType, ComponentItem};
 use wasmparser::types::TypesRef;
 use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
-use crate::config::Problem;
+use host_config::Problem;
 
 const PACKAGE: &str = "posthouse:policy";
 

@@ -7,13 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{PolicyEngine, PolicyModule, Problem};
-use crate::directory::Directory;
-use crate::event::{Captured, Event, Events, PolicyFault};
-use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
 use crate::policy::StartError;
 use crate::policy::chain::work::{At, Core, configured};
-use crate::policy::decision::{Admission, Because, Disposition, Failure, Origin, Plan, Verdict};
 use crate::policy::life::qualify::{fits, problem_of, qualify};
 use crate::policy::record::replay::Nobody;
 use crate::policy::sandbox::call::Answers;
@@ -26,6 +21,11 @@ use crate::policy::sandbox::generation::{Candidate, Code, Generation};
 use crate::policy::sandbox::imports::{MessageView, Spent, Surroundings};
 use crate::policy::sandbox::instance::Instance;
 use crate::policy::sandbox::meter::PLENTY;
+use host_config::{PolicyEngine, PolicyModule, Problem};
+use host_contract::{Admission, Because, Disposition, Failure, Origin, Plan, Verdict};
+use host_directory::Directory;
+use host_events::{Captured, Event, Events, PolicyFault};
+use host_mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
 
 /// What a lab is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

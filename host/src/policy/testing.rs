@@ -8,14 +8,14 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
-use crate::config::{
+use crate::policy::{Compiler, LoadRequest, Policies, Record, Recorder, builtin};
+use host_config::{
     AdmitFault, Config, Delivery, Dns, FaultActions, Limits, ModuleFaults, NdrFault, Overload, PolicyEngine,
     PolicyLimits, PolicyModule, RecordMode, Timeouts,
 };
-use crate::directory::{Directory, Entry, Home, LookupError, Target};
-use crate::event::{Captured, Event, Events, Format, PolicyFault};
-use crate::mail::{Client, Envelope, Identity, Mailbox, ReversePath};
-use crate::policy::{Compiler, LoadRequest, Policies, Record, Recorder, builtin};
+use host_directory::{Directory, Entry, Home, LookupError, Target};
+use host_events::{Captured, Event, Events, Format, PolicyFault};
+use host_mail::{Client, Envelope, Identity, Mailbox, ReversePath};
 
 /// anna@example.org is an account here, twin@example.org has two meanings; nobody else is known. Asking for
 /// panic@example.org panics, and for slow@example.org never returns.
@@ -150,7 +150,7 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
             verify_tls: false,
         },
         low_water: 0,
-        decisions: crate::config::Decisions::default(),
+        decisions: host_config::Decisions::default(),
         event_format: Format::Text,
         event_log_size: 1 << 20,
         drain: Duration::from_secs(1),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::stage::PASSWORD;
-use crate::delivery::{Dialogue, Direction};
-use crate::mail::Reply;
+use host_delivery::{Dialogue, Direction};
+use host_mail::Reply;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The name its certificate is asked for; the demo's is self-signed and any is taken.

@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::directory::hash_password;
 use crate::policy::builtin;
+use host_directory::hash_password;
 
 pub(super) const ANNA: &str = "anna@demo.example";
 pub(super) const BERT: &str = "bert@demo.example";

@@ -3,9 +3,9 @@
 use std::io;
 
 use crate::cli::output::line;
-use crate::event::escape;
-use crate::mail::Timestamp;
 use crate::policy::{Activation, Changes, Differs};
+use host_events::escape;
+use host_mail::Timestamp;
 
 /// Digits of a digest that tell two apart at a glance.
 const SHORT: usize = 12;

@@ -14,10 +14,10 @@ use super::measure::{Measured, Timer};
 use super::play::{Player, place};
 use super::subject::{Subject, cache_folder, case_files, refused};
 use crate::cli::output::{self, line, table};
-use crate::config::PolicyModule;
-use crate::event::escape;
-use crate::mail::Timestamp;
 use crate::policy::{Inquiry, Lab, Purpose, builtin};
+use host_config::PolicyModule;
+use host_events::escape;
+use host_mail::Timestamp;
 
 #[derive(Debug, Args)]
 pub struct Options {

@@ -9,7 +9,7 @@ use wit_bindgen_core::wit_parser::Resolve;
 use wit_bindgen_core::{Files, WorldGenerator};
 
 use crate::cli::output::line;
-use crate::event::escape;
+use host_events::escape;
 
 /// Languages whose own tools do not make bindings.
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
-use crate::event::escape;
 use crate::policy::Staged;
+use host_events::escape;
 
 pub async fn run(daemon: Daemon) -> anyhow::Result<ExitCode> {
     let staged: Staged = daemon.client()?.delete("/policies/stage").await?;

@@ -13,13 +13,13 @@ use super::activated::show_changes;
 use super::input::{of_file, origin, read_code, read_component, read_settings, read_signature};
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
-use crate::config::{Config, Problem};
 use crate::control::{ClientError, Load};
 use crate::daemon;
-use crate::directory::{Directory, Entry, LookupError};
-use crate::event::escape;
-use crate::mail::Mailbox;
 use crate::policy::{Checked, LoadRequest, Policies};
+use host_config::{Config, Problem};
+use host_directory::{Directory, Entry, LookupError};
+use host_events::escape;
+use host_mail::Mailbox;
 
 #[derive(Debug, Args)]
 pub struct Options {

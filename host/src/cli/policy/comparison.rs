@@ -1,8 +1,8 @@
 //! What would change, for people.
 
 use crate::cli::output::line;
-use crate::event::escape;
 use crate::policy::{Comparison, Example};
+use host_events::escape;
 
 /// The counts, and then each change with its examples.
 pub fn show(comparison: &Comparison, dropped: Option<u64>) -> std::io::Result<()> {

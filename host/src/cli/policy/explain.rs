@@ -12,10 +12,10 @@ use super::input::of_file;
 use super::schema::{self, Setting};
 use super::subject::{Subject, cache_folder};
 use crate::cli::output::{self, line};
-use crate::config::{ConfigError, PolicyLimits, PolicyModule};
-use crate::event::escape;
-use crate::mail::Timestamp;
 use crate::policy::{Anatomy, Introduction, Lab, LabCode, Purpose, SETTINGS_SECTION, anatomy};
+use host_config::{ConfigError, PolicyLimits, PolicyModule};
+use host_events::escape;
+use host_mail::Timestamp;
 
 #[derive(Debug, Args)]
 pub struct Options {

@@ -15,10 +15,10 @@ use super::fixture::CaseHost;
 use super::play::Player;
 use super::subject::{Subject, cache_folder, case_files, refused};
 use crate::cli::output::{self, line};
-use crate::config::{Config, PolicyModule};
-use crate::event::{Event, Events, Format, PolicyFault, Record, escape};
-use crate::mail::Timestamp;
 use crate::policy::{Fuse, Inquiry, Lab, Purpose, Rehearsal};
+use host_config::{Config, PolicyModule};
+use host_events::{Event, Events, Format, PolicyFault, Record, escape};
+use host_mail::Timestamp;
 use onlooker::Onlooker;
 
 /// Asked when there are no cases: something for every role.

@@ -6,9 +6,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use posthouse_cases::{Fixture, NoAnswer as NoneInFile};
 
-use crate::directory::{Directory, Entry, Home, LookupError, Target};
-use crate::mail::Mailbox;
 use crate::policy::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
+use host_directory::{Directory, Entry, Home, LookupError, Target};
+use host_mail::Mailbox;
 
 /// Answers from a case file, for policies and for the host itself.
 #[derive(Default)]

@@ -7,8 +7,8 @@ use clap::Args;
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
 use crate::control::query;
-use crate::event::escape;
 use crate::policy::{ModuleHistory, Remembered};
+use host_events::escape;
 
 #[derive(Debug, Args)]
 pub struct Options {

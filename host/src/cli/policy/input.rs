@@ -8,9 +8,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use crate::config::Problem;
 use crate::control::ClientError;
 use crate::policy::component_of;
+use host_config::Problem;
 
 /// Where a file is, for status.
 pub fn origin(file: &Path) -> String {

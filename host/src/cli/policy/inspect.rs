@@ -7,9 +7,9 @@ use clap::Args;
 
 use super::input::{of_file, read_component};
 use crate::cli::output::{self, line};
-use crate::config::ConfigError;
-use crate::event::escape;
 use crate::policy::{Inspection, inspect_component};
+use host_config::ConfigError;
+use host_events::escape;
 
 #[derive(Debug, Args)]
 pub struct Options {

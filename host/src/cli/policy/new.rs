@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::template::{self, Output, Words};
 use super::{toolchain, vendor};
 use crate::cli::output::{self, line, remark};
-use crate::event::escape;
 use crate::policy::CONTRACT_WIT;
+use host_events::escape;
 
 #[derive(Debug, Args)]
 pub struct Options {

@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 
 use super::fixture::CaseHost;
 use super::words;
-use crate::config::{PolicyModule, Problem};
-use crate::event::PolicyFault;
-use crate::mail::Timestamp;
 use crate::policy::{Cost, Inquiry, Lab, LabCode, Reading, Specimen};
+use host_config::{PolicyModule, Problem};
+use host_events::PolicyFault;
+use host_mail::Timestamp;
 
 /// Code on an engine, to be loaded on any terms.
 pub struct Player<'a> {

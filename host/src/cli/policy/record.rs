@@ -11,9 +11,9 @@ use super::when;
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
 use crate::control::{Lines, query};
-use crate::event::escape;
-use crate::mail::{RecordId, Timestamp};
 use crate::policy::{Kept, Record, Stand};
+use host_events::escape;
+use host_mail::{RecordId, Timestamp};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -14,9 +14,9 @@ use super::input::{of_file, read_component, read_settings};
 use super::record::Which;
 use crate::cli::output;
 use crate::cli::target::Daemon;
-use crate::config::{ConfigError, PolicyModule, Problem};
 use crate::control::query;
 use crate::policy::{ModuleSetup, Record, Replay};
+use host_config::{ConfigError, PolicyModule, Problem};
 
 /// Nothing was compared: neither yes nor no.
 const NOTHING: u8 = 2;

@@ -14,8 +14,8 @@ use super::fixture::CaseHost;
 use super::play::{Played, Player, Spent, Step};
 use super::subject::{Subject, cache_folder, case_files, refused};
 use crate::cli::output::{self, line};
-use crate::event::escape;
 use crate::policy::{Lab, Purpose};
+use host_events::escape;
 
 #[derive(Debug, Args)]
 pub struct Options {

@@ -11,8 +11,8 @@ use super::{comparison, when};
 use crate::cli::output::{self, line, remark};
 use crate::cli::target::Daemon;
 use crate::control::{ClientError, Shadow};
-use crate::event::escape;
 use crate::policy::ShadowReport;
+use host_events::escape;
 
 /// There is no shadow, so there is nothing to say.
 const NO_SHADOW: u8 = 2;

@@ -9,11 +9,11 @@ use ipnet::IpNet;
 use super::input::{answered, origin, read_code, read_settings, read_signature};
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
-use crate::config::Share;
 use crate::control::{Load, Stage};
-use crate::event::escape;
 use crate::policy::Staged;
-use crate::reader::network;
+use host_config::Share;
+use host_config::toml_reader::network;
+use host_events::escape;
 
 #[derive(Debug, Args)]
 pub struct Options {

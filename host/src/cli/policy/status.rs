@@ -8,8 +8,8 @@ use super::activated::since;
 use super::stage::whom;
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
-use crate::event::escape;
 use crate::policy::{Condition, Draining, Load, ModuleStatus, ProbationStatus, StagedStatus};
+use host_events::escape;
 
 /// Hexadecimal digits of a digest beside others.
 const SHORT_DIGEST: usize = 12;

@@ -8,7 +8,7 @@ use posthouse_cases::CaseFile;
 use serde_json::{Map, Value};
 
 use super::input::{of_file, read_component, read_settings};
-use crate::config::{Config, ConfigError, PolicyModule, Problem};
+use host_config::{Config, ConfigError, PolicyModule, Problem};
 
 /// Which policy, and on which terms.
 #[derive(Debug, Args)]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::mail::Timestamp;
-use crate::reader;
+use host_config::toml_reader;
+use host_mail::Timestamp;
 
 /// `250ms`, `15s`, `15m`, `4h` or `2d`.
 pub fn span(text: &str) -> Result<Duration, String> {
-    reader::duration(&toml::Value::String(text.to_owned()))
+    toml_reader::duration(&toml::Value::String(text.to_owned()))
 }
 
 /// So long ago, or RFC 3339.

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use posthouse_cases as cases;
 use posthouse_cases::{Decision, Question};
 
-use crate::event::PolicyFault;
-use crate::mail::{Client, Envelope, Identity, InMemory, Mailbox, MessageId, Reply, ReversePath, TlsSession};
-use crate::policy::{
-    Admission, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Inquiry, Notice, Reaction, Reading,
-    ReturnContent, Verdict,
+use crate::policy::{Inquiry, Reaction, Reading};
+use host_contract::{
+    Admission, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, ReturnContent, Verdict,
 };
+use host_events::PolicyFault;
+use host_mail::{Client, Envelope, Identity, InMemory, Mailbox, MessageId, Reply, ReversePath, TlsSession};
 
 /// A question as the engine puts it.
 pub fn inquiry(question: &Question<'_>) -> anyhow::Result<Inquiry> {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Script;
-use crate::event::{Captured, Format, Record};
-use crate::mail::{Client, Content, Envelope, HeaderBlock, InMemory, Mailbox, MessageId, Reply, SessionId, Timestamp};
-use crate::ndr::failure::of_nobody;
-use crate::policy::{
-    Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Policies,
-    PolicyTransaction, ReturnContent, Terms, Verdict,
+use crate::policy::{Policies, PolicyTransaction};
+use host_contract::{
+    Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, ReturnContent, Terms,
+    Verdict,
 };
-use crate::session::replies;
+use host_delivery::ndr::failure_facts::of_nobody;
+use host_events::{Captured, Format, Record};
+use host_mail::{Client, Content, Envelope, HeaderBlock, InMemory, Mailbox, MessageId, Reply, SessionId, Timestamp};
+use host_smtp::session::replies;
 
 /// What happened.
 #[derive(Debug, Default, Serialize)]
@@ -81,11 +82,11 @@ impl Player<'_> {
         let Some(terms) = self.admit(policies, session, &client).await else {
             return Ok(false);
         };
-        if terms.owes_encryption(&listener) && client.tls.is_none() {
+        if terms.owes_encryption(listener.require_encryption) && client.tls.is_none() {
             self.terms("encryption", replies::encryption_required());
             return Ok(false);
         }
-        if terms.owes_authentication(&listener) && client.identity.is_none() {
+        if terms.owes_authentication(listener.require_authentication) && client.identity.is_none() {
             self.terms("authentication", replies::authentication_required());
             return Ok(false);
         }

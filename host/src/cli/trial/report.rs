@@ -2,7 +2,7 @@
 
 use super::play::{Played, Step};
 use crate::cli::output::line;
-use crate::event::escape;
+use host_events::escape;
 
 /// One paragraph for each decision, then the outcome.
 pub fn show(played: &Played) -> std::io::Result<()> {

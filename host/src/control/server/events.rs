@@ -14,8 +14,8 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use super::{Handles, Refusal};
-use crate::event::{self, Event, Format, Record};
-use crate::mail::Timestamp;
+use host_events::{Event, Format, Record};
+use host_mail::Timestamp;
 
 /// Which events.
 #[derive(Debug, Deserialize)]
@@ -31,7 +31,7 @@ pub(super) async fn events(
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(EventsQuery { id, last, follow }) = query?;
-    let query = event::Query { id, last };
+    let query = host_events::Query { id, last };
     let (log, wanted) = (handles.log.clone(), query.clone());
     let (past, receiver) = tokio::task::spawn_blocking(move || log.follow(&wanted))
         .await

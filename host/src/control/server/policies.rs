@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::super::Load;
 use super::{Handled, Handles, Peer, Refusal};
-use crate::config::Problem;
 use crate::policy::{Activation, LoadRequest, ModuleStatus};
+use host_config::Problem;
 
 pub(super) async fn policies(State(handles): State<Arc<Handles>>) -> Json<Vec<ModuleStatus>> {
     Json(handles.policies.status())

@@ -10,9 +10,9 @@ use serde::Deserialize;
 
 use super::super::{Done, QueueItem, QueuePage};
 use super::{Handled, Handles, Peer, Refusal, blocking};
-use crate::event::Event;
-use crate::mail::{HeaderBlock, MessageId};
-use crate::spool::{ListFilter, Listed, Spool};
+use host_events::Event;
+use host_mail::{HeaderBlock, MessageId};
+use host_spool::{ListFilter, Listed, Spool};
 
 /// Messages of one page of the queue at most.
 const MAX_PAGE: usize = 1000;

@@ -19,8 +19,8 @@ use super::super::Shadow;
 use super::policies::decode;
 use super::{Handled, Handles, Peer, Refusal};
 use crate::decisions::Wanted;
-use crate::mail::{RecordId, Timestamp};
 use crate::policy::{LoadRequest, ModuleSetup, ShadowReport, ShadowRequest};
+use host_mail::{RecordId, Timestamp};
 
 /// Which records.
 #[derive(Debug, Deserialize)]
@@ -134,7 +134,7 @@ fn no_shadow() -> Refusal {
     )
 }
 
-fn unprocessable(problems: Vec<crate::config::Problem>) -> Refusal {
+fn unprocessable(problems: Vec<host_config::Problem>) -> Refusal {
     Refusal {
         status: StatusCode::UNPROCESSABLE_ENTITY,
         problems,

@@ -10,9 +10,9 @@ use axum::extract::{ConnectInfo, State};
 use super::super::{Promote, Stage};
 use super::policies::{refused, request};
 use super::{Handled, Handles, Peer, Refusal};
-use crate::config::{Problem, Share};
 use crate::policy::{Activation, StageRequest, Staged};
-use crate::reader::duration;
+use host_config::toml_reader::duration;
+use host_config::{Problem, Share};
 
 /// How long a stage lasts if nobody says.
 const HOUR: Duration = Duration::from_secs(60 * 60);

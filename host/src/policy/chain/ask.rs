@@ -4,12 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::work::{Question, Unanswered, Work};
-use crate::config::AdmitFault;
-use crate::directory::{Directory, LookupError};
-use crate::mail::{Client, Content, Envelope, Mailbox, MessageId, Reply, ReversePath, SessionId};
 use crate::policy::component::Role;
-use crate::policy::decision::{Admission, Asked, Because, Disposition, Failure, Origin, Plan, Terms, Verdict};
-use crate::policy::record;
 use crate::policy::sandbox::bindings::posthouse::policy::types;
 use crate::policy::sandbox::check::Opinion;
 use crate::policy::sandbox::convert::{self, Parties};
@@ -20,6 +15,10 @@ use crate::policy::sandbox::imports::MessageView;
 use crate::policy::sandbox::instance::Instance;
 use crate::policy::sandbox::verification::Received;
 use crate::policy::{Policies, PolicyTransaction};
+use host_config::AdmitFault;
+use host_contract::{Admission, Asked, Because, Disposition, Failure, Origin, Plan, Terms, Verdict};
+use host_directory::{Directory, LookupError};
+use host_mail::{Client, Content, Envelope, Mailbox, MessageId, Reply, ReversePath, SessionId};
 
 /// A notification keeps nobody waiting on a line, so it may wait for an instance.
 const PLAN_WAIT: Duration = Duration::from_secs(30);
@@ -55,9 +54,9 @@ impl Question for Admit<'_> {
         instance.admit(said).await
     }
 
-    fn recorded(&self, _: u64) -> Result<record::Question, std::io::Error> {
+    fn recorded(&self, _: u64) -> Result<host_contract::Question, std::io::Error> {
         let client = self.client.clone();
-        Ok(record::Question::Admit { client })
+        Ok(host_contract::Question::Admit { client })
     }
 
     fn remembered(&self, generation: &Generation) -> Option<Opinion<Admission>> {
@@ -93,8 +92,8 @@ impl Question for Sender<'_> {
         instance.sender(&self.said).await
     }
 
-    fn recorded(&self, _: u64) -> Result<record::Question, std::io::Error> {
-        Ok(record::Question::Sender {
+    fn recorded(&self, _: u64) -> Result<host_contract::Question, std::io::Error> {
+        Ok(host_contract::Question::Sender {
             client: self.client.clone(),
             sender: self.sender.clone(),
         })
@@ -133,8 +132,8 @@ impl Question for Recipient<'_> {
         instance.recipient(&self.said, self.recipient.as_str()).await
     }
 
-    fn recorded(&self, _: u64) -> Result<record::Question, std::io::Error> {
-        Ok(record::Question::Recipient {
+    fn recorded(&self, _: u64) -> Result<host_contract::Question, std::io::Error> {
+        Ok(host_contract::Question::Recipient {
             client: self.client.clone(),
             sender: self.sender.clone(),
             recipient: self.recipient.clone(),
@@ -176,8 +175,8 @@ impl Question for Message<'_> {
         instance.message(client, self.envelope, said, message).await
     }
 
-    fn recorded(&self, body: u64) -> Result<record::Question, std::io::Error> {
-        Ok(record::Question::Message {
+    fn recorded(&self, body: u64) -> Result<host_contract::Question, std::io::Error> {
+        Ok(host_contract::Question::Message {
             client: self.client.clone(),
             envelope: self.envelope.clone(),
             message: self.message.excerpt(body)?,
@@ -214,9 +213,9 @@ impl Question for Plans<'_> {
         instance.plan(&self.said, sender).await.map(Some)
     }
 
-    fn recorded(&self, _: u64) -> Result<record::Question, std::io::Error> {
+    fn recorded(&self, _: u64) -> Result<host_contract::Question, std::io::Error> {
         let failure = Box::new(self.failure.clone());
-        Ok(record::Question::Plan { failure })
+        Ok(host_contract::Question::Plan { failure })
     }
 }
 

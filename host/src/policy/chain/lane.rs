@@ -5,11 +5,11 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::mail::Timestamp;
 use crate::policy::chain::Chain;
 use crate::policy::component::Role;
 use crate::policy::life::patience::Patience;
 use crate::policy::sandbox::generation::Generation;
+use host_mail::Timestamp;
 
 /// The choice of one unit of work. Its generations count it as theirs while it lasts.
 pub(super) struct Lane {

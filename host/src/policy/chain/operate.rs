@@ -12,9 +12,6 @@ use tokio::sync::Mutex;
 use super::staging::{StageEnd, Staging};
 use super::status::Retired;
 use super::work::Core;
-use crate::config::{Config, PolicyModule, Problem, RecordMode};
-use crate::directory::Directory;
-use crate::event::{Event, Events};
 use crate::policy::chain::{Chain, Module};
 use crate::policy::life::activation::{Artifact, Ledger, Store};
 use crate::policy::life::history::{Cause, How};
@@ -29,6 +26,9 @@ use crate::policy::sandbox::generation::Generation;
 use crate::policy::sandbox::idle::Idle;
 use crate::policy::sandbox::live::Live;
 use crate::policy::{ModuleSetup, Policies, StartError};
+use host_config::{Config, PolicyModule, Problem, RecordMode};
+use host_directory::Directory;
+use host_events::{Event, Events};
 
 /// What stands behind [`Policies`].
 pub(in crate::policy) struct Inner {

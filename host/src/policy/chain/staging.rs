@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Share;
-use crate::mail::Timestamp;
 use crate::policy::LoadRequest;
 use crate::policy::life::activation::Activated;
 use crate::policy::life::patience::Patience;
 use crate::policy::sandbox::generation::Generation;
 use crate::policy::sandbox::window::Tally;
+use host_config::Share;
+use host_mail::Timestamp;
 
 /// What to stage.
 #[derive(Debug, Clone)]

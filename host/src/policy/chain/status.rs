@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::operate::Inner;
 use super::staging::Staging;
-use crate::config::Share;
-use crate::mail::Timestamp;
 use crate::policy::chain::{Chain, Module};
 use crate::policy::sandbox::generation::Generation;
 use crate::policy::sandbox::metrics::{Counters, RECENT};
+use host_config::Share;
+use host_mail::Timestamp;
 
 /// How a module does.
 #[derive(Debug, Clone, Serialize, Deserialize)]

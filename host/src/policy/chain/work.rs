@@ -2,20 +2,14 @@
 //! notification, and the questions put to them in the chain's order.
 
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::lane::Lane;
-use crate::directory::Directory;
-use crate::event::{Event, Events, PolicyFault};
-use crate::mail::{MessageId, Timestamp};
 use crate::policy::chain::Chain;
 use crate::policy::component::Role;
-use crate::policy::decision::Origin;
 use crate::policy::life::warden::{Note, Notes};
 use crate::policy::record::tape::{self, Recording, Takers};
-use crate::policy::record::{self, Decision};
 use crate::policy::sandbox::call::Answers;
 use crate::policy::sandbox::check::{Lie, Opinion};
 use crate::policy::sandbox::engine::Runtime;
@@ -25,7 +19,11 @@ use crate::policy::sandbox::imports::{MessageView, Spent, Surroundings};
 use crate::policy::sandbox::instance::Instance;
 use crate::policy::sandbox::live::Live;
 use crate::policy::sandbox::metrics::InUse;
-use crate::slots::Slots;
+use host_contract::{Decision, Origin};
+use host_directory::Directory;
+use host_events::{Event, Events, PolicyFault};
+use host_mail::{MessageId, Timestamp};
+use host_sync::permit_pool::Slots;
 
 /// What every unit of work needs.
 pub(in crate::policy) struct Core {
@@ -138,7 +136,7 @@ pub(in crate::policy) trait Question: Sync {
     fn put(&self, instance: &mut Instance) -> impl Future<Output = Result<Opinion<Self::Answer>, Failed>> + Send;
 
     /// As a record has it, with so many bytes of a message's body.
-    fn recorded(&self, body: u64) -> Result<record::Question, std::io::Error>;
+    fn recorded(&self, body: u64) -> Result<host_contract::Question, std::io::Error>;
 
     /// What this generation answered before, where it cannot but answer the same.
     fn remembered(&self, _: &Generation) -> Option<Opinion<Self::Answer>> {
@@ -284,23 +282,16 @@ impl Work {
         }
     }
 
-    /// Waits for something else than a policy. The instances are given back if other work wants
-    /// them: who makes this host wait must not make everybody wait.
-    pub(in crate::policy) async fn meanwhile<T>(&mut self, until: impl Future<Output = T>) -> T {
-        let mut until = pin!(until);
-        let Some(slots) = &mut self.slots else {
-            return until.await;
-        };
-        tokio::select! {
-            biased;
-            done = &mut until => return done,
-            () = slots.wanted(self.asked) => self.rest(),
+    /// Completes when other work waits for this unit's instances; never if it holds none.
+    pub(in crate::policy) async fn revoked(&mut self) {
+        match &mut self.slots {
+            Some(slots) => slots.wanted(self.asked).await,
+            None => std::future::pending().await,
         }
-        until.await
     }
 
-    /// Gives the instances back. The next question has fresh ones, and what was spent stays spent.
-    fn rest(&mut self) {
+    /// Releases all instances. The next question gets new ones; call and log budgets carry over.
+    pub(in crate::policy) fn release(&mut self) {
         for seat in &mut self.seats {
             if let Some((instance, _)) = seat.instance.take() {
                 seat.spent = instance.spent();

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use wasmparser::{KnownCustom, Parser, Payload};
 
-use crate::config::Problem;
 use crate::policy::component::{damage, names, recognise};
+use host_config::Problem;
 
 /// Custom section in which a policy tells its settings: a JSON Schema object.
 pub const SETTINGS_SECTION: &str = "posthouse:settings";

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use wasmparser::{KnownCustom, Parser, Payload, Validator};
 
-use crate::config::Problem;
 use crate::policy::component::{
     Role, damage, features, has_functions, inspect, invalid, is_inert, names, of_contract, recognise,
 };
 use crate::policy::sandbox::generation::digest;
+use host_config::Problem;
 
 /// Tools of one kind that are listed; more are somebody's joke.
 const PRODUCERS: usize = 32;

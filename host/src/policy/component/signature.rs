@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minisign_verify::{Error, PublicKey, Signature};
 
-use crate::config::Problem;
+use host_config::Problem;
 
 /// Largest signature file that is read, in bytes; a real one has a few hundred.
 pub(in crate::policy) const SIGNATURE_SIZE: u64 = 16 << 10;

@@ -4,9 +4,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Config, Problem};
-use crate::directory::Directory;
-use crate::event::Events;
 use crate::policy::Policies;
 use crate::policy::chain::operate::Inner;
 use crate::policy::chain::work::Core;
@@ -14,6 +11,9 @@ use crate::policy::life::activation::Ledger;
 use crate::policy::life::history::{Cause, How};
 use crate::policy::sandbox::call::Answers;
 use crate::policy::sandbox::engine::Runtime;
+use host_config::{Config, Problem};
+use host_directory::Directory;
+use host_events::Events;
 
 /// Where a guest is stopped.
 #[derive(Debug, Clone, Copy)]

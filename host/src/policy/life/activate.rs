@@ -11,14 +11,14 @@ use super::probation::Probation;
 use super::qualify::{configured_code, fits};
 use super::stage::not_held_back;
 use super::wish::{Attempt, Ready, Source, Wish};
-use crate::config::Problem;
-use crate::event::Event;
-use crate::mail::Timestamp;
 use crate::policy::LoadRequest;
 use crate::policy::chain::Chain;
 use crate::policy::chain::operate::{Inner, find, is_the_same};
 use crate::policy::chain::staging::StageEnd;
 use crate::policy::sandbox::generation::Generation;
+use host_config::Problem;
+use host_events::Event;
+use host_mail::Timestamp;
 
 /// What an activation did.
 #[derive(Debug, Clone, Serialize, serde::Deserialize)]

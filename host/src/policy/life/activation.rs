@@ -14,9 +14,9 @@ use serde_json::{Map, Value};
 use super::backoff::HeldBack;
 use super::history::{History, How, Past};
 use super::probation::Probation;
-use crate::mail::Timestamp;
 use crate::policy::chain::staging::StagedRecord;
 use crate::policy::sandbox::generation::digest;
+use host_mail::Timestamp;
 
 const LEDGER: &str = "activations.json";
 const FORMAT: u32 = 1;

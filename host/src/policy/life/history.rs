@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::mail::Timestamp;
+use host_mail::Timestamp;
 
 /// Activations that are remembered of each module.
 const REMEMBERED: usize = 50;

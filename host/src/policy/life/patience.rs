@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::config::{Probation, Share};
 use crate::policy::sandbox::window::{Tally, Window};
+use host_config::{Probation, Share};
 
 /// With one generation.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::policy::chain::Chain;
 use crate::policy::chain::work::Core;
-use crate::policy::decision::Origin;
 use crate::policy::sandbox::generation::Generation;
 use crate::policy::sandbox::snapshot::with_settings;
+use host_contract::Origin;
 
 /// Prepares what is in force now and is still in force after `rest`: it costs two compilations, and
 /// what is soon replaced is not worth them.

@@ -8,14 +8,14 @@ use super::activation::Activated;
 use super::history::How;
 use super::patience::Patience;
 use super::wish::{Ready, trusted};
-use crate::config::{self, PolicyModule, Problem};
-use crate::event::Event;
-use crate::mail::Timestamp;
 use crate::policy::chain::operate::{Inner, is_the_same};
 use crate::policy::chain::staging::StageEnd;
 use crate::policy::chain::{Chain, Module};
 use crate::policy::sandbox::generation::Generation;
 use crate::policy::sandbox::window::Tally;
+use host_config::{PolicyModule, Problem};
+use host_events::Event;
+use host_mail::Timestamp;
 
 /// Who rolls back.
 const BY: &str = "probation";
@@ -34,7 +34,7 @@ pub(in crate::policy) struct Probation {
 impl Probation {
     /// None if the configuration wants none.
     pub(super) fn new(
-        limits: &config::Probation,
+        limits: &host_config::Probation,
         previous: &Arc<Generation>,
         restores: &Activated,
     ) -> Option<Arc<Self>> {
@@ -64,7 +64,7 @@ impl Probation {
     /// Of a generation that another configuration brings. None if it replaces nothing, or something that
     /// the new configuration would not have: grants, limits and signers are always the configuration's.
     pub(in crate::policy) fn after_reload(
-        limits: &config::Probation,
+        limits: &host_config::Probation,
         before: &Chain,
         configured: &PolicyModule,
         ready: &Ready,

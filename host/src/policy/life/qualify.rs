@@ -6,15 +6,15 @@ use std::sync::LazyLock;
 use tokio::io::AsyncReadExt as _;
 
 use super::activation::Artifact;
-use crate::config::{PolicyModule, Problem};
 use crate::policy::chain::work::{At, Core};
 use crate::policy::component::builtin;
 use crate::policy::component::signature::SIGNATURE_SIZE;
-use crate::policy::decision::Origin;
 use crate::policy::sandbox::check::Description;
 use crate::policy::sandbox::fault::{Failed, Fault};
 use crate::policy::sandbox::generation::{Candidate, digest};
 use crate::policy::sandbox::instance::Instance;
+use host_config::{PolicyModule, Problem};
+use host_contract::Origin;
 
 /// Of the built-in policy, which every change of a module that has it compares with.
 static DEFAULT_DIGEST: LazyLock<String> = LazyLock::new(|| digest(builtin::DEFAULT));

@@ -9,10 +9,6 @@ use super::difference::Changes;
 use super::history::{Cause, How};
 use super::qualify::{configured_code, fits, qualify};
 use super::wish::{Source, Wish};
-use crate::config::{Config, Problem};
-use crate::directory::Directory;
-use crate::event::Events;
-use crate::mail::Timestamp;
 use crate::policy::LoadRequest;
 use crate::policy::chain::operate::{Inner, chain, find, module};
 use crate::policy::chain::work::Core;
@@ -21,6 +17,10 @@ use crate::policy::sandbox::compile::Compiler;
 use crate::policy::sandbox::engine::Runtime;
 use crate::policy::sandbox::generation::Generation;
 use crate::policy::sandbox::live::Live;
+use host_config::{Config, Problem};
+use host_directory::Directory;
+use host_events::Events;
+use host_mail::Timestamp;
 
 /// What would be loaded.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -9,15 +9,15 @@ use super::patience::Patience;
 use super::probation::Probation;
 use super::qualify::{configured_code, fits};
 use super::wish::{Ready, Source, Wish};
-use crate::config::Problem;
-use crate::event::Event;
-use crate::mail::Timestamp;
 use crate::policy::chain::Chain;
 use crate::policy::chain::operate::{Inner, find};
 use crate::policy::chain::staging::{Selection, StageEnd, StageRequest, Staged, StagedRecord, Staging};
 use crate::policy::sandbox::generation::Generation;
 use crate::policy::sandbox::window::Tally;
 use crate::policy::{Activation, LoadRequest};
+use host_config::Problem;
+use host_events::Event;
+use host_mail::Timestamp;
 
 impl Inner {
     /// See [`crate::policy::Policies::stage`].

@@ -17,11 +17,11 @@ use tokio::sync::watch;
 
 use super::activation::Artifact;
 use super::qualify::{read_artifact, read_bounded};
-use crate::config::Problem;
-use crate::event::Event;
 use crate::policy::chain::operate::{Inner, find};
 use crate::policy::sandbox::generation::digest;
 use crate::policy::{LoadRequest, Policies};
+use host_config::Problem;
+use host_events::Event;
 
 use folder::{Folder, Seen};
 

@@ -12,8 +12,6 @@ use serde_json::{Map, Value};
 use super::activation::{Activated, Artifact, Configured, Ledger};
 use super::history::Cause;
 use super::qualify::{ConfiguredCode, qualify};
-use crate::config::{PolicyModule, Problem};
-use crate::mail::Timestamp;
 use crate::policy::LoadRequest;
 use crate::policy::chain::operate::Inner;
 use crate::policy::chain::work::Core;
@@ -21,6 +19,8 @@ use crate::policy::component::builtin;
 use crate::policy::component::signature::verify;
 use crate::policy::sandbox::core_dump::CoreDumps;
 use crate::policy::sandbox::generation::{Candidate, Code, Generation, digest};
+use host_config::{PolicyModule, Problem};
+use host_mail::Timestamp;
 
 /// What there is to choose from for one module.
 pub(in crate::policy) struct Wish<'a> {

@@ -3,12 +3,12 @@
 use crate::policy::chain::ask::{Admit, Message, Plans, Recipient, Sender};
 use crate::policy::chain::work::Question as Ask;
 use crate::policy::component::Role;
-use crate::policy::record::{Decision, Question};
 use crate::policy::sandbox::check::Opinion;
 use crate::policy::sandbox::convert::{self, Parties};
 use crate::policy::sandbox::fault::Failed;
 use crate::policy::sandbox::imports::MessageView;
 use crate::policy::sandbox::instance::Instance;
+use host_contract::{Decision, Question};
 
 /// The role a module plays who is asked this.
 pub(super) fn role(question: &Question) -> Role {

@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::playback::Played;
-use crate::mail::{MessageId, RecordId, Reply, SessionId, Timestamp};
-use crate::policy::decision::{Admission, Audience, Disposition, Verdict};
-use crate::policy::record::{Decision, Exchange, Kept, Outcome, RECORD_VERSION, Record};
+use crate::policy::record::{Exchange, Kept, Outcome, RECORD_VERSION, Record};
+use host_mail::{MessageId, RecordId, SessionId, Timestamp};
 
 /// Examples kept of one change.
 const EXAMPLES: usize = 3;
@@ -221,51 +220,5 @@ impl std::fmt::Display for Stand {
             return Ok(());
         }
         write!(f, " ({})", self.rule)
-    }
-}
-
-/// In short, without what differs from message to message.
-impl std::fmt::Display for Decision {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Admission(Admission::Admit(terms)) => {
-                f.write_str("admit")?;
-                match terms.exemptions.is_empty() {
-                    true => Ok(()),
-                    false => write!(f, ", exempt from {}", terms.exemptions.join(", ")),
-                }
-            }
-            Self::Admission(Admission::Refuse(reply)) => write!(f, "refuse {}", codes(reply)),
-            Self::Verdict(Verdict::Accept) | Self::Disposition(Disposition::Accept(_)) => f.write_str("accept"),
-            Self::Verdict(Verdict::Reject(reply)) | Self::Disposition(Disposition::Reject(reply)) => {
-                write!(f, "reject {}", codes(reply))
-            }
-            Self::Verdict(Verdict::Defer(reply)) | Self::Disposition(Disposition::Defer(reply)) => {
-                write!(f, "defer {}", codes(reply))
-            }
-            Self::Disposition(Disposition::Fail(class)) => write!(f, "fail {class}"),
-            Self::Disposition(Disposition::Quarantine(folder)) => write!(f, "quarantine {folder}"),
-            Self::Disposition(Disposition::Discard) => f.write_str("discard"),
-            Self::Plan(plan) if plan.is_empty() => f.write_str("tell nobody"),
-            Self::Plan(plan) => {
-                let told: Vec<&str> = plan.iter().map(|notice| audience(&notice.to)).collect();
-                write!(f, "tell {}", told.join(", "))
-            }
-        }
-    }
-}
-
-fn audience(audience: &Audience) -> &'static str {
-    match audience {
-        Audience::Sender => "sender",
-        Audience::Administrator => "administrator",
-        Audience::Address(_) => "another address",
-    }
-}
-
-fn codes(reply: &Reply) -> String {
-    match reply.status {
-        Some(status) => format!("{} {status}", reply.code),
-        None => reply.code.to_string(),
     }
 }

@@ -6,15 +6,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::mail::{
+use crate::policy::record::{Called, Exchange, Given, Kept, Outcome, Record};
+use crate::policy::sandbox::call::{Answer, Call, Finding, Meaning};
+use host_contract::{
+    Admission, Audience, Because, Decision, Disposition, Edit, Excerpt, FailedRecipient, Failure, Notice, Octets,
+    Question, Verdict,
+};
+use host_mail::{
     Client, Content as _, Envelope, HeaderBlock, Identity, InMemory, Mailbox, Reply, ReversePath, TlsSession,
     is_domain_name,
 };
-use crate::policy::decision::{
-    Admission, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Verdict,
-};
-use crate::policy::record::{Called, Decision, Excerpt, Exchange, Given, Kept, Octets, Outcome, Question, Record};
-use crate::policy::sandbox::call::{Answer, Call, Finding, Meaning};
 
 /// Header fields that name nobody.
 const FIELDS: [&str; 8] = [

@@ -12,16 +12,16 @@ use futures_util::future::BoxFuture;
 
 use super::again;
 use super::tape::outcome;
-use crate::event::Events;
-use crate::mail::{Content, HeaderBlock, InMemory};
 use crate::policy::chain::work::{Core, configured};
-use crate::policy::decision::Origin;
-use crate::policy::record::{Excerpt, Given, Outcome, Question, Record};
+use crate::policy::record::{Given, Outcome, Record};
 use crate::policy::sandbox::call::{Answer, Answers, Asker, Call, NoAnswer};
 use crate::policy::sandbox::fault::Failed;
 use crate::policy::sandbox::generation::Generation;
 use crate::policy::sandbox::imports::{MessageView, Spent};
 use crate::policy::sandbox::instance::Instance;
+use host_contract::{Excerpt, Origin, Question};
+use host_events::Events;
+use host_mail::{Content, HeaderBlock, InMemory};
 
 /// What another policy made of one question.
 pub(super) struct Played {
@@ -220,8 +220,8 @@ impl Answers for Playback {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::{RecordId, Timestamp};
     use crate::policy::record::{Called, Exchange, Kept, RECORD_VERSION};
+    use host_mail::{RecordId, Timestamp};
 
     fn add(key: &str) -> Call {
         Call::CounterAdd {
@@ -328,8 +328,8 @@ mod tests {
         let remembered = Remembered {
             excerpt: Excerpt {
                 size: 100,
-                header: crate::policy::record::Octets("A: b\r\n".into()),
-                body: crate::policy::record::Octets("\r\nHe".into()),
+                header: host_contract::Octets("A: b\r\n".into()),
+                body: host_contract::Octets("\r\nHe".into()),
             },
             guess: guess.clone(),
         };

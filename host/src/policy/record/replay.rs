@@ -7,10 +7,6 @@ use futures_util::future::BoxFuture;
 
 use super::compare::Comparison;
 use super::playback::play;
-use crate::config::{PolicyEngine, PolicyModule, Problem};
-use crate::directory::{Directory, Entry, LookupError};
-use crate::event::Events;
-use crate::mail::{Mailbox, Timestamp};
 use crate::policy::chain::work::Core;
 use crate::policy::life::qualify::{configured_code, fits, qualify};
 use crate::policy::record::Record;
@@ -19,6 +15,10 @@ use crate::policy::sandbox::compile::Compiler;
 use crate::policy::sandbox::core_dump::CoreDumps;
 use crate::policy::sandbox::engine::Runtime;
 use crate::policy::sandbox::generation::{Candidate, Code, Generation};
+use host_config::{PolicyEngine, PolicyModule, Problem};
+use host_directory::{Directory, Entry, LookupError};
+use host_events::Events;
+use host_mail::{Mailbox, Timestamp};
 
 /// A candidate with an engine of its own, and how it compares.
 pub struct Replay {

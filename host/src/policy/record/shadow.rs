@@ -13,9 +13,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::compare::Comparison;
-use crate::config::{Problem, Share};
-use crate::event::Event;
-use crate::mail::Timestamp;
 use crate::policy::chain::operate::{Inner, find};
 use crate::policy::life::history::{Cause, How};
 use crate::policy::life::qualify::{configured_code, fits, qualify};
@@ -23,6 +20,9 @@ use crate::policy::life::wish::{Source, Wish};
 use crate::policy::sandbox::core_dump::CoreDumps;
 use crate::policy::sandbox::generation::Generation;
 use crate::policy::{LoadRequest, Policies};
+use host_config::{Problem, Share};
+use host_events::Event;
+use host_mail::Timestamp;
 
 pub(super) use intake::{Intake, Sample};
 

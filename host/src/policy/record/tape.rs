@@ -8,17 +8,15 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::shadow::{Intake, Sample, Trial};
-use crate::config::RecordMode;
-use crate::mail::{Content, RecordId, Timestamp};
-use crate::policy::decision::Origin;
-use crate::policy::record::{
-    Called, Decision, Exchange, Given, Kept, Outcome, Question, RECORD_VERSION, Record, weight,
-};
+use crate::policy::record::{Called, Exchange, Given, Kept, Outcome, RECORD_VERSION, Record, weight};
 use crate::policy::sandbox::call::{Answer, Answers, Asker, Call, NoAnswer};
 use crate::policy::sandbox::check::Opinion;
 use crate::policy::sandbox::fault::Failed;
 use crate::policy::sandbox::generation::Generation;
 use crate::policy::sandbox::imports::MessageView;
+use host_config::RecordMode;
+use host_contract::{Decision, Origin, Question};
+use host_mail::{Content, RecordId, Timestamp};
 
 /// Bytes of calls and answers one record keeps; a unit of work may make ten thousand calls.
 const CALLS: usize = 512 * 1024;

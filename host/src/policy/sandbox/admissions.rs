@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use quick_cache::sync::Cache;
 
 use super::check::Opinion;
-use crate::mail::Client;
-use crate::policy::decision::Admission;
+use host_contract::Admission;
+use host_mail::Client;
 
 /// Those of one generation, the ones that are wanted again before others.
 #[derive(Default)]

@@ -1,5 +1,5 @@
 //! What a policy asks the host while it decides, as data: an answer that was given can be recorded and
-//! given again. The message is not among it; policies read it through [`crate::mail::Content`].
+//! given again. The message is not among it; policies read it through [`host_mail::Content`].
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};

@@ -4,10 +4,8 @@
 use super::bindings::exports::posthouse::policy::{exemption, homing, lifecycle, ndr};
 use super::bindings::posthouse::policy::types;
 use super::imports::cut;
-use crate::mail::{Envelope, Mailbox, Reply, ReversePath};
-use crate::policy::decision::{
-    Admission, Audience, Because, Disposition, Edit, Notice, Plan, ReturnContent, Terms, Verdict,
-};
+use host_contract::{Admission, Audience, Because, Disposition, Edit, Notice, Plan, ReturnContent, Terms, Verdict};
+use host_mail::{Envelope, Mailbox, Reply, ReversePath};
 
 /// Bounds of the contract.
 const REPLY_TEXT: usize = 400;

@@ -17,9 +17,9 @@ use tokio::sync::Mutex;
 use wasmtime::component::Component;
 use wasmtime::{Cache, CacheConfig, Engine};
 
-use crate::config::PolicyEngine;
-use crate::event::{Event, Events};
 use crate::policy::component::builtin;
+use host_config::PolicyEngine;
+use host_events::{Event, Events};
 
 pub use child::compile_as_child;
 pub use order::COMMAND;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::bindings::posthouse::policy::types;
-use crate::mail::{Client, Envelope, Identity, Reply, ReversePath};
-use crate::policy::decision::{FailedRecipient, Failure};
+use host_contract::{FailedRecipient, Failure};
+use host_mail::{Client, Envelope, Identity, Reply, ReversePath};
 
 /// Who has to do with a mail transaction before it has a recipient.
 #[derive(Clone)]

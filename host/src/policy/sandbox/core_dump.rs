@@ -13,7 +13,7 @@ use arc_swap::ArcSwapOption;
 use wasmtime::{Store, WasmCoreDump};
 
 use super::imports::Host;
-use crate::mail::Timestamp;
+use host_mail::Timestamp;
 
 /// Dumps of one module in a folder. No more are written until some are removed.
 const MOST: usize = 10;

@@ -13,9 +13,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::call::NoAnswer;
-use crate::config::PolicyModule;
-use crate::event::{Event, Events};
-use crate::mail::Timestamp;
+use host_config::PolicyModule;
+use host_events::{Event, Events};
+use host_mail::Timestamp;
 use saved::Saved;
 use table::{Full, Table};
 

@@ -16,10 +16,10 @@ use super::idle::{self, Idle, Room};
 use super::imports::{Host, link};
 use super::instance::Instance;
 use super::meter::{Meter, PLENTY};
-use crate::config::PolicyEngine;
-use crate::event::Events;
 use crate::policy::StartError;
-use crate::slots::{Overload, Pool, Slots};
+use host_config::PolicyEngine;
+use host_events::Events;
+use host_sync::permit_pool::{Overload, Pool, Slots};
 
 /// The unit of guest CPU accounting.
 pub(super) const TICK: Duration = Duration::from_millis(5);

@@ -15,9 +15,9 @@ use super::engine::Runtime;
 use super::exports::Exports;
 use super::imports::Host;
 use super::metrics::Counters;
-use crate::config::{PolicyLimits, Problem};
-use crate::mail::Timestamp;
 use crate::policy::component::{Contract, Role, Shape, builtin, inspect};
+use host_config::{PolicyLimits, Problem};
+use host_mail::Timestamp;
 
 /// Compiled code, whatever its settings.
 pub(in crate::policy) struct Code {

@@ -17,13 +17,12 @@ use super::limits::{CpuLimit, MemoryLimit};
 use super::older::link_0_1;
 use super::verification::Received;
 use super::wasi::{self, Console};
-use crate::config::PolicyLimits;
-use crate::directory::Directory;
-use crate::event::{Event, Events};
-use crate::mail::{Content, HeaderBlock, Timestamp};
 use crate::policy::component::Contract;
-use crate::policy::decision::Origin;
-use crate::policy::record::{Excerpt, Octets};
+use host_config::PolicyLimits;
+use host_contract::{Excerpt, Octets, Origin};
+use host_directory::Directory;
+use host_events::{Event, Events};
+use host_mail::{Content, HeaderBlock, Timestamp};
 
 /// Handles an instance may have at once, on both sides.
 const HANDLES: usize = 1024;

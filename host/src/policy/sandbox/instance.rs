@@ -20,9 +20,9 @@ use super::exports::{Exemption, Homing, Lifecycle, Ndr};
 use super::fault::{Ended, Failed, Fault, Stop, account};
 use super::generation::{Candidate, Code};
 use super::imports::{Host, MessageView, Spent, Surroundings};
-use crate::mail::{Envelope, ReversePath};
 use crate::policy::component::Role;
-use crate::policy::decision::{Admission, Because, Disposition, Plan, Verdict};
+use host_contract::{Admission, Because, Disposition, Plan, Verdict};
+use host_mail::{Envelope, ReversePath};
 
 /// Bytes the host copies out of a guest in one call.
 const RETURNED: usize = 4 * 1024 * 1024;
@@ -324,7 +324,7 @@ impl Instance {
     }
 
     /// For events: the message became known.
-    pub(in crate::policy) fn about(&mut self, message: crate::mail::MessageId) {
+    pub(in crate::policy) fn about(&mut self, message: host_mail::MessageId) {
         self.store.data_mut().around.origin.message = Some(message);
     }
 }

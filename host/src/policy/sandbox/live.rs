@@ -10,11 +10,11 @@ use super::call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
 use super::counters::{CounterPage, Counters};
 use super::imports::MessageView;
 use super::verification::Verifier;
-use crate::config::Config;
-use crate::directory::{Directory, Entry, Home, LookupError, Target};
-use crate::dns::{self, NoRecords};
-use crate::event::Events;
-use crate::mail::Mailbox;
+use host_config::Config;
+use host_directory::dns::{self, NoRecords};
+use host_directory::{Directory, Entry, Home, LookupError, Target};
+use host_events::Events;
+use host_mail::Mailbox;
 
 /// Entries of one `directory.lookup`.
 const ENTRIES: usize = 64;

@@ -10,7 +10,7 @@ use super::fault::Class;
 use super::generation::Generation;
 use super::histogram::Histogram;
 use super::window::{Tally, Window};
-use crate::mail::Timestamp;
+use host_mail::Timestamp;
 
 /// How far back a fault still shows in the host's health.
 pub(in crate::policy) const RECENT: Duration = Duration::from_secs(5 * 60);

@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::call::Finding;
 use super::imports::MessageView;
-use crate::dns::Resolver;
-use crate::mail::{Content, HeaderBlock, ReversePath};
+use host_directory::dns::Resolver;
+use host_mail::{Content, HeaderBlock, ReversePath};
 use outcome::{finding, found_arc, found_dkim, found_dmarc, found_spf};
 
 /// Larger messages are not read for their signatures.

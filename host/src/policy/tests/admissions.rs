@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::mail::{Client, SessionId};
 use crate::policy::builtin;
-use crate::policy::decision::{Admission, Asked};
 use crate::policy::testing::{Bench, load, stranger};
+use host_contract::{Admission, Asked};
+use host_mail::{Client, SessionId};
 
 /// The default policy refuses this network, and only this.
 fn refusing(network: &str) -> Value {

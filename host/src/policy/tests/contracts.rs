@@ -7,10 +7,11 @@ use wit_parser::{ManglingAndAbi, Resolve};
 
 use std::sync::Arc;
 
-use crate::mail::{InMemory, MessageId, SessionId};
+use crate::policy::builtin;
 use crate::policy::component::{Contract, inspect};
 use crate::policy::testing::{Bench, address, anna, envelope, load, path, stranger};
-use crate::policy::{Admission, Disposition, Verdict, builtin};
+use host_contract::{Admission, Disposition, Verdict};
+use host_mail::{InMemory, MessageId, SessionId};
 
 /// Compiled against 0.1.0, never again.
 const DEFAULT_0_1: &[u8] = include_bytes!("../../../../tests/guests/contract-0.1/default.wasm");

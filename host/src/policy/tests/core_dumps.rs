@@ -2,9 +2,9 @@
 
 use wasmparser::{KnownCustom, Parser, Payload};
 
-use crate::mail::SessionId;
 use crate::policy::LoadRequest;
 use crate::policy::testing::{Bench, anna, load, path};
+use host_mail::SessionId;
 
 #[tokio::test]
 async fn a_dump_has_the_frames_and_the_memory_of_the_trap() {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::config::AdmitFault;
-use crate::mail::{InMemory, MessageId, Reply, ReversePath, SessionId};
 use crate::policy::testing::{Bench, address, anna, envelope, module, path, stranger};
-use crate::policy::{Admission, Asked, Disposition, FailedRecipient, Failure, Policies, Terms, Verdict, builtin};
+use crate::policy::{Policies, builtin};
+use host_config::AdmitFault;
+use host_contract::{Admission, Asked, Disposition, FailedRecipient, Failure, Terms, Verdict};
+use host_mail::{InMemory, MessageId, Reply, ReversePath, SessionId};
 
 fn content() -> Arc<InMemory> {
     Arc::new(InMemory("Subject: hello\r\n\r\nHello.\r\n".into()))
@@ -186,8 +187,8 @@ async fn after_a_fault_no_other_module_can_exempt() {
     assert_eq!(terms.authentication, Some(true), "what another module demands holds");
 }
 
-fn stranger_at(address: &str) -> crate::mail::Client {
-    crate::mail::Client {
+fn stranger_at(address: &str) -> host_mail::Client {
+    host_mail::Client {
         address: address.parse().expect("an address"),
         ..stranger()
     }
@@ -303,7 +304,8 @@ async fn a_transaction_that_waits_gives_its_instances_to_those_who_want_them() {
         assert!(!transaction.sender(&stranger(), &ReversePath::Null).await.fault);
         let (heard, silence) = tokio::sync::oneshot::channel::<()>();
         let waiter = tokio::spawn(async move {
-            transaction.meanwhile(silence).await.expect("it is heard");
+            let transaction: &mut dyn host_contract::Transaction = &mut transaction;
+            transaction.release_while(silence).await.expect("it is heard");
             transaction.sender(&stranger(), &ReversePath::Null).await
         });
         waiting.push((heard, waiter));

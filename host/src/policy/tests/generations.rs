@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::event::Event;
-use crate::mail::{ReversePath, SessionId};
 use crate::policy::testing::{Bench, load, stranger};
 use crate::policy::{Policies, builtin};
+use host_events::Event;
+use host_mail::{ReversePath, SessionId};
 
 async fn sender_faults(policies: &Policies) -> bool {
     let mut transaction = policies.transaction(SessionId::generate());
@@ -284,9 +284,9 @@ async fn nothing_durable_comes_of_a_rehearsal() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = bench.config.clone();
     config.data = folder.path().to_owned();
-    let start = |config: crate::config::Config| async move {
+    let start = |config: host_config::Config| async move {
         let directory = std::sync::Arc::new(crate::policy::testing::TestDirectory);
-        Policies::ephemeral(&config, directory, crate::event::Events::discard()).await
+        Policies::ephemeral(&config, directory, host_events::Events::discard()).await
     };
     let policies = start(config.clone()).await.expect("an engine");
     assert!(!sender_faults(&policies).await);

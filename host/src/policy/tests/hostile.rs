@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::mail::{ReversePath, SessionId};
+use crate::policy::builtin;
 use crate::policy::component::{Role, inspect};
 use crate::policy::testing::{Bench, address, anna, load, path, stranger};
-use crate::policy::{Verdict, builtin};
+use host_contract::Verdict;
+use host_mail::{ReversePath, SessionId};
 
 fn complaint(bytes: &[u8]) -> String {
     let problems = inspect(bytes).expect_err("not a policy");
@@ -220,7 +221,7 @@ async fn a_component_larger_than_its_limit_is_not_even_read() {
 }
 
 /// The policy of 1999 looks recipients up; the test directory misbehaves for some.
-async fn fault_of_lookup(recipient: &str, change: impl Fn(&mut crate::config::PolicyLimits)) -> (String, String) {
+async fn fault_of_lookup(recipient: &str, change: impl Fn(&mut host_config::PolicyLimits)) -> (String, String) {
     let mut bench = Bench::with(&[("old", builtin::Q178091, json!({}))]).await;
     change(&mut bench.config.policies[0].limits);
     bench.restart().await;

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::event::Event;
 use crate::policy::testing::{Bench, Signer, load, sign};
 use crate::policy::{Activation, How, LoadRequest, ModuleHistory, builtin};
+use host_events::Event;
 
 async fn good() -> Bench {
     Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::mail::SessionId;
 use crate::policy::builtin;
-use crate::policy::decision::Origin;
 use crate::policy::sandbox::generation::Generation;
 use crate::policy::sandbox::snapshot::with_settings;
 use crate::policy::testing::{Bench, address, anna, path, stranger};
+use host_contract::Origin;
+use host_mail::SessionId;
 
 async fn prepare(bench: &Bench) -> (Arc<Generation>, Result<(), String>) {
     let inner = &bench.policies.inner;

@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::config::RecordMode;
-use crate::mail::{Client, Envelope, Identity, InMemory, MessageId, Reply, ReversePath, SessionId, Timestamp};
 use crate::policy::testing::{Bench, Collected, address, anna, envelope, path, stranger};
-use crate::policy::{
-    Admission, Comparison, Decision, Disposition, FailedRecipient, Failure, Kept, Octets, Outcome, Policies, Question,
-    Record, Replay, builtin,
-};
+use crate::policy::{Comparison, Kept, Outcome, Policies, Record, Replay, builtin};
+use host_config::RecordMode;
+use host_contract::{Admission, Decision, Disposition, FailedRecipient, Failure, Octets, Question};
+use host_mail::{Client, Envelope, Identity, InMemory, MessageId, Reply, ReversePath, SessionId, Timestamp};
 
 /// The site of the story: strangers authenticate, one host is exempt.
 fn settings() -> Value {

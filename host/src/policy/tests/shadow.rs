@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::event::Event;
-use crate::mail::{ReversePath, SessionId};
 use crate::policy::testing::{Bench, load, stranger};
 use crate::policy::{ShadowReport, ShadowRequest, builtin};
+use host_events::Event;
+use host_mail::{ReversePath, SessionId};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

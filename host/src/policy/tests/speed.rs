@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::mail::SessionId;
 use crate::policy::component::builtin;
-use crate::policy::decision::Origin;
 use crate::policy::sandbox::instance::Instance;
 use crate::policy::sandbox::snapshot::with_settings;
 use crate::policy::testing::{Bench, anna, path};
+use host_contract::Origin;
+use host_mail::SessionId;
 
 const ROUNDS: usize = 20_000;
 const FAULTS: usize = 1_000;

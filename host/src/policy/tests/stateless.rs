@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::mail::{Client, InMemory, MessageId, ReversePath, SessionId};
 use crate::policy::builtin;
-use crate::policy::decision::{Disposition, Edit};
 use crate::policy::testing::{Bench, address, anna, envelope, load, path, stranger};
+use host_contract::{Disposition, Edit};
+use host_mail::{Client, InMemory, MessageId, ReversePath, SessionId};
 
 /// A policy that stamps each message with every question its instance was ever asked.
 async fn stamping(settings: Value, stateless: Option<bool>) -> Bench {

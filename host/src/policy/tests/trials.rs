@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::config::{AdmitFault, Share};
-use crate::event::Event;
-use crate::mail::{ReversePath, SessionId};
 use crate::policy::testing::{Bench, load, object, stranger};
-use crate::policy::{Admission, Condition, Policies, StageRequest, builtin};
+use crate::policy::{Condition, Policies, StageRequest, builtin};
+use host_config::{AdmitFault, Share};
+use host_contract::Admission;
+use host_events::Event;
+use host_mail::{ReversePath, SessionId};
 
 async fn good() -> Bench {
     Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::config::Config;
-use crate::event::Events;
-use crate::mail::{Client, InMemory, Mailbox, MessageId, SessionId, Timestamp};
-use crate::ndr::{Ndr, Notification};
-use crate::policy::{Admission, Asked, Disposition, Failure, Inquiry, Policies, Verdict};
-use crate::session::replies;
-use crate::spool::{Failed, Message, Recipient, Spool, SpoolOptions, State};
+use crate::policy::{Inquiry, Policies};
+use host_config::Config;
+use host_contract::{Admission, Asked, Disposition, Failure, Verdict};
+use host_delivery::ndr::{Ndr, Notification};
+use host_events::Events;
+use host_mail::{Client, InMemory, Mailbox, MessageId, SessionId, Timestamp};
+use host_smtp::session::replies;
+use host_spool::{Failed, Message, Recipient, Spool, SpoolOptions, State};
 
 /// Asks as the daemon does, and looks at what comes of it.
 pub struct Onlooker<'a> {
@@ -75,7 +76,7 @@ impl Onlooker<'_> {
     async fn notified(&self, failure: &Failure) -> anyhow::Result<Vec<String>> {
         let spool = Spool::open(self.folder, SpoolOptions::default(), self.events.clone())?;
         let ndr = Ndr {
-            policies: self.policies.clone(),
+            policies: Arc::new(self.policies.clone()),
             spool: spool.clone(),
             events: self.events.clone(),
             hostname: self.config.hostname.clone(),
@@ -104,18 +105,18 @@ impl Onlooker<'_> {
     }
 }
 
-fn verdict(verdict: Verdict, ok: crate::mail::Reply) -> crate::mail::Reply {
+fn verdict(verdict: Verdict, ok: host_mail::Reply) -> host_mail::Reply {
     match verdict {
         Verdict::Accept => ok,
         Verdict::Reject(reply) | Verdict::Defer(reply) => reply,
     }
 }
 
-fn client_reads(reply: &crate::mail::Reply) -> String {
+fn client_reads(reply: &host_mail::Reply) -> String {
     format!("client reads: {reply}")
 }
 
-fn gave_up(failure: &Failure, failed: &crate::policy::FailedRecipient) -> (Mailbox, Failed) {
+fn gave_up(failure: &Failure, failed: &host_contract::FailedRecipient) -> (Mailbox, Failed) {
     let why = Failed {
         class: failure.class.clone(),
         reply: failed.reply.clone(),

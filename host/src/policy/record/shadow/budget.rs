@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::Share;
+use host_config::Share;
 
 /// So much may be taken ahead of time: short bursts are compared whole.
 const AHEAD: Duration = Duration::from_secs(2);

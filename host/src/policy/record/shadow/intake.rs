@@ -7,10 +7,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use super::Trial;
-use crate::mail::Content;
-use crate::policy::decision::Origin;
 use crate::policy::record::Record;
 use crate::policy::sandbox::generation::Generation;
+use host_contract::Origin;
+use host_mail::Content;
 
 /// Bounds of what waits for the candidate.
 const QUEUE: usize = 256;

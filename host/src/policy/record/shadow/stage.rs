@@ -15,12 +15,12 @@ use tokio::runtime::Handle;
 use super::Trial;
 use super::budget::Budget;
 use super::intake::{Intake, Queue, Sample};
-use crate::event::Event;
-use crate::mail::Timestamp;
 use crate::policy::chain::operate::Inner;
 use crate::policy::record::playback::{Played, play};
 use crate::policy::record::{Outcome, Record};
 use crate::policy::sandbox::call::{Answer, Answers, Asker, Call, NoAnswer};
+use host_events::Event;
+use host_mail::Timestamp;
 
 /// How often it is looked whether the shadow should end.
 const LOOK: Duration = Duration::from_millis(250);

@@ -1,8 +1,8 @@
 //! Counters as a whole.
 
 use super::*;
-use crate::event::Captured;
 use crate::policy::testing::module;
+use host_events::Captured;
 
 fn open(folder: &std::path::Path, limit: usize) -> (Arc<Counters>, Captured) {
     let (events, told) = Events::capture();

@@ -9,8 +9,8 @@ use mail_auth::common::headers::HeaderWriter as _;
 use mail_auth::dkim::DkimSigner;
 
 use super::*;
-use crate::dns::testing::{Has, Server, txt};
-use crate::mail::InMemory;
+use host_mail::InMemory;
+use host_testing::dns_server::{Has, Server, txt};
 
 const MESSAGE_TEXT: &str = "From: Anna <anna@signed.example>\r\nTo: bert@example.org\r\nSubject: hello\r\n\
                             Date: Sun, 22 Nov 2026 20:00:00 +0000\r\nMessage-ID: <1@signed.example>\r\n\r\nHello.\r\n";

@@ -1,0 +1,238 @@
+//! What holds where the operator has said nothing. `docs/samples/defaults.toml` writes it all out;
+//! a test keeps the two equal.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{
+    AdmitFault, Config, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, ModuleFaults, NdrFault,
+    Overload, PolicyEngine, PolicyLimits, PolicyModule, Probation, RecordMode, Share, Timeouts,
+};
+use host_events::Format;
+use host_mail::Mailbox;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = KIB << 10;
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+
+/// What a policy may import: everything this release offers.
+pub(super) const GRANTS: [&str; 6] = ["directory", "message", "host", "dns", "counters", "verification"];
+
+impl Config {
+    /// Everything by default, its files in `data`.
+    pub(super) fn default_in(data: PathBuf, administrator: Mailbox) -> Self {
+        Self {
+            file: None,
+            hostname: system_hostname(),
+            mailboxes: data.join("mailboxes"),
+            directory: data.join("directory.toml"),
+            administrator,
+            control: data.join("control.sock"),
+            data,
+            listeners: default_listeners(),
+            tls: None,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            overload: Overload::default(),
+            policies: vec![PolicyModule::default()],
+            policy_engine: PolicyEngine::default(),
+            faults: FaultActions::default(),
+            dns: Dns::default(),
+            delivery: Delivery::default(),
+            low_water: 100 * MIB,
+            decisions: Decisions::default(),
+            event_format: Format::Text,
+            event_log_size: 64 * MIB,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `/var/lib/posthouse` for root, else the user's own state folder.
+pub(super) fn data_folder() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return "/var/lib/posthouse".into();
+    }
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    set("XDG_STATE_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".local/state")))
+        .map_or_else(
+            || std::env::temp_dir().join("posthouse"),
+            |state| state.join("posthouse"),
+        )
+}
+
+/// The system's name if a greeting can say it, else `localhost`.
+pub(super) fn system_hostname() -> String {
+    let name = ["/proc/sys/kernel/hostname", "/etc/hostname"]
+        .iter()
+        .find_map(|path| std::fs::read_to_string(Path::new(path)).ok())
+        .unwrap_or_default();
+    hostname(name.trim()).unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// A domain name in lower case, if it is one.
+pub(super) fn hostname(text: &str) -> Option<String> {
+    let mailbox: Mailbox = format!("postmaster@{text}").parse().ok()?;
+    (mailbox.local_part() == "postmaster").then(|| mailbox.domain().to_owned())
+}
+
+/// One for mail from everywhere, one for submission (RFC 6409); both on loopback.
+fn default_listeners() -> Vec<Listener> {
+    let listener = |name: &str, port, require_authentication| Listener {
+        name: name.to_owned(),
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        proxies: Vec::new(),
+        tls: ListenerTls::StartTls,
+        auth_without_tls: false,
+        require_authentication,
+        require_encryption: false,
+    };
+    vec![listener("smtp", 2525, false), listener("submission", 5587, true)]
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_size: 50 * MIB,
+            recipients: 1000,
+            sessions: 5000,
+            sessions_per_client: 100,
+            errors: 20,
+            transactions: 10_000,
+            hops: 100,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            command: Duration::from_secs(5 * MINUTE),
+            data: Duration::from_secs(5 * MINUTE),
+            session: Duration::from_secs(4 * HOUR),
+        }
+    }
+}
+
+impl Default for Overload {
+    fn default() -> Self {
+        Self {
+            make_way: Duration::from_secs(10),
+            lag: Duration::from_millis(100),
+            disk: Duration::from_secs(5),
+            transactions: 96,
+            memory: 256 * MIB,
+        }
+    }
+}
+
+impl Default for PolicyModule {
+    fn default() -> Self {
+        Self {
+            name: "default".to_owned(),
+            file: None,
+            signed_by: Vec::new(),
+            settings: serde_json::Map::new(),
+            grants: ["directory", "message", "host"].map(str::to_owned).to_vec(),
+            counters: 10_000,
+            limits: PolicyLimits::default(),
+            stateless: None,
+            core_dumps: None,
+            record: RecordMode::default(),
+            faults: ModuleFaults::default(),
+        }
+    }
+}
+
+impl Default for PolicyLimits {
+    fn default() -> Self {
+        Self {
+            cpu: Duration::from_millis(100),
+            wall: Duration::from_secs(5),
+            memory: 64 << 20,
+            component_size: 64 * MIB,
+            host_calls: 10_000,
+        }
+    }
+}
+
+impl Default for PolicyEngine {
+    fn default() -> Self {
+        Self {
+            instances: 200,
+            wait: Duration::from_secs(2),
+            remembered_admissions: 10_000,
+            watch: None,
+            compile_time: Duration::from_secs(MINUTE),
+            compile_memory: 2048 * MIB,
+            prepare_after: Duration::from_secs(5),
+            shadow_cpu: Share::percent(5),
+            probation: Probation::default(),
+        }
+    }
+}
+
+impl Default for Decisions {
+    fn default() -> Self {
+        Self {
+            size: 64 * MIB,
+            age: Duration::from_secs(7 * 24 * HOUR),
+            body: 0,
+        }
+    }
+}
+
+impl Default for Probation {
+    fn default() -> Self {
+        Self {
+            lasts: Duration::from_secs(30 * MINUTE),
+            window: Duration::from_secs(10 * MINUTE),
+            faults: 5,
+            share: Share::percent(10),
+        }
+    }
+}
+
+impl Default for FaultActions {
+    fn default() -> Self {
+        Self {
+            admit: AdmitFault::NotExempt,
+            ndr: NdrFault::StandardReport,
+            message_limit: 5,
+        }
+    }
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            timeout: Duration::from_secs(3),
+            cache_size: 8192,
+        }
+    }
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            smart_host: None,
+            logins: Vec::new(),
+            routes: Vec::new(),
+            retry: [15, 30, 60, 240].map(|m| Duration::from_secs(m * MINUTE)).to_vec(),
+            expire: Duration::from_secs(48 * HOUR),
+            concurrency: 20,
+            per_destination: 5,
+            connect_timeout: Duration::from_secs(30),
+            reply_timeout: Duration::from_secs(5 * MINUTE),
+            verify_tls: false,
+        }
+    }
+}

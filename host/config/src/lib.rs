@@ -1,0 +1,26 @@
+//! The configuration: a file as written is read into refined types ([`Config`]), with every
+//! problem reported at once under its key path.
+
+mod certificates;
+mod checked;
+mod defaults;
+mod environment;
+mod problem;
+mod read;
+mod secret;
+mod share;
+pub mod toml_reader;
+
+pub use crate::certificates::{make_self_signed, server_config};
+pub use crate::problem::{ConfigError, Problem};
+pub use checked::{
+    AdmitFault, Config, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, Login, ModuleFaults,
+    NextHop, Overload, PolicyEngine, PolicyLimits, PolicyModule, Probation, RecordMode, Route, Timeouts, TlsFiles,
+};
+pub use environment::problems_around;
+pub use host_contract::NdrFault;
+pub use secret::secret;
+pub use share::Share;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! What operators write, right and wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use host_directory::FileDirectory;
+
+fn problems(text: &str) -> Vec<String> {
+    let ConfigError(problems) = Config::parse(text, Path::new("/etc/posthouse")).expect_err("problems");
+    problems.iter().map(ToString::to_string).collect()
+}
+
+fn samples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/samples")
+}
+
+#[test]
+fn every_sample_is_right() {
+    let mut seen = 0;
+    for entry in fs::read_dir(samples()).expect("docs/samples") {
+        let path = entry.expect("entry").path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        seen += 1;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("directory") {
+            let administrator = "anna@example.org".parse().expect("mailbox");
+            FileDirectory::open(&path, "/mail", administrator)
+                .unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
+        } else {
+            Config::load(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+    assert!(seen >= 4);
+}
+
+#[test]
+fn the_sample_of_defaults_says_what_the_code_does() {
+    let base = Path::new("/");
+    let written = fs::read_to_string(samples().join("defaults.toml")).expect("defaults.toml");
+    let written = Config::parse(&written, base).expect("right");
+    let bare = "administrator = 'postmaster@localhost'\ndata = '/var/lib/posthouse'";
+    let bare = Config::parse(bare, base).expect("right");
+    assert_eq!(format!("{written:#?}"), format!("{bare:#?}"));
+}
+
+#[test]
+fn paths_start_at_the_folder_of_the_file() {
+    let text = "administrator = 'a@b.example'\ndata = 'd'\ndirectory = '/x/dir.toml'\n[[policy]]\nfile = 'p.wasm'";
+    let config = Config::parse(text, Path::new("/etc/posthouse")).expect("right");
+    assert_eq!(config.data, Path::new("/etc/posthouse/d"));
+    assert_eq!(config.control, Path::new("/etc/posthouse/d/control.sock"));
+    assert_eq!(config.directory, Path::new("/x/dir.toml"));
+    assert_eq!(
+        config.policies[0].file.as_deref(),
+        Some(Path::new("/etc/posthouse/p.wasm"))
+    );
+}
+
+#[test]
+fn a_chain_may_be_empty_but_not_the_listeners() {
+    let none = Config::parse("administrator = 'a@b.example'\npolicy = []", Path::new("/")).expect("right");
+    assert!(none.policies.is_empty());
+    assert_eq!(
+        problems("administrator = 'a@b.example'\nlistener = []"),
+        ["listener: at least one listener is needed"]
+    );
+}
+
+#[test]
+fn every_problem_is_reported_at_once_under_its_key() {
+    let text = r#"
+hostname = "not a name"
+colour = "red"
+drain = "30 weeks"
+[[listener]]
+name = "smtp"
+address = "0.0.0.0:25"
+[[listener]]
+name = "smtp"
+address = "0.0.0.0:25"
+tls = "ssl"
+[[listener]]
+name = "Bad Name"
+address = "somewhere"
+[[listener]]
+name = "clear"
+address = "127.0.0.1:0"
+tls = "off"
+require-encryption = true
+require-authentication = true
+[tls]
+certificate = "c.pem"
+[limits]
+recipients = 5
+message-size = "1KiB"
+[[policy]]
+name = "a"
+grants = ["directory", "wasi:http"]
+[[policy]]
+name = "a"
+settings = 5
+[policy.limits]
+memory = "8GiB"
+[faults]
+admit = "panic"
+[delivery]
+smart-host = "/run/socket"
+retry = []
+[[delivery.route]]
+domain = "a.example"
+to = "/run/lmtp"
+[[delivery.route]]
+domain = "a.example"
+to = "/run/lmtp"
+protocol = "lmtp"
+"#;
+    assert_eq!(
+        problems(text),
+        [
+            "administrator: is missing",
+            "hostname: \"not a name\" is not a domain name",
+            "drain: expected a duration such as \"15s\", \"4h\" or \"2d\", found \"30 weeks\"",
+            "listener[1].tls: expected \"off\" or \"starttls\" or \"implicit\", found \"ssl\"",
+            "listener[1].name: there is a listener \"smtp\" already",
+            "listener[1].address: another listener has 0.0.0.0:25 already",
+            "listener[2].name: expected 1 to 64 lower-case letters, digits, hyphens, dots or underscores",
+            "listener[2].address: \"somewhere\": invalid socket address syntax",
+            "listener[3].require-encryption: nobody can meet this while tls is \"off\"",
+            "listener[3].require-authentication: nobody can meet this: tls is \"off\" and auth-without-tls is not true",
+            "tls.key: is missing",
+            "limits.message-size: at least 65536 bytes are needed, found 1024",
+            "limits.recipients: expected a whole number from 100 to 100000, found 5",
+            "policy[0].grants[1]: \"wasi:http\" is nothing a policy can import; there are directory, message, host, dns, counters, verification",
+            "policy[1].name: there is a policy \"a\" already",
+            "policy[1].settings: expected a table",
+            "policy[1].limits.memory: at most 4GiB: a policy has 32-bit addresses",
+            "faults.admit: expected \"not-exempt\" or \"defer\", found \"panic\"",
+            "delivery.retry: at least one wait is needed, such as [\"15m\", \"1h\"]",
+            "delivery.route[0].to: expected host:port, found the socket /run/lmtp",
+            "delivery.route[1].domain: there is a route for a.example already",
+            "delivery.smart-host: expected host:port, found the socket /run/socket",
+            "colour: unknown key; known here: administrator, control, data, decisions, delivery, directory, dns, drain, \
+             events, faults, hostname, limits, listener, low-water, mailboxes, overload, policy, policy-engine, timeouts, tls",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::load(Path::new("/nowhere/posthouse.toml")).expect_err("missing");
+    assert!(error.to_string().starts_with("/nowhere/posthouse.toml: "), "{error}");
+}
+
+#[test]
+fn certificates_and_keys_are_checked() {
+    let dir = tempfile::tempdir().expect("folder");
+    let right = make_self_signed(dir.path(), "mail.example.org").expect("made");
+    assert!(server_config(&right).is_ok());
+    assert_eq!(make_self_signed(dir.path(), "mail.example.org").expect("kept"), right);
+    let other = make_self_signed(&dir.path().join("other"), "mail.example.org").expect("made");
+
+    let text = dir.path().join("text.pem");
+    fs::write(&text, "Hello").expect("writes");
+    let garbage = dir.path().join("garbage.pem");
+    fs::write(
+        &garbage,
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    )
+    .expect("writes");
+    let files = |certificate: &Path, key: &Path| TlsFiles {
+        certificate: certificate.into(),
+        key: key.into(),
+    };
+    let wrong = |files: TlsFiles| -> Vec<String> {
+        let found = server_config(&files).expect_err("problems");
+        found.into_iter().map(|problem| problem.key).collect()
+    };
+    assert_eq!(wrong(files(&text, &right.key)), ["tls.certificate"]);
+    assert_eq!(wrong(files(&garbage, &right.key)), ["tls.certificate"]);
+    assert_eq!(wrong(files(&right.certificate, &text)), ["tls.key"]);
+    assert_eq!(wrong(files(&right.certificate, &other.key)), ["tls.key"]);
+    assert_eq!(
+        wrong(files(Path::new("/nowhere"), Path::new("/nowhere"))),
+        ["tls.certificate", "tls.key"]
+    );
+}
+
+#[test]
+fn what_is_around_is_looked_at_and_not_changed() {
+    let dir = tempfile::tempdir().expect("folder");
+    let file = dir.path().join("file");
+    fs::write(&file, "").expect("writes");
+    let text = format!(
+        "administrator = 'a@b.example'\ndata = '{0}/file/data'\nmailboxes = '{0}/mail'\n[[policy]]\nfile = 'no.wasm'\n\
+         [tls]\ncertificate = 'file'\nkey = 'file'",
+        dir.path().display()
+    );
+    let config = Config::parse(&text, dir.path()).expect("right in itself");
+    let keys: Vec<_> = problems_around(&config)
+        .into_iter()
+        .map(|problem| problem.key)
+        .collect();
+    assert_eq!(keys, ["data", "policy[0].file", "tls.certificate", "tls.key"]);
+    assert!(!dir.path().join("mail").exists());
+}

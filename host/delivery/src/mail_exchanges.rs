@@ -1,0 +1,396 @@
+//! Who takes a domain's mail: its exchanges, the most preferred first (RFC 5321 section 5.1).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use futures_util::future::join_all;
+
+use host_config::Listener;
+use host_directory::dns::{self, NoRecords, Resolver};
+use host_mail::Reply;
+
+use super::outcome::{Outcome, class};
+
+/// Where exchanges listen.
+pub(super) const PORT: u16 = 25;
+/// Exchanges of one domain that are looked up.
+const MAX_EXCHANGES: usize = 8;
+/// Addresses of one exchange that are tried.
+const MAX_ADDRESSES: usize = 4;
+
+/// Looks exchanges up, and knows which of them is this host.
+#[derive(Clone, Copy)]
+pub(super) struct Exchanges<'a> {
+    pub(super) resolver: &'a dns::Current,
+    /// This host's name.
+    pub(super) hostname: &'a str,
+    /// Where this host listens.
+    pub(super) listeners: &'a [Listener],
+    /// Where all exchanges listen.
+    pub(super) port: u16,
+}
+
+/// A host that takes a domain's mail.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) name: String,
+    /// What is to be said for it if it has none.
+    pub(super) addresses: Result<Vec<SocketAddr>, Outcome>,
+}
+
+/// As the DNS has it.
+struct Record {
+    preference: u16,
+    name: String,
+    addresses: Result<Vec<IpAddr>, NoRecords>,
+}
+
+impl Exchanges<'_> {
+    /// The hosts that take a domain's mail, the most preferred first. A domain without exchanges is its own. This host,
+    /// known by its name or by an address at which it listens, and those that are not preferred to it are left out: mail
+    /// that came here by them must not go back.
+    pub(super) async fn of(&self, domain: &str) -> Result<Vec<Exchange>, Outcome> {
+        let resolver = self.resolver.get();
+        let named = self.named(domain, &resolver).await?;
+        let records = join_all(named.into_iter().map(async |(preference, name)| Record {
+            preference,
+            addresses: resolver.addresses(&name).await,
+            name,
+        }))
+        .await;
+        let here = Here::of(self.listeners, self.port, interfaces);
+        let preference = |record: &Record| record.preference;
+        let records = preferred_to_own(records, preference, |record| here.is_at(&record.addresses));
+        let records = records.ok_or_else(|| own_mail(domain))?;
+        Ok(records.into_iter().map(|record| self.exchange(record)).collect())
+    }
+
+    /// Preferences and names, at least one; in a new order each time where the preference is the same. Without this host
+    /// by its name.
+    async fn named(&self, domain: &str, resolver: &Resolver) -> Result<Vec<(u16, String)>, Outcome> {
+        let name = dns::ascii(domain).ok_or_else(|| no_host(&format!("{domain:?} is not a domain name")))?;
+        let found = resolver.exchanges(&name).await;
+        let mut found = found.map_err(|why| no_answer(domain, why))?;
+        if found.is_empty() {
+            found.push((0, name));
+        }
+        found.retain(|(_, name)| name != ".");
+        if found.is_empty() {
+            let reply = Reply::new(556, (5, 1, 10), format!("{domain} takes no mail"));
+            return Err(Outcome::failed_here(class::HOST_NOT_FOUND, reply));
+        }
+        let is_own = |(_, name): &(u16, String)| name.eq_ignore_ascii_case(self.hostname);
+        let found = preferred_to_own(found, |(preference, _)| *preference, is_own);
+        let mut found = found.ok_or_else(|| own_mail(domain))?;
+        found.sort_by_cached_key(|(preference, _)| (*preference, rand::random::<u32>()));
+        found.truncate(MAX_EXCHANGES);
+        Ok(found)
+    }
+
+    fn exchange(&self, record: Record) -> Exchange {
+        let found = record.addresses.map_err(|why| no_answer(&record.name, why));
+        let addresses = found.and_then(|found| {
+            let some: Vec<_> = some_of_each_family(found)
+                .map(|address| SocketAddr::new(address, self.port))
+                .collect();
+            match some.is_empty() {
+                true => Err(no_host(&format!("{} has no address", record.name))),
+                false => Ok(some),
+            }
+        });
+        Exchange {
+            name: record.name,
+            addresses,
+        }
+    }
+}
+
+/// Those that are preferred to this host, all if it is not among them; nothing if there are none.
+fn preferred_to_own<T>(mut all: Vec<T>, preference: impl Fn(&T) -> u16, is_own: impl Fn(&T) -> bool) -> Option<Vec<T>> {
+    let own = all.iter().filter(|each| is_own(each)).map(&preference).min();
+    if let Some(own) = own {
+        all.retain(|each| preference(each) < own);
+    }
+    (!all.is_empty()).then_some(all)
+}
+
+/// Where this host takes mail from other hosts.
+struct Here {
+    addresses: Vec<IpAddr>,
+    /// At all addresses of this machine.
+    is_everywhere: bool,
+}
+
+impl Here {
+    fn of(listeners: &[Listener], port: u16, interfaces: impl FnOnce() -> Vec<IpAddr>) -> Self {
+        let exchanges = listeners.iter().filter(|listener| listener.address.port() == port);
+        let mut addresses: Vec<_> = exchanges.map(|listener| listener.address.ip().to_canonical()).collect();
+        let is_everywhere = addresses.iter().any(IpAddr::is_unspecified);
+        if is_everywhere {
+            addresses.extend(interfaces());
+        }
+        Self {
+            addresses,
+            is_everywhere,
+        }
+    }
+
+    fn is_at(&self, addresses: &Result<Vec<IpAddr>, NoRecords>) -> bool {
+        let mut hosts = addresses.iter().flatten().map(IpAddr::to_canonical).filter(is_host);
+        hosts.any(|address| self.addresses.contains(&address) || (self.is_everywhere && address.is_loopback()))
+    }
+}
+
+/// The addresses of this machine. If they cannot be had, the limit on hops ends what goes round in circles.
+fn interfaces() -> Vec<IpAddr> {
+    let all = if_addrs::get_if_addrs().unwrap_or_default();
+    all.iter().map(if_addrs::Interface::ip).collect()
+}
+
+/// By turns: a host that has only one of the families must come to an address of it.
+fn some_of_each_family(found: Vec<IpAddr>) -> impl Iterator<Item = IpAddr> {
+    let hosts = found.into_iter().map(|address| address.to_canonical()).filter(is_host);
+    let (four, six): (Vec<_>, Vec<_>) = hosts.partition(IpAddr::is_ipv4);
+    let pairs = (0..MAX_ADDRESSES).flat_map(move |nth| [four.get(nth).copied(), six.get(nth).copied()]);
+    pairs.flatten().take(MAX_ADDRESSES)
+}
+
+/// Whether mail can be sent there at all: a connection to the unspecified address ends at this machine.
+fn is_host(address: &IpAddr) -> bool {
+    !address.is_unspecified() && !address.is_multicast() && *address != IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+fn no_answer(name: &str, why: NoRecords) -> Outcome {
+    match why {
+        NoRecords::Unavailable(why) => {
+            Outcome::Deferred(Reply::new(451, (4, 4, 3), format!("looking {name} up: {why}")))
+        }
+        NoRecords::BadName(_) => no_host(&why.to_string()),
+    }
+}
+
+fn no_host(why: &str) -> Outcome {
+    Outcome::failed_here(class::HOST_NOT_FOUND, Reply::new(550, (5, 4, 4), why))
+}
+
+/// This host is the best of a domain's exchanges, and does not know the domain.
+fn own_mail(domain: &str) -> Outcome {
+    let text = format!("Mail for {domain} comes back to this host, which has no such domain");
+    Outcome::failed_here(class::LOOP, Reply::new(554, (5, 4, 6), text))
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_resolver::proto::rr::RData;
+    use hickory_resolver::proto::rr::rdata::{A, AAAA, MX};
+
+    use super::*;
+    use host_config::Config;
+    use host_testing::dns_server::{Has, Server, name};
+
+    fn exchanges(records: &[(u16, &str)]) -> Has {
+        let record = |(preference, host): &(u16, &str)| RData::MX(MX::new(*preference, name(host)));
+        Has::Records(records.iter().map(record).collect())
+    }
+
+    fn addresses(addresses: &[&str]) -> Has {
+        let record = |address: &&str| match address.parse().expect("an address") {
+            IpAddr::V4(address) => RData::A(A(address)),
+            IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+        };
+        Has::Records(addresses.iter().map(record).collect())
+    }
+
+    fn failure(outcome: &Outcome) -> String {
+        match outcome {
+            Outcome::Failed(failed) => format!("{}: {}", failed.class, failed.reply),
+            Outcome::Deferred(reply) => format!("deferred: {reply}"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// Names with addresses, without the port; else what is wrong.
+    async fn found(server: &Server, listeners: &[Listener], domain: &str) -> Vec<String> {
+        let resolver = dns::Current::new(server.settings());
+        let exchanges = Exchanges {
+            resolver: &resolver,
+            hostname: "mx.here.example",
+            listeners,
+            port: PORT,
+        };
+        let shown = |exchange: Exchange| match exchange.addresses {
+            Ok(all) => {
+                let all: Vec<_> = all.iter().map(|address| address.ip().to_string()).collect();
+                format!("{} {}", exchange.name, all.join(" "))
+            }
+            Err(outcome) => format!("{} {}", exchange.name, failure(&outcome)),
+        };
+        match exchanges.of(domain).await {
+            Ok(all) => all.into_iter().map(shown).collect(),
+            Err(outcome) => vec![failure(&outcome)],
+        }
+    }
+
+    const OURS: &str = "loop: 554 5.4.6 Mail for ours.example comes back to this host, which has no such domain";
+
+    #[tokio::test]
+    async fn the_preferred_come_first_and_no_mail_goes_back() {
+        let server = Server::start([
+            (
+                "two.example",
+                exchanges(&[(20, "b.two.example."), (10, "a.two.example."), (15, "no.example.")]),
+            ),
+            ("a.two.example", addresses(&["192.0.2.1"])),
+            ("b.two.example", Has::Failure),
+            (
+                "bare.example",
+                addresses(&["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "2001:db8::1"]),
+            ),
+            ("under_score.example", addresses(&["2001:db8::1", "::ffff:192.0.2.7"])),
+            ("none.example", exchanges(&[(0, ".")])),
+            ("never.example", exchanges(&[(0, "."), (10, ".")])),
+            (
+                "backup.example",
+                exchanges(&[
+                    (5, "bare.example."),
+                    (10, "MX.here.example."),
+                    (10, "same."),
+                    (20, "last."),
+                ]),
+            ),
+            (
+                "ours.example",
+                exchanges(&[(10, "mx.here.example."), (20, "bare.example.")]),
+            ),
+            ("xn--bcher-kva.example", exchanges(&[(1, "bare.example.")])),
+            ("odd.example", addresses(&["0.0.0.0", "224.0.0.1", "255.255.255.255"])),
+            ("broken.example", Has::Failure),
+        ])
+        .await;
+        const BARE: &str = "bare.example 192.0.2.1 2001:db8::1 192.0.2.2 192.0.2.3";
+        for (domain, expected) in [
+            ("bare.example", &[BARE][..]),
+            ("under_score.example", &["under_score.example 192.0.2.7 2001:db8::1"]),
+            (
+                "nothing.example",
+                &["nothing.example host-not-found: 550 5.4.4 nothing.example has no address"],
+            ),
+            (
+                "odd.example",
+                &["odd.example host-not-found: 550 5.4.4 odd.example has no address"],
+            ),
+            (
+                "none.example",
+                &["host-not-found: 556 5.1.10 none.example takes no mail"],
+            ),
+            (
+                "never.example",
+                &["host-not-found: 556 5.1.10 never.example takes no mail"],
+            ),
+            ("backup.example", &[BARE]),
+            ("ours.example", &[OURS]),
+            ("bücher.example", &[BARE]),
+            (
+                "a b.example",
+                &["host-not-found: 550 5.4.4 \"a b.example\" is not a domain name"],
+            ),
+        ] {
+            assert_eq!(found(&server, &[], domain).await, expected, "{domain}");
+        }
+        let two = found(&server, &[], "two.example").await;
+        assert_eq!(two[0], "a.two.example 192.0.2.1");
+        assert!(two[1].starts_with("no.example host-not-found"), "{two:?}");
+        assert!(
+            two[2].starts_with("b.two.example deferred: 451 4.4.3 looking b.two.example up"),
+            "{two:?}"
+        );
+        let broken = found(&server, &[], "broken.example").await;
+        assert!(broken[0].starts_with("deferred: 451 4.4.3"), "{broken:?}");
+    }
+
+    #[tokio::test]
+    async fn of_very_many_this_host_is_found_by_its_name() {
+        let names: Vec<String> = (0..30).map(|n| format!("n{n}.example.")).collect();
+        let mut many: Vec<(u16, &str)> = names.iter().map(|name| (10, name.as_str())).collect();
+        many.push((10, "mx.here.example."));
+        let server = Server::start([("ours.example", exchanges(&many))]).await;
+        assert_eq!(found(&server, &[], "ours.example").await, [OURS]);
+    }
+
+    #[tokio::test]
+    async fn those_of_one_preference_share_the_load() {
+        let many = exchanges(&[(1, "a."), (1, "b."), (1, "c."), (2, "d.")]);
+        let server = Server::start([("many.example", many)]).await;
+        let mut first = std::collections::BTreeSet::new();
+        for _ in 0..100 {
+            let mut found = found(&server, &[], "many.example").await;
+            assert!(found[3].starts_with("d "), "{found:?}");
+            first.insert(found.swap_remove(0));
+        }
+        assert_eq!(first.len(), 3, "{first:?}");
+    }
+
+    #[tokio::test]
+    async fn this_host_is_found_out_by_its_addresses() {
+        let server = Server::start([
+            ("far.example", addresses(&["192.0.2.1"])),
+            ("here.example", addresses(&["::ffff:127.0.0.1"])),
+            ("other.example", addresses(&["127.0.0.2"])),
+            (
+                "ours.example",
+                exchanges(&[(10, "here.example."), (10, "far.example.")]),
+            ),
+            ("also.example", exchanges(&[(10, "here.example."), (5, "far.example.")])),
+            ("local.example", exchanges(&[(10, "other.example.")])),
+            ("nobody.example", addresses(&["0.0.0.0", "::"])),
+            (
+                "dummy.example",
+                exchanges(&[(10, "nobody.example."), (20, "far.example.")]),
+            ),
+        ])
+        .await;
+        let mut listener = Config::builtin().expect("valid").listeners.remove(0);
+        let mut at = async |here: &str, domain: &str| {
+            listener.address = here.parse().expect("an address");
+            found(&server, std::slice::from_ref(&listener), domain).await
+        };
+        for here in ["[::]:25", "0.0.0.0:25", "127.0.0.1:25", "[::ffff:127.0.0.1]:25"] {
+            assert_eq!(at(here, "ours.example").await, [OURS], "{here}");
+            assert_eq!(at(here, "also.example").await, ["far.example 192.0.2.1"], "{here}");
+        }
+        for here in ["127.0.0.2:25", "127.0.0.1:2525", "[::]:2525"] {
+            assert_eq!(at(here, "ours.example").await.len(), 2, "{here}");
+        }
+        assert!(at("0.0.0.0:25", "local.example").await[0].starts_with("loop"));
+        for here in ["0.0.0.0:25", "[::]:25"] {
+            let dummy = at(here, "dummy.example").await;
+            assert!(dummy[0].starts_with("nobody.example host-not-found"), "{dummy:?}");
+            assert_eq!(dummy[1], "far.example 192.0.2.1", "{here}");
+        }
+        assert_eq!(at("127.0.0.1:25", "local.example").await, ["other.example 127.0.0.2"]);
+    }
+
+    #[test]
+    fn a_host_that_listens_everywhere_is_at_the_addresses_of_its_interfaces() {
+        let mut listener = Config::builtin().expect("valid").listeners.remove(0);
+        let mut is_at = |listens: &str, address: &str| {
+            listener.address = listens.parse().expect("an address");
+            let interfaces = || vec!["192.0.2.1".parse().expect("one"), "2001:db8::1".parse().expect("one")];
+            let here = Here::of(std::slice::from_ref(&listener), PORT, interfaces);
+            here.is_at(&Ok(vec![address.parse().expect("an address")]))
+        };
+        for address in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "127.0.0.9", "::1"] {
+            assert!(is_at("[::]:25", address) && is_at("0.0.0.0:25", address), "{address}");
+            assert!(
+                !is_at("198.51.100.1:25", address) && !is_at("[::]:2525", address),
+                "{address}"
+            );
+        }
+        assert!(!is_at("[::]:25", "192.0.2.2") && !is_at("0.0.0.0:25", "0.0.0.0"));
+        assert!(is_at("192.0.2.1:25", "::ffff:192.0.2.1"));
+    }
+
+    #[test]
+    fn the_machine_has_addresses() {
+        assert!(interfaces().iter().any(IpAddr::is_loopback));
+    }
+}

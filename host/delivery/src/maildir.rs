@@ -1,0 +1,339 @@
+//! Final delivery into a Maildir: a new file appears complete, or not at all.
+//!
+//! A message is written to `tmp/`, synced, renamed into `new/`, and the folder is synced. A crash
+//! leaves a file in `tmp/` at worst, which no reader looks at. Lines end in LF there, as the
+//! programs that read Maildirs expect; in the spool they end in CRLF.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use host_mail::{Content, HeaderBlock, Mailbox, Reply, ReversePath};
+
+use super::outcome::{Outcome, class};
+
+/// The message is copied in pieces of so many bytes.
+const PIECE: usize = 64 * 1024;
+
+/// A message for one Maildir.
+pub(super) struct Letter<'a> {
+    pub(super) maildir: &'a Path,
+    /// This host's name, for the file's.
+    pub(super) hostname: &'a str,
+    pub(super) sender: &'a ReversePath,
+    /// The addresses that lead to this Maildir; at least one.
+    pub(super) recipients: &'a [Mailbox],
+    pub(super) content: &'a dyn Content,
+}
+
+/// Which side failed.
+enum Trouble {
+    /// The spool: the message cannot be read.
+    Message(io::Error),
+    /// The mailbox: its disk, its permissions.
+    Mailbox(io::Error),
+}
+
+impl Letter<'_> {
+    /// Delivers, with the disk's time. An error means that the message itself could not be read.
+    pub(super) fn deliver(&self) -> io::Result<Outcome> {
+        let header = HeaderBlock::read(self.content)?;
+        if let Some(again) = self.was_here(&header) {
+            let reply = Reply::new(554, (5, 4, 6), format!("Mail loop: it was delivered to {again} before"));
+            return Ok(Outcome::failed_here(class::LOOP, reply));
+        }
+        match self.store(&header) {
+            Ok(()) => Ok(Outcome::Delivered {
+                reply: Reply::new(250, (2, 0, 0), "Delivered"),
+                remote: None,
+            }),
+            Err(Trouble::Message(error)) => Err(error),
+            Err(Trouble::Mailbox(error)) => {
+                tracing::warn!(maildir = %self.maildir.display(), %error, "mailbox not written");
+                Ok(Outcome::Deferred(reply_for(&error)))
+            }
+        }
+    }
+
+    /// A message that already carries our mark has come back, whichever way it took.
+    fn was_here(&self, header: &HeaderBlock) -> Option<&Mailbox> {
+        let marks: Vec<String> = header.named("Delivered-To").map(|field| field.unfolded(512)).collect();
+        let recipients = self.recipients.iter();
+        recipients.into_iter().find(|recipient| {
+            marks
+                .iter()
+                .any(|mark| mark.parse::<Mailbox>().is_ok_and(|m| m.key() == recipient.key()))
+        })
+    }
+
+    fn store(&self, header: &HeaderBlock) -> Result<(), Trouble> {
+        ensure(self.maildir).map_err(Trouble::Mailbox)?;
+        let name = unique_name(self.hostname);
+        let tmp = self.maildir.join("tmp").join(&name);
+        let new = self.maildir.join("new");
+        let written = self.write(&tmp, header).and_then(|()| {
+            fs::rename(&tmp, new.join(&name))
+                .and_then(|()| sync_folder(&new))
+                .map_err(Trouble::Mailbox)
+        });
+        if written.is_err() {
+            // Nothing to do if that fails, too: it is where no reader looks.
+            let _ = fs::remove_file(&tmp);
+        }
+        written
+    }
+
+    fn write(&self, path: &Path, header: &HeaderBlock) -> Result<(), Trouble> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let mut out = LfWriter::new(BufWriter::with_capacity(PIECE, file.map_err(Trouble::Mailbox)?));
+        let head = self.head(header);
+        out.write(&head).map_err(Trouble::Mailbox)?;
+        let mut offset = header.as_bytes().len() as u64;
+        loop {
+            let piece = self.content.read(offset, PIECE).map_err(Trouble::Message)?;
+            if piece.is_empty() {
+                break;
+            }
+            offset += piece.len() as u64;
+            out.write(&piece).map_err(Trouble::Mailbox)?;
+        }
+        if offset < self.content.size() {
+            let short = io::Error::new(ErrorKind::UnexpectedEof, "the message is shorter than its size");
+            return Err(Trouble::Message(short));
+        }
+        let file = out.finish().map_err(Trouble::Mailbox)?;
+        file.sync_all().map_err(Trouble::Mailbox)
+    }
+
+    /// The header as the mailbox gets it. RFC 5321 section 4.4: final delivery writes the only
+    /// `Return-Path:`; any that came along is removed.
+    fn head(&self, header: &HeaderBlock) -> Vec<u8> {
+        let mut head = format!("Return-Path: {}\r\n", self.sender).into_bytes();
+        for recipient in self.recipients {
+            head.extend_from_slice(format!("Delivered-To: {recipient}\r\n").as_bytes());
+        }
+        let mut dropping = false;
+        for line in header.as_bytes().split_inclusive(|b| *b == b'\n') {
+            let continues = matches!(line.first(), Some(b' ' | b'\t'));
+            if !continues {
+                let name = line.split(|b| *b == b':').next().unwrap_or_default();
+                dropping = name.len() < line.len() && name.trim_ascii_end().eq_ignore_ascii_case(b"Return-Path");
+            }
+            if !dropping {
+                head.extend_from_slice(line);
+            }
+        }
+        head
+    }
+}
+
+/// Writes CRLF as LF, also when the two come in different pieces.
+struct LfWriter {
+    out: BufWriter<File>,
+    held_cr: bool,
+}
+
+impl LfWriter {
+    fn new(out: BufWriter<File>) -> Self {
+        Self { out, held_cr: false }
+    }
+
+    fn write(&mut self, mut piece: &[u8]) -> io::Result<()> {
+        if self.held_cr && !piece.is_empty() {
+            self.held_cr = false;
+            if piece[0] != b'\n' {
+                self.out.write_all(b"\r")?;
+            }
+        }
+        if let Some(rest) = piece.strip_suffix(b"\r") {
+            self.held_cr = true;
+            piece = rest;
+        }
+        let mut from = 0;
+        for end in memchr::memmem::find_iter(piece, b"\r\n") {
+            self.out.write_all(&piece[from..end])?;
+            self.out.write_all(b"\n")?;
+            from = end + 2;
+        }
+        self.out.write_all(&piece[from..])
+    }
+
+    fn finish(mut self) -> io::Result<File> {
+        if self.held_cr {
+            self.out.write_all(b"\r")?;
+        }
+        self.out.into_inner().map_err(io::IntoInnerError::into_error)
+    }
+}
+
+/// Makes what is missing of a Maildir; only its owner may look in.
+fn ensure(maildir: &Path) -> io::Result<()> {
+    let missing: Vec<PathBuf> = ["tmp", "new", "cur"]
+        .iter()
+        .map(|name| maildir.join(name))
+        .filter(|path| !path.is_dir())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for folder in missing {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    sync_folder(maildir)?;
+    maildir.parent().map_or(Ok(()), sync_folder)
+}
+
+/// A name in a folder is durable only after the folder's own sync.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Unique on this host and among hosts that share the folder: time, process, counter, chance, host.
+fn unique_name(hostname: &str) -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let host: String = hostname
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    format!(
+        "{}.M{:06}P{}Q{count}R{:08x}.{host}",
+        now.as_secs(),
+        now.subsec_micros(),
+        std::process::id(),
+        rand::random::<u32>(),
+    )
+}
+
+/// No path and no detail: the reply may end up in a report to a stranger.
+fn reply_for(error: &io::Error) -> Reply {
+    match error.kind() {
+        ErrorKind::StorageFull => Reply::new(452, (4, 3, 1), "No space for the mailbox"),
+        ErrorKind::QuotaExceeded => Reply::new(452, (4, 2, 2), "Mailbox is full"),
+        _ => Reply::new(451, (4, 2, 0), "Mailbox cannot be written"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use bytes::Bytes;
+
+    use super::super::testing::mailbox;
+    use super::*;
+    use host_mail::InMemory;
+
+    fn deliver(maildir: &Path, recipients: &[&str], content: &dyn Content) -> io::Result<Outcome> {
+        let recipients: Vec<Mailbox> = recipients.iter().map(|r| mailbox(r)).collect();
+        Letter {
+            maildir,
+            hostname: "mx/here:1",
+            sender: &ReversePath::Mailbox(mailbox("sender@far.example")),
+            recipients: &recipients,
+            content,
+        }
+        .deliver()
+    }
+
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).expect("a folder");
+        entries.map(|entry| entry.expect("an entry").path()).collect()
+    }
+
+    #[test]
+    fn a_message_arrives_complete_with_its_marks() {
+        let home = tempfile::tempdir().expect("a folder");
+        let maildir = home.path().join("deep/anna");
+        let text = "return-path: <forged@x>\r\n\tfolded\r\nFrom: a@b\r\nReturn-Path-Like: kept\r\nRETURN-PATH : <x@y>\r\n\r\nReturn-Path: body\r\n.\r\nlast";
+        let outcome = deliver(&maildir, &["anna@here.example"], &InMemory(text.into())).expect("readable");
+        assert!(matches!(outcome, Outcome::Delivered { .. }), "{outcome:?}");
+        let new = files(&maildir.join("new"));
+        let stored = fs::read_to_string(&new[0]).expect("a file");
+        assert_eq!(
+            stored,
+            "Return-Path: <sender@far.example>\nDelivered-To: anna@here.example\nFrom: a@b\nReturn-Path-Like: kept\n\nReturn-Path: body\n.\nlast"
+        );
+        assert_eq!(new.len(), 1);
+        assert!(files(&maildir.join("tmp")).is_empty());
+        assert!(new[0].to_string_lossy().ends_with(".mx_here_1"));
+        for folder in ["", "tmp", "new", "cur"] {
+            let mode = fs::metadata(maildir.join(folder)).expect("made").permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{folder}");
+        }
+    }
+
+    #[test]
+    fn what_was_delivered_here_before_is_a_loop() {
+        let home = tempfile::tempdir().expect("a folder");
+        let content = InMemory("Delivered-To: Anna@Here.Example\r\n\r\nx\r\n".into());
+        let outcome = deliver(home.path(), &["ben@here.example", "anna@here.example"], &content).expect("readable");
+        assert!(matches!(outcome, Outcome::Failed(failed) if failed.class == class::LOOP));
+        let other = deliver(home.path(), &["ben@here.example"], &content).expect("readable");
+        assert!(matches!(other, Outcome::Delivered { .. }));
+    }
+
+    #[test]
+    fn a_mailbox_that_cannot_be_written_defers() {
+        let home = tempfile::tempdir().expect("a folder");
+        let file = home.path().join("not-a-folder");
+        fs::write(&file, "x").expect("written");
+        let outcome = deliver(&file, &["anna@here.example"], &InMemory("\r\n".into())).expect("readable");
+        let Outcome::Deferred(reply) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert!(!reply.text.contains("not-a-folder"), "{reply}");
+    }
+
+    /// Reads `good` bytes, then fails.
+    struct Broken {
+        good: Bytes,
+    }
+
+    impl Content for Broken {
+        fn size(&self) -> u64 {
+            self.good.len() as u64 + 1
+        }
+
+        fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+            if offset < self.good.len() as u64 {
+                return InMemory(self.good.clone()).read(offset, length);
+            }
+            Err(io::Error::other("bad sector"))
+        }
+    }
+
+    #[test]
+    fn an_unreadable_message_leaves_nothing_behind() {
+        let home = tempfile::tempdir().expect("a folder");
+        let good = Bytes::from_static(b"A: b\r\n\r\nbody");
+        assert!(deliver(home.path(), &["anna@here.example"], &Broken { good }).is_err());
+        assert!(files(&home.path().join("new")).is_empty());
+        assert!(files(&home.path().join("tmp")).is_empty());
+    }
+
+    #[test]
+    fn line_ends_are_converted_across_pieces() {
+        let home = tempfile::tempdir().expect("a folder");
+        for split in 0..=9 {
+            let path = home.path().join(split.to_string());
+            let mut out = LfWriter::new(BufWriter::new(File::create(&path).expect("a file")));
+            let (a, b) = b"a\r\nb\rc\r\r\n\r".split_at(split);
+            for piece in [a, b] {
+                out.write(piece).expect("written");
+            }
+            out.finish().expect("written");
+            assert_eq!(fs::read(&path).expect("a file"), b"a\nb\rc\r\n\r", "{split}");
+        }
+    }
+}

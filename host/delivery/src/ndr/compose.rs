@@ -1,0 +1,146 @@
+//! A report as bytes: RFC 3464 in RFC 6522, with RFC 6533 for addresses beyond ASCII. Pure.
+
+mod human_part;
+mod machine_part;
+mod returned_part;
+
+use base64::Engine as _;
+
+use crate::ndr::safe_text;
+use host_contract::Failure;
+use host_mail::{HeaderBlock, Mailbox, MessageId, Timestamp};
+use host_spool::Message;
+
+pub(super) use crate::ndr::compose::returned_part::{Cut, Returned, returned};
+
+/// Everything a report says.
+pub(super) struct Report<'a> {
+    pub hostname: &'a str,
+    pub id: MessageId,
+    /// Random: it must not occur in the original.
+    pub boundary: String,
+    pub now: Timestamp,
+    pub to: &'a Mailbox,
+    pub original: &'a Message,
+    pub header: &'a HeaderBlock,
+    pub failure: &'a Failure,
+    pub remark: Option<&'a str>,
+    pub returned: &'a Returned,
+    pub cut: Option<Cut>,
+}
+
+impl Report<'_> {
+    /// RFC 6533: some address cannot be said in ASCII.
+    fn is_global(&self) -> bool {
+        self.failure.failed.iter().any(|failed| !failed.address.is_ascii())
+    }
+}
+
+/// A report but for what it returns, which goes in between.
+pub(super) struct Composed {
+    pub before: String,
+    pub after: String,
+    /// Some part is not 7bit.
+    pub eight_bit: bool,
+}
+
+pub(super) fn compose(report: &Report<'_>) -> Composed {
+    let boundary = &report.boundary;
+    let mut out = String::new();
+    fields(&mut out, report);
+    out.push_str("\r\n");
+    text_part(&mut out, boundary, &crate::ndr::compose::human_part::text(report));
+
+    let status = crate::ndr::compose::machine_part::fields(report);
+    let (kind, encoding) = match report.is_global() {
+        true => ("message/global-delivery-status", "8bit"),
+        false => ("message/delivery-status", "7bit"),
+    };
+    part(&mut out, boundary, kind, encoding);
+    out.push_str(&status);
+
+    if let Some((kind, encoding)) = report.returned.kind(report.original.envelope.smtputf8) {
+        out.push_str("\r\n");
+        part(&mut out, boundary, kind, encoding);
+    }
+    Composed {
+        eight_bit: !out.is_ascii() || report.is_global() || report.returned.is_eight_bit(),
+        before: out,
+        after: format!("\r\n--{boundary}--\r\n"),
+    }
+}
+
+fn fields(out: &mut String, report: &Report<'_>) {
+    let host = report.hostname;
+    safe_text::field(out, "From", &format!("Mail Delivery System <postmaster@{host}>"));
+    // A quoted local-part may hold several spaces in a row, which folding would not keep.
+    out.push_str(&format!("To: <{}>\r\n", report.to));
+    safe_text::field(out, "Subject", &subject(report.header));
+    safe_text::field(out, "Date", &report.now.rfc5322());
+    safe_text::field(out, "Message-ID", &format!("<{}@{host}>", report.id));
+    if let Some(id) = message_id(report.header) {
+        safe_text::field(out, "In-Reply-To", &id);
+        safe_text::field(out, "References", &id);
+    }
+    safe_text::field(out, "Auto-Submitted", "auto-replied");
+    safe_text::field(out, "MIME-Version", "1.0");
+    let boundary = &report.boundary;
+    out.push_str(&format!(
+        "Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"{boundary}\"\r\n"
+    ));
+}
+
+/// The original's Subject, if it can stand in a header field as it is.
+fn subject(header: &HeaderBlock) -> String {
+    let original = header.named("Subject").next().map(|field| field.unfolded(500));
+    match original {
+        Some(subject) if !subject.is_empty() && subject.bytes().all(|b| matches!(b, b' '..=b'~')) => {
+            let words = subject.split(' ').filter(|word| !word.is_empty());
+            let mut short = String::new();
+            for word in words.take_while(|word| word.len() <= 120) {
+                if short.len() + word.len() > 120 {
+                    break;
+                }
+                short.push(' ');
+                short.push_str(word);
+            }
+            format!("Not delivered:{short}")
+        }
+        _ => "Mail could not be delivered".to_owned(),
+    }
+}
+
+/// The original's Message-ID, if it has the form of one (RFC 5322 section 3.6.4).
+fn message_id(header: &HeaderBlock) -> Option<String> {
+    let id = header.named("Message-ID").next()?.unfolded(250);
+    let inner = id.strip_prefix('<')?.strip_suffix('>')?;
+    let sane = inner.contains('@')
+        && inner
+            .bytes()
+            .all(|b| matches!(b, b'!'..=b'~') && b != b'<' && b != b'>');
+    sane.then_some(id)
+}
+
+/// The delimiter and the fields of a part.
+fn part(out: &mut String, boundary: &str, kind: &str, encoding: &str) {
+    out.push_str(&format!(
+        "--{boundary}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n"
+    ));
+}
+
+/// Text that every host can take: as it is, or in base64.
+fn text_part(out: &mut String, boundary: &str, text: &str) {
+    let kind = "text/plain; charset=utf-8";
+    if text.is_ascii() {
+        part(out, boundary, kind, "7bit");
+        out.push_str(text);
+    } else {
+        part(out, boundary, kind, "base64");
+        // 57 bytes are one line of 76 characters (RFC 2045 section 6.8).
+        for line in text.as_bytes().chunks(57) {
+            out.push_str(&base64::engine::general_purpose::STANDARD.encode(line));
+            out.push_str("\r\n");
+        }
+    }
+    out.push_str("\r\n");
+}

@@ -1,0 +1,91 @@
+//! The part for people.
+
+use super::{Cut, Report};
+use crate::ndr::safe_text::{one_line, paragraph, reply};
+use host_contract::FailedRecipient;
+use host_events::escape;
+use host_mail::ReversePath;
+
+/// Bytes of a remark that are shown; the contract allows 2,000.
+const MAX_REMARK: usize = 2000;
+/// Bytes of the original's own fields that are quoted.
+const MAX_FIELD: usize = 200;
+
+pub(super) fn text(report: &Report<'_>) -> String {
+    let mut out = String::new();
+    if let Some(remark) = report.remark {
+        for line in remark.lines().filter(|line| !line.trim().is_empty()) {
+            paragraph(&mut out, "", &one_line(line, MAX_REMARK));
+        }
+        out.push_str("\r\n");
+    }
+    paragraph(
+        &mut out,
+        "",
+        &format!(
+            "This is the mail system of {}. A message could not be delivered:",
+            report.hostname
+        ),
+    );
+    out.push_str("\r\n");
+    about_original(&mut out, report);
+    for failed in &report.failure.failed {
+        out.push_str("\r\n");
+        about_recipient(&mut out, report, failed);
+    }
+    if let Some(cut) = report.cut {
+        let why = match cut {
+            Cut::TooLarge => "it is too large to be returned whole",
+            Cut::NotMail => "it holds bytes or lines that mail cannot carry inside mail",
+        };
+        out.push_str("\r\n");
+        paragraph(
+            &mut out,
+            "",
+            &format!("Only the header of the message is attached: {why}."),
+        );
+    }
+    out
+}
+
+fn about_original(out: &mut String, report: &Report<'_>) {
+    let from = match &report.original.envelope.sender {
+        ReversePath::Null => "nobody (the null reverse-path)".to_owned(),
+        ReversePath::Mailbox(mailbox) => mailbox.to_string(),
+    };
+    paragraph(out, "  ", &format!("From: {}", one_line(&from, MAX_FIELD)));
+    if let Some(subject) = report.header.named("Subject").next() {
+        let subject = one_line(&subject.unfolded(1000), MAX_FIELD);
+        paragraph(out, "  ", &format!("Subject: {subject}"));
+    }
+    paragraph(out, "  ", &format!("Received: {}", report.original.received.rfc5322()));
+    paragraph(out, "  ", &format!("Id here: {}", report.original.id));
+}
+
+fn about_recipient(out: &mut String, report: &Report<'_>, failed: &FailedRecipient) {
+    // Not wrapped: spaces in a quoted local-part are part of the address.
+    let address = escape(failed.address.as_str());
+    out.push_str(&format!("To {address}:\r\n"));
+    paragraph(out, "  ", &meaning(&report.failure.class));
+    let said_by = match &failed.remote {
+        Some(remote) => format!("{} said:", one_line(remote, 255)),
+        None => "This host says:".to_owned(),
+    };
+    paragraph(out, "  ", &said_by);
+    paragraph(out, "    ", &reply(&failed.reply));
+}
+
+fn meaning(class: &str) -> String {
+    let known = match class {
+        "address-not-found" => "there is no such address.",
+        "ambiguous-address" => "the address has several meanings, and none was chosen.",
+        "conversion-failed" => "the next host cannot take a message of this form.",
+        "host-not-found" => "no host takes mail for this domain.",
+        "protocol-error" => "the next host refused the message.",
+        "expired" => "no attempt succeeded in the time there was.",
+        "not-homed" => "the sender has no mailbox here, and the message was not accepted for delivery.",
+        "loop" => "the message goes round in circles between hosts.",
+        other => return format!("this host's policy did not let it pass ({}).", one_line(other, 64)),
+    };
+    known.to_owned()
+}

@@ -1,0 +1,118 @@
+//! What the policy is told about a failure.
+
+use host_contract::{FailedRecipient, Failure};
+use host_mail::{Client, Envelope, HeaderBlock, Mailbox, MessageId, ReversePath};
+use host_spool::{Failed, Message};
+
+/// Header fields a policy is shown.
+const MAX_FIELDS: usize = 128;
+/// Bytes of each value.
+const MAX_VALUE: usize = 1000;
+
+/// One failure a class, in the order in which the classes first occur.
+pub(super) fn by_class(original: &Message, header: &HeaderBlock, failed: &[(Mailbox, Failed)]) -> Vec<Failure> {
+    let mut failures: Vec<Failure> = Vec::new();
+    for (address, why) in failed {
+        let recipient = FailedRecipient {
+            address: address.clone(),
+            reply: why.reply.clone(),
+            remote: why.remote.clone(),
+        };
+        match failures.iter_mut().find(|failure| failure.class == why.class) {
+            Some(failure) => failure.failed.push(recipient),
+            None => failures.push(Failure {
+                failed: vec![recipient],
+                ..of_nobody(
+                    original.id,
+                    original.client.as_ref(),
+                    &original.envelope,
+                    header,
+                    &why.class,
+                )
+            }),
+        }
+    }
+    failures
+}
+
+/// All but who failed.
+pub fn of_nobody(
+    message: MessageId,
+    client: Option<&Client>,
+    envelope: &Envelope,
+    header: &HeaderBlock,
+    class: &str,
+) -> Failure {
+    Failure {
+        message,
+        class: class.to_owned(),
+        envelope: envelope.clone(),
+        failed: Vec::new(),
+        identity: client.and_then(|client| client.identity.clone()),
+        client_address: client.map(|client| client.address),
+        exemptions: client.map_or_else(Vec::new, |client| client.exemptions.to_vec()),
+        automatic: is_automatic(&envelope.sender, header),
+        headers: header
+            .fields()
+            .take(MAX_FIELDS)
+            .map(|field| {
+                let name = String::from_utf8_lossy(field.name).into_owned();
+                (name, field.unfolded(MAX_VALUE))
+            })
+            .collect(),
+    }
+}
+
+/// RFC 3834 sections 2 and 5; Precedence is no standard, but what older software says.
+fn is_automatic(sender: &ReversePath, header: &HeaderBlock) -> bool {
+    *sender == ReversePath::Null
+        || header.fields().any(|field| {
+            let value = || field.unfolded(100).to_ascii_lowercase();
+            if field.is("Auto-Submitted") {
+                // The keyword ends where a parameter or comment begins.
+                value().split([';', '(', ' ']).next() != Some("no")
+            } else if field.is("Precedence") {
+                matches!(value().as_str(), "bulk" | "junk" | "list")
+            } else {
+                // RFC 2919 and RFC 2369: List-Id, List-Unsubscribe and their like.
+                field
+                    .name
+                    .get(..5)
+                    .is_some_and(|start| start.eq_ignore_ascii_case(b"list-"))
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host_mail::InMemory;
+
+    fn automatic(sender: &ReversePath, header: &str) -> bool {
+        let block = HeaderBlock::read(&InMemory(header.to_owned().into())).expect("in memory");
+        is_automatic(sender, &block)
+    }
+
+    #[test]
+    fn automatic_mail_is_known_by_path_or_header() {
+        let person = ReversePath::Mailbox("anna@example.org".parse().expect("mailbox"));
+        for header in [
+            "Subject: x\r\n",
+            "Auto-Submitted: no\r\n",
+            "auto-submitted: No; x=y\r\n",
+            "Precedence: first-class\r\n",
+        ] {
+            assert!(!automatic(&person, header), "{header}");
+        }
+        for header in [
+            "Auto-Submitted: auto-generated\r\n",
+            "AUTO-SUBMITTED:\r\n auto-replied (vacation)\r\n",
+            "Precedence: Bulk\r\n",
+            "List-Id: <x.example.org>\r\n",
+            "List-Unsubscribe: <mailto:x@example.org>\r\n",
+        ] {
+            assert!(automatic(&person, header), "{header}");
+        }
+        assert!(automatic(&ReversePath::Null, "Subject: x\r\n"));
+    }
+}

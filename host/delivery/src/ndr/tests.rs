@@ -1,0 +1,84 @@
+//! Reports against golden files, parsed back; the host's rules; what the stage does with a plan.
+//!
+//! `POSTHOUSE_GOLDEN=write cargo test ndr` writes the golden files anew.
+
+mod golden;
+mod rules;
+mod stage;
+
+use host_contract::{FailedRecipient, Failure};
+use host_mail::{
+    Client, Content, Envelope, HeaderBlock, Identity, InMemory, Mailbox, MessageId, Reply, ReversePath, Timestamp,
+};
+use host_spool::{Failed, Message, Recipient, State};
+
+pub(super) fn mailbox(text: &str) -> Mailbox {
+    text.parse().expect("mailbox")
+}
+
+pub(super) fn content(text: &str) -> InMemory {
+    InMemory(text.as_bytes().to_vec().into())
+}
+
+pub(super) fn header(content: &dyn Content) -> HeaderBlock {
+    HeaderBlock::read(content).expect("in memory")
+}
+
+/// A message from bert@example.net, submitted from 192.0.2.7 without authentication.
+pub(super) fn original() -> Message {
+    let mut envelope = Envelope::from_sender(ReversePath::Mailbox(mailbox("bert@example.net")));
+    envelope.recipients.push(mailbox("anna@example.org"));
+    Message {
+        id: "0123456789abcdef0123".parse::<MessageId>().expect("id"),
+        received: Timestamp(1_800_000_000_000),
+        envelope,
+        client: Some(Client {
+            listener: "smtp".to_owned(),
+            address: "192.0.2.7".parse().expect("address"),
+            port: 4711,
+            name: None,
+            helo: Some("relay.example.net".to_owned()),
+            tls: None,
+            identity: None,
+            exemptions: ["authentication".to_owned()].into(),
+        }),
+        size: 0,
+        state: State::Queued,
+        recipients: vec![Recipient::pending(mailbox("anna@example.org"))],
+        attempts: 3,
+        due: Timestamp(1_800_000_000_000),
+        expires: Timestamp(1_800_172_800_000),
+        notification: false,
+        faults: 0,
+    }
+}
+
+pub(super) fn identity() -> Identity {
+    Identity {
+        account: "bert".to_owned(),
+        mechanism: "PLAIN".to_owned(),
+    }
+}
+
+pub(super) fn failed(class: &str, reply: Reply, remote: Option<&str>) -> Failed {
+    Failed {
+        class: class.to_owned(),
+        reply,
+        remote: remote.map(str::to_owned),
+    }
+}
+
+/// A failure of anna@example.org.
+pub(super) fn failure(original: &Message, class: &str) -> Failure {
+    let header = header(&content("Subject: x\r\n\r\n"));
+    let why = failed(class, Reply::new(550, (5, 1, 1), "no such user"), None);
+    crate::ndr::failure_facts::by_class(original, &header, &[(mailbox("anna@example.org"), why)]).remove(0)
+}
+
+pub(super) fn recipient(address: &str, reply: Reply, remote: Option<&str>) -> FailedRecipient {
+    FailedRecipient {
+        address: mailbox(address),
+        reply,
+        remote: remote.map(str::to_owned),
+    }
+}

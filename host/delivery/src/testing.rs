@@ -1,0 +1,161 @@
+//! Stand-ins for the tests of this module.
+
+mod server;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt, ready};
+
+use host_config::{Delivery, Dns};
+use host_directory::{Directory, Entry, Home, LookupError, Target};
+use host_events::Event;
+use host_mail::{Envelope, Mailbox, MessageId, ReversePath, Timestamp};
+use host_spool::{Message, Recipient, State};
+
+use super::{Settings, Station};
+use crate::client_tls;
+
+pub(super) use server::{Act, FakeServer, greets, roots, say, takes};
+
+pub(super) fn mailbox(text: &str) -> Mailbox {
+    text.parse().expect("an address")
+}
+
+/// No routes, short waits.
+pub(super) fn delivery() -> Delivery {
+    Delivery {
+        smart_host: None,
+        logins: Vec::new(),
+        routes: Vec::new(),
+        retry: vec![Duration::from_secs(60)],
+        expire: Duration::from_secs(3600),
+        concurrency: 10,
+        per_destination: 2,
+        connect_timeout: Duration::from_secs(5),
+        reply_timeout: Duration::from_secs(5),
+        verify_tls: false,
+    }
+}
+
+/// From `sender@far.example` to these.
+pub(super) fn message(recipients: &[&str]) -> Message {
+    let recipients: Vec<Mailbox> = recipients.iter().map(|r| mailbox(r)).collect();
+    let mut envelope = Envelope::from_sender(ReversePath::Mailbox(mailbox("sender@far.example")));
+    envelope.recipients.clone_from(&recipients);
+    Message {
+        id: MessageId::generate(),
+        received: Timestamp(0),
+        envelope,
+        client: None,
+        size: 0,
+        state: State::Queued,
+        recipients: recipients.into_iter().map(Recipient::pending).collect(),
+        attempts: 0,
+        due: Timestamp(0),
+        expires: Timestamp(u64::MAX),
+        notification: false,
+        faults: 0,
+    }
+}
+
+/// `here.example` is local.
+#[derive(Default)]
+pub(super) struct FakeDirectory {
+    entries: BTreeMap<String, Vec<Entry>>,
+    /// Lookups of this address are not answered.
+    pub(super) away: Option<String>,
+}
+
+impl FakeDirectory {
+    pub(super) fn account(self, address: &str, maildir: &str) -> Self {
+        self.home(address, Home::Maildir(maildir.into()))
+    }
+
+    pub(super) fn home(self, address: &str, home: Home) -> Self {
+        let account = address.to_owned();
+        self.entry(address, Target::Account { account, home })
+    }
+
+    pub(super) fn alias(self, address: &str, members: &[&str]) -> Self {
+        self.entry(address, Target::Alias(members.iter().map(|m| mailbox(m)).collect()))
+    }
+
+    fn entry(mut self, address: &str, target: Target) -> Self {
+        let address = mailbox(address);
+        let entry = Entry {
+            address: address.clone(),
+            target,
+        };
+        self.entries.entry(address.key()).or_default().push(entry);
+        self
+    }
+}
+
+impl Directory for FakeDirectory {
+    fn is_member<'a>(&'a self, _: &'a Mailbox, _: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
+        async { Ok(false) }.boxed()
+    }
+
+    fn lookup<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Result<Vec<Entry>, LookupError>> {
+        if self.away.as_deref() == Some(address.as_str()) {
+            return ready(Err(LookupError::Unavailable("away".to_owned()))).boxed();
+        }
+        ready(Ok(self.entries.get(&address.key()).cloned().unwrap_or_default())).boxed()
+    }
+
+    fn may_send_as<'a>(&'a self, _: &'a str, _: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
+        ready(Ok(false)).boxed()
+    }
+
+    fn is_local_domain<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<bool, LookupError>> {
+        ready(Ok(domain == "here.example")).boxed()
+    }
+
+    fn authenticate<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
+        ready(Ok(None)).boxed()
+    }
+}
+
+/// What the operator was told.
+#[derive(Clone, Default)]
+pub(super) struct Told(Arc<Mutex<Vec<Event>>>);
+
+impl Told {
+    pub(super) fn tell(&self) -> super::Tell {
+        let told = self.0.clone();
+        Arc::new(move |event| told.lock().expect("not poisoned").push(event))
+    }
+
+    pub(super) fn ids(&self) -> Vec<u32> {
+        self.0
+            .lock()
+            .expect("not poisoned")
+            .iter()
+            .map(|e| e.entry().id)
+            .collect()
+    }
+}
+
+/// A station with this directory, and what it tells.
+pub(super) fn station(directory: FakeDirectory) -> (Station, Told) {
+    let told = Told::default();
+    let tls = client_tls::Tls::new(rustls::RootCertStore::empty()).expect("TLS");
+    (
+        Station::new(Arc::new(directory), Dns::default(), told.tell(), tls),
+        told,
+    )
+}
+
+pub(super) fn settings<'a>(delivery: &'a Delivery, mailboxes: &'a Path) -> Settings<'a> {
+    Settings {
+        hostname: "mx.here.example",
+        mailboxes,
+        listeners: &[],
+        delivery,
+        hops: 3,
+        fault_limit: 3,
+    }
+}

@@ -1,0 +1,335 @@
+//! The directory's file, parsed: every question is a look into a hash table.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use toml::Value;
+
+use super::password::check_hash;
+use super::{Endpoint, Entry, Home, Target};
+use host_config::toml_reader::{self, Problem, Problems, Reader};
+use host_mail::Mailbox;
+
+/// Longest account name, in bytes.
+const MAX_NAME: usize = 64;
+
+/// Everything in one version of the file.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    domains: HashSet<String>,
+    pub(super) accounts: HashMap<String, Account>,
+    addresses: HashMap<String, Vec<Entry>>,
+}
+
+/// What is known of an account beside its addresses.
+#[derive(Debug)]
+pub(super) struct Account {
+    /// PHC string; an account without one cannot log in.
+    pub(super) password: Option<String>,
+    pub(super) addresses: Vec<Mailbox>,
+    pub(super) home: Home,
+    send_as: HashSet<String>,
+    send_as_domains: HashSet<String>,
+}
+
+/// One entry of `send-as`.
+enum SendAs {
+    Address(Mailbox),
+    Domain(String),
+}
+
+impl Table {
+    /// Reads the text of a file. `mailboxes` is where the Maildirs of accounts at home here are.
+    pub(super) fn parse(text: &str, mailboxes: &Path) -> Result<Self, Vec<Problem>> {
+        let document = toml_reader::parse(text).map_err(|problem| vec![problem])?;
+        let problems = Problems::default();
+        let mut table = Self::default();
+        {
+            let mut root = Reader::new(&document, &problems);
+            table.domains = root.list("domains", domain).into_iter().collect();
+            if document
+                .get("domains")
+                .and_then(Value::as_array)
+                .is_none_or(Vec::is_empty)
+            {
+                root.problem(
+                    "domains",
+                    "at least one domain is needed, such as domains = [\"example.org\"]",
+                );
+            }
+            for account in root.tables("account") {
+                table.read_account(account, mailboxes);
+            }
+            for alias in root.tables("alias") {
+                table.read_list(alias, "to", Target::Alias);
+            }
+            for group in root.tables("group") {
+                table.read_list(group, "members", Target::Group);
+            }
+        }
+        let problems = problems.into_inner();
+        if problems.is_empty() { Ok(table) } else { Err(problems) }
+    }
+
+    fn read_account(&mut self, mut reader: Reader<'_>, mailboxes: &Path) {
+        let name = reader.required("name", account_name);
+        let password = reader.optional("password", |value| {
+            let phc = toml_reader::text(value)?;
+            check_hash(&phc).map(|()| phc)
+        });
+        let addresses = reader.list("addresses", toml_reader::parsed::<Mailbox>);
+        self.check_local(&reader, "addresses", &addresses);
+        let send_as = reader.list("send-as", send_as);
+        let home = reader.optional("home", home).flatten();
+        let Some(name) = name else {
+            return;
+        };
+        if self.accounts.contains_key(&name) {
+            reader.problem("name", format!("there is an account {name:?} already"));
+            return;
+        }
+        let home = home.unwrap_or_else(|| Home::Maildir(mailboxes.join(&name)));
+        for address in &addresses {
+            self.add(Entry {
+                address: address.clone(),
+                target: Target::Account {
+                    account: name.clone(),
+                    home: home.clone(),
+                },
+            });
+        }
+        let mut account = Account {
+            password,
+            addresses,
+            home,
+            send_as: HashSet::new(),
+            send_as_domains: HashSet::new(),
+        };
+        for entry in send_as {
+            match entry {
+                SendAs::Address(address) => account.send_as.insert(key(&address)),
+                SendAs::Domain(domain) => account.send_as_domains.insert(domain),
+            };
+        }
+        self.accounts.insert(name, account);
+    }
+
+    /// An alias or a group.
+    fn read_list(&mut self, mut reader: Reader<'_>, list: &'static str, target: fn(Vec<Mailbox>) -> Target) {
+        let address = reader.required("address", toml_reader::parsed::<Mailbox>);
+        if let Some(address) = &address {
+            self.check_local(&reader, "address", std::slice::from_ref(address));
+        }
+        let others = reader.list(list, toml_reader::parsed::<Mailbox>);
+        if others.is_empty() && !reader.has(list) {
+            reader.problem(list, "is missing: a list of addresses");
+        }
+        if let Some(address) = address {
+            self.add(Entry {
+                address,
+                target: target(others),
+            });
+        }
+    }
+
+    fn check_local(&self, reader: &Reader<'_>, key: &str, addresses: &[Mailbox]) {
+        for address in addresses
+            .iter()
+            .filter(|address| !self.domains.contains(address.domain()))
+        {
+            reader.problem(key, format!("{address}: {:?} is not in domains", address.domain()));
+        }
+    }
+
+    /// The same meaning twice is one meaning.
+    fn add(&mut self, entry: Entry) {
+        let entries = self.addresses.entry(key(&entry.address)).or_default();
+        if !entries.iter().any(|known| known.target == entry.target) {
+            entries.push(entry);
+        }
+    }
+
+    /// Every meaning of an address; if there is none, of the address without its `+tag`.
+    pub(super) fn lookup(&self, address: &Mailbox) -> &[Entry] {
+        let found = self.addresses.get(&key(address));
+        let found = found.or_else(|| self.addresses.get(&key_without_tag(address)?));
+        found.map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the account owns the address or may send as it.
+    pub(super) fn may_send_as(&self, account: &str, address: &Mailbox) -> bool {
+        let owns = |entry: &Entry| matches!(&entry.target, Target::Account { account: owner, .. } if owner == account);
+        let Some(of) = self.accounts.get(account) else {
+            return false;
+        };
+        self.lookup(address).iter().any(owns)
+            || of.send_as.contains(&key(address))
+            || key_without_tag(address).is_some_and(|key| of.send_as.contains(&key))
+            || of.send_as_domains.contains(address.domain())
+    }
+
+    /// Whether the address is in the group or in a group of it, however deep. An account is a member
+    /// by each of its addresses. Each group is looked at once, so that a circle has an end.
+    pub(super) fn is_member(&self, group: &Mailbox, address: &Mailbox) -> bool {
+        let same = self.same_as(address);
+        let mut seen = HashSet::from([key(group)]);
+        let mut groups = vec![group];
+        while let Some(group) = groups.pop() {
+            for member in members(self.lookup(group)) {
+                if same.contains(&key(member)) {
+                    return true;
+                }
+                if members(self.lookup(member)).next().is_some() && seen.insert(key(member)) {
+                    groups.push(member);
+                }
+            }
+        }
+        false
+    }
+
+    /// The address as it is filed, with and without its tag, and the other addresses of its account.
+    fn same_as(&self, address: &Mailbox) -> HashSet<String> {
+        let mut same = HashSet::from([key(address)]);
+        same.extend(key_without_tag(address));
+        for entry in self.lookup(address) {
+            if let Target::Account { account, .. } = &entry.target
+                && let Some(account) = self.accounts.get(account)
+            {
+                same.extend(account.addresses.iter().map(key));
+            }
+        }
+        same
+    }
+
+    pub(super) fn is_local_domain(&self, domain: &str) -> bool {
+        self.domains.contains(domain)
+    }
+
+    /// The account a user means who gives its name or one of its addresses.
+    pub(super) fn account_of(&self, user: &str) -> Option<(String, &Account)> {
+        let name = user.to_lowercase();
+        if let Some(account) = self.accounts.get(&name) {
+            return Some((name, account));
+        }
+        let address: Mailbox = user.parse().ok()?;
+        match self.addresses.get(&key(&address))?.as_slice() {
+            [
+                Entry {
+                    target: Target::Account { account, .. },
+                    ..
+                },
+            ] => Some((account.clone(), self.accounts.get(account)?)),
+            _ => None,
+        }
+    }
+
+    /// Addresses with several meanings, in order, with what they mean.
+    pub(super) fn ambiguous(&self) -> Vec<(String, Vec<String>)> {
+        let several = self.addresses.iter().filter(|(_, entries)| entries.len() > 1);
+        let mut out: Vec<_> = several
+            .map(|(key, entries)| (key.clone(), entries.iter().map(ToString::to_string).collect()))
+            .collect();
+        out.sort();
+        out
+    }
+}
+
+/// Members of the groups among some meanings.
+fn members(entries: &[Entry]) -> impl Iterator<Item = &Mailbox> {
+    entries.iter().flat_map(|entry| match &entry.target {
+        Target::Group(members) => members.as_slice(),
+        Target::Account { .. } | Target::Alias(_) => &[],
+    })
+}
+
+/// The form under which an address is filed: lower case, without quotes that are not needed.
+pub(super) fn key(address: &Mailbox) -> String {
+    let key = address.key();
+    let unquoted = key
+        .strip_prefix('"')
+        .and_then(|rest| rest.rsplit_once("\"@"))
+        .and_then(|(local, domain)| format!("{local}@{domain}").parse::<Mailbox>().ok());
+    unquoted.map_or(key, |address| address.as_str().to_owned())
+}
+
+/// `user+tag@domain` is filed as `user@domain` (RFC 5233).
+fn key_without_tag(address: &Mailbox) -> Option<String> {
+    let key = key(address);
+    let (local, domain) = key.rsplit_once('@')?;
+    let (user, _tag) = local.split_once('+')?;
+    (!user.is_empty() && !user.starts_with('"')).then(|| format!("{user}@{domain}"))
+}
+
+/// The name becomes a folder's: nothing in it may lead elsewhere.
+fn account_name(value: &Value) -> Result<String, String> {
+    let name = toml_reader::text(value)?.to_lowercase();
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let right = name.len() <= MAX_NAME
+        && name.starts_with(letter)
+        && name.chars().all(|c| letter(c) || matches!(c, '.' | '_' | '-' | '@'));
+    right.then_some(name).ok_or_else(|| {
+        format!("expected at most {MAX_NAME} letters, digits, dots, hyphens, underscores or @, a letter or digit first")
+    })
+}
+
+fn domain(value: &Value) -> Result<String, String> {
+    domain_name(&toml_reader::text(value)?)
+}
+
+/// Whatever can stand after the `@`.
+fn domain_name(text: &str) -> Result<String, String> {
+    format!("postmaster@{text}")
+        .parse::<Mailbox>()
+        .ok()
+        .filter(|mailbox| mailbox.local_part() == "postmaster")
+        .map(|mailbox| mailbox.domain().to_owned())
+        .ok_or_else(|| format!("{text:?} is not a domain"))
+}
+
+fn send_as(value: &Value) -> Result<SendAs, String> {
+    let text = toml_reader::text(value)?;
+    match text.strip_prefix('@') {
+        Some(domain) => domain_name(domain).map(SendAs::Domain),
+        None => toml_reader::parsed(value).map(SendAs::Address),
+    }
+}
+
+/// `here` is none: the Maildir is named after the account.
+fn home(value: &Value) -> Result<Option<Home>, String> {
+    let text = toml_reader::text(value)?;
+    let endpoint = |text: &str| text.parse::<Endpoint>();
+    match text.split_once(':') {
+        None if text == "here" => Ok(None),
+        Some(("lmtp", to)) => endpoint(to).map(Home::Lmtp).map(Some),
+        Some(("smtp", to)) => match endpoint(to)? {
+            to @ Endpoint::Tcp(..) => Ok(Some(Home::Smtp(to))),
+            Endpoint::Unix(_) => Err("SMTP is spoken over TCP: smtp:host:port".to_owned()),
+        },
+        _ => Err(format!(
+            "expected \"here\", \"lmtp:host:port\", \"lmtp:/socket\" or \"smtp:host:port\", found {text:?}"
+        )),
+    }
+}
+
+/// What an entry means, for warnings.
+impl std::fmt::Display for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list = |addresses: &[Mailbox]| addresses.iter().map(Mailbox::as_str).collect::<Vec<_>>().join(" ");
+        match &self.target {
+            Target::Account { account, .. } => write!(f, "account {account}"),
+            Target::Alias(to) => write!(f, "alias of {}", list(to)),
+            Target::Group(members) => write!(f, "group of {}", list(members)),
+        }
+    }
+}
+
+/// As the file has it.
+impl std::fmt::Display for Home {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Maildir(path) => write!(f, "here ({})", path.display()),
+            Self::Lmtp(to) => write!(f, "lmtp:{to}"),
+            Self::Smtp(to) => write!(f, "smtp:{to}"),
+        }
+    }
+}

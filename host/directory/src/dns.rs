@@ -1,0 +1,245 @@
+//! The DNS for policies, and for who looks for a domain's exchanges: bounded in time and in number, cached, and silent
+//! until the first question. Plain DNS with the system's resolvers or those of the configuration.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::join;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::OnceCell;
+
+use host_config::Dns;
+
+/// Records of one answer that are handed on.
+const RECORDS: usize = 64;
+/// RFC 1035 section 2.3.4, without the final dot.
+const NAME: usize = 253;
+const LABEL: usize = 63;
+
+/// Why there is no answer. That there are no such records is an answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoRecords {
+    /// No server answered in time, or the ones that did could not find out.
+    #[error("{0}")]
+    Unavailable(String),
+    /// No such question can be asked.
+    #[error("{0:?} is not a domain name")]
+    BadName(String),
+}
+
+/// A resolver with its cache. Nothing is opened, read or sent before it is asked something.
+pub struct Resolver {
+    settings: Dns,
+    started: OnceCell<TokioResolver>,
+}
+
+impl Resolver {
+    /// Reads nothing yet.
+    pub fn new(settings: Dns) -> Self {
+        Self {
+            settings,
+            started: OnceCell::new(),
+        }
+    }
+
+    /// What it was made with.
+    pub fn settings(&self) -> &Dns {
+        &self.settings
+    }
+
+    /// IPv4 addresses of a name, then its IPv6 addresses. If only one kind can be found out it is the
+    /// answer, unless there is none of it.
+    pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, NoRecords> {
+        let four = self.records(name, RecordType::A, |data| match data {
+            RData::A(address) => Some(IpAddr::V4(address.0)),
+            _ => None,
+        });
+        let six = self.records(name, RecordType::AAAA, |data| match data {
+            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+            _ => None,
+        });
+        match join!(four, six) {
+            (Ok(mut four), Ok(six)) => {
+                four.extend(six);
+                four.truncate(RECORDS);
+                Ok(four)
+            }
+            (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.is_empty() => Ok(found),
+            (Err(why), _) | (_, Err(why)) => Err(why),
+        }
+    }
+
+    /// Preference and name of mail exchangers, most preferred first; the root, `.`, says that the
+    /// domain takes no mail (RFC 7505).
+    pub async fn exchanges(&self, name: &str) -> Result<Vec<(u16, String)>, NoRecords> {
+        let mut found = self
+            .records(name, RecordType::MX, |data| match data {
+                RData::MX(mx) => Some((mx.preference, text_of(&mx.exchange))),
+                _ => None,
+            })
+            .await?;
+        found.sort();
+        Ok(found)
+    }
+
+    /// TXT records; bytes that are not UTF-8 become U+FFFD.
+    pub async fn texts(&self, name: &str) -> Result<Vec<String>, NoRecords> {
+        self.records(name, RecordType::TXT, |data| match data {
+            RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Names of an address (PTR).
+    pub async fn names(&self, address: IpAddr) -> Result<Vec<String>, NoRecords> {
+        let name = Name::from(address.to_canonical()).to_ascii();
+        self.records(&name, RecordType::PTR, |data| match data {
+            RData::PTR(name) => Some(text_of(&name.0)),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The resolver itself, for who speaks its language.
+    pub async fn resolver(&self) -> Result<&TokioResolver, NoRecords> {
+        let start = || async {
+            let settings = self.settings.clone();
+            // Reads files.
+            let started = tokio::task::spawn_blocking(move || start(&settings)).await;
+            let started = started.map_err(|error| error.to_string()).and_then(|started| started);
+            started.map_err(NoRecords::Unavailable)
+        };
+        self.started.get_or_try_init(start).await
+    }
+
+    async fn records<T>(
+        &self,
+        name: &str,
+        kind: RecordType,
+        pick: impl Fn(&RData) -> Option<T>,
+    ) -> Result<Vec<T>, NoRecords> {
+        let name = domain_name(name)?;
+        let resolver = self.resolver().await?;
+        let asked = tokio::time::timeout(self.settings.timeout, resolver.lookup(name, kind)).await;
+        match asked {
+            Ok(Ok(found)) => {
+                let records = found.answers().iter();
+                Ok(records.filter_map(|record| pick(&record.data)).take(RECORDS).collect())
+            }
+            Ok(Err(NetError::Dns(DnsError::NoRecordsFound(_)))) => Ok(Vec::new()),
+            Ok(Err(error)) => Err(NoRecords::Unavailable(error.to_string())),
+            Err(_) => Err(NoRecords::Unavailable("no answer in time".to_owned())),
+        }
+    }
+}
+
+/// The resolver of the configuration in force.
+pub struct Current(ArcSwap<Resolver>);
+
+impl Current {
+    /// Reads nothing yet.
+    pub fn new(settings: Dns) -> Self {
+        Self(ArcSwap::from_pointee(Resolver::new(settings)))
+    }
+
+    /// As it is.
+    pub fn get(&self) -> Arc<Resolver> {
+        self.0.load_full()
+    }
+
+    /// As a configuration that was read again wants it. The cache is kept if that names the same servers as before; where
+    /// the system names them they may be others.
+    pub fn configure(&self, settings: &Dns) {
+        if settings.servers.is_empty() || self.get().settings() != settings {
+            self.0.store(Arc::new(Resolver::new(settings.clone())));
+        }
+    }
+}
+
+fn start(settings: &Dns) -> Result<TokioResolver, String> {
+    let system = || read_system_conf().map_err(|error| format!("the system's resolver configuration: {error}"));
+    let (config, mut options) = if settings.servers.is_empty() {
+        system()?
+    } else {
+        let servers = settings.servers.iter().copied().map(server).collect();
+        (ResolverConfig::from_name_servers(servers), ResolverOpts::default())
+    };
+    options.timeout = (settings.timeout / 2).max(Duration::from_millis(1));
+    options.attempts = 1;
+    options.cache_size = settings.cache_size;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.edns0 = true;
+    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_options(options)
+        .with_tls_config(no_tls()?)
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+fn server(address: SocketAddr) -> NameServerConfig {
+    let at = |mut connection: ConnectionConfig| {
+        connection.port = address.port();
+        connection
+    };
+    let connections = vec![at(ConnectionConfig::udp()), at(ConnectionConfig::tcp())];
+    NameServerConfig::new(address.ip(), true, connections)
+}
+
+/// Servers are asked over UDP and TCP only; without this the system's certificates would be read.
+fn no_tls() -> Result<ClientConfig, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    Ok(builder
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}
+
+/// A name as it stands, never completed with a search domain. Letters, digits, hyphens and, as in
+/// `_dmarc`, underscores.
+fn domain_name(text: &str) -> Result<Name, NoRecords> {
+    let bad = || NoRecords::BadName(text.chars().take(NAME).collect());
+    let bare = text.strip_suffix('.').unwrap_or(text);
+    let fits = |label: &str| {
+        (1..=LABEL).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    if bare.len() > NAME || !bare.split('.').all(fits) {
+        return Err(bad());
+    }
+    let mut name = Name::from_ascii(bare).map_err(|_| bad())?;
+    name.set_fqdn(true);
+    Ok(name)
+}
+
+/// A domain in the form that the DNS knows (RFC 5891). What is in that form is taken as it is.
+pub fn ascii(domain: &str) -> Option<String> {
+    if domain.is_ascii() {
+        return Some(domain.to_ascii_lowercase());
+    }
+    Name::from_utf8(domain).ok().map(|name| text_of(&name))
+}
+
+/// In lower case, without the final dot.
+fn text_of(name: &Name) -> String {
+    let text = name.to_lowercase().to_ascii();
+    match text.strip_suffix('.') {
+        Some(bare) if !bare.is_empty() => bare.to_owned(),
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Changes to the directory's file that keep everything else in it as it was written, comments
+//! included, and that are there wholly or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use toml::Value;
+use toml::de::{DeTable, DeValue};
+
+use super::password::hash_password;
+use crate::directory_table::Table;
+use host_config::toml_reader::Problem;
+
+/// Why the file was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// The file could not be read or written.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// There is no such account.
+    #[error("there is no account {0:?}")]
+    NoAccount(String),
+    /// The password cannot be used.
+    #[error(transparent)]
+    Password(#[from] super::PasswordError),
+    /// The result would not be a right directory.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Problems(Vec<Problem>),
+}
+
+/// What a new account is to be.
+#[derive(Debug, Clone, Default)]
+pub struct NewAccount {
+    /// Its name.
+    pub name: String,
+    /// None makes an account that cannot log in.
+    pub password: Option<String>,
+    /// Addresses it owns.
+    pub addresses: Vec<String>,
+    /// Further addresses and `@domain`s it may send as.
+    pub send_as: Vec<String>,
+    /// As in the file; none is `here`.
+    pub home: Option<String>,
+}
+
+/// Adds an account at the end of the file.
+pub fn add_account(path: &Path, account: &NewAccount) -> Result<(), EditError> {
+    let mut block = format!("\n[[account]]\nname = {}\n", quoted(&account.name));
+    if let Some(password) = &account.password {
+        block += &format!("password = {}\n", quoted(&hash_password(password)?));
+    }
+    block += &format!("addresses = {}\n", list(&account.addresses));
+    if !account.send_as.is_empty() {
+        block += &format!("send-as = {}\n", list(&account.send_as));
+    }
+    if let Some(home) = &account.home {
+        block += &format!("home = {}\n", quoted(home));
+    }
+    change(path, |text| {
+        let line_end = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
+        Ok(format!("{text}{line_end}{block}"))
+    })
+}
+
+/// Gives an account another password.
+pub fn set_password(path: &Path, name: &str, password: &str) -> Result<(), EditError> {
+    let hash = quoted(&hash_password(password)?);
+    let name = name.to_lowercase();
+    change(path, |text| {
+        let document = DeTable::parse(text)
+            .map_err(|error| EditError::Problems(vec![Problem::new("", error.message().to_owned())]))?;
+        let accounts = match document.get_ref().get("account").map(toml::Spanned::get_ref) {
+            Some(DeValue::Array(accounts)) => Some(accounts),
+            _ => None,
+        };
+        let accounts = accounts.into_iter().flat_map(|accounts| accounts.iter());
+        for account in accounts.filter_map(|account| account.get_ref().as_table()) {
+            let Some(found) = account.get("name") else { continue };
+            if found.get_ref().as_str().map(str::to_lowercase) != Some(name.clone()) {
+                continue;
+            }
+            let (span, new) = match account.get("password") {
+                Some(old) => (old.span(), hash.clone()),
+                None => (found.span().end..found.span().end, format!("\npassword = {hash}")),
+            };
+            let mut out = text.to_owned();
+            out.replace_range(span, &new);
+            return Ok(out);
+        }
+        Err(EditError::NoAccount(name.clone()))
+    })
+}
+
+/// Reads, changes, checks and replaces the file, one at a time. Readers see the old file or the
+/// new one; after a crash, too.
+fn change(path: &Path, edit: impl FnOnce(&str) -> Result<String, EditError>) -> Result<(), EditError> {
+    // A link stays a link: what it points to is replaced.
+    let path = fs::canonicalize(path)?;
+    let folder = File::open(path.parent().unwrap_or(Path::new("/")))?;
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).map_err(io::Error::from)?;
+
+    let text = edit(&fs::read_to_string(&path)?)?;
+    Table::parse(&text, Path::new("")).map_err(EditError::Problems)?;
+
+    let metadata = fs::metadata(&path)?;
+    let mut new = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
+    new.write_all(text.as_bytes())?;
+    new.as_file().set_permissions(metadata.permissions())?;
+    keep_owner(new.as_file(), &metadata)?;
+    new.as_file().sync_all()?;
+    new.persist(&path).map_err(|error| error.error)?;
+    folder.sync_all()?;
+    Ok(())
+}
+
+/// The daemon must be able to read what root has changed.
+fn keep_owner(new: &File, old: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let now = new.metadata()?;
+    if (now.uid(), now.gid()) == (old.uid(), old.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(new, Some(old.uid()), Some(old.gid()))
+}
+
+fn quoted(text: &str) -> String {
+    Value::String(text.to_owned()).to_string()
+}
+
+fn list(items: &[String]) -> String {
+    Value::Array(items.iter().cloned().map(Value::String).collect()).to_string()
+}

@@ -1,0 +1,26 @@
+//! The words every part shares: paths, envelopes, replies, headers. No I/O and no tokio here.
+
+mod address;
+mod client;
+mod content;
+mod endpoint;
+mod envelope;
+mod header;
+mod id;
+mod redirected;
+mod reply;
+mod time;
+mod trace;
+
+pub use address::{AddressError, Mailbox, ReversePath};
+pub use address::{is_address_literal, is_domain_name};
+pub use client::{Client, Identity, TlsSession};
+pub use content::{Content, InMemory};
+pub use endpoint::Endpoint;
+pub use envelope::{BodyType, Envelope};
+pub use header::{Field, HeaderBlock};
+pub use id::{MessageId, RecordId, SessionId};
+pub use redirected::{REDIRECTED, Redirected, redirected, redirected_field};
+pub use reply::{Reply, StatusCode};
+pub use time::Timestamp;
+pub use trace::{Received, hop_count};

@@ -1,0 +1,101 @@
+//! Listeners over loopback.
+
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::session::tests::host::{Client, Host};
+use host_config::Overload;
+
+/// A listener that accepts.
+struct Running {
+    host: Host,
+    address: SocketAddr,
+    admittance: Admittance,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn new(sessions: usize, per_client: usize) -> Self {
+        let host = Host::new(|_| {}).await;
+        let bound = Bound::bind(&host.listener).await.expect("loopback");
+        let address = bound.address();
+        let admittance = Admittance::new(sessions, per_client, &Overload::default(), host.context.events.clone());
+        let context = host.context.clone();
+        let run = run(
+            bound,
+            admittance.clone(),
+            Arc::new(move || context.clone()),
+            host.stop.subscribe(),
+        );
+        Self {
+            host,
+            address,
+            admittance,
+            task: tokio::spawn(run),
+        }
+    }
+
+    async fn connect(&self) -> (Client<TcpStream>, String) {
+        let stream = TcpStream::connect(self.address).await.expect("loopback");
+        let mut client = Client { stream };
+        let first = client.reply().await;
+        (client, first)
+    }
+
+    /// Waits until so many sessions are left.
+    async fn until_active(&self, sessions: usize) {
+        while self.admittance.active() != sessions {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_chosen_port_is_known_and_a_taken_one_is_named() {
+    let host = Host::new(|_| {}).await;
+    let bound = Bound::bind(&host.listener).await.expect("loopback");
+    assert_ne!(bound.address().port(), 0);
+    let taken = Listener {
+        address: bound.address(),
+        ..host.listener.clone()
+    };
+    let error = Bound::bind(&taken).await.err().expect("taken");
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    assert!(error.to_string().starts_with(&bound.address().to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn beyond_the_limit_a_client_is_told_and_a_place_comes_back() {
+    for (sessions, per_client, why) in [(2, 100, "421 4.3.2 "), (100, 2, "421 4.7.0 ")] {
+        let running = Running::new(sessions, per_client).await;
+        let (mut first, greeting) = running.connect().await;
+        assert!(greeting.starts_with("220 "), "{greeting}");
+        let (_second, greeting) = running.connect().await;
+        assert!(greeting.starts_with("220 "), "{greeting}");
+        let (mut third, refusal) = running.connect().await;
+        assert!(refusal.starts_with(why), "{refusal}");
+        assert_eq!(third.rest().await, "");
+        first.play(&[("QUIT", "221")]).await;
+        running.until_active(1).await;
+        let (_fourth, greeting) = running.connect().await;
+        assert!(greeting.starts_with("220 "), "{greeting}");
+        assert_eq!(running.admittance.active(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_stop_ends_accepting_and_sessions_end_by_themselves() {
+    let running = Running::new(10, 10).await;
+    let (mut client, _) = running.connect().await;
+    running.host.stop.send_replace(true);
+    running.task.await.expect("no panic");
+    assert!(client.rest().await.starts_with("421 4.3.2 "));
+    assert!(
+        TcpStream::connect(running.address).await.is_err(),
+        "nobody listens any more"
+    );
+    while running.admittance.active() != 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,262 @@
+//! After the final dot: checks, the policy's disposition, and the put that a 250 stands for.
+
+use super::edits::{self, Edited};
+use super::receive::Refusal;
+use super::{SessionContext, replies};
+use host_contract::{Asked, Because, Disposition, Transaction};
+use host_events::Event;
+use host_mail::{
+    Client, Content, Envelope, HeaderBlock, Mailbox, MessageId, Received, Redirected, Reply, SessionId, Timestamp,
+    hop_count, redirected, redirected_field,
+};
+use host_spool::{Draft, Message, Recipient, State};
+
+/// How often a message may pass this host from the time on that a policy changed its recipients.
+const PASSES: usize = 4;
+
+/// A message that is complete and belongs to nobody yet.
+pub struct Arrival<'a> {
+    /// What every session needs.
+    pub context: &'a SessionContext,
+    /// The connection it came on.
+    pub session: SessionId,
+    /// Who sent it.
+    pub client: &'a Client,
+    /// EHLO was used.
+    pub extended: bool,
+    /// Who it is from and for.
+    pub envelope: &'a Envelope,
+}
+
+impl Arrival<'_> {
+    /// The reply to the final dot. Anything but a 2xx leaves nothing behind.
+    pub async fn settle(&self, policy: &mut dyn Transaction, mut draft: Draft) -> Reply {
+        let id = draft.id();
+        let content = draft.content();
+        let header = match self.check(id, &*content) {
+            Ok(header) => header,
+            Err(refusal) => return self.refused(id, refusal),
+        };
+        let asked = policy.message(id, self.client, self.envelope, content).await;
+        self.conclude(asked, draft, &header).await
+    }
+
+    /// Does what the policy decided, and says it.
+    pub async fn conclude(&self, asked: Asked<Disposition>, draft: Draft, header: &HeaderBlock) -> Reply {
+        let id = draft.id();
+        match self.carry_out(asked, draft, header).await {
+            Ok(reply) => reply,
+            Err(refusal) => self.refused(id, refusal),
+        }
+    }
+
+    /// What the host itself asks of a message.
+    fn check(&self, id: MessageId, content: &dyn Content) -> Result<HeaderBlock, Refusal> {
+        let header = read_header(content)?;
+        self.check_redirections(id, &header)?;
+        let (hops, limit) = (hop_count(&header), self.context.config.limits.hops);
+        if hops <= limit {
+            return Ok(header);
+        }
+        let (message, hops, limit) = (id.to_string(), hops as u64, limit as u64);
+        self.context
+            .events
+            .emit(Event::HopCountExceeded { message, hops, limit });
+        Err(Refusal::new(replies::loop_detected(), "hops"))
+    }
+
+    /// A message whose recipients a policy of this host changed may pass here again: through a list, a
+    /// forwarding, another host. Not for ever.
+    fn check_redirections(&self, id: MessageId, header: &HeaderBlock) -> Result<(), Refusal> {
+        match redirected(header, &self.context.config.hostname) {
+            Some(Redirected { policy, passes }) if passes >= PASSES => {
+                let (message, passes) = (id.to_string(), passes as u64);
+                self.context.events.emit(Event::PolicyLoop {
+                    message,
+                    policy,
+                    passes,
+                });
+                Err(Refusal::new(replies::loop_detected(), "policy-loop"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn carry_out(&self, asked: Asked<Disposition>, draft: Draft, header: &HeaderBlock) -> Result<Reply, Refusal> {
+        let because = asked.because;
+        let id = draft.id();
+        let (edits, state) = match asked.answer {
+            Disposition::Reject(reply) | Disposition::Defer(reply) => return Err(Refusal { reply, because }),
+            Disposition::Discard => {
+                self.filtered(None, "discarded".to_owned(), &because);
+                return Ok(replies::queued(id));
+            }
+            Disposition::Accept(edits) => (edits, State::Queued),
+            Disposition::Fail(class) => (
+                Vec::new(),
+                State::Failing {
+                    class,
+                    because: because.clone(),
+                },
+            ),
+            Disposition::Quarantine(folder) => (
+                Vec::new(),
+                State::Quarantined {
+                    folder,
+                    because: because.clone(),
+                },
+            ),
+        };
+        let edited = edits::apply(&edits, self.envelope, header);
+        if edited.recipients.is_empty() {
+            self.filtered(None, "discarded: no recipient left".to_owned(), &because);
+            return Ok(replies::queued(id));
+        }
+        let quarantine = match &state {
+            State::Quarantined { folder, .. } => Some(format!("quarantined in {folder}")),
+            _ => None,
+        };
+        self.put(draft, edited, state, &because).await?;
+        if let Some(action) = quarantine {
+            self.filtered(Some(id), action, &because);
+        }
+        Ok(replies::queued(id))
+    }
+
+    /// Returns when the message is on disk.
+    async fn put(&self, mut draft: Draft, edited: Edited, state: State, because: &Because) -> Result<(), Refusal> {
+        let id = draft.id();
+        let received = Timestamp::now();
+        let mut prefix = self.trace(id, received).into_bytes();
+        if edited.redirected {
+            prefix.extend(redirected_field(&self.context.config.hostname, &because.policy).into_bytes());
+        }
+        prefix.extend_from_slice(&edited.prefix);
+        let size = (draft.size() + prefix.len() as u64).saturating_sub(edited.skip);
+        draft.set_prefix(prefix, edited.skip);
+        let recipients: Vec<String> = edited.recipients.iter().map(ToString::to_string).collect();
+        let message = Message {
+            id,
+            received,
+            envelope: self.envelope.clone(),
+            client: Some(self.client.clone()),
+            size,
+            state,
+            recipients: edited.recipients.into_iter().map(Recipient::pending).collect(),
+            attempts: 0,
+            due: received,
+            expires: received.after(self.context.config.delivery.expire),
+            notification: false,
+            faults: 0,
+        };
+        draft.commit(message).await?;
+        self.context.events.emit(Event::MessageAccepted {
+            message: id.to_string(),
+            session: self.session.to_string(),
+            client: self.client.address.to_string(),
+            account: self.client.identity.as_ref().map(|identity| identity.account.clone()),
+            sender: self.envelope.sender.to_string(),
+            recipients,
+            size,
+            because: because.to_string(),
+        });
+        Ok(())
+    }
+
+    /// RFC 5321 section 4.4; names the recipient only if that tells nobody of another (section 7.6).
+    fn trace(&self, id: MessageId, at: Timestamp) -> String {
+        let recipient: Option<&Mailbox> = match self.envelope.recipients.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        };
+        let received = Received {
+            client: self.client,
+            by: &self.context.config.hostname,
+            id,
+            extended: self.extended,
+            utf8: self.envelope.smtputf8,
+            recipient,
+            at,
+        };
+        received.field()
+    }
+
+    fn filtered(&self, message: Option<MessageId>, action: String, because: &Because) {
+        self.context.events.emit(Event::MessageFiltered {
+            session: self.session.to_string(),
+            message: message.map(|id| id.to_string()),
+            sender: self.envelope.sender.to_string(),
+            action,
+            because: because.to_string(),
+        });
+    }
+
+    fn refused(&self, id: MessageId, refusal: Refusal) -> Reply {
+        let notice = crate::session::refusal_events::Refused {
+            session: self.session,
+            client: self.client,
+            stage: "message",
+            subject: format!("{id} from {}", self.envelope.sender),
+            reply: &refusal.reply,
+            because: &refusal.because,
+        };
+        notice.emit(&self.context.events, &self.envelope.sender);
+        refusal.reply
+    }
+}
+
+/// The header, if there is one that this host can answer for: whole within the bound, so that no
+/// policy and no loop check can be got round by a field beyond it; and not beginning with a folded
+/// line, which would become part of the trace field put above it.
+fn read_header(content: &dyn Content) -> Result<HeaderBlock, Refusal> {
+    let failed = |error: std::io::Error| Refusal {
+        reply: replies::system_error(),
+        because: Because {
+            entry: Some(error.to_string()),
+            ..Because::host("spool")
+        },
+    };
+    let header = HeaderBlock::read(content).map_err(failed)?;
+    let block = header.as_bytes();
+    let end = block.len() as u64;
+    if end < content.size() && content.read(end, 2).map_err(failed)? != b"\r\n"[..] {
+        return Err(Refusal::new(replies::header_too_big(), "header-size"));
+    }
+    if matches!(block.first(), Some(b' ' | b'\t')) {
+        return Err(Refusal::new(replies::begins_folded(), "folded-first-line"));
+    }
+    Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host_mail::InMemory;
+
+    fn code(message: String) -> Result<usize, u16> {
+        read_header(&InMemory(message.into()))
+            .map(|header| header.fields().count())
+            .map_err(|refusal| refusal.reply.code)
+    }
+
+    #[test]
+    fn a_header_is_whole_or_refused() {
+        let long = |fields: usize| format!("X-Field: {}\r\n", "v".repeat(900)).repeat(fields);
+        assert_eq!(code(String::new()), Ok(0));
+        assert_eq!(code("\r\nbody\r\n".into()), Ok(0));
+        assert_eq!(code("A: b\r\n".into()), Ok(1));
+        assert_eq!(code("A: b\r\n\r\nbody\r\n".into()), Ok(1));
+        assert_eq!(
+            code(format!("{}\r\n{}", long(200), "body\r\n".repeat(100_000))),
+            Ok(200)
+        );
+        assert_eq!(code(long(400)), Err(552));
+        assert_eq!(code(format!("{}\r\nbody\r\n", long(400))), Err(552));
+    }
+
+    #[test]
+    fn a_first_line_that_is_folded_is_refused() {
+        assert_eq!(code(" a: b\r\n\r\n".into()), Err(554));
+        assert_eq!(code("\tFrom: forged\r\n".into()), Err(554));
+    }
+}

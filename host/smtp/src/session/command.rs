@@ -1,0 +1,236 @@
+//! Command lines, parsed (RFC 5321 section 4.1). Whether a command is in order is the machine's.
+
+use super::auth::Secret;
+use super::path::{self, ForwardPath, Mail};
+use super::replies;
+use host_mail::{Reply, is_address_literal, is_domain_name};
+
+/// RFC 5321 section 4.5.3.1.4, CR LF included.
+const MAX_COMMAND: usize = 512;
+/// MAIL with SIZE (RFC 1870: 26), BODY (RFC 6152: 17), AUTH (RFC 4954: 500) and SMTPUTF8 (RFC 6531: 10).
+const MAX_MAIL: usize = MAX_COMMAND + 26 + 17 + 500 + 10;
+/// RFC 4954 section 4: the longest line there is; also of a response during an exchange.
+pub const MAX_LINE: usize = 12_288;
+/// RFC 5321 section 4.5.3.1.2.
+const MAX_DOMAIN: usize = 255;
+
+/// One command with its argument understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A domain or an address literal.
+    Ehlo(String),
+    /// As [`Command::Ehlo`], without extensions.
+    Helo(String),
+    /// Begins a transaction.
+    Mail(Mail),
+    /// Adds a recipient.
+    Rcpt(ForwardPath),
+    /// The message follows.
+    Data,
+    /// Drops the transaction.
+    Rset,
+    /// Answered without saying anything.
+    Vrfy,
+    /// Lists the verbs.
+    Help,
+    /// Nothing.
+    Noop,
+    /// The end.
+    Quit,
+    /// RFC 3207.
+    StartTls,
+    /// RFC 4954: mechanism and initial response.
+    Auth(String, Option<Secret>),
+    /// A web client that somebody sent here; what follows is not its own either.
+    Http,
+}
+
+impl Command {
+    /// Reads a line without its CR LF. The error is the reply.
+    pub fn parse(line: &[u8]) -> Result<Self, Reply> {
+        if is_http(line) {
+            return Ok(Self::Http);
+        }
+        let verb_end = line.iter().position(|b| *b == b' ').unwrap_or(line.len());
+        if line.len() + 2 > longest(&line[..verb_end]) {
+            return Err(replies::command_too_long());
+        }
+        let text = std::str::from_utf8(line).map_err(|_| replies::not_text())?;
+        if text.chars().any(char::is_control) {
+            return Err(replies::not_text());
+        }
+        // RFC 5321 section 4.1.1: trailing white space is tolerated.
+        let (verb, argument) = text.split_at(verb_end);
+        Self::of(&verb.to_ascii_uppercase(), argument.trim_matches(' '))
+    }
+
+    fn of(verb: &str, argument: &str) -> Result<Self, Reply> {
+        let alone = |command, usage| match argument {
+            "" => Ok(command),
+            _ => Err(replies::syntax(usage)),
+        };
+        match verb {
+            "EHLO" => hello(argument).map(Self::Ehlo),
+            "HELO" => hello(argument).map(Self::Helo),
+            "MAIL" => path::mail(argument).map(Self::Mail),
+            "RCPT" => path::rcpt(argument).map(Self::Rcpt),
+            "DATA" => alone(Self::Data, "DATA"),
+            "RSET" => alone(Self::Rset, "RSET"),
+            "QUIT" => alone(Self::Quit, "QUIT"),
+            "STARTTLS" => alone(Self::StartTls, "STARTTLS"),
+            "AUTH" => auth(argument),
+            "NOOP" => Ok(Self::Noop),
+            "HELP" => Ok(Self::Help),
+            "VRFY" if !argument.is_empty() => Ok(Self::Vrfy),
+            "VRFY" => Err(replies::syntax("VRFY string")),
+            // Known elsewhere (RFC 821, 1985, 2645, 3030, 4468, 5321) and not offered here.
+            "EXPN" | "SEND" | "SOML" | "SAML" | "TURN" | "ETRN" | "ATRN" | "BDAT" | "BURL" => {
+                Err(replies::not_implemented())
+            }
+            _ => Err(replies::unknown_command()),
+        }
+    }
+}
+
+/// A request line: a method of RFC 9110 section 9.3 or RFC 5789, or the version that ends it (RFC 9112 section 3).
+fn is_http(line: &[u8]) -> bool {
+    const METHODS: [&[u8]; 9] = [
+        b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"TRACE",
+    ];
+    let mut words = line.split(|b| *b == b' ');
+    let method = words.next().unwrap_or_default();
+    METHODS.iter().any(|known| method.eq_ignore_ascii_case(known))
+        || words.next_back().is_some_and(|version| version.starts_with(b"HTTP/"))
+}
+
+fn longest(verb: &[u8]) -> usize {
+    if verb.eq_ignore_ascii_case(b"AUTH") {
+        MAX_LINE
+    } else if verb.eq_ignore_ascii_case(b"MAIL") {
+        MAX_MAIL
+    } else {
+        MAX_COMMAND
+    }
+}
+
+/// RFC 5321 section 4.1.1.1. Underscores are let through, since half of all office networks have them;
+/// anything beyond ASCII is not, since the name goes into a trace field.
+fn hello(argument: &str) -> Result<String, Reply> {
+    let is_name = argument.is_ascii() && (is_domain_name(argument) || is_address_literal(argument));
+    if is_name && argument.len() <= MAX_DOMAIN {
+        Ok(argument.to_owned())
+    } else {
+        Err(replies::syntax("EHLO domain or address literal"))
+    }
+}
+
+fn auth(argument: &str) -> Result<Command, Reply> {
+    let mut words = argument.split(' ').filter(|word| !word.is_empty());
+    let usage = || replies::syntax("AUTH mechanism [initial-response]");
+    let mechanism = words.next().ok_or_else(usage)?.to_ascii_uppercase();
+    let initial = words.next().map(Secret::from);
+    match words.next() {
+        Some(_) => Err(usage()),
+        None => Ok(Command::Auth(mechanism, initial)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(line: &[u8]) -> u16 {
+        Command::parse(line).map_or_else(|reply| reply.code, |_| 0)
+    }
+
+    #[test]
+    fn verbs_in_any_case_and_trailing_space() {
+        for (line, command) in [
+            ("EHLO mx.example.org", Command::Ehlo("mx.example.org".into())),
+            ("ehlo [192.0.2.1]", Command::Ehlo("[192.0.2.1]".into())),
+            ("EHLO  [IPv6:::1] ", Command::Ehlo("[IPv6:::1]".into())),
+            ("HeLo MY_PC", Command::Helo("MY_PC".into())),
+            ("DATA  ", Command::Data),
+            ("rset", Command::Rset),
+            ("NOOP whatever you say", Command::Noop),
+            ("noop", Command::Noop),
+            ("HELP", Command::Help),
+            ("HELP MAIL", Command::Help),
+            ("QUIT", Command::Quit),
+            ("VRFY anna", Command::Vrfy),
+            ("STARTTLS", Command::StartTls),
+            ("AUTH plain", Command::Auth("PLAIN".into(), None)),
+            (
+                "AUTH PLAIN AGEAYg==",
+                Command::Auth("PLAIN".into(), Some("AGEAYg==".into())),
+            ),
+        ] {
+            assert_eq!(Command::parse(line.as_bytes()), Ok(command), "{line}");
+        }
+    }
+
+    #[test]
+    fn each_mistake_has_its_code() {
+        for (line, expected) in [
+            (&b""[..], 500),
+            (b" NOOP", 500),
+            (b"FOO", 500),
+            (b"MAILFROM:<a@b>", 500),
+            (b"NOOP \xff", 500),
+            (b"NOOP \0", 500),
+            (b"NOOP\tx", 500),
+            (b"EHLO", 501),
+            (b"EHLO two words", 501),
+            (b"EHLO -bad-", 501),
+            (b"EHLO [garbage]", 501),
+            ("EHLO bücher.example".as_bytes(), 501),
+            (b"DATA now", 501),
+            (b"QUIT please", 501),
+            (b"STARTTLS x", 501),
+            (b"VRFY", 501),
+            (b"AUTH", 501),
+            (b"AUTH PLAIN a b", 501),
+            (b"EXPN list", 502),
+            (b"BDAT 10 LAST", 502),
+            (b"TURN", 502),
+            (b"ETRN example.org", 502),
+        ] {
+            assert_eq!(code(line), expected, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn web_clients_are_told_by_method_or_version() {
+        let long = format!("GET /{} HTTP/1.1", "x".repeat(2 * MAX_COMMAND));
+        for line in [
+            &b"GET / HTTP/1.1"[..],
+            b"post /\xff HTTP/1.0",
+            b"CONNECT mx.example.org:25",
+            b"OPTIONS",
+            b"PRI * HTTP/2.0",
+            b"NOOP / HTTP/1.1",
+            long.as_bytes(),
+        ] {
+            assert_eq!(Command::parse(line), Ok(Command::Http), "{}", line.escape_ascii());
+        }
+        for line in [&b"GETS /"[..], b"HTTP/1.1", b"NOOP HTTP", b""] {
+            assert_ne!(Command::parse(line), Ok(Command::Http), "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn each_verb_has_its_longest_line() {
+        let line = |verb: &str, octets: usize| format!("{verb} {}", "x".repeat(octets - verb.len() - 3));
+        assert_eq!(code(line("NOOP", 512).as_bytes()), 0);
+        assert_eq!(code(line("NOOP", 513).as_bytes()), 500);
+        assert_eq!(code(line("AUTH PLAIN", MAX_LINE).as_bytes()), 0);
+        assert_eq!(code(line("MAIL", 1065).as_bytes()), 501);
+        assert_eq!(code(line("MAIL", 1066).as_bytes()), 500);
+    }
+
+    #[test]
+    fn a_command_never_shows_a_response() {
+        let command = Command::parse(b"AUTH PLAIN AGFubmEAc2VjcmV0").expect("valid");
+        assert!(!format!("{command:?}").contains("AGFubmEAc2VjcmV0"));
+    }
+}

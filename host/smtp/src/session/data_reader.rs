@@ -1,0 +1,352 @@
+//! The strict reader of a message after DATA (RFC 5321 sections 2.3.8, 4.1.1.4 and 4.5.2).
+//!
+//! Only CR LF `.` CR LF ends a message. A bare CR or LF never starts a line and is never repaired:
+//! the reader goes on to the one true end, and the message is refused there. So no other host's
+//! idea of where a line ends can make this host see a second message ("SMTP smuggling").
+
+use super::replies;
+use host_mail::Reply;
+
+/// RFC 5321 section 4.5.3.1.6, without CR LF and without a dot that was stuffed.
+pub const MAX_TEXT_LINE: usize = 998;
+
+/// Where in a line the reader stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// After CR LF, and at the very beginning.
+    LineStart,
+    /// After anything else.
+    Inside,
+    /// After a CR that may begin a CR LF.
+    Cr,
+    /// After a dot that began a line.
+    Dot,
+    /// After such a dot and a CR.
+    DotCr,
+}
+
+/// Why a message is refused, and in which line, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Defect {
+    /// A CR without LF.
+    BareCr(u64),
+    /// A LF without CR.
+    BareLf(u64),
+    /// An octet that is zero.
+    Nul(u64),
+    /// More than [`MAX_TEXT_LINE`] octets.
+    LongLine(u64),
+    /// Octets above 127 that MAIL did not announce.
+    EightBit,
+}
+
+impl Defect {
+    /// What the client is told.
+    pub fn reply(self) -> Reply {
+        match self {
+            Self::BareCr(line) => replies::bare_cr(line),
+            Self::BareLf(line) => replies::bare_lf(line),
+            Self::Nul(line) => replies::nul(line),
+            Self::LongLine(line) => replies::text_line_too_long(line),
+            Self::EightBit => replies::undeclared_eight_bit(),
+        }
+    }
+}
+
+/// What a piece of input was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece<'a> {
+    /// Octets of the message, the stuffed dot gone.
+    pub content: &'a [u8],
+    /// How much of the input is done with; at least one octet of a non-empty input.
+    pub consumed: usize,
+    /// The message is complete; what follows in the input are commands.
+    pub ended: bool,
+}
+
+/// Reads one message from input cut anywhere.
+#[derive(Debug)]
+pub struct DataReader {
+    at: At,
+    line: u64,
+    length: usize,
+    defect: Option<Defect>,
+    eight_bit: bool,
+}
+
+impl Default for DataReader {
+    /// RFC 5321 section 4.1.1.4: the CR LF of the DATA command is the one before the first line, so
+    /// that a message may be empty.
+    fn default() -> Self {
+        Self {
+            at: At::LineStart,
+            line: 1,
+            length: 0,
+            defect: None,
+            eight_bit: false,
+        }
+    }
+}
+
+impl DataReader {
+    /// Takes octets off the front of `input`, up to the next stuffed dot, the end of the message or
+    /// the end of the input.
+    pub fn read<'a>(&mut self, input: &'a [u8]) -> Piece<'a> {
+        let mut start = 0;
+        while let (At::Dot | At::DotCr, Some(byte)) = (self.at, input.get(start)) {
+            match (self.at, byte) {
+                (At::Dot, b'\r') => {
+                    self.at = At::DotCr;
+                    start += 1;
+                }
+                (At::DotCr, b'\n') => {
+                    return Piece {
+                        content: &[],
+                        consumed: start + 1,
+                        ended: true,
+                    };
+                }
+                // Stuffed: the dot is dropped, what follows is the line.
+                (At::Dot, _) => self.at = At::Inside,
+                (_, _) => {
+                    self.at = At::Inside;
+                    self.note(Defect::BareCr(self.line));
+                }
+            }
+        }
+        let (end, consumed) = self.lines(input, start);
+        let content = &input[start..end];
+        self.eight_bit |= !content.is_ascii();
+        Piece {
+            content,
+            consumed,
+            ended: false,
+        }
+    }
+
+    /// What is wrong with the message; the first thing found, if there are several.
+    /// `eight_bit`: MAIL announced octets above 127.
+    pub fn defect(&self, eight_bit: bool) -> Option<Defect> {
+        let undeclared = (self.eight_bit && !eight_bit).then_some(Defect::EightBit);
+        self.defect.or(undeclared)
+    }
+
+    /// Goes over lines until a dot begins one. Returns where the content ends, and how far it got.
+    fn lines(&mut self, input: &[u8], start: usize) -> (usize, usize) {
+        let mut at = start;
+        while let Some(byte) = input.get(at) {
+            match (self.at, byte) {
+                (At::LineStart, b'.') => {
+                    self.at = At::Dot;
+                    return (at, at + 1);
+                }
+                (At::Cr, b'\n') => {
+                    self.at = At::LineStart;
+                    self.line += 1;
+                    self.length = 0;
+                    at += 1;
+                }
+                (At::Cr, _) => {
+                    self.at = At::Inside;
+                    self.note(Defect::BareCr(self.line));
+                }
+                _ => at += self.text(&input[at..]),
+            }
+        }
+        (at, at)
+    }
+
+    /// Goes over text to the next octet that matters and takes that, too. Returns how far it got.
+    fn text(&mut self, input: &[u8]) -> usize {
+        let found = memchr::memchr3(b'\r', b'\n', 0, input);
+        let length = found.unwrap_or(input.len());
+        self.at = At::Inside;
+        self.length += length;
+        if self.length > MAX_TEXT_LINE {
+            self.note(Defect::LongLine(self.line));
+        }
+        match found.map(|at| input[at]) {
+            None => return length,
+            Some(b'\r') => self.at = At::Cr,
+            Some(b'\n') => self.note(Defect::BareLf(self.line)),
+            Some(_) => self.note(Defect::Nul(self.line)),
+        }
+        length + 1
+    }
+
+    fn note(&mut self, defect: Defect) {
+        self.defect.get_or_insert(defect);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Input, message, what is left for the command loop, and the defect of 7-bit mail.
+    type Case<'a> = (&'a [u8], &'a [u8], &'a [u8], Option<Defect>);
+    /// What [`Case`] expects of its input.
+    type Outcome = Option<(Vec<u8>, Vec<u8>, Option<Defect>)>;
+
+    /// Feeds the input in the given chunks; none if the end was not met.
+    fn feed(chunks: &[&[u8]]) -> Outcome {
+        let mut reader = DataReader::default();
+        let mut message = Vec::new();
+        for (index, chunk) in chunks.iter().enumerate() {
+            let mut rest = *chunk;
+            while !rest.is_empty() {
+                let piece = reader.read(rest);
+                assert!(piece.consumed > 0, "no progress on {}", rest.escape_ascii());
+                message.extend_from_slice(piece.content);
+                rest = &rest[piece.consumed..];
+                if piece.ended {
+                    let mut left = rest.to_vec();
+                    chunks[index + 1..].iter().for_each(|more| left.extend_from_slice(more));
+                    return Some((message, left, reader.defect(false)));
+                }
+            }
+        }
+        None
+    }
+
+    /// The same whole, cut in two at every place, and octet by octet.
+    fn every_way(input: &[u8]) -> Outcome {
+        let whole = feed(&[input]);
+        for cut in 0..=input.len() {
+            let (head, tail) = input.split_at(cut);
+            assert_eq!(feed(&[head, tail]), whole, "{} cut at {cut}", input.escape_ascii());
+        }
+        let octets: Vec<&[u8]> = input.chunks(1).collect();
+        assert_eq!(feed(&octets), whole, "{} octet by octet", input.escape_ascii());
+        whole
+    }
+
+    fn check(cases: &[Case<'_>]) {
+        for (input, message, left, defect) in cases {
+            let expected = Some((message.to_vec(), left.to_vec(), *defect));
+            assert_eq!(every_way(input), expected, "{}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn messages_end_at_the_dot_and_what_follows_is_a_command() {
+        check(&[
+            (b".\r\n", b"", b"", None),
+            (b"\r\n.\r\n", b"\r\n", b"", None),
+            (b"A: b\r\n\r\nc\r\n.\r\n", b"A: b\r\n\r\nc\r\n", b"", None),
+            (b"a\r\n.\r\nQUIT\r\n", b"a\r\n", b"QUIT\r\n", None),
+            (b"a\r\n.\r\n.\r\n", b"a\r\n", b".\r\n", None),
+            (b"\r\n\r\n\r\n.\r\n", b"\r\n\r\n\r\n", b"", None),
+        ]);
+    }
+
+    #[test]
+    fn stuffed_dots_are_dropped_and_others_kept() {
+        check(&[
+            (b"..\r\n.\r\n", b".\r\n", b"", None),
+            (b"...\r\n.\r\n", b"..\r\n", b"", None),
+            (b".a\r\n.\r\n", b"a\r\n", b"", None),
+            (b"a.\r\nb.c\r\n.\r\n", b"a.\r\nb.c\r\n", b"", None),
+            (b"a\r\n..\r\n..b\r\n.\r\n", b"a\r\n.\r\n.b\r\n", b"", None),
+        ]);
+    }
+
+    #[test]
+    fn nothing_but_crlf_dot_crlf_ends_a_message() {
+        // Each of these ends a message for some other server.
+        check(&[
+            (b"a\n.\n\r\n.\r\n", b"a\n.\n\r\n", b"", Some(Defect::BareLf(1))),
+            (b"a\n.\r\nb\r\n.\r\n", b"a\n.\r\nb\r\n", b"", Some(Defect::BareLf(1))),
+            (b"a\r\n.\nb\r\n.\r\n", b"a\r\n\nb\r\n", b"", Some(Defect::BareLf(2))),
+            (b"a\r.\r\nb\r\n.\r\n", b"a\r.\r\nb\r\n", b"", Some(Defect::BareCr(1))),
+            (b"a\r\n.\rb\r\n.\r\n", b"a\r\nb\r\n", b"", Some(Defect::BareCr(2))),
+            (b"a\r.\rb\r\n.\r\n", b"a\r.\rb\r\n", b"", Some(Defect::BareCr(1))),
+            (b"a\r\r\n.\r\n", b"a\r\r\n", b"", Some(Defect::BareCr(1))),
+            (b"a\r\n.\r\r\n.\r\n", b"a\r\n\r\n", b"", Some(Defect::BareCr(2))),
+            (b"a\n\r.\r\n\r\n.\r\n", b"a\n\r.\r\n\r\n", b"", Some(Defect::BareLf(1))),
+            (b"a\0\r\n.\r\n", b"a\0\r\n", b"", Some(Defect::Nul(1))),
+            (b"a\r\n.\0\r\n.\r\n", b"a\r\n\0\r\n", b"", Some(Defect::Nul(2))),
+            (b"a\r\n\0.\r\n.\r\n", b"a\r\n\0.\r\n", b"", Some(Defect::Nul(2))),
+        ]);
+    }
+
+    #[test]
+    fn a_message_without_its_end_is_not_complete() {
+        for input in [
+            &b""[..],
+            b".",
+            b".\r",
+            b"a",
+            b"a\r\n",
+            b"a\r\n.",
+            b"a\r\n.\r",
+            b"a.\r\n",
+            b"a\n.\n",
+            b"a\n.\r\n",
+            b"\n.\r\n",
+            b"\r.\r\n",
+            b"a\r\n..\r\n",
+        ] {
+            assert_eq!(every_way(input), None, "{}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn no_input_ends_a_message_elsewhere() {
+        const OCTETS: &[u8] = b".\r\na\0";
+        for number in 0..OCTETS.len().pow(7) {
+            let mut rest = number;
+            let mut input: Vec<u8> = std::iter::repeat_with(|| {
+                let octet = OCTETS[rest % OCTETS.len()];
+                rest /= OCTETS.len();
+                octet
+            })
+            .take(7)
+            .collect();
+            input.extend_from_slice(b"\r\n.\r\nQUIT");
+            // The CR LF of the DATA command counts (RFC 5321 section 4.1.1.4).
+            let whole = [b"\r\n", &input[..]].concat();
+            let end = memchr::memmem::find(&whole, b"\r\n.\r\n").expect("one is there");
+            let (message, left, defect) = feed(&[&input]).expect("one is there");
+            assert_eq!(left, &whole[end + 5..], "{}", input.escape_ascii());
+            if defect.is_none() {
+                let lines = String::from_utf8_lossy(&whole[..end + 2]).replace("\r\n.", "\r\n");
+                assert_eq!(message, &lines.as_bytes()[2..], "{}", input.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_defect_is_the_one_named() {
+        check(&[
+            (b"a\nb\rc\0\r\n.\r\n", b"a\nb\rc\0\r\n", b"", Some(Defect::BareLf(1))),
+            (
+                b"a\r\nb\rc\n\r\n.\r\n",
+                b"a\r\nb\rc\n\r\n",
+                b"",
+                Some(Defect::BareCr(2)),
+            ),
+        ]);
+    }
+
+    #[test]
+    fn eight_bit_octets_must_be_announced() {
+        check(&[("ä\r\n.\r\n".as_bytes(), "ä\r\n".as_bytes(), b"", Some(Defect::EightBit))]);
+        check(&[(b"a\r\n.\r\nNOOP \xff\r\n", b"a\r\n", b"NOOP \xff\r\n", None)]);
+        let mut reader = DataReader::default();
+        reader.read(b"\xe4\r\n.\r\n");
+        assert_eq!(reader.defect(true), None);
+    }
+
+    #[test]
+    fn a_line_has_998_octets_at_most_and_a_stuffed_dot_does_not_count() {
+        let defect = |line: &[u8]| {
+            let input = [b"a\r\n", line, b"\r\n.\r\n"].concat();
+            every_way(&input).and_then(|(_, _, defect)| defect)
+        };
+        assert_eq!(defect(&[b'x'; MAX_TEXT_LINE]), None);
+        assert_eq!(defect(&[b'x'; MAX_TEXT_LINE + 1]), Some(Defect::LongLine(2)));
+        assert_eq!(defect(&[b'.'; MAX_TEXT_LINE + 1]), None);
+        assert_eq!(defect(&[b'.'; MAX_TEXT_LINE + 2]), Some(Defect::LongLine(2)));
+    }
+}

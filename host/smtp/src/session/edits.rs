@@ -1,0 +1,195 @@
+//! A policy's edits, worked out in full before any of them is applied.
+
+use host_contract::Edit;
+use host_mail::{Envelope, HeaderBlock, Mailbox, REDIRECTED};
+
+/// What a message becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edited {
+    /// Who gets it, in the order of the envelope, then as added.
+    pub recipients: Vec<Mailbox>,
+    /// Goes before the rest of the message.
+    pub prefix: Vec<u8>,
+    /// They are not those of the envelope.
+    pub redirected: bool,
+    /// Octets at the message's front that `prefix` stands for.
+    pub skip: u64,
+}
+
+/// Applies all edits to copies; the message itself is not touched.
+pub fn apply(edits: &[Edit], envelope: &Envelope, header: &HeaderBlock) -> Edited {
+    let mut recipients = envelope.recipients.clone();
+    let mut prefix = Vec::new();
+    let mut removed: Vec<&str> = Vec::new();
+    for edit in edits {
+        match edit {
+            Edit::AddHeader(name, value) => prefix.extend_from_slice(field(name, value).as_bytes()),
+            // Only the host finds the loops that policies make: it keeps its own marks.
+            Edit::RemoveHeader(name) if name.eq_ignore_ascii_case(REDIRECTED) => {}
+            Edit::RemoveHeader(name) => removed.push(name),
+            Edit::RemoveRecipient(mailbox) => recipients.retain(|one| one.key() != mailbox.key()),
+            Edit::AddRecipient(mailbox) if recipients.iter().any(|one| one.key() == mailbox.key()) => {}
+            Edit::AddRecipient(mailbox) => recipients.push(mailbox.clone()),
+        }
+    }
+    let mut skip = 0;
+    if !removed.is_empty() {
+        prefix.extend(without(header.as_bytes(), &removed));
+        skip = header.as_bytes().len() as u64;
+    }
+    if is_body(header) {
+        prefix.extend_from_slice(b"\r\n");
+    }
+    Edited {
+        redirected: recipients.len() != envelope.recipients.len()
+            || recipients
+                .iter()
+                .zip(&envelope.recipients)
+                .any(|(now, was)| now.key() != was.key()),
+        recipients,
+        prefix,
+        skip,
+    }
+}
+
+/// Whether what stands before the first empty line holds no field at all: it is body then, and must
+/// not become part of the header that is put above it.
+fn is_body(header: &HeaderBlock) -> bool {
+    !header.as_bytes().is_empty() && header.fields().next().is_none()
+}
+
+/// One field on one line, or folded after its name where that would be longer than
+/// RFC 5322 section 2.1.1 allows.
+fn field(name: &str, value: &str) -> String {
+    let fold = if name.len() + value.len() + 2 > 998 { "\r\n" } else { "" };
+    format!("{name}:{fold} {value}\r\n")
+}
+
+/// The header without the fields of these names. Folded lines go with their field, and lines that
+/// are no field stay as they are.
+fn without(header: &[u8], names: &[&str]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(header.len());
+    let mut dropping = false;
+    for line in header.split_inclusive(|byte| *byte == b'\n') {
+        if !matches!(line.first(), Some(b' ' | b'\t')) {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or(line).trim_ascii_end();
+            dropping = line.contains(&b':') && names.iter().any(|one| name.eq_ignore_ascii_case(one.as_bytes()));
+        }
+        if !dropping {
+            kept.extend_from_slice(line);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host_mail::{InMemory, ReversePath};
+
+    const MESSAGE: &str = "X-A: 1\r\nSubject: s\r\n\tfolded\r\nno field\r\nx-a : 2\r\n 3\r\nTo: b\r\n\r\nX-A: body\r\n";
+
+    fn mailbox(text: &str) -> Mailbox {
+        text.parse().expect("valid")
+    }
+
+    /// The edited message and its recipients.
+    fn edit(edits: &[Edit]) -> (String, Vec<String>) {
+        let header = HeaderBlock::read(&InMemory(MESSAGE.into())).expect("in memory");
+        let mut envelope = Envelope::from_sender(ReversePath::Null);
+        envelope.recipients = vec![mailbox("a@x.example"), mailbox("b@x.example")];
+        let edited = apply(edits, &envelope, &header);
+        let mut text = String::from_utf8(edited.prefix).expect("text");
+        text.push_str(&MESSAGE[usize::try_from(edited.skip).expect("small")..]);
+        (text, edited.recipients.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn no_edit_leaves_everything_as_it_is() {
+        let (text, recipients) = edit(&[]);
+        assert_eq!(text, MESSAGE);
+        assert_eq!(recipients, ["a@x.example", "b@x.example"]);
+    }
+
+    #[test]
+    fn fields_are_added_on_top_in_their_order() {
+        let add = |name: &str, value: &str| Edit::AddHeader(name.into(), value.into());
+        let (text, _) = edit(&[add("X-One", "1"), add("X-Two", "2")]);
+        assert_eq!(text, format!("X-One: 1\r\nX-Two: 2\r\n{MESSAGE}"));
+        let (text, _) = edit(&[add("X-Long", &"v".repeat(992))]);
+        assert!(text.starts_with("X-Long:\r\n vvv"));
+    }
+
+    #[test]
+    fn a_body_without_a_header_stays_a_body() {
+        for (message, prefix) in [
+            ("Hello.\r\n", "\r\n"),
+            ("Hello.\r\n\r\nTo: you\r\n", "\r\n"),
+            ("\r\nHello.\r\n", ""),
+            ("no field\r\nTo: b\r\n\r\nHello.\r\n", ""),
+            ("", ""),
+        ] {
+            let header = HeaderBlock::read(&InMemory(message.into())).expect("in memory");
+            let edited = apply(&[], &Envelope::from_sender(ReversePath::Null), &header);
+            assert_eq!(
+                (edited.prefix.as_slice(), edited.skip),
+                (prefix.as_bytes(), 0),
+                "{message:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_field_of_a_name_goes_with_its_folded_lines() {
+        let (text, _) = edit(&[Edit::RemoveHeader("X-a".into()), Edit::RemoveHeader("subject".into())]);
+        assert_eq!(text, "no field\r\nTo: b\r\n\r\nX-A: body\r\n");
+        let (text, _) = edit(&[Edit::RemoveHeader("no field".into())]);
+        assert_eq!(text, MESSAGE);
+    }
+
+    #[test]
+    fn an_added_field_outlives_the_removal_of_its_name() {
+        let edits = [
+            Edit::AddHeader("X-A".into(), "new".into()),
+            Edit::RemoveHeader("X-A".into()),
+        ];
+        assert!(edit(&edits).0.starts_with("X-A: new\r\nSubject: s\r\n"));
+    }
+
+    #[test]
+    fn the_hosts_own_marks_stay_and_a_change_of_recipients_is_seen() {
+        let message = format!("{REDIRECTED}: by mx.example policy copies\r\n\r\nHello.\r\n");
+        let header = HeaderBlock::read(&InMemory(message.into())).expect("in memory");
+        let mut envelope = Envelope::from_sender(ReversePath::Null);
+        envelope.recipients = vec![mailbox("a@x.example")];
+        let edit = |edits: &[Edit]| apply(edits, &envelope, &header);
+        let removal = edit(&[Edit::RemoveHeader(REDIRECTED.to_lowercase())]);
+        assert_eq!((removal.prefix.as_slice(), removal.skip), (&b""[..], 0));
+        let (add, remove) = (
+            |to| Edit::AddRecipient(mailbox(to)),
+            Edit::RemoveRecipient(mailbox("a@x.example")),
+        );
+        assert!(!edit(&[add("A@x.example")]).redirected);
+        assert!(edit(&[add("b@x.example")]).redirected);
+        assert!(edit(std::slice::from_ref(&remove)).redirected);
+        assert!(edit(&[remove, add("b@x.example")]).redirected);
+    }
+
+    #[test]
+    fn recipients_come_and_go() {
+        let edits = [
+            Edit::RemoveRecipient(mailbox("A@x.example")),
+            Edit::AddRecipient(mailbox("c@x.example")),
+            Edit::AddRecipient(mailbox("B@x.example")),
+        ];
+        assert_eq!(edit(&edits).1, ["b@x.example", "c@x.example"]);
+        assert!(
+            edit(&[
+                Edit::RemoveRecipient(mailbox("a@x.example")),
+                Edit::RemoveRecipient(mailbox("b@x.example")),
+            ])
+            .1
+            .is_empty()
+        );
+    }
+}

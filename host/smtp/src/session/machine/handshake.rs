@@ -1,0 +1,129 @@
+//! AUTH (RFC 4954) and STARTTLS (RFC 3207).
+
+use super::super::auth::{self, Credentials, Exchange, Secret, Turn};
+use super::{Conversation, Phase, Session, Step, replies};
+use host_mail::{Identity, TlsSession};
+
+/// Waits for a response to a challenge.
+#[derive(Debug)]
+pub struct Authenticating {
+    session: Box<Session>,
+    exchange: Exchange,
+}
+
+/// Waits for what the directory says.
+#[derive(Debug)]
+pub struct Verifying {
+    /// Who claims.
+    pub session: Box<Session>,
+    /// What is claimed.
+    pub credentials: Credentials,
+}
+
+/// What the directory says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verified {
+    /// The account whose credentials they are.
+    Account(String),
+    /// Nobody's.
+    Nobody,
+    /// It cannot be asked now.
+    Unavailable,
+}
+
+/// Waits for TLS.
+#[derive(Debug)]
+pub struct Handshake {
+    session: Box<Session>,
+}
+
+impl<P> Conversation<P> {
+    pub(super) fn auth(self, mechanism: &str, initial: Option<&Secret>) -> Step<P> {
+        let session = &self.session;
+        let refusal = if !matches!(self.phase, Phase::Greeted) || !session.extended {
+            Some(replies::out_of_order(
+                "AUTH comes after EHLO and not within a transaction",
+            ))
+        } else if session.client.identity.is_some() {
+            Some(replies::out_of_order("Already authenticated"))
+        } else if session.can_authenticate() {
+            None
+        } else if session.can_start_tls() {
+            Some(replies::authentication_needs_tls())
+        } else {
+            Some(replies::not_implemented())
+        };
+        match refusal {
+            Some(reply) => self.mistake(reply),
+            None => Authenticating::go_on(self.session, auth::start(mechanism, initial)),
+        }
+    }
+
+    pub(super) fn start_tls(self) -> Step<P> {
+        let session = &self.session;
+        if session.client.tls.is_some() {
+            self.mistake(replies::out_of_order("TLS is already on"))
+        } else if !session.rules.starttls {
+            self.mistake(replies::not_implemented())
+        } else if !session.extended {
+            self.mistake(replies::out_of_order("Send EHLO first"))
+        } else {
+            Step::StartTls(replies::start_tls(), Handshake { session: self.session })
+        }
+    }
+}
+
+impl Authenticating {
+    /// Takes a line without its CR LF.
+    pub fn response<P>(self, line: &[u8]) -> Step<P> {
+        let turn = self.exchange.response(line);
+        Self::go_on(self.session, turn)
+    }
+
+    fn go_on<P>(session: Box<Session>, turn: Turn) -> Step<P> {
+        match turn {
+            Turn::Challenge(reply, exchange) => Step::Challenge(reply, Self { session, exchange }),
+            Turn::Complete(credentials) => Step::Verify(Verifying { session, credentials }),
+            Turn::OnBehalf(credentials) => Step::Impersonation(Verifying { session, credentials }),
+            Turn::Failed(reply) => Conversation::greeted(session).mistake(reply),
+        }
+    }
+}
+
+impl Verifying {
+    /// Ends the exchange.
+    pub fn result<P>(mut self, verified: Verified) -> Step<P> {
+        match verified {
+            Verified::Account(account) => {
+                self.session.client.identity = Some(Identity {
+                    account,
+                    mechanism: self.credentials.mechanism.to_owned(),
+                });
+                Conversation::greeted(self.session).say(replies::authenticated())
+            }
+            Verified::Nobody => match self.session.count_auth_failure() {
+                Ok(()) => Conversation::greeted(self.session).say(replies::credentials_invalid()),
+                Err(farewell) => Step::Close(farewell, Some("too many failed AUTH attempts")),
+            },
+            Verified::Unavailable => Conversation::greeted(self.session).say(replies::authentication_unavailable()),
+        }
+    }
+}
+
+impl Handshake {
+    /// RFC 3207 section 4.2: all that the client said before is forgotten. What it did wrong is not.
+    pub fn established<P>(mut self, tls: TlsSession) -> Step<P> {
+        let session = &mut self.session;
+        session.client.helo = None;
+        session.client.identity = None;
+        session.client.tls = Some(tls);
+        session.extended = false;
+        Step::Listen(
+            None,
+            Conversation {
+                session: self.session,
+                phase: Phase::Connected,
+            },
+        )
+    }
+}

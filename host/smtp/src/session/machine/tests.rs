@@ -1,0 +1,689 @@
+//! Dialogues with the machine: `C:` says, the first word of the reply is expected after `S:`.
+//!
+//! Answers that the driver would get elsewhere follow from what is asked: a local-part `reject` or
+//! `defer` is answered so, and the password `right` is right.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::*;
+use host_contract::Verdict;
+use host_mail::{Client, TlsSession};
+
+/// Counts the transactions that are alive.
+struct Alive(Rc<Cell<usize>>);
+
+impl Alive {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+fn client() -> Client {
+    Client::new("mx", ([192, 0, 2, 1], 4711).into())
+}
+
+fn tls() -> TlsSession {
+    TlsSession {
+        version: "TLSv1.3".into(),
+        cipher: "TLS_AES_128_GCM_SHA256".into(),
+        subject: None,
+    }
+}
+
+fn rules() -> Rules {
+    Rules {
+        hostname: "mail.example.org".into(),
+        message_size: 1000,
+        recipients: 3,
+        errors: 100,
+        transactions: 100,
+        starttls: true,
+        auth_without_tls: false,
+        authentication: false,
+        encryption: false,
+    }
+}
+
+enum Wants {
+    Command(Conversation<Alive>),
+    Response(Authenticating),
+    Nothing,
+}
+
+/// Plays the driver's part.
+struct Player {
+    wants: Wants,
+    alive: Rc<Cell<usize>>,
+    /// What would have become an event.
+    told: Vec<&'static str>,
+    envelopes: Vec<Envelope>,
+}
+
+fn verdict(local_part: Option<&str>) -> Verdict {
+    match local_part {
+        Some("reject") => Verdict::Reject(Reply::new(550, (5, 7, 1), "No")),
+        Some("defer") => Verdict::Defer(Reply::new(451, (4, 7, 1), "Later")),
+        _ => Verdict::Accept,
+    }
+}
+
+impl Player {
+    fn new(rules: Rules, client: Client) -> (Self, Reply) {
+        let mut player = Self {
+            wants: Wants::Nothing,
+            alive: Rc::default(),
+            told: Vec::new(),
+            envelopes: Vec::new(),
+        };
+        let banner = player.play(greet(Session::new(rules, client)));
+        (player, banner.expect("a banner"))
+    }
+
+    fn say(&mut self, line: &str) -> Option<Reply> {
+        let step = match std::mem::replace(&mut self.wants, Wants::Nothing) {
+            Wants::Command(conversation) => conversation.command(line.as_bytes()),
+            Wants::Response(exchange) => exchange.response(line.as_bytes()),
+            Wants::Nothing => panic!("{line:?} after the end"),
+        };
+        self.play(step)
+    }
+
+    /// Goes on until the peer has to speak; the reply that it then sees last.
+    fn play(&mut self, mut step: Step<Alive>) -> Option<Reply> {
+        let mut under_tls = None;
+        loop {
+            step = match step {
+                Step::Listen(reply, next) => {
+                    self.wants = Wants::Command(next);
+                    return reply.or(under_tls);
+                }
+                Step::RecipientsFull(reply, next) => {
+                    self.told.push("recipients");
+                    Step::Listen(Some(reply), next)
+                }
+                Step::Challenge(reply, next) => {
+                    self.wants = Wants::Response(next);
+                    return Some(reply);
+                }
+                Step::Verify(asking) => {
+                    let verified = match asking.credentials.password.reveal() {
+                        "right" => Verified::Account(asking.credentials.user.to_lowercase()),
+                        "broken" => Verified::Unavailable,
+                        _ => Verified::Nobody,
+                    };
+                    asking.result(verified)
+                }
+                Step::Impersonation(asking) => {
+                    self.told.push("impersonation");
+                    asking.result(Verified::Nobody)
+                }
+                Step::StartTls(reply, next) => {
+                    under_tls = Some(reply);
+                    next.established(tls())
+                }
+                Step::AskSender(asking) => {
+                    let answer = verdict(asking.mail().sender.mailbox().map(|mailbox| mailbox.local_part()));
+                    asking.answer(answer, Alive::new(&self.alive))
+                }
+                Step::AskRecipient(asking) => {
+                    let answer = verdict(Some(asking.recipient.local_part()));
+                    asking.answer(answer)
+                }
+                Step::Receive(receiving) => {
+                    self.envelopes.push(receiving.transaction.envelope.clone());
+                    receiving.done(Reply::new(250, (2, 0, 0), "Queued"))
+                }
+                Step::Close(reply, reason) => {
+                    self.told.extend(reason);
+                    return Some(reply);
+                }
+            }
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.wants, Wants::Nothing)
+    }
+}
+
+/// Plays a script of `C:` and `S:` lines.
+fn play_on(rules: Rules, client: Client, script: &str) -> Player {
+    let (mut player, banner) = Player::new(rules, client);
+    assert_eq!(banner.code, 220);
+    let mut reply: Option<Reply> = None;
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(said) = line.strip_prefix("C: ") {
+            reply = player.say(said);
+        } else if let Some(expected) = line.strip_prefix("S: ") {
+            let got = reply.as_ref().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                got.starts_with(expected),
+                "expected {expected:?}, got {got:?} in\n{script}"
+            );
+        } else {
+            assert_eq!(line, "CLOSED", "a script has C:, S: and CLOSED");
+            assert!(player.is_closed(), "still open in\n{script}");
+        }
+    }
+    player
+}
+
+fn play(script: &str) -> Player {
+    play_on(rules(), client(), script)
+}
+
+const HELLO: &str = "C: EHLO client.example\nS: 250 mail.example.org";
+const AUTH_RIGHT: &str = "C: AUTH PLAIN AEFubmEAcmlnaHQ=\nS: 235 2.7.0";
+
+fn after_hello(script: &str) -> Player {
+    play(&format!("{HELLO}\n{script}"))
+}
+
+#[test]
+fn a_message_from_hello_to_quit() {
+    let player = after_hello(
+        "C: MAIL FROM:<anna@example.org> SIZE=1000 BODY=8BITMIME
+         S: 250 2.1.0
+         C: RCPT TO:<bob@example.org>
+         S: 250 2.1.5
+         C: RCPT TO:<postmaster>
+         S: 250 2.1.5
+         C: DATA
+         S: 250 2.0.0
+         C: QUIT
+         S: 221 2.0.0 mail.example.org
+         CLOSED",
+    );
+    let [envelope] = player.envelopes.as_slice() else {
+        panic!("one message")
+    };
+    assert_eq!(envelope.sender.to_string(), "<anna@example.org>");
+    let recipients: Vec<_> = envelope.recipients.iter().map(ToString::to_string).collect();
+    assert_eq!(recipients, ["bob@example.org", "postmaster@mail.example.org"]);
+    assert_eq!(envelope.body, host_mail::BodyType::EightBitMime);
+    assert_eq!(player.alive.get(), 0);
+    assert!(player.told.is_empty());
+}
+
+#[test]
+fn the_null_reverse_path_is_mail_like_other() {
+    let player = after_hello("C: MAIL FROM:<>\nS: 250\nC: RCPT TO:<bob@example.org>\nS: 250\nC: DATA\nS: 250");
+    assert_eq!(player.envelopes[0].sender, host_mail::ReversePath::Null);
+}
+
+#[test]
+fn commands_out_of_order() {
+    play("C: MAIL FROM:<a@b.example>\nS: 503\nC: RCPT TO:<a@b.example>\nS: 503\nC: DATA\nS: 503\nC: RSET\nS: 250");
+    play("C: RSET\nS: 250\nC: MAIL FROM:<a@b.example>\nS: 503");
+    after_hello("C: RCPT TO:<a@b.example>\nS: 503\nC: DATA\nS: 503");
+    after_hello("C: MAIL FROM:<a@b.example>\nS: 250\nC: MAIL FROM:<c@d.example>\nS: 503\nC: DATA\nS: 554 5.5.1");
+    let player = after_hello(
+        "C: MAIL FROM:<a@b.example>
+         S: 250
+         C: RCPT TO:<x@y.example>
+         S: 250
+         C: DATA
+         S: 250
+         C: RCPT TO:<x@y.example>
+         S: 503
+         C: DATA
+         S: 503",
+    );
+    assert_eq!(player.envelopes.len(), 1);
+}
+
+#[test]
+fn a_mistake_costs_the_command_and_not_the_transaction() {
+    let player = after_hello(
+        "C: MAIL FROM:<a@b.example>
+         S: 250
+         C: RCPT TO:x@y.example
+         S: 501
+         C: RCPT TO:<x@y.example> NOTIFY=NEVER
+         S: 555
+         C: NONSENSE
+         S: 500
+         C: RCPT TO:<x@y.example>
+         S: 250
+         C: DATA
+         S: 250",
+    );
+    assert_eq!(player.envelopes.len(), 1);
+}
+
+#[test]
+fn what_ends_a_transaction_drops_it() {
+    for ending in ["RSET", "EHLO again.example", "HELO again.example", "QUIT"] {
+        let mut player = after_hello("C: MAIL FROM:<a@b.example>\nS: 250\nC: RCPT TO:<x@y.example>\nS: 250");
+        assert_eq!(player.alive.get(), 1);
+        player.say(ending);
+        assert_eq!(player.alive.get(), 0, "{ending}");
+        if !player.is_closed() {
+            assert_eq!(player.say("DATA").map(|reply| reply.code), Some(503), "{ending}");
+            assert_eq!(
+                player.say("MAIL FROM:<>").map(|reply| reply.code),
+                Some(250),
+                "{ending}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_does_not_end_a_transaction_keeps_it() {
+    for harmless in [
+        "NOOP",
+        "NOOP x",
+        "HELP",
+        "VRFY anna",
+        "EXPN list",
+        "XYZZY",
+        "AUTH PLAIN",
+        "MAIL FROM:<>",
+    ] {
+        let mut player = after_hello("C: MAIL FROM:<a@b.example>\nS: 250\nC: RCPT TO:<x@y.example>\nS: 250");
+        player.say(harmless);
+        assert_eq!(player.alive.get(), 1, "{harmless}");
+        assert_eq!(player.say("DATA").map(|reply| reply.code), Some(250), "{harmless}");
+    }
+}
+
+#[test]
+fn verdicts_become_replies() {
+    let player = after_hello(
+        "C: MAIL FROM:<reject@b.example>
+         S: 550 5.7.1 No
+         C: MAIL FROM:<defer@b.example>
+         S: 451 4.7.1 Later
+         C: MAIL FROM:<a@b.example>
+         S: 250
+         C: RCPT TO:<reject@y.example>
+         S: 550 5.7.1 No
+         C: RCPT TO:<defer@y.example>
+         S: 451
+         C: DATA
+         S: 554 5.5.1 No valid recipients
+         C: RCPT TO:<x@y.example>
+         S: 250
+         C: DATA
+         S: 250",
+    );
+    assert_eq!(player.envelopes[0].recipients.len(), 1);
+    assert_eq!(player.alive.get(), 0);
+}
+
+#[test]
+fn recipients_are_limited_and_the_operator_is_told_once() {
+    let player = after_hello(
+        "C: MAIL FROM:<a@b.example>
+         C: RCPT TO:<one@y.example>
+         S: 250
+         C: RCPT TO:<one@y.example>
+         S: 250
+         C: RCPT TO:<two@y.example>
+         S: 250
+         C: RCPT TO:<three@y.example>
+         S: 250
+         C: RCPT TO:<four@y.example>
+         S: 452 4.5.3
+         C: RCPT TO:<five@y.example>
+         S: 452 4.5.3
+         C: RCPT TO:<two@y.example>
+         S: 250
+         C: DATA
+         S: 250",
+    );
+    assert_eq!(player.envelopes[0].recipients.len(), 3);
+    assert_eq!(player.told, ["recipients"]);
+}
+
+#[test]
+fn refused_recipients_count_so_that_addresses_cannot_be_probed_without_end() {
+    let player = after_hello(
+        "C: MAIL FROM:<a@b.example>
+         C: RCPT TO:<reject@y.example>
+         S: 550
+         C: RCPT TO:<one@y.example>
+         S: 250
+         C: RCPT TO:<reject@z.example>
+         S: 550
+         C: RCPT TO:<reject@y.example>
+         S: 452 4.5.3
+         C: DATA
+         S: 250",
+    );
+    assert_eq!(player.envelopes[0].recipients.len(), 1);
+    assert_eq!(player.told, ["recipients"]);
+}
+
+#[test]
+fn a_hundred_times_too_many_recipients_do_not_end_the_connection() {
+    let (mut player, _) = Player::new(Rules { errors: 3, ..rules() }, client());
+    player.say("EHLO client.example");
+    player.say("MAIL FROM:<>");
+    for number in 0..10_000 {
+        let reply = player.say(&format!("RCPT TO:<r{number}@y.example>")).expect("a reply");
+        assert_eq!(reply.code, if number < 3 { 250 } else { 452 });
+    }
+    assert_eq!(player.say("DATA").map(|reply| reply.code), Some(250));
+    assert_eq!(player.told, ["recipients"]);
+}
+
+#[test]
+fn sizes_are_compared_before_anything_is_sent() {
+    after_hello(
+        "C: MAIL FROM:<a@b.example> SIZE=1001
+         S: 552 5.3.4
+         C: MAIL FROM:<a@b.example> SIZE=99999999999999999999
+         S: 552 5.3.4
+         C: MAIL FROM:<a@b.example> SIZE=1000
+         S: 250",
+    );
+}
+
+#[test]
+fn addresses_beyond_ascii_need_smtputf8() {
+    after_hello(
+        "C: MAIL FROM:<jörg@b.example>
+         S: 553 5.6.7
+         C: MAIL FROM:<a@b.example>
+         S: 250
+         C: RCPT TO:<jörg@b.example>
+         S: 553 5.6.7
+         C: RSET
+         C: MAIL FROM:<jörg@b.example> SMTPUTF8
+         S: 250
+         C: RCPT TO:<jörg@b.example>
+         S: 250",
+    );
+}
+
+#[test]
+fn nothing_is_told_about_who_is_here() {
+    after_hello("C: VRFY anna\nS: 252\nC: VRFY nobody\nS: 252\nC: EXPN staff\nS: 502\nC: HELP\nS: 214");
+}
+
+#[test]
+fn ehlo_offers_what_would_work_and_helo_nothing() {
+    let lines = |player: &mut Player| {
+        player
+            .say("EHLO client.example")
+            .map(|reply| reply.text)
+            .expect("a reply")
+    };
+    let (mut player, _) = Player::new(rules(), client());
+    assert_eq!(
+        lines(&mut player),
+        "mail.example.org\nPIPELINING\nSIZE 1000\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nSTARTTLS\nHELP"
+    );
+    player.say("STARTTLS");
+    let secured = lines(&mut player);
+    assert!(
+        !secured.contains("STARTTLS") && secured.contains("AUTH PLAIN LOGIN"),
+        "{secured}"
+    );
+    player.say("AUTH PLAIN AEFubmEAcmlnaHQ=");
+    assert!(!lines(&mut player).contains("AUTH"));
+
+    let (mut player, _) = Player::new(
+        Rules {
+            starttls: false,
+            auth_without_tls: true,
+            ..rules()
+        },
+        client(),
+    );
+    let clear = lines(&mut player);
+    assert!(
+        !clear.contains("STARTTLS") && clear.contains("AUTH PLAIN LOGIN"),
+        "{clear}"
+    );
+    let reply = player.say("HELO client.example").expect("a reply");
+    assert_eq!(
+        (reply.code, reply.text.as_str(), reply.status),
+        (250, "mail.example.org", None)
+    );
+
+    let strict = Rules {
+        encryption: true,
+        auth_without_tls: true,
+        ..rules()
+    };
+    let (mut player, _) = Player::new(strict, client());
+    assert!(!lines(&mut player).contains("AUTH"));
+}
+
+#[test]
+fn authentication_under_tls() {
+    let player = after_hello(&format!(
+        "C: AUTH PLAIN AEFubmEAcmlnaHQ=
+         S: 538 5.7.11
+         C: STARTTLS
+         S: 220 2.0.0
+         C: AUTH PLAIN AEFubmEAcmlnaHQ=
+         S: 503
+         {HELLO}
+         {AUTH_RIGHT}
+         C: AUTH PLAIN AEFubmEAcmlnaHQ=
+         S: 503
+         C: MAIL FROM:<a@b.example>
+         S: 250"
+    ));
+    let Wants::Command(conversation) = &player.wants else {
+        panic!("open")
+    };
+    let identity = conversation.session().client.identity.as_ref().expect("authenticated");
+    assert_eq!(
+        (identity.account.as_str(), identity.mechanism.as_str()),
+        ("anna", "PLAIN")
+    );
+}
+
+#[test]
+fn authentication_in_its_forms() {
+    let clear = || Rules {
+        auth_without_tls: true,
+        ..rules()
+    };
+    for script in [
+        "C: AUTH PLAIN\nS: 334\nC: AEFubmEAcmlnaHQ=\nS: 235",
+        "C: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: QW5uYQ==\nS: 334 UGFzc3dvcmQ6\nC: cmlnaHQ=\nS: 235",
+        "C: AUTH login QW5uYQ==\nS: 334 UGFzc3dvcmQ6\nC: cmlnaHQ=\nS: 235",
+        "C: AUTH PLAIN\nS: 334\nC: *\nS: 501\nC: AUTH PLAIN AEFubmEAcmlnaHQ=\nS: 235",
+        "C: AUTH LOGIN\nS: 334\nC: QUIT now\nS: 501\nC: NOOP\nS: 250",
+        "C: AUTH LOGIN =\nS: 334 UGFzc3dvcmQ6",
+        "C: AUTH PLAIN =\nS: 501",
+        "C: AUTH PLAIN ***\nS: 501",
+        "C: AUTH\nS: 501",
+        "C: AUTH CRAM-MD5\nS: 504 5.5.4",
+        "C: AUTH PLAIN AEFubmEAd3Jvbmc=\nS: 535 5.7.8\nC: AUTH PLAIN AEFubmEAcmlnaHQ=\nS: 235",
+        "C: AUTH PLAIN AEFubmEAYnJva2Vu\nS: 454 4.7.0",
+        "C: MAIL FROM:<>\nS: 250\nC: AUTH PLAIN AEFubmEAcmlnaHQ=\nS: 503",
+    ] {
+        play_on(clear(), client(), &format!("{HELLO}\n{script}"));
+    }
+    play_on(clear(), client(), "C: AUTH PLAIN AEFubmEAcmlnaHQ=\nS: 503");
+    play_on(
+        clear(),
+        client(),
+        "C: HELO x\nS: 250\nC: AUTH PLAIN AEFubmEAcmlnaHQ=\nS: 503",
+    );
+    let player = play_on(
+        clear(),
+        client(),
+        &format!("{HELLO}\nC: AUTH PLAIN cm9vdABBbm5hAHJpZ2h0\nS: 535"),
+    );
+    assert_eq!(player.told, ["impersonation"]);
+}
+
+#[test]
+fn guessing_ends_the_connection() {
+    let guess = "C: AUTH PLAIN AEFubmEAd3Jvbmc=";
+    let player = play_on(
+        Rules {
+            auth_without_tls: true,
+            ..rules()
+        },
+        client(),
+        &format!("{HELLO}\n{guess}\nS: 535\n{guess}\nS: 535\n{guess}\nS: 421 4.7.0\nCLOSED"),
+    );
+    assert_eq!(player.told, ["too many failed AUTH attempts"]);
+}
+
+#[test]
+fn what_is_owed_comes_before_mail() {
+    let owes = Rules {
+        authentication: true,
+        encryption: true,
+        auth_without_tls: true,
+        ..rules()
+    };
+    play_on(
+        owes,
+        client(),
+        &format!(
+            "{HELLO}
+             C: MAIL FROM:<a@b.example>
+             S: 530 5.7.0 Must issue a STARTTLS command first
+             C: AUTH PLAIN AEFubmEAcmlnaHQ=
+             S: 538
+             C: STARTTLS
+             S: 220
+             {HELLO}
+             C: MAIL FROM:<a@b.example>
+             S: 530 5.7.0 Authentication required
+             C: MAIL FROM:<>
+             S: 530
+             {AUTH_RIGHT}
+             C: MAIL FROM:<a@b.example>
+             S: 250"
+        ),
+    );
+}
+
+#[test]
+fn starttls_forgets_everything_said_before() {
+    let player = play_on(
+        Rules {
+            auth_without_tls: true,
+            ..rules()
+        },
+        client(),
+        &format!(
+            "{HELLO}
+             {AUTH_RIGHT}
+             C: MAIL FROM:<a@b.example>
+             S: 250
+             C: STARTTLS
+             S: 220 2.0.0
+             C: RCPT TO:<x@y.example>
+             S: 503
+             C: MAIL FROM:<a@b.example>
+             S: 503
+             C: STARTTLS
+             S: 503"
+        ),
+    );
+    assert_eq!(player.alive.get(), 0);
+    let Wants::Command(conversation) = &player.wants else {
+        panic!("open")
+    };
+    let session = conversation.session();
+    assert_eq!((&session.client.helo, &session.client.identity), (&None, &None));
+    assert_eq!(session.client.tls, Some(tls()));
+}
+
+#[test]
+fn starttls_where_there_is_none() {
+    play_on(
+        Rules {
+            starttls: false,
+            ..rules()
+        },
+        client(),
+        &format!("{HELLO}\nC: STARTTLS\nS: 502"),
+    );
+    play("C: STARTTLS\nS: 503");
+    after_hello("C: STARTTLS now\nS: 501");
+    let implicit = Client {
+        tls: Some(tls()),
+        ..client()
+    };
+    play_on(
+        rules(),
+        implicit,
+        &format!("{HELLO}\nC: STARTTLS\nS: 503\n{AUTH_RIGHT}"),
+    );
+}
+
+#[test]
+fn a_web_client_is_let_go_at_once() {
+    let player = play_on(rules(), client(), "C: POST / HTTP/1.1\nS: 554 5.5.1\nCLOSED");
+    assert_eq!(player.told, ["an HTTP request"]);
+}
+
+#[test]
+fn errors_and_transactions_are_limited() {
+    let player = play_on(
+        Rules { errors: 3, ..rules() },
+        client(),
+        "C: NONSENSE\nS: 500\nC: MAIL FROM:<>\nS: 503\nC: RCPT\nS: 421 4.7.0 mail.example.org\nCLOSED",
+    );
+    assert_eq!(player.told, ["too many errors"]);
+    let player = play_on(
+        Rules {
+            transactions: 2,
+            ..rules()
+        },
+        client(),
+        &format!(
+            "{HELLO}
+             C: MAIL FROM:<a@b.example>
+             S: 250
+             C: RSET
+             C: MAIL FROM:<reject@b.example>
+             S: 550
+             C: MAIL FROM:<a@b.example>
+             S: 421 4.7.0 mail.example.org
+             CLOSED"
+        ),
+    );
+    assert_eq!(player.told, ["too many transactions"]);
+}
+
+#[test]
+fn every_reply_has_a_status_of_its_class_where_one_is_due() {
+    for line in [
+        "NOOP",
+        "RSET",
+        "HELP",
+        "VRFY x",
+        "EXPN x",
+        "XYZZY",
+        "DATA",
+        "RCPT TO:<x@y.example>",
+        "MAIL FROM:<>",
+        "MAIL FROM:",
+        "AUTH",
+        "AUTH X",
+        "AUTH PLAIN",
+        "STARTTLS x",
+        "QUIT",
+        "EHLO",
+        "BDAT 1",
+        "NOOP \u{7}",
+    ] {
+        let mut player = after_hello("");
+        let reply = player.say(line).expect("a reply");
+        let status = reply.status.unwrap_or_else(|| panic!("{line}: {reply} has no status"));
+        assert_eq!(u16::from(status.0), reply.code / 100, "{line}: {reply}");
+    }
+}

@@ -1,0 +1,271 @@
+//! Paths and parameters of MAIL and RCPT (RFC 5321 section 4.1.2).
+
+use super::replies;
+use host_mail::{AddressError, BodyType, Mailbox, Reply, ReversePath, is_domain_name};
+
+const MAIL_USAGE: &str = "MAIL FROM:<address> [SP parameters]";
+const RCPT_USAGE: &str = "RCPT TO:<address> [SP parameters]";
+
+/// What MAIL says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// The reverse-path.
+    pub sender: ReversePath,
+    /// Octets the client announces (RFC 1870).
+    pub size: Option<u64>,
+    /// RFC 6152.
+    pub body: BodyType,
+    /// RFC 6531.
+    pub smtputf8: bool,
+}
+
+/// What RCPT names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ForwardPath {
+    /// `<Postmaster>` without a domain: this host's (RFC 5321 section 4.5.1).
+    Postmaster,
+    /// `<local-part@domain>`.
+    Mailbox(Mailbox),
+}
+
+/// The argument of MAIL.
+pub fn mail(argument: &str) -> Result<Mail, Reply> {
+    let (path, rest) = after_keyword(argument, "FROM:")
+        .and_then(path)
+        .ok_or_else(|| replies::syntax(MAIL_USAGE))?;
+    let mut mail = Mail {
+        sender: match path {
+            "" => ReversePath::Null,
+            address => ReversePath::Mailbox(address.parse().map_err(replies::bad_sender)?),
+        },
+        size: None,
+        body: BodyType::SevenBit,
+        smtputf8: false,
+    };
+    let mut seen: Vec<String> = Vec::new();
+    for (keyword, value) in parameters(rest) {
+        let keyword = keyword.to_ascii_uppercase();
+        let bad = || replies::bad_parameter(&keyword);
+        match (keyword.as_str(), value) {
+            ("SIZE", Some(value)) => mail.size = Some(octets(value).ok_or_else(bad)?),
+            ("BODY", Some(value)) if value.eq_ignore_ascii_case("7BIT") => mail.body = BodyType::SevenBit,
+            ("BODY", Some(value)) if value.eq_ignore_ascii_case("8BITMIME") => mail.body = BodyType::EightBitMime,
+            ("SMTPUTF8", None) => mail.smtputf8 = true,
+            // RFC 4954 section 5: no client is trusted to vouch for others, so that a well-formed
+            // value means the same as AUTH=<>.
+            ("AUTH", Some(value)) if is_xtext(value) => {}
+            ("SIZE" | "BODY" | "SMTPUTF8" | "AUTH", _) => return Err(bad()),
+            _ => return Err(replies::unknown_parameter()),
+        }
+        if seen.contains(&keyword) {
+            return Err(bad());
+        }
+        seen.push(keyword);
+    }
+    Ok(mail)
+}
+
+/// The argument of RCPT. No extension with a parameter for it is offered.
+pub fn rcpt(argument: &str) -> Result<ForwardPath, Reply> {
+    let (path, rest) = after_keyword(argument, "TO:")
+        .and_then(path)
+        .ok_or_else(|| replies::syntax(RCPT_USAGE))?;
+    if parameters(rest).next().is_some() {
+        return Err(replies::unknown_parameter());
+    }
+    if path.eq_ignore_ascii_case("postmaster") {
+        return Ok(ForwardPath::Postmaster);
+    }
+    path.parse().map(ForwardPath::Mailbox).map_err(replies::bad_recipient)
+}
+
+/// What follows `FROM:` or `TO:`. RFC 5321 section 3.3 forbids a space after the colon; clients that
+/// send one are too many to turn away, and nothing else it could mean exists.
+fn after_keyword<'a>(argument: &'a str, keyword: &str) -> Option<&'a str> {
+    let (head, rest) = argument.split_at_checked(keyword.len())?;
+    head.eq_ignore_ascii_case(keyword).then(|| rest.trim_start_matches(' '))
+}
+
+/// The address within `<` and `>`, its source route dropped, and what follows the path.
+fn path(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_prefix('<')?;
+    let end = closing_bracket(inner)?;
+    let rest = &inner[end + 1..];
+    if !(rest.is_empty() || rest.starts_with(' ')) {
+        return None;
+    }
+    Some((without_route(&inner[..end])?, rest))
+}
+
+/// The `>` that ends a path; one within a quoted string is part of the address.
+fn closing_bracket(text: &str) -> Option<usize> {
+    let mut quoted = false;
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'>' if !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// RFC 5321 appendix C: `@a,@b:local-part@domain` is accepted and the route ignored.
+fn without_route(path: &str) -> Option<&str> {
+    if !path.starts_with('@') {
+        return Some(path);
+    }
+    let (route, address) = path.split_once(':')?;
+    let hosts_only = route
+        .split(',')
+        .all(|hop| hop.strip_prefix('@').is_some_and(is_domain_name));
+    (hosts_only && !address.is_empty()).then_some(address)
+}
+
+/// `SP keyword [= value]`, as often as there are.
+fn parameters(rest: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    rest.split(' ').filter(|word| !word.is_empty()).map(|word| {
+        word.split_once('=')
+            .map_or((word, None), |(keyword, value)| (keyword, Some(value)))
+    })
+}
+
+/// RFC 1870 section 5: up to 20 digits, which may be more than a `u64` holds.
+fn octets(value: &str) -> Option<u64> {
+    let digits = !value.is_empty() && value.len() <= 20 && value.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| value.parse().unwrap_or(u64::MAX))
+}
+
+/// RFC 3461 section 4: printable ASCII with `+XX` for the rest. `<>` is itself such a text.
+fn is_xtext(value: &str) -> bool {
+    let mut bytes = value.bytes();
+    let is_hex = |byte: Option<u8>| byte.is_some_and(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'));
+    while let Some(byte) = bytes.next() {
+        let ok = match byte {
+            b'+' => is_hex(bytes.next()) && is_hex(bytes.next()),
+            b'=' => false,
+            other => other.is_ascii_graphic(),
+        };
+        if !ok {
+            return false;
+        }
+    }
+    !value.is_empty()
+}
+
+/// RFC 6531 section 3.5: whether an address may be used in this transaction.
+pub fn allowed_without_utf8(mailbox: Option<&Mailbox>, smtputf8: bool) -> bool {
+    smtputf8 || mailbox.is_none_or(Mailbox::is_ascii)
+}
+
+/// This host's postmaster.
+pub fn postmaster(hostname: &str) -> Result<Mailbox, AddressError> {
+    format!("postmaster@{hostname}").parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_reverse_paths() {
+        for (argument, sender) in [
+            ("FROM:<anna@example.org>", "<anna@example.org>"),
+            ("from:<anna@example.org>", "<anna@example.org>"),
+            ("FROM: <anna@example.org>", "<anna@example.org>"),
+            ("FROM:<>", "<>"),
+            ("FROM:<\"a>b\"@example.org>", "<\"a>b\"@example.org>"),
+            ("FROM:<\"a\\\">b\"@example.org>", "<\"a\\\">b\"@example.org>"),
+            (
+                "FROM:<@relay.example,@b.example:anna@example.org>",
+                "<anna@example.org>",
+            ),
+            ("FROM:<x@[192.0.2.1]>", "<x@[192.0.2.1]>"),
+        ] {
+            let mail = mail(argument).unwrap_or_else(|reply| panic!("{argument}: {reply}"));
+            assert_eq!(mail.sender.to_string(), sender, "{argument}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_path() {
+        for (argument, code) in [
+            ("", 501),
+            ("FROM", 501),
+            ("TO:<anna@example.org>", 501),
+            ("FROM:", 501),
+            ("FROM:anna@example.org", 501),
+            ("FROM:<anna@example.org", 501),
+            ("FROM:<anna@example.org>>", 501),
+            ("FROM:<anna@example.org>SIZE=1", 501),
+            ("FROM:<anna>", 501),
+            ("FROM:<postmaster>", 501),
+            ("FROM:<an na@example.org>", 501),
+            ("FROM:<@relay.example:>", 501),
+            ("FROM:<@:anna@example.org>", 501),
+            ("FROM:<@a b:anna@example.org>", 501),
+            ("FROM:<@relay.example>", 501),
+            ("FRO\u{fc}:<a@b>", 501),
+        ] {
+            assert_eq!(mail(argument).map_err(|reply| reply.code), Err(code), "{argument}");
+        }
+    }
+
+    #[test]
+    fn reads_parameters_of_mail() {
+        let all = mail("FROM:<a@b.example> SIZE=1000 body=8bitmime SMTPUTF8 AUTH=e+3Dmc2@example.com").expect("valid");
+        assert_eq!(all.size, Some(1000));
+        assert_eq!(all.body, BodyType::EightBitMime);
+        assert!(all.smtputf8);
+        let huge = mail("FROM:<> SIZE=99999999999999999999").expect("20 digits");
+        assert_eq!(huge.size, Some(u64::MAX));
+        assert!(mail("FROM:<> AUTH=<>").is_ok());
+        assert!(mail("FROM:<>  BODY=7BIT ").is_ok());
+    }
+
+    #[test]
+    fn refuses_bad_parameters() {
+        for (parameters, code) in [
+            ("SIZE", 501),
+            ("SIZE=", 501),
+            ("SIZE=x", 501),
+            ("SIZE=-1", 501),
+            ("SIZE=+1", 501),
+            ("SIZE=999999999999999999999", 501),
+            ("SIZE=1 SIZE=1", 501),
+            ("BODY=BINARYMIME", 501),
+            ("BODY", 501),
+            ("SMTPUTF8=1", 501),
+            ("AUTH=", 501),
+            ("AUTH=a+zz", 501),
+            ("AUTH", 501),
+            ("RET=FULL", 555),
+            ("ENVID=x", 555),
+            ("X", 555),
+            ("=", 555),
+        ] {
+            let argument = format!("FROM:<> {parameters}");
+            assert_eq!(mail(&argument).map_err(|reply| reply.code), Err(code), "{parameters}");
+        }
+    }
+
+    #[test]
+    fn reads_forward_paths() {
+        assert_eq!(rcpt("TO:<Postmaster>"), Ok(ForwardPath::Postmaster));
+        let bob = ForwardPath::Mailbox("bob@example.org".parse().expect("valid"));
+        assert_eq!(rcpt("TO:<bob@EXAMPLE.org>"), Ok(bob.clone()));
+        assert_eq!(rcpt("to: <@a.example:bob@example.org> "), Ok(bob));
+        for (argument, code) in [
+            ("TO:<>", 501),
+            ("TO:<bob>", 501),
+            ("TO:bob@example.org", 501),
+            ("FROM:<bob@example.org>", 501),
+            ("TO:<bob@example.org> NOTIFY=NEVER", 555),
+        ] {
+            assert_eq!(rcpt(argument).map_err(|reply| reply.code), Err(code), "{argument}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A host with one listener, and a client that talks to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::session::{Place, SessionContext, Turns, serve};
+use host_config::{Config, Listener, ListenerTls};
+use host_directory::{Directory, Entry, LookupError};
+use host_events::{Captured, Event, Events};
+use host_mail::Mailbox;
+use host_spool::{ListFilter, Message, Spool, SpoolOptions};
+use host_testing::NoPolicy;
+
+/// One account: `anna` with the password `secret`.
+struct Anna;
+
+impl Directory for Anna {
+    fn is_member<'a>(&'a self, _: &'a Mailbox, _: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
+        Box::pin(async { Ok(false) })
+    }
+
+    fn lookup<'a>(&'a self, _: &'a Mailbox) -> BoxFuture<'a, Result<Vec<Entry>, LookupError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn may_send_as<'a>(&'a self, _: &'a str, _: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
+        Box::pin(async { Ok(true) })
+    }
+
+    fn is_local_domain<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool, LookupError>> {
+        Box::pin(async { Ok(true) })
+    }
+
+    fn authenticate<'a>(
+        &'a self,
+        user: &'a str,
+        password: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
+        let known = user == "anna" && password == "secret";
+        Box::pin(async move { Ok(known.then(|| "anna".to_owned())) })
+    }
+}
+
+/// What sessions run in.
+pub struct Host {
+    pub context: SessionContext,
+    pub listener: Listener,
+    pub told: Captured,
+    pub stop: watch::Sender<bool>,
+    pub folder: TempDir,
+}
+
+impl Host {
+    /// `change` may bend the configuration.
+    pub async fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = Config::parse("administrator = \"postmaster@example.org\"", folder.path()).expect("valid");
+        config.hostname = "mail.example.org".to_owned();
+        config.data = folder.path().join("data");
+        config.policies.clear();
+        config.low_water = 0;
+        change(&mut config);
+        let (events, told) = Events::capture();
+        let directory: Arc<dyn Directory> = Arc::new(Anna);
+        let spool = SpoolOptions {
+            low_water: config.low_water,
+            memory: config.overload.memory,
+            wait: config.overload.disk,
+        };
+        let turns = Turns::new(config.overload.transactions);
+        let context = SessionContext {
+            tls: None,
+            policies: Arc::new(NoPolicy),
+            spool: Spool::open(&folder.path().join("spool"), spool, events.clone()).expect("a spool"),
+            config: Arc::new(config),
+            directory,
+            events,
+            turns,
+        };
+        let listener = Listener {
+            name: "test".into(),
+            address: ([127, 0, 0, 1], 0).into(),
+            proxies: Vec::new(),
+            tls: ListenerTls::Off,
+            auth_without_tls: false,
+            require_authentication: false,
+            require_encryption: false,
+        };
+        Self {
+            context,
+            listener,
+            told,
+            stop: watch::channel(false).0,
+            folder,
+        }
+    }
+
+    /// With STARTTLS, or with TLS at once.
+    pub fn with_tls(mut self, tls: ListenerTls) -> Self {
+        let files = host_config::make_self_signed(self.folder.path(), "mail.example.org").expect("a certificate");
+        let config = host_config::server_config(&files).expect("usable");
+        self.context.tls = Some(config.into());
+        self.listener.tls = tls;
+        self
+    }
+
+    /// A connection that the host has not been told about; it is when the second part is called.
+    pub async fn knock(&self) -> (Client<TcpStream>, impl FnOnce()) {
+        let socket = TcpListener::bind(self.listener.address).await.expect("loopback");
+        let stream = TcpStream::connect(socket.local_addr().expect("bound"))
+            .await
+            .expect("loopback");
+        let (accepted, peer) = socket.accept().await.expect("loopback");
+        let (context, listener) = (self.context.clone(), Arc::new(self.listener.clone()));
+        let stop = self.stop.subscribe();
+        let answer = move || {
+            tokio::spawn(serve(context, listener, accepted, peer, Arc::<Place>::default(), stop));
+        };
+        (Client { stream }, answer)
+    }
+
+    /// A connection that was greeted.
+    pub async fn connect(&self) -> Client<TcpStream> {
+        let (mut client, answer) = self.knock().await;
+        answer();
+        assert!(client.reply().await.starts_with("220 mail.example.org "));
+        client
+    }
+
+    /// A connection that has said EHLO.
+    pub async fn greeted(&self) -> Client<TcpStream> {
+        let mut client = self.connect().await;
+        assert!(
+            client
+                .say("EHLO client.example")
+                .await
+                .starts_with("250-mail.example.org\r\n")
+        );
+        client
+    }
+
+    /// What lies in the spool.
+    pub fn spooled(&self) -> Vec<Message> {
+        let all = ListFilter {
+            limit: 1000,
+            ..ListFilter::default()
+        };
+        self.context.spool.list(&all).expect("readable").messages
+    }
+
+    /// The bytes of the only message.
+    pub fn content(&self) -> Vec<u8> {
+        let [message] = &self.spooled()[..] else {
+            panic!("not one message")
+        };
+        let (_, content) = self.context.spool.get(message.id).expect("readable").expect("there");
+        assert_eq!(content.size(), message.size);
+        content.read(0, usize::MAX).expect("readable").to_vec()
+    }
+
+    /// Waits for an event; the sessions write them when they get there.
+    pub async fn event(&self, id: u32) -> Event {
+        for _ in 0..1000 {
+            if let Some(event) = self.told.events().into_iter().find(|event| event.entry().id == id) {
+                return event;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no event {id} among {:?}", self.told.ids());
+    }
+}
+
+/// The other side of a connection.
+pub struct Client<S> {
+    pub stream: S,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.expect("the host listens");
+    }
+
+    /// One reply with all its lines; empty at the end of the connection.
+    pub async fn reply(&mut self) -> String {
+        let mut text = String::new();
+        loop {
+            let start = text.len();
+            while !text[start..].ends_with("\r\n") {
+                match self.stream.read_u8().await {
+                    Ok(octet) => text.push(char::from(octet)),
+                    Err(_) => return text,
+                }
+            }
+            if text.as_bytes().get(start + 3) == Some(&b' ') {
+                return text;
+            }
+        }
+    }
+
+    /// A command and its reply.
+    pub async fn say(&mut self, line: &str) -> String {
+        self.send(format!("{line}\r\n")).await;
+        self.reply().await
+    }
+
+    /// A script of commands and how their replies begin.
+    pub async fn play(&mut self, script: &[(&str, &str)]) {
+        for (line, expected) in script {
+            let reply = self.say(line).await;
+            assert!(reply.starts_with(expected), "{line}: expected {expected}, got {reply}");
+        }
+    }
+
+    /// A message to one recipient; the reply to the final dot.
+    pub async fn deliver(&mut self, parameters: &str, message: impl AsRef<[u8]>) -> String {
+        let mail = format!("MAIL FROM:<anna@example.org>{parameters}");
+        self.play(&[(&mail, "250"), ("RCPT TO:<bob@example.org>", "250"), ("DATA", "354")])
+            .await;
+        self.send(message).await;
+        self.send("\r\n.\r\n").await;
+        self.reply().await
+    }
+
+    /// Whatever still comes until the host closes.
+    pub async fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        let _ = self.stream.read_to_end(&mut rest).await;
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+}

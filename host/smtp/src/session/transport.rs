@@ -1,0 +1,95 @@
+//! A stream in the clear or under TLS, and what there is to say about the latter.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConnection;
+use tokio_rustls::server::TlsStream;
+
+use host_mail::TlsSession;
+
+/// What a session's octets go through.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// What is written next waits for the end of the stream (`shutdown`), which follows at once, so that both leave as one
+    /// packet and the peer is woken once.
+    fn cork(&self) {}
+}
+
+impl Stream for TcpStream {
+    fn cork(&self) {
+        // Without it two packets say the same.
+        let _ = rustix::net::sockopt::set_tcp_cork(self, true);
+    }
+}
+
+#[cfg(test)]
+impl Stream for tokio::io::DuplexStream {}
+
+/// What a connection runs on.
+#[derive(Debug)]
+pub enum Transport<S> {
+    /// In the clear.
+    Plain(S),
+    /// Under TLS.
+    Tls(Box<TlsStream<S>>),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
+    /// Does the handshake. A stream already under TLS is an error: there is no TLS within TLS.
+    pub async fn secure(self, acceptor: &TlsAcceptor) -> io::Result<(Self, TlsSession)> {
+        let Self::Plain(stream) = self else {
+            return Err(io::Error::other("TLS is already on"));
+        };
+        let stream = Box::new(acceptor.accept(stream).await?);
+        let session = describe(stream.get_ref().1);
+        Ok((Self::Tls(stream), session))
+    }
+}
+
+fn describe(connection: &ServerConnection) -> TlsSession {
+    let version = connection.protocol_version().and_then(|version| version.as_str());
+    let suite = connection.negotiated_cipher_suite();
+    let cipher = suite.and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
+    TlsSession {
+        version: version.unwrap_or("unknown").replace('_', "."),
+        // rustls marks the suites of TLS 1.3; IANA's names do not.
+        cipher: cipher.replacen("TLS13_", "TLS_", 1),
+        subject: None,
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

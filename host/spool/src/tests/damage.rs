@@ -1,0 +1,186 @@
+//! One bad entry is set aside by itself; what is not ours to read is not touched.
+
+use super::*;
+use crate::draft::PIECE;
+use crate::store::Edit;
+use host_events::Event;
+
+pub(super) fn write(path: &Path, table: Table, id: MessageId, value: Option<&[u8]>) {
+    let (store, _) = Store::open(path).expect("store");
+    let value = value.map(Into::into);
+    store.write(vec![Edit { table, id, value }]).expect("write");
+}
+
+fn reopen(path: &Path) -> (Spool, Vec<Event>) {
+    let (events, captured) = Events::capture();
+    let spool = Spool::open(path, SpoolOptions::default(), events).expect("spool");
+    (spool, captured.events())
+}
+
+pub(super) fn recovered(events: &[Event]) -> (u64, u64, u64) {
+    events
+        .iter()
+        .find_map(|event| match event {
+            Event::SpoolRecovered {
+                messages,
+                orphans_removed,
+                set_aside,
+            } => Some((*messages, *orphans_removed, *set_aside)),
+            _ => None,
+        })
+        .expect("5015")
+}
+
+#[tokio::test]
+async fn bad_records_are_set_aside_at_open_and_the_rest_goes_on() {
+    let folder = tempfile::tempdir().expect("folder");
+    let spool = open(folder.path());
+    let good = put(&spool, b"good").await;
+    let garbled = put(&spool, b"garbled").await;
+    let bodyless = put(&spool, b"bodyless").await;
+    let fileless = put(&spool, &pattern(2 * PIECE)).await;
+    let short = put(&spool, &pattern(2 * PIECE)).await;
+    let large = put(&spool, &pattern(2 * PIECE)).await;
+    close(spool).await;
+    write(folder.path(), Table::Messages, garbled, Some(b"{\"format\":1,"));
+    write(folder.path(), Table::Bodies, bodyless, None);
+    let file = |id: MessageId| folder.path().join("large").join(id.to_string());
+    std::fs::remove_file(file(fileless)).expect("remove");
+    std::fs::write(file(short), b"short").expect("write");
+
+    let (spool, events) = reopen(folder.path());
+    assert_eq!(recovered(&events), (2, 0, 4));
+    let told: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::SpoolEntrySetAside { message, .. } => Some(message.clone()),
+            _ => None,
+        })
+        .collect();
+    for id in [garbled, bodyless, fileless, short] {
+        assert!(told.contains(&id.to_string()), "{told:?}");
+    }
+    assert_eq!((spool.counts().queued, spool.counts().set_aside), (2, 4));
+    assert_eq!(bytes_of(&spool, good), b"good");
+    assert_eq!(bytes_of(&spool, large), pattern(2 * PIECE));
+    let error = spool.get(garbled).err().expect("error").to_string();
+    assert!(error.contains("set aside: record: "), "{error}");
+    close(spool).await;
+
+    let (spool, events) = reopen(folder.path());
+    assert_eq!(
+        recovered(&events),
+        (2, 0, 0),
+        "once, and nothing of it is taken for an orphan"
+    );
+    assert_eq!(spool.counts().set_aside, 4);
+    assert!(file(short).exists());
+    for id in [garbled, bodyless, fileless, short] {
+        assert!(spool.delete(id).await.expect("delete"));
+    }
+    assert_eq!(spool.counts().set_aside, 0);
+    assert_eq!(large_files(folder.path(), 1).await, 1);
+}
+
+#[tokio::test]
+async fn bad_entries_met_by_a_claim_are_set_aside() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (spool, _) = reopen(folder.path());
+    drop(spool);
+    let (events, captured) = Events::capture();
+    let spool = Spool::open(folder.path(), SpoolOptions::default(), events).expect("spool");
+    let good = put(&spool, b"good").await;
+    let bad = put(&spool, b"bad").await;
+    let short = put(&spool, b"short").await;
+    let store = &spool.inner.shared.store;
+    let edit = |table, id, value: &[u8]| Edit {
+        table,
+        id,
+        value: Some(value.into()),
+    };
+    store
+        .write(vec![
+            edit(Table::Messages, bad, b"junk"),
+            edit(Table::Bodies, short, b"s"),
+        ])
+        .expect("write");
+    for id in [bad, short] {
+        assert!(spool.inner.shared.fresh().take(id).is_some());
+    }
+
+    let claims = spool.claim_due(Timestamp(u64::MAX), 10);
+    assert_eq!(
+        claims.iter().map(|claim| claim.message().id).collect::<Vec<_>>(),
+        [good]
+    );
+    put(&spool, b"the writer has passed the two").await;
+    assert_eq!((spool.counts().queued, spool.counts().set_aside), (2, 2));
+    assert_eq!(captured.ids(), [5015, 5016, 5016]);
+    assert!(spool.claim_due(Timestamp(1000), 10).len() == 1);
+}
+
+#[tokio::test]
+async fn orphans_are_removed_at_open() {
+    let folder = tempfile::tempdir().expect("folder");
+    let spool = open(folder.path());
+    let kept = put(&spool, &pattern(2 * PIECE)).await;
+    close(spool).await;
+    write(folder.path(), Table::Bodies, MessageId::generate(), Some(b"of nobody"));
+    let orphan = folder.path().join("large").join(MessageId::generate().to_string());
+    std::fs::write(&orphan, b"a draft of the last run").expect("write");
+    let foreign = folder.path().join("large/lost+found");
+    std::fs::write(&foreign, b"not ours").expect("write");
+
+    let (spool, events) = reopen(folder.path());
+    assert_eq!(recovered(&events), (1, 2, 0));
+    assert!(!orphan.exists() && foreign.exists());
+    assert_eq!(bytes_of(&spool, kept), pattern(2 * PIECE));
+}
+
+#[tokio::test]
+async fn two_cannot_have_it() {
+    let folder = tempfile::tempdir().expect("folder");
+    let _spool = open(folder.path());
+    let second = Spool::open(folder.path(), SpoolOptions::default(), Events::discard());
+    assert!(matches!(second, Err(OpenError::InUse)));
+}
+
+#[tokio::test]
+async fn a_newer_format_is_refused_untouched() {
+    let folder = tempfile::tempdir().expect("folder");
+    close(open(folder.path())).await;
+    let open = || Spool::open(folder.path(), SpoolOptions::default(), Events::discard());
+    let format = folder.path().join("format");
+    std::fs::write(&format, "posthouse-spool 2\n").expect("write");
+    assert!(matches!(open(), Err(OpenError::Newer { found: 2, known: 1 })));
+    std::fs::write(&format, "something else").expect("write");
+    assert!(matches!(open(), Err(OpenError::Store(_))));
+    std::fs::remove_file(&format).expect("remove");
+    assert!(
+        matches!(open(), Err(OpenError::Store(_))),
+        "a store without a format is not ours"
+    );
+    assert!(!format.exists());
+}
+
+#[tokio::test]
+async fn space_of_deleted_messages_comes_back_and_the_living_stay() {
+    let folder = tempfile::tempdir().expect("folder");
+    let spool = open(folder.path());
+    let store = &spool.inner.shared.store;
+    let mut ids = Vec::new();
+    for size in 0..60 {
+        ids.push(put(&spool, &pattern(100_000 + size)).await);
+    }
+    store.compact_bodies().expect("compact");
+    assert!(store.bodies_on_disk() > 6_000_000);
+    let living = ids.split_off(55);
+    for id in ids {
+        assert!(spool.delete(id).await.expect("delete"));
+    }
+    store.compact_bodies().expect("compact");
+    assert!(store.bodies_on_disk() < 1_000_000, "{}", store.bodies_on_disk());
+    for (at, id) in living.into_iter().enumerate() {
+        assert_eq!(bytes_of(&spool, id), pattern(100_055 + at));
+    }
+}

@@ -1,0 +1,143 @@
+//! A DNS server on loopback with a zone of its own.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::proto::serialize::binary::BinDecodable as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UdpSocket};
+
+use host_config::Dns;
+
+/// What a name has: records, or a way to fail.
+#[derive(Clone)]
+pub enum Has {
+    /// These, of whatever type.
+    Records(Vec<RData>),
+    /// SERVFAIL.
+    Failure,
+    /// No answer at all.
+    Silence,
+}
+
+/// Largest answer in a datagram.
+const DATAGRAM: usize = 1232;
+
+/// A server that answers over UDP and TCP until it is dropped, and counts what it was asked.
+pub struct Server {
+    address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Binds a port on loopback and serves `zone`; names outside of it do not exist.
+    pub async fn start(zone: impl IntoIterator<Item = (&'static str, Has)>) -> Self {
+        let zone = zone.into_iter().map(|(name, has)| (name.to_owned(), has));
+        let zone: HashMap<String, Has> = zone.collect();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        let socket = UdpSocket::bind(address).await.expect("the same port");
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let task = tokio::spawn(async move {
+            tokio::join!(
+                answer_datagrams(socket, &zone, &counted),
+                answer_streams(listener, &zone)
+            );
+        });
+        Self { address, asked, task }
+    }
+
+    /// Configuration of a resolver that asks this server alone.
+    pub fn settings(&self) -> Dns {
+        Dns {
+            servers: vec![self.address],
+            timeout: Duration::from_secs(1),
+            cache_size: 100,
+        }
+    }
+
+    /// Number of datagrams received.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer_datagrams(socket: UdpSocket, zone: &HashMap<String, Has>, asked: &AtomicUsize) {
+    let mut buffer = vec![0; 4096];
+    while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
+        asked.fetch_add(1, Ordering::SeqCst);
+        if let Some(mut message) = answer(&buffer[..length], zone) {
+            if message.to_vec().is_ok_and(|bytes| bytes.len() > DATAGRAM) {
+                message.answers.clear();
+                message.metadata.truncation = true;
+            }
+            let _ = socket.send_to(&message.to_vec().expect("encodes"), peer).await;
+        }
+    }
+}
+
+/// One question a connection.
+async fn answer_streams(listener: TcpListener, zone: &HashMap<String, Has>) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let Ok(length) = stream.read_u16().await else {
+            continue;
+        };
+        let mut question = vec![0; usize::from(length)];
+        if stream.read_exact(&mut question).await.is_ok()
+            && let Some(message) = answer(&question, zone)
+        {
+            let bytes = message.to_vec().expect("encodes");
+            let _ = stream.write_u16(u16::try_from(bytes.len()).expect("fits")).await;
+            let _ = stream.write_all(&bytes).await;
+        }
+    }
+}
+
+fn answer(bytes: &[u8], zone: &HashMap<String, Has>) -> Option<Message> {
+    let mut message = Message::from_bytes(bytes).ok()?;
+    let query = message.queries.first()?.clone();
+    let name = query.name().to_lowercase().to_ascii();
+    message.metadata.message_type = MessageType::Response;
+    message.metadata.recursion_available = true;
+    message.edns = None;
+    match zone.get(name.trim_end_matches('.')) {
+        Some(Has::Silence) => return None,
+        Some(Has::Failure) => message.metadata.response_code = ResponseCode::ServFail,
+        Some(Has::Records(records)) => {
+            let wanted =
+                |data: &&RData| data.record_type() == query.query_type() || data.record_type() == RecordType::CNAME;
+            let record = |data: &RData| Record::from_rdata(query.name().clone(), 300, data.clone());
+            message.answers = records.iter().filter(wanted).map(record).collect();
+        }
+        None => message.metadata.response_code = ResponseCode::NXDomain,
+    }
+    Some(message)
+}
+
+/// A TXT record, in strings of at most 255 bytes.
+pub fn txt(text: &str) -> RData {
+    use hickory_resolver::proto::rr::rdata::TXT;
+    let parts = text
+        .as_bytes()
+        .chunks(255)
+        .map(|part| String::from_utf8_lossy(part).into_owned());
+    RData::TXT(TXT::new(parts.collect()))
+}
+
+/// A name for records that hold one.
+pub fn name(text: &str) -> Name {
+    Name::from_ascii(text).expect("a name")
+}

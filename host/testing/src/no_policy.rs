@@ -1,0 +1,60 @@
+//! A host without policies, as a configuration without `[[policy]]` has it.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use host_contract::{
+    Admission, Asked, Because, Decide, Disposition, Failure, NdrFault, Plan, Terms, Transaction, Verdict,
+};
+use host_mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId};
+
+/// Accepts everything and plans nothing.
+pub struct NoPolicy;
+
+fn accepted<'a, T: Send + 'a>(answer: T) -> BoxFuture<'a, Asked<T>> {
+    Box::pin(async { Asked::answered(answer, Because::host("no-policy")) })
+}
+
+impl Decide for NoPolicy {
+    fn admit<'a>(&'a self, _: SessionId, _: &'a Client) -> BoxFuture<'a, Asked<Admission>> {
+        accepted(Admission::Admit(Terms::default()))
+    }
+
+    fn transaction(&self, _: SessionId) -> Box<dyn Transaction> {
+        Box::new(Self)
+    }
+
+    fn plan<'a>(&'a self, _: &'a Failure) -> BoxFuture<'a, Asked<Option<Plan>>> {
+        accepted(None)
+    }
+
+    fn on_ndr_fault(&self) -> NdrFault {
+        NdrFault::StandardReport
+    }
+}
+
+impl Transaction for NoPolicy {
+    fn sender<'a>(&'a mut self, _: &'a Client, _: &'a ReversePath) -> BoxFuture<'a, Asked<Verdict>> {
+        accepted(Verdict::Accept)
+    }
+
+    fn recipient<'a>(&'a mut self, _: &'a Client, _: &'a ReversePath, _: &'a Mailbox) -> BoxFuture<'a, Asked<Verdict>> {
+        accepted(Verdict::Accept)
+    }
+
+    fn message<'a>(
+        &'a mut self,
+        _: MessageId,
+        _: &'a Client,
+        _: &'a Envelope,
+        _: Arc<dyn Content>,
+    ) -> BoxFuture<'a, Asked<Disposition>> {
+        accepted(Disposition::Accept(Vec::new()))
+    }
+
+    fn revoked(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn release(&mut self) {}
+}
