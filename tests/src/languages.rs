@@ -38,7 +38,7 @@ impl Language {
     }
 
     fn template(self) -> PathBuf {
-        repository().join("host/templates").join(self.name())
+        repository().join("host/posthouse/templates").join(self.name())
     }
 
     /// The folder that the language's package client fills, if it has one.

@@ -9,6 +9,7 @@ mod header;
 mod id;
 mod redirected;
 mod reply;
+mod text;
 mod time;
 mod trace;
 
@@ -22,5 +23,6 @@ pub use header::{Field, HeaderBlock};
 pub use id::{MessageId, RecordId, SessionId};
 pub use redirected::{REDIRECTED, Redirected, redirected, redirected_field};
 pub use reply::{Reply, StatusCode};
+pub use text::cut;
 pub use time::Timestamp;
 pub use trace::{Received, hop_count};

@@ -4,5 +4,7 @@
 
 pub mod dns_server;
 mod no_policy;
+mod signer;
 
 pub use no_policy::NoPolicy;
+pub use signer::{Signer, sign};

@@ -1,0 +1,297 @@
+//! From the contract's words to the host's: an answer that breaks a promise of the contract is a
+//! lie, and a lie is a fault. Everything the prose of `wit/policy.wit` promises is checked here.
+
+use super::bindings::exports::posthouse::policy::{exemption, homing, lifecycle, ndr};
+use super::bindings::posthouse::policy::types;
+use host_contract::{Admission, Audience, Because, Disposition, Edit, Notice, Plan, ReturnContent, Terms, Verdict};
+use host_mail::cut;
+use host_mail::{Envelope, Mailbox, Reply, ReversePath};
+
+/// Bounds of the contract.
+const REPLY_TEXT: usize = 400;
+const EXEMPTIONS: usize = 32;
+const NAME: usize = 64;
+const HEADER_FIELD: usize = 998;
+const NOTICES: usize = 16;
+const REMARK: usize = 2_000;
+/// Bounds of the host's own: far beyond any use.
+const RULE: usize = 128;
+const RULES: usize = 1_024;
+const SUMMARY: usize = 1_024;
+const ENTRY: usize = 1_024;
+const EDITS: usize = 1_024;
+const QUOTED: usize = 512;
+
+/// What cannot be true about an answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Lie(String);
+
+impl Lie {
+    /// Lies may quote what the policy said, which is bounded here.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(cut(text.into(), QUOTED))
+    }
+}
+
+/// None is no opinion.
+pub type Opinion<T> = Option<(T, Because)>;
+
+fn lie<T>(text: impl Into<String>) -> Result<T, Lie> {
+    Err(Lie::new(text))
+}
+
+/// What `describe` says, within bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// 1 to 64 printable bytes.
+    pub name: String,
+    /// 1 to 64 printable bytes.
+    pub version: String,
+    /// Name and summary of each rule a decision may cite.
+    pub rules: Vec<(String, String)>,
+}
+
+pub(super) fn description(said: lifecycle::Description) -> Result<Description, Lie> {
+    for (what, text) in [("name", &said.name), ("version", &said.version)] {
+        if text.is_empty() || text.len() > NAME || !is_printable(text) {
+            return lie(format!("describe: {what} {text:?} is not 1 to {NAME} printable bytes"));
+        }
+    }
+    if said.rules.len() > RULES {
+        return lie(format!("describe: {} rules, more than {RULES}", said.rules.len()));
+    }
+    for rule in &said.rules {
+        rule_name(&rule.name)?;
+        if rule.summary.len() > SUMMARY {
+            return lie(format!("describe: the summary of rule {} is too long", rule.name));
+        }
+    }
+    Ok(Description {
+        name: said.name,
+        version: said.version,
+        rules: said.rules.into_iter().map(|rule| (rule.name, rule.summary)).collect(),
+    })
+}
+
+pub(super) fn admission(
+    policy: &str,
+    (answer, because): (exemption::Admission, types::Because),
+) -> Result<Opinion<Admission>, Lie> {
+    let answer = match answer {
+        exemption::Admission::Pass => return Ok(None),
+        exemption::Admission::Admit(terms) => Admission::Admit(self::terms(terms)?),
+        exemption::Admission::Refuse(reply) => Admission::Refuse(self::reply(reply, None)?),
+    };
+    Ok(Some((answer, self::because(policy, because)?)))
+}
+
+fn terms(terms: exemption::Terms) -> Result<Terms, Lie> {
+    if terms.exemptions.len() > EXEMPTIONS {
+        return lie(format!("{} exemptions, more than {EXEMPTIONS}", terms.exemptions.len()));
+    }
+    for name in &terms.exemptions {
+        if name.is_empty() || name.len() > NAME || !is_printable(name) {
+            return lie(format!("exemption {name:?} is not 1 to {NAME} printable bytes"));
+        }
+    }
+    Ok(Terms {
+        authentication: terms.authentication,
+        encryption: terms.encryption,
+        exemptions: terms.exemptions.into(),
+    })
+}
+
+pub(super) fn decision(policy: &str, decision: types::Decision) -> Result<Opinion<Verdict>, Lie> {
+    let verdict = match decision.verdict {
+        types::Verdict::Pass => return Ok(None),
+        types::Verdict::Accept => Verdict::Accept,
+        types::Verdict::Reject(reply) => Verdict::Reject(self::reply(reply, Some(5))?),
+        types::Verdict::Defer(reply) => Verdict::Defer(self::reply(reply, Some(4))?),
+    };
+    Ok(Some((verdict, because(policy, decision.because)?)))
+}
+
+pub(super) fn disposition(
+    policy: &str,
+    (answer, because): (homing::Disposition, types::Because),
+    envelope: &Envelope,
+) -> Result<Opinion<Disposition>, Lie> {
+    let answer = match answer {
+        homing::Disposition::Pass => return Ok(None),
+        homing::Disposition::Accept(edits) => Disposition::Accept(self::edits(edits, envelope)?),
+        homing::Disposition::Reject(reply) => Disposition::Reject(self::reply(reply, Some(5))?),
+        homing::Disposition::Defer(reply) => Disposition::Defer(self::reply(reply, Some(4))?),
+        homing::Disposition::Fail(class) => Disposition::Fail(token("failure class", class)?),
+        homing::Disposition::Quarantine(folder) => Disposition::Quarantine(token("folder", folder)?),
+        homing::Disposition::Discard => Disposition::Discard,
+    };
+    Ok(Some((answer, self::because(policy, because)?)))
+}
+
+fn edits(edits: Vec<homing::Edit>, envelope: &Envelope) -> Result<Vec<Edit>, Lie> {
+    let limit = EDITS + envelope.recipients.len();
+    if edits.len() > limit {
+        return lie(format!("{} edits, more than {limit}", edits.len()));
+    }
+    edits.into_iter().map(|edit| self::edit(edit, envelope)).collect()
+}
+
+fn edit(edit: homing::Edit, envelope: &Envelope) -> Result<Edit, Lie> {
+    Ok(match edit {
+        homing::Edit::AddHeader((name, value)) => {
+            let name = field_name(name)?;
+            if name.len() + value.len() > HEADER_FIELD {
+                return lie(format!("header field {name:?} is longer than {HEADER_FIELD} bytes"));
+            }
+            if value.chars().any(|c| c.is_control() && c != '\t') {
+                return lie(format!("value of header field {name:?} has a control character"));
+            }
+            Edit::AddHeader(name, value)
+        }
+        homing::Edit::RemoveHeader(name) => Edit::RemoveHeader(field_name(name)?),
+        homing::Edit::RemoveRecipient(address) => {
+            let mailbox = self::mailbox(&address)?;
+            if !envelope.recipients.contains(&mailbox) {
+                return lie(format!("recipient {address:?} to be removed is not in the envelope"));
+            }
+            Edit::RemoveRecipient(mailbox)
+        }
+        homing::Edit::AddRecipient(address) => Edit::AddRecipient(mailbox(&address)?),
+    })
+}
+
+pub(super) fn plan(
+    policy: &str,
+    (notices, because): (Vec<ndr::Notice>, types::Because),
+    sender: &ReversePath,
+) -> Result<(Plan, Because), Lie> {
+    if notices.len() > NOTICES {
+        return lie(format!("{} notices, more than {NOTICES}", notices.len()));
+    }
+    let plan: Result<Plan, Lie> = notices.into_iter().map(|notice| self::notice(notice, sender)).collect();
+    Ok((plan?, self::because(policy, because)?))
+}
+
+fn notice(notice: ndr::Notice, sender: &ReversePath) -> Result<Notice, Lie> {
+    let to = match notice.to {
+        ndr::Audience::Sender if *sender == ReversePath::Null => {
+            return lie("a notice to the sender of a message with a null reverse-path");
+        }
+        ndr::Audience::Sender => Audience::Sender,
+        ndr::Audience::Administrator => Audience::Administrator,
+        ndr::Audience::Address(address) => Audience::Address(mailbox(&address)?),
+    };
+    if let Some(remark) = &notice.remark {
+        if remark.len() > REMARK {
+            return lie(format!("a remark of {} bytes, more than {REMARK}", remark.len()));
+        }
+        if remark
+            .chars()
+            .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+        {
+            return lie("a remark has a control character");
+        }
+    }
+    Ok(Notice {
+        to,
+        content: match notice.content {
+            ndr::ReturnContent::Nothing => ReturnContent::Nothing,
+            ndr::ReturnContent::Headers => ReturnContent::Headers,
+            ndr::ReturnContent::Full => ReturnContent::Full,
+        },
+        remark: notice.remark,
+    })
+}
+
+/// `class` is the first digit that the verdict asks for; none takes 4 and 5.
+fn reply(reply: types::Reply, class: Option<u16>) -> Result<Reply, Lie> {
+    let first = reply.code / 100;
+    if !(400..=599).contains(&reply.code) {
+        return lie(format!("reply code {} is not 4xx or 5xx", reply.code));
+    }
+    if class.is_some_and(|class| class != first) {
+        let wanted = if first == 4 {
+            "reject needs 5xx"
+        } else {
+            "defer needs 4xx"
+        };
+        return lie(format!("reply code {}: {wanted}", reply.code));
+    }
+    let (status_class, subject, detail) = reply.status;
+    if u16::from(status_class) != first {
+        return lie(format!(
+            "status {status_class}.{subject}.{detail} does not fit reply code {}",
+            reply.code
+        ));
+    }
+    if subject > 999 || detail > 999 {
+        return lie(format!(
+            "status {status_class}.{subject}.{detail} has more than three digits in a part"
+        ));
+    }
+    if reply.text.len() > REPLY_TEXT {
+        return lie(format!(
+            "a reply text of {} bytes, more than {REPLY_TEXT}",
+            reply.text.len()
+        ));
+    }
+    if !is_printable(&reply.text) {
+        return lie("a reply text has a control character or a line break");
+    }
+    Ok(Reply::new(reply.code, reply.status, reply.text))
+}
+
+/// The entry may quote hostile text from the network: it is bounded here and escaped where it is
+/// written.
+fn because(policy: &str, because: types::Because) -> Result<Because, Lie> {
+    rule_name(&because.rule)?;
+    Ok(Because {
+        policy: policy.to_owned(),
+        rule: because.rule,
+        entry: because.entry.map(|entry| cut(entry, ENTRY)),
+    })
+}
+
+fn rule_name(rule: &str) -> Result<(), Lie> {
+    if rule.is_empty() || rule.len() > RULE || !is_printable(rule) {
+        return lie(format!("rule {rule:?} is not 1 to {RULE} printable bytes"));
+    }
+    Ok(())
+}
+
+/// Lower-case letters, digits and hyphens: names of failure classes and folders.
+fn token(what: &str, text: String) -> Result<String, Lie> {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if text.is_empty() || text.len() > NAME || !text.bytes().all(fits) {
+        return lie(format!(
+            "{what} {text:?} is not 1 to {NAME} lower-case letters, digits and hyphens"
+        ));
+    }
+    Ok(text)
+}
+
+/// RFC 5322 section 2.2: printable US-ASCII without the colon.
+fn field_name(name: String) -> Result<String, Lie> {
+    let fits = |b: u8| matches!(b, 33..=126) && b != b':';
+    if name.is_empty() || name.len() > HEADER_FIELD || !name.bytes().all(fits) {
+        return lie(format!("{name:?} is not the name of a header field"));
+    }
+    Ok(name)
+}
+
+fn mailbox(address: &str) -> Result<Mailbox, Lie> {
+    match address.parse() {
+        Ok(mailbox) => Ok(mailbox),
+        Err(error) => lie(format!("address {address:?}: {error}")),
+    }
+}
+
+fn is_printable(text: &str) -> bool {
+    !text
+        .chars()
+        .any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
+}
+
+#[cfg(test)]
+mod tests;

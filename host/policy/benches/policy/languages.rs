@@ -1,0 +1,78 @@
+//! The same decision, whether a recipient is on a list, in each language: the first policy in Rust, and what
+//! `posthouse policy new --lang` makes.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+
+use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
+use host_config::Config;
+use host_mail::Timestamp;
+use host_policy::{Answer, Answers, Asker, Call, Inquiry, Lab, NoAnswer, Purpose, component_of};
+
+use crate::scene::{Scene, built, carried, each, runtime, target};
+
+/// Knows nothing: the decision asks nobody.
+struct Nobody;
+
+impl Answers for Nobody {
+    fn answer<'a>(
+        &'a self,
+        _: Asker<'a>,
+        _: &'a Call,
+    ) -> futures_util::future::BoxFuture<'a, Result<Answer, NoAnswer>> {
+        Box::pin(async { Err(NoAnswer::Other("nothing is known".to_owned())) })
+    }
+}
+
+pub fn measure(criterion: &mut Criterion) {
+    let scene = Scene::new();
+    let mut group = criterion.benchmark_group("a recipient on a list");
+    let made = |language: &str| built(&format!("languages/{language}/new-homing/new-homing.wasm"));
+    for (language, policy) in [
+        ("Rust", carried("first_policy")),
+        ("C", made("c")),
+        ("JavaScript", made("javascript")),
+        ("Python", made("python")),
+    ] {
+        if let Some(policy) = policy {
+            measure_policy(&mut group, &scene, language, &policy);
+        }
+    }
+}
+
+fn measure_policy(group: &mut BenchmarkGroup<'_, WallTime>, scene: &Scene, language: &str, policy: &Path) {
+    let runtime = runtime();
+    // Python and JavaScript are compiled for ten seconds: once.
+    let cache = target().join("criterion/compiled");
+    std::fs::create_dir_all(&cache).expect("a folder");
+    let lab = Lab::new(Purpose::Time, scene.directory.clone(), Some(&cache)).expect("an engine");
+    let text = "hostname = \"mail.example.org\"\nadministrator = \"anna@example.org\"\n[[policy]]\nname = \"measured\"\n\
+                settings = { refuse = [\"nobody@example.org\"] }\n";
+    let config = Config::parse(text, scene.folder()).expect("a configuration");
+    let bytes = std::fs::read(policy).expect("a policy");
+    let bytes = component_of(bytes).expect("a component, or a core module with its types");
+    let specimen = runtime.block_on(async {
+        let code = lab.compile(&bytes).await.expect("a component");
+        lab.load(&code, bytes.len(), &config.policies[0])
+            .await
+            .expect("a policy")
+    });
+    let inquiry = Inquiry::Recipient {
+        client: scene.client.clone(),
+        sender: scene.sender.clone(),
+        recipient: scene.recipient.clone(),
+    };
+    let mut sitting = lab.sitting(&specimen, Arc::new(Nobody), Timestamp::now());
+    group.bench_function(format!("{language}, fresh instance"), |bencher| {
+        each(bencher, &runtime, async || {
+            sitting.rest();
+            assert!(black_box(sitting.ask(&inquiry).await).fault.is_none());
+        });
+    });
+    group.bench_function(format!("{language}, warm"), |bencher| {
+        each(bencher, &runtime, async || {
+            assert!(black_box(sitting.ask(&inquiry).await).fault.is_none());
+        });
+    });
+}

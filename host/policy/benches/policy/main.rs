@@ -1,0 +1,29 @@
+//! What policy costs: `cargo bench -p host-policy`; `docs/performance.md` has a table of a run.
+//!
+//! Nothing here is asserted to be fast; `tests/bench/instructions.py` is what guards.
+#![allow(clippy::expect_used)] // A measurement that cannot be made ends, and says why.
+
+mod boundary;
+mod decision;
+mod delegation;
+mod languages;
+mod milter;
+mod native;
+mod scene;
+
+use criterion::Criterion;
+
+/// The daemon's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    decision::measure(&mut criterion);
+    native::measure(&mut criterion);
+    delegation::measure(&mut criterion);
+    milter::measure(&mut criterion);
+    languages::measure(&mut criterion);
+    boundary::measure(&mut criterion);
+    criterion.final_summary();
+}

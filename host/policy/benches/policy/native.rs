@@ -1,0 +1,31 @@
+//! The sender's question as a function of the host: what hard-coding it would cost, and what the servers
+//! of the other protocols decide with.
+
+use std::hint::black_box;
+
+use criterion::Criterion;
+use host_directory::Directory;
+use host_mail::Mailbox;
+
+use crate::scene::{Scene, each, runtime};
+
+/// Whether an account may use an address as its own: it must be at home here, and the account's.
+pub async fn may_send(directory: &dyn Directory, account: &str, sender: &str) -> bool {
+    let Ok(sender) = sender.parse::<Mailbox>() else {
+        return false;
+    };
+    let homed = directory.lookup(&sender).await.is_ok_and(|entries| !entries.is_empty());
+    homed && directory.may_send_as(account, &sender).await.unwrap_or(false)
+}
+
+pub fn measure(criterion: &mut Criterion) {
+    let scene = Scene::new();
+    let runtime = runtime();
+    let mut group = criterion.benchmark_group("the sender's question elsewhere");
+    group.bench_function("a native function", |bencher| {
+        each(bencher, &runtime, async || {
+            let account = black_box("anna");
+            assert!(may_send(&*scene.directory, account, black_box("anna@example.org")).await);
+        });
+    });
+}

@@ -1,0 +1,429 @@
+//! A module by itself, on an engine of its own: asked question by question, with what each answer
+//! cost. For authors; the daemon asks through [`crate::Policies`].
+
+pub(crate) mod fault_injection;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::evaluate::evaluation::{At, Core, configured};
+use crate::manage::candidate::{fits, problem_of, qualify};
+use crate::record::offline_replay::Nobody;
+use host_config::{PolicyEngine, PolicyModule, Problem};
+use host_contract::{Admission, Because, Disposition, Failure, Origin, Plan, Verdict};
+use host_directory::Directory;
+use host_engine::compile::Compiler;
+use host_engine::core_dump::CoreDumps;
+use host_engine::fault::{Failed, Fault};
+use host_engine::fuel::PLENTY;
+use host_engine::generation::{Candidate, Code, Generation};
+use host_engine::host_call::Answers;
+use host_engine::instance::Instance;
+use host_engine::instance_state::Spent;
+use host_engine::instance_state::Surroundings;
+use host_engine::message_view::MessageView;
+use host_engine::runtime::Runtime;
+use host_engine::start_error::StartError;
+use host_engine::to_wit::{self, Parties};
+use host_events::{Captured, Event, Events, PolicyFault};
+use host_mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
+
+/// What a lab is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Log lines and faults are kept and fuel is counted; durations are longer for it.
+    Observe,
+    /// As the daemon runs it: nothing is counted and nothing is kept.
+    Time,
+}
+
+/// An engine for one module at a time.
+pub struct Lab {
+    core: Core,
+    told: Captured,
+}
+
+/// Compiled code, whatever its settings.
+#[derive(Clone)]
+pub struct LabCode(Arc<Code>);
+
+/// A module that loads: code with settings, grants and limits.
+pub struct Specimen {
+    generation: Arc<Generation>,
+}
+
+/// What a policy says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introduction {
+    /// As it calls itself.
+    pub name: String,
+    /// Of itself.
+    pub version: String,
+    /// Name and summary of each rule that a decision may cite.
+    pub rules: Vec<(String, String)>,
+    /// What its instance took.
+    pub born: Cost,
+}
+
+/// What a policy can be asked.
+#[derive(Clone)]
+pub enum Inquiry {
+    /// `exemption.admit`.
+    Admit {
+        /// Who connects.
+        client: Client,
+    },
+    /// `homing.check-sender`.
+    Sender {
+        /// Who asks.
+        client: Client,
+        /// MAIL FROM.
+        sender: ReversePath,
+    },
+    /// `homing.check-recipient`.
+    Recipient {
+        /// Who asks.
+        client: Client,
+        /// MAIL FROM.
+        sender: ReversePath,
+        /// RCPT TO.
+        recipient: Mailbox,
+    },
+    /// `homing.check-message`.
+    Message {
+        /// Who asks.
+        client: Client,
+        /// As it was accepted.
+        envelope: Envelope,
+        /// Header and body.
+        content: Arc<dyn Content>,
+    },
+    /// `ndr.plan`.
+    Plan(Box<Failure>),
+}
+
+impl Inquiry {
+    /// The stage, as events have it.
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Self::Admit { .. } => "admit",
+            Self::Sender { .. } => "sender",
+            Self::Recipient { .. } => "recipient",
+            Self::Message { .. } => "message",
+            Self::Plan(_) => "ndr",
+        }
+    }
+}
+
+/// A checked answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reaction {
+    /// To `admit`.
+    Admission(Admission),
+    /// To MAIL or RCPT.
+    Verdict(Verdict),
+    /// To a message.
+    Disposition(Disposition),
+    /// To a failure.
+    Plan(Plan),
+}
+
+/// What something took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// On this machine, now.
+    pub duration: Duration,
+    /// Instructions, about; the same on every machine. None where nothing is counted.
+    pub fuel: Option<u64>,
+    /// Bytes of linear memory the instance has afterwards; it never gives any back.
+    pub memory: usize,
+}
+
+/// What came of a question.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// The answer and its reason; none is `pass`, or a fault.
+    pub opinion: Option<(Reaction, Because)>,
+    /// Why there is no answer, as Event 4037 has it.
+    pub fault: Option<PolicyFault>,
+    /// Level and text of each line the policy logged.
+    pub logged: Vec<(String, String)>,
+    /// The fresh instance, configured; none if the question was put to one that was there.
+    pub fresh: Option<Cost>,
+    /// The question alone.
+    pub cost: Cost,
+}
+
+impl Lab {
+    /// Compiled code is kept in `cache`, if there is one. `directory` is what the host itself would
+    /// look up in; policies ask the scene.
+    pub fn new(purpose: Purpose, directory: Arc<dyn Directory>, cache: Option<&Path>) -> Result<Self, StartError> {
+        let engine = PolicyEngine {
+            instances: 4,
+            ..PolicyEngine::default()
+        };
+        let (events, told) = Events::capture();
+        let (runtime, events) = match purpose {
+            Purpose::Observe => (Runtime::metered(&engine, cache)?, events),
+            Purpose::Time => (
+                Runtime::new(&engine, cache, Compiler::Here, &events)?,
+                Events::discard(),
+            ),
+        };
+        Ok(Self {
+            core: Core::answering(runtime, Arc::new(Nobody), directory, events),
+            told,
+        })
+    }
+
+    /// Inspects, compiles and links.
+    pub async fn compile(&self, bytes: &[u8]) -> Result<LabCode, Vec<Problem>> {
+        let code = Code::new(&self.core.runtime, bytes.into()).await?;
+        Ok(LabCode(Arc::new(code)))
+    }
+
+    /// Who a policy says it is, before anything is configured or granted.
+    pub async fn introduce(&self, code: &LabCode, module: &PolicyModule) -> Result<Introduction, Vec<Problem>> {
+        let candidate = candidate(code, module);
+        let around = self.core.surroundings(Origin::default());
+        let faulted = |stage: &str, failed: Failed| {
+            let problem = match failed {
+                Failed::Fault(fault) => problem_of(&fault, stage),
+                Failed::Crowded => Problem::new("file", "no room for an instance"),
+            };
+            vec![problem]
+        };
+        let since = Instant::now();
+        let made = Instance::new(&self.core.runtime, &candidate, around).await;
+        let mut instance = made.map_err(|failed| faulted("instantiate", failed))?;
+        let born = cost(&instance, since);
+        let description = instance
+            .describe()
+            .await
+            .map_err(|failed| faulted("describe", failed))?;
+        Ok(Introduction {
+            name: description.name,
+            version: description.version,
+            rules: description.rules,
+            born,
+        })
+    }
+
+    /// Everything a load checks: size, grants, types, `describe`, `configure`. `module` has the name,
+    /// settings, grants and limits; `key` is where grants are given, for problems.
+    pub async fn load(&self, code: &LabCode, size: usize, module: &PolicyModule) -> Result<Specimen, Vec<Problem>> {
+        fits(size, module.limits.component_size).map_err(|text| vec![Problem::new("file", text)])?;
+        let candidate = candidate(code, module);
+        let description = qualify(&self.core, &candidate, "policy").await?;
+        Ok(Specimen {
+            generation: Arc::new(Generation::new(0, Timestamp(0), candidate, description)),
+        })
+    }
+
+    /// One unit of work: its questions share an instance, the time and the answers of the host.
+    pub fn sitting<'a>(&'a self, specimen: &'a Specimen, answers: Arc<dyn Answers>, now: Timestamp) -> Sitting<'a> {
+        let origin = Origin {
+            session: Some(SessionId::generate()),
+            message: None,
+        };
+        Sitting {
+            lab: self,
+            specimen,
+            around: Surroundings {
+                answers,
+                now,
+                ..self.core.surroundings(origin)
+            },
+            instance: None,
+        }
+    }
+}
+
+fn candidate(code: &LabCode, module: &PolicyModule) -> Candidate {
+    Candidate {
+        module: module.name.as_str().into(),
+        code: Arc::clone(&code.0),
+        settings: module.settings.clone(),
+        grants: module.grants.clone(),
+        limits: module.limits.clone(),
+        origin: String::new(),
+        by: String::new(),
+        core_dumps: Arc::new(CoreDumps::new(None)),
+    }
+}
+
+impl LabCode {
+    /// SHA-256 of the component, hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.0.digest
+    }
+
+    /// Interfaces of the contract from which it imports functions: those that must be granted.
+    pub fn uses(&self) -> impl Iterator<Item = &str> {
+        self.0.shape.uses.iter().map(String::as_str)
+    }
+}
+
+impl Specimen {
+    /// Whether it can be asked at this stage.
+    pub fn serves(&self, inquiry: &Inquiry) -> bool {
+        use host_engine::component::Role;
+        self.generation.serves(match inquiry {
+            Inquiry::Admit { .. } => Role::Exemption,
+            Inquiry::Plan(_) => Role::Ndr,
+            _ => Role::Homing,
+        })
+    }
+}
+
+/// See [`Lab::sitting`].
+pub struct Sitting<'a> {
+    lab: &'a Lab,
+    specimen: &'a Specimen,
+    around: Surroundings,
+    instance: Option<Instance>,
+}
+
+impl Sitting<'_> {
+    /// Puts a question to the instance of this unit of work, which is made if there is none. After a
+    /// fault the next question has a fresh one.
+    pub async fn ask(&mut self, inquiry: &Inquiry) -> Reading {
+        let heard = self.lab.told.events().len();
+        let mut reading = self.put(inquiry).await;
+        for event in self.lab.told.events().drain(heard..) {
+            if let Event::PolicyLog { level, text, .. } = event {
+                reading.logged.push((level, text));
+            }
+        }
+        reading
+    }
+
+    /// Makes the instance before it is asked anything.
+    ///
+    /// # Errors
+    /// It faulted.
+    pub async fn begin(&mut self) -> Result<Cost, PolicyFault> {
+        match self.fresh().await {
+            Ok((instance, cost)) => {
+                self.instance = Some(instance);
+                Ok(cost)
+            }
+            Err(failed) => Err(self.fault(&failed, "configure")),
+        }
+    }
+
+    /// The instance is dropped; the next question has a fresh one.
+    pub fn rest(&mut self) {
+        self.instance = None;
+    }
+
+    async fn put(&mut self, inquiry: &Inquiry) -> Reading {
+        let mut reading = Reading {
+            opinion: None,
+            fault: None,
+            logged: Vec::new(),
+            fresh: None,
+            cost: Cost::default(),
+        };
+        let mut instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => match self.fresh().await {
+                Ok((instance, cost)) => {
+                    reading.fresh = Some(cost);
+                    instance
+                }
+                Err(failed) => {
+                    reading.fault = Some(self.fault(&failed, "configure"));
+                    return reading;
+                }
+            },
+        };
+        instance.refuel(self.lab.core.runtime.first_fuel());
+        let since = Instant::now();
+        let answer = put(&mut instance, inquiry).await;
+        reading.cost = cost(&instance, since);
+        match answer {
+            Ok(opinion) => {
+                reading.opinion = opinion;
+                self.instance = Some(instance);
+            }
+            Err(failed) => reading.fault = Some(self.fault(&failed, inquiry.stage())),
+        }
+        reading
+    }
+
+    async fn fresh(&self) -> Result<(Instance, Cost), Failed> {
+        let since = Instant::now();
+        let generation = &self.specimen.generation;
+        let instance = configured(&self.lab.core, generation, self.around.clone(), Spent::default()).await?;
+        let cost = cost(&instance, since);
+        Ok((instance, cost))
+    }
+
+    /// As Event 4037 has it. A pool that is too small for one instance is a defect of the host.
+    fn fault(&self, failed: &Failed, stage: &str) -> PolicyFault {
+        let crowded = Fault::of_host("no room for an instance");
+        let fault = match failed {
+            Failed::Fault(fault) => fault,
+            Failed::Crowded => &crowded,
+        };
+        At {
+            candidate: &self.specimen.generation.candidate,
+            generation: 0,
+            stage,
+            origin: self.around.origin,
+            instead: "",
+        }
+        .describe(fault)
+    }
+}
+
+fn cost(instance: &Instance, since: Instant) -> Cost {
+    Cost {
+        duration: since.elapsed(),
+        fuel: instance.fuel().map(|left| PLENTY - left),
+        memory: instance.memory(),
+    }
+}
+
+async fn put(instance: &mut Instance, inquiry: &Inquiry) -> Result<Option<(Reaction, Because)>, Failed> {
+    fn of<T>(opinion: Option<(T, Because)>, kind: impl Fn(T) -> Reaction) -> Option<(Reaction, Because)> {
+        opinion.map(|(answer, because)| (kind(answer), because))
+    }
+    Ok(match inquiry {
+        Inquiry::Admit { client } => of(instance.admit(&to_wit::client(client)).await?, Reaction::Admission),
+        Inquiry::Sender { client, sender } => {
+            let parties = Parties::new(client, sender);
+            of(instance.sender(&parties).await?, Reaction::Verdict)
+        }
+        Inquiry::Recipient {
+            client,
+            sender,
+            recipient,
+        } => {
+            let parties = Parties::new(client, sender);
+            let opinion = instance.recipient(&parties, recipient.as_str()).await?;
+            of(opinion, Reaction::Verdict)
+        }
+        Inquiry::Message {
+            client,
+            envelope,
+            content,
+        } => {
+            instance.about(MessageId::generate());
+            let (client, said) = (to_wit::client(client), Arc::new(to_wit::envelope(envelope)));
+            let message = MessageView::new(Arc::clone(content));
+            of(
+                instance.message(&client, envelope, &said, message).await?,
+                Reaction::Disposition,
+            )
+        }
+        Inquiry::Plan(failure) => {
+            let plan = instance
+                .plan(&to_wit::failure(failure), &failure.envelope.sender)
+                .await?;
+            of(Some(plan), Reaction::Plan)
+        }
+    })
+}

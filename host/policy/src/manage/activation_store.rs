@@ -1,0 +1,402 @@
+//! What is active and what was, kept on disk: `activations.json` names for each module the code and
+//! settings in force and those before, and `DIGEST.wasm` is that code, `DIGEST.wasm.minisig` its
+//! signature. Each file is replaced as a whole, so a crash leaves the old or the new one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::probation::Probation;
+use crate::evaluate::staging::StagedRecord;
+use crate::manage::activation_history::{History, How, Past};
+use crate::manage::rollback_backoff::HeldBack;
+use host_engine::generation::digest;
+use host_mail::Timestamp;
+
+const LEDGER: &str = "activations.json";
+const FORMAT: u32 = 1;
+
+/// What a configuration said about a module.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Configured {
+    /// `built-in`, or the digest of the configured file.
+    pub(crate) code: String,
+    pub(crate) settings: Map<String, Value>,
+}
+
+/// One module's activation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Activated {
+    pub(crate) generation: u64,
+    /// See [`host_engine::generation::Candidate::identity`].
+    pub(crate) identity: String,
+    /// Digest of the code.
+    pub(crate) code: String,
+    pub(crate) settings: Map<String, Value>,
+    /// The code is not the configured one: an operator loaded it.
+    pub(crate) code_loaded: bool,
+    /// The settings are not the configured ones: an operator loaded them.
+    pub(crate) settings_loaded: bool,
+    /// The configuration at that time; what it says differently later is newer than the load.
+    pub(crate) configured: Configured,
+    pub(crate) origin: String,
+    pub(crate) by: String,
+    pub(crate) since: Timestamp,
+    #[serde(default)]
+    pub(crate) version: String,
+    #[serde(default)]
+    pub(crate) how: How,
+    #[serde(default)]
+    pub(crate) why: String,
+}
+
+impl Activated {
+    /// For the history. `back_to` is the generation it went back to, if it did.
+    pub(crate) fn past(&self, back_to: Option<u64>) -> Past {
+        Past {
+            generation: self.generation,
+            digest: self.code.clone(),
+            version: self.version.clone(),
+            settings: self.settings.clone(),
+            origin: self.origin.clone(),
+            since: self.since,
+            by: self.by.clone(),
+            how: self.how,
+            why: self.why.clone(),
+            back_to,
+        }
+    }
+}
+
+/// A component as it was handed over.
+#[derive(Debug, Clone)]
+pub(crate) struct Artifact {
+    pub(crate) bytes: Arc<[u8]>,
+    /// The text of its `.minisig` file.
+    pub(crate) signature: Option<String>,
+}
+
+impl Artifact {
+    /// Without a signature.
+    pub(crate) fn unsigned(bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            signature: None,
+        }
+    }
+}
+
+/// Every module's activation, and the last number given to a generation.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Ledger {
+    format: u32,
+    last: u64,
+    pub(crate) modules: BTreeMap<String, Activated>,
+    #[serde(default)]
+    pub(crate) history: BTreeMap<String, History>,
+    /// What was last loaded from the watched folder, by module: see [`crate::manage::watch_folder`].
+    #[serde(default)]
+    pub(crate) watched: BTreeMap<String, String>,
+    /// What is put back if a module on probation fails; kept so that its code is.
+    #[serde(default)]
+    pub(crate) previous: BTreeMap<String, Activated>,
+    #[serde(default)]
+    pub(crate) staged: Option<StagedRecord>,
+    #[serde(default)]
+    pub(crate) held_back: HeldBack,
+}
+
+impl Ledger {
+    /// An empty one. Numbers are never given twice; when it is not known which were given, the
+    /// clock is beyond them.
+    fn after_loss() -> Self {
+        Self {
+            format: FORMAT,
+            last: Timestamp::now().seconds(),
+            ..Self::default()
+        }
+    }
+
+    /// Makes this a module's activation, on probation, if it is, and remembers it.
+    pub(crate) fn activate(
+        &mut self,
+        module: &str,
+        activated: Activated,
+        back_to: Option<u64>,
+        probation: Option<&Probation>,
+    ) {
+        self.remember(module, &activated, back_to);
+        self.modules.insert(module.to_owned(), activated);
+        match probation {
+            Some(probation) => self.previous.insert(module.to_owned(), probation.restores.clone()),
+            None => self.previous.remove(module),
+        };
+    }
+
+    /// Remembers what runs without making it what is wanted.
+    pub(crate) fn remember(&mut self, module: &str, activated: &Activated, back_to: Option<u64>) {
+        let history = self.history.entry(module.to_owned()).or_default();
+        history.record(activated.past(back_to));
+    }
+
+    /// Forgets every module that is not among these.
+    pub(crate) fn forget_others(&mut self, modules: &[&str]) {
+        self.history.retain(|module, _| modules.contains(&module.as_str()));
+        self.watched.retain(|module, _| modules.contains(&module.as_str()));
+    }
+
+    /// Digests of the code that is to be kept.
+    fn codes(&self) -> BTreeSet<&str> {
+        let staged = self.staged.as_ref().map(|staged| &staged.activated);
+        let activations = self.modules.values().chain(self.previous.values()).chain(staged);
+        let active = activations.map(|module| module.code.as_str());
+        active.chain(self.history.values().flat_map(History::codes)).collect()
+    }
+
+    /// A number no generation had before.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+}
+
+/// The folder of activations.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    folder: PathBuf,
+}
+
+impl Store {
+    /// Makes the folder if there is none.
+    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// The ledger, and what was wrong with it. A damaged one is put aside and an empty one returned.
+    pub(crate) fn ledger(&self) -> io::Result<(Ledger, Option<String>)> {
+        let path = self.folder.join(LEDGER);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let empty = Ledger {
+                    format: FORMAT,
+                    ..Ledger::default()
+                };
+                return Ok((empty, None));
+            }
+            Err(error) => return Err(error),
+        };
+        let problem = match serde_json::from_slice::<Ledger>(&bytes) {
+            Ok(ledger) if ledger.format == FORMAT => return Ok((ledger, None)),
+            Ok(ledger) => format!("format {} is not known, only {FORMAT}", ledger.format),
+            Err(error) => error.to_string(),
+        };
+        let aside = self.folder.join(format!("{LEDGER}.{}.damaged", Timestamp::now().0));
+        fs::rename(&path, &aside)?;
+        let problem = format!("{}: {problem}; it was put aside as {}", path.display(), aside.display());
+        Ok((Ledger::after_loss(), Some(problem)))
+    }
+
+    /// Replaces the ledger, and removes code that it no longer names.
+    pub(crate) fn save(&self, ledger: &Ledger) -> io::Result<()> {
+        self.replace(LEDGER, &serde_json::to_vec_pretty(ledger)?)?;
+        self.prune(ledger);
+        Ok(())
+    }
+
+    /// Keeps code under its digest, and its signature beside it.
+    pub(crate) fn save_code(&self, digest: &str, artifact: &Artifact) -> io::Result<()> {
+        if let Some(signature) = &artifact.signature
+            && self.signature(digest)?.as_ref() != Some(signature)
+        {
+            self.replace(&signature_name(digest), signature.as_bytes())?;
+        }
+        if self.code(digest).is_ok() {
+            return Ok(());
+        }
+        self.replace(&code_name(digest), &artifact.bytes)
+    }
+
+    /// Whether there is code under this digest; it may be damaged.
+    pub(crate) fn has(&self, digest: &str) -> bool {
+        self.folder.join(code_name(digest)).exists()
+    }
+
+    fn signature(&self, digest: &str) -> io::Result<Option<String>> {
+        match fs::read(self.folder.join(signature_name(digest))) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Code that was kept; damaged code is an error.
+    pub(crate) fn code(&self, wanted: &str) -> io::Result<Artifact> {
+        let path = self.folder.join(code_name(wanted));
+        let bytes = fs::read(&path)?;
+        if digest(&bytes) == wanted {
+            return Ok(Artifact {
+                bytes: bytes.into(),
+                signature: self.signature(wanted)?,
+            });
+        }
+        let problem = format!("{} is damaged: its digest is another", path.display());
+        Err(io::Error::new(io::ErrorKind::InvalidData, problem))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(self.folder.join(name)).map_err(|error| error.error)?;
+        File::open(&self.folder)?.sync_all()
+    }
+
+    /// What cannot be removed does no harm and is tried again next time.
+    fn prune(&self, ledger: &Ledger) {
+        let codes = ledger.codes();
+        let names = |digest: &&str| [code_name(digest), signature_name(digest)];
+        let named: BTreeSet<String> = codes.iter().flat_map(names).collect();
+        let Ok(entries) = fs::read_dir(&self.folder) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let ours = name.ends_with(".wasm") || name.ends_with(".wasm.minisig");
+            if name.starts_with(".new-") || (ours && !named.contains(&name)) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+fn code_name(digest: &str) -> String {
+    format!("{digest}.wasm")
+}
+
+fn signature_name(digest: &str) -> String {
+    format!("{digest}.wasm.minisig")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn activated(code: &str) -> Activated {
+        Activated {
+            generation: 1,
+            identity: "i".to_owned(),
+            code: code.to_owned(),
+            settings: Map::new(),
+            code_loaded: true,
+            settings_loaded: false,
+            configured: Configured::default(),
+            origin: "here".to_owned(),
+            by: "me".to_owned(),
+            since: Timestamp(1),
+            version: "1".to_owned(),
+            how: How::Load,
+            why: String::new(),
+        }
+    }
+
+    fn save(store: &Store, name: &str, bytes: &[u8]) {
+        store.save_code(name, &Artifact::unsigned(bytes)).expect("saved");
+    }
+
+    #[test]
+    fn what_was_saved_comes_back_and_what_is_not_named_goes() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("opens");
+        let (mut ledger, problem) = store.ledger().expect("empty");
+        assert_eq!(problem, None);
+        assert_eq!((ledger.next(), ledger.next()), (1, 2));
+        let (old, new) = (digest(b"old"), digest(b"new"));
+        save(&store, &old, b"old");
+        let signed = Artifact {
+            signature: Some("signed".to_owned()),
+            ..Artifact::unsigned(*b"new")
+        };
+        store.save_code(&new, &signed).expect("saved");
+        ledger.activate("m", activated(&new), None, None);
+        store.save(&ledger).expect("saved");
+        assert_eq!(store.ledger().expect("read"), (ledger.clone(), None));
+        let kept = store.code(&new).expect("kept");
+        assert_eq!((&*kept.bytes, kept.signature.as_deref()), (&b"new"[..], Some("signed")));
+        assert!(store.code(&old).is_err());
+        ledger.modules.clear();
+        ledger.forget_others(&[]);
+        store.save(&ledger).expect("saved");
+        assert!(!store.has(&new));
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+
+    #[test]
+    fn the_code_of_what_was_active_is_kept() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("opens");
+        let mut ledger = Ledger::default();
+        let codes: Vec<String> = (0..13_u8).map(|n| digest(&[n])).collect();
+        for (n, code) in (0_u8..).zip(&codes) {
+            save(&store, code, &[n]);
+            let generation = ledger.next();
+            let activated = Activated {
+                generation,
+                ..activated(code)
+            };
+            ledger.activate("m", activated, None, None);
+        }
+        store.save(&ledger).expect("saved");
+        let kept: Vec<bool> = codes.iter().map(|code| store.has(code)).collect();
+        assert_eq!(kept, (0..13).map(|n| n >= 3).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_ledger_of_the_first_release_is_read() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("opens");
+        let old = r#"{ "format": 1, "last": 7, "modules": { "m": {
+            "generation": 7, "identity": "i", "code": "c", "settings": {}, "code-loaded": true, "settings-loaded": false,
+            "configured": { "code": "built-in", "settings": {} }, "origin": "/x.wasm", "by": "uid 0", "since": 5 } } }"#;
+        fs::write(folder.path().join(LEDGER), old).expect("written");
+        let (mut ledger, problem) = store.ledger().expect("read");
+        assert_eq!(problem, None);
+        assert_eq!((ledger.modules["m"].how, ledger.next()), (How::Unknown, 8));
+    }
+
+    #[test]
+    fn a_damaged_ledger_is_put_aside_and_numbers_do_not_come_back() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("opens");
+        for damage in ["{", "{\"format\":99,\"last\":7,\"modules\":{}}"] {
+            fs::write(folder.path().join(LEDGER), damage).expect("written");
+            let (mut ledger, problem) = store.ledger().expect("an empty one");
+            assert!(problem.is_some_and(|text| text.contains("put aside")));
+            assert!(ledger.modules.is_empty() && ledger.next() > 1_000_000);
+            assert!(!folder.path().join(LEDGER).exists());
+        }
+    }
+
+    #[test]
+    fn damaged_code_is_not_handed_out_and_is_written_anew() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("opens");
+        let name = digest(b"code");
+        save(&store, &name, b"code");
+        fs::write(folder.path().join(code_name(&name)), b"damaged").expect("written");
+        assert!(store.code(&name).is_err());
+        save(&store, &name, b"code");
+        assert_eq!(&*store.code(&name).expect("kept").bytes, b"code");
+    }
+}

@@ -1,0 +1,95 @@
+//! What tells one generation from the one before it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use host_engine::generation::Generation;
+
+/// Before and after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Differs {
+    /// Before.
+    pub was: String,
+    /// After.
+    pub now: String,
+}
+
+/// What is different. Everything is empty when nothing is, and when there was nothing before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Changes {
+    /// Digest of the code.
+    pub code: Option<Differs>,
+    /// The policy's own version.
+    pub version: Option<Differs>,
+    /// Key paths of settings that are new.
+    pub settings_added: Vec<String>,
+    /// Key paths of settings with another value.
+    pub settings_changed: Vec<String>,
+    /// Key paths of settings that are gone.
+    pub settings_removed: Vec<String>,
+}
+
+impl Changes {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(crate) fn between(was: Option<&Generation>, now: &Generation) -> Self {
+        let Some(was) = was else {
+            return Self::default();
+        };
+        let change = |was: &str, now: &str| {
+            (was != now).then(|| Differs {
+                was: was.to_owned(),
+                now: now.to_owned(),
+            })
+        };
+        let mut changes = Self {
+            code: change(&was.candidate.code.digest, &now.candidate.code.digest),
+            version: change(&was.description.version, &now.description.version),
+            ..Self::default()
+        };
+        changes.compare("", &was.candidate.settings, &now.candidate.settings);
+        changes
+    }
+
+    fn compare(&mut self, path: &str, was: &Map<String, Value>, now: &Map<String, Value>) {
+        let place = |key: &str| match path {
+            "" => key.to_owned(),
+            path => format!("{path}.{key}"),
+        };
+        for (key, old) in was {
+            match (old, now.get(key)) {
+                (_, None) => self.settings_removed.push(place(key)),
+                (Value::Object(old), Some(Value::Object(new))) => self.compare(&place(key), old, new),
+                (old, Some(new)) if old != new => self.settings_changed.push(place(key)),
+                _ => {}
+            }
+        }
+        let added = now.keys().filter(|key| !was.contains_key(*key));
+        self.settings_added.extend(added.map(|key| place(key)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::object;
+
+    #[test]
+    fn settings_are_compared_key_by_key() {
+        let was = object(json!({ "a": { "b": 1, "c": [1], "gone": 0 }, "old": {}, "kind": {} }));
+        let now = object(json!({ "a": { "b": 1, "c": [2], "new": 0 }, "fresh": {}, "kind": 5 }));
+        let mut changes = Changes::default();
+        changes.compare("", &was, &now);
+        assert_eq!(changes.settings_added, ["a.new", "fresh"]);
+        assert_eq!(changes.settings_changed, ["a.c", "kind"]);
+        assert_eq!(changes.settings_removed, ["a.gone", "old"]);
+        assert!(!changes.is_empty());
+    }
+}

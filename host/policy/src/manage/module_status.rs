@@ -1,0 +1,382 @@
+//! How the chain does: what `posthouse policy status` and `posthouse status` show.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, Weak};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::evaluate::chain::{Chain, Module};
+use crate::evaluate::staging::Staging;
+use crate::manage::manager::Inner;
+use host_config::Share;
+use host_engine::generation::Generation;
+use host_engine::metrics::{Counters, RECENT};
+use host_mail::Timestamp;
+
+/// How a module does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub struct ModuleStatus {
+    pub module: String,
+    /// As the policy calls itself.
+    pub name: String,
+    pub version: String,
+    /// Version of the contract it was built for.
+    #[serde(default)]
+    pub contract: String,
+    pub digest: String,
+    pub generation: u64,
+    pub since: Timestamp,
+    pub by: String,
+    pub origin: String,
+    /// `running` or the reason it cannot run.
+    pub health: String,
+    pub condition: Condition,
+    pub stages: Vec<String>,
+    /// Whether instances come up configured: `yes`, `not yet`, or why they cannot.
+    #[serde(default)]
+    pub prepared: String,
+    /// Its instances answer whoever asks.
+    #[serde(default)]
+    pub stateless: bool,
+    pub calls: u64,
+    pub faults: BTreeMap<String, u64>,
+    #[serde(flatten)]
+    pub load: Load,
+    /// It was loaded a short while ago and has to prove itself.
+    pub probation: Option<ProbationStatus>,
+    /// The candidate that decides for some sessions.
+    pub staged: Option<StagedStatus>,
+    /// Generations that were replaced and still have work, oldest first.
+    pub draining: Vec<Draining>,
+}
+
+/// Whether somebody should look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// No.
+    #[default]
+    Running,
+    /// It works, and faulted a short while ago.
+    Degraded,
+    /// It cannot run; clients are answered 421.
+    Failed,
+}
+
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// How the chain as a whole does.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Health {
+    /// The worst of all modules.
+    pub condition: Condition,
+    /// Why it is not better.
+    pub reasons: Vec<String>,
+}
+
+/// What a generation has to do now, and how long its questions take.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Load {
+    /// Microseconds within which half of the questions were answered; none before the first.
+    pub p50_us: Option<u64>,
+    /// As `p50_us`, 99 of 100 questions.
+    pub p99_us: Option<u64>,
+    /// The slowest question, in microseconds.
+    pub max_us: u64,
+    /// Admissions, among the calls, that were answered from memory.
+    #[serde(default)]
+    pub remembered: u64,
+    /// Instances alive.
+    pub instances: u64,
+    /// Connections being admitted, transactions and notifications that began with it.
+    pub units: u64,
+    /// Questions of the last five minutes.
+    pub recent_calls: u64,
+    /// Faults of the last five minutes.
+    pub recent_faults: u64,
+}
+
+/// How a generation proves itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub struct ProbationStatus {
+    pub until: Timestamp,
+    /// The generation that is put back if it does not.
+    pub previous: u64,
+    /// Within the window of `[policy-engine.probation]`.
+    pub calls: u64,
+    pub faults: u64,
+}
+
+/// A staged candidate.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub struct StagedStatus {
+    pub name: String,
+    pub version: String,
+    pub digest: String,
+    pub generation: u64,
+    pub share: Share,
+    pub clients: Vec<IpNet>,
+    pub since: Timestamp,
+    pub until: Timestamp,
+    pub by: String,
+    pub origin: String,
+    pub reason: Option<String>,
+    pub calls: u64,
+    pub faults: BTreeMap<String, u64>,
+    #[serde(flatten)]
+    pub load: Load,
+}
+
+/// A generation that was replaced and still has work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub struct Draining {
+    pub generation: u64,
+    pub digest: String,
+    /// When it was replaced.
+    pub since: Timestamp,
+    pub instances: u64,
+    pub units: u64,
+    /// When the oldest of the units began; none if there is none.
+    #[serde(default)]
+    pub oldest: Option<Timestamp>,
+}
+
+/// A generation that was in force.
+pub(crate) struct Retired {
+    module: Arc<str>,
+    generation: Weak<Generation>,
+    since: Timestamp,
+}
+
+impl Inner {
+    /// See [`crate::Policies::status`].
+    pub(crate) fn status(&self) -> Vec<ModuleStatus> {
+        let chain = self.chain.load();
+        let status = |module: &Module| {
+            let staging = chain.staging.as_ref().filter(|staging| staging.module == module.name);
+            let mut status = ModuleStatus {
+                staged: staging.map(|staging| staged(staging)),
+                draining: self.draining(&module.name),
+                ..module.status()
+            };
+            let faulting = |staged: &StagedStatus| staged.load.recent_faults > 0;
+            if status.staged.as_ref().is_some_and(faulting) {
+                status.condition = status.condition.max(Condition::Degraded);
+            }
+            status
+        };
+        chain.modules.iter().map(status).collect()
+    }
+
+    /// See [`crate::Policies::health`].
+    pub(crate) fn health(&self) -> Health {
+        let mut health = Health::default();
+        for module in self.status() {
+            health.condition = health.condition.max(module.condition);
+            health.reasons.extend(module.reasons());
+        }
+        health
+    }
+
+    /// Remembers what the next chain no longer has in force.
+    pub(crate) fn retire(&self, before: &Chain, after: &Chain) {
+        let now = Timestamp::now();
+        let in_force = after.generations();
+        let is_in_force = |generation: &Arc<Generation>| in_force.iter().any(|other| Arc::ptr_eq(other, generation));
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let past = before
+            .generations()
+            .into_iter()
+            .filter(|generation| !is_in_force(generation));
+        retired.extend(past.map(|generation| Retired {
+            module: Arc::clone(&generation.candidate.module),
+            generation: Arc::downgrade(&generation),
+            since: now,
+        }));
+        retired.retain(|retired| {
+            let generation = retired.generation.upgrade();
+            generation.is_some_and(|generation| !is_in_force(&generation))
+        });
+    }
+
+    fn draining(&self, module: &str) -> Vec<Draining> {
+        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_module = retired.iter().filter(|retired| &*retired.module == module);
+        let draining = of_module.filter_map(|retired| {
+            let generation = retired.generation.upgrade()?;
+            let in_hand = generation.counters.in_hand();
+            Some(Draining {
+                generation: generation.number,
+                digest: generation.candidate.code.digest.clone(),
+                since: retired.since,
+                instances: generation.counters.instances(),
+                units: in_hand.units,
+                oldest: in_hand.oldest,
+            })
+        });
+        draining
+            .filter(|draining| draining.instances > 0 || draining.units > 0)
+            .collect()
+    }
+}
+
+impl ModuleStatus {
+    /// Why somebody should look.
+    fn reasons(&self) -> Vec<String> {
+        let minutes = RECENT.as_secs() / 60;
+        let faulting = |what: String, load: &Load| {
+            (load.recent_faults > 0).then(|| {
+                format!(
+                    "policy {}: {what}{} faults in {} calls in the last {minutes} minutes",
+                    self.module, load.recent_faults, load.recent_calls
+                )
+            })
+        };
+        if self.condition == Condition::Failed {
+            return vec![format!("policy {}: {}", self.module, self.health)];
+        }
+        let what = match &self.probation {
+            Some(probation) => format!(
+                "generation {} on probation until {}: ",
+                self.generation, probation.until
+            ),
+            None => String::new(),
+        };
+        let staged = self.staged.as_ref();
+        let staged =
+            staged.and_then(|staged| faulting(format!("staged generation {}: ", staged.generation), &staged.load));
+        faulting(what, &self.load).into_iter().chain(staged).collect()
+    }
+}
+
+impl Module {
+    fn status(&self) -> ModuleStatus {
+        let module = self.name.to_string();
+        let generation = match &self.running {
+            Ok(generation) => generation,
+            Err(why) => {
+                return ModuleStatus {
+                    module,
+                    name: String::new(),
+                    version: String::new(),
+                    contract: String::new(),
+                    digest: String::new(),
+                    generation: 0,
+                    since: Timestamp(0),
+                    by: String::new(),
+                    origin: String::new(),
+                    health: why.clone(),
+                    condition: Condition::Failed,
+                    stages: Vec::new(),
+                    prepared: String::new(),
+                    stateless: false,
+                    calls: 0,
+                    faults: BTreeMap::new(),
+                    load: Load::default(),
+                    probation: None,
+                    staged: None,
+                    draining: Vec::new(),
+                };
+            }
+        };
+        let candidate = &generation.candidate;
+        let roles = candidate.code.shape.roles.iter();
+        let load = load(&generation.counters);
+        ModuleStatus {
+            module,
+            name: generation.description.name.clone(),
+            version: generation.description.version.clone(),
+            contract: candidate.code.shape.contract.to_string(),
+            digest: candidate.code.digest.clone(),
+            generation: generation.number,
+            since: generation.since,
+            by: candidate.by.clone(),
+            origin: candidate.origin.clone(),
+            health: "running".to_owned(),
+            condition: match load.recent_faults {
+                0 => Condition::Running,
+                _ => Condition::Degraded,
+            },
+            stages: roles.map(|role| role.interface().to_owned()).collect(),
+            prepared: match generation.preparation.result() {
+                None => "not yet".to_owned(),
+                Some(Ok(())) => "yes".to_owned(),
+                Some(Err(why)) => format!("no: {why}"),
+            },
+            stateless: self.configured.is_stateless(generation.is_built_in),
+            calls: generation.counters.calls(),
+            faults: faults(&generation.counters),
+            load,
+            probation: self.probation.as_ref().map(|probation| {
+                let tally = probation.patience.tally();
+                ProbationStatus {
+                    until: probation.until,
+                    previous: probation.previous.number,
+                    calls: tally.calls,
+                    faults: tally.faults,
+                }
+            }),
+            staged: None,
+            draining: Vec::new(),
+        }
+    }
+}
+
+fn staged(staging: &Staging) -> StagedStatus {
+    let generation = &staging.generation;
+    let candidate = &generation.candidate;
+    StagedStatus {
+        name: generation.description.name.clone(),
+        version: generation.description.version.clone(),
+        digest: candidate.code.digest.clone(),
+        generation: generation.number,
+        share: staging.selection.share,
+        clients: staging.selection.clients.clone(),
+        since: generation.since,
+        until: staging.until,
+        by: candidate.by.clone(),
+        origin: candidate.origin.clone(),
+        reason: staging.reason.clone(),
+        calls: generation.counters.calls(),
+        faults: faults(&generation.counters),
+        load: load(&generation.counters),
+    }
+}
+
+fn faults(counters: &Counters) -> BTreeMap<String, u64> {
+    let faults = counters.faults();
+    faults.map(|(class, count)| (class.name().to_owned(), count)).collect()
+}
+
+fn load(counters: &Counters) -> Load {
+    let recent = counters.recent();
+    Load {
+        p50_us: counters.latency.within(500),
+        p99_us: counters.latency.within(990),
+        max_us: counters.latency.longest(),
+        remembered: counters.remembered(),
+        instances: counters.instances(),
+        units: counters.in_hand().units,
+        recent_calls: recent.calls,
+        recent_faults: recent.faults,
+    }
+}

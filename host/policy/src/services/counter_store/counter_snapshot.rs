@@ -1,0 +1,72 @@
+//! Counters on disk: a line with the SHA-256 of the rest, and JSON. The file is replaced as a whole,
+//! so a crash leaves the old or the new one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::services::counter_store::counter_table::Table;
+use host_engine::generation::digest;
+
+/// Key, value and end in seconds since 1970, by module.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Saved(BTreeMap<String, Vec<(String, u64, u64)>>);
+
+impl Saved {
+    pub(crate) fn of<'a>(tables: impl Iterator<Item = (&'a String, &'a Table)>, now: u64) -> Self {
+        let row = |(key, value, ends): (&str, u64, u64)| (key.to_owned(), value, ends);
+        let rows = |table: &Table| table.running(now).map(row).collect::<Vec<_>>();
+        let modules = tables.map(|(module, table)| (module.clone(), rows(table)));
+        Self(modules.filter(|(_, rows)| !rows.is_empty()).collect())
+    }
+
+    pub(crate) fn into_tables(self) -> impl Iterator<Item = (String, Table)> {
+        self.0.into_iter().map(|(module, rows)| {
+            let mut table = Table::default();
+            for (key, value, ends) in rows {
+                table.begin(&key, value, ends);
+            }
+            (module, table)
+        })
+    }
+
+    /// A file that is not there is empty; one that is damaged is put aside.
+    pub(crate) fn read(path: &Path, now: u64) -> Result<Self, String> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        };
+        let Some(saved) = Self::parse(&bytes) else {
+            let aside = path.with_extension(format!("{now}.damaged"));
+            return Err(match fs::rename(path, &aside) {
+                Ok(()) => format!("{} is damaged; it was put aside as {}", path.display(), aside.display()),
+                Err(error) => format!("{} is damaged and cannot be put aside: {error}", path.display()),
+            });
+        };
+        Ok(saved)
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        let (said, json) = (bytes.get(..end)?, bytes.get(end + 1..)?);
+        if digest(json).as_bytes() != said {
+            return None;
+        }
+        serde_json::from_slice(json).ok()
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let json = serde_json::to_vec(self)?;
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+        writeln!(file, "{}", digest(&json))?;
+        file.write_all(&json)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        File::open(folder)?.sync_all()
+    }
+}

@@ -1,0 +1,176 @@
+//! Answers from the host as it stands.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::verification::Verifier;
+use crate::services::counter_store::{CounterPage, Counters};
+use host_config::Config;
+use host_directory::dns::{self, NoRecords};
+use host_directory::{Directory, Entry, Home, LookupError, Target};
+use host_engine::host_call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
+use host_engine::message_view::MessageView;
+use host_events::Events;
+use host_mail::Mailbox;
+
+/// Entries of one `directory.lookup`.
+const ENTRIES: usize = 64;
+
+/// The host's directory, resolver, counters and verifier.
+pub(crate) struct Live {
+    directory: Arc<dyn Directory>,
+    dns: dns::Current,
+    counters: Arc<Counters>,
+    verifier: Verifier,
+}
+
+impl Live {
+    /// Counters are kept in `folder`, or in memory alone.
+    pub(crate) fn new(config: &Config, directory: Arc<dyn Directory>, folder: Option<&Path>, events: Events) -> Self {
+        let live = Self {
+            directory,
+            dns: dns::Current::new(config.dns.clone()),
+            counters: Counters::open(folder.map(|folder| folder.join("counters")), events),
+            verifier: Verifier::new(config.hostname.clone()),
+        };
+        live.counters.configure(&config.policies);
+        live.counters.save_at_intervals();
+        live
+    }
+
+    /// Takes over what a configuration that was read again says.
+    pub(crate) fn configure(&self, config: &Config) {
+        self.counters.configure(&config.policies);
+        self.dns.configure(&config.dns);
+    }
+
+    /// Some counters of a module, in the order of their keys.
+    pub(crate) fn counters(&self, module: &str, after: Option<&str>, limit: usize) -> CounterPage {
+        self.counters.page(module, after, limit)
+    }
+
+    /// Makes the counters durable.
+    pub(crate) async fn close(&self) {
+        let counters = Arc::clone(&self.counters);
+        // Only a panic could be lost here, and it has been printed.
+        let _ = tokio::task::spawn_blocking(move || counters.save()).await;
+    }
+
+    async fn lookup(&self, address: &str) -> Result<Answer, NoAnswer> {
+        let Ok(mailbox) = address.parse::<Mailbox>() else {
+            return Ok(Answer::Entries(Vec::new()));
+        };
+        let found = self.directory.lookup(&mailbox).await.map_err(no_entry)?;
+        Ok(Answer::Entries(found.iter().take(ENTRIES).map(meaning).collect()))
+    }
+
+    async fn may_send_as(&self, account: &str, address: &str) -> Result<Answer, NoAnswer> {
+        let Ok(mailbox) = address.parse::<Mailbox>() else {
+            return Ok(Answer::Truth(false));
+        };
+        Ok(Answer::Truth(
+            self.directory.may_send_as(account, &mailbox).await.map_err(no_entry)?,
+        ))
+    }
+
+    async fn is_local_domain(&self, domain: &str) -> Result<Answer, NoAnswer> {
+        let domain = domain.to_lowercase();
+        Ok(Answer::Truth(
+            self.directory.is_local_domain(&domain).await.map_err(no_entry)?,
+        ))
+    }
+
+    async fn is_member(&self, group: &str, address: &str) -> Result<Answer, NoAnswer> {
+        let (Ok(group), Ok(address)) = (group.parse::<Mailbox>(), address.parse::<Mailbox>()) else {
+            return Ok(Answer::Truth(false));
+        };
+        Ok(Answer::Truth(
+            self.directory.is_member(&group, &address).await.map_err(no_entry)?,
+        ))
+    }
+
+    async fn addresses(&self, name: &str) -> Result<Answer, NoAnswer> {
+        let found = self.dns.get().addresses(name).await.map_err(no_records)?;
+        Ok(Answer::Texts(found.iter().map(ToString::to_string).collect()))
+    }
+
+    async fn names(&self, address: &str) -> Result<Answer, NoAnswer> {
+        let not_one = |_| NoAnswer::Other(format!("{address:?} is not an IP address"));
+        let address = address.parse().map_err(not_one)?;
+        Ok(Answer::Texts(self.dns.get().names(address).await.map_err(no_records)?))
+    }
+
+    /// Computed once, however many modules ask.
+    async fn findings(&self, message: Option<&MessageView>) -> Result<Answer, NoAnswer> {
+        let Some(message) = message else {
+            return Err(NoAnswer::Other("there is no message".to_owned()));
+        };
+        let verify = || async { self.verifier.findings(&self.dns.get(), message).await };
+        let findings: &Vec<Finding> = message.findings().get_or_init(verify).await;
+        Ok(Answer::Findings(findings.clone()))
+    }
+}
+
+impl Answers for Live {
+    fn answer<'a>(&'a self, asker: Asker<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+        async move {
+            match call {
+                Call::Lookup { address } => self.lookup(address).await,
+                Call::MaySendAs { account, address } => self.may_send_as(account, address).await,
+                Call::IsLocalDomain { domain } => self.is_local_domain(domain).await,
+                Call::IsMember { group, address } => self.is_member(group, address).await,
+                Call::Addresses { name } => self.addresses(name).await,
+                Call::Exchanges { name } => Ok(Answer::Exchanges(
+                    self.dns.get().exchanges(name).await.map_err(no_records)?,
+                )),
+                Call::Texts { name } => Ok(Answer::Texts(self.dns.get().texts(name).await.map_err(no_records)?)),
+                Call::Names { address } => self.names(address).await,
+                Call::CounterAdd { key, amount, seconds } => self
+                    .counters
+                    .add(asker.module, key, *amount, *seconds)
+                    .map(Answer::Count),
+                Call::CounterValue { key } => self.counters.value(asker.module, key).map(Answer::Count),
+                Call::Findings => self.findings(asker.message).await,
+            }
+        }
+        .boxed()
+    }
+}
+
+fn no_records(error: NoRecords) -> NoAnswer {
+    match error {
+        NoRecords::Unavailable(why) => NoAnswer::Unavailable(why),
+        bad @ NoRecords::BadName(_) => NoAnswer::Other(bad.to_string()),
+    }
+}
+
+fn no_entry(error: LookupError) -> NoAnswer {
+    match error {
+        LookupError::Unavailable(why) => NoAnswer::Unavailable(why),
+    }
+}
+
+fn meaning(entry: &Entry) -> Meaning {
+    let (account, elsewhere, kind) = match &entry.target {
+        Target::Account { account, home } => (Some(account.clone()), self::elsewhere(home), "account"),
+        Target::Alias(_) => (None, None, "alias"),
+        Target::Group(_) => (None, None, "group"),
+    };
+    Meaning {
+        account,
+        address: entry.address.to_string(),
+        elsewhere,
+        kind: kind.to_owned(),
+    }
+}
+
+fn elsewhere(home: &Home) -> Option<String> {
+    match home {
+        Home::Maildir(_) => None,
+        Home::Lmtp(endpoint) => Some(format!("lmtp:{endpoint}")),
+        Home::Smtp(endpoint) => Some(format!("smtp:{endpoint}")),
+    }
+}

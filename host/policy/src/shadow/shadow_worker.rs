@@ -1,0 +1,175 @@
+//! The shadow's thread: it plays what comes, and ends when it should.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::runtime::Handle;
+
+use super::Trial;
+use crate::manage::manager::Inner;
+use crate::record::replayer::{Played, play};
+use crate::record::{Outcome, Record};
+use crate::shadow::cpu_budget::Budget;
+use crate::shadow::shadow_queue::{Intake, Queue, Sample};
+use host_engine::host_call::{Answer, Answers, Asker, Call, NoAnswer};
+use host_events::Event;
+use host_mail::Timestamp;
+
+/// How often it is looked whether the shadow should end.
+const LOOK: Duration = Duration::from_millis(250);
+/// The lowest priority there is, on Linux of this thread alone.
+const NICE: i32 = 19;
+
+/// Starts the thread. It holds nothing that keeps the engine from going.
+pub(crate) fn start(inner: &Arc<Inner>, trial: &Arc<Trial>) -> std::io::Result<Intake> {
+    let (intake, queue) = Intake::new(trial);
+    let stage = Stage {
+        inner: Arc::downgrade(inner),
+        trial: Arc::clone(trial),
+        queue,
+        live: Arc::new(OnMain {
+            live: Arc::clone(&inner.core.answers),
+            runtime: Handle::current(),
+        }),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new()
+        .name("policy-shadow".to_owned())
+        .spawn(move || stage.run(&runtime))?;
+    Ok(intake)
+}
+
+/// The candidate's end of a shadow.
+struct Stage {
+    inner: Weak<Inner>,
+    trial: Arc<Trial>,
+    queue: Queue,
+    live: Arc<dyn Answers>,
+}
+
+impl Stage {
+    fn run(self, runtime: &tokio::runtime::Runtime) {
+        // Everything goes before this. If the system does not let us, the bounded queue still holds.
+        let _ = rustix::process::setpriority_process(None, NICE);
+        let mut budget = Budget::new(self.trial.cpu, Instant::now());
+        loop {
+            let pause = budget.pause(Instant::now());
+            let received = if pause.is_zero() {
+                self.queue.next(LOOK)
+            } else {
+                std::thread::sleep(pause.min(LOOK));
+                Err(RecvTimeoutError::Timeout)
+            };
+            let Some(inner) = self.inner.upgrade() else { return };
+            if self.trial.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            if Timestamp::now() >= self.trial.until {
+                return inner.end(&self.trial, "its time is over");
+            }
+            if !inner.still_active(&self.trial) {
+                return inner.end(&self.trial, "the active generation has changed");
+            }
+            match received {
+                Ok(sample) => {
+                    let before = processor_time();
+                    let compare = AssertUnwindSafe(|| runtime.block_on(self.compare(&inner, sample)));
+                    if catch_unwind(compare).is_err() {
+                        return inner.end(&self.trial, "a defect of the host");
+                    }
+                    drop(inner);
+                    budget.spend(processor_time().saturating_sub(before), Instant::now());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    async fn compare(&self, inner: &Inner, sample: Sample) {
+        let Sample { record, message, .. } = sample;
+        if !record.can_be_replayed() {
+            return self.trial.state().comparison.skip(&record);
+        }
+        let (generation, live) = (&self.trial.generation, Some(Arc::clone(&self.live)));
+        match play(&inner.core, generation, &record, message, live).await {
+            Ok(played) => {
+                let mut state = self.trial.state();
+                let known = state.comparison.faults.clone();
+                state.comparison.add(&record, &played);
+                drop(state);
+                for played in &played {
+                    self.tell(inner, &record, played, &known);
+                }
+            }
+            Err(_crowded) => {
+                self.trial.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The first fault of each class (5035); the rest are counted.
+    fn tell(&self, inner: &Inner, record: &Record, played: &Played, known: &BTreeMap<String, u64>) {
+        let Outcome::Fault {
+            class,
+            code,
+            function,
+            location,
+        } = &played.outcome
+        else {
+            return;
+        };
+        if known.contains_key(class) {
+            return;
+        }
+        inner.core.events.emit(Event::ShadowFault {
+            policy: record.module.clone(),
+            digest: self.trial.generation.candidate.code.digest.clone(),
+            class: class.clone(),
+            code: code.clone(),
+            function: function.clone(),
+            location: location.clone(),
+            session: record.session.map(|id| id.to_string()),
+            message: record.message.map(|id| id.to_string()),
+        });
+    }
+}
+
+/// Of this thread, so far.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// The host's live answers, found where the host lives: what it keeps for later, such as a connection
+/// to a name server, must not depend on the shadow's thread.
+struct OnMain {
+    live: Arc<dyn Answers>,
+    runtime: Handle,
+}
+
+impl Answers for OnMain {
+    fn answer<'a>(&'a self, asker: Asker<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+        let (live, call) = (Arc::clone(&self.live), call.clone());
+        let (module, message) = (asker.module.to_owned(), asker.message.cloned());
+        let answering = self.runtime.spawn(async move {
+            let asker = Asker {
+                module: &module,
+                message: message.as_ref(),
+            };
+            live.answer(asker, &call).await
+        });
+        async move {
+            let answered = answering.await;
+            answered.unwrap_or_else(|error| Err(NoAnswer::Unavailable(error.to_string())))
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,165 @@
+//! Policies that were compiled against an older contract, beside those of the newest.
+
+use bytes::Bytes;
+use serde_json::json;
+use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
+use wit_parser::{ManglingAndAbi, Resolve};
+
+use std::sync::Arc;
+
+use crate::testing::{Bench, address, anna, envelope, load, path, stranger};
+use host_contract::{Admission, Disposition, Verdict};
+use host_engine::component::{Contract, builtin, inspect};
+use host_mail::{InMemory, MessageId, SessionId};
+
+/// Compiled against 0.1.0, never again.
+const DEFAULT_0_1: &[u8] = include_bytes!("../../../../tests/guests/contract-0.1/default.wasm");
+const Q178091_0_1: &[u8] = include_bytes!("../../../../tests/guests/contract-0.1/q178091.wasm");
+const FIRST_0_1: &[u8] = include_bytes!("../../../../tests/guests/contract-0.1/first-policy.wasm");
+
+/// A component that exports and imports everything a frozen contract has; it traps when it is called.
+fn everything(wit: &str, world: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_source("policy.wit", wit).expect("a contract");
+    let world = resolve.select_world(&[package], Some(world)).expect("the world");
+    let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("metadata");
+    let encoder = ComponentEncoder::default().module(&module).expect("a module");
+    encoder.validate(true).encode().expect("a component")
+}
+
+#[test]
+fn the_version_a_policy_was_built_for_is_known() {
+    for old in [DEFAULT_0_1, Q178091_0_1, FIRST_0_1] {
+        assert_eq!(inspect(old).expect("a policy").contract.to_string(), "0.1.0");
+    }
+    assert_eq!(inspect(builtin::DEFAULT).expect("a policy").contract, Contract::NEWEST);
+}
+
+/// Every function of each frozen contract can be imported, with the type it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_of_each_contract_is_linked() {
+    let bench = Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await;
+    let runtime = &bench.policies.inner.core.runtime;
+    for (wit, world) in [
+        (include_str!("../../../../wit/0.1/policy.wit"), "policy"),
+        (include_str!("../../../../wit/0.2/policy.wit"), "everything"),
+        (include_str!("../../../../wit/policy.wit"), "everything"),
+    ] {
+        let bytes = everything(wit, world);
+        let code = host_engine::generation::Code::new(runtime, bytes.into()).await;
+        if let Err(problems) = code {
+            panic!(
+                "{world} of {}: {problems:?}",
+                wit.lines().find(|line| line.starts_with("package")).unwrap_or("")
+            );
+        }
+    }
+}
+
+/// The old one refuses whom it refused, the new one decides what the old one leaves open.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_and_new_decide_in_one_chain() {
+    let refusing = json!({ "refuse": ["bert@example.org"] });
+    let bench = Bench::with(&[("old", FIRST_0_1, refusing), ("new", builtin::DEFAULT, json!({}))]).await;
+    let contracts: Vec<String> = bench
+        .policies
+        .status()
+        .into_iter()
+        .map(|module| module.contract)
+        .collect();
+    assert_eq!(contracts, ["0.1.0", "0.2.0"]);
+    let session = SessionId::generate();
+    let admitted = bench.policies.admit(session, &stranger()).await;
+    assert!(matches!(admitted.answer, Admission::Admit(_)), "{admitted:?}");
+    let mut transaction = bench.policies.transaction(session);
+    let (sender, recipient) = (path("anna@example.org"), address("anna@example.org"));
+    let refused = transaction
+        .recipient(&anna(), &sender, &address("bert@example.org"))
+        .await;
+    assert!(matches!(refused.answer, Verdict::Reject(_)), "{refused:?}");
+    assert_eq!(transaction.sender(&anna(), &sender).await.answer, Verdict::Accept);
+    assert_eq!(
+        transaction.recipient(&anna(), &sender, &recipient).await.answer,
+        Verdict::Accept
+    );
+    let content = Arc::new(InMemory(Bytes::from_static(
+        b"From: anna@example.org\r\n\r\nHello.\r\n",
+    )));
+    let envelope = envelope(sender, &["anna@example.org"]);
+    let asked = transaction
+        .message(MessageId::generate(), &anna(), &envelope, content)
+        .await;
+    assert!(matches!(asked.answer, Disposition::Accept(_)), "{asked:?}");
+    assert!(bench.faults().is_empty());
+}
+
+/// A fault of an old policy is one like any other, found in its own source.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policy_of_1999_is_old_enough() {
+    let bench = Bench::with(&[("m", Q178091_0_1, json!({}))]).await;
+    assert_eq!(bench.policies.status()[0].contract, "0.1.0");
+    let failure = super::faults::failure(false);
+    let asked = bench.policies.plan(&failure).await;
+    assert!(asked.fault && asked.answer.is_none());
+    let fault = bench.fault();
+    assert_eq!((fault.class.as_str(), fault.stage.as_str()), ("panic", "ndr"));
+    assert!(fault.location.is_some_and(|place| place.contains(".rs:")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contracts_are_swapped_like_any_code() {
+    let bench = Bench::with(&[("m", DEFAULT_0_1, json!({}))]).await;
+    for (code, contract) in [
+        (builtin::DEFAULT, "0.2.0"),
+        (DEFAULT_0_1, "0.1.0"),
+        (builtin::DEFAULT, "0.2.0"),
+    ] {
+        bench.policies.load(load(Some(code), None)).await.expect("loads");
+        assert_eq!(bench.policies.status()[0].contract, contract);
+        let session = SessionId::generate();
+        let admitted = bench.policies.admit(session, &stranger()).await;
+        assert!(matches!(admitted.answer, Admission::Admit(_)), "{admitted:?}");
+    }
+    assert!(bench.faults().is_empty());
+}
+
+/// Each version that is not served is named once, with what to do about it.
+#[test]
+fn other_versions_are_refused_in_words() {
+    let renamed = |version: &str| {
+        let text = format!(
+            r#"(component (instance $i)
+                (export "posthouse:policy/lifecycle@{version}" (instance $i))
+                (export "posthouse:policy/homing@{version}" (instance $i)))"#
+        );
+        let problems = inspect(&wat::parse_str(text).expect("a component")).expect_err("refused");
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    let serves = "this host serves 0.1.x and 0.2.x: ";
+    for newer in ["0.3.0", "1.0.0"] {
+        assert_eq!(
+            renamed(newer),
+            format!(
+                "file: built for posthouse:policy@{newer}; {serves}\
+                 upgrade this host, or rebuild the policy against posthouse:policy@0.2.0"
+            )
+        );
+    }
+    assert_eq!(
+        renamed("0.0.9"),
+        format!("file: built for posthouse:policy@0.0.9; {serves}rebuild the policy against posthouse:policy@0.2.0")
+    );
+    let mixed = wat::parse_str(
+        r#"(component (instance $i)
+            (export "posthouse:policy/lifecycle@0.1.0" (instance $i))
+            (export "posthouse:policy/homing@0.2.0" (instance $i)))"#,
+    );
+    let problems = inspect(&mixed.expect("a component")).expect_err("refused");
+    assert!(
+        problems[0]
+            .text
+            .contains("posthouse:policy@0.1.0 and of posthouse:policy@0.2.0"),
+        "{problems:?}"
+    );
+}

@@ -1,0 +1,99 @@
+//! Instances that come up configured decide as others do.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::testing::{Bench, address, anna, path, stranger};
+use host_contract::Origin;
+use host_engine::component::builtin;
+use host_engine::generation::Generation;
+use host_engine::preinitialise::with_settings;
+use host_mail::SessionId;
+
+async fn prepare(bench: &Bench) -> (Arc<Generation>, Result<(), String>) {
+    let inner = &bench.policies.inner;
+    let generation = inner.chain.load_full().generations().remove(0);
+    let around = inner.core.surroundings(Origin::default());
+    let prepared = with_settings(&inner.core.runtime, &generation.candidate, &around).await;
+    generation.preparation.end(prepared);
+    let result = generation.preparation.result().expect("it was decided");
+    let result = result.map_err(str::to_owned);
+    (generation, result)
+}
+
+/// Everything that can be asked, in words.
+async fn decisions(bench: &Bench) -> Vec<String> {
+    let mut said = Vec::new();
+    for client in [anna(), stranger()] {
+        let session = SessionId::generate();
+        said.push(format!("{:?}", bench.policies.admit(session, &client).await));
+        for sender in ["anna@example.org", "twin@example.org", "x@elsewhere.test"] {
+            let mut transaction = bench.policies.transaction(session);
+            said.push(format!("{:?}", transaction.sender(&client, &path(sender)).await));
+            let recipient = address("anna@example.org");
+            said.push(format!(
+                "{:?}",
+                transaction.recipient(&client, &path(sender), &recipient).await
+            ));
+        }
+    }
+    said
+}
+
+fn settings() -> Value {
+    let hosts: Vec<Value> = (0..50)
+        .map(|number| json!({ "network": format!("192.0.{number}.0/24"), "exempt": ["authentication", "homing"] }))
+        .collect();
+    json!({ "accept": { "from": "authenticated", "hosts": hosts } })
+}
+
+#[tokio::test]
+async fn they_decide_as_configured_ones_do() {
+    for (name, code, settings) in [
+        ("default", builtin::DEFAULT, settings()),
+        ("default", builtin::DEFAULT, json!({})),
+        ("first-policy", builtin::FIRST_POLICY, json!({})),
+        ("misbehaving", builtin::MISBEHAVING, json!({})),
+    ] {
+        let bench = Bench::with(&[("p", code, settings)]).await;
+        let before = decisions(&bench).await;
+        let (generation, result) = prepare(&bench).await;
+        assert_eq!(result, Ok(()), "{name}");
+        assert!(generation.prepared().is_some());
+        assert_eq!(decisions(&bench).await, before, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_fault_of_a_prepared_instance_has_its_place() {
+    let bench = Bench::misbehaving("panic", "sender").await;
+    let ask = || async {
+        let mut transaction = bench.policies.transaction(SessionId::generate());
+        assert!(transaction.sender(&anna(), &path("anna@example.org")).await.fault);
+    };
+    ask().await;
+    let (_, result) = prepare(&bench).await;
+    assert_eq!(result, Ok(()));
+    ask().await;
+    let faults = bench.faults();
+    let [before, after] = &faults[..] else {
+        panic!("two faults expected: {faults:?}");
+    };
+    assert!(before.location.is_some(), "{before:?}");
+    assert_eq!((&after.class, &after.code), (&before.class, &before.code));
+    assert_eq!((&after.function, &after.location), (&before.function, &before.location));
+    assert_eq!(after.digest, before.digest);
+}
+
+#[tokio::test]
+async fn who_draws_lots_while_it_is_configured_goes_on_doing_so() {
+    let settings = json!({ "mode": "panic", "stage": "configure", "chance": 0 });
+    let bench = Bench::with(&[("p", builtin::MISBEHAVING, settings)]).await;
+    let before = decisions(&bench).await;
+    let (generation, result) = prepare(&bench).await;
+    let why = result.expect_err("a random number would be the same for all");
+    assert!(why.contains("wasi:random"), "{why}");
+    assert!(generation.prepared().is_none());
+    assert_eq!(decisions(&bench).await, before);
+}

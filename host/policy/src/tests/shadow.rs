@@ -1,0 +1,163 @@
+//! A candidate in the shadow: it sees everything, changes nothing and ends by itself.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::testing::{Bench, load, stranger};
+use crate::{ShadowReport, ShadowRequest};
+use host_engine::component::builtin;
+use host_events::Event;
+use host_mail::{ReversePath, SessionId};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn request(settings: Value) -> ShadowRequest {
+    ShadowRequest {
+        candidate: load(None, Some(settings)),
+        share: 1.0,
+        lasts: Duration::from_secs(600),
+    }
+}
+
+async fn good() -> Bench {
+    Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await
+}
+
+async fn until(bench: &Bench, is: impl Fn(&ShadowReport) -> bool) -> ShadowReport {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let report = bench.policies.shadow_report().expect("a shadow");
+        if is(&report) {
+            return report;
+        }
+        assert!(Instant::now() < deadline, "{report:#?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn mail(bench: &Bench, count: usize) {
+    for _ in 0..count {
+        let mut transaction = bench.policies.transaction(SessionId::generate());
+        assert!(!transaction.sender(&stranger(), &ReversePath::Null).await.fault);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_faults_touches_nothing_and_is_told_of_once() {
+    let bench = good().await;
+    let started = bench
+        .policies
+        .shadow(request(json!({ "mode": "panic", "stage": "sender" })))
+        .await;
+    assert_eq!(started.expect("a shadow").against, 1);
+    mail(&bench, 5).await;
+    let report = until(&bench, |report| report.comparison.compared == 5).await;
+    assert_eq!(
+        (report.comparison.faulted, report.comparison.different),
+        (5, 5),
+        "{report:#?}"
+    );
+    assert_eq!(report.comparison.changes[0].to.verdict, "fault panic");
+    let ended = bench.policies.end_shadow("enough").expect("it ran");
+    assert_eq!(ended.ended.as_deref(), Some("enough"));
+    assert!(bench.policies.end_shadow("again").is_none());
+    assert_eq!(
+        bench
+            .policies
+            .shadow_report()
+            .expect("what it found")
+            .comparison
+            .compared,
+        5
+    );
+    assert_eq!(bench.told.ids(), [5003, 5033, 5035, 5034]);
+    assert!(bench.policies.status()[0].faults.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_is_too_slow_misses_something_and_holds_nobody_up() {
+    let bench = good().await;
+    let slow = request(json!({ "mode": "loop", "stage": "sender" }));
+    bench.policies.shadow(slow).await.expect("a shadow");
+    mail(&bench, 600).await;
+    let report = until(&bench, |report| report.dropped > 0 && report.comparison.compared > 0).await;
+    assert!(report.comparison.faults.contains_key("cpu-timeout"), "{report:#?}");
+    assert!(report.dropped + report.comparison.compared <= 600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_ends_when_another_generation_becomes_active() {
+    let bench = good().await;
+    bench
+        .policies
+        .shadow(request(json!({ "mode": "panic" })))
+        .await
+        .expect("a shadow");
+    bench
+        .policies
+        .load(load(Some(builtin::Q178091), None))
+        .await
+        .expect("loaded");
+    let report = until(&bench, |report| report.ended.is_some()).await;
+    assert_eq!(report.ended.as_deref(), Some("the active generation has changed"));
+    mail(&bench, 1).await;
+    assert_eq!(bench.policies.shadow_report().expect("a report").comparison.compared, 0);
+    assert!(matches!(bench.told.events().last(), Some(Event::ShadowEnded { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_ends_when_its_time_is_over() {
+    let bench = good().await;
+    let short = ShadowRequest {
+        lasts: Duration::from_millis(1),
+        ..request(json!({ "mode": "panic" }))
+    };
+    bench.policies.shadow(short).await.expect("a shadow");
+    let report = until(&bench, |report| report.ended.is_some()).await;
+    assert_eq!(report.ended.as_deref(), Some("its time is over"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_at_a_time_and_only_what_would_load() {
+    let bench = good().await;
+    let refused = bench
+        .policies
+        .shadow(request(json!({ "mode": "dance" })))
+        .await
+        .expect_err("no such mode");
+    assert_eq!(refused[0].key, "settings");
+    assert!(bench.policies.shadow_report().is_none());
+    bench
+        .policies
+        .shadow(request(json!({ "mode": "panic" })))
+        .await
+        .expect("a shadow");
+    let refused = bench
+        .policies
+        .shadow(request(json!({ "mode": "panic" })))
+        .await
+        .expect_err("a second one");
+    assert!(refused[0].text.contains("stop it first"), "{refused:?}");
+    bench.policies.end_shadow("for another").expect("it ran");
+    bench
+        .policies
+        .shadow(request(json!({ "mode": "panic" })))
+        .await
+        .expect("another");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_is_about_that_part_of_the_sessions() {
+    let bench = good().await;
+    let half = ShadowRequest {
+        share: 0.5,
+        ..request(json!({ "mode": "panic", "stage": "ndr" }))
+    };
+    bench.policies.shadow(half).await.expect("a shadow");
+    mail(&bench, 200).await;
+    let seen = |report: &ShadowReport| report.comparison.compared + report.dropped;
+    let report = until(&bench, |report| seen(report) > 50).await;
+    assert!(seen(&report) < 150, "{report:#?}");
+    assert_eq!(report.comparison.different, 0);
+}

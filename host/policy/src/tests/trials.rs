@@ -1,0 +1,216 @@
+//! Probation and stages: what a generation that has yet to prove itself may do, and what ends it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::testing::{Bench, load, object, stranger};
+use crate::{Condition, Policies, StageRequest};
+use host_config::{AdmitFault, Share};
+use host_contract::Admission;
+use host_engine::component::builtin;
+use host_events::Event;
+use host_mail::{ReversePath, SessionId};
+
+async fn good() -> Bench {
+    Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await
+}
+
+fn panics(stage: &str) -> Value {
+    json!({ "mode": "panic", "stage": stage })
+}
+
+fn stage(settings: Value, lasts: Duration) -> StageRequest {
+    StageRequest {
+        load: load(None, Some(settings)),
+        share: Share::ALL,
+        clients: Vec::new(),
+        lasts,
+        reason: None,
+    }
+}
+
+async fn sender_faults(policies: &Policies) -> bool {
+    let mut transaction = policies.transaction(SessionId::generate());
+    transaction.sender(&stranger(), &ReversePath::Null).await.fault
+}
+
+/// Waits until the warden has done something.
+async fn told(bench: &Bench, id: u32) -> Event {
+    for _ in 0..1000 {
+        if let Some(event) = bench.told.events().into_iter().find(|event| event.entry().id == id) {
+            return event;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("no {id} among {:?}", bench.told.ids());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_on_probation_put_back_what_was_there_before_and_hold_the_bad_one_back() {
+    let mut bench = good().await;
+    let bad = load(None, Some(panics("sender")));
+    bench.policies.load(bad.clone()).await.expect("loaded");
+    for _ in 0..5 {
+        assert!(sender_faults(&bench.policies).await);
+    }
+    let Event::PolicyRolledBack { was, to, how, .. } = told(&bench, 5024).await else {
+        panic!("rolled back");
+    };
+    assert_eq!((was, to, how.as_str()), (Some(2), 1, "probation"));
+    assert!(!sender_faults(&bench.policies).await);
+    let problems = bench.policies.load(bad.clone()).await.expect_err("held back");
+    assert!(problems[0].text.contains("--force"), "{problems:?}");
+    bench.restart().await;
+    assert!(!sender_faults(&bench.policies).await);
+    assert_eq!(bench.policies.status()[0].generation, 1);
+    bench
+        .policies
+        .load(bad.clone())
+        .await
+        .expect_err("held back after a restart, too");
+    let forced = crate::LoadRequest { force: true, ..bad };
+    bench.policies.load(forced).await.expect("by force");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_makes_a_policy_fault_is_put_back_and_stays_so() {
+    let mut bench = good().await;
+    bench.config.policies[0].settings = object(panics("sender"));
+    bench.policies.reconfigure(&bench.config).await;
+    assert!(bench.policies.status()[0].probation.is_some());
+    for _ in 0..5 {
+        assert!(sender_faults(&bench.policies).await);
+    }
+    let Event::PolicyRolledBack { was, to, .. } = told(&bench, 5024).await else {
+        panic!("rolled back");
+    };
+    assert_eq!((was, to), (Some(2), 1));
+    assert!(!sender_faults(&bench.policies).await);
+    bench.policies.reconfigure(&bench.config).await;
+    assert!(
+        !sender_faults(&bench.policies).await,
+        "the configuration says nothing new"
+    );
+    bench.restart().await;
+    assert!(!sender_faults(&bench.policies).await);
+    bench.config.policies[0].settings = object(json!({ "stamp": "new" }));
+    let (changed, problems) = bench.policies.reconfigure(&bench.config).await;
+    assert!(
+        changed[0].contains("instead of 1") && problems.is_empty(),
+        "{changed:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_configuration_would_not_have_does_not_come_back() {
+    let mut bench = good().await;
+    bench.config.policies[0].settings = object(panics("sender"));
+    bench.config.policies[0].limits.host_calls = 10;
+    bench.policies.reconfigure(&bench.config).await;
+    assert!(bench.policies.status()[0].probation.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probation_that_was_passed_is_over() {
+    let mut bench = good().await;
+    bench.config.policy_engine.probation.lasts = Duration::from_millis(50);
+    bench.restart().await;
+    bench
+        .policies
+        .load(load(None, Some(panics("sender"))))
+        .await
+        .expect("loaded");
+    assert!(bench.policies.status()[0].probation.is_some());
+    told(&bench, 5028).await;
+    assert!(bench.policies.status()[0].probation.is_none());
+    for _ in 0..6 {
+        assert!(sender_faults(&bench.policies).await);
+    }
+    assert!(sender_faults(&bench.policies).await, "nobody rolls it back any more");
+    let health = bench.policies.health();
+    assert_eq!(health.condition, Condition::Degraded);
+    assert!(health.reasons[0].contains("7 faults in 7 calls"), "{health:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_started_is_not_on_probation() {
+    let bench = Bench::with(&[("m", builtin::MISBEHAVING, panics("sender"))]).await;
+    for _ in 0..8 {
+        assert!(sender_faults(&bench.policies).await);
+    }
+    let status = &bench.policies.status()[0];
+    assert!(status.probation.is_none() && status.faults["panic"] == 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_door_the_proven_generation_stands_in() {
+    let mut bench = good().await;
+    bench.config.faults.admit = AdmitFault::Defer;
+    bench.restart().await;
+    bench
+        .policies
+        .load(load(None, Some(panics("admit"))))
+        .await
+        .expect("loaded");
+    let asked = bench.policies.admit(SessionId::generate(), &stranger()).await;
+    assert!(matches!(asked.answer, Admission::Admit(_)) && !asked.fault, "{asked:?}");
+    assert_eq!(bench.fault().instead, "the generation before it was asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_is_pinned_by_the_transactions_that_began_with_it() {
+    let bench = good().await;
+    let before = bench.policies.transaction(SessionId::generate());
+    let staged = bench
+        .policies
+        .stage(stage(panics("recipient"), Duration::from_secs(60)))
+        .await
+        .expect("staged");
+    assert_eq!((staged.generation, staged.active), (2, 1));
+    let second = bench.policies.stage(stage(json!({}), Duration::from_secs(60))).await;
+    assert!(
+        second.expect_err("one at a time")[0]
+            .text
+            .contains("is staged in module m")
+    );
+    let mut within = bench.policies.transaction(SessionId::generate());
+    assert!(!within.sender(&stranger(), &ReversePath::Null).await.fault);
+    let mut before = before;
+    assert!(!before.sender(&stranger(), &ReversePath::Null).await.fault);
+    bench.policies.cancel("a tester").await.expect("cancelled");
+    let draining = &bench.policies.status()[0].draining;
+    assert_eq!((draining.len(), draining[0].generation, draining[0].units), (1, 2, 1));
+    let anna = crate::testing::address("anna@example.org");
+    assert!(within.recipient(&stranger(), &ReversePath::Null, &anna).await.fault);
+    assert!(!before.recipient(&stranger(), &ReversePath::Null, &anna).await.fault);
+    drop((within, before));
+    let status = bench.policies.status().remove(0);
+    assert!(status.draining.is_empty());
+    assert_eq!((status.load.units, status.load.instances), (0, 0));
+    assert_eq!(bench.told.ids(), [5003, 5045, 5046, 4037]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_survives_a_reload_that_changes_nothing_and_ends_with_its_time() {
+    let bench = good().await;
+    let request = stage(json!({ "stamp": "x" }), Duration::from_secs(1));
+    bench.policies.stage(request).await.expect("staged");
+    bench.policies.reconfigure(&bench.config).await;
+    assert!(bench.policies.status()[0].staged.is_some());
+    told(&bench, 5046).await;
+    assert!(bench.policies.status()[0].staged.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_promoted_comes_back_after_a_restart() {
+    let mut bench = good().await;
+    let request = stage(panics("sender"), Duration::from_secs(60));
+    bench.policies.stage(request).await.expect("staged");
+    let active = bench.policies.promote("a tester", false).await.expect("promoted");
+    assert_eq!((active.generation, active.previous), (2, Some(1)));
+    bench.restart().await;
+    assert_eq!(bench.told.ids(), [5003]);
+    assert_eq!(bench.policies.status()[0].generation, 2);
+    assert!(sender_faults(&bench.policies).await);
+}

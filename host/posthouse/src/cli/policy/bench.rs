@@ -1,0 +1,224 @@
+//! `posthouse policy bench`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::bail;
+use clap::Args;
+use posthouse_cases::CaseFile;
+use serde::Serialize;
+
+use super::measure::{Measured, Timer};
+use crate::cli::output::{self, line, table};
+use crate::cli::policy::case_host::CaseHost;
+use crate::cli::policy::play_case::{Player, place};
+use crate::cli::policy::policy_args::{Subject, cache_folder, case_files, refused};
+use host_config::PolicyModule;
+use host_engine::component::builtin;
+use host_events::escape;
+use host_mail::Timestamp;
+use host_policy::{Inquiry, Lab, Purpose};
+
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    subject: Subject,
+    /// Cases, or a folder of them; may be repeated
+    #[arg(long = "case", value_name = "CASES", required = true)]
+    cases: Vec<PathBuf>,
+    /// How often each question is asked
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rounds: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Report {
+    rounds: u32,
+    policies: Vec<Bench>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Bench {
+    policy: String,
+    /// Bytes of the component.
+    size: usize,
+    stages: Vec<Measured>,
+}
+
+/// A policy with what it is given.
+struct Contestant {
+    name: String,
+    code: Vec<u8>,
+    module: PolicyModule,
+    settings: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let files = case_files(&options.cases)?;
+    let own = Contestant {
+        name: options.subject.file.display().to_string(),
+        code: options.subject.code()?,
+        module: options.subject.module()?,
+        settings: options.subject.settings()?,
+    };
+    let default = Contestant {
+        name: "built-in default policy, no settings".to_owned(),
+        code: builtin::DEFAULT.to_vec(),
+        module: PolicyModule::default(),
+        settings: Some(serde_json::Map::new()),
+    };
+    let mut policies = Vec::new();
+    let mut asked = None;
+    for contestant in [own, default] {
+        let bench = contestant.bench(&options, &files, asked.take()).await?;
+        policies.push(bench.0);
+        asked = Some(bench.1);
+    }
+    let report = Report {
+        rounds: options.rounds,
+        policies,
+    };
+    if options.json {
+        output::json(&report)?;
+    } else {
+        show(&report)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// For each case of each file, what was asked.
+type Asked = Vec<Vec<Inquiry>>;
+
+impl Contestant {
+    /// Measures; `asked` is what another policy was asked, or none to find out by playing the cases.
+    async fn bench(
+        self,
+        options: &Options,
+        files: &[(PathBuf, CaseFile)],
+        asked: Option<Asked>,
+    ) -> anyhow::Result<(Bench, Asked)> {
+        let cache = cache_folder();
+        let host = || Arc::new(CaseHost::default());
+        let counting = Lab::new(Purpose::Observe, host(), cache.as_deref())?;
+        let timing = Lab::new(Purpose::Time, host(), cache.as_deref())?;
+        let size = self.code.len();
+        let mut players = Vec::new();
+        for lab in [&counting, &timing] {
+            let code = lab.compile(&self.code).await;
+            players.push(Player {
+                lab,
+                code: code.map_err(|problems| refused(&options.subject.file, problems))?,
+                size,
+                module: self.module.clone(),
+                settings: self.settings.clone(),
+            });
+        }
+        let [counter, timer] = &players[..] else {
+            bail!("there are two engines");
+        };
+        let asked = match asked {
+            Some(asked) => asked,
+            None => find_out(counter, files).await?,
+        };
+        let mut times = Timer::new(options.rounds);
+        let cases = files
+            .iter()
+            .flat_map(|(_, file)| file.cases.iter().map(move |case| (file, case)));
+        for ((file, case), inquiries) in cases.zip(&asked) {
+            let loaded = (counter.load(file, case).await, timer.load(file, case).await);
+            let (Ok(counted), Ok(timed)) = loaded else {
+                // A case about settings that are wrong asks nothing.
+                continue;
+            };
+            let now = Timestamp(file.fixture(case).now.saturating_mul(1000));
+            let answers = || Arc::new(CaseHost::new(file.fixture(case)));
+            for inquiry in inquiries.iter().filter(|inquiry| counted.serves(inquiry)) {
+                let mut sitting = counting.sitting(&counted, answers(), now);
+                times.count(inquiry, &mut sitting).await;
+                let mut sitting = timing.sitting(&timed, answers(), now);
+                if let Err(fault) = times.time(inquiry, &mut sitting).await {
+                    bail!("{}: {}: {fault}", place(file, case), inquiry.stage());
+                }
+            }
+        }
+        let bench = Bench {
+            policy: self.name,
+            size,
+            stages: times.measured(),
+        };
+        Ok((bench, asked))
+    }
+}
+
+async fn find_out(player: &Player<'_>, files: &[(PathBuf, CaseFile)]) -> anyhow::Result<Asked> {
+    let mut asked = Vec::new();
+    for (file, case) in files
+        .iter()
+        .flat_map(|(_, file)| file.cases.iter().map(move |case| (file, case)))
+    {
+        let played = player.play(file, case).await?;
+        if !played.refused.is_empty() {
+            return Err(refused(std::path::Path::new(&player.module.name), played.refused));
+        }
+        // Faults cost what their limits allow: they say nothing of the policy's speed.
+        let sound = played.inquiries.into_iter().zip(played.steps);
+        asked.push(
+            sound
+                .filter(|(_, step)| step.fault.is_none())
+                .map(|(inquiry, _)| inquiry)
+                .collect(),
+        );
+    }
+    if asked.iter().all(Vec::is_empty) {
+        bail!("the cases ask this policy nothing that it answers: there is nothing to measure");
+    }
+    Ok(asked)
+}
+
+fn show(report: &Report) -> std::io::Result<()> {
+    let head = [
+        "stage",
+        "questions",
+        "fresh p50",
+        "fresh p99",
+        "warm p50",
+        "warm p99",
+        "fuel",
+        "fuel to begin",
+        "memory",
+    ];
+    for bench in &report.policies {
+        line(format!("{}, {} KiB", escape(&bench.policy), bench.size.div_ceil(1024)))?;
+        let row = |of: &Measured| {
+            vec![
+                of.stage.to_owned(),
+                of.questions.to_string(),
+                format!("{:.1} µs", of.fresh_p50),
+                format!("{:.1} µs", of.fresh_p99),
+                format!("{:.1} µs", of.warm_p50),
+                format!("{:.1} µs", of.warm_p99),
+                of.fuel.to_string(),
+                of.fuel_to_begin.to_string(),
+                format!("{:.2} MiB", of.memory as f64 / f64::from(1 << 20)),
+            ]
+        };
+        let rows: Vec<_> = bench.stages.iter().map(row).collect();
+        if rows.is_empty() {
+            line("is asked none of this")?;
+        } else {
+            table(&head, &rows)?;
+        }
+        line("")?;
+    }
+    line(format!(
+        "{} rounds. fresh: instance, configure and the question; warm: the question put to an instance that was asked before.",
+        report.rounds
+    ))
+}

@@ -1,0 +1,176 @@
+//! `posthouse policy check`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
+use super::activated::show_changes;
+use super::input::{of_file, origin, read_code, read_component, read_settings, read_signature};
+use crate::cli::output::{self, line};
+use crate::cli::target::Daemon;
+use crate::control::{ClientError, Load};
+use crate::daemon;
+use host_config::{Config, Problem};
+use host_directory::{Directory, Entry, LookupError};
+use host_events::escape;
+use host_mail::Mailbox;
+use host_policy::{Checked, LoadRequest, Policies};
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The component
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Settings as a JSON object, or @FILE with one; without them the module's
+    #[arg(long, value_name = "JSON|@FILE")]
+    settings: Option<String>,
+    /// The component's minisign signature, instead of FILE.minisig
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
+    /// Module of the chain it is for, if there are several
+    #[arg(long = "as", value_name = "MODULE")]
+    module: Option<String>,
+    /// Ask the daemon, with the settings, grants and limits that are in force there
+    #[arg(long)]
+    running: bool,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+/// As JSON.
+#[derive(Debug, Serialize)]
+struct Findings {
+    problems: Vec<Problem>,
+    #[serde(flatten)]
+    checked: Option<Checked>,
+}
+
+pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let settings = options.settings.as_deref().map(read_settings).transpose()?;
+    let signature = read_signature(options.signature.as_deref(), Some(&options.file))?;
+    let outcome = if options.running {
+        let request = Load {
+            module: options.module,
+            origin: origin(&options.file),
+            code: Some(read_code(&options.file)?),
+            signature,
+            settings,
+            reason: String::new(),
+            core_dumps: None,
+            force: false,
+        };
+        match options.daemon.client()?.post("/policies/check", &request).await {
+            Ok(checked) => Ok(checked),
+            Err(ClientError::Refused(problems)) => Err(problems),
+            Err(error) => return Err(error.into()),
+        }
+    } else {
+        let config = options.daemon.config.load()?;
+        let request = LoadRequest {
+            module: options.module,
+            code: Some(read_component(&options.file)?),
+            signature,
+            origin: origin(&options.file),
+            settings,
+            ..LoadRequest::default()
+        };
+        Policies::check_offline(&config, directory(&config), request).await
+    };
+    let outcome = outcome.map_err(|problems| of_file(&options.file, problems));
+    let code = ExitCode::from(u8::from(outcome.is_err()));
+    if options.daemon.json {
+        let findings = match outcome {
+            Ok(checked) => Findings {
+                problems: Vec::new(),
+                checked: Some(checked),
+            },
+            Err(problems) => Findings {
+                problems,
+                checked: None,
+            },
+        };
+        output::json(&findings)?;
+        return Ok(code);
+    }
+    match outcome {
+        Ok(checked) => show(&checked)?,
+        Err(problems) => {
+            for problem in &problems {
+                line(escape(&problem.to_string()))?;
+            }
+            line(format!("{} problem(s)", problems.len()))?;
+        }
+    }
+    Ok(code)
+}
+
+fn show(checked: &Checked) -> std::io::Result<()> {
+    line(format!(
+        "{} {} for module {}, contract {}",
+        escape(&checked.name),
+        escape(&checked.version),
+        escape(&checked.module),
+        escape(&checked.contract)
+    ))?;
+    line(format!("  digest    {}", escape(&checked.digest)))?;
+    line(format!("  stages    {}", escape(&checked.stages.join(", "))))?;
+    if !checked.uses.is_empty() {
+        line(format!("  uses      {}", escape(&checked.uses.join(", "))))?;
+    }
+    if let Some(active) = checked.active {
+        let same = if checked.changes.is_empty() {
+            ", and is no different"
+        } else {
+            ""
+        };
+        line(format!("  instead   of generation {active}{same}"))?;
+    }
+    show_changes(&checked.changes)?;
+    line("OK")
+}
+
+/// The configured directory; where there is none, as on an author's machine, one that knows nobody.
+fn directory(config: &Config) -> Arc<dyn Directory> {
+    match daemon::open_directory(config) {
+        Ok(directory) => Arc::new(directory),
+        Err(_) => Arc::new(NoDirectory),
+    }
+}
+
+struct NoDirectory;
+
+impl NoDirectory {
+    fn answer<T>() -> BoxFuture<'static, Result<T, LookupError>>
+    where
+        T: Send + 'static,
+    {
+        async { Err(LookupError::Unavailable("there is none here".to_owned())) }.boxed()
+    }
+}
+
+impl Directory for NoDirectory {
+    fn lookup<'a>(&'a self, _: &'a Mailbox) -> BoxFuture<'a, Result<Vec<Entry>, LookupError>> {
+        Self::answer()
+    }
+
+    fn may_send_as<'a>(&'a self, _: &'a str, _: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
+        Self::answer()
+    }
+
+    fn is_local_domain<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool, LookupError>> {
+        Self::answer()
+    }
+
+    fn is_member<'a>(&'a self, _: &'a Mailbox, _: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
+        Self::answer()
+    }
+
+    fn authenticate<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
+        Self::answer()
+    }
+}

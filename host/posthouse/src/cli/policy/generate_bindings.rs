@@ -1,0 +1,122 @@
+//! `posthouse policy bindings`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use wit_bindgen_core::wit_parser::Resolve;
+use wit_bindgen_core::{Files, WorldGenerator};
+
+use crate::cli::output::line;
+use host_events::escape;
+
+/// Languages whose own tools do not make bindings.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Language {
+    C,
+}
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Folder or file with the contract and the world
+    #[arg(value_name = "WIT", default_value = "wit")]
+    wit: PathBuf,
+    /// Language of the policy
+    #[arg(long = "lang", value_enum, default_value = "c")]
+    language: Language,
+    /// World that the policy implements; not needed where there is only one
+    #[arg(long)]
+    world: Option<String>,
+    /// Folder for the files; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "generated")]
+    out: PathBuf,
+}
+
+pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let files = generate(&options.wit, options.world.as_deref(), options.language)?;
+    let out = &options.out;
+    std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    for (name, content) in files.iter() {
+        let file = out.join(name);
+        write_changed(&file, content).with_context(|| file.display().to_string())?;
+        line(escape(&file.display().to_string()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn generate(wit: &Path, world: Option<&str>, language: Language) -> anyhow::Result<Files> {
+    let mut resolve = Resolve::new();
+    let (package, _) = resolve.push_path(wit)?;
+    let world = resolve.select_world(&[package], world)?;
+    let mut files = Files::default();
+    generator(language).generate(&mut resolve, world, &mut files)?;
+    Ok(files)
+}
+
+fn generator(language: Language) -> Box<dyn WorldGenerator> {
+    match language {
+        Language::C => wit_bindgen_c::Opts::default().build(),
+    }
+}
+
+/// Leaves a file alone that is as it should be, so that `make` has nothing to do.
+fn write_changed(file: &Path, content: &[u8]) -> std::io::Result<()> {
+    match std::fs::read(file) {
+        Ok(old) if old == content => Ok(()),
+        _ => std::fs::write(file, content),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/policy.wit");
+
+    #[test]
+    fn c_bindings_are_source_header_and_component_type() {
+        let files = generate(Path::new(CONTRACT), Some("homing-policy"), Language::C).expect("bindings");
+        let names: Vec<&str> = files.iter().map(|(name, _)| name).collect();
+        assert_eq!(
+            names,
+            ["homing_policy.c", "homing_policy.h", "homing_policy_component_type.o"]
+        );
+        let header = files.iter().find(|(name, _)| name.ends_with(".h")).expect("a header").1;
+        let header = String::from_utf8_lossy(header);
+        assert!(
+            header.contains("exports_posthouse_policy_homing_check_recipient("),
+            "{header}"
+        );
+    }
+
+    #[test]
+    fn a_world_that_is_not_there_is_named() {
+        let missing = generate(Path::new(CONTRACT), Some("nothing"), Language::C)
+            .err()
+            .expect("an error");
+        assert!(format!("{missing:#}").contains("nothing"), "{missing:#}");
+        let several = generate(Path::new(CONTRACT), None, Language::C)
+            .err()
+            .expect("an error");
+        assert!(
+            format!("{several:#}").contains("--world") || format!("{several:#}").contains("world"),
+            "{several:#}"
+        );
+    }
+
+    #[test]
+    fn files_that_are_as_they_should_be_are_not_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a.h");
+        write_changed(&file, b"one").expect("writes");
+        let before = std::fs::metadata(&file).expect("is there").modified().expect("a time");
+        write_changed(&file, b"one").expect("writes");
+        assert_eq!(
+            std::fs::metadata(&file).expect("is there").modified().expect("a time"),
+            before
+        );
+        write_changed(&file, b"two").expect("writes");
+        assert_eq!(std::fs::read(&file).expect("is there"), b"two");
+    }
+}

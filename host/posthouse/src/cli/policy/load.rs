@@ -1,0 +1,62 @@
+//! `posthouse policy load`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::activated::show_activation;
+use super::input::{answered, origin, read_code, read_settings, read_signature};
+use crate::cli::output;
+use crate::cli::target::Daemon;
+use crate::control::Load;
+use host_policy::Activation;
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The component; without it the code stays and only settings change
+    #[arg(value_name = "FILE", required_unless_present_any = ["settings", "core_dumps"])]
+    file: Option<PathBuf>,
+    /// New settings as a JSON object, or @FILE with one; without them the settings stay
+    #[arg(long, value_name = "JSON|@FILE")]
+    settings: Option<String>,
+    /// The component's minisign signature, instead of FILE.minisig
+    #[arg(long, value_name = "FILE", requires = "file")]
+    signature: Option<PathBuf>,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// Module of the chain to replace, if there are several
+    #[arg(long = "as", value_name = "MODULE")]
+    module: Option<String>,
+    /// Write a core dump of each trap into this folder of the daemon's, until the next load or reload
+    #[arg(long, value_name = "FOLDER")]
+    core_dumps: Option<PathBuf>,
+    /// Load it even if it was rolled back because of its faults a short while ago
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let core_dumps = options.core_dumps.as_deref().map(std::path::absolute).transpose()?;
+    let request = Load {
+        core_dumps,
+        module: options.module,
+        origin: options.file.as_deref().map(origin).unwrap_or_default(),
+        code: options.file.as_deref().map(read_code).transpose()?,
+        signature: read_signature(options.signature.as_deref(), options.file.as_deref())?,
+        settings: options.settings.as_deref().map(read_settings).transpose()?,
+        reason: options.reason,
+        force: options.force,
+    };
+    let answer = options.daemon.client()?.post("/policies", &request).await;
+    let active: Activation = answered(options.file.as_deref(), answer)?;
+    if options.daemon.json {
+        output::json(&active)?;
+    } else {
+        show_activation(&active)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

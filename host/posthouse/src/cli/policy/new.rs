@@ -1,0 +1,241 @@
+//! `posthouse policy new`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::template::{self, Output, Words};
+use super::{toolchain, vendor};
+use crate::cli::output::{self, line, remark};
+use host_engine::CONTRACT_WIT;
+use host_events::escape;
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Name of the policy: lower-case letters, digits and hyphens
+    #[arg(value_name = "NAME", value_parser = name)]
+    name: String,
+    /// Language it is written in
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    lang: Language,
+    /// What it decides about
+    #[arg(long, value_enum, default_value_t = Role::Homing)]
+    role: Role,
+    /// Write into a folder that is not empty, over files of the same names
+    #[arg(long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// The folder to make; NAME in the current folder if not said
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Language {
+    Rust,
+    Javascript,
+    Python,
+    C,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Which connections are admitted, and on which terms
+    Exemption,
+    /// Senders, recipients and messages
+    Homing,
+    /// Who hears about a failure
+    Ndr,
+    /// All three
+    All,
+}
+
+impl Language {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Javascript => "javascript",
+            Self::Python => "python",
+            Self::C => "c",
+        }
+    }
+}
+
+impl Role {
+    /// In a template, and the world of the contract.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Exemption => ("exemption", "exemption-policy"),
+            Self::Homing => ("homing", "homing-policy"),
+            Self::Ndr => ("ndr", "ndr-policy"),
+            Self::All => ("all", "policy"),
+        }
+    }
+}
+
+/// What was made.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Made {
+    folder: PathBuf,
+    files: Vec<PathBuf>,
+    /// Tools that are not there, and how to get them.
+    missing: Vec<String>,
+}
+
+pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let (role, world) = options.role.names();
+    let words = Words {
+        name: options.name.clone(),
+        role,
+        world,
+        contract: contract_version().to_owned(),
+    };
+    let language = options.lang.folder();
+    let mut outputs = template::files(language, &words);
+    if outputs.is_empty() {
+        bail!("--lang {language}: this posthouse was built without a template for it");
+    }
+    if options.lang == Language::Rust {
+        outputs.extend(vendor::crates()?);
+        outputs.push(Output::text("Cargo.lock", vendor::lock()?));
+    }
+    outputs.push(Output::text("wit/policy.wit", CONTRACT_WIT.to_owned()));
+    let folder = options.folder.unwrap_or_else(|| PathBuf::from(&options.name));
+    write(&folder, &outputs, options.force)?;
+    let made = Made {
+        files: outputs.into_iter().map(|output| output.path).collect(),
+        missing: toolchain::missing(template::tools(language).unwrap_or_default())?,
+        folder,
+    };
+    if options.json {
+        output::json(&made)?;
+    } else {
+        show(&made)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(made: &Made) -> std::io::Result<()> {
+    let folder = escape(&made.folder.display().to_string());
+    line(format!("{} files in {folder}. Next:", made.files.len()))?;
+    line(format!("  cd {folder}"))?;
+    line("  ./ci.sh        # builds it and runs its cases")?;
+    line("README.md says how to go on.")?;
+    for missing in &made.missing {
+        remark(format!("missing: {}", escape(missing)));
+    }
+    Ok(())
+}
+
+/// Everything, or nothing if the folder holds something else.
+fn write(folder: &Path, outputs: &[Output], force: bool) -> anyhow::Result<()> {
+    let shown = folder.display();
+    let is_taken = match std::fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error).with_context(|| shown.to_string()),
+    };
+    if is_taken && !force {
+        bail!("{shown}: is not empty; give --force to write into it, or another folder");
+    }
+    for output in outputs {
+        let file = folder.join(&output.path);
+        let context = || file.display().to_string();
+        if let Some(parent) = file.parent() {
+            std::fs::create_dir_all(parent).with_context(context)?;
+        }
+        std::fs::write(&file, &output.content).with_context(context)?;
+        if output.is_script() {
+            make_executable(&file).with_context(context)?;
+        }
+    }
+    Ok(())
+}
+
+fn make_executable(file: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut permissions = std::fs::metadata(file)?.permissions();
+    permissions.set_mode(permissions.mode() | 0o111);
+    std::fs::set_permissions(file, permissions)
+}
+
+/// `0.2.0` of `package posthouse:policy@0.2.0;`.
+fn contract_version() -> &'static str {
+    let package = CONTRACT_WIT
+        .lines()
+        .find_map(|line| line.strip_prefix("package posthouse:policy@"));
+    package.map_or("", |rest| rest.trim_end_matches(';'))
+}
+
+/// What every language and every tool can take for a name.
+fn name(text: &str) -> Result<String, String> {
+    const TAKEN: [&str; 14] = [
+        "abstract", "async", "class", "const", "crate", "default", "export", "import", "main", "mod", "policy", "self",
+        "test", "use",
+    ];
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !text.starts_with(|c: char| c.is_ascii_lowercase()) || !text.chars().all(fits) || text.len() > 64 {
+        return Err("expected lower-case letters, digits and hyphens, a letter first, at most 64".to_owned());
+    }
+    if text.ends_with('-') || text.contains("--") {
+        return Err("a hyphen stands between two words".to_owned());
+    }
+    if TAKEN.contains(&text) || text.starts_with("posthouse") {
+        return Err(format!("{text} means something already: choose another name"));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_every_language_takes() {
+        for right in ["a", "quiet-hours", "q178091"] {
+            assert_eq!(name(right).expect("a name"), right);
+        }
+        for wrong in [
+            "",
+            "A",
+            "1a",
+            "a_b",
+            "a/b",
+            "..",
+            "a-",
+            "a--b",
+            "class",
+            "posthouse-x",
+            &"a".repeat(65),
+        ] {
+            assert!(name(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_contract_has_a_version() {
+        assert_eq!(contract_version().split('.').count(), 3, "{}", contract_version());
+    }
+
+    #[test]
+    fn a_folder_that_holds_something_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("build.sh");
+        std::fs::write(&file, "mine").expect("written");
+        let outputs = [Output::text("build.sh", "#!/bin/sh\n".to_owned())];
+        assert!(write(folder.path(), &outputs, false).is_err());
+        assert_eq!(std::fs::read(&file).expect("a file"), b"mine");
+        write(folder.path(), &outputs, true).expect("written");
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_ne!(
+            std::fs::metadata(&file).expect("a file").permissions().mode() & 0o111,
+            0
+        );
+    }
+}

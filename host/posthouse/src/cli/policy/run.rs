@@ -1,0 +1,200 @@
+//! `posthouse policy run`.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use posthouse_cases::{CaseFile, Outcome, update};
+use serde::Serialize;
+
+use crate::cli::output::{self, line};
+use crate::cli::policy::case_host::CaseHost;
+use crate::cli::policy::play_case::{Played, Player, Spent, Step};
+use crate::cli::policy::policy_args::{Subject, cache_folder, case_files, refused};
+use host_events::escape;
+use host_policy::{Lab, Purpose};
+
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    subject: Subject,
+    /// Cases, or a folder of them; may be repeated
+    #[arg(long = "case", value_name = "CASES", required = true)]
+    cases: Vec<PathBuf>,
+    /// Write what happens into the case files as what is expected
+    #[arg(long)]
+    update: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What came of all cases.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Report {
+    cases: Vec<CaseReport>,
+    as_expected: usize,
+    not_as_expected: usize,
+    /// Files that were written.
+    updated: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct CaseReport {
+    file: String,
+    line: usize,
+    name: String,
+    as_expected: bool,
+    mismatches: Vec<String>,
+    /// What the policy does not like about its settings, and what kept it from being loaded.
+    problems: Vec<String>,
+    steps: Vec<Step>,
+}
+
+pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let code = options.subject.code()?;
+    let files = case_files(&options.cases)?;
+    let lab = Lab::new(
+        Purpose::Observe,
+        Arc::new(CaseHost::default()),
+        cache_folder().as_deref(),
+    )?;
+    let compiled = lab.compile(&code).await;
+    let player = Player {
+        lab: &lab,
+        code: compiled.map_err(|problems| refused(&options.subject.file, problems))?,
+        size: code.len(),
+        module: options.subject.module()?,
+        settings: options.subject.settings()?,
+    };
+    let mut report = Report::default();
+    for (path, file) in &files {
+        let mut outcomes = Vec::new();
+        for case in &file.cases {
+            let played = player.play(file, case).await?;
+            if !played.refused.is_empty() {
+                return Err(refused(&options.subject.file, played.refused));
+            }
+            let mismatches = case.compare(&played.outcome).iter().map(ToString::to_string).collect();
+            report.add(file, case, mismatches, &played);
+            outcomes.push(played.outcome);
+        }
+        if options.update && rewrite(path, file, &outcomes)? {
+            report.updated.push(path.display().to_string());
+        }
+    }
+    if options.json {
+        output::json(&report)?;
+    } else {
+        show(&report)?;
+    }
+    Ok(ExitCode::from(u8::from(report.not_as_expected > 0 && !options.update)))
+}
+
+impl Report {
+    fn add(&mut self, file: &CaseFile, case: &posthouse_cases::Case, mismatches: Vec<String>, played: &Played) {
+        let as_expected = mismatches.is_empty();
+        match as_expected {
+            true => self.as_expected += 1,
+            false => self.not_as_expected += 1,
+        }
+        let problem = |problem: &posthouse_cases::Problem| match problem.key.as_str() {
+            "" => format!("settings: {}", problem.text),
+            key => format!("settings.{key}: {}", problem.text),
+        };
+        self.cases.push(CaseReport {
+            file: file.name.clone(),
+            line: case.line,
+            name: case.name.clone(),
+            as_expected,
+            mismatches,
+            problems: played.outcome.problems.iter().map(problem).collect(),
+            steps: played.steps.clone(),
+        });
+    }
+}
+
+/// Whether there was anything to write. The file is replaced as a whole or not at all.
+fn rewrite(path: &Path, file: &CaseFile, outcomes: &[Outcome]) -> anyhow::Result<bool> {
+    let name = || path.display().to_string();
+    let source = std::fs::read_to_string(path).with_context(name)?;
+    let updated = update(&source, &file.cases, outcomes).with_context(name)?;
+    if updated == source {
+        return Ok(false);
+    }
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut new = tempfile::NamedTempFile::new_in(folder).with_context(name)?;
+    new.write_all(updated.as_bytes()).with_context(name)?;
+    let permissions = std::fs::metadata(path).with_context(name)?.permissions();
+    new.as_file().set_permissions(permissions).with_context(name)?;
+    new.persist(path).with_context(name)?;
+    Ok(true)
+}
+
+fn show(report: &Report) -> std::io::Result<()> {
+    for case in &report.cases {
+        let mark = if case.as_expected { "ok    " } else { "NOT OK" };
+        line(format!("{mark} {}", escape(&case.name)))?;
+        for step in &case.steps {
+            show_step(step)?;
+        }
+        for problem in &case.problems {
+            line(format!("         {}", escape(problem)))?;
+        }
+        for mismatch in &case.mismatches {
+            line(format!(
+                "       {}:{}: {}",
+                escape(&case.file),
+                case.line,
+                escape(mismatch)
+            ))?;
+        }
+    }
+    for file in &report.updated {
+        line(format!("updated {}", escape(file)))?;
+    }
+    line(format!(
+        "{} cases, {} as expected, {} not",
+        report.cases.len(),
+        report.as_expected,
+        report.not_as_expected
+    ))
+}
+
+fn show_step(step: &Step) -> std::io::Result<()> {
+    let because = match (&step.rule, &step.entry) {
+        (Some(rule), Some(entry)) => format!("  because {rule} ({entry})"),
+        (Some(rule), None) => format!("  because {rule}"),
+        (None, _) => String::new(),
+    };
+    line(format!(
+        "         {:<9} {}: {}{}",
+        step.stage,
+        escape(&step.subject),
+        escape(&step.decision),
+        escape(&because)
+    ))?;
+    for text in step.details.iter().chain(&step.log) {
+        line(format!("                   {}", escape(text)))?;
+    }
+    let fresh = step
+        .fresh
+        .map_or(String::new(), |fresh| format!("; fresh instance {}", spent(fresh)));
+    line(format!(
+        "                   {}, {:.1} MiB{fresh}",
+        spent(step.cost),
+        step.cost.memory as f64 / f64::from(1 << 20)
+    ))
+}
+
+fn spent(spent: Spent) -> String {
+    format!("{:.1} µs, fuel {}", spent.microseconds, spent.fuel)
+}

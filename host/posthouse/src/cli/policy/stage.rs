@@ -1,0 +1,91 @@
+//! `posthouse policy stage`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use ipnet::IpNet;
+
+use super::input::{answered, origin, read_code, read_settings, read_signature};
+use crate::cli::output::{self, line};
+use crate::cli::target::Daemon;
+use crate::control::{Load, Stage};
+use host_config::Share;
+use host_config::toml_reader::network;
+use host_events::escape;
+use host_policy::Staged;
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The candidate; without it the code stays and only settings differ
+    #[arg(value_name = "FILE", required_unless_present = "settings")]
+    file: Option<PathBuf>,
+    /// The component's minisign signature, instead of FILE.minisig
+    #[arg(long, value_name = "FILE", requires = "file")]
+    signature: Option<PathBuf>,
+    /// The share of the sessions it decides for, such as 10%; with --clients, of their sessions
+    #[arg(long, value_name = "SHARE", required_unless_present = "clients")]
+    share: Option<Share>,
+    /// A network whose sessions it decides for; may be given several times
+    #[arg(long, value_name = "NETWORK", num_args = 1.., value_parser = network)]
+    clients: Vec<IpNet>,
+    /// How long, such as 30m; then the stage ends by itself
+    #[arg(long = "for", value_name = "TIME", default_value = "1h")]
+    lasts: String,
+    /// Its settings as a JSON object, or @FILE with one; without them those of the active policy
+    #[arg(long, value_name = "JSON|@FILE")]
+    settings: Option<String>,
+    /// Module of the chain, if there are several
+    #[arg(long = "as", value_name = "MODULE")]
+    module: Option<String>,
+    /// Why, for the event and for status
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let request = Stage {
+        load: Load {
+            module: options.module,
+            origin: options.file.as_deref().map(origin).unwrap_or_default(),
+            code: options.file.as_deref().map(read_code).transpose()?,
+            settings: options.settings.as_deref().map(read_settings).transpose()?,
+            signature: read_signature(options.signature.as_deref(), options.file.as_deref())?,
+            reason: String::new(),
+            core_dumps: None,
+            force: false,
+        },
+        share: options.share,
+        clients: options.clients,
+        lasts: Some(options.lasts),
+        reason: options.reason,
+    };
+    let answer = options.daemon.client()?.post("/policies/stage", &request).await;
+    let staged: Staged = answered(options.file.as_deref(), answer)?;
+    if options.daemon.json {
+        output::json(&staged)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    line(format!(
+        "{} {}: generation {} decides for {} until {}, generation {} for all others",
+        escape(&staged.module),
+        escape(&staged.version),
+        staged.generation,
+        whom(staged.share, &staged.clients),
+        staged.until,
+        staged.active,
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// For whom a candidate decides, in words.
+pub fn whom(share: Share, clients: &[IpNet]) -> String {
+    let networks: Vec<_> = clients.iter().map(ToString::to_string).collect();
+    match (share == Share::ALL, networks.is_empty()) {
+        (_, true) => format!("{share} of the sessions"),
+        (true, false) => format!("clients in {}", networks.join(", ")),
+        (false, false) => format!("{share} of the sessions of clients in {}", networks.join(", ")),
+    }
+}

@@ -1,0 +1,43 @@
+//! `posthouse run`.
+
+use std::process::ExitCode;
+
+use super::output::remark;
+use super::target::ConfigFile;
+use crate::cli::first_run;
+use crate::daemon;
+use host_config::Config;
+use host_events::Format;
+
+pub async fn run(file: ConfigFile) -> anyhow::Result<ExitCode> {
+    let config = match file.load() {
+        Ok(config) => config,
+        Err(error) => {
+            daemon::say_will_not_start(Format::Text, &error.0);
+            return Err(error.into());
+        }
+    };
+    if config.file.is_none() {
+        first_run::make_directory(&config)?;
+    }
+    introduce(&config);
+    daemon::run(config).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says where everything is.
+fn introduce(config: &Config) {
+    let file = config.file.as_ref().map(|file| file.display().to_string());
+    remark(format!(
+        "configuration  {}",
+        file.as_deref().unwrap_or("built-in defaults")
+    ));
+    remark(format!("data           {}", config.data.display()));
+    remark(format!("mailboxes      {}", config.mailboxes.display()));
+    remark(format!("directory      {}", config.directory.display()));
+    remark(format!("control        {}", config.control.display()));
+    remark(format!("administrator  {}", config.administrator));
+    for listener in &config.listeners {
+        remark(format!("listener       {} on {}", listener.name, listener.address));
+    }
+}

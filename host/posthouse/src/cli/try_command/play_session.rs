@@ -1,0 +1,301 @@
+//! The session as the host would run it, with nothing but the policies and the listener's terms.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Script;
+use host_contract::{
+    Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, ReturnContent, Terms,
+    Verdict,
+};
+use host_delivery::ndr::failure_facts::of_nobody;
+use host_events::{Captured, Format, Record};
+use host_mail::{Client, Content, Envelope, HeaderBlock, InMemory, Mailbox, MessageId, Reply, SessionId, Timestamp};
+use host_policy::{Policies, PolicyTransaction};
+use host_smtp::session::replies;
+
+/// What happened.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Played {
+    /// The client would be told 250 at the end of what was tried.
+    pub accepted: bool,
+    /// Each decision in order.
+    pub steps: Vec<Step>,
+}
+
+/// One decision.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Step {
+    /// `admit`, `terms`, `sender`, `recipient`, `message` or `ndr`.
+    pub stage: &'static str,
+    /// What was asked about.
+    pub subject: String,
+    /// What was decided.
+    pub decision: String,
+    /// Name of the module, or `host`.
+    pub policy: String,
+    /// The rule that decided.
+    pub rule: String,
+    /// What in it matched.
+    pub entry: Option<String>,
+    /// The policy faulted; the fault table decided.
+    pub fault: bool,
+    /// What the client would be told.
+    pub reply: Option<String>,
+    /// What the policies logged and how they faulted meanwhile, as events.
+    pub events: Vec<String>,
+}
+
+/// Plays the script as far as it goes.
+pub async fn play(policies: &Policies, script: Script, captured: &Captured) -> std::io::Result<Played> {
+    let mut player = Player {
+        captured,
+        // What was told while the policies were loaded is no part of the session.
+        heard: captured.events().len(),
+        played: Played::default(),
+    };
+    player.played.accepted = player.session(policies, script).await?;
+    Ok(player.played)
+}
+
+struct Player<'a> {
+    captured: &'a Captured,
+    /// Events already shown.
+    heard: usize,
+    played: Played,
+}
+
+impl Player<'_> {
+    /// Whether it ends with a 250.
+    async fn session(&mut self, policies: &Policies, script: Script) -> std::io::Result<bool> {
+        let session = SessionId::generate();
+        let Script {
+            listener,
+            mut client,
+            sender,
+            recipients,
+            message,
+        } = script;
+        let Some(terms) = self.admit(policies, session, &client).await else {
+            return Ok(false);
+        };
+        if terms.owes_encryption(listener.require_encryption) && client.tls.is_none() {
+            self.terms("encryption", replies::encryption_required());
+            return Ok(false);
+        }
+        if terms.owes_authentication(listener.require_authentication) && client.identity.is_none() {
+            self.terms("authentication", replies::authentication_required());
+            return Ok(false);
+        }
+        client.exemptions = terms.exemptions;
+        let mut transaction = policies.transaction(session);
+        let asked = transaction.sender(&client, &sender).await;
+        if !self.verdict("sender", sender.to_string(), asked, replies::sender_ok()) {
+            return Ok(false);
+        }
+        let mut envelope = Envelope::from_sender(sender);
+        for recipient in recipients {
+            let asked = transaction.recipient(&client, &envelope.sender, &recipient).await;
+            if self.verdict("recipient", format!("<{recipient}>"), asked, replies::recipient_ok()) {
+                envelope.recipients.push(recipient);
+            }
+        }
+        let (false, Some(bytes)) = (envelope.recipients.is_empty(), message) else {
+            return Ok(!envelope.recipients.is_empty());
+        };
+        let content = Arc::new(InMemory(bytes));
+        match self
+            .message(&mut transaction, &client, &envelope, content.clone())
+            .await
+        {
+            Disposition::Reject(_) | Disposition::Defer(_) => Ok(false),
+            Disposition::Fail(class) => {
+                let failure = failure(&class, &client, &envelope, content.as_ref())?;
+                self.plan(policies, &failure).await;
+                Ok(true)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    async fn admit(&mut self, policies: &Policies, session: SessionId, client: &Client) -> Option<Terms> {
+        // Before the banner there is no EHLO and no AUTH.
+        let stranger = Client {
+            helo: None,
+            identity: None,
+            ..client.clone()
+        };
+        let asked = policies.admit(session, &stranger).await;
+        let (decision, reply, terms) = match asked.answer {
+            Admission::Refuse(reply) => ("refuse".to_owned(), Some(reply), None),
+            Admission::Admit(terms) => (admitted(&terms), None, Some(terms)),
+        };
+        self.step(
+            "admit",
+            client.address.to_string(),
+            decision,
+            &asked.because,
+            asked.fault,
+            reply,
+        );
+        terms
+    }
+
+    fn terms(&mut self, what: &str, reply: Reply) {
+        let because = Because::host(format!("{what} required"));
+        self.step(
+            "terms",
+            what.to_owned(),
+            "refuse".to_owned(),
+            &because,
+            false,
+            Some(reply),
+        );
+    }
+
+    fn verdict(&mut self, stage: &'static str, subject: String, asked: Asked<Verdict>, accepted: Reply) -> bool {
+        let (decision, reply) = match asked.answer {
+            Verdict::Accept => ("accept", accepted),
+            Verdict::Reject(reply) => ("reject", reply),
+            Verdict::Defer(reply) => ("defer", reply),
+        };
+        self.step(
+            stage,
+            subject,
+            decision.to_owned(),
+            &asked.because,
+            asked.fault,
+            Some(reply),
+        );
+        decision == "accept"
+    }
+
+    async fn message(
+        &mut self,
+        transaction: &mut PolicyTransaction,
+        client: &Client,
+        envelope: &Envelope,
+        content: Arc<InMemory>,
+    ) -> Disposition {
+        let size = content.size();
+        let id = MessageId::generate();
+        let asked = transaction.message(id, client, envelope, content).await;
+        let accepted = || replies::queued(id);
+        let (decision, reply) = match &asked.answer {
+            Disposition::Accept(edits) => (accepted_with(edits), accepted()),
+            Disposition::Fail(class) => (format!("accept, then fail as {class}"), accepted()),
+            Disposition::Quarantine(folder) => (format!("accept, then quarantine in {folder}"), accepted()),
+            Disposition::Discard => ("accept, then discard".to_owned(), accepted()),
+            Disposition::Reject(reply) => ("reject".to_owned(), reply.clone()),
+            Disposition::Defer(reply) => ("defer".to_owned(), reply.clone()),
+        };
+        let subject = format!("{size} bytes");
+        self.step("message", subject, decision, &asked.because, asked.fault, Some(reply));
+        asked.answer
+    }
+
+    async fn plan(&mut self, policies: &Policies, failure: &Failure) {
+        let asked = policies.plan(failure).await;
+        let decision = match &asked.answer {
+            None => "as the fault table says".to_owned(),
+            Some(notices) if notices.is_empty() => "nobody is told".to_owned(),
+            Some(notices) => notices.iter().map(noticed).collect::<Vec<_>>().join("; "),
+        };
+        self.step(
+            "ndr",
+            failure.class.clone(),
+            decision,
+            &asked.because,
+            asked.fault,
+            None,
+        );
+    }
+
+    fn step(
+        &mut self,
+        stage: &'static str,
+        subject: String,
+        decision: String,
+        because: &Because,
+        fault: bool,
+        reply: Option<Reply>,
+    ) {
+        let events = self.captured.events();
+        let line = |event| Format::Text.line(&Record::new(Timestamp::now(), event));
+        let new = events[self.heard..].iter().map(line).collect();
+        self.heard = events.len();
+        self.played.steps.push(Step {
+            stage,
+            subject,
+            decision,
+            policy: because.policy.clone(),
+            rule: because.rule.clone(),
+            entry: because.entry.clone(),
+            fault,
+            reply: reply.map(|reply| reply.to_string()),
+            events: new,
+        });
+    }
+}
+
+fn admitted(terms: &Terms) -> String {
+    let mut out = "admit".to_owned();
+    for (what, owed) in [
+        ("authentication", terms.authentication),
+        ("encryption", terms.encryption),
+    ] {
+        match owed {
+            Some(true) => out += &format!(", must use {what}"),
+            Some(false) => out += &format!(", need not use {what}"),
+            None => {}
+        }
+    }
+    if !terms.exemptions.is_empty() {
+        out += &format!(", exempt from {}", terms.exemptions.join(" "));
+    }
+    out
+}
+
+fn accepted_with(edits: &[Edit]) -> String {
+    let mut out = "accept".to_owned();
+    for edit in edits {
+        out += &match edit {
+            Edit::AddHeader(name, value) => format!(", add header {name}: {value}"),
+            Edit::RemoveHeader(name) => format!(", remove header {name}"),
+            Edit::RemoveRecipient(address) => format!(", remove recipient {address}"),
+            Edit::AddRecipient(address) => format!(", add recipient {address}"),
+        };
+    }
+    out
+}
+
+fn noticed(notice: &Notice) -> String {
+    let to = match &notice.to {
+        Audience::Sender => "the sender".to_owned(),
+        Audience::Administrator => "the administrator".to_owned(),
+        Audience::Address(address) => address.to_string(),
+    };
+    let content = match notice.content {
+        ReturnContent::Nothing => "nothing",
+        ReturnContent::Headers => "the header",
+        ReturnContent::Full => "all",
+    };
+    format!("tell {to}, return {content}")
+}
+
+/// What the plan is asked about: every recipient failed as the policy said.
+fn failure(class: &str, client: &Client, envelope: &Envelope, content: &dyn Content) -> std::io::Result<Failure> {
+    let header = HeaderBlock::read(content)?;
+    let failed = |address: &Mailbox| FailedRecipient {
+        address: address.clone(),
+        reply: Reply::new(550, (5, 7, 1), format!("Failed by the policy: {class}")),
+        remote: None,
+    };
+    Ok(Failure {
+        failed: envelope.recipients.iter().map(failed).collect(),
+        ..of_nobody(MessageId::generate(), Some(client), envelope, &header, class)
+    })
+}

@@ -1,0 +1,28 @@
+//! What was played, for people.
+
+use crate::cli::output::line;
+use crate::cli::try_command::play_session::{Played, Step};
+use host_events::escape;
+
+/// One paragraph for each decision, then the outcome.
+pub fn show(played: &Played) -> std::io::Result<()> {
+    for step in &played.steps {
+        line(format!("{:<10} {}", step.stage, escape(&step.subject)))?;
+        line(format!("           {}", escape(&step.decision)))?;
+        line(format!("           because {}", because(step)))?;
+        if let Some(reply) = &step.reply {
+            line(format!("           reply {}", escape(reply)))?;
+        }
+        for event in &step.events {
+            // Rendered by the event module: escaped already.
+            line(format!("           event {event}"))?;
+        }
+    }
+    line(if played.accepted { "accepted" } else { "refused" })
+}
+
+fn because(step: &Step) -> String {
+    let entry = step.entry.as_ref().map_or(String::new(), |entry| format!(" ({entry})"));
+    let fault = if step.fault { ", after a fault" } else { "" };
+    escape(&format!("{}/{}{entry}{fault}", step.policy, step.rule))
+}

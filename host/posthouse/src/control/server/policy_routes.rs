@@ -1,0 +1,63 @@
+//! What is asked and ordered about policies.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{ConnectInfo, State};
+use axum::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::super::Load;
+use super::{Handled, Handles, Peer, Refusal};
+use host_config::Problem;
+use host_policy::{Activation, LoadRequest, ModuleStatus};
+
+pub(super) async fn policies(State(handles): State<Arc<Handles>>) -> Json<Vec<ModuleStatus>> {
+    Json(handles.policies.status())
+}
+
+pub(super) async fn load(
+    State(handles): State<Arc<Handles>>,
+    ConnectInfo(Peer(by)): ConnectInfo<Peer>,
+    body: Result<Json<Load>, JsonRejection>,
+) -> Handled<Activation> {
+    let Json(load) = body?;
+    let request = request(load, by)?;
+    handles.policies.load(request).await.map(Json).map_err(refused)
+}
+
+/// What the engine is asked for.
+pub(super) fn request(load: Load, by: String) -> Result<LoadRequest, Refusal> {
+    if load.code.is_none() && load.settings.is_none() && load.core_dumps.is_none() {
+        return Err(Refusal::bad_request("neither code nor settings: nothing to load"));
+    }
+    Ok(LoadRequest {
+        module: load.module,
+        code: load.code.map(decode).transpose()?,
+        signature: load.signature,
+        origin: load.origin,
+        settings: load.settings,
+        by,
+        force: load.force,
+        core_dumps: load.core_dumps,
+        reason: load.reason,
+        watched: false,
+    })
+}
+
+/// The engine said no.
+pub(super) fn refused(problems: Vec<Problem>) -> Refusal {
+    Refusal {
+        status: StatusCode::UNPROCESSABLE_ENTITY,
+        problems,
+    }
+}
+
+/// A component in base64.
+pub(super) fn decode(code: String) -> Result<Vec<u8>, Refusal> {
+    STANDARD
+        .decode(code)
+        .map_err(|error| Refusal::bad_request(format!("code is not base64: {error}")))
+}

@@ -1,0 +1,111 @@
+//! The running host's parts, and the views of them that the stages get.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::control::{Handles, ListenerStatus, Order};
+use host_config::Config;
+use host_contract::Decide;
+use host_delivery::DeliveryContext;
+use host_delivery::ndr::Ndr;
+use host_directory::FileDirectory;
+use host_events::{Event, EventLog, Events};
+use host_mail::Timestamp;
+use host_policy::Decisions;
+use host_policy::Policies;
+use host_smtp::listener::{Admittance, Bound};
+use host_smtp::session::{SessionContext, Turns};
+use host_spool::Spool;
+
+/// What a reload changes is behind the swaps; the rest stays from start to end.
+pub(super) struct Host {
+    pub(super) config: Arc<ArcSwap<Config>>,
+    pub(super) tls: Arc<ArcSwapOption<TlsAcceptor>>,
+    pub(super) directory: Arc<FileDirectory>,
+    pub(super) policies: Policies,
+    pub(super) spool: Spool,
+    pub(super) decisions: Decisions,
+    pub(super) events: Events,
+    pub(super) log: EventLog,
+    pub(super) admittance: Admittance,
+    pub(super) turns: Turns,
+}
+
+impl Host {
+    pub(super) fn delivery_context(&self, ndr: Ndr) -> DeliveryContext {
+        DeliveryContext {
+            config: self.config.clone(),
+            directory: self.directory.clone(),
+            spool: self.spool.clone(),
+            ndr,
+            events: self.events.clone(),
+        }
+    }
+
+    /// Asked for each connection, so that a new one sees what a reload has changed.
+    pub(super) fn session_context(&self) -> Arc<dyn Fn() -> SessionContext + Send + Sync> {
+        let (config, tls) = (self.config.clone(), self.tls.clone());
+        let (directory, policies): (_, Arc<dyn Decide>) = (self.directory.clone(), Arc::new(self.policies.clone()));
+        let (spool, events, turns) = (self.spool.clone(), self.events.clone(), self.turns.clone());
+        Arc::new(move || SessionContext {
+            config: config.load_full(),
+            tls: tls.load_full().map(|acceptor| (*acceptor).clone()),
+            policies: policies.clone(),
+            directory: directory.clone(),
+            spool: spool.clone(),
+            events: events.clone(),
+            turns: turns.clone(),
+        })
+    }
+
+    /// Loads what is moved into the configured folder, if there is one.
+    pub(super) fn watch_policies(&self, stop: watch::Receiver<bool>) -> Option<JoinHandle<()>> {
+        let folder = self.config.load().policy_engine.watch.clone()?;
+        Some(tokio::spawn(self.policies.clone().watch(folder, stop)))
+    }
+
+    pub(super) fn control_handles(
+        &self,
+        listeners: Vec<ListenerStatus>,
+        orders: mpsc::Sender<Order>,
+        stop: watch::Receiver<bool>,
+    ) -> Handles {
+        Handles {
+            config: self.config.clone(),
+            listeners,
+            admittance: self.admittance.clone(),
+            policies: self.policies.clone(),
+            spool: self.spool.clone(),
+            decisions: self.decisions.clone(),
+            events: self.events.clone(),
+            log: self.log.clone(),
+            orders,
+            started: Timestamp::now(),
+            stop,
+        }
+    }
+
+    /// Where each listener is bound, with the port the system chose if it was to choose.
+    pub(super) fn listeners(bound: &[(String, Bound)]) -> Vec<ListenerStatus> {
+        let status = |(name, bound): &(String, Bound)| ListenerStatus {
+            name: name.clone(),
+            address: bound.address(),
+        };
+        bound.iter().map(status).collect()
+    }
+
+    /// The readiness line: every listener accepts.
+    pub(super) fn say_ready(&self, listeners: &[ListenerStatus]) {
+        let named = |listener: &ListenerStatus| format!("{} {}", listener.name, listener.address);
+        self.events.emit(Event::Started {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            hostname: self.config.load().hostname.clone(),
+            listeners: listeners.iter().map(named).collect(),
+        });
+    }
+}
