@@ -118,7 +118,7 @@ fn start(folder: &Path) -> Child {
     Command::new(std::env::current_exe().expect("this binary"))
         .args([
             "--exact",
-            "spool::tests::crash::child",
+            "tests::crash::child",
             "--nocapture",
             "--ignored",
             "--test-threads=1",
