@@ -38,7 +38,7 @@ pub struct Config {
     /// Time-outs of the dialogue (RFC 5321 section 4.5.3.2).
     pub timeouts: Timeouts,
     /// What is done when there is too much to do.
-    pub overload: Overload,
+    pub overload: OverloadConfig,
     /// The chain, in order; empty means no policy at all.
     pub policies: Vec<PolicyModule>,
     /// What all modules share.
@@ -46,13 +46,13 @@ pub struct Config {
     /// What a fault does, by stage.
     pub faults: FaultActions,
     /// Where policies' questions to the DNS go.
-    pub dns: Dns,
+    pub dns: DnsConfig,
     /// Where mail goes and when it is tried again.
-    pub delivery: Delivery,
+    pub delivery: DeliveryConfig,
     /// Stop accepting below this many free bytes on the spool's disk.
     pub low_water: u64,
     /// The log of decisions; modules are in it if [`PolicyModule::record`] says so.
-    pub decisions: Decisions,
+    pub decisions: DecisionLogConfig,
     /// How events are written on stdout.
     pub event_format: Format,
     /// Bound of the durable event log, in bytes.
@@ -132,7 +132,7 @@ pub struct Timeouts {
 
 /// What is done when there is too much to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Overload {
+pub struct OverloadConfig {
     /// While all places for connections are taken, who has been idle for so long makes way for others.
     pub make_way: Duration,
     /// New connections are refused while tasks run later than this.
@@ -195,7 +195,7 @@ pub enum RecordMode {
 
 /// Bounds of the log of decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decisions {
+pub struct DecisionLogConfig {
     /// Of all records, in bytes; the oldest go first.
     pub size: u64,
     /// Of one record.
@@ -240,12 +240,12 @@ pub struct PolicyEngine {
     /// Of one processor, what a candidate in the shadow may take.
     pub shadow_cpu: Share,
     /// What is asked of a generation that was just loaded.
-    pub probation: Probation,
+    pub probation: ProbationConfig,
 }
 
 /// How the DNS is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dns {
+pub struct DnsConfig {
     /// Resolvers; empty means those of `/etc/resolv.conf`.
     pub servers: Vec<SocketAddr>,
     /// For one question, whatever it takes.
@@ -256,7 +256,7 @@ pub struct Dns {
 
 /// How a generation that was just loaded proves itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probation {
+pub struct ProbationConfig {
     /// How long it is on probation.
     pub lasts: Duration,
     /// Faults and calls are counted over this time, which goes on with the clock.
@@ -298,13 +298,13 @@ pub struct FaultActions {
 
 /// Where mail goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
+pub struct DeliveryConfig {
     /// Takes everything that has no home here; none means such mail cannot be delivered.
     pub smart_host: Option<NextHop>,
     /// Per recipient domain, before the smart host.
     pub routes: Vec<Route>,
     /// Servers that are told who this host is.
-    pub logins: Vec<Login>,
+    pub logins: Vec<ServerLogin>,
     /// Waits between attempts; the last repeats.
     pub retry: Vec<Duration>,
     /// After this a message is given up.
@@ -332,7 +332,7 @@ pub enum NextHop {
 
 /// Who this host is at a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Login {
+pub struct ServerLogin {
     /// As it stands where mail is sent to it.
     pub server: Endpoint,
     /// The user's name there.

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    AdmitFault, Config, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, ModuleFaults, NdrFault,
-    Overload, PolicyEngine, PolicyLimits, PolicyModule, Probation, RecordMode, Share, Timeouts,
+    AdmitFault, Config, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener, ListenerTls,
+    ModuleFaults, NdrFault, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule, ProbationConfig, RecordMode,
+    Share, Timeouts,
 };
 use host_events::Format;
 use host_mail::Mailbox;
@@ -35,14 +36,14 @@ impl Config {
             tls: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
-            overload: Overload::default(),
+            overload: OverloadConfig::default(),
             policies: vec![PolicyModule::default()],
             policy_engine: PolicyEngine::default(),
             faults: FaultActions::default(),
-            dns: Dns::default(),
-            delivery: Delivery::default(),
+            dns: DnsConfig::default(),
+            delivery: DeliveryConfig::default(),
             low_water: 100 * MIB,
-            decisions: Decisions::default(),
+            decisions: DecisionLogConfig::default(),
             event_format: Format::Text,
             event_log_size: 64 * MIB,
             drain: Duration::from_secs(30),
@@ -121,7 +122,7 @@ impl Default for Timeouts {
     }
 }
 
-impl Default for Overload {
+impl Default for OverloadConfig {
     fn default() -> Self {
         Self {
             make_way: Duration::from_secs(10),
@@ -174,12 +175,12 @@ impl Default for PolicyEngine {
             compile_memory: 2048 * MIB,
             prepare_after: Duration::from_secs(5),
             shadow_cpu: Share::percent(5),
-            probation: Probation::default(),
+            probation: ProbationConfig::default(),
         }
     }
 }
 
-impl Default for Decisions {
+impl Default for DecisionLogConfig {
     fn default() -> Self {
         Self {
             size: 64 * MIB,
@@ -189,7 +190,7 @@ impl Default for Decisions {
     }
 }
 
-impl Default for Probation {
+impl Default for ProbationConfig {
     fn default() -> Self {
         Self {
             lasts: Duration::from_secs(30 * MINUTE),
@@ -210,7 +211,7 @@ impl Default for FaultActions {
     }
 }
 
-impl Default for Dns {
+impl Default for DnsConfig {
     fn default() -> Self {
         Self {
             servers: Vec::new(),
@@ -220,7 +221,7 @@ impl Default for Dns {
     }
 }
 
-impl Default for Delivery {
+impl Default for DeliveryConfig {
     fn default() -> Self {
         Self {
             smart_host: None,

@@ -14,8 +14,9 @@ pub mod toml_reader;
 pub use crate::certificates::{make_self_signed, server_config};
 pub use crate::problem::{ConfigError, Problem};
 pub use checked::{
-    AdmitFault, Config, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, Login, ModuleFaults,
-    NextHop, Overload, PolicyEngine, PolicyLimits, PolicyModule, Probation, RecordMode, Route, Timeouts, TlsFiles,
+    AdmitFault, Config, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener, ListenerTls,
+    ModuleFaults, NextHop, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule, ProbationConfig, RecordMode,
+    Route, ServerLogin, Timeouts, TlsFiles,
 };
 pub use environment::problems_around;
 pub use host_contract::NdrFault;

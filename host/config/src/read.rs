@@ -9,11 +9,11 @@ use toml::Value;
 
 use super::defaults::{GRANTS, data_folder, hostname};
 use super::{
-    AdmitFault, Config, ConfigError, Decisions, Delivery, Dns, FaultActions, Limits, Listener, ListenerTls, Login,
-    ModuleFaults, NdrFault, NextHop, Overload, PolicyEngine, PolicyLimits, PolicyModule, Probation, Problem,
-    RecordMode, Route, Share, Timeouts, TlsFiles,
+    AdmitFault, Config, ConfigError, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener,
+    ListenerTls, ModuleFaults, NdrFault, NextHop, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule,
+    ProbationConfig, Problem, RecordMode, Route, ServerLogin, Share, Timeouts, TlsFiles,
 };
-use crate::toml_reader::{self, Problems, Reader, boolean, choice, count, duration, network, parsed, size, text};
+use crate::toml_reader::{self, Problems, TableReader, boolean, choice, count, duration, network, parsed, size, text};
 use host_events::Format;
 use host_mail::{Endpoint, Mailbox};
 
@@ -44,7 +44,7 @@ impl Config {
     pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
         let document = toml_reader::parse(text).map_err(|problem| ConfigError(vec![problem]))?;
         let problems = Problems::default();
-        let config = read(Reader::new(&document, &problems), base);
+        let config = read(TableReader::new(&document, &problems), base);
         match (config, problems.into_inner()) {
             (Some(config), problems) if problems.is_empty() => Ok(config),
             (_, problems) => Err(ConfigError(problems)),
@@ -53,7 +53,7 @@ impl Config {
 }
 
 /// None only with a problem.
-fn read(mut root: Reader<'_>, base: &Path) -> Option<Config> {
+fn read(mut root: TableReader<'_>, base: &Path) -> Option<Config> {
     let data = root.optional("data", path(base)).unwrap_or_else(data_folder);
     let administrator = root.required("administrator", parsed::<Mailbox>);
     let fallback = Mailbox::try_from("postmaster@localhost".to_owned()).ok()?;
@@ -92,7 +92,7 @@ fn read(mut root: Reader<'_>, base: &Path) -> Option<Config> {
     Some(config)
 }
 
-fn read_listeners(root: &mut Reader<'_>) -> Vec<Listener> {
+fn read_listeners(root: &mut TableReader<'_>) -> Vec<Listener> {
     let mut names = HashSet::new();
     let mut addresses = HashSet::new();
     let mut listeners = Vec::new();
@@ -145,7 +145,7 @@ fn read_listeners(root: &mut Reader<'_>) -> Vec<Listener> {
     listeners
 }
 
-fn read_tls(mut reader: Reader<'_>, base: &Path) -> Option<TlsFiles> {
+fn read_tls(mut reader: TableReader<'_>, base: &Path) -> Option<TlsFiles> {
     let certificate = reader.required("certificate", path(base));
     let key = reader.required("key", path(base));
     Some(TlsFiles {
@@ -154,7 +154,7 @@ fn read_tls(mut reader: Reader<'_>, base: &Path) -> Option<TlsFiles> {
     })
 }
 
-fn read_limits(mut reader: Reader<'_>, default: Limits) -> Limits {
+fn read_limits(mut reader: TableReader<'_>, default: Limits) -> Limits {
     Limits {
         // RFC 5321 section 4.5.3.1.7: 64K octets at least.
         message_size: reader.or("message-size", default.message_size, |value| {
@@ -170,7 +170,7 @@ fn read_limits(mut reader: Reader<'_>, default: Limits) -> Limits {
     }
 }
 
-fn read_timeouts(mut reader: Reader<'_>, default: Timeouts) -> Timeouts {
+fn read_timeouts(mut reader: TableReader<'_>, default: Timeouts) -> Timeouts {
     Timeouts {
         command: reader.or("command", default.command, duration),
         data: reader.or("data", default.data, duration),
@@ -178,8 +178,8 @@ fn read_timeouts(mut reader: Reader<'_>, default: Timeouts) -> Timeouts {
     }
 }
 
-fn read_overload(mut reader: Reader<'_>, default: Overload) -> Overload {
-    Overload {
+fn read_overload(mut reader: TableReader<'_>, default: OverloadConfig) -> OverloadConfig {
+    OverloadConfig {
         make_way: reader.or("make-way", default.make_way, duration),
         lag: reader.or("lag", default.lag, duration),
         disk: reader.or("disk", default.disk, duration),
@@ -194,8 +194,8 @@ const RECORD_MODES: [(&str, RecordMode); 3] = [
     ("hashed", RecordMode::Hashed),
 ];
 
-fn read_decisions(mut reader: Reader<'_>, default: Decisions) -> Decisions {
-    Decisions {
+fn read_decisions(mut reader: TableReader<'_>, default: DecisionLogConfig) -> DecisionLogConfig {
+    DecisionLogConfig {
         size: reader.or("size", default.size, size),
         age: reader.or("age", default.age, duration),
         body: reader.or("body", default.body, |value| {
@@ -204,7 +204,7 @@ fn read_decisions(mut reader: Reader<'_>, default: Decisions) -> Decisions {
     }
 }
 
-fn read_policies(root: &mut Reader<'_>, base: &Path) -> Vec<PolicyModule> {
+fn read_policies(root: &mut TableReader<'_>, base: &Path) -> Vec<PolicyModule> {
     let mut names = HashSet::new();
     let mut modules = Vec::new();
     for mut reader in root.tables("policy") {
@@ -235,7 +235,7 @@ fn read_policies(root: &mut Reader<'_>, base: &Path) -> Vec<PolicyModule> {
     modules
 }
 
-fn read_policy_limits(mut reader: Reader<'_>, default: PolicyLimits) -> PolicyLimits {
+fn read_policy_limits(mut reader: TableReader<'_>, default: PolicyLimits) -> PolicyLimits {
     let memory = |value: &Value| {
         let bytes = size(value).and_then(|bytes| at_least(64 << 10, bytes))?;
         let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= 4 << 30);
@@ -250,7 +250,7 @@ fn read_policy_limits(mut reader: Reader<'_>, default: PolicyLimits) -> PolicyLi
     }
 }
 
-fn read_policy_engine(mut reader: Reader<'_>, default: PolicyEngine, base: &Path) -> PolicyEngine {
+fn read_policy_engine(mut reader: TableReader<'_>, default: PolicyEngine, base: &Path) -> PolicyEngine {
     PolicyEngine {
         instances: reader.or("instances", default.instances, count(1..=10_000)),
         wait: reader.or("wait", default.wait, duration),
@@ -270,8 +270,8 @@ fn read_policy_engine(mut reader: Reader<'_>, default: PolicyEngine, base: &Path
     }
 }
 
-fn read_probation(mut reader: Reader<'_>, default: Probation) -> Probation {
-    Probation {
+fn read_probation(mut reader: TableReader<'_>, default: ProbationConfig) -> ProbationConfig {
+    ProbationConfig {
         lasts: reader.or("lasts", default.lasts, duration),
         window: reader.or("window", default.window, duration),
         faults: reader.or("faults", default.faults, count(0..=1_000_000)),
@@ -285,14 +285,14 @@ const NDR_FAULTS: [(&str, NdrFault); 2] = [
     ("freeze", NdrFault::Freeze),
 ];
 
-fn read_module_faults(mut reader: Reader<'_>) -> ModuleFaults {
+fn read_module_faults(mut reader: TableReader<'_>) -> ModuleFaults {
     ModuleFaults {
         admit: reader.optional("admit", choice(&ADMIT_FAULTS)),
         ndr: reader.optional("ndr", choice(&NDR_FAULTS)),
     }
 }
 
-fn read_faults(mut reader: Reader<'_>, default: FaultActions) -> FaultActions {
+fn read_faults(mut reader: TableReader<'_>, default: FaultActions) -> FaultActions {
     FaultActions {
         admit: reader.or("admit", default.admit, choice(&ADMIT_FAULTS)),
         ndr: reader.or("ndr", default.ndr, choice(&NDR_FAULTS)),
@@ -300,15 +300,15 @@ fn read_faults(mut reader: Reader<'_>, default: FaultActions) -> FaultActions {
     }
 }
 
-fn read_dns(mut reader: Reader<'_>, default: Dns) -> Dns {
-    Dns {
+fn read_dns(mut reader: TableReader<'_>, default: DnsConfig) -> DnsConfig {
+    DnsConfig {
         servers: reader.list("servers", parsed::<SocketAddr>),
         timeout: reader.or("timeout", default.timeout, duration),
         cache_size: reader.or("cache-size", default.cache_size, count(0..=1_000_000)),
     }
 }
 
-fn read_delivery(mut reader: Reader<'_>, base: &Path, default: Delivery) -> Delivery {
+fn read_delivery(mut reader: TableReader<'_>, base: &Path, default: DeliveryConfig) -> DeliveryConfig {
     let retry = if reader.has("retry") {
         let waits = reader.list("retry", duration);
         if waits.is_empty() {
@@ -329,7 +329,7 @@ fn read_delivery(mut reader: Reader<'_>, base: &Path, default: Delivery) -> Deli
     for login in reader.tables("login") {
         logins.extend(read_login(login, base, &next_hops, &logins));
     }
-    Delivery {
+    DeliveryConfig {
         smart_host,
         routes,
         logins,
@@ -343,7 +343,7 @@ fn read_delivery(mut reader: Reader<'_>, base: &Path, default: Delivery) -> Deli
     }
 }
 
-fn read_route(mut reader: Reader<'_>, domains: &mut HashSet<String>) -> Option<Route> {
+fn read_route(mut reader: TableReader<'_>, domains: &mut HashSet<String>) -> Option<Route> {
     let domain = reader.required("domain", host_name);
     let lmtp = reader.or("protocol", false, choice(&[("smtp", false), ("lmtp", true)]));
     let to = reader.required("to", if lmtp { lmtp_server } else { next_hop });
@@ -354,7 +354,12 @@ fn read_route(mut reader: Reader<'_>, domains: &mut HashSet<String>) -> Option<R
     Some(Route { domain, to: to?, lmtp })
 }
 
-fn read_login(mut reader: Reader<'_>, base: &Path, next_hops: &[&NextHop], known: &[Login]) -> Option<Login> {
+fn read_login(
+    mut reader: TableReader<'_>,
+    base: &Path,
+    next_hops: &[&NextHop],
+    known: &[ServerLogin],
+) -> Option<ServerLogin> {
     let server = reader.required("server", tcp);
     let user = reader.required("user", user_name);
     let password_file = reader.required("password-file", path(base));
@@ -368,7 +373,7 @@ fn read_login(mut reader: Reader<'_>, base: &Path, next_hops: &[&NextHop], known
             format!("no mail is sent to {server}: neither smart-host nor a route's \"to\" is so written"),
         );
     }
-    Some(Login {
+    Some(ServerLogin {
         server,
         user: user?,
         password_file: password_file?,

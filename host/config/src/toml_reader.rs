@@ -72,14 +72,14 @@ pub fn parse(text: &str) -> Result<Table, Problem> {
 }
 
 /// Reads one table. When it is dropped, every key that was not asked for is a problem.
-pub struct Reader<'a> {
+pub struct TableReader<'a> {
     table: Option<&'a Table>,
     path: String,
     asked: BTreeSet<&'static str>,
     problems: &'a Problems,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> TableReader<'a> {
     /// A reader of the whole document.
     pub fn new(table: &'a Table, problems: &'a Problems) -> Self {
         Self::at(Some(table), String::new(), problems)
@@ -159,7 +159,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A table below this one; one that is not there reads as empty.
-    pub fn table(&mut self, key: &'static str) -> Reader<'a> {
+    pub fn table(&mut self, key: &'static str) -> TableReader<'a> {
         let path = self.path(key);
         match self.value(key) {
             None => Self::at(None, path, self.problems),
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The tables of `[[key]]`, in order.
-    pub fn tables(&mut self, key: &'static str) -> Vec<Reader<'a>> {
+    pub fn tables(&mut self, key: &'static str) -> Vec<TableReader<'a>> {
         let path = self.path(key);
         let items = match self.value(key) {
             None => return Vec::new(),
@@ -194,7 +194,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl Drop for Reader<'_> {
+impl Drop for TableReader<'_> {
     fn drop(&mut self) {
         let Some(table) = self.table else {
             return;
@@ -336,10 +336,10 @@ fn split_unit(text: &str) -> Option<(u64, &str)> {
 mod tests {
     use super::*;
 
-    fn problems(text: &str, read: impl FnOnce(&mut Reader<'_>)) -> Vec<String> {
+    fn problems(text: &str, read: impl FnOnce(&mut TableReader<'_>)) -> Vec<String> {
         let table = parse(text).expect("TOML");
         let problems = Problems::default();
-        read(&mut Reader::new(&table, &problems));
+        read(&mut TableReader::new(&table, &problems));
         problems.into_inner().iter().map(ToString::to_string).collect()
     }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::decision::{Admission, Asked, Disposition, Failure, NdrFault, Plan, Verdict};
+use crate::decision::{Admission, Answered, Disposition, Failure, NdrFault, Plan, Verdict};
 use host_mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId};
 
 /// Answers the questions of a mail server. Every question has an answer: what a fault or an overload means is decided
-/// by the fault table behind this trait, and `Asked::fault` tells the two apart.
+/// by the fault table behind this trait, and `Answered::fault` tells the two apart.
 pub trait Decide: Send + Sync {
     /// Decides about a new connection. Asked once for each.
-    fn admit<'a>(&'a self, session: SessionId, client: &'a Client) -> BoxFuture<'a, Asked<Admission>>;
+    fn admit<'a>(&'a self, session: SessionId, client: &'a Client) -> BoxFuture<'a, Answered<Admission>>;
 
     /// Begins the questions of one mail transaction, of one client and one reverse-path. All of them are answered by the
     /// policies that are active now, whatever is loaded meanwhile.
@@ -20,7 +20,7 @@ pub trait Decide: Send + Sync {
 
     /// Plans who is told about a failure. `None` with `fault` set: the policy faulted, and [`Self::on_ndr_fault`] says what
     /// follows. `None` without it: no policy had an opinion, and the host's standard report is the plan.
-    fn plan<'a>(&'a self, failure: &'a Failure) -> BoxFuture<'a, Asked<Option<Plan>>>;
+    fn plan<'a>(&'a self, failure: &'a Failure) -> BoxFuture<'a, Answered<Option<Plan>>>;
 
     /// Returns what the host does when a plan faulted.
     fn on_ndr_fault(&self) -> NdrFault;
@@ -30,7 +30,7 @@ pub trait Decide: Send + Sync {
 /// ends the transaction's instances with it.
 pub trait Transaction: Send {
     /// MAIL FROM.
-    fn sender<'a>(&'a mut self, client: &'a Client, sender: &'a ReversePath) -> BoxFuture<'a, Asked<Verdict>>;
+    fn sender<'a>(&'a mut self, client: &'a Client, sender: &'a ReversePath) -> BoxFuture<'a, Answered<Verdict>>;
 
     /// RCPT TO.
     fn recipient<'a>(
@@ -38,7 +38,7 @@ pub trait Transaction: Send {
         client: &'a Client,
         sender: &'a ReversePath,
         recipient: &'a Mailbox,
-    ) -> BoxFuture<'a, Asked<Verdict>>;
+    ) -> BoxFuture<'a, Answered<Verdict>>;
 
     /// After the final dot. Edits are checked; applying them is the caller's.
     fn message<'a>(
@@ -47,7 +47,7 @@ pub trait Transaction: Send {
         client: &'a Client,
         envelope: &'a Envelope,
         content: Arc<dyn Content>,
-    ) -> BoxFuture<'a, Asked<Disposition>>;
+    ) -> BoxFuture<'a, Answered<Disposition>>;
 
     /// Completes when other work waits for the instances that this transaction holds; never if it holds none.
     fn revoked(&mut self) -> BoxFuture<'_, ()>;

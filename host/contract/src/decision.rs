@@ -9,7 +9,7 @@ use host_mail::{Envelope, Identity, Mailbox, MessageId, Reply, SessionId};
 
 /// Why a decision was made. Never shown to the peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Because {
+pub struct Reason {
     /// Name of the module, or `host` when the host itself decided.
     pub policy: String,
     /// The rule that decided.
@@ -18,7 +18,7 @@ pub struct Because {
     pub entry: Option<String>,
 }
 
-impl Because {
+impl Reason {
     /// The host decided, not a policy.
     pub fn host(rule: impl Into<String>) -> Self {
         Self {
@@ -30,7 +30,7 @@ impl Because {
 }
 
 /// `policy/rule` or `policy/rule (entry)`.
-impl std::fmt::Display for Because {
+impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.policy, self.rule)?;
         match &self.entry {
@@ -42,18 +42,18 @@ impl std::fmt::Display for Because {
 
 /// An answer with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked<T> {
+pub struct Answered<T> {
     /// The answer.
     pub answer: T,
     /// Why.
-    pub because: Because,
+    pub because: Reason,
     /// It came from the fault table, not from a policy: the policy faulted or could not be asked.
     pub fault: bool,
 }
 
-impl<T> Asked<T> {
+impl<T> Answered<T> {
     /// The chain has answered, or the host where the chain had nothing to say.
-    pub fn answered(answer: T, because: Because) -> Self {
+    pub fn answered(answer: T, because: Reason) -> Self {
         Self {
             answer,
             because,
@@ -62,7 +62,7 @@ impl<T> Asked<T> {
     }
 
     /// The fault table has answered.
-    pub fn faulted(answer: T, because: Because) -> Self {
+    pub fn faulted(answer: T, because: Reason) -> Self {
         Self {
             fault: true,
             ..Self::answered(answer, because)
@@ -73,7 +73,7 @@ impl<T> Asked<T> {
 /// What a client owes and what it is excused from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Terms {
+pub struct AdmissionTerms {
     /// Must authenticate before MAIL; none leaves it to the listener.
     pub authentication: Option<bool>,
     /// Must use TLS before AUTH and MAIL; none leaves it to the listener.
@@ -82,7 +82,7 @@ pub struct Terms {
     pub exemptions: Arc<[String]>,
 }
 
-impl Terms {
+impl AdmissionTerms {
     /// True if the client owes AUTH to a listener that does (or does not) ask for it: an exemption lifts what the
     /// listener asks for, not what the policy does.
     pub fn owes_authentication(&self, required_by_listener: bool) -> bool {
@@ -106,7 +106,7 @@ impl Terms {
 #[serde(rename_all = "kebab-case")]
 pub enum Admission {
     /// Go on, on these terms.
-    Admit(Terms),
+    Admit(AdmissionTerms),
     /// This reply takes the banner's place.
     Refuse(Reply),
 }
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn an_exemption_lifts_what_the_listener_asks_and_not_what_the_policy_does() {
         let owed = |authentication, exemptions: &[&str]| {
-            let terms = Terms {
+            let terms = AdmissionTerms {
                 authentication,
                 encryption: None,
                 exemptions: exemptions.iter().map(ToString::to_string).collect(),

@@ -7,7 +7,7 @@ mod question;
 
 pub use decide::{Decide, Transaction};
 pub use decision::{
-    Admission, Asked, Audience, Because, Decision, Disposition, Edit, FailedRecipient, Failure, NdrFault, Notice,
-    Origin, Plan, ReturnContent, Terms, Verdict,
+    Admission, AdmissionTerms, Answered, Audience, Decision, Disposition, Edit, FailedRecipient, Failure, NdrFault,
+    Notice, Origin, Plan, Reason, ReturnContent, Verdict,
 };
 pub use question::{Excerpt, Octets, Question};

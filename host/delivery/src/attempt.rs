@@ -9,44 +9,48 @@ use host_mail::{Content, Envelope, Mailbox, Reply};
 use host_spool::Failed;
 
 use super::destination::{Destination, Remote};
-use super::maildir::Letter;
-use super::outcome::Outcome;
-use super::transaction::{Parcel, Sent};
-use super::{Settings, Station};
-use crate::connect::{Connection, Manner};
-use crate::connection_pool::Key;
+use super::maildir::MaildirWriter;
+use super::outcome::RecipientOutcome;
+use super::transaction::{OutgoingMessage, Sent};
+use super::{DeliveryServices, Settings};
+use crate::connect::{ConnectOptions, Connection};
+use crate::connection_pool::PoolKey;
 use crate::mail_exchanges::Exchanges;
-use crate::remote_health::{Missed, NoTurn, Turn};
+use crate::remote_health::{ConnectionPermit, Unavailable, Unreachable};
 
 /// Recipients of one transaction: what every host must take (RFC 5321 section 4.5.3.1.8).
 const MAX_RECIPIENTS: usize = 100;
 
 /// One message, and what attempts to deliver it need.
 #[derive(Clone, Copy)]
-pub(super) struct Job<'a> {
-    pub(super) station: &'a Station,
+pub(super) struct Delivery<'a> {
+    pub(super) station: &'a DeliveryServices,
     pub(super) settings: Settings<'a>,
     pub(super) envelope: &'a Envelope,
     pub(super) content: &'a Arc<dyn Content>,
 }
 
-impl Job<'_> {
+impl Delivery<'_> {
     /// Tries; an outcome for each recipient. An error means that the message cannot be read.
-    pub(super) async fn attempt(&self, destination: &Destination, recipients: &[Mailbox]) -> io::Result<Vec<Outcome>> {
+    pub(super) async fn attempt(
+        &self,
+        destination: &Destination,
+        recipients: &[Mailbox],
+    ) -> io::Result<Vec<RecipientOutcome>> {
         match destination {
             Destination::Maildir(path) => self.maildir(path, recipients).await,
             Destination::Remote(remote) => self.remote(remote, recipients).await,
         }
     }
 
-    async fn maildir(&self, path: &Path, recipients: &[Mailbox]) -> io::Result<Vec<Outcome>> {
+    async fn maildir(&self, path: &Path, recipients: &[Mailbox]) -> io::Result<Vec<RecipientOutcome>> {
         let maildir = self.settings.mailboxes.join(path);
         let hostname = self.settings.hostname.to_owned();
         let sender = self.envelope.sender.clone();
         let content = self.content.clone();
         let owned = recipients.to_vec();
         let delivering = tokio::task::spawn_blocking(move || {
-            Letter {
+            MaildirWriter {
                 maildir: &maildir,
                 hostname: &hostname,
                 sender: &sender,
@@ -59,7 +63,7 @@ impl Job<'_> {
         Ok(vec![outcome; recipients.len()])
     }
 
-    async fn remote(&self, remote: &Remote, recipients: &[Mailbox]) -> io::Result<Vec<Outcome>> {
+    async fn remote(&self, remote: &Remote, recipients: &[Mailbox]) -> io::Result<Vec<RecipientOutcome>> {
         let limit = self.settings.delivery.per_destination;
         let mut outcomes = Vec::with_capacity(recipients.len());
         let mut turn = None;
@@ -71,8 +75,12 @@ impl Job<'_> {
                     Some(turn) => turn,
                     None => match self.station.gate.enter(remote, limit).await {
                         Ok(turn) => turn,
-                        Err(NoTurn { reply, down: true }) => break vec![Outcome::Untried(reply); part.len()],
-                        Err(NoTurn { reply, down: false }) => break vec![Outcome::Deferred(reply); part.len()],
+                        Err(Unavailable { reply, down: true }) => {
+                            break vec![RecipientOutcome::Untried(reply); part.len()];
+                        }
+                        Err(Unavailable { reply, down: false }) => {
+                            break vec![RecipientOutcome::Deferred(reply); part.len()];
+                        }
                     },
                 };
                 if let Some(done) = self.transaction(remote, &mut current, &part).await? {
@@ -91,16 +99,16 @@ impl Job<'_> {
     async fn transaction(
         &self,
         remote: &Remote,
-        turn: &mut Turn,
+        turn: &mut ConnectionPermit,
         recipients: &[&Mailbox],
-    ) -> io::Result<Option<Vec<Outcome>>> {
+    ) -> io::Result<Option<Vec<RecipientOutcome>>> {
         let manner = self.manner(remote);
-        let key = Key {
+        let key = PoolKey {
             remote: remote.clone(),
             verify_tls: manner.verify_tls,
             login: manner.login.cloned(),
         };
-        let parcel = Parcel {
+        let parcel = OutgoingMessage {
             sender: &self.envelope.sender,
             body: self.envelope.body,
             smtputf8: self.envelope.smtputf8,
@@ -118,7 +126,7 @@ impl Job<'_> {
         let sent = match Box::pin(self.over_fresh(key, manner, parcel)).await? {
             Ok(sent) => sent,
             Err(outcome) => {
-                if matches!(&outcome, Outcome::Failed(Failed { remote: None, .. })) {
+                if matches!(&outcome, RecipientOutcome::Failed(Failed { remote: None, .. })) {
                     turn.forget();
                     return Ok(Some(vec![outcome; recipients.len()]));
                 }
@@ -143,7 +151,12 @@ impl Job<'_> {
 
     /// One transaction over a connection of its own; the error is that there is none. An exchange may greet, and take its
     /// leave before anything is begun: then another one is tried, once.
-    async fn over_fresh(&self, key: Key, manner: Manner<'_>, parcel: Parcel<'_>) -> io::Result<Result<Sent, Outcome>> {
+    async fn over_fresh(
+        &self,
+        key: PoolKey,
+        manner: ConnectOptions<'_>,
+        parcel: OutgoingMessage<'_>,
+    ) -> io::Result<Result<Sent, RecipientOutcome>> {
         let remote = &key.remote;
         let first = match Connection::open(remote, manner, None).await {
             Ok(first) => first,
@@ -161,24 +174,24 @@ impl Job<'_> {
     }
 
     /// Whether the turn is over because the remote has all the connections it wants.
-    fn not_reached(&self, remote: &Remote, turn: &mut Turn, reply: &Reply) -> bool {
+    fn not_reached(&self, remote: &Remote, turn: &mut ConnectionPermit, reply: &Reply) -> bool {
         let (destination, reply_text) = (remote.to_string(), reply.to_string());
         match turn.down(reply.clone(), self.shortest_wait()) {
-            Missed::News => (self.station.tell)(Event::DestinationDown {
+            Unreachable::ConnectResult => (self.station.tell)(Event::DestinationDown {
                 destination,
                 reply: reply_text,
             }),
-            Missed::Crowded { left, first: true } => (self.station.tell)(Event::DestinationCrowded {
+            Unreachable::Crowded { left, first: true } => (self.station.tell)(Event::DestinationCrowded {
                 destination,
                 connections: left as u64,
                 reply: reply_text,
             }),
-            Missed::Known | Missed::Crowded { first: false, .. } => {}
+            Unreachable::Known | Unreachable::Crowded { first: false, .. } => {}
         }
         turn.is_over()
     }
 
-    fn reached(&self, remote: &Remote, turn: &Turn) {
+    fn reached(&self, remote: &Remote, turn: &ConnectionPermit) {
         if let Some(down) = turn.success() {
             (self.station.tell)(Event::DestinationReached {
                 destination: remote.to_string(),
@@ -187,7 +200,7 @@ impl Job<'_> {
         }
     }
 
-    async fn over(&self, mut connection: Connection, key: Key, parcel: Parcel<'_>) -> io::Result<Sent> {
+    async fn over(&self, mut connection: Connection, key: PoolKey, parcel: OutgoingMessage<'_>) -> io::Result<Sent> {
         let sent = connection.deliver(parcel).await?;
         if let Some(connection) = self.station.pool.put(key, connection)
             && !sent.untouched
@@ -198,13 +211,13 @@ impl Job<'_> {
         Ok(sent)
     }
 
-    fn manner(&self, remote: &Remote) -> Manner<'_> {
+    fn manner(&self, remote: &Remote) -> ConnectOptions<'_> {
         let delivery = self.settings.delivery;
         let login = match remote {
             Remote::Server { endpoint, .. } => delivery.logins.iter().find(|login| login.server == *endpoint),
             Remote::Exchanges(_) => None,
         };
-        Manner {
+        ConnectOptions {
             hostname: self.settings.hostname,
             connect_timeout: delivery.connect_timeout,
             reply_timeout: delivery.reply_timeout,
@@ -230,9 +243,9 @@ impl Job<'_> {
 }
 
 /// Why it waits, if it does.
-fn deferral(outcome: &Outcome) -> Option<&Reply> {
+fn deferral(outcome: &RecipientOutcome) -> Option<&Reply> {
     match outcome {
-        Outcome::Deferred(reply) => Some(reply),
+        RecipientOutcome::Deferred(reply) => Some(reply),
         _ => None,
     }
 }

@@ -9,28 +9,28 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use host_config::{Login, secret};
+use host_config::{ServerLogin, secret};
 use host_mail::Reply;
 
-use super::outcome::Outcome;
+use super::outcome::RecipientOutcome;
 use crate::client_wire::WireError;
-use crate::connect::{Connection, Refusal};
+use crate::connect::{Connection, Unusable};
 
 /// Longest command line (RFC 4954 section 4), its end included.
 const MAX_LINE: usize = 512;
 /// A password that was refused is not said again for so long: servers lock accounts, and shut out hosts, that insist.
-const RESPITE: Duration = Duration::from_secs(15 * 60);
+const COOLDOWN: Duration = Duration::from_secs(15 * 60);
 /// So much of a secret in a reply is a repetition of it.
 const TELLING: usize = 8;
 
 /// What is known of logins: at each server they are tried one at a time.
 #[derive(Default)]
-pub(super) struct Logins(std::sync::Mutex<HashMap<Login, Arc<Mutex<Option<Refused>>>>>);
+pub(super) struct Logins(std::sync::Mutex<HashMap<ServerLogin, Arc<Mutex<Option<RefusedLogin>>>>>);
 
 /// A password that was refused.
-struct Refused {
+struct RefusedLogin {
     password: String,
-    outcome: Outcome,
+    outcome: RecipientOutcome,
     at: Instant,
 }
 
@@ -38,12 +38,12 @@ struct Refused {
 pub(super) struct Access {
     user: String,
     password: String,
-    refused: Arc<Mutex<Option<Refused>>>,
+    refused: Arc<Mutex<Option<RefusedLogin>>>,
 }
 
 impl Logins {
     /// With the password as it is in its file now, unless it was refused not long ago.
-    pub(super) async fn access(&self, login: &Login) -> Result<Access, Outcome> {
+    pub(super) async fn access(&self, login: &ServerLogin) -> Result<Access, RecipientOutcome> {
         let file = login.password_file.clone();
         let read = tokio::task::spawn_blocking(move || secret(&file)).await;
         let password = read.unwrap_or_else(|error| Err(error.to_string()));
@@ -57,7 +57,7 @@ impl Logins {
         refusal.map_or(Ok(access), Err)
     }
 
-    fn known(&self, login: &Login) -> Arc<Mutex<Option<Refused>>> {
+    fn known(&self, login: &ServerLogin) -> Arc<Mutex<Option<RefusedLogin>>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(known.entry(login.clone()).or_default())
     }
@@ -65,40 +65,43 @@ impl Logins {
 
 impl Access {
     /// What was said to this password, if it was refused not long ago.
-    fn refusal(&self, last: &Option<Refused>) -> Option<Outcome> {
+    fn refusal(&self, last: &Option<RefusedLogin>) -> Option<RecipientOutcome> {
         let last = last.as_ref()?;
-        (last.password == self.password && last.at.elapsed() < RESPITE).then(|| last.outcome.clone())
+        (last.password == self.password && last.at.elapsed() < COOLDOWN).then(|| last.outcome.clone())
     }
 }
 
 impl Connection {
     /// AUTH PLAIN (RFC 4616), or LOGIN where nothing else is offered. If it fails mail waits: that is between this host
     /// and the server, and says nothing about the message.
-    pub(super) async fn log_in(&mut self, access: &Access) -> Result<(), Refusal> {
+    pub(super) async fn log_in(&mut self, access: &Access) -> Result<(), Unusable> {
         let Ok(mut last) = timeout_at(self.deadline, access.refused.lock()).await else {
-            return Err(Refusal::Outcome(no_login(&self.host, "others are still at it")));
+            return Err(Unusable::RecipientOutcome(no_login(
+                &self.host,
+                "others are still at it",
+            )));
         };
         if let Some(outcome) = access.refusal(&last) {
-            return Err(Refusal::Login(outcome));
+            return Err(Unusable::ServerLogin(outcome));
         }
-        let reply = self.say_who(access).await?;
+        let reply = self.authenticate(access).await?;
         if reply.code == 235 {
             return Ok(());
         }
         let is_permanent = reply.is_permanent();
-        let outcome = no_login(&self.host, &hushed(reply, access).to_string());
+        let outcome = no_login(&self.host, &redact_secrets(reply, access).to_string());
         if !is_permanent {
-            return Err(Refusal::Outcome(outcome));
+            return Err(Unusable::RecipientOutcome(outcome));
         }
-        *last = Some(Refused {
+        *last = Some(RefusedLogin {
             password: access.password.clone(),
             outcome: outcome.clone(),
             at: Instant::now(),
         });
-        Err(Refusal::Login(outcome))
+        Err(Unusable::ServerLogin(outcome))
     }
 
-    async fn say_who(&mut self, access: &Access) -> Result<Reply, Refusal> {
+    async fn authenticate(&mut self, access: &Access) -> Result<Reply, Unusable> {
         let Access { user, password, .. } = access;
         let said = if self.offers.auth_plain {
             self.auth_plain(user, password).await
@@ -107,11 +110,11 @@ impl Connection {
                 .await
         } else {
             let why = "neither AUTH PLAIN nor AUTH LOGIN is offered within TLS";
-            return Err(Refusal::Outcome(no_login(&self.host, why)));
+            return Err(Unusable::RecipientOutcome(no_login(&self.host, why)));
         };
         said.map_err(|error| match error {
             // What came may be what was sent.
-            WireError::BadReply(_) => Refusal::Outcome(no_login(&self.host, "what came is no reply")),
+            WireError::BadReply(_) => Unusable::RecipientOutcome(no_login(&self.host, "what came is no reply")),
             error => error.into(),
         })
     }
@@ -145,7 +148,7 @@ pub(super) fn plain(user: &str, password: &str) -> String {
 }
 
 /// Some servers repeat what they do not understand; the reply goes into events, records and reports.
-fn hushed(mut reply: Reply, Access { user, password, .. }: &Access) -> Reply {
+fn redact_secrets(mut reply: Reply, Access { user, password, .. }: &Access) -> Reply {
     let secrets = [password.clone(), STANDARD.encode(password), plain(user, password)];
     // Some in capitals.
     let text = reply.text.to_lowercase();
@@ -160,6 +163,6 @@ fn hushed(mut reply: Reply, Access { user, password, .. }: &Access) -> Reply {
 }
 
 /// Why nothing is sent to this server.
-pub(super) fn no_login(host: &str, why: &str) -> Outcome {
-    Outcome::Deferred(Reply::new(454, (4, 7, 0), format!("logging in at {host}: {why}")))
+pub(super) fn no_login(host: &str, why: &str) -> RecipientOutcome {
+    RecipientOutcome::Deferred(Reply::new(454, (4, 7, 0), format!("logging in at {host}: {why}")))
 }

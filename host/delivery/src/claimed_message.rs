@@ -9,15 +9,15 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
-use crate::ndr::{Ndr, Notification};
+use crate::ndr::{NdrService, Notification};
 use host_config::Config;
 use host_events::Event;
 use host_mail::{Content, Mailbox, Timestamp};
 use host_spool::{Claim, Draft, Failed, Message, PutError, Spool};
 
-use super::attempt::Job;
-use super::{Settings, Station};
-use crate::settlement::{self, Conclusion, faulted};
+use super::attempt::Delivery;
+use super::{DeliveryServices, Settings};
+use crate::settlement::{self, SettlementPlan, faulted};
 use crate::worker::work;
 
 /// How long a message waits when its notices could not be written: the store's trouble, not the
@@ -26,7 +26,7 @@ const STORE_TROUBLE: Duration = Duration::from_secs(60);
 
 /// How the work on a claim ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum ClaimEnd {
     /// What became of it is durable.
     Settled,
     /// The host stops: the rest of the work is for the next start.
@@ -37,12 +37,12 @@ pub(super) enum Ended {
 
 /// What is needed to work on claims.
 #[derive(Clone)]
-pub(super) struct Clerk {
-    pub(super) station: Arc<Station>,
+pub(super) struct Worker {
+    pub(super) station: Arc<DeliveryServices>,
     pub(super) spool: Spool,
-    pub(super) ndr: Ndr,
+    pub(super) ndr: NdrService,
     /// Turns true when a stop has no time left.
-    pub(super) hurry: watch::Receiver<bool>,
+    pub(super) shutting_down: watch::Receiver<bool>,
 }
 
 /// What is settled, and what is told afterwards.
@@ -58,16 +58,16 @@ struct Settlement {
 }
 
 /// Why the work on a message could not be done.
-enum Trouble {
+enum WorkError {
     /// The message cannot be read.
     Unreadable(io::Error),
     /// Notices cannot be written.
     Store(PutError),
 }
 
-impl Clerk {
+impl Worker {
     /// Works on a claim under the configuration as it is now.
-    pub(super) async fn handle(mut self, claim: Claim, config: Arc<Config>) -> Ended {
+    pub(super) async fn handle(mut self, claim: Claim, config: Arc<Config>) -> ClaimEnd {
         let settings = Settings::of(&config);
         // The record is outside of what may panic: what is delivered stays delivered.
         let mut record = claim.message().clone();
@@ -76,8 +76,8 @@ impl Clerk {
             .await;
         let settlement = match worked {
             Ok(Ok(settlement)) => settlement,
-            Ok(Err(Trouble::Unreadable(error))) => after_fault(record, &error.to_string(), settings),
-            Ok(Err(Trouble::Store(error))) => after_store_trouble(record, &error),
+            Ok(Err(WorkError::Unreadable(error))) => after_fault(record, &error.to_string(), settings),
+            Ok(Err(WorkError::Store(error))) => after_store_trouble(record, &error),
             Err(panic) => after_fault(record, &format!("panic: {}", panic_text(panic.as_ref())), settings),
         };
         self.settle(claim, settlement).await
@@ -88,16 +88,18 @@ impl Clerk {
         content: Arc<dyn Content>,
         record: &mut Message,
         settings: Settings<'_>,
-    ) -> Result<Settlement, Trouble> {
+    ) -> Result<Settlement, WorkError> {
         let before = record.clone();
         let envelope = record.envelope.clone();
-        let job = Job {
+        let job = Delivery {
             station: &self.station,
             settings,
             envelope: &envelope,
             content: &content,
         };
-        let progress = work(job, record, &mut self.hurry).await.map_err(Trouble::Unreadable)?;
+        let progress = work(job, record, &mut self.shutting_down)
+            .await
+            .map_err(WorkError::Unreadable)?;
         if progress.interrupted {
             return Ok(Settlement {
                 next: Some(record.clone()),
@@ -116,13 +118,13 @@ impl Clerk {
                 ..Settlement::default()
             });
         }
-        let conclusion = Conclusion::of(record.clone(), progress, settings, now);
+        let conclusion = SettlementPlan::of(record.clone(), progress, settings, now);
         self.notify(conclusion, content).await
     }
 
     /// Plans the notices about what failed. They are settled together with the record, so that a
     /// failure is never lost between the two.
-    async fn notify(&self, mut conclusion: Conclusion, content: Arc<dyn Content>) -> Result<Settlement, Trouble> {
+    async fn notify(&self, mut conclusion: SettlementPlan, content: Arc<dyn Content>) -> Result<Settlement, WorkError> {
         let mut events = std::mem::take(&mut conclusion.events);
         let failed = conclusion.to_notify();
         let notices = if failed.is_empty() {
@@ -135,7 +137,7 @@ impl Clerk {
             match Box::pin(self.ndr.prepare(&conclusion.record, content, &failed)).await {
                 Ok(Notification::Notices(notices)) => notices,
                 Ok(Notification::Freeze(reason)) => return Ok(set_aside(conclusion, &reason, events)),
-                Err(error) => return Err(Trouble::Store(error)),
+                Err(error) => return Err(WorkError::Store(error)),
             }
         };
         Ok(Settlement {
@@ -146,9 +148,9 @@ impl Clerk {
         })
     }
 
-    async fn settle(&self, claim: Claim, settlement: Settlement) -> Ended {
+    async fn settle(&self, claim: Claim, settlement: Settlement) -> ClaimEnd {
         if settlement.interrupted && settlement.next.as_ref() == Some(claim.message()) {
-            return Ended::GivenBack;
+            return ClaimEnd::GivenBack;
         }
         if let Some(destination) = settlement.waits_for {
             settlement
@@ -156,7 +158,7 @@ impl Clerk {
                 .into_iter()
                 .for_each(|event| (self.station.tell)(event));
             claim.wait_for(&destination);
-            return Ended::Settled;
+            return ClaimEnd::Settled;
         }
         let message = claim.message().id;
         match self.spool.settle(claim, settlement.next, settlement.notices).await {
@@ -166,13 +168,13 @@ impl Clerk {
                     .into_iter()
                     .for_each(|event| (self.station.tell)(event));
                 match settlement.interrupted {
-                    true => Ended::GivenBack,
-                    false => Ended::Settled,
+                    true => ClaimEnd::GivenBack,
+                    false => ClaimEnd::Settled,
                 }
             }
             Err(error) => {
                 (self.station.tell)(not_processed(message, &format!("not settled: {error}")));
-                Ended::StoreFailed
+                ClaimEnd::StoreFailed
             }
         }
     }
@@ -188,7 +190,7 @@ fn dropped(record: &Message, failed: &[(Mailbox, Failed)]) -> Vec<Event> {
     failed.iter().map(event).collect()
 }
 
-fn set_aside(conclusion: Conclusion, reason: &str, mut events: Vec<Event>) -> Settlement {
+fn set_aside(conclusion: SettlementPlan, reason: &str, mut events: Vec<Event>) -> Settlement {
     events.push(Event::MessageSetAside {
         message: conclusion.record.id.to_string(),
         reason: reason.to_owned(),

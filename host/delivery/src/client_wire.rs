@@ -36,14 +36,14 @@ pub enum WireError {
 }
 
 /// One dialogue. Nothing here has a time-out; callers put one around each call.
-pub struct Wire {
+pub struct ClientWire {
     io: Box<dyn Io>,
     input: BytesMut,
     /// Lines of a reply that has not ended yet.
     reader: ReplyReader,
 }
 
-impl Wire {
+impl ClientWire {
     /// A dialogue over a connection that was just made.
     pub fn new(io: impl Io + 'static) -> Self {
         Self {
@@ -113,10 +113,10 @@ impl Wire {
 mod tests {
     use super::*;
 
-    async fn after(octets: &[u8]) -> Wire {
+    async fn after(octets: &[u8]) -> ClientWire {
         let (near, mut far) = tokio::io::duplex(64 * 1024);
         far.write_all(octets).await.expect("room");
-        Wire::new(near)
+        ClientWire::new(near)
     }
 
     #[tokio::test]
@@ -138,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn quiet_means_silent_and_open() {
         let (near, far) = tokio::io::duplex(64);
-        let mut wire = Wire::new(near);
+        let mut wire = ClientWire::new(near);
         assert!(wire.is_quiet());
         drop(far);
         assert!(!wire.is_quiet());

@@ -7,22 +7,22 @@ use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use host_config::Login;
+use host_config::ServerLogin;
 use host_mail::{Endpoint, Reply};
 
 use super::destination::{Protocol, Remote};
-use super::outcome::{Outcome, Step};
+use super::outcome::{DialogueStep, RecipientOutcome};
 use crate::authenticate::{Access, Logins, no_login};
 use crate::client_tls::Tls;
-use crate::client_wire::{Wire, WireError};
-use crate::mail_exchanges::{Exchange, Exchanges};
+use crate::client_wire::{ClientWire, WireError};
+use crate::mail_exchanges::{Exchanges, MailExchange};
 
 /// Addresses of one host that are tried.
 const MAX_ADDRESSES: usize = 8;
 
 /// How connections are made.
 #[derive(Clone, Copy)]
-pub(super) struct Manner<'a> {
+pub(super) struct ConnectOptions<'a> {
     /// This host's name.
     pub(super) hostname: &'a str,
     pub(super) connect_timeout: Duration,
@@ -30,7 +30,7 @@ pub(super) struct Manner<'a> {
     pub(super) reply_timeout: Duration,
     pub(super) verify_tls: bool,
     /// Who this host is there. Then the certificate must verify.
-    pub(super) login: Option<&'a Login>,
+    pub(super) login: Option<&'a ServerLogin>,
     pub(super) logins: &'a Logins,
     pub(super) tls: &'a Tls,
     pub(super) exchanges: Exchanges<'a>,
@@ -40,7 +40,7 @@ pub(super) struct Manner<'a> {
 
 /// Who is spoken to.
 #[derive(Clone, Copy)]
-struct Peer<'a> {
+struct RemotePeer<'a> {
     protocol: Protocol,
     /// Its name in reports (RFC 3464 `Remote-MTA`), and in its certificate.
     host: &'a str,
@@ -50,7 +50,7 @@ struct Peer<'a> {
 
 /// How long one of several ways is waited for.
 #[derive(Clone, Copy)]
-struct Patience {
+struct ConnectDeadline {
     /// Until it has greeted.
     until: Instant,
     /// Until it is ready for a message.
@@ -103,7 +103,7 @@ impl Offers {
 
 /// An open dialogue with a remote, ready for a transaction.
 pub(super) struct Connection {
-    wire: Wire,
+    wire: ClientWire,
     pub(super) protocol: Protocol,
     pub(super) offers: Offers,
     /// The remote's name in reports.
@@ -118,18 +118,18 @@ pub(super) struct Connection {
 }
 
 /// Why an address of a remote was not usable.
-pub(super) enum Refusal {
+pub(super) enum Unusable {
     /// For the recipients.
-    Outcome(Outcome),
+    RecipientOutcome(RecipientOutcome),
     /// The handshake failed; without TLS it may work.
     Handshake(String),
     /// Name or password: at another address they would be no better.
-    Login(Outcome),
+    ServerLogin(RecipientOutcome),
 }
 
-impl From<WireError> for Refusal {
+impl From<WireError> for Unusable {
     fn from(error: WireError) -> Self {
-        Self::Outcome(Outcome::Deferred(lost(&error.to_string())))
+        Self::RecipientOutcome(RecipientOutcome::Deferred(lost(&error.to_string())))
     }
 }
 
@@ -138,8 +138,8 @@ pub(super) fn lost(why: &str) -> Reply {
     Reply::new(451, (4, 4, 2), why)
 }
 
-fn no_address(host: &str) -> Outcome {
-    Outcome::Deferred(Reply::new(451, (4, 4, 3), format!("{host} has no address")))
+fn no_address(host: &str) -> RecipientOutcome {
+    RecipientOutcome::Deferred(Reply::new(451, (4, 4, 3), format!("{host} has no address")))
 }
 
 fn unreachable(why: &str) -> Reply {
@@ -149,23 +149,27 @@ fn unreachable(why: &str) -> Reply {
 impl Connection {
     /// Opens a connection to the first address of the remote that greets; to no exchange of this name. The outcome, else,
     /// holds for every recipient: the last address's, but while there is hope with one of them they have not failed.
-    pub(super) async fn open(remote: &Remote, manner: Manner<'_>, not_to: Option<&str>) -> Result<Self, Outcome> {
+    pub(super) async fn open(
+        remote: &Remote,
+        manner: ConnectOptions<'_>,
+        not_to: Option<&str>,
+    ) -> Result<Self, RecipientOutcome> {
         match remote {
             Remote::Server {
                 protocol,
                 endpoint: endpoint @ Endpoint::Unix(path),
             } => {
                 let host = endpoint.host();
-                let peer = Peer {
+                let peer = RemotePeer {
                     protocol: *protocol,
                     host: &host,
                     access: None,
                 };
                 let ends = Instant::now() + manner.patience;
                 let stream = connected(manner, ends, &remote.to_string(), UnixStream::connect(path)).await?;
-                let patience = Patience { until: ends, ends };
-                let greeted = Self::greet(peer, Wire::new(stream), manner, patience, false).await;
-                greeted.map_err(Refusal::outcome)
+                let patience = ConnectDeadline { until: ends, ends };
+                let greeted = Self::greet(peer, ClientWire::new(stream), manner, patience, false).await;
+                greeted.map_err(Unusable::outcome)
             }
             Remote::Server {
                 protocol,
@@ -175,7 +179,7 @@ impl Connection {
                     Some(login) => Some(manner.logins.access(login).await?),
                     None => None,
                 };
-                let peer = Peer {
+                let peer = RemotePeer {
                     protocol: *protocol,
                     host,
                     access: access.as_ref(),
@@ -196,10 +200,10 @@ impl Connection {
     /// The first of several ways to a remote. Each has half of the time that is left for all behind it to greet, but not less
     /// than for a connection, and the last one all of it: one that does not answer must not keep the next from being tried.
     async fn open_first(
-        ways: Vec<(Peer<'_>, SocketAddr)>,
-        mut last: Option<Outcome>,
-        manner: Manner<'_>,
-    ) -> Result<Self, Outcome> {
+        ways: Vec<(RemotePeer<'_>, SocketAddr)>,
+        mut last: Option<RecipientOutcome>,
+        manner: ConnectOptions<'_>,
+    ) -> Result<Self, RecipientOutcome> {
         let host = ways.first().map_or_else(String::new, |(peer, _)| peer.host.to_owned());
         let ends = Instant::now() + manner.patience;
         let mut ways = ways.into_iter().peekable();
@@ -210,9 +214,9 @@ impl Connection {
                 Some(_) => ends.min(now + share.max(manner.connect_timeout)),
                 None => ends,
             };
-            match Self::open_address(peer, address, manner, Patience { until, ends }).await {
+            match Self::open_address(peer, address, manner, ConnectDeadline { until, ends }).await {
                 Ok(connection) => return Ok(connection),
-                Err(Refusal::Login(outcome)) => return Err(outcome),
+                Err(Unusable::ServerLogin(outcome)) => return Err(outcome),
                 Err(refusal) => last = Some(refusal.outcome().unless_hopeful(last)),
             }
         }
@@ -220,12 +224,12 @@ impl Connection {
     }
 
     async fn open_address(
-        peer: Peer<'_>,
+        peer: RemotePeer<'_>,
         address: SocketAddr,
-        manner: Manner<'_>,
-        patience: Patience,
-    ) -> Result<Self, Refusal> {
-        let dial = async || -> Result<Wire, Refusal> {
+        manner: ConnectOptions<'_>,
+        patience: ConnectDeadline,
+    ) -> Result<Self, Unusable> {
+        let dial = async || -> Result<ClientWire, Unusable> {
             let stream = connected(
                 manner,
                 patience.until,
@@ -233,13 +237,13 @@ impl Connection {
                 TcpStream::connect(address),
             )
             .await;
-            let stream = stream.map_err(Refusal::Outcome)?;
+            let stream = stream.map_err(Unusable::RecipientOutcome)?;
             // Replies are short and waited for; there is nothing to gain by delaying a segment.
             let _ = stream.set_nodelay(true);
-            Ok(Wire::new(stream))
+            Ok(ClientWire::new(stream))
         };
         match Self::greet(peer, dial().await?, manner, patience, true).await {
-            Err(Refusal::Handshake(why)) if !manner.verify_tls => {
+            Err(Unusable::Handshake(why)) if !manner.verify_tls => {
                 tracing::debug!(host = peer.host, %address, why, "TLS failed, going on without");
                 Self::greet(peer, dial().await?, manner, patience, false).await
             }
@@ -249,12 +253,12 @@ impl Connection {
 
     /// From the banner to the state in which MAIL is possible.
     async fn greet(
-        peer: Peer<'_>,
-        wire: Wire,
-        manner: Manner<'_>,
-        patience: Patience,
+        peer: RemotePeer<'_>,
+        wire: ClientWire,
+        manner: ConnectOptions<'_>,
+        patience: ConnectDeadline,
         tls_allowed: bool,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, Unusable> {
         let mut connection = Self {
             wire,
             protocol: peer.protocol,
@@ -266,7 +270,7 @@ impl Connection {
             deadline: patience.until,
         };
         let banner = connection.reply().await?;
-        connection.expect(banner, 220, Step::Greeting)?;
+        connection.expect(banner, 220, DialogueStep::Greeting)?;
         // It lives.
         connection.deadline = patience.ends;
         connection.hello(manner.hostname).await?;
@@ -276,13 +280,13 @@ impl Connection {
         }
         match peer.access {
             Some(access) if tls_offered => connection.log_in(access).await?,
-            Some(_) => return Err(Refusal::Outcome(no_login(peer.host, "no TLS is offered"))),
+            Some(_) => return Err(Unusable::RecipientOutcome(no_login(peer.host, "no TLS is offered"))),
             None => {}
         }
         Ok(connection)
     }
 
-    async fn hello(&mut self, hostname: &str) -> Result<(), Refusal> {
+    async fn hello(&mut self, hostname: &str) -> Result<(), Unusable> {
         let verb = match self.protocol {
             Protocol::Smtp => "EHLO",
             Protocol::Lmtp => "LHLO",
@@ -296,25 +300,25 @@ impl Connection {
         if self.protocol == Protocol::Smtp && reply.is_permanent() {
             let reply = self.ask(&format!("HELO {hostname}\r\n")).await?;
             self.offers = Offers::default();
-            return self.expect(reply, 250, Step::Hello);
+            return self.expect(reply, 250, DialogueStep::Hello);
         }
-        self.expect(reply, 250, Step::Hello)
+        self.expect(reply, 250, DialogueStep::Hello)
     }
 
     /// STARTTLS, and hello again within TLS (RFC 3207).
-    async fn upgrade(mut self, manner: Manner<'_>) -> Result<Self, Refusal> {
+    async fn upgrade(mut self, manner: ConnectOptions<'_>) -> Result<Self, Unusable> {
         let reply = self.ask("STARTTLS\r\n").await?;
         if reply.code != 220 {
             // Offered and refused: the session goes on in the clear, unless that is forbidden.
             return match manner.verify_tls {
                 true => Err(tls_needed(&reply.to_string())),
-                false if reply.code == 421 => Err(Refusal::Outcome(Outcome::Deferred(reply))),
+                false if reply.code == 421 => Err(Unusable::RecipientOutcome(RecipientOutcome::Deferred(reply))),
                 false => Ok(self),
             };
         }
         let failed = |why: String| match manner.verify_tls {
             true => tls_needed(&why),
-            false => Refusal::Handshake(why),
+            false => Unusable::Handshake(why),
         };
         let name = ServerName::try_from(self.host.clone()).map_err(|error| failed(error.to_string()))?;
         let handshake = self.wire.start_tls(manner.tls.connector(manner.verify_tls), name);
@@ -329,14 +333,18 @@ impl Connection {
         Ok(self)
     }
 
-    fn expect(&self, reply: Reply, code: u16, step: Step) -> Result<(), Refusal> {
+    fn expect(&self, reply: Reply, code: u16, step: DialogueStep) -> Result<(), Unusable> {
         if reply.code == code {
             return Ok(());
         }
-        Err(Refusal::Outcome(match Outcome::of_remote(reply, step, &self.host) {
-            Outcome::Delivered { reply: odd, .. } => Outcome::Deferred(lost(&format!("unexpected reply: {odd}"))),
-            other => other,
-        }))
+        Err(Unusable::RecipientOutcome(
+            match RecipientOutcome::of_remote(reply, step, &self.host) {
+                RecipientOutcome::Delivered { reply: odd, .. } => {
+                    RecipientOutcome::Deferred(lost(&format!("unexpected reply: {odd}")))
+                }
+                other => other,
+            },
+        ))
     }
 
     /// Sends octets, within the time for a reply.
@@ -381,18 +389,20 @@ impl Connection {
     }
 }
 
-impl Refusal {
-    fn outcome(self) -> Outcome {
+impl Unusable {
+    fn outcome(self) -> RecipientOutcome {
         match self {
-            Self::Outcome(outcome) | Self::Login(outcome) => outcome,
-            Self::Handshake(why) => Outcome::Deferred(Reply::new(454, (4, 7, 5), format!("TLS failed: {why}"))),
+            Self::RecipientOutcome(outcome) | Self::ServerLogin(outcome) => outcome,
+            Self::Handshake(why) => {
+                RecipientOutcome::Deferred(Reply::new(454, (4, 7, 5), format!("TLS failed: {why}")))
+            }
         }
     }
 }
 
-fn tls_needed(why: &str) -> Refusal {
+fn tls_needed(why: &str) -> Unusable {
     let text = format!("TLS with a valid certificate is required: {why}");
-    Refusal::Outcome(Outcome::Deferred(Reply::new(454, (4, 7, 5), text)))
+    Unusable::RecipientOutcome(RecipientOutcome::Deferred(Reply::new(454, (4, 7, 5), text)))
 }
 
 fn timed_out() -> WireError {
@@ -400,10 +410,10 @@ fn timed_out() -> WireError {
 }
 
 /// The ways to a domain's exchanges, and what is to be said for those to which there is none.
-fn ways(exchanges: &[Exchange]) -> (Vec<(Peer<'_>, SocketAddr)>, Option<Outcome>) {
+fn ways(exchanges: &[MailExchange]) -> (Vec<(RemotePeer<'_>, SocketAddr)>, Option<RecipientOutcome>) {
     let (mut ways, mut unusable) = (Vec::new(), None);
     for exchange in exchanges {
-        let peer = Peer {
+        let peer = RemotePeer {
             protocol: Protocol::Smtp,
             host: &exchange.name,
             access: None,
@@ -417,12 +427,12 @@ fn ways(exchanges: &[Exchange]) -> (Vec<(Peer<'_>, SocketAddr)>, Option<Outcome>
 }
 
 async fn connected<T>(
-    manner: Manner<'_>,
+    manner: ConnectOptions<'_>,
     ends: Instant,
     to: &str,
     connecting: impl Future<Output = std::io::Result<T>>,
-) -> Result<T, Outcome> {
-    let failed = |why: String| Outcome::Deferred(unreachable(&format!("connecting to {to}: {why}")));
+) -> Result<T, RecipientOutcome> {
+    let failed = |why: String| RecipientOutcome::Deferred(unreachable(&format!("connecting to {to}: {why}")));
     match timeout_at(ends.min(Instant::now() + manner.connect_timeout), connecting).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(failed(error.to_string())),
@@ -432,8 +442,9 @@ async fn connected<T>(
 
 /// The system's resolver does not say whether a name does not exist or cannot be asked for now, so
 /// both are for now.
-async fn addresses(host: &str, port: u16, manner: Manner<'_>) -> Result<Vec<SocketAddr>, Outcome> {
-    let failed = |why: String| Outcome::Deferred(Reply::new(451, (4, 4, 3), format!("looking {host} up: {why}")));
+async fn addresses(host: &str, port: u16, manner: ConnectOptions<'_>) -> Result<Vec<SocketAddr>, RecipientOutcome> {
+    let failed =
+        |why: String| RecipientOutcome::Deferred(Reply::new(451, (4, 4, 3), format!("looking {host} up: {why}")));
     match timeout(manner.connect_timeout, lookup_host((host, port))).await {
         Ok(Ok(found)) => Ok(found.take(MAX_ADDRESSES).collect()),
         Ok(Err(error)) => Err(failed(error.to_string())),

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 /// Connections to a remote of which nothing is known.
 const FIRST: usize = 2;
 /// So long after a refusal no further connection is asked for.
-const RESPITE: Duration = Duration::from_secs(60);
+const COOLDOWN: Duration = Duration::from_secs(60);
 
-pub(super) struct Turns {
+pub(super) struct ConnectionLimiter {
     configured: usize,
     /// At most as configured, and never none.
     allowed: usize,
@@ -26,7 +26,7 @@ pub(super) struct Turns {
     taken: usize,
 }
 
-impl Turns {
+impl ConnectionLimiter {
     pub(super) fn new(configured: usize) -> Self {
         let allowed = configured.min(FIRST);
         Self {
@@ -61,7 +61,7 @@ impl Turns {
 
     /// The remote took a message.
     pub(super) fn taken(&mut self, now: Instant) {
-        if self.allowed == self.configured || self.is_sore(now) {
+        if self.allowed == self.configured || self.in_cooldown(now) {
             return;
         }
         self.taken += 1;
@@ -76,12 +76,12 @@ impl Turns {
     }
 
     /// Whether a connection was refused not long ago.
-    pub(super) fn is_sore(&self, now: Instant) -> bool {
-        self.refused.is_some_and(|refused| now < refused + RESPITE)
+    pub(super) fn in_cooldown(&self, now: Instant) -> bool {
+        self.refused.is_some_and(|refused| now < refused + COOLDOWN)
     }
 
     /// Whether one was refused since there were as many as are configured.
-    pub(super) fn are_fewer(&self) -> bool {
+    pub(super) fn is_reduced(&self) -> bool {
         self.refused.is_some()
     }
 }
@@ -90,12 +90,12 @@ impl Turns {
 mod tests {
     use super::*;
 
-    fn take(turns: &mut Turns, configured: usize) -> OwnedSemaphorePermit {
+    fn take(turns: &mut ConnectionLimiter, configured: usize) -> OwnedSemaphorePermit {
         turns.of(configured).try_acquire_owned().expect("a turn")
     }
 
     /// As many as are configured, each of them taken.
-    fn all(turns: &mut Turns, configured: usize) -> Vec<OwnedSemaphorePermit> {
+    fn all(turns: &mut ConnectionLimiter, configured: usize) -> Vec<OwnedSemaphorePermit> {
         for _ in FIRST..configured {
             turns.taken(Instant::now());
         }
@@ -104,19 +104,19 @@ mod tests {
 
     #[test]
     fn who_is_not_known_is_asked_for_few() {
-        let mut turns = Turns::new(4);
+        let mut turns = ConnectionLimiter::new(4);
         let counts = (0..4).map(|_| {
             let free = turns.semaphore.available_permits();
             turns.taken(Instant::now());
             free
         });
         assert_eq!(counts.collect::<Vec<_>>(), [2, 3, 4, 4]);
-        assert_eq!(Turns::new(1).semaphore.available_permits(), 1);
+        assert_eq!(ConnectionLimiter::new(1).semaphore.available_permits(), 1);
     }
 
     #[test]
     fn a_refusal_takes_one_away_but_never_the_last() {
-        let (mut turns, now) = (Turns::new(3), Instant::now());
+        let (mut turns, now) = (ConnectionLimiter::new(3), Instant::now());
         let mut all = all(&mut turns, 3);
         for left in [2, 1] {
             let turn = all.pop().expect("one of three");
@@ -130,24 +130,24 @@ mod tests {
 
     #[test]
     fn they_come_back_after_a_respite_while_mail_is_taken() {
-        let (mut turns, now) = (Turns::new(4), Instant::now());
+        let (mut turns, now) = (ConnectionLimiter::new(4), Instant::now());
         for turn in all(&mut turns, 4).drain(..2) {
             assert!(turns.give_up(turn, now).is_ok());
         }
-        turns.taken(now + RESPITE / 2);
-        assert!(turns.are_fewer());
-        let later = now + RESPITE;
+        turns.taken(now + COOLDOWN / 2);
+        assert!(turns.is_reduced());
+        let later = now + COOLDOWN;
         let counts = (0..6).map(|_| {
             turns.taken(later);
             turns.allowed
         });
         assert_eq!(counts.collect::<Vec<_>>(), [2, 3, 3, 3, 4, 4]);
-        assert!(!turns.are_fewer());
+        assert!(!turns.is_reduced());
     }
 
     #[test]
     fn another_configuration_begins_anew() {
-        let (mut turns, now) = (Turns::new(2), Instant::now());
+        let (mut turns, now) = (ConnectionLimiter::new(2), Instant::now());
         let old = take(&mut turns, 2);
         let new = take(&mut turns, 3);
         assert!(turns.give_up(old, now).is_err(), "it is none of these");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use host_config::Login;
+use host_config::ServerLogin;
 
 use super::destination::Remote;
 use crate::connect::Connection;
@@ -20,30 +20,30 @@ const MAX_IDLE: usize = 200;
 
 /// What must be equal for a connection to serve another message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct PoolKey {
     pub(super) remote: Remote,
     /// A connection made without verification must not serve once it is demanded.
     pub(super) verify_tls: bool,
     /// Nor one that somebody else logged in for, or nobody.
-    pub(super) login: Option<Login>,
+    pub(super) login: Option<ServerLogin>,
 }
 
 /// Connections between two messages.
 #[derive(Default)]
-pub(super) struct Pool {
-    idle: Mutex<Idle>,
+pub(super) struct ConnectionPool {
+    idle: Mutex<IdleConnection>,
 }
 
 #[derive(Default)]
-struct Idle {
-    connections: HashMap<Key, Vec<(Instant, Connection)>>,
+struct IdleConnection {
+    connections: HashMap<PoolKey, Vec<(Instant, Connection)>>,
     count: usize,
     closed: bool,
 }
 
-impl Pool {
+impl ConnectionPool {
     /// A connection that seems to be alive. The remote may still close it at any moment.
-    pub(super) fn take(&self, key: &Key) -> Option<Connection> {
+    pub(super) fn take(&self, key: &PoolKey) -> Option<Connection> {
         loop {
             let (since, mut connection) = self.pop(key)?;
             if since.elapsed() < IDLE && connection.is_alive() {
@@ -52,7 +52,7 @@ impl Pool {
         }
     }
 
-    fn pop(&self, key: &Key) -> Option<(Instant, Connection)> {
+    fn pop(&self, key: &PoolKey) -> Option<(Instant, Connection)> {
         let mut idle = self.lock();
         let waiting = idle.connections.get_mut(key)?;
         let newest = waiting.pop();
@@ -64,7 +64,7 @@ impl Pool {
     }
 
     /// Keeps a connection for the next message, or gives it back to be closed.
-    pub(super) fn put(&self, key: Key, connection: Connection) -> Option<Connection> {
+    pub(super) fn put(&self, key: PoolKey, connection: Connection) -> Option<Connection> {
         let mut idle = self.lock();
         let worn = !connection.reusable || connection.transactions >= MAX_TRANSACTIONS;
         if worn || idle.closed || idle.count >= MAX_IDLE {
@@ -103,7 +103,7 @@ impl Pool {
         all.into_values().flatten().map(|(_, connection)| connection).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Idle> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, IdleConnection> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use host_config::{Delivery, NextHop};
+use host_config::{DeliveryConfig, NextHop};
 use host_directory::Home;
 use host_mail::{Endpoint, Mailbox, Reply};
 use host_spool::Failed;
@@ -83,7 +83,7 @@ impl Destination {
 
     /// Where mail for an address goes that has no home here: the route of its domain or of the
     /// nearest parent domain, else the smart host.
-    pub(super) fn of_foreign(address: &Mailbox, delivery: &Delivery) -> Result<Self, Failed> {
+    pub(super) fn of_foreign(address: &Mailbox, delivery: &DeliveryConfig) -> Result<Self, Failed> {
         let domain = address.domain();
         let route = with_parents(domain).find_map(|name| delivery.routes.iter().find(|r| r.domain == name));
         let (protocol, next_hop) = match route {
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use host_config::Route;
 
-    fn goes_to(address: &str, delivery: &Delivery) -> Result<String, String> {
+    fn goes_to(address: &str, delivery: &DeliveryConfig) -> Result<String, String> {
         let address = address.parse().expect("an address");
         Destination::of_foreign(&address, delivery)
             .map(|to| to.to_string())
@@ -193,7 +193,7 @@ mod tests {
         let delivery = testing::delivery();
         let none = goes_to("x@example.org", &delivery);
         assert_eq!(none, Err("550 5.4.4 No route to example.org".to_owned()));
-        let by_exchanges = Delivery {
+        let by_exchanges = DeliveryConfig {
             smart_host: Some(NextHop::Exchanges),
             ..testing::delivery()
         };

@@ -12,7 +12,7 @@ use host_mail::Reply;
 
 use crate::authenticate::plain;
 use crate::client_tls::opportunistic;
-use crate::client_wire::{Wire, WireError};
+use crate::client_wire::{ClientWire, WireError};
 use crate::dot_stuffing::DotStuffer;
 
 /// Who said a line.
@@ -29,7 +29,7 @@ type Show = Box<dyn FnMut(Direction, &str) + Send>;
 
 /// One dialogue with a server. Secrets are shown as `***`.
 pub struct Dialogue {
-    wire: Option<Wire>,
+    wire: Option<ClientWire>,
     show: Show,
     timeout: Duration,
 }
@@ -56,7 +56,7 @@ impl Dialogue {
         };
         let stream = timeout(limit, connecting).await.map_err(|_| timed_out())??;
         let mut dialogue = Self {
-            wire: Some(Wire::new(stream)),
+            wire: Some(ClientWire::new(stream)),
             show: Box::new(show),
             timeout: limit,
         };

@@ -35,8 +35,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::ndr::Ndr;
-use host_config::{Config, Delivery, Dns, Listener};
+use crate::ndr::NdrService;
+use host_config::{Config, DeliveryConfig, DnsConfig, Listener};
 use host_directory::{Directory, dns};
 use host_events::{Event, Events};
 use host_spool::Spool;
@@ -55,7 +55,7 @@ pub struct DeliveryContext {
     /// What is due.
     pub spool: Spool,
     /// Failures.
-    pub ndr: Ndr,
+    pub ndr: NdrService,
     /// Told.
     pub events: Events,
 }
@@ -66,7 +66,7 @@ pub async fn run(context: DeliveryContext, stop: watch::Receiver<bool>) -> u64 {
     let events = context.events.clone();
     let tell: Tell = Arc::new(move |event| events.emit(event));
     let station = match crate::client_tls::Tls::of_system() {
-        Ok(tls) => Arc::new(Station::new(
+        Ok(tls) => Arc::new(DeliveryServices::new(
             context.directory,
             context.config.load().dns.clone(),
             tell,
@@ -78,40 +78,42 @@ pub async fn run(context: DeliveryContext, stop: watch::Receiver<bool>) -> u64 {
             return 0;
         }
     };
-    let (hurry, hurried) = watch::channel(false);
-    let clerk = crate::claimed_message::Clerk {
+    let (shutting_down, hurried) = watch::channel(false);
+    let clerk = crate::claimed_message::Worker {
         station,
         spool: context.spool,
         ndr: context.ndr,
-        hurry: hurried,
+        shutting_down: hurried,
     };
-    scheduler::Scheduler::new(clerk, context.config, hurry).run(stop).await
+    scheduler::Scheduler::new(clerk, context.config, shutting_down)
+        .run(stop)
+        .await
 }
 
 /// Where events go.
 type Tell = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// What all deliveries share.
-struct Station {
+struct DeliveryServices {
     directory: Arc<dyn Directory>,
     resolver: dns::Current,
     tell: Tell,
-    gate: crate::remote_health::Gate,
-    pool: crate::connection_pool::Pool,
+    gate: crate::remote_health::RemoteHealth,
+    pool: crate::connection_pool::ConnectionPool,
     tls: crate::client_tls::Tls,
     logins: crate::authenticate::Logins,
     /// Where exchanges listen.
     exchange_port: u16,
 }
 
-impl Station {
-    fn new(directory: Arc<dyn Directory>, dns: Dns, tell: Tell, tls: crate::client_tls::Tls) -> Self {
+impl DeliveryServices {
+    fn new(directory: Arc<dyn Directory>, dns: DnsConfig, tell: Tell, tls: crate::client_tls::Tls) -> Self {
         Self {
             directory,
             resolver: dns::Current::new(dns),
             tell,
-            gate: crate::remote_health::Gate::new(),
-            pool: crate::connection_pool::Pool::default(),
+            gate: crate::remote_health::RemoteHealth::new(),
+            pool: crate::connection_pool::ConnectionPool::default(),
             tls,
             logins: crate::authenticate::Logins::default(),
             exchange_port: crate::mail_exchanges::PORT,
@@ -125,7 +127,7 @@ struct Settings<'a> {
     hostname: &'a str,
     mailboxes: &'a Path,
     listeners: &'a [Listener],
-    delivery: &'a Delivery,
+    delivery: &'a DeliveryConfig,
     /// Hosts a message may have passed.
     hops: usize,
     /// Faults after which a message is frozen.

@@ -8,7 +8,7 @@ use host_config::Listener;
 use host_directory::dns::{self, NoRecords, Resolver};
 use host_mail::Reply;
 
-use super::outcome::{Outcome, class};
+use super::outcome::{RecipientOutcome, class};
 
 /// Where exchanges listen.
 pub(super) const PORT: u16 = 25;
@@ -31,14 +31,14 @@ pub(super) struct Exchanges<'a> {
 
 /// A host that takes a domain's mail.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(super) struct MailExchange {
     pub(super) name: String,
     /// What is to be said for it if it has none.
-    pub(super) addresses: Result<Vec<SocketAddr>, Outcome>,
+    pub(super) addresses: Result<Vec<SocketAddr>, RecipientOutcome>,
 }
 
 /// As the DNS has it.
-struct Record {
+struct MxRecord {
     preference: u16,
     name: String,
     addresses: Result<Vec<IpAddr>, NoRecords>,
@@ -48,17 +48,17 @@ impl Exchanges<'_> {
     /// The hosts that take a domain's mail, the most preferred first. A domain without exchanges is its own. This host,
     /// known by its name or by an address at which it listens, and those that are not preferred to it are left out: mail
     /// that came here by them must not go back.
-    pub(super) async fn of(&self, domain: &str) -> Result<Vec<Exchange>, Outcome> {
+    pub(super) async fn of(&self, domain: &str) -> Result<Vec<MailExchange>, RecipientOutcome> {
         let resolver = self.resolver.get();
         let named = self.named(domain, &resolver).await?;
-        let records = join_all(named.into_iter().map(async |(preference, name)| Record {
+        let records = join_all(named.into_iter().map(async |(preference, name)| MxRecord {
             preference,
             addresses: resolver.addresses(&name).await,
             name,
         }))
         .await;
         let here = Here::of(self.listeners, self.port, interfaces);
-        let preference = |record: &Record| record.preference;
+        let preference = |record: &MxRecord| record.preference;
         let records = preferred_to_own(records, preference, |record| here.is_at(&record.addresses));
         let records = records.ok_or_else(|| own_mail(domain))?;
         Ok(records.into_iter().map(|record| self.exchange(record)).collect())
@@ -66,7 +66,7 @@ impl Exchanges<'_> {
 
     /// Preferences and names, at least one; in a new order each time where the preference is the same. Without this host
     /// by its name.
-    async fn named(&self, domain: &str, resolver: &Resolver) -> Result<Vec<(u16, String)>, Outcome> {
+    async fn named(&self, domain: &str, resolver: &Resolver) -> Result<Vec<(u16, String)>, RecipientOutcome> {
         let name = dns::ascii(domain).ok_or_else(|| no_host(&format!("{domain:?} is not a domain name")))?;
         let found = resolver.exchanges(&name).await;
         let mut found = found.map_err(|why| no_answer(domain, why))?;
@@ -76,7 +76,7 @@ impl Exchanges<'_> {
         found.retain(|(_, name)| name != ".");
         if found.is_empty() {
             let reply = Reply::new(556, (5, 1, 10), format!("{domain} takes no mail"));
-            return Err(Outcome::failed_here(class::HOST_NOT_FOUND, reply));
+            return Err(RecipientOutcome::failed_here(class::HOST_NOT_FOUND, reply));
         }
         let is_own = |(_, name): &(u16, String)| name.eq_ignore_ascii_case(self.hostname);
         let found = preferred_to_own(found, |(preference, _)| *preference, is_own);
@@ -86,7 +86,7 @@ impl Exchanges<'_> {
         Ok(found)
     }
 
-    fn exchange(&self, record: Record) -> Exchange {
+    fn exchange(&self, record: MxRecord) -> MailExchange {
         let found = record.addresses.map_err(|why| no_answer(&record.name, why));
         let addresses = found.and_then(|found| {
             let some: Vec<_> = some_of_each_family(found)
@@ -97,7 +97,7 @@ impl Exchanges<'_> {
                 false => Ok(some),
             }
         });
-        Exchange {
+        MailExchange {
             name: record.name,
             addresses,
         }
@@ -159,23 +159,23 @@ fn is_host(address: &IpAddr) -> bool {
     !address.is_unspecified() && !address.is_multicast() && *address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
-fn no_answer(name: &str, why: NoRecords) -> Outcome {
+fn no_answer(name: &str, why: NoRecords) -> RecipientOutcome {
     match why {
         NoRecords::Unavailable(why) => {
-            Outcome::Deferred(Reply::new(451, (4, 4, 3), format!("looking {name} up: {why}")))
+            RecipientOutcome::Deferred(Reply::new(451, (4, 4, 3), format!("looking {name} up: {why}")))
         }
         NoRecords::BadName(_) => no_host(&why.to_string()),
     }
 }
 
-fn no_host(why: &str) -> Outcome {
-    Outcome::failed_here(class::HOST_NOT_FOUND, Reply::new(550, (5, 4, 4), why))
+fn no_host(why: &str) -> RecipientOutcome {
+    RecipientOutcome::failed_here(class::HOST_NOT_FOUND, Reply::new(550, (5, 4, 4), why))
 }
 
 /// This host is the best of a domain's exchanges, and does not know the domain.
-fn own_mail(domain: &str) -> Outcome {
+fn own_mail(domain: &str) -> RecipientOutcome {
     let text = format!("Mail for {domain} comes back to this host, which has no such domain");
-    Outcome::failed_here(class::LOOP, Reply::new(554, (5, 4, 6), text))
+    RecipientOutcome::failed_here(class::LOOP, Reply::new(554, (5, 4, 6), text))
 }
 
 #[cfg(test)]
@@ -200,10 +200,10 @@ mod tests {
         Has::Records(addresses.iter().map(record).collect())
     }
 
-    fn failure(outcome: &Outcome) -> String {
+    fn failure(outcome: &RecipientOutcome) -> String {
         match outcome {
-            Outcome::Failed(failed) => format!("{}: {}", failed.class, failed.reply),
-            Outcome::Deferred(reply) => format!("deferred: {reply}"),
+            RecipientOutcome::Failed(failed) => format!("{}: {}", failed.class, failed.reply),
+            RecipientOutcome::Deferred(reply) => format!("deferred: {reply}"),
             other => format!("{other:?}"),
         }
     }
@@ -217,7 +217,7 @@ mod tests {
             listeners,
             port: PORT,
         };
-        let shown = |exchange: Exchange| match exchange.addresses {
+        let shown = |exchange: MailExchange| match exchange.addresses {
             Ok(all) => {
                 let all: Vec<_> = all.iter().map(|address| address.ip().to_string()).collect();
                 format!("{} {}", exchange.name, all.join(" "))

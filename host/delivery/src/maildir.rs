@@ -13,13 +13,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use host_mail::{Content, HeaderBlock, Mailbox, Reply, ReversePath};
 
-use super::outcome::{Outcome, class};
+use super::outcome::{RecipientOutcome, class};
 
 /// The message is copied in pieces of so many bytes.
 const PIECE: usize = 64 * 1024;
 
 /// A message for one Maildir.
-pub(super) struct Letter<'a> {
+pub(super) struct MaildirWriter<'a> {
     pub(super) maildir: &'a Path,
     /// This host's name, for the file's.
     pub(super) hostname: &'a str,
@@ -30,30 +30,30 @@ pub(super) struct Letter<'a> {
 }
 
 /// Which side failed.
-enum Trouble {
+enum WriteError {
     /// The spool: the message cannot be read.
     Message(io::Error),
     /// The mailbox: its disk, its permissions.
     Mailbox(io::Error),
 }
 
-impl Letter<'_> {
+impl MaildirWriter<'_> {
     /// Delivers, with the disk's time. An error means that the message itself could not be read.
-    pub(super) fn deliver(&self) -> io::Result<Outcome> {
+    pub(super) fn deliver(&self) -> io::Result<RecipientOutcome> {
         let header = HeaderBlock::read(self.content)?;
         if let Some(again) = self.was_here(&header) {
             let reply = Reply::new(554, (5, 4, 6), format!("Mail loop: it was delivered to {again} before"));
-            return Ok(Outcome::failed_here(class::LOOP, reply));
+            return Ok(RecipientOutcome::failed_here(class::LOOP, reply));
         }
         match self.store(&header) {
-            Ok(()) => Ok(Outcome::Delivered {
+            Ok(()) => Ok(RecipientOutcome::Delivered {
                 reply: Reply::new(250, (2, 0, 0), "Delivered"),
                 remote: None,
             }),
-            Err(Trouble::Message(error)) => Err(error),
-            Err(Trouble::Mailbox(error)) => {
+            Err(WriteError::Message(error)) => Err(error),
+            Err(WriteError::Mailbox(error)) => {
                 tracing::warn!(maildir = %self.maildir.display(), %error, "mailbox not written");
-                Ok(Outcome::Deferred(reply_for(&error)))
+                Ok(RecipientOutcome::Deferred(reply_for(&error)))
             }
         }
     }
@@ -69,15 +69,15 @@ impl Letter<'_> {
         })
     }
 
-    fn store(&self, header: &HeaderBlock) -> Result<(), Trouble> {
-        ensure(self.maildir).map_err(Trouble::Mailbox)?;
+    fn store(&self, header: &HeaderBlock) -> Result<(), WriteError> {
+        ensure(self.maildir).map_err(WriteError::Mailbox)?;
         let name = unique_name(self.hostname);
         let tmp = self.maildir.join("tmp").join(&name);
         let new = self.maildir.join("new");
         let written = self.write(&tmp, header).and_then(|()| {
             fs::rename(&tmp, new.join(&name))
                 .and_then(|()| sync_folder(&new))
-                .map_err(Trouble::Mailbox)
+                .map_err(WriteError::Mailbox)
         });
         if written.is_err() {
             // Nothing to do if that fails, too: it is where no reader looks.
@@ -86,26 +86,26 @@ impl Letter<'_> {
         written
     }
 
-    fn write(&self, path: &Path, header: &HeaderBlock) -> Result<(), Trouble> {
+    fn write(&self, path: &Path, header: &HeaderBlock) -> Result<(), WriteError> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let mut out = LfWriter::new(BufWriter::with_capacity(PIECE, file.map_err(Trouble::Mailbox)?));
+        let mut out = LfWriter::new(BufWriter::with_capacity(PIECE, file.map_err(WriteError::Mailbox)?));
         let head = self.head(header);
-        out.write(&head).map_err(Trouble::Mailbox)?;
+        out.write(&head).map_err(WriteError::Mailbox)?;
         let mut offset = header.as_bytes().len() as u64;
         loop {
-            let piece = self.content.read(offset, PIECE).map_err(Trouble::Message)?;
+            let piece = self.content.read(offset, PIECE).map_err(WriteError::Message)?;
             if piece.is_empty() {
                 break;
             }
             offset += piece.len() as u64;
-            out.write(&piece).map_err(Trouble::Mailbox)?;
+            out.write(&piece).map_err(WriteError::Mailbox)?;
         }
         if offset < self.content.size() {
             let short = io::Error::new(ErrorKind::UnexpectedEof, "the message is shorter than its size");
-            return Err(Trouble::Message(short));
+            return Err(WriteError::Message(short));
         }
-        let file = out.finish().map_err(Trouble::Mailbox)?;
-        file.sync_all().map_err(Trouble::Mailbox)
+        let file = out.finish().map_err(WriteError::Mailbox)?;
+        file.sync_all().map_err(WriteError::Mailbox)
     }
 
     /// The header as the mailbox gets it. RFC 5321 section 4.4: final delivery writes the only
@@ -234,9 +234,9 @@ mod tests {
     use super::*;
     use host_mail::InMemory;
 
-    fn deliver(maildir: &Path, recipients: &[&str], content: &dyn Content) -> io::Result<Outcome> {
+    fn deliver(maildir: &Path, recipients: &[&str], content: &dyn Content) -> io::Result<RecipientOutcome> {
         let recipients: Vec<Mailbox> = recipients.iter().map(|r| mailbox(r)).collect();
-        Letter {
+        MaildirWriter {
             maildir,
             hostname: "mx/here:1",
             sender: &ReversePath::Mailbox(mailbox("sender@far.example")),
@@ -257,7 +257,7 @@ mod tests {
         let maildir = home.path().join("deep/anna");
         let text = "return-path: <forged@x>\r\n\tfolded\r\nFrom: a@b\r\nReturn-Path-Like: kept\r\nRETURN-PATH : <x@y>\r\n\r\nReturn-Path: body\r\n.\r\nlast";
         let outcome = deliver(&maildir, &["anna@here.example"], &InMemory(text.into())).expect("readable");
-        assert!(matches!(outcome, Outcome::Delivered { .. }), "{outcome:?}");
+        assert!(matches!(outcome, RecipientOutcome::Delivered { .. }), "{outcome:?}");
         let new = files(&maildir.join("new"));
         let stored = fs::read_to_string(&new[0]).expect("a file");
         assert_eq!(
@@ -278,9 +278,9 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let content = InMemory("Delivered-To: Anna@Here.Example\r\n\r\nx\r\n".into());
         let outcome = deliver(home.path(), &["ben@here.example", "anna@here.example"], &content).expect("readable");
-        assert!(matches!(outcome, Outcome::Failed(failed) if failed.class == class::LOOP));
+        assert!(matches!(outcome, RecipientOutcome::Failed(failed) if failed.class == class::LOOP));
         let other = deliver(home.path(), &["ben@here.example"], &content).expect("readable");
-        assert!(matches!(other, Outcome::Delivered { .. }));
+        assert!(matches!(other, RecipientOutcome::Delivered { .. }));
     }
 
     #[test]
@@ -289,7 +289,7 @@ mod tests {
         let file = home.path().join("not-a-folder");
         fs::write(&file, "x").expect("written");
         let outcome = deliver(&file, &["anna@here.example"], &InMemory("\r\n".into())).expect("readable");
-        let Outcome::Deferred(reply) = outcome else {
+        let RecipientOutcome::Deferred(reply) = outcome else {
             panic!("{outcome:?}");
         };
         assert!(!reply.text.contains("not-a-folder"), "{reply}");

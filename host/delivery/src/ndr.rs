@@ -22,7 +22,7 @@ use self::notifier::Notifier;
 
 /// What the stage needs.
 #[derive(Clone)]
-pub struct Ndr {
+pub struct NdrService {
     /// Plans who is told.
     pub policies: Arc<dyn Decide>,
     /// Where reports are put.
@@ -43,7 +43,7 @@ pub enum Notification {
     Freeze(String),
 }
 
-impl Ndr {
+impl NdrService {
     /// Plans and composes the reports about `failed` recipients of `original`, grouped by class.
     /// Nothing is durable yet: the caller settles the drafts with the original in one batch.
     pub async fn prepare(

@@ -17,7 +17,7 @@ pub(super) mod class {
 
 /// What became of one recipient in one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum RecipientOutcome {
     /// Somebody else is responsible now, or it is in a mailbox.
     Delivered {
         reply: Reply,
@@ -34,7 +34,7 @@ pub(super) enum Outcome {
 
 /// Which part of a dialogue a reply belongs to; the same code means different things in each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum DialogueStep {
     /// The reply in place of a banner.
     Greeting,
     /// EHLO, HELO, LHLO.
@@ -47,14 +47,14 @@ pub(super) enum Step {
     Data,
 }
 
-impl Outcome {
+impl RecipientOutcome {
     /// This host gives up, by its own judgement.
     pub(super) fn failed_here(class: &str, reply: Reply) -> Self {
         Self::Failed(failed_here(class, reply))
     }
 
     /// What a remote's reply means for the recipients it is about.
-    pub(super) fn of_remote(reply: Reply, step: Step, remote: &str) -> Self {
+    pub(super) fn of_remote(reply: Reply, step: DialogueStep, remote: &str) -> Self {
         match reply.code {
             200..=299 => Self::Delivered {
                 reply,
@@ -88,26 +88,26 @@ pub(super) fn failed_here(class: &str, reply: Reply) -> Failed {
 }
 
 /// The 5xx replies that do not mean "never".
-fn is_passing(reply: &Reply, step: Step) -> bool {
+fn is_passing(reply: &Reply, step: DialogueStep) -> bool {
     match step {
         // RFC 7504 section 2: 521 means that this host never takes mail. Any other refusal to greet
         // is about the connection, and often about a passing reputation, not about the message.
-        Step::Greeting => reply.code != 521,
+        DialogueStep::Greeting => reply.code != 521,
         // RFC 5321 section 4.5.3.1.10: 552 to RCPT is an old way to say 452, too many recipients.
-        Step::Recipient => reply.code == 552 && reply.status.is_none_or(|s| (s.1, s.2) == (5, 3)),
-        Step::Hello | Step::Sender | Step::Data => false,
+        DialogueStep::Recipient => reply.code == 552 && reply.status.is_none_or(|s| (s.1, s.2) == (5, 3)),
+        DialogueStep::Hello | DialogueStep::Sender | DialogueStep::Data => false,
     }
 }
 
 /// The class of a permanent refusal: by its enhanced status code (RFC 3463), else by its code.
-fn class_of(reply: &Reply, step: Step) -> &'static str {
+fn class_of(reply: &Reply, step: DialogueStep) -> &'static str {
     match reply.status {
         Some(StatusCode(_, 1, 1 | 3 | 6)) => class::ADDRESS_NOT_FOUND,
         Some(StatusCode(_, 1, 2 | 10) | StatusCode(_, 4, 4)) => class::HOST_NOT_FOUND,
         Some(StatusCode(_, 1, 4)) => class::AMBIGUOUS_ADDRESS,
         Some(StatusCode(_, 4, 6)) => class::LOOP,
         Some(StatusCode(_, 6, 1 | 3 | 5 | 7)) => class::CONVERSION_FAILED,
-        None if step == Step::Recipient && matches!(reply.code, 550 | 551 | 553) => class::ADDRESS_NOT_FOUND,
+        None if step == DialogueStep::Recipient && matches!(reply.code, 550 | 551 | 553) => class::ADDRESS_NOT_FOUND,
         _ => class::PROTOCOL_ERROR,
     }
 }
@@ -140,16 +140,16 @@ pub(super) fn expired(last: &Reply) -> Failed {
 mod tests {
     use super::*;
 
-    fn class_at(step: Step, reply: Reply) -> Option<String> {
-        match Outcome::of_remote(reply, step, "mx.example") {
-            Outcome::Failed(failed) => Some(failed.class),
+    fn class_at(step: DialogueStep, reply: Reply) -> Option<String> {
+        match RecipientOutcome::of_remote(reply, step, "mx.example") {
+            RecipientOutcome::Failed(failed) => Some(failed.class),
             _ => None,
         }
     }
 
     #[test]
     fn a_refusal_is_classed_by_status_then_by_code() {
-        let enhanced = |s| class_at(Step::Recipient, Reply::new(550, s, "x"));
+        let enhanced = |s| class_at(DialogueStep::Recipient, Reply::new(550, s, "x"));
         assert_eq!(enhanced((5, 1, 1)).as_deref(), Some(class::ADDRESS_NOT_FOUND));
         assert_eq!(enhanced((5, 1, 2)).as_deref(), Some(class::HOST_NOT_FOUND));
         assert_eq!(enhanced((5, 1, 4)).as_deref(), Some(class::AMBIGUOUS_ADDRESS));
@@ -157,23 +157,37 @@ mod tests {
         assert_eq!(enhanced((5, 6, 7)).as_deref(), Some(class::CONVERSION_FAILED));
         assert_eq!(enhanced((5, 7, 1)).as_deref(), Some(class::PROTOCOL_ERROR));
         let bare = |step, code| class_at(step, Reply::bare(code, "x"));
-        assert_eq!(bare(Step::Recipient, 550).as_deref(), Some(class::ADDRESS_NOT_FOUND));
-        assert_eq!(bare(Step::Recipient, 554).as_deref(), Some(class::PROTOCOL_ERROR));
-        assert_eq!(bare(Step::Data, 550).as_deref(), Some(class::PROTOCOL_ERROR));
+        assert_eq!(
+            bare(DialogueStep::Recipient, 550).as_deref(),
+            Some(class::ADDRESS_NOT_FOUND)
+        );
+        assert_eq!(
+            bare(DialogueStep::Recipient, 554).as_deref(),
+            Some(class::PROTOCOL_ERROR)
+        );
+        assert_eq!(bare(DialogueStep::Data, 550).as_deref(), Some(class::PROTOCOL_ERROR));
     }
 
     #[test]
     fn some_5xx_replies_are_only_for_now() {
-        assert_eq!(class_at(Step::Recipient, Reply::bare(552, "too many recipients")), None);
-        assert_eq!(class_at(Step::Greeting, Reply::bare(554, "blocked today")), None);
-        assert!(class_at(Step::Greeting, Reply::bare(521, "no mail here")).is_some());
-        assert!(class_at(Step::Recipient, Reply::new(552, (5, 2, 2), "mailbox full")).is_some());
+        assert_eq!(
+            class_at(DialogueStep::Recipient, Reply::bare(552, "too many recipients")),
+            None
+        );
+        assert_eq!(
+            class_at(DialogueStep::Greeting, Reply::bare(554, "blocked today")),
+            None
+        );
+        assert!(class_at(DialogueStep::Greeting, Reply::bare(521, "no mail here")).is_some());
+        assert!(class_at(DialogueStep::Recipient, Reply::new(552, (5, 2, 2), "mailbox full")).is_some());
     }
 
     #[test]
     fn the_remotes_reply_and_name_are_kept() {
         let reply = Reply::new(550, (5, 1, 1), "who?");
-        let Outcome::Failed(failed) = Outcome::of_remote(reply.clone(), Step::Recipient, "mx.example") else {
+        let RecipientOutcome::Failed(failed) =
+            RecipientOutcome::of_remote(reply.clone(), DialogueStep::Recipient, "mx.example")
+        else {
             panic!("a refusal");
         };
         assert_eq!((failed.reply, failed.remote.as_deref()), (reply, Some("mx.example")));

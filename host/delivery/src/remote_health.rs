@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use host_mail::Reply;
 
 use super::destination::Remote;
-use crate::connection_limit::Turns;
+use crate::connection_limit::ConnectionLimiter;
 
 /// How long the first failure to connect is remembered; each further one in a row twice as long.
 const MEMORY: Duration = Duration::from_secs(30);
@@ -27,19 +27,19 @@ const LONGEST_MEMORY: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Turns at remotes.
-pub(super) struct Gate {
-    remotes: Mutex<HashMap<Remote, Arc<Entry>>>,
+pub(super) struct RemoteHealth {
+    remotes: Mutex<HashMap<Remote, Arc<RemoteState>>>,
     patience: Duration,
 }
 
-struct Entry {
-    turns: Mutex<Turns>,
-    news: Mutex<News>,
+struct RemoteState {
+    turns: Mutex<ConnectionLimiter>,
+    news: Mutex<ConnectResult>,
 }
 
 /// Why there is no turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NoTurn {
+pub(super) struct Unavailable {
     /// What to defer with.
     pub(super) reply: Reply,
     /// The remote is known to be down: there is nothing to do before it is tried again.
@@ -48,7 +48,7 @@ pub(super) struct NoTurn {
 
 /// How a remote stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum CircuitState {
     /// Nothing bad is known of it.
     Open,
     /// It is time that somebody tries.
@@ -59,9 +59,9 @@ pub(super) enum Standing {
 
 /// What it means that a remote could not be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Missed {
+pub(super) enum Unreachable {
     /// It was not known to be down.
-    News,
+    ConnectResult,
     /// Nothing new, or too little to go by.
     Known,
     /// It takes mail on other connections, and gives no more of them: so many are left. This turn is over, and another
@@ -75,7 +75,7 @@ pub(super) enum Missed {
 
 /// What is known of a remote.
 #[derive(Default)]
-struct News {
+struct ConnectResult {
     down: Option<Down>,
     /// When something last succeeded there.
     success: Option<Instant>,
@@ -103,13 +103,13 @@ enum Leave {
 }
 
 /// A turn at a remote; dropping it ends it.
-pub(super) struct Turn {
-    entry: Arc<Entry>,
+pub(super) struct ConnectionPermit {
+    entry: Arc<RemoteState>,
     probing: bool,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Gate {
+impl RemoteHealth {
     pub(super) fn new() -> Self {
         Self::with_patience(PATIENCE)
     }
@@ -120,7 +120,7 @@ impl Gate {
     }
 
     /// Waits for a turn at the remote.
-    pub(super) async fn enter(&self, remote: &Remote, limit: usize) -> Result<Turn, NoTurn> {
+    pub(super) async fn enter(&self, remote: &Remote, limit: usize) -> Result<ConnectionPermit, Unavailable> {
         let (entry, turns) = self.entry(remote, limit.max(1));
         let mut acquire = std::pin::pin!(turns.acquire_owned());
         entry.news().look(Instant::now())?;
@@ -129,7 +129,7 @@ impl Gate {
                 Ok(Ok(permit)) => {
                     // It may have gone while this one waited.
                     let probing = matches!(entry.news().leave(Instant::now())?, Leave::Probe);
-                    return Ok(Turn {
+                    return Ok(ConnectionPermit {
                         entry,
                         probing,
                         permit: Some(permit),
@@ -139,18 +139,18 @@ impl Gate {
                 Ok(Err(_)) | Err(_) => {
                     let text = format!("{} does not answer the deliveries it has", remote.host());
                     let reply = Reply::new(451, (4, 4, 1), text);
-                    return Err(NoTurn { reply, down: false });
+                    return Err(Unavailable { reply, down: false });
                 }
             }
         }
     }
 
-    fn entry(&self, remote: &Remote, limit: usize) -> (Arc<Entry>, Arc<Semaphore>) {
+    fn entry(&self, remote: &Remote, limit: usize) -> (Arc<RemoteState>, Arc<Semaphore>) {
         let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = match remotes.get(remote) {
             Some(known) => known.clone(),
             None => {
-                let entry = Arc::new(Entry::new(limit));
+                let entry = Arc::new(RemoteState::new(limit));
                 remotes.insert(remote.clone(), entry.clone());
                 entry
             }
@@ -160,13 +160,13 @@ impl Gate {
     }
 
     /// How remotes stand that something bad is known of, by name.
-    pub(super) fn standings(&self) -> HashMap<String, Standing> {
+    pub(super) fn standings(&self) -> HashMap<String, CircuitState> {
         let remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let standings = remotes
             .iter()
             .map(|(remote, entry)| (remote, entry.news().standing(now)));
-        let bad = standings.filter(|(_, standing)| *standing != Standing::Open);
+        let bad = standings.filter(|(_, standing)| *standing != CircuitState::Open);
         bad.map(|(remote, standing)| (remote.to_string(), standing)).collect()
     }
 
@@ -176,24 +176,24 @@ impl Gate {
         let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         remotes.retain(|_, entry| {
-            Arc::strong_count(entry) > 1 || entry.news().is_worth_keeping(now) || entry.turns().is_sore(now)
+            Arc::strong_count(entry) > 1 || entry.news().is_worth_keeping(now) || entry.turns().in_cooldown(now)
         });
     }
 }
 
-impl Entry {
+impl RemoteState {
     fn new(limit: usize) -> Self {
         Self {
-            turns: Mutex::new(Turns::new(limit)),
+            turns: Mutex::new(ConnectionLimiter::new(limit)),
             news: Mutex::default(),
         }
     }
 
-    fn turns(&self) -> MutexGuard<'_, Turns> {
+    fn turns(&self) -> MutexGuard<'_, ConnectionLimiter> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn news(&self) -> MutexGuard<'_, News> {
+    fn news(&self) -> MutexGuard<'_, ConnectResult> {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -202,29 +202,29 @@ impl Entry {
     }
 }
 
-impl News {
+impl ConnectResult {
     /// Whether there is anything to wait for.
-    fn look(&self, now: Instant) -> Result<Leave, NoTurn> {
+    fn look(&self, now: Instant) -> Result<Leave, Unavailable> {
         match (self.standing(now), &self.down) {
-            (Standing::Down, Some(down)) => Err(NoTurn {
+            (CircuitState::Down, Some(down)) => Err(Unavailable {
                 reply: down.reply.clone(),
                 down: true,
             }),
-            (Standing::ToBeTried, _) => Ok(Leave::Probe),
-            (Standing::Open | Standing::Down, _) => Ok(Leave::Go),
+            (CircuitState::ToBeTried, _) => Ok(Leave::Probe),
+            (CircuitState::Open | CircuitState::Down, _) => Ok(Leave::Go),
         }
     }
 
-    fn standing(&self, now: Instant) -> Standing {
+    fn standing(&self, now: Instant) -> CircuitState {
         match &self.down {
-            None => Standing::Open,
-            Some(down) if down.probed || now < down.until => Standing::Down,
-            Some(_) => Standing::ToBeTried,
+            None => CircuitState::Open,
+            Some(down) if down.probed || now < down.until => CircuitState::Down,
+            Some(_) => CircuitState::ToBeTried,
         }
     }
 
     /// As [`Self::look`], and who is told to probe does.
-    fn leave(&mut self, now: Instant) -> Result<Leave, NoTurn> {
+    fn leave(&mut self, now: Instant) -> Result<Leave, Unavailable> {
         let leave = self.look(now)?;
         if let (Leave::Probe, Some(down)) = (&leave, &mut self.down) {
             down.probed = true;
@@ -257,32 +257,32 @@ impl News {
     }
 }
 
-impl Turn {
+impl ConnectionPermit {
     /// The remote could not be reached. Remembered for a while, but for less than the shortest wait
     /// for a retry, so that each retry has a chance of being made. Where others succeed just now it is not down: it
     /// has all the connections it wants.
-    pub(super) fn down(&mut self, reply: Reply, shortest_wait: Duration) -> Missed {
+    pub(super) fn down(&mut self, reply: Reply, shortest_wait: Duration) -> Unreachable {
         let now = Instant::now();
         if self.entry.succeeded_within(PATIENCE) {
             return self.crowded(now);
         }
         match self.entry.news().fail(now, reply, self.probing, shortest_wait) {
-            true => Missed::News,
-            false => Missed::Known,
+            true => Unreachable::ConnectResult,
+            false => Unreachable::Known,
         }
     }
 
-    fn crowded(&mut self, now: Instant) -> Missed {
+    fn crowded(&mut self, now: Instant) -> Unreachable {
         let Some(permit) = self.permit.take() else {
-            return Missed::Known;
+            return Unreachable::Known;
         };
         let mut turns = self.entry.turns();
-        let first = !turns.are_fewer();
+        let first = !turns.is_reduced();
         match turns.give_up(permit, now) {
-            Ok(left) => Missed::Crowded { left, first },
+            Ok(left) => Unreachable::Crowded { left, first },
             Err(permit) => {
                 self.permit = Some(permit);
-                Missed::Known
+                Unreachable::Known
             }
         }
     }
@@ -307,7 +307,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for ConnectionPermit {
     /// Who was to try and came to nothing, because the host stops or the message cannot be read,
     /// leaves it to the next.
     fn drop(&mut self) {
@@ -335,8 +335,8 @@ mod tests {
         Reply::new(451, (4, 4, 1), "gone")
     }
 
-    fn known() -> Option<NoTurn> {
-        Some(NoTurn {
+    fn known() -> Option<Unavailable> {
+        Some(Unavailable {
             reply: gone(),
             down: true,
         })
@@ -344,13 +344,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_remembered_for_its_remote_only() {
-        let gate = Gate::new();
+        let gate = RemoteHealth::new();
         let mut turn = gate
             .enter(&remote("a:25"), 2)
             .await
             .unwrap_or_else(|why| panic!("{why:?}"));
-        assert_eq!(turn.down(gone(), Duration::from_secs(3600)), Missed::News);
-        assert_eq!(turn.down(gone(), Duration::from_secs(3600)), Missed::Known);
+        assert_eq!(turn.down(gone(), Duration::from_secs(3600)), Unreachable::ConnectResult);
+        assert_eq!(turn.down(gone(), Duration::from_secs(3600)), Unreachable::Known);
         assert_eq!(gate.enter(&remote("a:25"), 2).await.err(), known());
         assert!(gate.enter(&remote("b:25"), 2).await.is_ok());
         assert!(turn.success().is_some());
@@ -360,7 +360,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waited_gets_the_answer_of_who_tried() {
-        let gate = Arc::new(Gate::new());
+        let gate = Arc::new(RemoteHealth::new());
         let mut turn = gate
             .enter(&remote("a:25"), 1)
             .await
@@ -377,7 +377,7 @@ mod tests {
 
     #[tokio::test]
     async fn patience_ends_where_nothing_succeeds() {
-        let gate = Gate::with_patience(Duration::from_millis(20));
+        let gate = RemoteHealth::with_patience(Duration::from_millis(20));
         let _turn = gate
             .enter(&remote("a:25"), 1)
             .await
@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn one_tries_for_all_and_ever_more_rarely() {
         let mut now = Instant::now();
-        let mut news = News::default();
+        let mut news = ConnectResult::default();
         let hour = Duration::from_secs(3600);
         assert!(news.fail(now, gone(), false, hour), "news");
         assert!(!news.fail(now, gone(), false, hour), "the same failure");
@@ -408,7 +408,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_was_to_try_and_did_not_leaves_it_to_the_next() {
-        let gate = Gate::new();
+        let gate = RemoteHealth::new();
         let enter = async || gate.enter(&remote("a:25"), 5).await;
         let mut turn = enter().await.unwrap_or_else(|why| panic!("{why:?}"));
         // Half of this is over at once.
@@ -425,25 +425,25 @@ mod tests {
 
     #[tokio::test]
     async fn one_connection_too_many_closes_the_gate_to_nobody() {
-        let gate = Gate::new();
+        let gate = RemoteHealth::new();
         let enter = async || gate.enter(&remote("a:25"), 5).await;
         let all = [enter().await, enter().await];
         let [mut old, mut new] = all.map(|turn| turn.unwrap_or_else(|why| panic!("{why:?}")));
         old.success();
         let hour = Duration::from_secs(3600);
-        assert_eq!(new.down(gone(), hour), Missed::Crowded { left: 2, first: true });
+        assert_eq!(new.down(gone(), hour), Unreachable::Crowded { left: 2, first: true });
         assert!(new.is_over());
-        assert_eq!(new.down(gone(), hour), Missed::Known);
+        assert_eq!(new.down(gone(), hour), Unreachable::Known);
         let mut third = enter().await.unwrap_or_else(|why| panic!("{why:?}"));
-        assert_eq!(third.down(gone(), hour), Missed::Crowded { left: 1, first: false });
-        assert_eq!(old.down(gone(), hour), Missed::Known, "one always tries");
+        assert_eq!(third.down(gone(), hour), Unreachable::Crowded { left: 1, first: false });
+        assert_eq!(old.down(gone(), hour), Unreachable::Known, "one always tries");
         drop(old);
         assert!(enter().await.is_ok());
     }
 
     #[tokio::test]
     async fn no_memory_without_waits() {
-        let gate = Gate::new();
+        let gate = RemoteHealth::new();
         let mut turn = gate
             .enter(&remote("a:25"), 2)
             .await
@@ -455,7 +455,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_limit_changes_nothing_that_is_known() {
-        let gate = Gate::new();
+        let gate = RemoteHealth::new();
         let mut turn = gate
             .enter(&remote("a:25"), 2)
             .await
@@ -464,7 +464,7 @@ mod tests {
         assert_eq!(gate.enter(&remote("a:25"), 5).await.err(), known());
         assert_eq!(
             gate.standings(),
-            HashMap::from([("smtp:a:25".to_owned(), Standing::Down)])
+            HashMap::from([("smtp:a:25".to_owned(), CircuitState::Down)])
         );
         assert!(turn.success().is_some());
         let enter = async || gate.enter(&remote("a:25"), 3).await;
@@ -475,7 +475,7 @@ mod tests {
 
     #[tokio::test]
     async fn unused_remotes_are_forgotten() {
-        let gate = Gate::new();
+        let gate = RemoteHealth::new();
         let used = gate.enter(&remote("a:25"), 2).await.ok();
         drop(gate.enter(&remote("b:25"), 2).await.ok());
         let mut down = gate

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use host_config::Delivery;
+use host_config::DeliveryConfig;
 use host_directory::{Directory, Target};
 use host_events::Event;
 use host_mail::{Mailbox, MessageId, Reply};
@@ -19,7 +19,7 @@ const MAX_ADDRESSES: usize = 10_000;
 
 /// What is to be done about a recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Resolution {
     /// Nothing: it has its end already.
     Over,
     /// An attempt.
@@ -34,25 +34,25 @@ pub(super) enum Fate {
 #[derive(Debug)]
 pub(super) struct Resolved {
     pub(super) recipient: Recipient,
-    pub(super) fate: Fate,
+    pub(super) fate: Resolution,
 }
 
 /// Looks addresses up for one message.
-pub(super) struct Resolver<'a> {
+pub(super) struct RecipientResolver<'a> {
     pub(super) message: MessageId,
     pub(super) directory: &'a dyn Directory,
-    pub(super) delivery: &'a Delivery,
+    pub(super) delivery: &'a DeliveryConfig,
     pub(super) tell: &'a (dyn Fn(Event) + Send + Sync),
 }
 
 /// An address on the way from what the sender wrote to a destination.
-struct Step {
+struct AliasStep {
     address: Mailbox,
     /// Keys of the aliases and groups that led here.
     trail: Arc<[String]>,
 }
 
-impl Resolver<'_> {
+impl RecipientResolver<'_> {
     /// The message's recipients with their fates. Aliases and groups are replaced by what they
     /// stand for, so that a record that keeps the result is never expanded twice. Who is named
     /// several times is there once: what has its end already first, then what the sender wrote.
@@ -63,7 +63,7 @@ impl Resolver<'_> {
                 self.expand(recipient, &mut all).await;
             } else {
                 let recipient = recipient.clone();
-                let fate = Fate::Over;
+                let fate = Resolution::Over;
                 all.push(Resolved { recipient, fate });
             }
         }
@@ -71,7 +71,7 @@ impl Resolver<'_> {
     }
 
     async fn expand(&self, recipient: &Recipient, all: &mut Vec<Resolved>) {
-        let mut waiting = vec![Step {
+        let mut waiting = vec![AliasStep {
             address: recipient.address.clone(),
             trail: Arc::new([]),
         }];
@@ -98,7 +98,7 @@ impl Resolver<'_> {
     }
 
     /// The fate of an address, or what it stands for.
-    async fn look_up(&self, step: &Step) -> Result<Fate, Vec<Step>> {
+    async fn look_up(&self, step: &AliasStep) -> Result<Resolution, Vec<AliasStep>> {
         let key = step.address.key();
         if step.trail.contains(&key) {
             return Ok(self.looped(step, "leads back to itself"));
@@ -114,14 +114,14 @@ impl Resolver<'_> {
         }
         match entries.pop().map(|entry| entry.target) {
             None => Ok(self.unknown(&step.address).await),
-            Some(Target::Account { home, .. }) => Ok(Fate::Send(home.into())),
+            Some(Target::Account { home, .. }) => Ok(Resolution::Send(home.into())),
             Some(Target::Alias(members) | Target::Group(members)) if members.is_empty() => {
                 let reply = Reply::new(550, (5, 1, 1), "Address has no members");
-                Ok(Fate::Failed(failed_here(class::ADDRESS_NOT_FOUND, reply)))
+                Ok(Resolution::Failed(failed_here(class::ADDRESS_NOT_FOUND, reply)))
             }
             Some(Target::Alias(members) | Target::Group(members)) => {
                 let trail: Arc<[String]> = step.trail.iter().cloned().chain([key]).collect();
-                let member = |address| Step {
+                let member = |address| AliasStep {
                     address,
                     trail: trail.clone(),
                 };
@@ -131,30 +131,30 @@ impl Resolver<'_> {
     }
 
     /// The directory does not know the address.
-    async fn unknown(&self, address: &Mailbox) -> Fate {
+    async fn unknown(&self, address: &Mailbox) -> Resolution {
         match self.directory.is_local_domain(address.domain()).await {
             Err(_) => unavailable(),
             Ok(true) => {
                 let reply = Reply::new(550, (5, 1, 1), "No such address here");
-                Fate::Failed(failed_here(class::ADDRESS_NOT_FOUND, reply))
+                Resolution::Failed(failed_here(class::ADDRESS_NOT_FOUND, reply))
             }
             Ok(false) => match Destination::of_foreign(address, self.delivery) {
-                Ok(destination) => Fate::Send(destination),
-                Err(failed) => Fate::Failed(failed),
+                Ok(destination) => Resolution::Send(destination),
+                Err(failed) => Resolution::Failed(failed),
             },
         }
     }
 
-    fn ambiguous(&self, address: &Mailbox, entries: &[host_directory::Entry]) -> Fate {
+    fn ambiguous(&self, address: &Mailbox, entries: &[host_directory::Entry]) -> Resolution {
         (self.tell)(Event::AmbiguousAddress {
             address: address.to_string(),
             entries: entries.iter().map(|entry| entry.address.to_string()).collect(),
         });
         let reply = Reply::new(550, (5, 1, 4), "Address has several meanings");
-        Fate::Failed(failed_here(class::AMBIGUOUS_ADDRESS, reply))
+        Resolution::Failed(failed_here(class::AMBIGUOUS_ADDRESS, reply))
     }
 
-    fn looped(&self, step: &Step, what: &str) -> Fate {
+    fn looped(&self, step: &AliasStep, what: &str) -> Resolution {
         let written = step.trail.first().cloned().unwrap_or_else(|| step.address.key());
         (self.tell)(Event::AddressLoop {
             message: self.message.to_string(),
@@ -162,16 +162,16 @@ impl Resolver<'_> {
             detail: format!("{what}, at {}", step.address),
         });
         let reply = Reply::new(554, (5, 4, 6), format!("Address {what}"));
-        Fate::Failed(failed_here(class::LOOP, reply))
+        Resolution::Failed(failed_here(class::LOOP, reply))
     }
 }
 
-fn unavailable() -> Fate {
-    Fate::Deferred(Reply::new(451, (4, 3, 0), "Directory is not available"))
+fn unavailable() -> Resolution {
+    Resolution::Deferred(Reply::new(451, (4, 3, 0), "Directory is not available"))
 }
 
 /// The record of an address that a pending recipient led to.
-fn derived(recipient: &Recipient, step: &Step) -> Recipient {
+fn derived(recipient: &Recipient, step: &AliasStep) -> Recipient {
     if step.trail.is_empty() {
         return recipient.clone();
     }
@@ -186,7 +186,7 @@ fn derived(recipient: &Recipient, step: &Step) -> Recipient {
 /// itself a recipient must not swallow the alias that leads to it.
 fn once_each(all: Vec<Resolved>) -> Vec<Resolved> {
     let rank = |r: &Resolved| match (&r.fate, &r.recipient.original) {
-        (Fate::Over, _) => 0,
+        (Resolution::Over, _) => 0,
         (_, None) => 1,
         (_, Some(_)) => 2,
     };
@@ -196,7 +196,7 @@ fn once_each(all: Vec<Resolved>) -> Vec<Resolved> {
     let mut first = vec![true; all.len()];
     for index in order {
         let new = seen.insert(all[index].recipient.address.key());
-        first[index] = new || all[index].fate == Fate::Over;
+        first[index] = new || all[index].fate == Resolution::Over;
     }
     all.into_iter()
         .zip(first)
@@ -214,7 +214,7 @@ mod tests {
         let told = Told::default();
         let tell = told.tell();
         let delivery = delivery();
-        let resolver = Resolver {
+        let resolver = RecipientResolver {
             message: MessageId::generate(),
             directory,
             delivery: &delivery,
@@ -230,10 +230,10 @@ mod tests {
     fn shown(resolved: &[Resolved]) -> Vec<String> {
         let line = |r: &Resolved| {
             let fate = match &r.fate {
-                Fate::Over => "over".to_owned(),
-                Fate::Send(to) => to.to_string(),
-                Fate::Deferred(reply) => reply.code.to_string(),
-                Fate::Failed(failed) => failed.class.clone(),
+                Resolution::Over => "over".to_owned(),
+                Resolution::Send(to) => to.to_string(),
+                Resolution::Deferred(reply) => reply.code.to_string(),
+                Resolution::Failed(failed) => failed.class.clone(),
             };
             format!("{} for {}: {fate}", r.recipient.address, r.recipient.as_written())
         };

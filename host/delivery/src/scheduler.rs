@@ -12,9 +12,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, t
 use host_config::Config;
 use host_mail::Timestamp;
 
-use crate::claimed_message::{Clerk, Ended};
+use crate::claimed_message::{ClaimEnd, Worker};
 use crate::connect::Connection;
-use crate::remote_health::Standing;
+use crate::remote_health::CircuitState;
 use crate::worker::turned_true;
 
 /// Idle connections and forgotten remotes are looked after this often.
@@ -35,27 +35,27 @@ const LONGEST_SETTLING: Duration = Duration::from_secs(5);
 
 /// The loop around the spool.
 pub(super) struct Scheduler {
-    clerk: Clerk,
+    clerk: Worker,
     config: Arc<ArcSwap<Config>>,
     /// What was in force when something was last claimed.
     known: Arc<Config>,
     /// What was in force when the destinations of what waits were last looked at.
     routed: Arc<Config>,
-    running: JoinSet<Ended>,
-    hurry: watch::Sender<bool>,
+    running: JoinSet<ClaimEnd>,
+    shutting_down: watch::Sender<bool>,
     pause: Pause,
 }
 
 impl Scheduler {
-    /// `hurry` is the other end of the clerk's.
-    pub(super) fn new(clerk: Clerk, config: Arc<ArcSwap<Config>>, hurry: watch::Sender<bool>) -> Self {
+    /// `shutting_down` is the other end of the clerk's.
+    pub(super) fn new(clerk: Worker, config: Arc<ArcSwap<Config>>, shutting_down: watch::Sender<bool>) -> Self {
         Self {
             clerk,
             known: config.load_full(),
             routed: config.load_full(),
             config,
             running: JoinSet::new(),
-            hurry,
+            shutting_down,
             pause: Pause::default(),
         }
     }
@@ -131,9 +131,9 @@ impl Scheduler {
         for destination in destinations {
             match standings.get(&*destination) {
                 _ if rerouted => spool.wake(&destination, usize::MAX),
-                None | Some(Standing::Open) => spool.wake(&destination, portion),
-                Some(Standing::ToBeTried) => spool.wake(&destination, 1),
-                Some(Standing::Down) => {}
+                None | Some(CircuitState::Open) => spool.wake(&destination, portion),
+                Some(CircuitState::ToBeTried) => spool.wake(&destination, 1),
+                Some(CircuitState::Down) => {}
             }
         }
     }
@@ -156,7 +156,7 @@ impl Scheduler {
             .await
             .is_err()
         {
-            self.hurry.send_replace(true);
+            self.shutting_down.send_replace(true);
             if timeout_at(end, finish(&mut self.running, &mut given_back))
                 .await
                 .is_err()
@@ -165,18 +165,18 @@ impl Scheduler {
                 self.running.shutdown().await;
             }
         }
-        take_leave(self.clerk.station.pool.close()).await;
+        quit_all(self.clerk.station.pool.close()).await;
         given_back
     }
 }
 
-async fn finish(running: &mut JoinSet<Ended>, given_back: &mut u64) {
+async fn finish(running: &mut JoinSet<ClaimEnd>, given_back: &mut u64) {
     while let Some(ended) = running.join_next().await {
-        *given_back += u64::from(!matches!(ended, Ok(Ended::Settled)));
+        *given_back += u64::from(!matches!(ended, Ok(ClaimEnd::Settled)));
     }
 }
 
-async fn take_leave(connections: Vec<Connection>) {
+async fn quit_all(connections: Vec<Connection>) {
     let mut leaving: JoinSet<()> = connections.into_iter().map(Connection::quit).collect();
     // Each has its own, shorter time-out.
     let _ = timeout(Duration::from_secs(2), async {
@@ -194,12 +194,12 @@ struct Pause {
 
 impl Pause {
     /// Longer after each failure in a row, over with the first success.
-    fn after(&mut self, ended: &Result<Ended, JoinError>, now: Instant) {
+    fn after(&mut self, ended: &Result<ClaimEnd, JoinError>, now: Instant) {
         match ended {
-            Ok(Ended::Settled | Ended::GivenBack) => *self = Self::default(),
+            Ok(ClaimEnd::Settled | ClaimEnd::GivenBack) => *self = Self::default(),
             // Other failures of the same moment do not count again.
             _ if self.until.is_some_and(|until| now < until) => {}
-            Ok(Ended::StoreFailed) | Err(_) => {
+            Ok(ClaimEnd::StoreFailed) | Err(_) => {
                 self.last = (self.last * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
                 self.until = Some(now + self.last);
             }
@@ -217,13 +217,13 @@ mod tests {
         let mut pause = Pause::default();
         let mut lengths = Vec::new();
         for _ in 0..9 {
-            pause.after(&Ok(Ended::StoreFailed), now);
-            pause.after(&Ok(Ended::StoreFailed), now);
+            pause.after(&Ok(ClaimEnd::StoreFailed), now);
+            pause.after(&Ok(ClaimEnd::StoreFailed), now);
             lengths.push(pause.last.as_secs());
             now += pause.last;
         }
         assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        pause.after(&Ok(Ended::Settled), now);
+        pause.after(&Ok(ClaimEnd::Settled), now);
         assert_eq!(pause.until, None);
     }
 }

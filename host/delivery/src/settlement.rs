@@ -9,11 +9,11 @@ use host_spool::{Failed, Message, RecipientState, State};
 use super::Settings;
 use super::outcome::expired;
 use crate::retry_schedule;
-use crate::worker::{Deferred, Progress};
+use crate::worker::{Deferred, WorkResult};
 
 /// What is to be settled, before anybody is notified.
 #[derive(Debug)]
-pub(super) struct Conclusion {
+pub(super) struct SettlementPlan {
     /// The record; its failed recipients are still pending, until somebody was told.
     pub(super) record: Message,
     /// Index into the recipients, and why.
@@ -22,9 +22,9 @@ pub(super) struct Conclusion {
     pub(super) events: Vec<Event>,
 }
 
-impl Conclusion {
+impl SettlementPlan {
     /// Notes what has to wait, gives up what has waited too long, and sets when to try again.
-    pub(super) fn of(mut record: Message, progress: Progress, settings: Settings<'_>, now: Timestamp) -> Self {
+    pub(super) fn of(mut record: Message, progress: WorkResult, settings: Settings<'_>, now: Timestamp) -> Self {
         let mut failed = progress.failed;
         let mut events = Vec::new();
         record.attempts = record.attempts.saturating_add(u32::from(progress.attempted));
@@ -91,7 +91,7 @@ impl Conclusion {
 }
 
 /// What is told of a message that nothing was tried for.
-pub(super) fn waits(record: &Message, progress: &Progress) -> Vec<Event> {
+pub(super) fn waits(record: &Message, progress: &WorkResult) -> Vec<Event> {
     let event = |((destination, reply), waiting): ((&str, String), Vec<&Deferred>)| Event::DeliveryAttemptFailed {
         message: record.id.to_string(),
         recipients: addresses(record, &waiting),

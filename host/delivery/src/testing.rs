@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 
-use host_config::{Delivery, Dns};
+use host_config::{DeliveryConfig, DnsConfig};
 use host_directory::{Directory, Entry, Home, LookupError, Target};
 use host_events::Event;
 use host_mail::{Envelope, Mailbox, MessageId, ReversePath, Timestamp};
 use host_spool::{Message, Recipient, State};
 
-use super::{Settings, Station};
+use super::{DeliveryServices, Settings};
 use crate::client_tls;
 
 pub(super) use server::{Act, FakeServer, greets, roots, say, takes};
@@ -25,8 +25,8 @@ pub(super) fn mailbox(text: &str) -> Mailbox {
 }
 
 /// No routes, short waits.
-pub(super) fn delivery() -> Delivery {
-    Delivery {
+pub(super) fn delivery() -> DeliveryConfig {
+    DeliveryConfig {
         smart_host: None,
         logins: Vec::new(),
         routes: Vec::new(),
@@ -140,16 +140,16 @@ impl Told {
 }
 
 /// A station with this directory, and what it tells.
-pub(super) fn station(directory: FakeDirectory) -> (Station, Told) {
+pub(super) fn station(directory: FakeDirectory) -> (DeliveryServices, Told) {
     let told = Told::default();
     let tls = client_tls::Tls::new(rustls::RootCertStore::empty()).expect("TLS");
     (
-        Station::new(Arc::new(directory), Dns::default(), told.tell(), tls),
+        DeliveryServices::new(Arc::new(directory), DnsConfig::default(), told.tell(), tls),
         told,
     )
 }
 
-pub(super) fn settings<'a>(delivery: &'a Delivery, mailboxes: &'a Path) -> Settings<'a> {
+pub(super) fn settings<'a>(delivery: &'a DeliveryConfig, mailboxes: &'a Path) -> Settings<'a> {
     Settings {
         hostname: "mx.here.example",
         mailboxes,

@@ -33,7 +33,7 @@ impl Host {
         let directory: Arc<dyn Directory> = Arc::new(directory);
         let spool = folder.path().join("spool");
         let spool = Spool::open(&spool, SpoolOptions::default(), events.clone()).expect("a spool");
-        let ndr = Ndr {
+        let ndr = NdrService {
             policies: Arc::new(NoPolicy),
             spool: spool.clone(),
             events: events.clone(),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use host_mail::{BodyType, Content, HeaderBlock, Mailbox, Reply, ReversePath};
 
 use super::destination::Protocol;
-use super::outcome::{Outcome, Step, class};
+use super::outcome::{DialogueStep, RecipientOutcome, class};
 use crate::client_wire::WireError;
 use crate::connect::{Connection, lost};
 use crate::dot_stuffing::DotStuffer;
@@ -29,7 +29,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const DATA: &str = "DATA\r\n";
 
 /// What comes before the message.
-enum Command {
+enum EnvelopeCommand {
     Mail,
     /// By its index.
     Recipient(usize),
@@ -38,7 +38,7 @@ enum Command {
 
 /// A message and for whom.
 #[derive(Clone, Copy)]
-pub(super) struct Parcel<'a> {
+pub(super) struct OutgoingMessage<'a> {
     pub(super) sender: &'a ReversePath,
     pub(super) body: BodyType,
     pub(super) smtputf8: bool,
@@ -50,28 +50,28 @@ pub(super) struct Parcel<'a> {
 /// What a transaction came to.
 pub(super) struct Sent {
     /// One for each recipient.
-    pub(super) outcomes: Vec<Outcome>,
+    pub(super) outcomes: Vec<RecipientOutcome>,
     /// The connection broke before any of the message went out: another one may do better.
     pub(super) untouched: bool,
 }
 
 /// A transaction in progress.
-struct Progress {
-    outcomes: Vec<Option<Outcome>>,
+struct TransactionState {
+    outcomes: Vec<Option<RecipientOutcome>>,
     untouched: bool,
 }
 
 /// Why a transaction stopped.
-enum Stop {
+enum TransactionEnd {
     /// The connection broke.
     Lost(WireError),
     /// The remote takes leave (421), or refuses all that is still open.
-    Refused(Reply, Step),
+    RefusedLogin(Reply, DialogueStep),
     /// The message cannot be read. The remote has not got an end of data and will drop it.
     Unreadable(io::Error),
 }
 
-impl From<WireError> for Stop {
+impl From<WireError> for TransactionEnd {
     fn from(error: WireError) -> Self {
         Self::Lost(error)
     }
@@ -79,24 +79,26 @@ impl From<WireError> for Stop {
 
 impl Connection {
     /// Sends a message. An error means that the message itself could not be read.
-    pub(super) async fn deliver(&mut self, parcel: Parcel<'_>) -> io::Result<Sent> {
+    pub(super) async fn deliver(&mut self, parcel: OutgoingMessage<'_>) -> io::Result<Sent> {
         self.reusable = false;
         let transfer = Duration::from_secs(parcel.content.size() / SLOWEST);
         self.deadline = Instant::now() + self.reply_timeout * 8 + transfer;
-        let mut progress = Progress {
+        let mut progress = TransactionState {
             outcomes: self.refuse_unfit(parcel).await?,
             untouched: true,
         };
         let open = match self.transact(parcel, &mut progress).await {
             Ok(()) => {
                 progress.untouched = false;
-                Outcome::Deferred(lost("no reply for this recipient"))
+                RecipientOutcome::Deferred(lost("no reply for this recipient"))
             }
-            Err(Stop::Unreadable(error)) => return Err(error),
-            Err(Stop::Lost(error)) => Outcome::Deferred(lost(&format!("talking to {}: {error}", self.host))),
-            Err(Stop::Refused(reply, step)) => {
+            Err(TransactionEnd::Unreadable(error)) => return Err(error),
+            Err(TransactionEnd::Lost(error)) => {
+                RecipientOutcome::Deferred(lost(&format!("talking to {}: {error}", self.host)))
+            }
+            Err(TransactionEnd::RefusedLogin(reply, step)) => {
                 progress.untouched &= reply.code == 421;
-                Outcome::of_remote(reply, step, &self.host)
+                RecipientOutcome::of_remote(reply, step, &self.host)
             }
         };
         let outcomes = progress.outcomes.into_iter().map(|o| o.unwrap_or_else(|| open.clone()));
@@ -108,7 +110,7 @@ impl Connection {
 
     /// Recipients that need what the remote does not offer. Nothing is converted here: that would
     /// mean to take MIME apart.
-    async fn refuse_unfit(&self, parcel: Parcel<'_>) -> io::Result<Vec<Option<Outcome>>> {
+    async fn refuse_unfit(&self, parcel: OutgoingMessage<'_>) -> io::Result<Vec<Option<RecipientOutcome>>> {
         let size = parcel.content.size();
         if self.offers.size.is_some_and(|limit| limit > 0 && size > limit) {
             let reply = Reply::new(
@@ -117,14 +119,14 @@ impl Connection {
                 format!("Message of {size} bytes is too big for {}", self.host),
             );
             return Ok(vec![
-                Some(Outcome::failed_here(class::PROTOCOL_ERROR, reply));
+                Some(RecipientOutcome::failed_here(class::PROTOCOL_ERROR, reply));
                 parcel.recipients.len()
             ]);
         }
         if parcel.body == BodyType::EightBitMime && !self.offers.eight_bit && has_eight_bit(parcel.content).await? {
             let reply = Reply::new(554, (5, 6, 3), format!("{} does not take 8-bit messages", self.host));
             return Ok(vec![
-                Some(Outcome::failed_here(class::CONVERSION_FAILED, reply));
+                Some(RecipientOutcome::failed_here(class::CONVERSION_FAILED, reply));
                 parcel.recipients.len()
             ]);
         }
@@ -138,12 +140,16 @@ impl Connection {
                     format!("{} does not take UTF-8 addresses or headers", self.host),
                 )
             };
-            needed.then(|| Outcome::failed_here(class::CONVERSION_FAILED, reply()))
+            needed.then(|| RecipientOutcome::failed_here(class::CONVERSION_FAILED, reply()))
         };
         Ok(parcel.recipients.iter().map(unfit).collect())
     }
 
-    async fn transact(&mut self, parcel: Parcel<'_>, progress: &mut Progress) -> Result<(), Stop> {
+    async fn transact(
+        &mut self,
+        parcel: OutgoingMessage<'_>,
+        progress: &mut TransactionState,
+    ) -> Result<(), TransactionEnd> {
         if progress.outcomes.iter().all(Option::is_some) {
             self.reusable = true; // Nothing was begun.
             return Ok(());
@@ -156,7 +162,7 @@ impl Connection {
             None => self.ask(DATA).await?,
         };
         if reply.code != 354 {
-            return Err(Stop::Refused(no_success(reply), Step::Data));
+            return Err(TransactionEnd::RefusedLogin(no_success(reply), DialogueStep::Data));
         }
         progress.untouched = false;
         self.content(parcel.content).await?;
@@ -165,7 +171,7 @@ impl Connection {
 
     /// Every recipient was refused and DATA asked for already. A remote that is ready for the message all
     /// the same gets an empty one, which it has to refuse (RFC 2920 section 3.1).
-    async fn send_to_nobody(&mut self, answer: &Reply, progress: &mut Progress) -> Result<(), Stop> {
+    async fn send_to_nobody(&mut self, answer: &Reply, progress: &mut TransactionState) -> Result<(), TransactionEnd> {
         progress.untouched = false;
         if answer.code == 354 {
             self.ask(".\r\n").await?;
@@ -177,21 +183,21 @@ impl Connection {
     /// section 3.1). The indexes that were accepted, and the answer to DATA if it was asked for.
     async fn envelope(
         &mut self,
-        parcel: Parcel<'_>,
-        progress: &mut Progress,
-    ) -> Result<(Vec<usize>, Option<Reply>), Stop> {
+        parcel: OutgoingMessage<'_>,
+        progress: &mut TransactionState,
+    ) -> Result<(Vec<usize>, Option<Reply>), TransactionEnd> {
         let open: Vec<usize> = (0..parcel.recipients.len())
             .filter(|i| progress.outcomes[*i].is_none())
             .collect();
         let group = if self.offers.pipelining { PIPELINE } else { 1 };
-        let mut commands = vec![Command::Mail];
-        commands.extend(open.into_iter().map(Command::Recipient));
+        let mut commands = vec![EnvelopeCommand::Mail];
+        commands.extend(open.into_iter().map(EnvelopeCommand::Recipient));
         if self.offers.pipelining {
-            commands.push(Command::Data);
+            commands.push(EnvelopeCommand::Data);
         }
         let mut accepted = Vec::new();
         for group in commands.chunks(group) {
-            if matches!(group, [Command::Data]) && accepted.is_empty() {
+            if matches!(group, [EnvelopeCommand::Data]) && accepted.is_empty() {
                 break;
             }
             let lines: String = group.iter().map(|command| self.line(command, parcel)).collect();
@@ -199,32 +205,37 @@ impl Connection {
             for command in group {
                 let reply = self.reply().await?;
                 match command {
-                    Command::Mail if reply.code / 100 == 2 => {}
-                    Command::Mail => return Err(Stop::Refused(no_success(reply), Step::Sender)),
-                    Command::Recipient(_) if reply.code == 421 => return Err(Stop::Refused(reply, Step::Recipient)),
-                    Command::Recipient(index) if reply.code / 100 == 2 => accepted.push(*index),
-                    Command::Recipient(index) => {
+                    EnvelopeCommand::Mail if reply.code / 100 == 2 => {}
+                    EnvelopeCommand::Mail => {
+                        return Err(TransactionEnd::RefusedLogin(no_success(reply), DialogueStep::Sender));
+                    }
+                    EnvelopeCommand::Recipient(_) if reply.code == 421 => {
+                        return Err(TransactionEnd::RefusedLogin(reply, DialogueStep::Recipient));
+                    }
+                    EnvelopeCommand::Recipient(index) if reply.code / 100 == 2 => accepted.push(*index),
+                    EnvelopeCommand::Recipient(index) => {
                         // It has answered for somebody: that stands, and is not asked for again at once.
                         progress.untouched = false;
-                        let outcome = Outcome::of_remote(no_success(reply), Step::Recipient, &self.host);
+                        let outcome =
+                            RecipientOutcome::of_remote(no_success(reply), DialogueStep::Recipient, &self.host);
                         progress.outcomes[*index] = Some(outcome);
                     }
-                    Command::Data => return Ok((accepted, Some(reply))),
+                    EnvelopeCommand::Data => return Ok((accepted, Some(reply))),
                 }
             }
         }
         Ok((accepted, None))
     }
 
-    fn line(&self, command: &Command, parcel: Parcel<'_>) -> String {
+    fn line(&self, command: &EnvelopeCommand, parcel: OutgoingMessage<'_>) -> String {
         match command {
-            Command::Mail => self.mail(parcel),
-            Command::Recipient(index) => format!("RCPT TO:<{}>\r\n", parcel.recipients[*index]),
-            Command::Data => DATA.to_owned(),
+            EnvelopeCommand::Mail => self.mail(parcel),
+            EnvelopeCommand::Recipient(index) => format!("RCPT TO:<{}>\r\n", parcel.recipients[*index]),
+            EnvelopeCommand::Data => DATA.to_owned(),
         }
     }
 
-    fn mail(&self, parcel: Parcel<'_>) -> String {
+    fn mail(&self, parcel: OutgoingMessage<'_>) -> String {
         let mut line = format!("MAIL FROM:{}", parcel.sender);
         if self.offers.size.is_some() {
             line.push_str(&format!(" SIZE={}", parcel.content.size()));
@@ -241,13 +252,13 @@ impl Connection {
         line + "\r\n"
     }
 
-    async fn content(&mut self, content: &Arc<dyn Content>) -> Result<(), Stop> {
+    async fn content(&mut self, content: &Arc<dyn Content>) -> Result<(), TransactionEnd> {
         let (mut stuffer, mut out, mut offset) = (DotStuffer::new(), Vec::new(), 0);
         while offset < content.size() {
-            let piece = read(content, offset).await.map_err(Stop::Unreadable)?;
+            let piece = read(content, offset).await.map_err(TransactionEnd::Unreadable)?;
             if piece.is_empty() {
                 let short = io::Error::new(io::ErrorKind::UnexpectedEof, "the message is shorter than its size");
-                return Err(Stop::Unreadable(short));
+                return Err(TransactionEnd::Unreadable(short));
             }
             offset += piece.len() as u64;
             out.clear();
@@ -261,18 +272,18 @@ impl Connection {
     }
 
     /// Sends a part of the message. A remote that stops taking it may have said why.
-    async fn transfer(&mut self, octets: &[u8]) -> Result<(), Stop> {
+    async fn transfer(&mut self, octets: &[u8]) -> Result<(), TransactionEnd> {
         let Err(error) = self.send(octets).await else {
             return Ok(());
         };
         match self.reply_within(LAST_WORDS).await {
-            Ok(reply) => Err(Stop::Refused(no_success(reply), Step::Data)),
-            Err(_) => Err(Stop::Lost(error)),
+            Ok(reply) => Err(TransactionEnd::RefusedLogin(no_success(reply), DialogueStep::Data)),
+            Err(_) => Err(TransactionEnd::Lost(error)),
         }
     }
 
     /// The replies after the final dot: one, or with LMTP one for each accepted recipient.
-    async fn verdicts(&mut self, accepted: &[usize], progress: &mut Progress) -> Result<(), Stop> {
+    async fn verdicts(&mut self, accepted: &[usize], progress: &mut TransactionState) -> Result<(), TransactionEnd> {
         let mut shared: Option<Reply> = None;
         for index in accepted {
             let reply = match (&shared, self.protocol) {
@@ -280,8 +291,8 @@ impl Connection {
                 _ => self.reply_within(self.reply_timeout * 2).await?,
             };
             let outcome = match reply.code {
-                300..=399 => Outcome::Deferred(no_success(reply.clone())),
-                _ => Outcome::of_remote(reply.clone(), Step::Data, &self.host),
+                300..=399 => RecipientOutcome::Deferred(no_success(reply.clone())),
+                _ => RecipientOutcome::of_remote(reply.clone(), DialogueStep::Data, &self.host),
             };
             progress.outcomes[*index] = Some(outcome);
             shared = Some(reply);
@@ -303,7 +314,7 @@ fn no_success(reply: Reply) -> Reply {
 
 /// Whether everybody's copy needs SMTPUTF8: because of the sender or the header (RFC 6531
 /// section 3.4). A message that was only declared so goes to any host.
-fn needs_utf8(parcel: Parcel<'_>) -> io::Result<bool> {
+fn needs_utf8(parcel: OutgoingMessage<'_>) -> io::Result<bool> {
     if parcel.sender.mailbox().is_some_and(|mailbox| !mailbox.is_ascii()) {
         return Ok(true);
     }

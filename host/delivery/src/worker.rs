@@ -11,10 +11,10 @@ use host_events::Event;
 use host_mail::{HeaderBlock, Mailbox, Reply, Timestamp, hop_count};
 use host_spool::{Failed, Message, Recipient, RecipientState, State};
 
-use super::attempt::Job;
+use super::attempt::Delivery;
 use super::destination::Destination;
-use super::outcome::{Outcome, class, failed_here, reply_for_class};
-use super::resolve::{Fate, Resolver};
+use super::outcome::{RecipientOutcome, class, failed_here, reply_for_class};
+use super::resolve::{RecipientResolver, Resolution};
 
 /// Destinations of one message that are worked on at once.
 const DESTINATIONS_AT_ONCE: usize = 8;
@@ -22,7 +22,7 @@ const DESTINATIONS_AT_ONCE: usize = 8;
 /// What the work on a message came to. Deliveries are in the record already, so that they are not
 /// forgotten if something goes wrong later.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct WorkResult {
     /// To be notified: index into the record's recipients, and why.
     pub(super) failed: Vec<(usize, Failed)>,
     /// To be tried again.
@@ -43,7 +43,7 @@ pub(super) struct Deferred {
     pub(super) untried: bool,
 }
 
-impl Progress {
+impl WorkResult {
     /// The destination that all waits for, if nothing was tried for anybody: nothing is new then.
     pub(super) fn waits_for(&self) -> Option<&str> {
         let nothing = self.failed.is_empty() && !self.interrupted && self.deferred.iter().all(|each| each.untried);
@@ -52,22 +52,22 @@ impl Progress {
     }
 }
 
-/// Works on a message that is due. `hurry` turning true stops the work between two outcomes. An
+/// Works on a message that is due. `shutting_down` turning true stops the work between two outcomes. An
 /// error means that the message cannot be read.
 pub(super) async fn work(
-    job: Job<'_>,
+    job: Delivery<'_>,
     record: &mut Message,
-    hurry: &mut watch::Receiver<bool>,
-) -> io::Result<Progress> {
+    shutting_down: &mut watch::Receiver<bool>,
+) -> io::Result<WorkResult> {
     match &record.state {
-        State::Failing { class, .. } => Ok(Progress {
+        State::Failing { class, .. } => Ok(WorkResult {
             failed: all_pending(record, &failed_here(class, reply_for_class(class))),
-            ..Progress::default()
+            ..WorkResult::default()
         }),
-        State::Queued if pending(record).next().is_none() => Ok(Progress::default()),
-        State::Queued => deliver(job, record, hurry).await,
+        State::Queued if pending(record).next().is_none() => Ok(WorkResult::default()),
+        State::Queued => deliver(job, record, shutting_down).await,
         // Nobody claims these; if it happens they stay as they are.
-        State::Quarantined { .. } | State::Frozen { .. } => Ok(Progress::default()),
+        State::Quarantined { .. } | State::Frozen { .. } => Ok(WorkResult::default()),
     }
 }
 
@@ -81,34 +81,38 @@ fn all_pending(record: &Message, failed: &Failed) -> Vec<(usize, Failed)> {
     pending(record).map(|(index, _)| (index, failed.clone())).collect()
 }
 
-async fn deliver(job: Job<'_>, record: &mut Message, hurry: &mut watch::Receiver<bool>) -> io::Result<Progress> {
+async fn deliver(
+    job: Delivery<'_>,
+    record: &mut Message,
+    shutting_down: &mut watch::Receiver<bool>,
+) -> io::Result<WorkResult> {
     if let Some(failed) = too_many_hops(job, record)? {
-        return Ok(Progress {
+        return Ok(WorkResult {
             failed: all_pending(record, &failed),
             attempted: true,
-            ..Progress::default()
+            ..WorkResult::default()
         });
     }
-    let resolver = Resolver {
+    let resolver = RecipientResolver {
         message: record.id,
         directory: job.station.directory.as_ref(),
         delivery: job.settings.delivery,
         tell: job.station.tell.as_ref(),
     };
     let resolved = resolver.resolve(&record.recipients).await;
-    let mut progress = Progress {
+    let mut progress = WorkResult {
         attempted: true,
-        ..Progress::default()
+        ..WorkResult::default()
     };
     let mut groups: HashMap<Destination, Vec<usize>> = HashMap::new();
     record.recipients.clear();
     for (index, each) in resolved.into_iter().enumerate() {
         record.recipients.push(each.recipient);
         match each.fate {
-            Fate::Over => {}
-            Fate::Send(destination) => groups.entry(destination).or_default().push(index),
-            Fate::Failed(failed) => progress.failed.push((index, failed)),
-            Fate::Deferred(reply) => progress.deferred.push(Deferred {
+            Resolution::Over => {}
+            Resolution::Send(destination) => groups.entry(destination).or_default().push(index),
+            Resolution::Failed(failed) => progress.failed.push((index, failed)),
+            Resolution::Deferred(reply) => progress.deferred.push(Deferred {
                 recipient: index,
                 destination: "directory".to_owned(),
                 reply,
@@ -116,12 +120,12 @@ async fn deliver(job: Job<'_>, record: &mut Message, hurry: &mut watch::Receiver
             }),
         }
     }
-    attempt_all(job, record, groups, hurry, &mut progress).await?;
+    attempt_all(job, record, groups, shutting_down, &mut progress).await?;
     Ok(progress)
 }
 
 /// RFC 5321 section 6.3: a message that passed too many hosts goes round in circles.
-fn too_many_hops(job: Job<'_>, record: &Message) -> io::Result<Option<Failed>> {
+fn too_many_hops(job: Delivery<'_>, record: &Message) -> io::Result<Option<Failed>> {
     let hops = hop_count(&HeaderBlock::read(job.content.as_ref())?);
     if hops <= job.settings.hops {
         return Ok(None);
@@ -137,11 +141,11 @@ fn too_many_hops(job: Job<'_>, record: &Message) -> io::Result<Option<Failed>> {
 
 /// Attempts every destination, some at once, and notes each outcome as it comes.
 async fn attempt_all(
-    job: Job<'_>,
+    job: Delivery<'_>,
     record: &mut Message,
     groups: HashMap<Destination, Vec<usize>>,
-    hurry: &mut watch::Receiver<bool>,
-    progress: &mut Progress,
+    shutting_down: &mut watch::Receiver<bool>,
+    progress: &mut WorkResult,
 ) -> io::Result<()> {
     let mut waiting = groups.into_iter();
     let mut running = FuturesUnordered::new();
@@ -159,7 +163,7 @@ async fn attempt_all(
         let done = tokio::select! {
             biased;
             done = running.next() => done,
-            () = turned_true(hurry) => {
+            () = turned_true(shutting_down) => {
                 progress.interrupted = true;
                 return Ok(());
             }
@@ -185,17 +189,17 @@ pub(super) async fn turned_true(signal: &mut watch::Receiver<bool>) {
 
 fn note(
     record: &mut Message,
-    progress: &mut Progress,
+    progress: &mut WorkResult,
     destination: &Destination,
-    outcomes: impl Iterator<Item = (usize, Outcome)>,
+    outcomes: impl Iterator<Item = (usize, RecipientOutcome)>,
 ) {
     let at = Timestamp::now();
     for (recipient, outcome) in outcomes {
-        let untried = matches!(outcome, Outcome::Untried(_));
+        let untried = matches!(outcome, RecipientOutcome::Untried(_));
         match outcome {
-            Outcome::Delivered { .. } => record.recipients[recipient].state = RecipientState::Delivered { at },
-            Outcome::Failed(failed) => progress.failed.push((recipient, failed)),
-            Outcome::Deferred(reply) | Outcome::Untried(reply) => progress.deferred.push(Deferred {
+            RecipientOutcome::Delivered { .. } => record.recipients[recipient].state = RecipientState::Delivered { at },
+            RecipientOutcome::Failed(failed) => progress.failed.push((recipient, failed)),
+            RecipientOutcome::Deferred(reply) | RecipientOutcome::Untried(reply) => progress.deferred.push(Deferred {
                 recipient,
                 destination: destination.to_string(),
                 reply,
@@ -206,17 +210,23 @@ fn note(
 }
 
 /// Events about what is final: 5007 and 4031, one for all recipients that share a reply.
-fn tell(job: Job<'_>, record: &Message, destination: &Destination, indexes: &[usize], outcomes: &[Outcome]) {
+fn tell(
+    job: Delivery<'_>,
+    record: &Message,
+    destination: &Destination,
+    indexes: &[usize],
+    outcomes: &[RecipientOutcome],
+) {
     let mut delivered: BTreeMap<(Option<&str>, String), Vec<String>> = BTreeMap::new();
     let mut refused: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for (index, outcome) in indexes.iter().zip(outcomes) {
         let address = record.recipients[*index].address.to_string();
         match outcome {
-            Outcome::Delivered { reply, remote } => {
+            RecipientOutcome::Delivered { reply, remote } => {
                 let key = (remote.as_deref(), reply.to_string());
                 delivered.entry(key).or_default().push(address);
             }
-            Outcome::Failed(Failed {
+            RecipientOutcome::Failed(Failed {
                 reply,
                 remote: Some(remote),
                 ..
@@ -224,7 +234,7 @@ fn tell(job: Job<'_>, record: &Message, destination: &Destination, indexes: &[us
                 let key = (remote.clone(), reply.to_string());
                 refused.entry(key).or_default().push(address);
             }
-            Outcome::Failed(_) | Outcome::Deferred(_) | Outcome::Untried(_) => {}
+            RecipientOutcome::Failed(_) | RecipientOutcome::Deferred(_) | RecipientOutcome::Untried(_) => {}
         }
     }
     for ((remote, reply), recipients) in delivered {

@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::password::check_hash;
 use super::{Endpoint, Entry, Home, Target};
-use host_config::toml_reader::{self, Problem, Problems, Reader};
+use host_config::toml_reader::{self, Problem, Problems, TableReader};
 use host_mail::Mailbox;
 
 /// Longest account name, in bytes.
@@ -15,7 +15,7 @@ const MAX_NAME: usize = 64;
 
 /// Everything in one version of the file.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(super) struct DirectoryTable {
     domains: HashSet<String>,
     pub(super) accounts: HashMap<String, Account>,
     addresses: HashMap<String, Vec<Entry>>,
@@ -38,14 +38,14 @@ enum SendAs {
     Domain(String),
 }
 
-impl Table {
+impl DirectoryTable {
     /// Reads the text of a file. `mailboxes` is where the Maildirs of accounts at home here are.
     pub(super) fn parse(text: &str, mailboxes: &Path) -> Result<Self, Vec<Problem>> {
         let document = toml_reader::parse(text).map_err(|problem| vec![problem])?;
         let problems = Problems::default();
         let mut table = Self::default();
         {
-            let mut root = Reader::new(&document, &problems);
+            let mut root = TableReader::new(&document, &problems);
             table.domains = root.list("domains", domain).into_iter().collect();
             if document
                 .get("domains")
@@ -71,7 +71,7 @@ impl Table {
         if problems.is_empty() { Ok(table) } else { Err(problems) }
     }
 
-    fn read_account(&mut self, mut reader: Reader<'_>, mailboxes: &Path) {
+    fn read_account(&mut self, mut reader: TableReader<'_>, mailboxes: &Path) {
         let name = reader.required("name", account_name);
         let password = reader.optional("password", |value| {
             let phc = toml_reader::text(value)?;
@@ -115,7 +115,7 @@ impl Table {
     }
 
     /// An alias or a group.
-    fn read_list(&mut self, mut reader: Reader<'_>, list: &'static str, target: fn(Vec<Mailbox>) -> Target) {
+    fn read_list(&mut self, mut reader: TableReader<'_>, list: &'static str, target: fn(Vec<Mailbox>) -> Target) {
         let address = reader.required("address", toml_reader::parsed::<Mailbox>);
         if let Some(address) = &address {
             self.check_local(&reader, "address", std::slice::from_ref(address));
@@ -132,7 +132,7 @@ impl Table {
         }
     }
 
-    fn check_local(&self, reader: &Reader<'_>, key: &str, addresses: &[Mailbox]) {
+    fn check_local(&self, reader: &TableReader<'_>, key: &str, addresses: &[Mailbox]) {
         for address in addresses
             .iter()
             .filter(|address| !self.domains.contains(address.domain()))

@@ -16,7 +16,7 @@ use hickory_resolver::system_conf::read_system_conf;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 
-use host_config::Dns;
+use host_config::DnsConfig;
 
 /// Records of one answer that are handed on.
 const RECORDS: usize = 64;
@@ -37,13 +37,13 @@ pub enum NoRecords {
 
 /// A resolver with its cache. Nothing is opened, read or sent before it is asked something.
 pub struct Resolver {
-    settings: Dns,
+    settings: DnsConfig,
     started: OnceCell<TokioResolver>,
 }
 
 impl Resolver {
     /// Reads nothing yet.
-    pub fn new(settings: Dns) -> Self {
+    pub fn new(settings: DnsConfig) -> Self {
         Self {
             settings,
             started: OnceCell::new(),
@@ -51,7 +51,7 @@ impl Resolver {
     }
 
     /// What it was made with.
-    pub fn settings(&self) -> &Dns {
+    pub fn settings(&self) -> &DnsConfig {
         &self.settings
     }
 
@@ -147,7 +147,7 @@ pub struct Current(ArcSwap<Resolver>);
 
 impl Current {
     /// Reads nothing yet.
-    pub fn new(settings: Dns) -> Self {
+    pub fn new(settings: DnsConfig) -> Self {
         Self(ArcSwap::from_pointee(Resolver::new(settings)))
     }
 
@@ -158,14 +158,14 @@ impl Current {
 
     /// As a configuration that was read again wants it. The cache is kept if that names the same servers as before; where
     /// the system names them they may be others.
-    pub fn configure(&self, settings: &Dns) {
+    pub fn configure(&self, settings: &DnsConfig) {
         if settings.servers.is_empty() || self.get().settings() != settings {
             self.0.store(Arc::new(Resolver::new(settings.clone())));
         }
     }
 }
 
-fn start(settings: &Dns) -> Result<TokioResolver, String> {
+fn start(settings: &DnsConfig) -> Result<TokioResolver, String> {
     let system = || read_system_conf().map_err(|error| format!("the system's resolver configuration: {error}"));
     let (config, mut options) = if settings.servers.is_empty() {
         system()?

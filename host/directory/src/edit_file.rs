@@ -9,7 +9,7 @@ use toml::Value;
 use toml::de::{DeTable, DeValue};
 
 use super::password::hash_password;
-use crate::directory_table::Table;
+use crate::directory_table::DirectoryTable;
 use host_config::toml_reader::Problem;
 
 /// Why the file was not changed.
@@ -105,7 +105,7 @@ fn change(path: &Path, edit: impl FnOnce(&str) -> Result<String, EditError>) -> 
     rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).map_err(io::Error::from)?;
 
     let text = edit(&fs::read_to_string(&path)?)?;
-    Table::parse(&text, Path::new("")).map_err(EditError::Problems)?;
+    DirectoryTable::parse(&text, Path::new("")).map_err(EditError::Problems)?;
 
     let metadata = fs::metadata(&path)?;
     let mut new = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;

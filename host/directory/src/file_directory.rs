@@ -10,8 +10,8 @@ use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 
 use super::{Directory, Entry, Home, LookupError, Target};
-use crate::directory_table::{Table, key};
-use crate::password_queue::Login;
+use crate::directory_table::{DirectoryTable, key};
+use crate::password_queue::PasswordQueue;
 use host_config::toml_reader::Problem;
 use host_events::{Event, Events};
 use host_mail::Mailbox;
@@ -29,13 +29,13 @@ pub struct FileDirectory {
     administrator: Mailbox,
     hostname: Option<String>,
     events: Events,
-    table: ArcSwap<Table>,
-    seen: Mutex<Seen>,
-    login: Login,
+    table: ArcSwap<DirectoryTable>,
+    seen: Mutex<FileState>,
+    login: PasswordQueue,
 }
 
 /// What was last seen of the file.
-struct Seen {
+struct FileState {
     stamp: Option<Stamp>,
     looked: Instant,
 }
@@ -90,11 +90,11 @@ impl FileDirectory {
             hostname: None,
             events: Events::discard(),
             table: ArcSwap::from_pointee(table),
-            seen: Mutex::new(Seen {
+            seen: Mutex::new(FileState {
                 stamp,
                 looked: Instant::now(),
             }),
-            login: Login::new(),
+            login: PasswordQueue::new(),
         })
     }
 
@@ -150,7 +150,7 @@ impl FileDirectory {
 
     /// The table in force; the file is read again first if it has changed. Only the one who
     /// notices waits for that.
-    async fn current(&self) -> Arc<Table> {
+    async fn current(&self) -> Arc<DirectoryTable> {
         if let Some(stamp) = self.changed() {
             let (path, mailboxes) = (self.path.clone(), self.mailboxes.clone());
             let loaded = tokio::task::spawn_blocking(move || load(&path, &mailboxes)).await;
@@ -175,7 +175,7 @@ impl FileDirectory {
         Some(stamp)
     }
 
-    fn adopt(&self, stamp: Option<Stamp>, loaded: Result<Table, Vec<Problem>>) {
+    fn adopt(&self, stamp: Option<Stamp>, loaded: Result<DirectoryTable, Vec<Problem>>) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).stamp = stamp;
         match loaded {
             Ok(table) => {
@@ -194,19 +194,19 @@ impl FileDirectory {
         }
     }
 
-    fn tell_ambiguous(&self, table: &Table) {
+    fn tell_ambiguous(&self, table: &DirectoryTable) {
         for (address, entries) in table.ambiguous().into_iter().take(AMBIGUOUS_NAMED) {
             self.events.emit(Event::AmbiguousAddress { address, entries });
         }
     }
 
-    fn is_local(&self, table: &Table, domain: &str) -> bool {
+    fn is_local(&self, table: &DirectoryTable, domain: &str) -> bool {
         let domain = domain.to_lowercase();
         table.is_local_domain(&domain) || self.hostname.as_ref() == Some(&domain)
     }
 
     /// RFC 5321 section 4.5.1: `postmaster` at every local domain is somebody.
-    fn postmaster(&self, table: &Table, address: &Mailbox) -> Option<Entry> {
+    fn postmaster(&self, table: &DirectoryTable, address: &Mailbox) -> Option<Entry> {
         let is_postmaster = key(address).starts_with("postmaster@") && self.is_local(table, address.domain());
         (is_postmaster && key(address) != key(&self.administrator)).then(|| Entry {
             address: address.clone(),
@@ -254,7 +254,7 @@ impl Directory for FileDirectory {
     }
 }
 
-fn load(path: &Path, mailboxes: &Path) -> Result<Table, Vec<Problem>> {
+fn load(path: &Path, mailboxes: &Path) -> Result<DirectoryTable, Vec<Problem>> {
     let text = fs::read_to_string(path).map_err(|error| vec![Problem::new("", error.to_string())])?;
-    Table::parse(&text, mailboxes)
+    DirectoryTable::parse(&text, mailboxes)
 }

@@ -19,14 +19,14 @@ const REMEMBERED: usize = 4096;
 type Proof = [u8; 32];
 
 /// Checks passwords, at most one a processor at once; each takes 19 MiB.
-pub(super) struct Login {
+pub(super) struct PasswordQueue {
     permits: Arc<Semaphore>,
     /// A new one with each start.
     salt: [u8; 32],
     proofs: Mutex<HashMap<Proof, Instant>>,
 }
 
-impl Login {
+impl PasswordQueue {
     pub(super) fn new() -> Self {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Self {

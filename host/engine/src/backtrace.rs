@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::{FrameInfo, WasmBacktrace};
 
-use super::debug_info::{DebugInfo, Reader};
+use super::debug_info::{DebugInfo, DebugInfoReader};
 
 /// Frames of one component that are remembered. One that faults everywhere is looked up more often.
 const REMEMBERED: usize = 4096;
 
 /// A place in a guest's source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct SourcePlace {
     /// Demangled name.
     pub function: Option<String>,
     /// `file:line`.
@@ -21,7 +21,7 @@ pub struct Place {
 
 /// Finds places of one component. Faults repeat: each instruction is looked up once.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct SourceMap {
     debug: DebugInfo,
     /// By offset in the component.
     known: Mutex<HashMap<usize, Arc<Frame>>>,
@@ -30,12 +30,12 @@ pub(super) struct Places {
 /// A frame stands for several functions when calls were inlined.
 #[derive(Debug)]
 struct Frame {
-    innermost: Place,
+    innermost: SourcePlace,
     /// The innermost of the policy's own code.
-    own: Option<Place>,
+    own: Option<SourcePlace>,
 }
 
-impl Places {
+impl SourceMap {
     pub(super) fn of(component: Arc<[u8]>) -> Self {
         Self {
             debug: DebugInfo::of(component),
@@ -45,7 +45,7 @@ impl Places {
 
     /// The innermost frame of the policy's own code; the innermost of all if every frame belongs to a
     /// language's runtime.
-    pub(super) fn place(&self, trace: &WasmBacktrace) -> Place {
+    pub(super) fn place(&self, trace: &WasmBacktrace) -> SourcePlace {
         let mut reader = self.debug.reader();
         let mut innermost = None;
         for info in trace.frames() {
@@ -58,7 +58,7 @@ impl Places {
         innermost.map(|frame| frame.innermost.clone()).unwrap_or_default()
     }
 
-    fn frame(&self, info: &FrameInfo, reader: &mut Reader<'_>) -> Arc<Frame> {
+    fn frame(&self, info: &FrameInfo, reader: &mut DebugInfoReader<'_>) -> Arc<Frame> {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(offset) = info.module_offset() else {
             return Arc::new(Frame::new(functions(info, reader)));
@@ -78,7 +78,7 @@ impl Places {
 }
 
 impl Frame {
-    fn new(functions: Vec<Place>) -> Self {
+    fn new(functions: Vec<SourcePlace>) -> Self {
         Self {
             own: functions.iter().find(|place| !is_machinery(place)).cloned(),
             innermost: functions.into_iter().next().unwrap_or_default(),
@@ -88,7 +88,7 @@ impl Frame {
 
 /// The innermost comes first, and the function that was really called, whose full name the component
 /// has, comes last.
-fn functions(info: &FrameInfo, reader: &mut Reader<'_>) -> Vec<Place> {
+fn functions(info: &FrameInfo, reader: &mut DebugInfoReader<'_>) -> Vec<SourcePlace> {
     let symbols = info
         .module_offset()
         .map(|offset| reader.symbols(offset))
@@ -98,12 +98,12 @@ fn functions(info: &FrameInfo, reader: &mut Reader<'_>) -> Vec<Place> {
             Some(name) => demangle(name),
             None => format!("function {}", info.func_index()),
         };
-        return vec![Place {
+        return vec![SourcePlace {
             function: Some(function),
             location: None,
         }];
     };
-    let places = symbols.into_iter().enumerate().map(|(at, symbol)| Place {
+    let places = symbols.into_iter().enumerate().map(|(at, symbol)| SourcePlace {
         function: match info.func_name() {
             Some(name) if at == last => Some(demangle(name)),
             name => symbol.function.as_deref().or(name).map(demangle),
@@ -121,7 +121,7 @@ fn demangle(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name))
 }
 
-fn is_machinery(place: &Place) -> bool {
+fn is_machinery(place: &SourcePlace) -> bool {
     const FUNCTIONS: &[&str] = &[
         "std::",
         "core::",
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_panic_machinery_is_passed_over() {
-        let place = |function: &str, location: &str| Place {
+        let place = |function: &str, location: &str| SourcePlace {
             function: Some(function.to_owned()),
             location: Some(location.to_owned()),
         };

@@ -22,7 +22,7 @@ use host_config::PolicyEngine;
 use host_events::{Event, Events};
 
 pub use crate::compile::parent::COMMAND;
-use crate::compile::parent::{Failure, Order};
+use crate::compile::parent::{ChildOptions, CompileFailure};
 pub use child::compile_as_child;
 
 /// Bytes of compiled code that are kept; what was used longest ago goes first.
@@ -53,7 +53,7 @@ pub(super) struct Compiling {
 
 struct Outside {
     cache: Cache,
-    order: Order,
+    order: ChildOptions,
     events: Events,
     /// One child at a time, so that their memory does not add up and a hit can be told.
     turn: Mutex<()>,
@@ -72,7 +72,7 @@ impl Compiling {
             .filter(|_| compiler == Compiler::Child)
             .map(|(cache, folder)| Outside {
                 cache,
-                order: Order {
+                order: ChildOptions {
                     cache: folder,
                     memory: settings.compile_memory,
                     time: settings.compile_time,
@@ -102,8 +102,8 @@ impl Outside {
         }
         let why = match self.order.carry_out(&bytes).await {
             Ok(()) => "the result was not found in the cache".to_owned(),
-            Err(Failure::Refused(text)) => return Err(text),
-            Err(Failure::NotStarted(error)) => format!("no process could be started: {error}"),
+            Err(CompileFailure::Refused(text)) => return Err(text),
+            Err(CompileFailure::NotStarted(error)) => format!("no process could be started: {error}"),
         };
         let hits = self.cache.cache_hits();
         let component = here(engine, bytes).await?;

@@ -9,7 +9,7 @@ use wasmtime::component::{Linker, Resource, ResourceType};
 
 use super::bindings::posthouse::policy::{directory, host, message};
 use crate::component::Contract;
-use crate::instance_state::Host;
+use crate::instance_state::InstanceState;
 use crate::message_view::MessageView;
 use crate::message_view::Slot;
 
@@ -18,7 +18,7 @@ macro_rules! function {
     ($interface:ident, $name:literal, $answer:path, $($argument:ident: $type:ty),*) => {
         $interface.func_wrap_async(
             $name,
-            |mut store: StoreContextMut<'_, Host>, ($($argument,)*): ($($type,)*)| {
+            |mut store: StoreContextMut<'_, InstanceState>, ($($argument,)*): ($($type,)*)| {
                 Box::new(async move { Ok(($answer(store.data_mut(), $($argument),*).await?,)) })
             },
         )?
@@ -26,7 +26,7 @@ macro_rules! function {
 }
 
 /// Contract 0.1.
-pub(super) fn link_0_1(linker: &mut Linker<Host>, contract: Contract) -> wasmtime::Result<()> {
+pub(super) fn link_0_1(linker: &mut Linker<InstanceState>, contract: Contract) -> wasmtime::Result<()> {
     link_types(linker, contract)?;
     link_directory(linker, contract)?;
     link_message(linker, contract)?;
@@ -34,7 +34,7 @@ pub(super) fn link_0_1(linker: &mut Linker<Host>, contract: Contract) -> wasmtim
 }
 
 /// Growth slots have no values, so nothing is ever dropped.
-fn link_types(linker: &mut Linker<Host>, contract: Contract) -> wasmtime::Result<()> {
+fn link_types(linker: &mut Linker<InstanceState>, contract: Contract) -> wasmtime::Result<()> {
     let mut interface = linker.instance(&contract.interface("types"))?;
     for slot in ["more-client", "more-envelope", "more-failure"] {
         interface.resource(slot, ResourceType::host::<Slot>(), |_, _| Ok(()))?;
@@ -42,7 +42,7 @@ fn link_types(linker: &mut Linker<Host>, contract: Contract) -> wasmtime::Result
     Ok(())
 }
 
-fn link_directory(linker: &mut Linker<Host>, contract: Contract) -> wasmtime::Result<()> {
+fn link_directory(linker: &mut Linker<InstanceState>, contract: Contract) -> wasmtime::Result<()> {
     let mut interface = linker.instance(&contract.interface("directory"))?;
     function!(interface, "lookup", directory::Host::lookup, address: String);
     function!(interface, "may-send-as", directory::Host::may_send_as, account: String, address: String);
@@ -50,7 +50,7 @@ fn link_directory(linker: &mut Linker<Host>, contract: Contract) -> wasmtime::Re
     Ok(())
 }
 
-fn link_message(linker: &mut Linker<Host>, contract: Contract) -> wasmtime::Result<()> {
+fn link_message(linker: &mut Linker<InstanceState>, contract: Contract) -> wasmtime::Result<()> {
     let mut interface = linker.instance(&contract.interface("message"))?;
     interface.resource_async("message", ResourceType::host::<MessageView>(), |mut store, rep| {
         Box::new(async move { message::HostMessage::drop(store.data_mut(), Resource::new_own(rep)).await })
@@ -63,11 +63,11 @@ fn link_message(linker: &mut Linker<Host>, contract: Contract) -> wasmtime::Resu
     Ok(())
 }
 
-fn link_host(linker: &mut Linker<Host>, contract: Contract) -> wasmtime::Result<()> {
+fn link_host(linker: &mut Linker<InstanceState>, contract: Contract) -> wasmtime::Result<()> {
     let mut interface = linker.instance(&contract.interface("host"))?;
     interface.func_wrap_async(
         "log",
-        |mut store: StoreContextMut<'_, Host>, (level, text): (host::Level, String)| {
+        |mut store: StoreContextMut<'_, InstanceState>, (level, text): (host::Level, String)| {
             Box::new(async move { host::Host::log(store.data_mut(), level, text).await })
         },
     )?;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use wasmtime::{Store, WasmCoreDump};
 
-use crate::instance_state::Host;
+use crate::instance_state::InstanceState;
 use host_mail::Timestamp;
 
 /// Dumps of one module in a folder. No more are written until some are removed.
@@ -43,7 +43,12 @@ impl CoreDumps {
 
     /// Writes the dump that belongs to an error, if one is wanted and there is one. A dump that cannot
     /// be written is a line in the log: the fault itself is told in any case.
-    pub(super) fn write(&self, module: &str, error: &wasmtime::Error, store: &mut Store<Host>) -> Option<PathBuf> {
+    pub(super) fn write(
+        &self,
+        module: &str,
+        error: &wasmtime::Error,
+        store: &mut Store<InstanceState>,
+    ) -> Option<PathBuf> {
         let folder = self.folder.load_full()?;
         let dump = error.downcast_ref::<WasmCoreDump>()?;
         // The engine indexes what it collected, and not every component's parts are among it.

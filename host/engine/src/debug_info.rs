@@ -84,8 +84,8 @@ impl DebugInfo {
     }
 
     /// Looks up places, for as long as one backtrace takes.
-    pub(super) fn reader(&self) -> Reader<'_> {
-        Reader {
+    pub(super) fn reader(&self) -> DebugInfoReader<'_> {
+        DebugInfoReader {
             info: self,
             read: Vec::new(),
         }
@@ -106,12 +106,12 @@ impl CoreModule {
 }
 
 /// Reads a core module's debug information once, when it is first asked for.
-pub(super) struct Reader<'a> {
+pub(super) struct DebugInfoReader<'a> {
     info: &'a DebugInfo,
     read: Vec<(usize, Option<Context<EndianSlice<'a, LittleEndian>>>)>,
 }
 
-impl Reader<'_> {
+impl DebugInfoReader<'_> {
     /// The functions at an instruction `offset` bytes into the component, the innermost first. Empty
     /// if nothing is known about it.
     pub(super) fn symbols(&mut self, offset: usize) -> Vec<Symbol> {

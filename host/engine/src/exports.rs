@@ -14,7 +14,7 @@ use wasmtime::{Store, format_err};
 use super::bindings::exports::posthouse::policy::{exemption, homing, lifecycle, ndr};
 use super::bindings::posthouse::policy::types::{Because, Client, Decision, Envelope, Failure, ReversePath};
 use crate::component::{Role, Shape};
-use crate::instance_state::Host;
+use crate::instance_state::InstanceState;
 use crate::message_view::MessageView;
 
 /// Arguments are shared, so that a function can be kept without borrowing from one call of it.
@@ -35,20 +35,20 @@ pub(super) struct Exports {
 
 /// `lifecycle` of an instance.
 #[derive(Clone)]
-pub(super) struct Lifecycle {
+pub(super) struct LifecycleExport {
     pub(super) describe: TypedFunc<(), (lifecycle::Description,)>,
     pub(super) configure: TypedFunc<(String,), (Result<(), Vec<lifecycle::Problem>>,)>,
 }
 
 /// `exemption` of an instance.
 #[derive(Clone)]
-pub(super) struct Exemption {
+pub(super) struct ExemptionExport {
     pub(super) admit: Admit,
 }
 
 /// `homing` of an instance.
 #[derive(Clone)]
-pub(super) struct Homing {
+pub(super) struct HomingExport {
     pub(super) check_sender: CheckSender,
     pub(super) check_recipient: CheckRecipient,
     pub(super) check_message: CheckMessage,
@@ -56,7 +56,7 @@ pub(super) struct Homing {
 
 /// `ndr` of an instance.
 #[derive(Clone)]
-pub(super) struct Ndr {
+pub(super) struct NdrExport {
     pub(super) plan: Plan,
 }
 
@@ -88,25 +88,37 @@ impl Exports {
     }
 
     /// Checks the types against the contract.
-    pub(super) fn lifecycle(&self, store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<Lifecycle> {
-        Ok(Lifecycle {
+    pub(super) fn lifecycle(
+        &self,
+        store: &mut Store<InstanceState>,
+        instance: &Instance,
+    ) -> wasmtime::Result<LifecycleExport> {
+        Ok(LifecycleExport {
             describe: typed(store, instance, "describe", &self.describe)?,
             configure: typed(store, instance, "configure", &self.configure)?,
         })
     }
 
     /// Checks the types against the contract.
-    pub(super) fn exemption(&self, store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<Exemption> {
+    pub(super) fn exemption(
+        &self,
+        store: &mut Store<InstanceState>,
+        instance: &Instance,
+    ) -> wasmtime::Result<ExemptionExport> {
         let admit = self.exemption.as_ref().ok_or_else(|| missing(Role::Exemption))?;
-        Ok(Exemption {
+        Ok(ExemptionExport {
             admit: typed(store, instance, "admit", admit)?,
         })
     }
 
     /// Checks the types against the contract.
-    pub(super) fn homing(&self, store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<Homing> {
+    pub(super) fn homing(
+        &self,
+        store: &mut Store<InstanceState>,
+        instance: &Instance,
+    ) -> wasmtime::Result<HomingExport> {
         let [sender, recipient, message] = self.homing.as_ref().ok_or_else(|| missing(Role::Homing))?;
-        Ok(Homing {
+        Ok(HomingExport {
             check_sender: typed(store, instance, "check-sender", sender)?,
             check_recipient: typed(store, instance, "check-recipient", recipient)?,
             check_message: typed(store, instance, "check-message", message)?,
@@ -114,16 +126,16 @@ impl Exports {
     }
 
     /// Checks the types against the contract.
-    pub(super) fn ndr(&self, store: &mut Store<Host>, instance: &Instance) -> wasmtime::Result<Ndr> {
+    pub(super) fn ndr(&self, store: &mut Store<InstanceState>, instance: &Instance) -> wasmtime::Result<NdrExport> {
         let plan = self.ndr.as_ref().ok_or_else(|| missing(Role::Ndr))?;
-        Ok(Ndr {
+        Ok(NdrExport {
             plan: typed(store, instance, "plan", plan)?,
         })
     }
 }
 
 fn typed<P, R>(
-    store: &mut Store<Host>,
+    store: &mut Store<InstanceState>,
     instance: &Instance,
     name: &str,
     index: &ComponentExportIndex,

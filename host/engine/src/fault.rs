@@ -7,10 +7,10 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace, WasmCoreDump};
 use wasmtime_wasi::I32Exit;
 
-use super::backtrace::{Place, Places};
+use super::backtrace::{SourceMap, SourcePlace};
 use super::core_dump::CoreDumps;
-use crate::instance_state::Host;
-use crate::validate::Lie;
+use crate::instance_state::InstanceState;
+use crate::validate::InvalidAnswer;
 use host_mail::cut;
 
 /// Bytes of an error's text that are kept.
@@ -34,7 +34,7 @@ pub enum Class {
     /// The result could not be decoded.
     Abi,
     /// The result was decoded and cannot be true.
-    Lie,
+    InvalidAnswer,
     /// The host failed, not the policy.
     HostBug,
 }
@@ -48,7 +48,7 @@ impl Class {
         Self::Stack,
         Self::Trap,
         Self::Abi,
-        Self::Lie,
+        Self::InvalidAnswer,
         Self::HostBug,
     ];
 
@@ -62,7 +62,7 @@ impl Class {
             Self::Stack => "stack",
             Self::Trap => "trap",
             Self::Abi => "abi",
-            Self::Lie => "lie",
+            Self::InvalidAnswer => "lie",
             Self::HostBug => "host-bug",
         }
     }
@@ -70,7 +70,7 @@ impl Class {
 
 /// Why the host itself ended a guest.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Stop {
+pub(super) enum Abort {
     /// See [`super::limits::CpuLimit`].
     #[error("more than {} ms of guest CPU in one call", .0.as_millis())]
     Cpu(Duration),
@@ -83,7 +83,7 @@ pub(super) enum Stop {
 }
 
 /// How a bounded call ended if not with a result.
-pub(super) enum Ended {
+pub(super) enum CallEnd {
     /// The engine says why.
     Error(wasmtime::Error),
     /// Not within this time.
@@ -100,7 +100,7 @@ pub struct Fault {
     /// The trap's code or the lie, in words.
     pub code: String,
     /// Function and source line, as far as debug information tells.
-    pub place: Place,
+    pub place: SourcePlace,
     /// Text that the guest wrote to stderr, at most 4 KiB.
     pub stderr: String,
     /// File with what the guest held.
@@ -109,14 +109,14 @@ pub struct Fault {
 
 /// Why a call has no result.
 #[derive(Debug)]
-pub enum Failed {
+pub enum CallFailed {
     /// It is the policy's fault.
     Fault(Box<Fault>),
     /// There was no room in the pool: nobody's fault.
     Crowded,
 }
 
-impl fmt::Display for Failed {
+impl fmt::Display for CallFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fault(fault) => write!(f, "{}: {}", fault.class.name(), fault.code),
@@ -125,18 +125,18 @@ impl fmt::Display for Failed {
     }
 }
 
-impl From<Fault> for Failed {
+impl From<Fault> for CallFailed {
     fn from(fault: Fault) -> Self {
         Self::Fault(Box::new(fault))
     }
 }
 
 impl Fault {
-    fn new(class: Class, code: impl Into<String>, host: &Host) -> Self {
+    fn new(class: Class, code: impl Into<String>, host: &InstanceState) -> Self {
         Self {
             class,
             code: code.into(),
-            place: Place::default(),
+            place: SourcePlace::default(),
             stderr: host.console.text(),
             core_dump: None,
         }
@@ -147,28 +147,28 @@ impl Fault {
         Self {
             class: Class::HostBug,
             code: code.to_owned(),
-            place: Place::default(),
+            place: SourcePlace::default(),
             stderr: String::new(),
             core_dump: None,
         }
     }
 
     /// An answer that was decoded and cannot be true.
-    pub(super) fn lie(lie: &Lie, host: &Host) -> Self {
-        Self::new(Class::Lie, lie.to_string(), host)
+    pub(super) fn lie(lie: &InvalidAnswer, host: &InstanceState) -> Self {
+        Self::new(Class::InvalidAnswer, lie.to_string(), host)
     }
 }
 
 /// Classifies how a call ended, and writes a core dump if one is wanted.
 pub(super) fn account(
-    ended: &Ended,
-    places: &Places,
-    store: &mut Store<Host>,
+    ended: &CallEnd,
+    places: &SourceMap,
+    store: &mut Store<InstanceState>,
     module: &str,
     dumps: &CoreDumps,
-) -> Failed {
+) -> CallFailed {
     let mut failed = classify(ended, places, store.data());
-    if let (Failed::Fault(fault), Ended::Error(error)) = (&mut failed, ended) {
+    if let (CallFailed::Fault(fault), CallEnd::Error(error)) = (&mut failed, ended) {
         let written = dumps.write(module, error, store);
         fault.core_dump = written.map(|path| path.display().to_string());
     }
@@ -176,20 +176,20 @@ pub(super) fn account(
 }
 
 /// Classifies how a call ended.
-fn classify(ended: &Ended, places: &Places, host: &Host) -> Failed {
+fn classify(ended: &CallEnd, places: &SourceMap, host: &InstanceState) -> CallFailed {
     match ended {
-        Ended::Slow(limit) => Fault::new(
+        CallEnd::Slow(limit) => Fault::new(
             Class::HostTimeout,
             format!("no answer within {} ms", limit.as_millis()),
             host,
         )
         .into(),
-        Ended::Panicked(text) => Fault::new(Class::HostBug, format!("the host panicked: {text}"), host).into(),
-        Ended::Error(error) if error.is::<PoolConcurrencyLimitError>() => Failed::Crowded,
-        Ended::Error(error) => {
+        CallEnd::Panicked(text) => Fault::new(Class::HostBug, format!("the host panicked: {text}"), host).into(),
+        CallEnd::Error(error) if error.is::<PoolConcurrencyLimitError>() => CallFailed::Crowded,
+        CallEnd::Error(error) => {
             let (class, code) = class_and_code(error, host);
             let trace = error.downcast_ref::<WasmBacktrace>();
-            Failed::from(Fault {
+            CallFailed::from(Fault {
                 place: trace.map(|trace| places.place(trace)).unwrap_or_default(),
                 ..Fault::new(class, code, host)
             })
@@ -197,12 +197,12 @@ fn classify(ended: &Ended, places: &Places, host: &Host) -> Failed {
     }
 }
 
-fn class_and_code(error: &wasmtime::Error, host: &Host) -> (Class, String) {
-    if let Some(stop) = error.downcast_ref::<Stop>() {
+fn class_and_code(error: &wasmtime::Error, host: &InstanceState) -> (Class, String) {
+    if let Some(stop) = error.downcast_ref::<Abort>() {
         let class = match stop {
-            Stop::Cpu(_) => Class::CpuTimeout,
-            Stop::HostCalls(_) => Class::Trap,
-            Stop::Host(_) => Class::HostBug,
+            Abort::Cpu(_) => Class::CpuTimeout,
+            Abort::HostCalls(_) => Class::Trap,
+            Abort::Host(_) => Class::HostBug,
         };
         return (class, stop.to_string());
     }

@@ -8,12 +8,12 @@ pub const PLENTY: u64 = u64::MAX;
 /// Counts, and may hold a fuse.
 #[derive(Debug, Default)]
 pub struct Meter {
-    fuse: Mutex<Option<Fuse>>,
+    fuse: Mutex<Option<StageFuse>>,
 }
 
 /// Ends the guest of one stage after so much fuel.
 #[derive(Debug, Clone)]
-struct Fuse {
+struct StageFuse {
     stage: String,
     fuel: u64,
 }
@@ -21,7 +21,7 @@ struct Fuse {
 impl Meter {
     /// From now on a call of `stage` traps when it has burnt `fuel`.
     pub fn set_fuse(&self, stage: &str, fuel: u64) {
-        *self.lock() = Some(Fuse {
+        *self.lock() = Some(StageFuse {
             stage: stage.to_owned(),
             fuel,
         });
@@ -33,7 +33,7 @@ impl Meter {
         fuse.as_ref().filter(|fuse| fuse.stage == stage).map(|fuse| fuse.fuel)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Fuse>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<StageFuse>> {
         self.fuse.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,13 +7,13 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use super::backtrace::Places;
+use super::backtrace::SourceMap;
 use super::core_dump::CoreDumps;
 use super::exports::Exports;
-use super::metrics::Counters;
+use super::metrics::GenerationMetrics;
 use crate::admission_cache::Admissions;
 use crate::component::{Contract, Role, Shape, builtin, inspect};
-use crate::instance_state::Host;
+use crate::instance_state::InstanceState;
 use crate::runtime::Runtime;
 use crate::validate::Description;
 use host_config::{PolicyLimits, Problem};
@@ -27,9 +27,9 @@ pub struct Code {
     pub shape: Shape,
     /// The component as it was loaded.
     pub bytes: Arc<[u8]>,
-    pub(super) pre: InstancePre<Host>,
+    pub(super) pre: InstancePre<InstanceState>,
     pub(super) exports: Exports,
-    pub(super) places: Places,
+    pub(super) places: SourceMap,
 }
 
 impl Code {
@@ -37,7 +37,7 @@ impl Code {
     pub async fn new(runtime: &Runtime, bytes: Arc<[u8]>) -> Result<Self, Vec<Problem>> {
         let one = |text: String| vec![Problem::new("file", text)];
         let looking = Arc::clone(&bytes);
-        let look = move || Ok((inspect(&looking)?, digest(&looking), Places::of(looking)));
+        let look = move || Ok((inspect(&looking)?, digest(&looking), SourceMap::of(looking)));
         let looked = tokio::task::spawn_blocking(look).await;
         let not_looked = |error| Err(one(format!("it could not be looked at: {error}")));
         let (shape, digest, places) = looked.unwrap_or_else(not_looked)?;
@@ -60,14 +60,14 @@ impl Code {
         &self,
         component: &Component,
         bytes: Arc<[u8]>,
-        linker: &Linker<Host>,
+        linker: &Linker<InstanceState>,
     ) -> wasmtime::Result<Self> {
         Ok(Self {
             exports: Exports::find(component, &self.shape)?,
             pre: linker.instantiate_pre(component)?,
             digest: self.digest.clone(),
             shape: self.shape.clone(),
-            places: Places::of(Arc::clone(&bytes)),
+            places: SourceMap::of(Arc::clone(&bytes)),
             bytes,
         })
     }
@@ -143,7 +143,7 @@ pub struct Generation {
     /// Time of activation.
     pub since: Timestamp,
     /// Calls, faults and latency.
-    pub counters: Counters,
+    pub counters: GenerationMetrics,
     /// Admissions that need not be asked again.
     pub admissions: Admissions,
     /// The code with the settings taken in, as soon as there is any.
@@ -161,7 +161,7 @@ impl Generation {
             candidate,
             description,
             since,
-            counters: Counters::default(),
+            counters: GenerationMetrics::default(),
             admissions: Admissions::default(),
             preparation: Preparation::default(),
         }

@@ -38,7 +38,7 @@ pub enum Call {
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// Meanings of an address.
-    Entries(Vec<Meaning>),
+    Entries(Vec<DirectoryEntry>),
     /// Yes or no.
     Truth(bool),
     /// Addresses, texts or names.
@@ -69,7 +69,7 @@ pub enum NoAnswer {
 /// One meaning of an address, as a policy sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Meaning {
+pub struct DirectoryEntry {
     /// The account that owns it.
     pub account: Option<String>,
     /// As the directory has it.
@@ -92,7 +92,7 @@ pub struct Finding {
 }
 
 /// Who asks.
-pub struct Asker<'a> {
+pub struct Caller<'a> {
     /// The module's name in the chain.
     pub module: &'a str,
     /// The message under decision, with the client and the envelope it came with.
@@ -100,7 +100,7 @@ pub struct Asker<'a> {
 }
 
 /// Where answers come from: from the host as it stands, or from a record of the past.
-pub trait Answers: Send + Sync {
+pub trait HostServices: Send + Sync {
     /// Answers one call. May take long; whoever asks bounds the time.
-    fn answer<'a>(&'a self, asker: Asker<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>>;
+    fn answer<'a>(&'a self, asker: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>>;
 }

@@ -3,8 +3,8 @@
 use wasmtime::component::Resource;
 
 use crate::bindings::posthouse::policy::{counters, directory, dns, host, message, types, verification};
-use crate::host_call::{Answer, Asker, Call, Finding, Meaning, NoAnswer};
-use crate::instance_state::Host;
+use crate::host_call::{Answer, Call, Caller, DirectoryEntry, Finding, NoAnswer};
+use crate::instance_state::InstanceState;
 use crate::message_view::{MessageView, Slot, unreadable};
 use host_events::Event;
 use host_mail::cut;
@@ -17,27 +17,27 @@ const HEADER_VALUES: usize = 64;
 const HEADER_VALUE: usize = 8 * 1024;
 const READ: u32 = 1024 * 1024;
 
-impl types::Host for Host {}
+impl types::Host for InstanceState {}
 
-impl types::HostMoreClient for Host {
+impl types::HostMoreClient for InstanceState {
     async fn drop(&mut self, _slot: Resource<Slot>) -> wasmtime::Result<()> {
         Ok(())
     }
 }
 
-impl types::HostMoreEnvelope for Host {
+impl types::HostMoreEnvelope for InstanceState {
     async fn drop(&mut self, _slot: Resource<Slot>) -> wasmtime::Result<()> {
         Ok(())
     }
 }
 
-impl types::HostMoreFailure for Host {
+impl types::HostMoreFailure for InstanceState {
     async fn drop(&mut self, _slot: Resource<Slot>) -> wasmtime::Result<()> {
         Ok(())
     }
 }
 
-impl Host {
+impl InstanceState {
     /// One call that is answered by the host as it stands, or from a record.
     async fn ask(&mut self, call: Call) -> wasmtime::Result<Result<Answer, NoAnswer>> {
         self.ask_about(None, call).await
@@ -49,11 +49,11 @@ impl Host {
         call: Call,
     ) -> wasmtime::Result<Result<Answer, NoAnswer>> {
         self.count()?;
-        let asker = Asker {
+        let asker = Caller {
             module: &self.module,
             message,
         };
-        Ok(self.around.answers.answer(asker, &call).await)
+        Ok(self.context.answers.answer(asker, &call).await)
     }
 }
 
@@ -83,7 +83,7 @@ fn count(answer: Answer) -> Result<u64, NoAnswer> {
     }
 }
 
-impl directory::Host for Host {
+impl directory::Host for InstanceState {
     async fn lookup(
         &mut self,
         address: String,
@@ -120,7 +120,7 @@ impl directory::Host for Host {
     }
 }
 
-fn entry(meaning: Meaning) -> directory::Entry {
+fn entry(meaning: DirectoryEntry) -> directory::Entry {
     directory::Entry {
         account: meaning.account,
         address: meaning.address,
@@ -138,7 +138,7 @@ fn lookup_error(error: NoAnswer) -> directory::LookupError {
     }
 }
 
-impl dns::Host for Host {
+impl dns::Host for InstanceState {
     async fn addresses(&mut self, name: String) -> wasmtime::Result<Result<Vec<String>, dns::DnsError>> {
         let answer = self.ask(Call::Addresses { name }).await?;
         Ok(answer.and_then(texts).map_err(dns_error))
@@ -172,7 +172,7 @@ fn dns_error(error: NoAnswer) -> dns::DnsError {
     }
 }
 
-impl counters::Host for Host {
+impl counters::Host for InstanceState {
     async fn add(
         &mut self,
         key: String,
@@ -197,7 +197,7 @@ fn counter_error(error: NoAnswer) -> counters::CounterError {
     }
 }
 
-impl verification::Host for Host {
+impl verification::Host for InstanceState {
     async fn findings(&mut self, handle: Resource<MessageView>) -> wasmtime::Result<Vec<verification::Finding>> {
         let finding = |finding: Finding| verification::Finding {
             method: finding.method,
@@ -214,9 +214,9 @@ impl verification::Host for Host {
     }
 }
 
-impl message::Host for Host {}
+impl message::Host for InstanceState {}
 
-impl message::HostMessage for Host {
+impl message::HostMessage for InstanceState {
     async fn size(&mut self, handle: Resource<MessageView>) -> wasmtime::Result<u64> {
         self.count()?;
         Ok(self.message(&handle)?.content().size())
@@ -256,31 +256,31 @@ impl message::HostMessage for Host {
     }
 }
 
-impl host::Host for Host {
+impl host::Host for InstanceState {
     async fn log(&mut self, level: host::Level, text: String) -> wasmtime::Result<()> {
         self.count()?;
-        if self.spent.lines >= LOG_LINES {
+        if self.usage.lines >= LOG_LINES {
             return Ok(());
         }
-        self.spent.lines += 1;
+        self.usage.lines += 1;
         let level = match level {
             host::Level::Debug => "debug",
             host::Level::Info => "info",
             host::Level::Warning => "warning",
             host::Level::Error => "error",
         };
-        self.around.events.emit(Event::PolicyLog {
+        self.context.events.emit(Event::PolicyLog {
             policy: self.module.to_string(),
             level: level.to_owned(),
             text: cut(text, LOG_LINE),
-            session: self.around.origin.session.map(|id| id.to_string()),
-            message: self.around.origin.message.map(|id| id.to_string()),
+            session: self.context.origin.session.map(|id| id.to_string()),
+            message: self.context.origin.message.map(|id| id.to_string()),
         });
         Ok(())
     }
 
     async fn now(&mut self) -> wasmtime::Result<u64> {
         self.count()?;
-        Ok(self.around.now.seconds())
+        Ok(self.context.now.seconds())
     }
 }

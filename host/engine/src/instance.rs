@@ -13,18 +13,18 @@ use wasmtime::{AsContext as _, Store, StoreContext, UpdateDeadline, format_err};
 use super::bindings::exports::posthouse::policy::lifecycle;
 use super::bindings::posthouse::policy::types;
 use super::core_dump::CoreDumps;
-use super::exports::{Exemption, Homing, Lifecycle, Ndr};
-use super::fault::{Ended, Failed, Fault, Stop, account};
+use super::exports::{ExemptionExport, HomingExport, LifecycleExport, NdrExport};
+use super::fault::{Abort, CallEnd, CallFailed, Fault, account};
 use super::generation::{Candidate, Code};
 use crate::component::Role;
-use crate::instance_state::Host;
-use crate::instance_state::Spent;
-use crate::instance_state::Surroundings;
+use crate::instance_state::CallContext;
+use crate::instance_state::InstanceState;
+use crate::instance_state::Usage;
 use crate::message_view::MessageView;
 use crate::runtime::Runtime;
 use crate::to_wit::Parties;
-use crate::validate::{self, Description, Lie, Opinion};
-use host_contract::{Admission, Because, Disposition, Plan, Verdict};
+use crate::validate::{self, Description, InvalidAnswer, Opinion};
+use host_contract::{Admission, Disposition, Plan, Reason, Verdict};
 use host_mail::{Envelope, ReversePath};
 
 /// Bytes the host copies out of a guest in one call.
@@ -34,9 +34,9 @@ const RETURNED: usize = 4 * 1024 * 1024;
 pub struct Instance {
     module: Arc<str>,
     code: Arc<Code>,
-    store: Store<Host>,
+    store: Store<InstanceState>,
     instance: component::Instance,
-    guests: Guests,
+    guests: Stage,
     /// How often it was taken for something.
     served: u32,
     dumps: Arc<CoreDumps>,
@@ -44,22 +44,22 @@ pub struct Instance {
 
 /// Functions that were looked up: the types are checked once for each instance.
 #[derive(Default)]
-struct Guests {
-    lifecycle: Option<Lifecycle>,
-    exemption: Option<Exemption>,
-    homing: Option<Homing>,
-    ndr: Option<Ndr>,
+struct Stage {
+    lifecycle: Option<LifecycleExport>,
+    exemption: Option<ExemptionExport>,
+    homing: Option<HomingExport>,
+    ndr: Option<NdrExport>,
 }
 
 /// Makes the accessor of one exported interface.
 macro_rules! guest {
     ($interface:ident, $guest:ident) => {
-        fn $interface(&mut self) -> Result<$guest, Failed> {
+        fn $interface(&mut self) -> Result<$guest, CallFailed> {
             if let Some(guest) = &self.guests.$interface {
                 return Ok(guest.clone());
             }
             let loaded = self.code.exports.$interface(&mut self.store, &self.instance);
-            let guest = self.settle(loaded.map_err(Ended::Error))?;
+            let guest = self.settle(loaded.map_err(CallEnd::Error))?;
             Ok(self.guests.$interface.insert(guest).clone())
         }
     };
@@ -70,8 +70,8 @@ pub(super) type Complaints = Vec<(String, String)>;
 
 impl Instance {
     /// A fresh instance that has not been configured yet.
-    pub async fn new(runtime: &Runtime, candidate: &Candidate, around: Surroundings) -> Result<Self, Failed> {
-        Self::of(runtime, candidate, Arc::clone(&candidate.code), around).await
+    pub async fn new(runtime: &Runtime, candidate: &Candidate, context: CallContext) -> Result<Self, CallFailed> {
+        Self::of(runtime, candidate, Arc::clone(&candidate.code), context).await
     }
 
     /// As [`Self::new`], of the candidate's code in another form.
@@ -79,10 +79,10 @@ impl Instance {
         runtime: &Runtime,
         candidate: &Candidate,
         code: Arc<Code>,
-        around: Surroundings,
-    ) -> Result<Self, Failed> {
+        context: CallContext,
+    ) -> Result<Self, CallFailed> {
         let limits = &candidate.limits;
-        let host = Host::new(Arc::clone(&candidate.module), limits, around);
+        let host = InstanceState::new(Arc::clone(&candidate.module), limits, context);
         let mut store = Store::new(runtime.engine(), host);
         store.limiter(|host| &mut host.memory);
         store.set_hostcall_fuel(RETURNED);
@@ -91,7 +91,7 @@ impl Instance {
             if host.cpu.tick() {
                 Ok(UpdateDeadline::Yield(1))
             } else {
-                Err(Stop::Cpu(host.limits().cpu).into())
+                Err(Abort::Cpu(host.limits().cpu).into())
             }
         });
         store.set_epoch_deadline(1);
@@ -102,7 +102,7 @@ impl Instance {
                 code,
                 store,
                 instance,
-                guests: Guests::default(),
+                guests: Stage::default(),
                 served: 1,
                 dumps: Arc::clone(&candidate.core_dumps),
             }),
@@ -116,10 +116,10 @@ impl Instance {
         }
     }
 
-    guest!(lifecycle, Lifecycle);
-    guest!(exemption, Exemption);
-    guest!(homing, Homing);
-    guest!(ndr, Ndr);
+    guest!(lifecycle, LifecycleExport);
+    guest!(exemption, ExemptionExport);
+    guest!(homing, HomingExport);
+    guest!(ndr, NdrExport);
 
     /// A fresh budget of guest CPU; returns the budget of time.
     fn begin(&mut self) -> Duration {
@@ -130,21 +130,21 @@ impl Instance {
         wall
     }
 
-    fn settle<T>(&mut self, outcome: Result<T, Ended>) -> Result<T, Failed> {
+    fn settle<T>(&mut self, outcome: Result<T, CallEnd>) -> Result<T, CallFailed> {
         outcome.map_err(|ended| account(&ended, &self.code.places, &mut self.store, &self.module, &self.dumps))
     }
 
-    fn believe<T>(&self, checked: Result<T, Lie>) -> Result<T, Failed> {
-        checked.map_err(|lie| self.lied(&lie))
+    fn believe<T>(&self, checked: Result<T, InvalidAnswer>) -> Result<T, CallFailed> {
+        checked.map_err(|lie| self.invalid_answer(&lie))
     }
 
     /// The fault that a lie is.
-    pub fn lied(&self, lie: &Lie) -> Failed {
+    pub fn invalid_answer(&self, lie: &InvalidAnswer) -> CallFailed {
         Fault::lie(lie, self.store.data()).into()
     }
 
     /// `lifecycle.describe`.
-    pub async fn describe(&mut self) -> Result<Description, Failed> {
+    pub async fn describe(&mut self) -> Result<Description, CallFailed> {
         let wall = self.begin();
         let guest = self.lifecycle()?;
         let said = bounded(wall, guest.describe.call_async(&mut self.store, ())).await;
@@ -153,7 +153,7 @@ impl Instance {
     }
 
     /// `lifecycle.configure`.
-    pub async fn configure(&mut self, settings: &str) -> Result<Result<(), Complaints>, Failed> {
+    pub async fn configure(&mut self, settings: &str) -> Result<Result<(), Complaints>, CallFailed> {
         let wall = self.begin();
         let guest = self.lifecycle()?;
         let answer = bounded(
@@ -167,7 +167,7 @@ impl Instance {
     }
 
     /// Looks up every function the module exports, so that a wrong type shows when it is loaded.
-    pub fn check_types(&mut self) -> Result<(), Failed> {
+    pub fn check_types(&mut self) -> Result<(), CallFailed> {
         for role in self.code.shape.roles.clone() {
             match role {
                 Role::Exemption => self.exemption().map(|_| ())?,
@@ -179,7 +179,7 @@ impl Instance {
     }
 
     /// `exemption.admit`.
-    pub async fn admit(&mut self, client: &Arc<types::Client>) -> Result<Opinion<Admission>, Failed> {
+    pub async fn admit(&mut self, client: &Arc<types::Client>) -> Result<Opinion<Admission>, CallFailed> {
         let wall = self.begin();
         let guest = self.exemption()?;
         let answer = bounded(wall, guest.admit.call_async(&mut self.store, (Arc::clone(client),))).await;
@@ -188,7 +188,7 @@ impl Instance {
     }
 
     /// `homing.check-sender`.
-    pub async fn sender(&mut self, parties: &Parties) -> Result<Opinion<Verdict>, Failed> {
+    pub async fn sender(&mut self, parties: &Parties) -> Result<Opinion<Verdict>, CallFailed> {
         let Parties { client, sender } = parties.clone();
         let wall = self.begin();
         let guest = self.homing()?;
@@ -198,7 +198,7 @@ impl Instance {
     }
 
     /// `homing.check-recipient`.
-    pub async fn recipient(&mut self, parties: &Parties, recipient: &str) -> Result<Opinion<Verdict>, Failed> {
+    pub async fn recipient(&mut self, parties: &Parties, recipient: &str) -> Result<Opinion<Verdict>, CallFailed> {
         let Parties { client, sender } = parties.clone();
         let wall = self.begin();
         let guest = self.homing()?;
@@ -220,11 +220,11 @@ impl Instance {
         envelope: &Envelope,
         said: &Arc<types::Envelope>,
         message: MessageView,
-    ) -> Result<Opinion<Disposition>, Failed> {
+    ) -> Result<Opinion<Disposition>, CallFailed> {
         let wall = self.begin();
         let guest = self.homing()?;
         let handle = self.store.data_mut().table.push(message);
-        let handle = self.settle(handle.map_err(|error| Ended::Error(error.into())))?;
+        let handle = self.settle(handle.map_err(|error| CallEnd::Error(error.into())))?;
         let lent = Resource::new_borrow(handle.rep());
         let answer = bounded(
             wall,
@@ -244,7 +244,7 @@ impl Instance {
         &mut self,
         failure: &Arc<types::Failure>,
         sender: &ReversePath,
-    ) -> Result<(Plan, Because), Failed> {
+    ) -> Result<(Plan, Reason), CallFailed> {
         let wall = self.begin();
         let guest = self.ndr()?;
         let answer = bounded(wall, guest.plan.call_async(&mut self.store, (Arc::clone(failure),))).await;
@@ -257,8 +257,8 @@ impl Instance {
         &mut self,
         interface: &str,
         function: &str,
-        take: impl FnOnce(StoreContext<'_, Host>, R) -> T,
-    ) -> Result<T, Failed>
+        take: impl FnOnce(StoreContext<'_, InstanceState>, R) -> T,
+    ) -> Result<T, CallFailed>
     where
         R: Send + Sync + 'static,
         (R,): ComponentNamedList + Lift,
@@ -270,7 +270,7 @@ impl Instance {
         let found = found.and_then(|at| self.instance.get_export_index(&mut self.store, Some(&at), function));
         let found = found.ok_or_else(|| format_err!("there is no {interface}#{function}"));
         let typed = found.and_then(|at| self.instance.get_typed_func::<(), (R,)>(&mut self.store, at));
-        let typed = self.settle(typed.map_err(Ended::Error))?;
+        let typed = self.settle(typed.map_err(CallEnd::Error))?;
         let said = bounded(wall, typed.call_async(&mut self.store, ())).await;
         let (said,) = self.settle(said)?;
         Ok(take(self.store.as_context(), said))
@@ -297,34 +297,34 @@ impl Instance {
     }
 
     /// What it took of the bounds of its unit of work.
-    pub fn spent(&self) -> Spent {
-        self.store.data().spent
+    pub fn usage(&self) -> Usage {
+        self.store.data().usage
     }
 
     /// Whether it may be taken again, where so often is enough. One that has piled up much would meet its limits in the midst of
     /// somebody's mail.
-    pub(super) fn may_serve(&mut self, enough: u32) -> bool {
-        self.served < enough && self.store.data_mut().is_light()
+    pub(super) fn is_reusable(&mut self, enough: u32) -> bool {
+        self.served < enough && self.store.data_mut().below_memory_limit()
     }
 
     /// It is taken again, for this. What the policy itself remembers stays.
-    pub fn serve(&mut self, around: Surroundings) {
+    pub fn serve(&mut self, context: CallContext) {
         self.served += 1;
-        self.store.data_mut().begin(around);
+        self.store.data_mut().begin(context);
     }
 
     /// It stands in for one that took this much.
-    pub fn resume(&mut self, spent: Spent) {
-        self.store.data_mut().spent = spent;
+    pub fn restore_usage(&mut self, usage: Usage) {
+        self.store.data_mut().usage = usage;
     }
 
     /// For events: the message became known.
     pub fn about(&mut self, message: host_mail::MessageId) {
-        self.store.data_mut().around.origin.message = Some(message);
+        self.store.data_mut().context.origin.message = Some(message);
     }
 }
 
-fn refuel(store: &mut Store<Host>, ration: Option<u64>) {
+fn refuel(store: &mut Store<InstanceState>, ration: Option<u64>) {
     if let Some(fuel) = ration {
         // It fails only where nothing is counted, and nothing is needed there.
         let _ = store.set_fuel(fuel);
@@ -333,14 +333,14 @@ fn refuel(store: &mut Store<Host>, ration: Option<u64>) {
 
 /// The one place that waits for a guest. What the host does on its behalf may panic: the unwinding
 /// ends here, and with it the instance.
-async fn bounded<T>(wall: Duration, call: impl Future<Output = wasmtime::Result<T>>) -> Result<T, Ended> {
+async fn bounded<T>(wall: Duration, call: impl Future<Output = wasmtime::Result<T>>) -> Result<T, CallEnd> {
     // Kilobytes, which every wrapper would move once more.
     let call = pin!(call);
     match tokio::time::timeout(wall, AssertUnwindSafe(call).catch_unwind()).await {
         Ok(Ok(Ok(answer))) => Ok(answer),
-        Ok(Ok(Err(error))) => Err(Ended::Error(error)),
-        Ok(Err(panic)) => Err(Ended::Panicked(panic_text(&*panic))),
-        Err(_) => Err(Ended::Slow(wall)),
+        Ok(Ok(Err(error))) => Err(CallEnd::Error(error)),
+        Ok(Err(panic)) => Err(CallEnd::Panicked(panic_text(&*panic))),
+        Err(_) => Err(CallEnd::Slow(wall)),
     }
 }
 

@@ -14,10 +14,10 @@ const ROOM: usize = 128 << 20;
 /// What each of them counts for at least; so this also bounds their number.
 const LEAST: usize = 4 << 20;
 const MOST: u32 = (ROOM / LEAST) as u32;
-/// The unit of [`Room`].
+/// The unit of [`MemoryBudget`].
 const KIB: usize = 1024;
 /// What is taken so often has served: a policy that does pile something up begins anew.
-const ENOUGH: u32 = 1000;
+const MAX_REUSES: u32 = 1000;
 
 /// How many can be idle at once where so many are in use at once. They stand in the engine's pool beside those.
 pub(super) fn most(capacity: u32) -> u32 {
@@ -25,9 +25,9 @@ pub(super) fn most(capacity: u32) -> u32 {
 }
 
 /// Room for idle instances, of all modules together.
-pub(super) struct Room(Arc<Semaphore>);
+pub(super) struct MemoryBudget(Arc<Semaphore>);
 
-impl Room {
+impl MemoryBudget {
     /// For [`most`] of them.
     pub(super) fn new(capacity: u32) -> Self {
         Self(Arc::new(Semaphore::new(most(capacity) as usize * (LEAST / KIB))))
@@ -40,27 +40,32 @@ impl Room {
 }
 
 /// The idle instances of one chain; none once it is one of the past, though work goes on with it.
-pub struct Idle(Mutex<Option<Vec<Kept>>>);
+pub struct InstanceCache(Mutex<Option<Vec<CachedInstance>>>);
 
 /// Dropped in this order.
-struct Kept {
+struct CachedInstance {
     instance: Instance,
     generation: Arc<Generation>,
     _room: OwnedSemaphorePermit,
 }
 
-impl Idle {
+impl InstanceCache {
     /// The one that was in use last: what it needs is most likely still in the processor's caches.
     pub fn take(&self, generation: &Arc<Generation>) -> Option<Instance> {
         let mut kept = self.kept();
         let kept = kept.as_mut()?;
-        let is_of_it = |kept: &Kept| Arc::ptr_eq(&kept.generation, generation);
+        let is_of_it = |kept: &CachedInstance| Arc::ptr_eq(&kept.generation, generation);
         Some(kept.remove(kept.iter().rposition(is_of_it)?).instance)
     }
 
     /// Keeps an instance whose last answer was no fault, if it may serve on and there is room; else it is given back.
-    pub(super) fn keep(&self, room: &Room, generation: &Arc<Generation>, mut instance: Instance) -> Option<Instance> {
-        if !instance.may_serve(ENOUGH) {
+    pub(super) fn keep(
+        &self,
+        room: &MemoryBudget,
+        generation: &Arc<Generation>,
+        mut instance: Instance,
+    ) -> Option<Instance> {
+        if !instance.is_reusable(MAX_REUSES) {
             return Some(instance);
         }
         let Some(room) = room.take(instance.memory()) else {
@@ -70,7 +75,7 @@ impl Idle {
         let Some(kept) = kept.as_mut() else {
             return Some(instance);
         };
-        kept.push(Kept {
+        kept.push(CachedInstance {
             instance,
             generation: Arc::clone(generation),
             _room: room,
@@ -86,19 +91,19 @@ impl Idle {
     }
 
     /// Nothing that holds the lock can panic half-way.
-    fn kept(&self) -> MutexGuard<'_, Option<Vec<Kept>>> {
+    fn kept(&self) -> MutexGuard<'_, Option<Vec<CachedInstance>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Default for Idle {
+impl Default for InstanceCache {
     fn default() -> Self {
         Self(Mutex::new(Some(Vec::new())))
     }
 }
 
 /// A chain that is made of another has none of its instances: some may be of generations it does not have.
-impl Clone for Idle {
+impl Clone for InstanceCache {
     fn clone(&self) -> Self {
         Self::default()
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::fault::Stop;
-use crate::host_call::Answers;
+use crate::fault::Abort;
+use crate::host_call::HostServices;
 use crate::limits::{CpuLimit, MemoryLimit};
 use crate::message_view::MessageView;
 use crate::wasi::{self, Console};
@@ -19,9 +19,9 @@ use host_mail::Timestamp;
 const HANDLES: usize = 1024;
 /// What all instances of one unit of work share.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct CallContext {
     /// What policies' calls are answered from.
-    pub answers: Arc<dyn Answers>,
+    pub answers: Arc<dyn HostServices>,
     /// Where `host.log` goes.
     pub events: Events,
     /// The time `host.now` tells.
@@ -32,19 +32,19 @@ pub struct Surroundings {
 
 /// What a module took of the bounds that hold for a whole unit of work.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Spent {
+pub struct Usage {
     calls: u64,
     pub(super) lines: u32,
 }
 
 /// The state of one instance.
-pub(super) struct Host {
+pub(super) struct InstanceState {
     pub(super) memory: MemoryLimit,
     pub(super) cpu: CpuLimit,
     pub(super) console: Console,
-    pub(super) around: Surroundings,
+    pub(super) context: CallContext,
     pub(super) table: ResourceTable,
-    pub(super) spent: Spent,
+    pub(super) usage: Usage,
     pub(super) module: Arc<str>,
     limits: PolicyLimits,
     /// Made when the guest first asks for it: most never do. Its clock must not begin again.
@@ -52,8 +52,8 @@ pub(super) struct Host {
     asked_wasi: bool,
 }
 
-impl Host {
-    pub(super) fn new(module: Arc<str>, limits: &PolicyLimits, around: Surroundings) -> Self {
+impl InstanceState {
+    pub(super) fn new(module: Arc<str>, limits: &PolicyLimits, context: CallContext) -> Self {
         let console = Console::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
@@ -63,11 +63,11 @@ impl Host {
             wasi: None,
             asked_wasi: false,
             console,
-            around,
+            context,
             table,
             module,
             limits: limits.clone(),
-            spent: Spent::default(),
+            usage: Usage::default(),
         }
     }
 
@@ -77,28 +77,28 @@ impl Host {
 
     /// Whether the guest has called neither the host nor WASI.
     pub(super) fn asked_nothing(&self) -> bool {
-        self.spent.calls == 0 && !self.asked_wasi
+        self.usage.calls == 0 && !self.asked_wasi
     }
 
     /// Of memory and handles it has less than half of what it may have.
-    pub(super) fn is_light(&mut self) -> bool {
+    pub(super) fn below_memory_limit(&mut self) -> bool {
         self.memory.used() <= self.limits.memory / 2 && self.table.iter_mut().count() <= HANDLES / 2
     }
 
     /// It is for something else from here on. What is left of before are the guest's memory and its open handles.
-    pub(super) fn begin(&mut self, around: Surroundings) {
+    pub(super) fn begin(&mut self, context: CallContext) {
         self.memory.forget_denied();
         self.console.clear();
         self.asked_wasi = false;
-        self.around = around;
-        self.spent = Spent::default();
+        self.context = context;
+        self.usage = Usage::default();
     }
 
     /// Counts a call of the guest to the host.
-    pub(super) fn count(&mut self) -> Result<(), Stop> {
-        self.spent.calls += 1;
-        if self.spent.calls > self.limits.host_calls {
-            return Err(Stop::HostCalls(self.limits.host_calls));
+    pub(super) fn count(&mut self) -> Result<(), Abort> {
+        self.usage.calls += 1;
+        if self.usage.calls > self.limits.host_calls {
+            return Err(Abort::HostCalls(self.limits.host_calls));
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Host {
     }
 }
 
-impl WasiView for Host {
+impl WasiView for InstanceState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         self.asked_wasi = true;
         WasiCtxView {

@@ -6,10 +6,10 @@ use wasmtime::component::{HasSelf, Linker};
 use crate::bindings::Everything;
 use crate::component::Contract;
 use crate::contract_0_1::link_0_1;
-use crate::instance_state::Host;
+use crate::instance_state::InstanceState;
 
 /// Everything that can be imported. Grants are checked before a component gets here.
-pub(super) fn link(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
+pub(super) fn link(engine: &Engine) -> wasmtime::Result<Linker<InstanceState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     Everything::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)?;

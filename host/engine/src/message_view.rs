@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
-use crate::fault::Stop;
+use crate::fault::Abort;
 use crate::host_call::Finding;
 use host_contract::{Excerpt, Octets};
 use host_mail::{Content, HeaderBlock, ReversePath};
@@ -22,7 +22,7 @@ pub enum Slot {}
 pub struct MessageView {
     content: Arc<dyn Content>,
     header: Arc<OnceLock<HeaderBlock>>,
-    received: Option<Arc<Received>>,
+    received: Option<Arc<Arrival>>,
     findings: Arc<OnceCell<Vec<Finding>>>,
 }
 
@@ -46,7 +46,7 @@ impl MessageView {
     }
 
     /// With what is known of how it came here.
-    pub fn received_from(self, received: Received) -> Self {
+    pub fn received_from(self, received: Arrival) -> Self {
         Self {
             received: Some(Arc::new(received)),
             ..self
@@ -74,7 +74,7 @@ impl MessageView {
     }
 
     /// Returns how the message arrived; `None` in a replay.
-    pub fn received(&self) -> Option<&Received> {
+    pub fn received(&self) -> Option<&Arrival> {
         self.received.as_deref()
     }
 
@@ -84,7 +84,7 @@ impl MessageView {
     }
 
     /// Scanned once for all modules of the chain.
-    pub(super) fn header(&self) -> Result<&HeaderBlock, Stop> {
+    pub(super) fn header(&self) -> Result<&HeaderBlock, Abort> {
         if let Some(header) = self.header.get() {
             return Ok(header);
         }
@@ -93,13 +93,13 @@ impl MessageView {
     }
 }
 
-pub(super) fn unreadable(error: std::io::Error) -> Stop {
-    Stop::Host(format!("the message could not be read: {error}"))
+pub(super) fn unreadable(error: std::io::Error) -> Abort {
+    Abort::Host(format!("the message could not be read: {error}"))
 }
 
 /// How a message came here.
 #[derive(Debug, Clone)]
-pub struct Received {
+pub struct Arrival {
     /// The address of the client.
     pub address: IpAddr,
     /// The name that the client gave in EHLO or HELO.

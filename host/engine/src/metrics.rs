@@ -17,7 +17,7 @@ pub const RECENT: Duration = Duration::from_secs(5 * 60);
 
 /// Calls, faults and time of one generation, and who has it in use.
 #[derive(Debug)]
-pub struct Counters {
+pub struct GenerationMetrics {
     calls: AtomicU64,
     remembered: AtomicU64,
     faults: [AtomicU64; Class::ALL.len()],
@@ -38,7 +38,7 @@ pub struct InHand {
     pub oldest: Option<Timestamp>,
 }
 
-impl Default for Counters {
+impl Default for GenerationMetrics {
     fn default() -> Self {
         Self {
             calls: AtomicU64::new(0),
@@ -52,7 +52,7 @@ impl Default for Counters {
     }
 }
 
-impl Counters {
+impl GenerationMetrics {
     /// Counts a call.
     pub fn call(&self, now: Instant) {
         self.calls.fetch_add(1, Ordering::Relaxed);

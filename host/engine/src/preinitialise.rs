@@ -13,33 +13,33 @@ use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use super::generation::{Candidate, Code, digest, settings_text};
 use super::instance::Instance;
-use crate::instance_state::Host;
-use crate::instance_state::Surroundings;
+use crate::instance_state::CallContext;
+use crate::instance_state::InstanceState;
 use crate::runtime::Runtime;
 
 /// Code of which each instance has taken the candidate's settings already. The error says why there
 /// can be none; the candidate is as good as it was. Takes processor time between awaits.
-pub async fn with_settings(runtime: &Runtime, candidate: &Candidate, around: &Surroundings) -> Result<Code, String> {
+pub async fn with_settings(runtime: &Runtime, candidate: &Candidate, context: &CallContext) -> Result<Code, String> {
     let code = &candidate.code;
     let wizer = Wizer::new();
-    let (context, instrumented) = wizer.instrument_component(&code.bytes).map_err(in_words)?;
+    let (wizened, instrumented) = wizer.instrument_component(&code.bytes).map_err(in_words)?;
     let instrumented: Arc<[u8]> = instrumented.into();
     let component = compiled(runtime, &instrumented).await?;
-    let mut nothing = Linker::<Host>::new(runtime.engine());
+    let mut nothing = Linker::<InstanceState>::new(runtime.engine());
     nothing.define_unknown_imports_as_traps(&component).map_err(in_words)?;
     let observed = Arc::new(code.linked(&component, instrumented, &nothing).map_err(in_words)?);
-    let mut instance = Instance::of(runtime, candidate, observed, around.clone())
+    let mut instance = Instance::of(runtime, candidate, observed, context.clone())
         .await
         .map_err(|failed| failed.to_string())?;
     let taken = instance.configure(&settings_text(&candidate.settings)).await;
     taken
         .map_err(|failed| failed.to_string())?
         .map_err(|_| "it refuses the settings it took before".to_owned())?;
-    let mut state = State {
+    let mut state = SnapshotReader {
         instance: &mut instance,
         failed: None,
     };
-    let snapshot = wizer.snapshot_component(&context, &mut state).await.map_err(in_words)?;
+    let snapshot = wizer.snapshot_component(&wizened, &mut state).await.map_err(in_words)?;
     if let Some(why) = state.failed {
         return Err(why);
     }
@@ -47,7 +47,7 @@ pub async fn with_settings(runtime: &Runtime, candidate: &Candidate, around: &Su
     let snapshot: Arc<[u8]> = snapshot.into();
     let component = compiled(runtime, &snapshot).await?;
     let prepared = Arc::new(code.linked(&component, snapshot, runtime.linker()).map_err(in_words)?);
-    proven(runtime, candidate, &prepared, around).await?;
+    proven(runtime, candidate, &prepared, context).await?;
     Arc::into_inner(prepared).ok_or_else(|| "it is still in use".to_owned())
 }
 
@@ -60,11 +60,11 @@ async fn proven(
     runtime: &Runtime,
     candidate: &Candidate,
     prepared: &Arc<Code>,
-    around: &Surroundings,
+    context: &CallContext,
 ) -> Result<(), String> {
     let mut described = Vec::new();
     for code in [&candidate.code, prepared] {
-        let made = Instance::of(runtime, candidate, Arc::clone(code), around.clone()).await;
+        let made = Instance::of(runtime, candidate, Arc::clone(code), context.clone()).await;
         let mut instance = made.map_err(|failed| failed.to_string())?;
         instance.check_types().map_err(|failed| failed.to_string())?;
         described.push(instance.describe().await.map_err(|failed| failed.to_string())?);
@@ -81,17 +81,17 @@ fn in_words(error: wasmtime::Error) -> String {
 }
 
 /// Reads the globals and memories of an instance through functions that Wizer added.
-struct State<'a> {
+struct SnapshotReader<'a> {
     instance: &'a mut Instance,
     failed: Option<String>,
 }
 
-impl State<'_> {
+impl SnapshotReader<'_> {
     async fn read<R, T>(
         &mut self,
         interface: &str,
         function: &str,
-        take: impl FnOnce(StoreContext<'_, Host>, R) -> T,
+        take: impl FnOnce(StoreContext<'_, InstanceState>, R) -> T,
     ) -> Option<T>
     where
         R: ComponentType + Lift + Send + Sync + 'static,
@@ -107,7 +107,7 @@ impl State<'_> {
     }
 }
 
-impl ComponentInstanceState for State<'_> {
+impl ComponentInstanceState for SnapshotReader<'_> {
     async fn call_func_ret_list_u8(&mut self, instance: &str, func: &str, contents: impl FnOnce(&[u8]) + Send) {
         let read = self.read(instance, func, |store, list: WasmList<u8>| {
             contents(list.as_le_slice(&store))
@@ -124,12 +124,12 @@ impl ComponentInstanceState for State<'_> {
     }
 
     async fn call_func_ret_f32(&mut self, instance: &str, func: &str) -> u32 {
-        let bits = |_: StoreContext<'_, Host>, value: f32| value.to_bits();
+        let bits = |_: StoreContext<'_, InstanceState>, value: f32| value.to_bits();
         self.read(instance, func, bits).await.unwrap_or_default()
     }
 
     async fn call_func_ret_f64(&mut self, instance: &str, func: &str) -> u64 {
-        let bits = |_: StoreContext<'_, Host>, value: f64| value.to_bits();
+        let bits = |_: StoreContext<'_, InstanceState>, value: f64| value.to_bits();
         self.read(instance, func, bits).await.unwrap_or_default()
     }
 }

@@ -14,13 +14,13 @@ use super::compile::{Compiler, Compiling, open_cache};
 use super::generation::Generation;
 use super::instance::Instance;
 use crate::fuel::{Meter, PLENTY};
-use crate::instance_cache::{self, Idle, Room};
-use crate::instance_state::Host;
+use crate::instance_cache::{self, InstanceCache, MemoryBudget};
+use crate::instance_state::InstanceState;
 use crate::linker::link;
 use crate::start_error::StartError;
 use host_config::PolicyEngine;
 use host_events::Events;
-use host_sync::permit_pool::{Overload, Pool, Slots};
+use host_sync::permit_pool::{AcquireTimeout, Permit, PermitPool};
 
 /// The unit of guest CPU accounting.
 pub(super) const TICK: Duration = Duration::from_millis(5);
@@ -40,10 +40,10 @@ const KEEP_RESIDENT: usize = 128 * 1024;
 /// Compiler, pool and clock.
 pub struct Runtime {
     engine: Engine,
-    linker: Linker<Host>,
+    linker: Linker<InstanceState>,
     compiling: Compiling,
-    pool: Arc<Pool>,
-    idle: Room,
+    pool: Arc<PermitPool>,
+    idle: MemoryBudget,
     admissions: Option<NonZero<usize>>,
     /// Counts what guests execute; none in the daemon, where counting would cost.
     meter: Option<Meter>,
@@ -75,7 +75,7 @@ impl Runtime {
         meter: Option<Meter>,
     ) -> Result<Self, StartError> {
         let capacity = settings.instances.max(1);
-        let make = || -> wasmtime::Result<(Engine, Linker<Host>, Option<Cache>)> {
+        let make = || -> wasmtime::Result<(Engine, Linker<InstanceState>, Option<Cache>)> {
             let cache = folder.map(open_cache).transpose()?;
             let mut config = engine_config(capacity, cache.as_ref());
             config.consume_fuel(meter.is_some());
@@ -91,8 +91,8 @@ impl Runtime {
             engine,
             linker,
             compiling,
-            pool: Pool::new(capacity),
-            idle: Room::new(capacity),
+            pool: PermitPool::new(capacity),
+            idle: MemoryBudget::new(capacity),
             admissions: NonZero::new(settings.remembered_admissions),
             meter,
             _ticker: ticker,
@@ -123,7 +123,7 @@ impl Runtime {
         &self.engine
     }
 
-    pub(super) fn linker(&self) -> &Linker<Host> {
+    pub(super) fn linker(&self) -> &Linker<InstanceState> {
         &self.linker
     }
 
@@ -132,14 +132,14 @@ impl Runtime {
         self.compiling.component(bytes, digest).await
     }
 
-    /// The right to have `count` instances, see [`Pool::take`].
-    pub async fn slots(&self, count: usize, wait: Duration) -> Result<Slots, Overload> {
-        self.pool.take(count, wait).await
+    /// The right to have `count` instances, see [`PermitPool::take`].
+    pub async fn slots(&self, count: usize, wait: Duration) -> Result<Permit, AcquireTimeout> {
+        self.pool.acquire(count, wait).await
     }
 
     /// Keeps an instance for the next question, or gives it back if it cannot be kept. Where what is executed is counted, fresh
     /// ones are to count.
-    pub fn keep(&self, idle: &Idle, generation: &Arc<Generation>, instance: Instance) -> Option<Instance> {
+    pub fn keep(&self, idle: &InstanceCache, generation: &Arc<Generation>, instance: Instance) -> Option<Instance> {
         match self.meter {
             Some(_) => Some(instance),
             None => idle.keep(&self.idle, generation, instance),

@@ -3,7 +3,9 @@
 
 use super::bindings::exports::posthouse::policy::{exemption, homing, lifecycle, ndr};
 use super::bindings::posthouse::policy::types;
-use host_contract::{Admission, Audience, Because, Disposition, Edit, Notice, Plan, ReturnContent, Terms, Verdict};
+use host_contract::{
+    Admission, AdmissionTerms, Audience, Disposition, Edit, Notice, Plan, Reason, ReturnContent, Verdict,
+};
 use host_mail::cut;
 use host_mail::{Envelope, Mailbox, Reply, ReversePath};
 
@@ -25,9 +27,9 @@ const QUOTED: usize = 512;
 /// What cannot be true about an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Lie(String);
+pub struct InvalidAnswer(String);
 
-impl Lie {
+impl InvalidAnswer {
     /// Lies may quote what the policy said, which is bounded here.
     pub fn new(text: impl Into<String>) -> Self {
         Self(cut(text.into(), QUOTED))
@@ -35,10 +37,10 @@ impl Lie {
 }
 
 /// None is no opinion.
-pub type Opinion<T> = Option<(T, Because)>;
+pub type Opinion<T> = Option<(T, Reason)>;
 
-fn lie<T>(text: impl Into<String>) -> Result<T, Lie> {
-    Err(Lie::new(text))
+fn lie<T>(text: impl Into<String>) -> Result<T, InvalidAnswer> {
+    Err(InvalidAnswer::new(text))
 }
 
 /// What `describe` says, within bounds.
@@ -52,7 +54,7 @@ pub struct Description {
     pub rules: Vec<(String, String)>,
 }
 
-pub(super) fn description(said: lifecycle::Description) -> Result<Description, Lie> {
+pub(super) fn description(said: lifecycle::Description) -> Result<Description, InvalidAnswer> {
     for (what, text) in [("name", &said.name), ("version", &said.version)] {
         if text.is_empty() || text.len() > NAME || !is_printable(text) {
             return lie(format!("describe: {what} {text:?} is not 1 to {NAME} printable bytes"));
@@ -77,7 +79,7 @@ pub(super) fn description(said: lifecycle::Description) -> Result<Description, L
 pub(super) fn admission(
     policy: &str,
     (answer, because): (exemption::Admission, types::Because),
-) -> Result<Opinion<Admission>, Lie> {
+) -> Result<Opinion<Admission>, InvalidAnswer> {
     let answer = match answer {
         exemption::Admission::Pass => return Ok(None),
         exemption::Admission::Admit(terms) => Admission::Admit(self::terms(terms)?),
@@ -86,7 +88,7 @@ pub(super) fn admission(
     Ok(Some((answer, self::because(policy, because)?)))
 }
 
-fn terms(terms: exemption::Terms) -> Result<Terms, Lie> {
+fn terms(terms: exemption::Terms) -> Result<AdmissionTerms, InvalidAnswer> {
     if terms.exemptions.len() > EXEMPTIONS {
         return lie(format!("{} exemptions, more than {EXEMPTIONS}", terms.exemptions.len()));
     }
@@ -95,14 +97,14 @@ fn terms(terms: exemption::Terms) -> Result<Terms, Lie> {
             return lie(format!("exemption {name:?} is not 1 to {NAME} printable bytes"));
         }
     }
-    Ok(Terms {
+    Ok(AdmissionTerms {
         authentication: terms.authentication,
         encryption: terms.encryption,
         exemptions: terms.exemptions.into(),
     })
 }
 
-pub(super) fn decision(policy: &str, decision: types::Decision) -> Result<Opinion<Verdict>, Lie> {
+pub(super) fn decision(policy: &str, decision: types::Decision) -> Result<Opinion<Verdict>, InvalidAnswer> {
     let verdict = match decision.verdict {
         types::Verdict::Pass => return Ok(None),
         types::Verdict::Accept => Verdict::Accept,
@@ -116,7 +118,7 @@ pub(super) fn disposition(
     policy: &str,
     (answer, because): (homing::Disposition, types::Because),
     envelope: &Envelope,
-) -> Result<Opinion<Disposition>, Lie> {
+) -> Result<Opinion<Disposition>, InvalidAnswer> {
     let answer = match answer {
         homing::Disposition::Pass => return Ok(None),
         homing::Disposition::Accept(edits) => Disposition::Accept(self::edits(edits, envelope)?),
@@ -129,7 +131,7 @@ pub(super) fn disposition(
     Ok(Some((answer, self::because(policy, because)?)))
 }
 
-fn edits(edits: Vec<homing::Edit>, envelope: &Envelope) -> Result<Vec<Edit>, Lie> {
+fn edits(edits: Vec<homing::Edit>, envelope: &Envelope) -> Result<Vec<Edit>, InvalidAnswer> {
     let limit = EDITS + envelope.recipients.len();
     if edits.len() > limit {
         return lie(format!("{} edits, more than {limit}", edits.len()));
@@ -137,7 +139,7 @@ fn edits(edits: Vec<homing::Edit>, envelope: &Envelope) -> Result<Vec<Edit>, Lie
     edits.into_iter().map(|edit| self::edit(edit, envelope)).collect()
 }
 
-fn edit(edit: homing::Edit, envelope: &Envelope) -> Result<Edit, Lie> {
+fn edit(edit: homing::Edit, envelope: &Envelope) -> Result<Edit, InvalidAnswer> {
     Ok(match edit {
         homing::Edit::AddHeader((name, value)) => {
             let name = field_name(name)?;
@@ -165,15 +167,15 @@ pub(super) fn plan(
     policy: &str,
     (notices, because): (Vec<ndr::Notice>, types::Because),
     sender: &ReversePath,
-) -> Result<(Plan, Because), Lie> {
+) -> Result<(Plan, Reason), InvalidAnswer> {
     if notices.len() > NOTICES {
         return lie(format!("{} notices, more than {NOTICES}", notices.len()));
     }
-    let plan: Result<Plan, Lie> = notices.into_iter().map(|notice| self::notice(notice, sender)).collect();
+    let plan: Result<Plan, InvalidAnswer> = notices.into_iter().map(|notice| self::notice(notice, sender)).collect();
     Ok((plan?, self::because(policy, because)?))
 }
 
-fn notice(notice: ndr::Notice, sender: &ReversePath) -> Result<Notice, Lie> {
+fn notice(notice: ndr::Notice, sender: &ReversePath) -> Result<Notice, InvalidAnswer> {
     let to = match notice.to {
         ndr::Audience::Sender if *sender == ReversePath::Null => {
             return lie("a notice to the sender of a message with a null reverse-path");
@@ -205,7 +207,7 @@ fn notice(notice: ndr::Notice, sender: &ReversePath) -> Result<Notice, Lie> {
 }
 
 /// `class` is the first digit that the verdict asks for; none takes 4 and 5.
-fn reply(reply: types::Reply, class: Option<u16>) -> Result<Reply, Lie> {
+fn reply(reply: types::Reply, class: Option<u16>) -> Result<Reply, InvalidAnswer> {
     let first = reply.code / 100;
     if !(400..=599).contains(&reply.code) {
         return lie(format!("reply code {} is not 4xx or 5xx", reply.code));
@@ -244,16 +246,16 @@ fn reply(reply: types::Reply, class: Option<u16>) -> Result<Reply, Lie> {
 
 /// The entry may quote hostile text from the network: it is bounded here and escaped where it is
 /// written.
-fn because(policy: &str, because: types::Because) -> Result<Because, Lie> {
+fn because(policy: &str, because: types::Because) -> Result<Reason, InvalidAnswer> {
     rule_name(&because.rule)?;
-    Ok(Because {
+    Ok(Reason {
         policy: policy.to_owned(),
         rule: because.rule,
         entry: because.entry.map(|entry| cut(entry, ENTRY)),
     })
 }
 
-fn rule_name(rule: &str) -> Result<(), Lie> {
+fn rule_name(rule: &str) -> Result<(), InvalidAnswer> {
     if rule.is_empty() || rule.len() > RULE || !is_printable(rule) {
         return lie(format!("rule {rule:?} is not 1 to {RULE} printable bytes"));
     }
@@ -261,7 +263,7 @@ fn rule_name(rule: &str) -> Result<(), Lie> {
 }
 
 /// Lower-case letters, digits and hyphens: names of failure classes and folders.
-fn token(what: &str, text: String) -> Result<String, Lie> {
+fn token(what: &str, text: String) -> Result<String, InvalidAnswer> {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if text.is_empty() || text.len() > NAME || !text.bytes().all(fits) {
         return lie(format!(
@@ -272,7 +274,7 @@ fn token(what: &str, text: String) -> Result<String, Lie> {
 }
 
 /// RFC 5322 section 2.2: printable US-ASCII without the colon.
-fn field_name(name: String) -> Result<String, Lie> {
+fn field_name(name: String) -> Result<String, InvalidAnswer> {
     let fits = |b: u8| matches!(b, 33..=126) && b != b':';
     if name.is_empty() || name.len() > HEADER_FIELD || !name.bytes().all(fits) {
         return lie(format!("{name:?} is not the name of a header field"));
@@ -280,7 +282,7 @@ fn field_name(name: String) -> Result<String, Lie> {
     Ok(name)
 }
 
-fn mailbox(address: &str) -> Result<Mailbox, Lie> {
+fn mailbox(address: &str) -> Result<Mailbox, InvalidAnswer> {
     match address.parse() {
         Ok(mailbox) => Ok(mailbox),
         Err(error) => lie(format!("address {address:?}: {error}")),

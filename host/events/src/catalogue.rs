@@ -16,7 +16,7 @@ pub enum Severity {
 
 /// One row of the catalogue.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry {
+pub struct EventKind {
     /// Stable; never given to another kind of event.
     pub id: u32,
     /// Name in logs, kebab-case.
@@ -47,8 +47,8 @@ macro_rules! events {
         }
 
         /// Every event there is, by id.
-        pub fn catalogue() -> &'static [Entry] {
-            const CATALOGUE: &[Entry] = &[$(Entry {
+        pub fn catalogue() -> &'static [EventKind] {
+            const CATALOGUE: &[EventKind] = &[$(EventKind {
                 id: $id,
                 name: $name,
                 severity: Severity::$severity,
@@ -61,7 +61,7 @@ macro_rules! events {
 
         impl Event {
             /// Its row of the catalogue.
-            pub fn entry(&self) -> &'static Entry {
+            pub fn entry(&self) -> &'static EventKind {
                 let id: u32 = match self { $(Self::$variant { .. } => $id),* };
                 match catalogue().iter().find(|entry| entry.id == id) {
                     Some(entry) => entry,

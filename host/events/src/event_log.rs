@@ -16,7 +16,7 @@ const FOLLOWER_BACKLOG: usize = 4096;
 
 /// An event as it was recorded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct EventRecord {
     /// RFC 3339.
     pub time: String,
     /// Catalogue id.
@@ -29,7 +29,7 @@ pub struct Record {
     pub fields: serde_json::Value,
 }
 
-impl Record {
+impl EventRecord {
     /// The event as it is kept.
     pub fn new(at: Timestamp, event: &Event) -> Self {
         let entry = event.entry();
@@ -44,7 +44,7 @@ impl Record {
 }
 
 /// What was recorded, and a receiver of what is recorded from then on, if anybody writes the log.
-pub type Followed = (Vec<Record>, Option<broadcast::Receiver<Arc<Record>>>);
+pub type Followed = (Vec<EventRecord>, Option<broadcast::Receiver<Arc<EventRecord>>>);
 
 /// Which records to read.
 #[derive(Debug, Clone, Default)]
@@ -57,19 +57,19 @@ pub struct Query {
 
 impl Query {
     /// Whether the record is asked for.
-    pub fn wants(&self, record: &Record) -> bool {
+    pub fn wants(&self, record: &EventRecord) -> bool {
         self.id.is_none_or(|id| record.id == id)
     }
 }
 
 /// What the writer and its readers share.
-pub(super) struct Live {
+pub(super) struct LogFeed {
     /// How far the log is written; held while records are written and announced.
     pub(super) tail: Mutex<Tail>,
-    pub(super) records: broadcast::Sender<Arc<Record>>,
+    pub(super) records: broadcast::Sender<Arc<EventRecord>>,
 }
 
-impl Live {
+impl LogFeed {
     pub(super) fn new(tail: Tail) -> Self {
         Self {
             tail: Mutex::new(tail),
@@ -82,11 +82,11 @@ impl Live {
 #[derive(Clone)]
 pub struct EventLog {
     dir: PathBuf,
-    live: Option<Arc<Live>>,
+    live: Option<Arc<LogFeed>>,
 }
 
 impl EventLog {
-    pub(super) fn live(dir: PathBuf, live: Arc<Live>) -> Self {
+    pub(super) fn live(dir: PathBuf, live: Arc<LogFeed>) -> Self {
         Self { dir, live: Some(live) }
     }
 
@@ -99,7 +99,7 @@ impl EventLog {
     }
 
     /// What was recorded so far, oldest first. Lines that a crash has torn are passed over.
-    pub fn query(&self, query: &Query) -> io::Result<Vec<Record>> {
+    pub fn query(&self, query: &Query) -> io::Result<Vec<EventRecord>> {
         let tail = self.live.as_ref().map(|live| lock(&live.tail).clone());
         self.read(query, tail.as_ref())
     }
@@ -119,14 +119,14 @@ impl EventLog {
     }
 
     /// From the newest segment back, so that `last` reads no more than it must.
-    fn read(&self, query: &Query, tail: Option<&Tail>) -> io::Result<Vec<Record>> {
+    fn read(&self, query: &Query, tail: Option<&Tail>) -> io::Result<Vec<EventRecord>> {
         let wanted = query.last.unwrap_or(usize::MAX);
         let mut newest_first = Vec::new();
         for segment in journal::segments(&self.dir)?.into_iter().rev() {
             let bytes = journal::read_segment(&self.dir, segment, tail)?;
             let records = bytes
                 .rsplit(|b| *b == b'\n')
-                .filter_map(|line| serde_json::from_slice::<Record>(line).ok())
+                .filter_map(|line| serde_json::from_slice::<EventRecord>(line).ok())
                 .filter(|record| query.wants(record));
             newest_first.extend(records.take(wanted - newest_first.len()));
             if newest_first.len() >= wanted {

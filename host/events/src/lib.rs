@@ -12,15 +12,15 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use crate::event_log::{EventLog, Followed, Query, Record};
-pub use catalogue::{Entry, Event, PolicyFault, Severity, catalogue, catalogue_markdown};
+pub use crate::event_log::{EventLog, EventRecord, Followed, Query};
+pub use catalogue::{Event, EventKind, PolicyFault, Severity, catalogue, catalogue_markdown};
 pub use render::{Format, escape};
 
 /// Where events go: structured log on stdout and the durable log. Cheap to clone; never blocks.
 /// When the last clone is dropped everything emitted is written.
 #[derive(Clone)]
 pub struct Events {
-    inner: Arc<sink::Sinks>,
+    inner: Arc<sink::Sink>,
 }
 
 impl Events {
@@ -36,19 +36,19 @@ impl Events {
         max_bytes: u64,
         out: Box<dyn io::Write + Send>,
     ) -> io::Result<(Self, EventLog)> {
-        let (writer, log) = sink::Writer::start(dir, format, max_bytes, out)?;
-        Ok((Self::from(sink::Sinks::Writer(writer)), log))
+        let (writer, log) = sink::WriterHandle::start(dir, format, max_bytes, out)?;
+        Ok((Self::from(sink::Sink::Writer(writer)), log))
     }
 
     /// Nobody is told.
     pub fn discard() -> Self {
-        Self::from(sink::Sinks::Discard)
+        Self::from(sink::Sink::Discard)
     }
 
     /// Events are kept in memory, without bound: for tests and for commands that show them.
     pub fn capture() -> (Self, Captured) {
         let captured = Captured::default();
-        (Self::from(sink::Sinks::Capture(captured.events.clone())), captured)
+        (Self::from(sink::Sink::Capture(captured.events.clone())), captured)
     }
 
     /// Records an event.
@@ -62,8 +62,8 @@ impl Events {
     }
 }
 
-impl From<sink::Sinks> for Events {
-    fn from(sinks: sink::Sinks) -> Self {
+impl From<sink::Sink> for Events {
+    fn from(sinks: sink::Sink) -> Self {
         Self { inner: Arc::new(sinks) }
     }
 }

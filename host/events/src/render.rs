@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Event, Record, Severity, catalogue};
+use super::{Event, EventRecord, Severity, catalogue};
 use host_mail::Timestamp;
 
 /// Hexadecimal digits of a digest that a human is shown.
@@ -39,7 +39,7 @@ pub enum Format {
 
 impl Format {
     /// The record as one line, without the line end.
-    pub fn line(self, record: &Record) -> String {
+    pub fn line(self, record: &EventRecord) -> String {
         match self {
             Self::Text => text(record),
             Self::Json => json(record),
@@ -81,7 +81,7 @@ fn is_hostile(c: char) -> bool {
 
 /// The event as the line that its record would be, without making the record.
 pub(super) fn json_of(at: Timestamp, event: &Event) -> String {
-    /// As [`Record`].
+    /// As [`EventRecord`].
     #[derive(Serialize)]
     struct Line<'a> {
         time: String,
@@ -122,7 +122,7 @@ fn json(record: &impl Serialize) -> String {
 }
 
 /// `TIME SEVERITY ID name key=value …`, the fields in the catalogue's order.
-fn text(record: &Record) -> String {
+fn text(record: &EventRecord) -> String {
     let severity = match record.severity {
         Severity::Info => "info",
         Severity::Warning => "WARNING",
@@ -198,8 +198,8 @@ mod tests {
     use super::super::PolicyFault;
     use super::*;
 
-    fn record(event: Event) -> Record {
-        Record::new(Timestamp(0), &event)
+    fn record(event: Event) -> EventRecord {
+        EventRecord::new(Timestamp(0), &event)
     }
 
     fn filtered(sender: &str) -> Event {
@@ -251,7 +251,7 @@ mod tests {
     fn json_lines_give_back_exactly_what_went_in() {
         for attack in ["a\r\nb", "\x1b[31m", "\u{202e}x", "\u{e0041}", "\u{7f}\"\\"] {
             let line = json(&record(filtered(attack)));
-            let back: Record = serde_json::from_str(&line).expect("valid JSON");
+            let back: EventRecord = serde_json::from_str(&line).expect("valid JSON");
             assert_eq!(back.fields["sender"], attack);
         }
     }
@@ -261,8 +261,8 @@ mod tests {
         let event = filtered("\u{202e}x");
         let line = json_of(Timestamp(1), &event);
         assert!(!line.chars().any(is_hostile), "{line:?}");
-        let back: Record = serde_json::from_str(&line).expect("valid JSON");
-        assert_eq!(back, Record::new(Timestamp(1), &event));
+        let back: EventRecord = serde_json::from_str(&line).expect("valid JSON");
+        assert_eq!(back, EventRecord::new(Timestamp(1), &event));
     }
 
     #[test]

@@ -8,10 +8,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::journal::Journal;
-use super::{Event, EventLog, Format, Record, Severity, render};
-use crate::event_log::{Live, lock};
+use super::{Event, EventLog, EventRecord, Format, Severity, render};
+use crate::event_log::{LogFeed, lock};
 use host_mail::Timestamp;
-use host_sync::batch_queue::{Gather, Reader};
+use host_sync::batch_queue::{BatchQueue, BatchReader};
 
 /// Beyond so many waiting events those of severity info are dropped and counted.
 const INFO_BACKLOG: usize = 64 * 1024;
@@ -30,13 +30,13 @@ enum Task {
 }
 
 /// The one sink of a host.
-pub(super) enum Sinks {
+pub(super) enum Sink {
     Discard,
     Capture(Arc<Mutex<Vec<Event>>>),
-    Writer(Writer),
+    Writer(WriterHandle),
 }
 
-impl Sinks {
+impl Sink {
     pub(super) fn emit(&self, event: Event) {
         match self {
             Self::Discard => {}
@@ -53,13 +53,13 @@ impl Sinks {
 }
 
 /// The emitting end of the writer's thread.
-pub(super) struct Writer {
-    tasks: Arc<Gather<Task>>,
+pub(super) struct WriterHandle {
+    tasks: Arc<BatchQueue<Task>>,
     dropped: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Writer {
+impl WriterHandle {
     /// Opens the log in `dir` and starts the thread.
     pub(super) fn start(
         dir: &Path,
@@ -68,11 +68,11 @@ impl Writer {
         out: Box<dyn Write + Send>,
     ) -> io::Result<(Self, EventLog)> {
         let journal = Journal::open(dir, max_bytes)?;
-        let live = Arc::new(Live::new(journal.tail().clone()));
+        let live = Arc::new(LogFeed::new(journal.tail().clone()));
         let log = EventLog::live(dir.to_owned(), live.clone());
-        let tasks = Arc::new(Gather::default());
+        let tasks = Arc::new(BatchQueue::default());
         let dropped = Arc::new(AtomicU64::new(0));
-        let scribe = Scribe {
+        let scribe = EventWriter {
             tasks: tasks.reader(),
             dropped: dropped.clone(),
             journal,
@@ -115,7 +115,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for WriterHandle {
     fn drop(&mut self) {
         self.tasks.close();
         if let Some(thread) = self.thread.take() {
@@ -125,18 +125,18 @@ impl Drop for Writer {
 }
 
 /// What the writer's thread owns.
-struct Scribe {
-    tasks: Reader<Task>,
+struct EventWriter {
+    tasks: BatchReader<Task>,
     dropped: Arc<AtomicU64>,
     journal: Journal,
-    live: Arc<Live>,
+    live: Arc<LogFeed>,
     format: Format,
     out: Box<dyn Write + Send>,
     /// The last append failed; said once until one works again.
     log_failed: bool,
 }
 
-impl Scribe {
+impl EventWriter {
     fn run(mut self) {
         let mut tasks = Vec::new();
         let mut events = Vec::new();
@@ -176,7 +176,8 @@ impl Scribe {
         match self.format {
             Format::Json => self.print(&kept),
             Format::Text => {
-                let line = |(at, event): &(Timestamp, Box<Event>)| Format::Text.line(&Record::new(*at, event)) + "\n";
+                let line =
+                    |(at, event): &(Timestamp, Box<Event>)| Format::Text.line(&EventRecord::new(*at, event)) + "\n";
                 self.print(&events.iter().map(line).collect::<String>());
             }
         }
@@ -191,7 +192,7 @@ impl Scribe {
         if live.records.receiver_count() > 0 {
             for (at, event) in &*events {
                 // Nobody following any more is no error.
-                let _ = live.records.send(Arc::new(Record::new(*at, event)));
+                let _ = live.records.send(Arc::new(EventRecord::new(*at, event)));
             }
         }
         drop(tail);

@@ -47,7 +47,7 @@ fn aborted(reason: &str) -> Event {
     }
 }
 
-fn reasons(records: &[Record]) -> Vec<String> {
+fn reasons(records: &[EventRecord]) -> Vec<String> {
     records
         .iter()
         .filter_map(|record| record.fields["reason"].as_str().map(str::to_owned))

@@ -17,8 +17,8 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 
-use crate::decision_log::hash_key::Key;
-use crate::decision_log::log_writer::{Dropped, Item, Writer};
+use crate::decision_log::hash_key::HashKey;
+use crate::decision_log::log_writer::{Item, LogWriter, PendingRecords};
 use crate::{Record, Recorder};
 use host_config::{Config, RecordMode};
 use host_events::Events;
@@ -33,32 +33,32 @@ const QUEUE_BYTES: usize = 16 * 1024 * 1024;
 
 /// The log of decisions. Cheap to clone.
 #[derive(Clone)]
-pub struct Decisions {
+pub struct DecisionLog {
     log: Log,
-    inner: Arc<Inner>,
+    inner: Arc<LogHandle>,
 }
 
-struct Inner {
+struct LogHandle {
     items: SyncSender<Item>,
-    dropped: Arc<Dropped>,
+    dropped: Arc<PendingRecords>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Decisions {
+impl DecisionLog {
     /// Starts the thread that writes. The bounds are those of the configuration as it stands; the key of
     /// hashes is made in `folder`.
     pub fn start(spool: &Spool, folder: &Path, config: Arc<ArcSwap<Config>>, events: Events) -> io::Result<Self> {
-        let key = Key::open(&folder.join("decisions.key"))?;
+        let key = HashKey::open(&folder.join("decisions.key"))?;
         let log = spool.log();
         let (items, received) = sync_channel(QUEUE);
-        let dropped = Arc::new(Dropped::default());
-        let writer = Writer::new(log.clone(), config, events, key, Arc::clone(&dropped));
+        let dropped = Arc::new(PendingRecords::default());
+        let writer = LogWriter::new(log.clone(), config, events, key, Arc::clone(&dropped));
         let thread = std::thread::Builder::new()
             .name("decisions".to_owned())
             .spawn(move || writer.run(&received))?;
         Ok(Self {
             log,
-            inner: Arc::new(Inner {
+            inner: Arc::new(LogHandle {
                 items,
                 dropped,
                 thread: Mutex::new(Some(thread)),
@@ -81,7 +81,7 @@ impl Decisions {
     }
 }
 
-impl Recorder for Decisions {
+impl Recorder for DecisionLog {
     fn take(&self, record: Record, mode: RecordMode) {
         let weight = record.weight();
         let dropped = &self.inner.dropped;

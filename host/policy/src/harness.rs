@@ -7,21 +7,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::evaluate::evaluation::{At, Core, configured};
-use crate::manage::candidate::{fits, problem_of, qualify};
+use crate::evaluate::evaluation::{Core, FaultSite, configured};
+use crate::manage::candidate::{fits, problem_of, validate};
 use crate::record::offline_replay::Nobody;
 use host_config::{PolicyEngine, PolicyModule, Problem};
-use host_contract::{Admission, Because, Disposition, Failure, Origin, Plan, Verdict};
+use host_contract::{Admission, Disposition, Failure, Origin, Plan, Reason, Verdict};
 use host_directory::Directory;
 use host_engine::compile::Compiler;
 use host_engine::core_dump::CoreDumps;
-use host_engine::fault::{Failed, Fault};
+use host_engine::fault::{CallFailed, Fault};
 use host_engine::fuel::PLENTY;
 use host_engine::generation::{Candidate, Code, Generation};
-use host_engine::host_call::Answers;
+use host_engine::host_call::HostServices;
 use host_engine::instance::Instance;
-use host_engine::instance_state::Spent;
-use host_engine::instance_state::Surroundings;
+use host_engine::instance_state::CallContext;
+use host_engine::instance_state::Usage;
 use host_engine::message_view::MessageView;
 use host_engine::runtime::Runtime;
 use host_engine::start_error::StartError;
@@ -39,23 +39,23 @@ pub enum Purpose {
 }
 
 /// An engine for one module at a time.
-pub struct Lab {
+pub struct PolicyHarness {
     core: Core,
     told: Captured,
 }
 
 /// Compiled code, whatever its settings.
 #[derive(Clone)]
-pub struct LabCode(Arc<Code>);
+pub struct HarnessCode(Arc<Code>);
 
 /// A module that loads: code with settings, grants and limits.
-pub struct Specimen {
+pub struct LoadedPolicy {
     generation: Arc<Generation>,
 }
 
 /// What a policy says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Introduction {
+pub struct PolicyDescription {
     /// As it calls itself.
     pub name: String,
     /// Of itself.
@@ -63,7 +63,7 @@ pub struct Introduction {
     /// Name and summary of each rule that a decision may cite.
     pub rules: Vec<(String, String)>,
     /// What its instance took.
-    pub born: Cost,
+    pub instantiation: Cost,
 }
 
 /// What a policy can be asked.
@@ -142,9 +142,9 @@ pub struct Cost {
 
 /// What came of a question.
 #[derive(Debug, Clone)]
-pub struct Reading {
+pub struct Measurement {
     /// The answer and its reason; none is `pass`, or a fault.
-    pub opinion: Option<(Reaction, Because)>,
+    pub opinion: Option<(Reaction, Reason)>,
     /// Why there is no answer, as Event 4037 has it.
     pub fault: Option<PolicyFault>,
     /// Level and text of each line the policy logged.
@@ -155,7 +155,7 @@ pub struct Reading {
     pub cost: Cost,
 }
 
-impl Lab {
+impl PolicyHarness {
     /// Compiled code is kept in `cache`, if there is one. `directory` is what the host itself would
     /// look up in; policies ask the scene.
     pub fn new(purpose: Purpose, directory: Arc<dyn Directory>, cache: Option<&Path>) -> Result<Self, StartError> {
@@ -178,59 +178,73 @@ impl Lab {
     }
 
     /// Inspects, compiles and links.
-    pub async fn compile(&self, bytes: &[u8]) -> Result<LabCode, Vec<Problem>> {
+    pub async fn compile(&self, bytes: &[u8]) -> Result<HarnessCode, Vec<Problem>> {
         let code = Code::new(&self.core.runtime, bytes.into()).await?;
-        Ok(LabCode(Arc::new(code)))
+        Ok(HarnessCode(Arc::new(code)))
     }
 
     /// Who a policy says it is, before anything is configured or granted.
-    pub async fn introduce(&self, code: &LabCode, module: &PolicyModule) -> Result<Introduction, Vec<Problem>> {
+    pub async fn introduce(
+        &self,
+        code: &HarnessCode,
+        module: &PolicyModule,
+    ) -> Result<PolicyDescription, Vec<Problem>> {
         let candidate = candidate(code, module);
-        let around = self.core.surroundings(Origin::default());
-        let faulted = |stage: &str, failed: Failed| {
+        let context = self.core.surroundings(Origin::default());
+        let faulted = |stage: &str, failed: CallFailed| {
             let problem = match failed {
-                Failed::Fault(fault) => problem_of(&fault, stage),
-                Failed::Crowded => Problem::new("file", "no room for an instance"),
+                CallFailed::Fault(fault) => problem_of(&fault, stage),
+                CallFailed::Crowded => Problem::new("file", "no room for an instance"),
             };
             vec![problem]
         };
         let since = Instant::now();
-        let made = Instance::new(&self.core.runtime, &candidate, around).await;
+        let made = Instance::new(&self.core.runtime, &candidate, context).await;
         let mut instance = made.map_err(|failed| faulted("instantiate", failed))?;
-        let born = cost(&instance, since);
+        let instantiation = cost(&instance, since);
         let description = instance
             .describe()
             .await
             .map_err(|failed| faulted("describe", failed))?;
-        Ok(Introduction {
+        Ok(PolicyDescription {
             name: description.name,
             version: description.version,
             rules: description.rules,
-            born,
+            instantiation,
         })
     }
 
     /// Everything a load checks: size, grants, types, `describe`, `configure`. `module` has the name,
     /// settings, grants and limits; `key` is where grants are given, for problems.
-    pub async fn load(&self, code: &LabCode, size: usize, module: &PolicyModule) -> Result<Specimen, Vec<Problem>> {
+    pub async fn load(
+        &self,
+        code: &HarnessCode,
+        size: usize,
+        module: &PolicyModule,
+    ) -> Result<LoadedPolicy, Vec<Problem>> {
         fits(size, module.limits.component_size).map_err(|text| vec![Problem::new("file", text)])?;
         let candidate = candidate(code, module);
-        let description = qualify(&self.core, &candidate, "policy").await?;
-        Ok(Specimen {
+        let description = validate(&self.core, &candidate, "policy").await?;
+        Ok(LoadedPolicy {
             generation: Arc::new(Generation::new(0, Timestamp(0), candidate, description)),
         })
     }
 
     /// One unit of work: its questions share an instance, the time and the answers of the host.
-    pub fn sitting<'a>(&'a self, specimen: &'a Specimen, answers: Arc<dyn Answers>, now: Timestamp) -> Sitting<'a> {
+    pub fn sitting<'a>(
+        &'a self,
+        specimen: &'a LoadedPolicy,
+        answers: Arc<dyn HostServices>,
+        now: Timestamp,
+    ) -> HarnessSession<'a> {
         let origin = Origin {
             session: Some(SessionId::generate()),
             message: None,
         };
-        Sitting {
+        HarnessSession {
             lab: self,
             specimen,
-            around: Surroundings {
+            context: CallContext {
                 answers,
                 now,
                 ..self.core.surroundings(origin)
@@ -240,7 +254,7 @@ impl Lab {
     }
 }
 
-fn candidate(code: &LabCode, module: &PolicyModule) -> Candidate {
+fn candidate(code: &HarnessCode, module: &PolicyModule) -> Candidate {
     Candidate {
         module: module.name.as_str().into(),
         code: Arc::clone(&code.0),
@@ -253,7 +267,7 @@ fn candidate(code: &LabCode, module: &PolicyModule) -> Candidate {
     }
 }
 
-impl LabCode {
+impl HarnessCode {
     /// SHA-256 of the component, hexadecimal.
     pub fn digest(&self) -> &str {
         &self.0.digest
@@ -265,7 +279,7 @@ impl LabCode {
     }
 }
 
-impl Specimen {
+impl LoadedPolicy {
     /// Whether it can be asked at this stage.
     pub fn serves(&self, inquiry: &Inquiry) -> bool {
         use host_engine::component::Role;
@@ -277,18 +291,18 @@ impl Specimen {
     }
 }
 
-/// See [`Lab::sitting`].
-pub struct Sitting<'a> {
-    lab: &'a Lab,
-    specimen: &'a Specimen,
-    around: Surroundings,
+/// See [`PolicyHarness::sitting`].
+pub struct HarnessSession<'a> {
+    lab: &'a PolicyHarness,
+    specimen: &'a LoadedPolicy,
+    context: CallContext,
     instance: Option<Instance>,
 }
 
-impl Sitting<'_> {
+impl HarnessSession<'_> {
     /// Puts a question to the instance of this unit of work, which is made if there is none. After a
     /// fault the next question has a fresh one.
-    pub async fn ask(&mut self, inquiry: &Inquiry) -> Reading {
+    pub async fn ask(&mut self, inquiry: &Inquiry) -> Measurement {
         let heard = self.lab.told.events().len();
         let mut reading = self.put(inquiry).await;
         for event in self.lab.told.events().drain(heard..) {
@@ -318,8 +332,8 @@ impl Sitting<'_> {
         self.instance = None;
     }
 
-    async fn put(&mut self, inquiry: &Inquiry) -> Reading {
-        let mut reading = Reading {
+    async fn put(&mut self, inquiry: &Inquiry) -> Measurement {
+        let mut reading = Measurement {
             opinion: None,
             fault: None,
             logged: Vec::new(),
@@ -353,26 +367,26 @@ impl Sitting<'_> {
         reading
     }
 
-    async fn fresh(&self) -> Result<(Instance, Cost), Failed> {
+    async fn fresh(&self) -> Result<(Instance, Cost), CallFailed> {
         let since = Instant::now();
         let generation = &self.specimen.generation;
-        let instance = configured(&self.lab.core, generation, self.around.clone(), Spent::default()).await?;
+        let instance = configured(&self.lab.core, generation, self.context.clone(), Usage::default()).await?;
         let cost = cost(&instance, since);
         Ok((instance, cost))
     }
 
     /// As Event 4037 has it. A pool that is too small for one instance is a defect of the host.
-    fn fault(&self, failed: &Failed, stage: &str) -> PolicyFault {
+    fn fault(&self, failed: &CallFailed, stage: &str) -> PolicyFault {
         let crowded = Fault::of_host("no room for an instance");
         let fault = match failed {
-            Failed::Fault(fault) => fault,
-            Failed::Crowded => &crowded,
+            CallFailed::Fault(fault) => fault,
+            CallFailed::Crowded => &crowded,
         };
-        At {
+        FaultSite {
             candidate: &self.specimen.generation.candidate,
             generation: 0,
             stage,
-            origin: self.around.origin,
+            origin: self.context.origin,
             instead: "",
         }
         .describe(fault)
@@ -387,8 +401,8 @@ fn cost(instance: &Instance, since: Instant) -> Cost {
     }
 }
 
-async fn put(instance: &mut Instance, inquiry: &Inquiry) -> Result<Option<(Reaction, Because)>, Failed> {
-    fn of<T>(opinion: Option<(T, Because)>, kind: impl Fn(T) -> Reaction) -> Option<(Reaction, Because)> {
+async fn put(instance: &mut Instance, inquiry: &Inquiry) -> Result<Option<(Reaction, Reason)>, CallFailed> {
+    fn of<T>(opinion: Option<(T, Reason)>, kind: impl Fn(T) -> Reaction) -> Option<(Reaction, Reason)> {
         opinion.map(|(answer, because)| (kind(answer), because))
     }
     Ok(match inquiry {

@@ -30,13 +30,16 @@ use host_mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, Sess
 
 pub use crate::evaluate::staging::{StageRequest, Staged};
 pub use crate::harness::fault_injection::{Fuse, Rehearsal};
-pub use crate::harness::{Cost, Inquiry, Introduction, Lab, LabCode, Purpose, Reaction, Reading, Sitting, Specimen};
-pub use crate::manage::activate::{Activation, ModuleHistory, Remembered};
+pub use crate::harness::{
+    Cost, HarnessCode, HarnessSession, Inquiry, LoadedPolicy, Measurement, PolicyDescription, PolicyHarness, Purpose,
+    Reaction,
+};
+pub use crate::manage::activate::{Activation, ModuleHistory, PastActivation};
 pub use crate::manage::activation_history::{How, Past};
 pub use crate::manage::changes::{Changes, Differs};
 pub use crate::manage::dry_run::Checked;
 pub use crate::manage::module_status::{
-    Condition, Draining, Health, Load, ModuleStatus, ProbationStatus, StagedStatus,
+    Condition, Draining, Health, ModuleStatus, ProbationStatus, StagedStatus, Utilisation,
 };
 pub use crate::record::decision_diff::{Change, Comparison, Example, Stand};
 pub use crate::record::offline_replay::Replay;
@@ -44,18 +47,18 @@ pub use crate::record::recorder::Recorder;
 pub use crate::record::redact::Hash;
 pub use crate::services::counter_store::{CounterPage, CounterStatus};
 pub use crate::shadow::{ShadowReport, ShadowRequest};
-pub use decision_log::{Decisions, Wanted};
+pub use decision_log::{DecisionLog, Wanted};
 pub use host_contract::{
-    Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, Origin, Plan,
-    ReturnContent, Terms, Verdict,
+    Admission, AdmissionTerms, Answered, Audience, Disposition, Edit, FailedRecipient, Failure, Notice, Origin, Plan,
+    Reason, ReturnContent, Verdict,
 };
 pub use host_engine::compile::{COMMAND as COMPILE_COMMAND, Compiler, compile_as_child};
 pub use host_engine::component::anatomy::{Anatomy, SETTINGS_SECTION, anatomy};
 pub use host_engine::component::builtin;
 pub use host_engine::component::encode::{EncodeError, component_of};
 pub use host_engine::component::inspection::{Inspection, inspect_component};
-pub use host_engine::host_call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
-pub use record::{Called, Exchange, Given, Kept, Outcome, RECORD_VERSION, Record};
+pub use host_engine::host_call::{Answer, Call, Caller, DirectoryEntry, Finding, HostServices, NoAnswer};
+pub use record::{Called, Completeness, Exchange, ExchangeOutcome, Given, RECORD_VERSION, Record};
 
 pub use host_engine::CONTRACT_WIT;
 
@@ -132,7 +135,7 @@ impl Policies {
     }
 
     /// Asked once per connection.
-    pub async fn admit(&self, session: SessionId, client: &Client) -> Asked<Admission> {
+    pub async fn admit(&self, session: SessionId, client: &Client) -> Answered<Admission> {
         crate::evaluate::ask::admit(self, session, client).await
     }
 
@@ -145,7 +148,7 @@ impl Policies {
     /// Who is told about a failure. None when the policy faulted: the caller follows the fault
     /// table and logs 4120. None without a fault when no module plans notices: the host's standard
     /// report is the plan.
-    pub async fn plan(&self, failure: &Failure) -> Asked<Option<Plan>> {
+    pub async fn plan(&self, failure: &Failure) -> Answered<Option<Plan>> {
         crate::evaluate::ask::plan(self, failure).await
     }
 
@@ -182,7 +185,7 @@ impl Policies {
 
     /// Everything [`Self::load`] does except activating anything; nothing is logged.
     pub async fn check(&self, request: LoadRequest) -> Result<Checked, Vec<Problem>> {
-        self.inner.rehearse(request).await
+        self.inner.dry_run(request).await
     }
 
     /// As [`Self::check`], without a running host: settings that are not given are the configured ones.
@@ -191,7 +194,7 @@ impl Policies {
         directory: Arc<dyn Directory>,
         request: LoadRequest,
     ) -> Result<Checked, Vec<Problem>> {
-        crate::manage::manager::Inner::rehearse_offline(config, directory, request).await
+        crate::manage::manager::Inner::dry_run_offline(config, directory, request).await
     }
 
     /// Loads what is moved into a folder, until `stop` turns true. A folder that is not there is
@@ -277,7 +280,7 @@ async fn finish<T>(task: tokio::task::JoinHandle<Result<T, Vec<Problem>>>) -> Re
 
 /// The questions of one mail transaction. Instances live as long as this does, unless it waits and they are wanted.
 pub struct PolicyTransaction {
-    work: crate::evaluate::evaluation::Work,
+    work: crate::evaluate::evaluation::Evaluation,
     /// A module faulted: the transaction cannot be decided any more.
     ended: Option<crate::evaluate::evaluation::Unanswered>,
     /// The client and the reverse-path in the contract's words, from the first question on.
@@ -285,7 +288,7 @@ pub struct PolicyTransaction {
 }
 
 impl Decide for Policies {
-    fn admit<'a>(&'a self, session: SessionId, client: &'a Client) -> BoxFuture<'a, Asked<Admission>> {
+    fn admit<'a>(&'a self, session: SessionId, client: &'a Client) -> BoxFuture<'a, Answered<Admission>> {
         Box::pin(self.admit(session, client))
     }
 
@@ -293,7 +296,7 @@ impl Decide for Policies {
         Box::new(self.transaction(session))
     }
 
-    fn plan<'a>(&'a self, failure: &'a Failure) -> BoxFuture<'a, Asked<Option<Plan>>> {
+    fn plan<'a>(&'a self, failure: &'a Failure) -> BoxFuture<'a, Answered<Option<Plan>>> {
         Box::pin(self.plan(failure))
     }
 
@@ -309,7 +312,7 @@ impl Decide for Policies {
 }
 
 impl Transaction for PolicyTransaction {
-    fn sender<'a>(&'a mut self, client: &'a Client, sender: &'a ReversePath) -> BoxFuture<'a, Asked<Verdict>> {
+    fn sender<'a>(&'a mut self, client: &'a Client, sender: &'a ReversePath) -> BoxFuture<'a, Answered<Verdict>> {
         Box::pin(self.sender(client, sender))
     }
 
@@ -318,7 +321,7 @@ impl Transaction for PolicyTransaction {
         client: &'a Client,
         sender: &'a ReversePath,
         recipient: &'a Mailbox,
-    ) -> BoxFuture<'a, Asked<Verdict>> {
+    ) -> BoxFuture<'a, Answered<Verdict>> {
         Box::pin(self.recipient(client, sender, recipient))
     }
 
@@ -328,7 +331,7 @@ impl Transaction for PolicyTransaction {
         client: &'a Client,
         envelope: &'a Envelope,
         content: Arc<dyn Content>,
-    ) -> BoxFuture<'a, Asked<Disposition>> {
+    ) -> BoxFuture<'a, Answered<Disposition>> {
         Box::pin(self.message(id, client, envelope, content))
     }
 

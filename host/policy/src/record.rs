@@ -10,7 +10,7 @@ pub(crate) mod replayer;
 
 use serde::{Deserialize, Serialize};
 
-use host_contract::{Because, Decision, Question};
+use host_contract::{Decision, Question, Reason};
 use host_engine::host_call::{Answer, Call, NoAnswer};
 use host_mail::{MessageId, RecordId, SessionId, Timestamp};
 
@@ -38,7 +38,7 @@ pub struct Record {
     /// SHA-256 of its code, hexadecimal.
     pub digest: String,
     /// What of it was kept.
-    pub kept: Kept,
+    pub kept: Completeness,
     /// In order.
     pub exchanges: Vec<Exchange>,
 }
@@ -46,7 +46,7 @@ pub struct Record {
 /// What of a unit of work a record keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kept {
+pub enum Completeness {
     /// Everything a replay needs.
     All,
     /// Not every answer of the host: there were too many.
@@ -66,7 +66,7 @@ pub struct Exchange {
     /// What the module asked meanwhile, in order.
     pub calls: Vec<Called>,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: ExchangeOutcome,
     /// How long it took, the making of the instance included, in microseconds.
     pub micros: u64,
 }
@@ -112,7 +112,7 @@ impl From<Given> for Result<Answer, NoAnswer> {
 /// What came of a question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum ExchangeOutcome {
     /// The module had no opinion.
     Pass,
     /// It had one.
@@ -120,7 +120,7 @@ pub enum Outcome {
         /// Which.
         answer: Decision,
         /// Why.
-        because: Because,
+        because: Reason,
     },
     /// It faulted; see Event 4037.
     Fault {

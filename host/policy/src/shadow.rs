@@ -13,8 +13,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::manage::activation_history::{Cause, How};
-use crate::manage::candidate::{configured_code, fits, qualify};
-use crate::manage::desired::{Source, Wish};
+use crate::manage::candidate::{configured_code, fits, validate};
+use crate::manage::desired::{Desired, Source};
 use crate::manage::manager::{Inner, find};
 use crate::record::decision_diff::Comparison;
 use crate::{LoadRequest, Policies};
@@ -69,7 +69,7 @@ pub struct ShadowReport {
 }
 
 /// A shadow, running or ended.
-pub(crate) struct Trial {
+pub(crate) struct ShadowRun {
     generation: Generation,
     against: u64,
     share: f64,
@@ -79,17 +79,17 @@ pub(crate) struct Trial {
     until: Timestamp,
     stop: AtomicBool,
     dropped: Arc<AtomicU64>,
-    state: Mutex<State>,
+    state: Mutex<ShadowState>,
 }
 
 #[derive(Default)]
-struct State {
+struct ShadowState {
     comparison: Comparison,
     ended: Option<String>,
 }
 
-impl Trial {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+impl ShadowRun {
+    fn state(&self) -> std::sync::MutexGuard<'_, ShadowState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -120,7 +120,7 @@ impl Trial {
 impl Policies {
     /// Begins to ask a candidate what a module is asked (5033). One shadow at a time.
     pub async fn shadow(&self, request: ShadowRequest) -> Result<ShadowReport, Vec<Problem>> {
-        let busy = |trial: &Trial| {
+        let busy = |trial: &ShadowRun| {
             let text = format!(
                 "there is a shadow of {} already; stop it first",
                 trial.generation.candidate.module
@@ -135,7 +135,7 @@ impl Policies {
         }
         let (generation, active) = self.inner.rival(request.candidate).await?;
         let started = Timestamp::now();
-        let trial = Arc::new(Trial {
+        let trial = Arc::new(ShadowRun {
             against: active.number,
             share: request.share,
             cpu: self.inner.chain.load().shadow_cpu,
@@ -184,7 +184,7 @@ impl Policies {
 }
 
 impl Inner {
-    fn trial(&self) -> Option<Arc<Trial>> {
+    fn trial(&self) -> Option<Arc<ShadowRun>> {
         let slot = self.core.takers.trial.lock().unwrap_or_else(PoisonError::into_inner);
         slot.clone()
     }
@@ -203,7 +203,7 @@ impl Inner {
                 return Err(vec![Problem::new("module", text)]);
             }
         };
-        let wish = Wish {
+        let desired = Desired {
             key: format!("policy[{place}]"),
             configured: &module.configured,
             code: configured_code(&module.configured).await,
@@ -211,21 +211,21 @@ impl Inner {
             running: Some(Arc::clone(&active)),
         };
         let by = request.by.clone();
-        let attempt = wish.attempt_to_load(request);
+        let attempt = desired.attempt_to_load(request);
         if let Source::Given(artifact) = &attempt.code {
             fits(artifact.bytes.len(), module.configured.limits.component_size)
                 .map_err(|text| vec![Problem::new("file", text)])?;
         }
         let cause = Cause::new(How::Load, by, "");
-        let (mut candidate, _) = self.candidate(&self.core, &wish, &attempt, &cause).await?;
+        let (mut candidate, _) = self.candidate(&self.core, &desired, &attempt, &cause).await?;
         // A fault in the shadow is told of once, and leaves nothing behind.
         candidate.core_dumps = Arc::new(CoreDumps::new(None));
-        let description = qualify(&self.core, &candidate, &wish.key).await?;
+        let description = validate(&self.core, &candidate, &desired.key).await?;
         Ok((Generation::new(0, Timestamp::now(), candidate, description), active))
     }
 
     /// Says so, once.
-    fn end(&self, trial: &Trial, reason: &str) {
+    fn end(&self, trial: &ShadowRun, reason: &str) {
         trial.stop.store(true, Ordering::Relaxed);
         {
             let mut state = trial.state();
@@ -251,7 +251,7 @@ impl Inner {
     }
 
     /// The module's active generation is still the one that is compared with.
-    fn still_active(&self, trial: &Trial) -> bool {
+    fn still_active(&self, trial: &ShadowRun) -> bool {
         let chain = self.chain.load();
         let name = &trial.generation.candidate.module;
         let module = chain.modules.iter().find(|module| module.name == *name);

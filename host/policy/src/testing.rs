@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{LoadRequest, Policies, Record, Recorder};
 use host_config::{
-    AdmitFault, Config, Delivery, Dns, FaultActions, Limits, ModuleFaults, NdrFault, Overload, PolicyEngine,
-    PolicyLimits, PolicyModule, RecordMode, Timeouts,
+    AdmitFault, Config, DeliveryConfig, DnsConfig, FaultActions, Limits, ModuleFaults, NdrFault, OverloadConfig,
+    PolicyEngine, PolicyLimits, PolicyModule, RecordMode, Timeouts,
 };
 use host_directory::{Directory, Entry, Home, LookupError, Target};
 use host_engine::compile::Compiler;
@@ -122,7 +122,7 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
             data: Duration::from_secs(1),
             session: Duration::from_secs(1),
         },
-        overload: Overload::default(),
+        overload: OverloadConfig::default(),
         policies,
         policy_engine: PolicyEngine {
             instances: 4,
@@ -138,8 +138,8 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
             ndr: NdrFault::StandardReport,
             message_limit: 5,
         },
-        dns: Dns::default(),
-        delivery: Delivery {
+        dns: DnsConfig::default(),
+        delivery: DeliveryConfig {
             smart_host: None,
             logins: Vec::new(),
             routes: Vec::new(),
@@ -152,7 +152,7 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
             verify_tls: false,
         },
         low_water: 0,
-        decisions: host_config::Decisions::default(),
+        decisions: host_config::DecisionLogConfig::default(),
         event_format: Format::Text,
         event_log_size: 1 << 20,
         drain: Duration::from_secs(1),

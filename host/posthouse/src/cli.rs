@@ -27,11 +27,11 @@ use target::{ConfigFile, Daemon};
 #[command(name = "posthouse", version, propagate_version = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: TopCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum TopCommand {
     /// Run the daemon in the foreground
     ///
     /// Without --config the built-in defaults hold: listeners on loopback, data in the user's own
@@ -49,7 +49,7 @@ enum Command {
     ///
     /// Example: posthouse check --config posthouse.toml
     #[command(verbatim_doc_comment)]
-    Check(crate::cli::check_config::Options),
+    Check(crate::cli::check_config::CheckConfigArgs),
 
     /// Ask the policies about a message, without a socket and without a write
     ///
@@ -58,25 +58,25 @@ enum Command {
     ///
     /// Example: posthouse try 192.0.2.7 --sender anna@example.org --recipient bert@example.org --message mail.eml
     #[command(verbatim_doc_comment)]
-    Try(crate::cli::try_command::Options),
+    Try(crate::cli::try_command::TryArgs),
 
     /// Load a policy into the running daemon, or show how policies do
     #[command(subcommand)]
-    Policy(policy::Command),
+    Policy(policy::PolicyCommand),
 
     /// Show what was recorded, and what is being recorded
     ///
     /// Example: posthouse events --id 4037 --last 5 --follow
     #[command(verbatim_doc_comment)]
-    Events(events::Options),
+    Events(events::EventsArgs),
 
     /// Show, release or delete messages in the spool
     #[command(subcommand)]
-    Queue(queue::Command),
+    Queue(queue::QueueCommand),
 
     /// Add, list or change accounts in the directory's file
     #[command(subcommand)]
-    Account(account::Command),
+    Account(account::AccountCommand),
 
     /// Show how the running daemon does
     ///
@@ -110,7 +110,7 @@ enum Command {
     ///
     /// Example: posthouse compile-policy --cache /var/lib/posthouse/policies/cache --memory 2147483648
     #[command(hide = true, name = host_engine::compile::COMMAND, verbatim_doc_comment)]
-    CompilePolicy(crate::cli::compile_child::Options),
+    CompilePolicy(crate::cli::compile_child::CompileChildArgs),
 }
 
 /// Parses the process's arguments and runs the command.
@@ -138,10 +138,10 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+fn dispatch(command: TopCommand) -> anyhow::Result<ExitCode> {
     let command = match command {
-        Command::Account(command) => return account::run(command),
-        Command::CompilePolicy(options) => return Ok(crate::cli::compile_child::run(&options)),
+        TopCommand::Account(command) => return account::run(command),
+        TopCommand::CompilePolicy(options) => return Ok(crate::cli::compile_child::run(&options)),
         others => others,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -150,21 +150,21 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         .context("no runtime")?;
     let result = runtime.block_on(async {
         match command {
-            Command::Run(file) => crate::cli::run_daemon::run(file).await,
-            Command::Check(options) => crate::cli::check_config::run(options).await,
-            Command::Try(options) => crate::cli::try_command::run(options).await,
-            Command::Policy(command) => policy::run(command).await,
-            Command::Events(options) => events::run(options).await,
-            Command::Queue(command) => queue::run(command).await,
-            Command::Status(daemon) => crate::cli::service::status(daemon).await,
-            Command::Reload(daemon) => crate::cli::service::reload(daemon).await,
-            Command::Stop(daemon) => crate::cli::service::stop(daemon).await,
-            Command::Demo => Ok(if demo::run().await? {
+            TopCommand::Run(file) => crate::cli::run_daemon::run(file).await,
+            TopCommand::Check(options) => crate::cli::check_config::run(options).await,
+            TopCommand::Try(options) => crate::cli::try_command::run(options).await,
+            TopCommand::Policy(command) => policy::run(command).await,
+            TopCommand::Events(options) => events::run(options).await,
+            TopCommand::Queue(command) => queue::run(command).await,
+            TopCommand::Status(daemon) => crate::cli::service::status(daemon).await,
+            TopCommand::Reload(daemon) => crate::cli::service::reload(daemon).await,
+            TopCommand::Stop(daemon) => crate::cli::service::stop(daemon).await,
+            TopCommand::Demo => Ok(if demo::run().await? {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
             }),
-            Command::Account(_) | Command::CompilePolicy(_) => {
+            TopCommand::Account(_) | TopCommand::CompilePolicy(_) => {
                 unreachable!("they need no runtime and were run above")
             }
         }

@@ -4,15 +4,15 @@
 //! |---|---|
 //! | `GET /status` | [`Status`] |
 //! | `GET /policies` | list of [`host_policy::ModuleStatus`] |
-//! | `POST /policies` with [`Load`] | [`host_policy::Activation`] |
+//! | `POST /policies` with [`LoadBody`] | [`host_policy::Activation`] |
 //! | `GET /policies/setup?module=` | [`host_policy::ModuleSetup`] |
 //! | `POST /policies/shadow` with [`Shadow`], `GET`, `DELETE /policies/shadow` | [`host_policy::ShadowReport`] |
 //! | `GET /records?since=&last=&module=` | a line of JSON for each [`host_policy::Record`] |
 //! | `GET /records/{id}` | [`host_policy::Record`] |
-//! | `POST /policies/check` with [`Load`] | [`host_policy::Checked`] |
+//! | `POST /policies/check` with [`LoadBody`] | [`host_policy::Checked`] |
 //! | `GET /policies/history?module=` | list of [`host_policy::ModuleHistory`] |
 //! | `POST /policies/rollback` with [`Rollback`] | [`host_policy::Activation`] |
-//! | `POST /policies/stage` with [`Stage`], `DELETE /policies/stage` | [`host_policy::Staged`] |
+//! | `POST /policies/stage` with [`StageBody`], `DELETE /policies/stage` | [`host_policy::Staged`] |
 //! | `POST /policies/promote` with [`Promote`] | [`host_policy::Activation`] |
 //! | `GET /events?id=&last=&follow=` | a line of JSON for each [`host_events::Record`] |
 //! | `GET /queue?state=&after=&limit=` | [`QueuePage`] |
@@ -28,10 +28,10 @@ mod control_client;
 mod server;
 mod socket;
 
-pub use crate::control::control_client::{Client, ClientError, Lines, query};
+pub use crate::control::control_client::{ClientError, ControlClient, Lines, query};
 pub use api::{
-    Done, Failure, ListenerStatus, Load, Order, Promote, QueueItem, QueuePage, Reloaded, Rollback, Shadow, Stage,
-    Status,
+    ApiFailure, Done, ListenerStatus, LoadBody, Order, Promote, QueueItem, QueuePage, Reloaded, Rollback, Shadow,
+    StageBody, Status,
 };
 pub use server::{Handles, serve};
 pub use socket::bind;

@@ -18,30 +18,30 @@ use tokio::sync::{mpsc, watch};
 use crate::control;
 use host_config::{Config, Problem};
 use host_delivery;
-use host_delivery::ndr::Ndr;
+use host_delivery::ndr::NdrService;
 use host_engine::compile::Compiler;
 use host_events::Events;
-use host_policy::Decisions;
+use host_policy::DecisionLog;
 use host_policy::Policies;
-use host_smtp::listener::{self, Admittance};
-use host_smtp::session::Turns;
+use host_smtp::listener::{self, ConnectionLimiter};
+use host_smtp::session::SessionPermits;
 use host_spool::{Recovery, Spool, SpoolOptions};
 
 use crate::daemon::preflight::{Prepared, prepare, refuse};
 pub use crate::daemon::preflight::{administrator_problem, open_directory, say_will_not_start};
-use crate::daemon::services::Host;
+use crate::daemon::services::RunningHost;
 use running::{Running, Signals};
 use threads::Threads;
 
 /// Why the host did not start, or did not go on. Events have told it already.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct Failed(pub Vec<Problem>);
+pub struct StartFailed(pub Vec<Problem>);
 
 /// Runs the host until it is told to stop. SIGTERM, SIGINT and the control socket stop it with
 /// what is in hand finished or given back; a second signal stops it at once. SIGHUP reads
 /// everything again.
-pub async fn run(config: Config) -> Result<(), Failed> {
+pub async fn run(config: Config) -> Result<(), StartFailed> {
     let prepared = prepare(config).await?;
     let events = prepared.events.clone();
     let result = start_and_serve(prepared).await;
@@ -50,7 +50,7 @@ pub async fn run(config: Config) -> Result<(), Failed> {
     result
 }
 
-async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
+async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
     let Prepared {
         config,
         events,
@@ -69,7 +69,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         .await
         .map_err(|error| refuse(&events, "policy-engine", &error))?;
     let (spool, recovery) = open_spool(&config, &events).await?;
-    let ndr = Ndr {
+    let ndr = NdrService {
         policies: Arc::new(policies.clone()),
         spool: spool.clone(),
         events: events.clone(),
@@ -77,12 +77,12 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         administrator: config.administrator.clone(),
     };
     let per_client = config.limits.sessions_per_client;
-    let admittance = Admittance::new(sessions, per_client, &config.overload, events.clone());
-    let turns = Turns::new(config.overload.transactions);
+    let connections = ConnectionLimiter::new(sessions, per_client, &config.overload, events.clone());
+    let session_permits = SessionPermits::new(config.overload.transactions);
     let config = Arc::new(ArcSwap::from_pointee(config));
     let decisions = open_decisions(&config, &spool, &events)?;
     policies.record_to(Arc::new(decisions.clone()));
-    let host = Host {
+    let host = RunningHost {
         config,
         tls: Arc::new(ArcSwapOption::new(tls.map(Arc::new))),
         directory,
@@ -91,8 +91,8 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
         decisions,
         events,
         log,
-        admittance,
-        turns,
+        connections,
+        session_permits,
     };
 
     // A large spool takes seconds to read, and mail need not wait for that.
@@ -100,14 +100,14 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
     // However many sessions wait for a processor, mail goes out.
     let threads = Threads::new("delivery").map_err(|error| refuse(&host.events, "delivery", &error))?;
     let delivering = threads.spawn(host_delivery::run(host.delivery_context(ndr), stopping.clone()));
-    let listeners = Host::listeners(&bound);
+    let listeners = RunningHost::listeners(&bound);
     let context = host.session_context();
     let accepting = bound.into_iter().map(|(_, bound)| {
-        let run = listener::run(bound, host.admittance.clone(), context.clone(), stopping.clone());
+        let run = listener::run(bound, host.connections.clone(), context.clone(), stopping.clone());
         tokio::spawn(run)
     });
     let accepting = accepting.collect();
-    let watching_sessions = tokio::spawn(host.admittance.clone().watch());
+    let watching_sessions = tokio::spawn(host.connections.clone().watch());
     let (orders, ordered) = mpsc::channel(8);
     let handles = host.control_handles(listeners.clone(), orders, stopping);
     let controlling = tokio::spawn(control::serve(socket, handles));
@@ -132,7 +132,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), Failed> {
 }
 
 /// The store reads its journal.
-async fn open_spool(config: &Config, events: &Events) -> Result<(Spool, Recovery), Failed> {
+async fn open_spool(config: &Config, events: &Events) -> Result<(Spool, Recovery), StartFailed> {
     let path = config.data.join("spool");
     let options = SpoolOptions {
         low_water: config.low_water,
@@ -148,8 +148,8 @@ async fn open_spool(config: &Config, events: &Events) -> Result<(Spool, Recovery
     }
 }
 
-fn open_decisions(config: &Arc<ArcSwap<Config>>, spool: &Spool, events: &Events) -> Result<Decisions, Failed> {
+fn open_decisions(config: &Arc<ArcSwap<Config>>, spool: &Spool, events: &Events) -> Result<DecisionLog, StartFailed> {
     let folder = config.load().data.clone();
-    Decisions::start(spool, &folder, config.clone(), events.clone())
+    DecisionLog::start(spool, &folder, config.clone(), events.clone())
         .map_err(|error| refuse(events, "decisions", &error))
 }

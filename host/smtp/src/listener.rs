@@ -19,9 +19,9 @@ use host_config::Listener;
 use host_events::Event;
 use host_mail::SessionId;
 
-use crate::listener::reject_rate::Refusals;
+use crate::listener::reject_rate::RejectRate;
 
-pub use crate::listener::connection_limiter::{Admittance, Admitted, Refused};
+pub use crate::listener::connection_limiter::{Admitted, ConnectionLimiter, NoSlot};
 
 /// Connections the kernel keeps for us.
 const BACKLOG: u32 = 1024;
@@ -73,18 +73,18 @@ impl Bound {
 }
 
 /// Accepts until `stop` turns true, then returns; sessions go on in their own tasks and are
-/// counted in `admittance`. `context` is asked for each connection, so that a reload reaches new
+/// counted in `connections`. `context` is asked for each connection, so that a reload reaches new
 /// ones.
 pub async fn run(
     bound: Bound,
-    admittance: Admittance,
+    connections: ConnectionLimiter,
     context: Arc<dyn Fn() -> SessionContext + Send + Sync>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let door = Arc::new(Door {
-        admittance,
+    let door = Arc::new(Acceptor {
+        connections,
         stop: stop.clone(),
-        refusals: Mutex::new(Refusals::new(Instant::now())),
+        refusals: Mutex::new(RejectRate::new(Instant::now())),
         behind_proxies: Semaphore::new(BEHIND_PROXIES),
     });
     let mut failing = false;
@@ -92,7 +92,7 @@ pub async fn run(
         let rest = door.refusals().rest(Instant::now());
         if let Some(end) = rest {
             tokio::select! {
-                () = door.admittance.room() => {}
+                () = door.connections.room() => {}
                 () = tokio::time::sleep_until(end) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
@@ -129,23 +129,23 @@ pub async fn run(
 }
 
 /// Who comes in.
-struct Door {
-    admittance: Admittance,
+struct Acceptor {
+    connections: ConnectionLimiter,
     stop: watch::Receiver<bool>,
-    refusals: Mutex<Refusals>,
+    refusals: Mutex<RejectRate>,
     /// Connections of which it is not known yet whose they are.
     behind_proxies: Semaphore,
 }
 
-impl Door {
+impl Acceptor {
     /// Nothing that holds the lock can panic.
-    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+    fn refusals(&self) -> MutexGuard<'_, RejectRate> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the connection served, or refuses it at once.
     fn let_in(&self, context: SessionContext, listener: Arc<Listener>, stream: TcpStream, client: SocketAddr) {
-        match self.admittance.admit(client.ip().to_canonical()) {
+        match self.connections.admit(client.ip().to_canonical()) {
             Ok(admitted) => {
                 let stop = self.stop.clone();
                 let session = async move {
@@ -159,8 +159,8 @@ impl Door {
                 let hostname = &context.config.hostname;
                 let reply = match refused {
                     // Of one client; the others are not kept waiting for it.
-                    Refused::TooMany => session::too_many(hostname),
-                    Refused::Full | Refused::Behind => {
+                    NoSlot::TooMany => session::too_many(hostname),
+                    NoSlot::Full | NoSlot::Behind => {
                         self.refusals().count(Instant::now());
                         session::no_room(hostname)
                     }

@@ -31,16 +31,16 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use host_config::{Config, Listener, ListenerTls};
-use host_contract::{Because, Decide};
+use host_contract::{Decide, Reason};
 use host_directory::Directory;
 use host_events::Events;
 use host_mail::{Client, Reply, ReversePath, SessionId};
 use host_spool::Spool;
 
-pub use crate::session::connection_slot::Place;
-use crate::session::refusal_events::Refused;
-pub use crate::session::session_permit::Turns;
-use crate::session::session_permit::{NoTurn, Turn};
+pub use crate::session::connection_slot::ConnectionSlot;
+use crate::session::refusal_events::RefusalEvent;
+pub use crate::session::session_permit::SessionPermits;
+use crate::session::session_permit::{PermitDenied, SessionPermit};
 use crate::session::transport::Transport;
 use driver::Driver;
 use machine::{Rules, Session};
@@ -62,7 +62,7 @@ pub struct SessionContext {
     /// Told.
     pub events: Events,
     /// Who is served.
-    pub turns: Turns,
+    pub session_permits: SessionPermits,
 }
 
 /// Serves one connection to its end, when it is its turn. `stop` turning true ends it at the next safe point with 421,
@@ -72,32 +72,32 @@ pub async fn serve(
     listener: Arc<Listener>,
     stream: TcpStream,
     peer: SocketAddr,
-    place: Arc<Place>,
+    place: Arc<ConnectionSlot>,
     mut stop: watch::Receiver<bool>,
 ) {
     let client = Client::new(&listener.name, peer);
     let taken = tokio::select! {
         biased;
-        taken = context.turns.take(&mut stop) => taken,
+        taken = context.session_permits.take(&mut stop) => taken,
         () = gone(&stream) => return,
     };
     match taken {
         // Kilobytes, which nobody has who only waits, and which the runtime would move several times.
-        Ok(turn) => Box::pin(in_turn(context, listener, stream, client, place, stop, turn)).await,
-        Err(NoTurn::TooBusy) => {
+        Ok(permit) => Box::pin(with_permit(context, listener, stream, client, place, stop, permit)).await,
+        Err(PermitDenied::TooBusy) => {
             let reply = replies::too_busy(&context.config.hostname);
             refuse(&stream, &listener, &reply);
-            let refused = Refused {
+            let refused = RefusalEvent {
                 session: SessionId::generate(),
                 client: &client,
                 stage: "admit",
                 subject: client.address.to_string(),
                 reply: &reply,
-                because: &Because::host("overload"),
+                because: &Reason::host("overload"),
             };
             refused.emit(&context.events, &ReversePath::Null);
         }
-        Err(NoTurn::Stopping) => refuse(&stream, &listener, &replies::stopping(&context.config.hostname)),
+        Err(PermitDenied::Stopping) => refuse(&stream, &listener, &replies::stopping(&context.config.hostname)),
     }
 }
 
@@ -108,16 +108,16 @@ async fn gone(stream: &TcpStream) {
     }
 }
 
-async fn in_turn(
+async fn with_permit(
     context: SessionContext,
     listener: Arc<Listener>,
     stream: TcpStream,
     mut client: Client,
-    place: Arc<Place>,
+    place: Arc<ConnectionSlot>,
     stop: watch::Receiver<bool>,
-    turn: Turn,
+    permit: SessionPermit,
 ) {
-    let mut driver = Driver::new(context.clone(), &client, place, stop, turn);
+    let mut driver = Driver::new(context.clone(), &client, place, stop, permit);
     let mut wire = Wire::new(Transport::Plain(stream));
     if listener.tls == ListenerTls::Implicit {
         let Some((secured, session)) = driver.secure(wire).await else {

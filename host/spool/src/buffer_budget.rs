@@ -9,18 +9,18 @@ pub(super) const OWN: usize = 16 * 1024;
 
 /// What there is to share.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct BufferBudget {
     left: AtomicU64,
 }
 
 /// One message's share; dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Share {
-    memory: Arc<Memory>,
+pub(super) struct BufferShare {
+    memory: Arc<BufferBudget>,
     bytes: u64,
 }
 
-impl Memory {
+impl BufferBudget {
     pub fn new(bytes: u64) -> Arc<Self> {
         Arc::new(Self {
             left: AtomicU64::new(bytes),
@@ -28,17 +28,17 @@ impl Memory {
     }
 
     /// Nothing yet.
-    pub fn share(self: &Arc<Self>) -> Share {
-        Share {
+    pub fn share(self: &Arc<Self>) -> BufferShare {
+        BufferShare {
             memory: Arc::clone(self),
             bytes: 0,
         }
     }
 }
 
-impl Share {
+impl BufferShare {
     /// Makes the share enough for a buffer of so many bytes; false, and as it was, if it cannot be.
-    pub fn suffice(&mut self, capacity: usize) -> bool {
+    pub fn try_grow(&mut self, capacity: usize) -> bool {
         let more = (capacity.saturating_sub(OWN) as u64).saturating_sub(self.bytes);
         let take = |left: u64| left.checked_sub(more);
         let left = &self.memory.left;
@@ -50,7 +50,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for BufferShare {
     fn drop(&mut self) {
         self.memory.left.fetch_add(self.bytes, Ordering::Relaxed);
     }
@@ -62,14 +62,14 @@ mod tests {
 
     #[test]
     fn there_is_so_much_to_share_and_it_comes_back() {
-        let memory = Memory::new(100);
+        let memory = BufferBudget::new(100);
         let (mut one, mut other) = (memory.share(), memory.share());
-        assert!(one.suffice(OWN) && other.suffice(OWN), "one's own is not shared");
-        assert!(one.suffice(OWN + 60));
-        assert!(one.suffice(OWN + 50), "it has that");
-        assert!(!other.suffice(OWN + 41));
-        assert!(other.suffice(OWN + 40));
+        assert!(one.try_grow(OWN) && other.try_grow(OWN), "one's own is not shared");
+        assert!(one.try_grow(OWN + 60));
+        assert!(one.try_grow(OWN + 50), "it has that");
+        assert!(!other.try_grow(OWN + 41));
+        assert!(other.try_grow(OWN + 40));
         drop(one);
-        assert!(other.suffice(OWN + 100));
+        assert!(other.try_grow(OWN + 100));
     }
 }

@@ -14,11 +14,11 @@ pub(super) struct Disk {
     path: PathBuf,
     mark: u64,
     events: Events,
-    state: Mutex<State>,
+    state: Mutex<DiskState>,
 }
 
 #[derive(Default)]
-struct State {
+struct DiskState {
     /// When the disk was asked, and what it answered.
     asked: Option<(Instant, u64)>,
     /// Below the mark, and not yet well above it again.
@@ -63,7 +63,7 @@ impl Disk {
     }
 
     /// Asked no longer ago than [`FRESH`].
-    fn fresh(&self, state: &mut State) -> Result<u64, PutError> {
+    fn fresh(&self, state: &mut DiskState) -> Result<u64, PutError> {
         if let Some((when, free)) = state.asked
             && when.elapsed() < FRESH
         {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fjall::Slice;
 
-use super::index::Place;
+use super::index::IndexEntry;
 use super::shared::{Reserved, Shared};
 use super::spill::Spill;
-use super::store::{Edit, Table};
+use super::store::{StoreEdit, StoreTable};
 use super::{Message, PutError};
-use crate::buffer_budget::{OWN, Share};
-use crate::queue_actions::Inner;
-use crate::recent_writes::Both;
+use crate::buffer_budget::{BufferShare, OWN};
+use crate::queue_actions::SpoolCore;
+use crate::recent_writes::StoredMessage;
 use crate::stored_content::DraftContent;
 use crate::stored_record::{FilePart, Stored};
 use host_mail::{Content, MessageId, Timestamp};
@@ -23,9 +23,9 @@ pub(super) const PIECE: usize = 256 * 1024;
 
 /// A message that is being received. Dropping it removes what was written.
 pub struct Draft {
-    spool: Arc<Inner>,
+    spool: Arc<SpoolCore>,
     reserved: Reserved,
-    share: Share,
+    share: BufferShare,
     file: File,
     /// What follows the file and was shown to somebody.
     shown: Bytes,
@@ -44,7 +44,7 @@ enum File {
 }
 
 impl Draft {
-    pub(super) fn new(spool: Arc<Inner>) -> Self {
+    pub(super) fn new(spool: Arc<SpoolCore>) -> Self {
         let reserved = spool.shared.reserve();
         let share = spool.shared.memory.share();
         Self {
@@ -88,7 +88,7 @@ impl Draft {
         let needed = length + more;
         if needed > now {
             let mut capacity = needed.max(now * 2).min(PIECE);
-            if !self.share.suffice(capacity) {
+            if !self.share.try_grow(capacity) {
                 capacity = capacity.min(now.max(OWN));
             }
             self.rest.reserve_exact(capacity - length);
@@ -136,13 +136,13 @@ impl Draft {
         let spool = self.spool.clone();
         let put = self.prepare(message).await?;
         let shared = spool.shared.clone();
-        let Put { edits, arrival } = put;
+        let CompleteDraft { edits, arrival } = put;
         let _on_the_way = spool.shared.pace.begin();
         spool.writer.submit(edits, move || arrival.arrive(&shared)).wait().await
     }
 
     /// Everything but the batch: afterwards only the record is missing.
-    pub(super) async fn prepare(mut self, message: Message) -> Result<Put, PutError> {
+    pub(super) async fn prepare(mut self, message: Message) -> Result<CompleteDraft, PutError> {
         let id = self.id();
         if message.id != id {
             return Err(PutError::Store(format!(
@@ -173,21 +173,21 @@ impl Draft {
         let stored = Stored::new(message, head.len() as u64, part);
         let mut edits = vec![record_edit(&stored)?];
         if !head.is_empty() {
-            edits.push(Edit {
-                table: Table::Bodies,
+            edits.push(StoreEdit {
+                table: StoreTable::Bodies,
                 id,
                 value: Some(head.clone()),
             });
         }
-        let arrival = Arrival {
-            place: Place::from(&stored),
+        let arrival = DraftCleanup {
+            place: IndexEntry::from(&stored),
             head: stored.head,
             spill,
             reserved: self.reserved,
             _share: self.share,
             fresh: (stored, head),
         };
-        Ok(Put { edits, arrival })
+        Ok(CompleteDraft { edits, arrival })
     }
 
     #[cfg(test)]
@@ -224,24 +224,24 @@ impl Draft {
 }
 
 /// A draft that lacks nothing but its batch.
-pub(super) struct Put {
-    pub edits: Vec<Edit>,
-    pub arrival: Arrival,
+pub(super) struct CompleteDraft {
+    pub edits: Vec<StoreEdit>,
+    pub arrival: DraftCleanup,
 }
 
 /// What is undone by itself if the batch is not written.
-pub(super) struct Arrival {
-    place: Place,
+pub(super) struct DraftCleanup {
+    place: IndexEntry,
     head: u64,
     spill: Option<Spill>,
     reserved: Reserved,
     /// The bytes wait in memory until they are on disk.
-    _share: Share,
+    _share: BufferShare,
     /// For whoever claims it at once.
-    fresh: Both,
+    fresh: StoredMessage,
 }
 
-impl Arrival {
+impl DraftCleanup {
     /// The batch is on disk.
     pub fn arrive(self, shared: &Shared) {
         if let Some(spill) = self.spill {
@@ -256,9 +256,9 @@ impl Arrival {
     }
 }
 
-pub(super) fn record_edit(stored: &Stored) -> Result<Edit, PutError> {
-    Ok(Edit {
-        table: Table::Messages,
+pub(super) fn record_edit(stored: &Stored) -> Result<StoreEdit, PutError> {
+    Ok(StoreEdit {
+        table: StoreTable::Messages,
         id: stored.message.id,
         value: Some(stored.encode().map_err(PutError::Store)?.into()),
     })

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::waiting::Waiting;
+use super::waiting::WaitingByDestination;
 use super::{Counts, State};
 use crate::stored_record::Stored;
 use host_mail::{MessageId, Timestamp};
@@ -35,12 +35,12 @@ impl From<&State> for Kind {
 
 /// Where a message stands in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct IndexEntry {
     pub kind: Kind,
     pub due: Timestamp,
 }
 
-impl From<&Stored> for Place {
+impl From<&Stored> for IndexEntry {
     fn from(stored: &Stored) -> Self {
         Self {
             kind: Kind::from(&stored.message.state),
@@ -51,11 +51,11 @@ impl From<&Stored> for Place {
 
 /// What became of a message that was held.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Outcome {
+pub(super) enum LeaseOutcome {
     /// Nothing; perhaps it is due later.
-    GivenBack(Place),
+    GivenBack(IndexEntry),
     /// It has a new record.
-    Became(Place),
+    Became(IndexEntry),
     /// It is no longer in the spool.
     Gone,
     /// It could not be read.
@@ -64,13 +64,13 @@ pub(super) enum Outcome {
     Waits,
 }
 
-/// Every message is in `due`, in `waiting`, in `parked`, or held by exactly one [`crate::lease::Held`].
+/// Every message is in `due`, in `waiting`, in `parked`, or held by exactly one [`crate::lease::Lease`].
 #[derive(Debug, Default)]
 pub(super) struct Index {
     due: BTreeMap<(Timestamp, MessageId), Kind>,
     /// Whose turn it is of what is due: the newest's or the oldest's.
     newest_next: bool,
-    waiting: Waiting,
+    waiting: WaitingByDestination,
     parked: HashMap<MessageId, Kind>,
     counts: Counts,
     /// Bytes of bodies that belong to a message.
@@ -78,7 +78,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    pub fn arrive(&mut self, id: MessageId, place: Place, head: u64) {
+    pub fn arrive(&mut self, id: MessageId, place: IndexEntry, head: u64) {
         *self.count(place.kind) += 1;
         self.bodies += head;
         self.insert(id, place);
@@ -94,7 +94,7 @@ impl Index {
 
     /// Takes what is due, by turns the oldest and the newest: neither a backlog nor what comes meanwhile is held up by
     /// the other.
-    pub fn claim(&mut self, now: Timestamp, at_most: usize) -> Vec<(MessageId, Place)> {
+    pub fn claim(&mut self, now: Timestamp, at_most: usize) -> Vec<(MessageId, IndexEntry)> {
         let mut taken = Vec::new();
         while taken.len() < at_most {
             let mut due = self.due.range(..=(now, MessageId::LAST));
@@ -102,14 +102,14 @@ impl Index {
             let Some((&(due, id), &kind)) = next else { break };
             self.due.remove(&(due, id));
             self.newest_next = !self.newest_next;
-            taken.push((id, Place { kind, due }));
+            taken.push((id, IndexEntry { kind, due }));
         }
         self.counts.claimed += taken.len() as u64;
         taken
     }
 
     /// Takes one message from where its record says it stands; false if it is not there.
-    pub fn hold(&mut self, id: MessageId, place: Place) -> bool {
+    pub fn hold(&mut self, id: MessageId, place: IndexEntry) -> bool {
         let found = if place.kind.is_worked_on() {
             self.due.remove(&(place.due, id)).is_some() || self.waiting.take(id).is_some()
         } else {
@@ -120,28 +120,28 @@ impl Index {
     }
 
     /// Ends what [`Self::claim`] or [`Self::hold`] began. `was` is where the message stood.
-    pub fn end(&mut self, id: MessageId, was: Kind, head: u64, outcome: Outcome) {
+    pub fn end(&mut self, id: MessageId, was: Kind, head: u64, outcome: LeaseOutcome) {
         self.counts.claimed = self.counts.claimed.saturating_sub(1);
         match outcome {
-            Outcome::GivenBack(place) => return self.insert(id, place),
-            Outcome::Waits => return,
+            LeaseOutcome::GivenBack(place) => return self.insert(id, place),
+            LeaseOutcome::Waits => return,
             _ => {}
         }
         let count = self.count(was);
         *count = count.saturating_sub(1);
         match outcome {
-            Outcome::GivenBack(_) | Outcome::Waits => {}
-            Outcome::Became(place) => {
+            LeaseOutcome::GivenBack(_) | LeaseOutcome::Waits => {}
+            LeaseOutcome::Became(place) => {
                 *self.count(place.kind) += 1;
                 self.insert(id, place);
             }
-            Outcome::Gone => self.bodies = self.bodies.saturating_sub(head),
-            Outcome::SetAside => self.counts.set_aside += 1,
+            LeaseOutcome::Gone => self.bodies = self.bodies.saturating_sub(head),
+            LeaseOutcome::SetAside => self.counts.set_aside += 1,
         }
     }
 
     /// A message that is held will be due when its destination can be reached, and at the latest when it expires.
-    pub fn wait(&mut self, id: MessageId, place: Place, destination: &str, expires: Timestamp) {
+    pub fn wait(&mut self, id: MessageId, place: IndexEntry, destination: &str, expires: Timestamp) {
         self.waiting.add(id, place, destination, expires);
     }
 
@@ -157,13 +157,13 @@ impl Index {
         self.make_due(woken)
     }
 
-    fn make_due(&mut self, woken: Vec<(MessageId, Place)>) -> usize {
+    fn make_due(&mut self, woken: Vec<(MessageId, IndexEntry)>) -> usize {
         let count = woken.len();
         woken.into_iter().for_each(|(id, place)| self.insert(id, place));
         count
     }
 
-    pub fn waiting(&self) -> &Waiting {
+    pub fn waiting(&self) -> &WaitingByDestination {
         &self.waiting
     }
 
@@ -182,7 +182,7 @@ impl Index {
         self.bodies
     }
 
-    fn insert(&mut self, id: MessageId, place: Place) {
+    fn insert(&mut self, id: MessageId, place: IndexEntry) {
         if place.kind.is_worked_on() {
             self.due.insert((place.due, id), place.kind);
         } else {

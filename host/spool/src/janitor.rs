@@ -13,13 +13,13 @@ const ROUND: Duration = Duration::from_secs(5);
 const WORTH_WHILE: u64 = 64 * 1024 * 1024;
 
 /// Something to be done some time.
-pub(super) enum Chore {
+pub(super) enum CleanupTask {
     /// Remove the file of a message that is gone.
     Unlink(PathBuf),
 }
 
 /// Runs until every handle of the spool is gone.
-pub(super) fn start(shared: &Arc<Shared>, chores: Receiver<Chore>) -> std::io::Result<()> {
+pub(super) fn start(shared: &Arc<Shared>, chores: Receiver<CleanupTask>) -> std::io::Result<()> {
     let shared = Arc::downgrade(shared);
     std::thread::Builder::new()
         .name("spool-janitor".to_owned())
@@ -27,12 +27,12 @@ pub(super) fn start(shared: &Arc<Shared>, chores: Receiver<Chore>) -> std::io::R
         .map(drop)
 }
 
-fn run(shared: &Weak<Shared>, chores: &Receiver<Chore>) {
+fn run(shared: &Weak<Shared>, chores: &Receiver<CleanupTask>) {
     let mut left_over = 0;
     let mut round = Instant::now() + ROUND;
     loop {
         match chores.recv_timeout(round.saturating_duration_since(Instant::now())) {
-            Ok(Chore::Unlink(path)) => {
+            Ok(CleanupTask::Unlink(path)) => {
                 if let Err(error) = std::fs::remove_file(&path) {
                     tracing::warn!(path = %path.display(), %error, "not removed; the next start tries again");
                 }

@@ -34,13 +34,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::draft::record_edit;
-use self::index::Place;
+use self::index::IndexEntry;
 use self::shared::Shared;
-use self::store::{Store, Table};
-use self::writer::Writer;
+use self::store::{SpoolStore, StoreTable};
+use self::writer::SpoolWriter;
 use crate::disk_space::Disk;
-use crate::lease::Held;
-use crate::queue_actions::Inner;
+use crate::lease::Lease;
+use crate::queue_actions::SpoolCore;
 use crate::stored_record::{SetAside, Stored};
 use host_events::Events;
 use host_mail::{Content, MessageId, Timestamp};
@@ -160,7 +160,7 @@ pub struct Counts {
 /// The store of messages. Cheap to clone; the last clone to go closes it.
 #[derive(Clone)]
 pub struct Spool {
-    inner: Arc<Inner>,
+    inner: Arc<SpoolCore>,
 }
 
 impl Spool {
@@ -175,16 +175,16 @@ impl Spool {
     /// is as safe as ever, [`Self::list`] and [`Self::get`] find everything, the counts grow, and
     /// [`Self::release`] and [`Self::delete`] wait.
     pub fn begin(path: &Path, options: SpoolOptions, events: Events) -> Result<(Self, Recovery), OpenError> {
-        let (store, existed) = Store::open(path)?;
+        let (store, existed) = SpoolStore::open(path)?;
         let failed = |error: std::io::Error| OpenError::Store(error.to_string());
         let disk = Disk::new(path.to_owned(), options.low_water, events.clone());
         let (janitor, chores) = mpsc::channel();
         let shared = Arc::new(Shared::new(store, disk, &options, events, janitor));
         // Before anything of this run is in the folder.
         let recovery = Recovery::new(shared.clone(), existed).map_err(OpenError::Store)?;
-        let writer = Writer::start(shared.store.clone(), shared.underway.clone()).map_err(failed)?;
+        let writer = SpoolWriter::start(shared.store.clone(), shared.underway.clone()).map_err(failed)?;
         janitor::start(&shared, chores).map_err(failed)?;
-        let inner = Arc::new(Inner { shared, writer });
+        let inner = Arc::new(SpoolCore { shared, writer });
         Ok((Self { inner }, recovery))
     }
 
@@ -232,7 +232,7 @@ impl Spool {
         let taken = shared.index().claim(now, at_most);
         let held = taken
             .into_iter()
-            .map(|(id, place)| Held::new(shared.clone(), id, place));
+            .map(|(id, place)| Lease::new(shared.clone(), id, place));
         held.filter_map(|held| self.inner.claim(held)).collect()
     }
 
@@ -323,7 +323,7 @@ impl Spool {
             return Ok(found);
         }
         let mut last = None;
-        for (looked, item) in (self.inner.shared.store.scan(Table::Messages, filter.after, true)).enumerate() {
+        for (looked, item) in (self.inner.shared.store.scan(StoreTable::Messages, filter.after, true)).enumerate() {
             if found.messages.len() == filter.limit || looked == look {
                 found.next = last;
                 break;
@@ -362,7 +362,7 @@ impl Spool {
             let content: Arc<dyn Content> = Arc::new(claim::content(store, &stored));
             return Ok(Some((stored.message, content)));
         }
-        match store.value(Table::SetAside, id).map_err(PutError::Store)? {
+        match store.value(StoreTable::SetAside, id).map_err(PutError::Store)? {
             None => Ok(None),
             Some(record) => {
                 let reason = serde_json::from_slice::<SetAside>(&record)
@@ -380,7 +380,7 @@ impl Spool {
         };
         let released = stored.released(Timestamp::now());
         let edits = vec![record_edit(&released)?];
-        let place = Place::from(&released);
+        let place = IndexEntry::from(&released);
         let answer = self.inner.writer.submit(edits, move || held.became(place));
         answer.wait().await.map(|()| true)
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use host_contract::Because;
+use host_contract::Reason;
 use host_mail::{Client, Envelope, Mailbox, MessageId, Reply, Timestamp};
 
 /// Everything about a message but its bytes.
@@ -46,14 +46,14 @@ pub enum State {
         /// Failure class, such as `not-homed`.
         class: String,
         /// The decision.
-        because: Because,
+        because: Reason,
     },
     /// Kept apart by the policy for the operator.
     Quarantined {
         /// Folder the policy named.
         folder: String,
         /// The decision.
-        because: Because,
+        because: Reason,
     },
     /// Not touched until an operator releases it (4117).
     Frozen {

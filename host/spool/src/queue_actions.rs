@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::claim::Claim;
 use super::draft::record_edit;
-use super::index::Place;
-use super::janitor::Chore;
+use super::index::IndexEntry;
+use super::janitor::CleanupTask;
 use super::shared::Shared;
-use super::store::{Edit, Table};
-use super::writer::{Answer, Writer};
+use super::store::{StoreEdit, StoreTable};
+use super::writer::{SpoolWriter, WriteResult};
 use super::{Message, PutError};
-use crate::lease::Held;
+use crate::lease::Lease;
 use crate::stored_record::{SetAside, Stored};
 use host_events::Event;
 use host_mail::MessageId;
@@ -20,20 +20,20 @@ use host_mail::MessageId;
 const UNREADABLE: Duration = Duration::from_secs(60);
 
 /// What all clones of a spool share.
-pub(super) struct Inner {
+pub(super) struct SpoolCore {
     pub shared: Arc<Shared>,
-    pub writer: Writer,
+    pub writer: SpoolWriter,
 }
 
-impl Inner {
+impl SpoolCore {
     /// What is held becomes a claim, unless it cannot be read.
-    pub(super) fn claim(&self, mut held: Held) -> Option<Claim> {
+    pub(super) fn claim(&self, mut held: Lease) -> Option<Claim> {
         let (id, store) = (held.id(), &self.shared.store);
         if let Some((stored, head)) = self.shared.fresh().take(id) {
             return Some(Claim::fresh(store, stored, head, held));
         }
         held.postpone(UNREADABLE);
-        let read = store.value(Table::Messages, id).and_then(|record| {
+        let read = store.value(StoreTable::Messages, id).and_then(|record| {
             let record = record.unwrap_or_default();
             let checked = match Stored::decode(id, &record) {
                 Err(reason) => Err(reason),
@@ -46,7 +46,7 @@ impl Inner {
         });
         match read {
             Ok((_, Ok(stored))) => {
-                held.as_before(Place::from(&stored));
+                held.as_before(IndexEntry::from(&stored));
                 Some(Claim::new(store, stored, held))
             }
             Ok((record, Err(reason))) => {
@@ -62,22 +62,26 @@ impl Inner {
     }
 
     /// The record as it is now, and the right to change it; none if somebody else has that.
-    pub(super) fn hold(&self, id: MessageId) -> Result<Option<(Stored, Held)>, PutError> {
+    pub(super) fn hold(&self, id: MessageId) -> Result<Option<(Stored, Lease)>, PutError> {
         let Some(seen) = self.stored(id)? else {
             return Ok(None);
         };
-        let place = Place::from(&seen);
+        let place = IndexEntry::from(&seen);
         if !self.shared.index().hold(id, place) {
             return Ok(None);
         }
-        let held = Held::new(self.shared.clone(), id, place);
+        let held = Lease::new(self.shared.clone(), id, place);
         self.shared.fresh().take(id);
         // It may have been settled between the look and the grip.
         Ok(self.stored(id)?.map(|stored| (stored, held)))
     }
 
     pub(super) fn stored(&self, id: MessageId) -> Result<Option<Stored>, PutError> {
-        let record = self.shared.store.value(Table::Messages, id).map_err(PutError::Store)?;
+        let record = self
+            .shared
+            .store
+            .value(StoreTable::Messages, id)
+            .map_err(PutError::Store)?;
         record
             .map(|record| Stored::decode(id, &record))
             .transpose()
@@ -86,18 +90,18 @@ impl Inner {
 
     pub(super) fn replace(
         &self,
-        held: Held,
+        held: Lease,
         stored: &Stored,
         next: Message,
-        mut edits: Vec<Edit>,
+        mut edits: Vec<StoreEdit>,
         then: impl FnOnce() + Send + 'static,
-    ) -> Result<Answer, PutError> {
+    ) -> Result<WriteResult, PutError> {
         if next.id != held.id() {
             return Err(PutError::Store(format!("{} was to become {}", held.id(), next.id)));
         }
         let next = stored.with(next);
         edits.push(record_edit(&next)?);
-        let place = Place::from(&next);
+        let place = IndexEntry::from(&next);
         Ok(self.writer.submit(edits, move || {
             then();
             held.became(place);
@@ -106,21 +110,21 @@ impl Inner {
 
     pub(super) fn remove(
         &self,
-        held: Held,
+        held: Lease,
         stored: &Stored,
-        mut edits: Vec<Edit>,
+        mut edits: Vec<StoreEdit>,
         then: impl FnOnce() + Send + 'static,
-    ) -> Answer {
+    ) -> WriteResult {
         let (id, head) = (held.id(), stored.head);
         let alone = edits.is_empty();
-        edits.push(Edit {
-            table: Table::Messages,
+        edits.push(StoreEdit {
+            table: StoreTable::Messages,
             id,
             value: None,
         });
         if head > 0 {
-            edits.push(Edit {
-                table: Table::Bodies,
+            edits.push(StoreEdit {
+                table: StoreTable::Bodies,
                 id,
                 value: None,
             });
@@ -131,7 +135,7 @@ impl Inner {
             then();
             held.gone(head);
             if let Some(path) = file {
-                let _ = shared.janitor.send(Chore::Unlink(path));
+                let _ = shared.janitor.send(CleanupTask::Unlink(path));
             }
         };
         match alone {
@@ -141,19 +145,19 @@ impl Inner {
     }
 
     /// Nobody waits for this: if it fails, the message is met again.
-    pub(super) fn set_aside(&self, held: Held, record: &[u8], reason: String) {
+    pub(super) fn set_aside(&self, held: Lease, record: &[u8], reason: String) {
         let id = held.id();
         let Ok(value) = serde_json::to_vec(&SetAside::new(&reason, record)) else {
             return;
         };
         let edits = vec![
-            Edit {
-                table: Table::SetAside,
+            StoreEdit {
+                table: StoreTable::SetAside,
                 id,
                 value: Some(value.into()),
             },
-            Edit {
-                table: Table::Messages,
+            StoreEdit {
+                table: StoreTable::Messages,
                 id,
                 value: None,
             },
@@ -170,16 +174,16 @@ impl Inner {
 
     pub(super) async fn delete_set_aside(&self, id: MessageId) -> Result<bool, PutError> {
         let shared = self.shared.clone();
-        let known = shared.store.value(Table::SetAside, id).map_err(PutError::Store)?;
+        let known = shared.store.value(StoreTable::SetAside, id).map_err(PutError::Store)?;
         if known.is_none() {
             return Ok(false);
         }
-        let edits = [Table::SetAside, Table::Bodies].map(|table| Edit { table, id, value: None });
+        let edits = [StoreTable::SetAside, StoreTable::Bodies].map(|table| StoreEdit { table, id, value: None });
         let answer = self.writer.submit(edits.into(), move || {
             shared.index().forget_set_aside();
             let file = shared.store.large_file(id);
             if file.exists() {
-                let _ = shared.janitor.send(Chore::Unlink(file));
+                let _ = shared.janitor.send(CleanupTask::Unlink(file));
             }
         });
         answer.wait().await.map(|()| true)

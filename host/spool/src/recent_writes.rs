@@ -14,18 +14,18 @@ const ROOM: usize = 8 * 1024 * 1024;
 const RECORD: usize = 1024;
 
 /// A message's record and head, as they are in the store.
-pub(super) type Both = (Stored, Slice);
+pub(super) type StoredMessage = (Stored, Slice);
 
 /// Holds no message that anybody had a grip on since it was put: it may have changed.
 #[derive(Default)]
-pub(super) struct Fresh {
-    messages: HashMap<MessageId, Both>,
+pub(super) struct RecentWrites {
+    messages: HashMap<MessageId, StoredMessage>,
     bytes: usize,
 }
 
-impl Fresh {
+impl RecentWrites {
     /// Keeps it if there is room.
-    pub fn put(&mut self, both: Both) {
+    pub fn put(&mut self, both: StoredMessage) {
         let bytes = self.bytes + weight(&both);
         if bytes <= ROOM {
             self.bytes = bytes;
@@ -39,13 +39,13 @@ impl Fresh {
     }
 
     /// Whoever gets hold of a message calls this first.
-    pub fn take(&mut self, id: MessageId) -> Option<Both> {
+    pub fn take(&mut self, id: MessageId) -> Option<StoredMessage> {
         let taken = self.messages.remove(&id)?;
         self.bytes = self.bytes.saturating_sub(weight(&taken));
         Some(taken)
     }
 }
 
-fn weight((stored, head): &Both) -> usize {
+fn weight((stored, head): &StoredMessage) -> usize {
     RECORD * (1 + stored.message.recipients.len()) + head.len()
 }

@@ -7,9 +7,9 @@ use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::index::Place;
+use super::index::IndexEntry;
 use super::shared::Shared;
-use super::store::{Edit, ScanItem, Snapshot, Store, Table};
+use super::store::{ScanItem, Snapshot, SpoolStore, StoreEdit, StoreTable};
 use super::{OpenError, id_of};
 use crate::stored_record::{SetAside, Stored};
 use host_events::Event;
@@ -56,20 +56,20 @@ impl Recovery {
         let Self { shared, found, .. } = self;
         let store = &shared.store;
         let kept: HashSet<Vec<u8>> = found
-            .scan(Table::SetAside, false)
+            .scan(StoreTable::SetAside, false)
             .map(|item| item.map(|(key, _)| key))
             .collect::<Result<_, _>>()?;
         shared.index().count_set_aside(kept.len() as u64);
         let mut scan = Scan {
             shared,
-            bodies: found.scan(Table::Bodies, false).peekable(),
+            bodies: found.scan(StoreTable::Bodies, false).peekable(),
             portion: Vec::with_capacity(PORTION),
             messages: 0,
             with_file: HashSet::new(),
             orphans: Vec::new(),
             bad: Vec::new(),
         };
-        for item in found.scan(Table::Messages, true) {
+        for item in found.scan(StoreTable::Messages, true) {
             if shared.closing.load(Ordering::Relaxed) {
                 return Ok(());
             }
@@ -86,7 +86,7 @@ impl Recovery {
             ..
         } = scan;
         for keys in orphans.chunks(BATCH) {
-            store.remove_keys(Table::Bodies, keys.to_vec())?;
+            store.remove_keys(StoreTable::Bodies, keys.to_vec())?;
         }
         let set_aside = set_aside(store, bad)?;
         shared.index().count_set_aside(set_aside);
@@ -109,7 +109,7 @@ struct Scan<'a, I: Iterator<Item = ScanItem>> {
     shared: &'a Shared,
     bodies: Peekable<I>,
     /// Messages that are not in the index yet, and the bytes of their bodies.
-    portion: Vec<(MessageId, Place, u64)>,
+    portion: Vec<(MessageId, IndexEntry, u64)>,
     messages: u64,
     /// Ids whose file must stay.
     with_file: HashSet<MessageId>,
@@ -138,7 +138,7 @@ impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
                         self.with_file.remove(&id);
                     }
                     self.messages += 1;
-                    self.portion.push((id, Place::from(&stored), stored.head));
+                    self.portion.push((id, IndexEntry::from(&stored), stored.head));
                     if self.portion.len() == PORTION {
                         self.arrive();
                     }
@@ -190,24 +190,24 @@ impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
 }
 
 /// Moves records where they harm nobody.
-fn set_aside(store: &Store, bad: Vec<(Vec<u8>, Vec<u8>, String)>) -> Result<u64, String> {
+fn set_aside(store: &SpoolStore, bad: Vec<(Vec<u8>, Vec<u8>, String)>) -> Result<u64, String> {
     let mut moved = 0;
     for (key, value, reason) in bad {
         let id = id_of(&key).unwrap_or_else(MessageId::generate);
         let record = serde_json::to_vec(&SetAside::new(&reason, &value)).map_err(|error| error.to_string())?;
-        store.write(vec![Edit {
-            table: Table::SetAside,
+        store.write(vec![StoreEdit {
+            table: StoreTable::SetAside,
             id,
             value: Some(record.into()),
         }])?;
-        store.remove_keys(Table::Messages, vec![key])?;
+        store.remove_keys(StoreTable::Messages, vec![key])?;
         moved += 1;
     }
     Ok(moved)
 }
 
 /// The messages that have a file, or a draft of one. Names that are no ids are not ours.
-fn files(store: &Store) -> Result<Vec<MessageId>, String> {
+fn files(store: &SpoolStore) -> Result<Vec<MessageId>, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", store.large().display());
     let mut files = Vec::new();
     for entry in fs::read_dir(store.large()).map_err(failed)? {
@@ -218,7 +218,7 @@ fn files(store: &Store) -> Result<Vec<MessageId>, String> {
 }
 
 /// Removes files no record names: drafts of the last run, and messages whose file outlived them.
-fn remove_files<'a>(store: &Store, orphans: impl Iterator<Item = &'a MessageId>) -> Result<u64, String> {
+fn remove_files<'a>(store: &SpoolStore, orphans: impl Iterator<Item = &'a MessageId>) -> Result<u64, String> {
     let mut removed = 0;
     for id in orphans {
         let path = store.large_file(*id);

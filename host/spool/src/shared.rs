@@ -9,23 +9,23 @@ use tokio::sync::{Notify, SetOnce};
 
 use super::SpoolOptions;
 use super::index::Index;
-use super::janitor::Chore;
-use super::store::Store;
-use crate::buffer_budget::Memory;
+use super::janitor::CleanupTask;
+use super::store::SpoolStore;
+use crate::buffer_budget::BufferBudget;
 use crate::disk_space::Disk;
-use crate::recent_writes::Fresh;
-use crate::write_latency::Pace;
+use crate::recent_writes::RecentWrites;
+use crate::write_latency::WriteLatency;
 use host_events::Events;
 use host_mail::MessageId;
 
 pub(super) struct Shared {
-    pub store: Store,
+    pub store: SpoolStore,
     pub disk: Disk,
-    pub pace: Pace,
-    pub memory: Arc<Memory>,
+    pub pace: WriteLatency,
+    pub memory: Arc<BufferBudget>,
     pub events: Events,
     pub changed: Notify,
-    pub janitor: Sender<Chore>,
+    pub janitor: Sender<CleanupTask>,
     /// Messages that are being received, or being put.
     pub underway: Arc<AtomicUsize>,
     /// Set when all that the last run left is in the index.
@@ -34,16 +34,22 @@ pub(super) struct Shared {
     pub closing: AtomicBool,
     index: Mutex<Index>,
     drafts: Mutex<HashSet<MessageId>>,
-    fresh: Mutex<Fresh>,
+    fresh: Mutex<RecentWrites>,
 }
 
 impl Shared {
-    pub fn new(store: Store, disk: Disk, options: &SpoolOptions, events: Events, janitor: Sender<Chore>) -> Self {
+    pub fn new(
+        store: SpoolStore,
+        disk: Disk,
+        options: &SpoolOptions,
+        events: Events,
+        janitor: Sender<CleanupTask>,
+    ) -> Self {
         Self {
             store,
             disk,
-            pace: Pace::new(options.wait, events.clone()),
-            memory: Memory::new(options.memory),
+            pace: WriteLatency::new(options.wait, events.clone()),
+            memory: BufferBudget::new(options.memory),
             events,
             changed: Notify::new(),
             janitor,
@@ -62,7 +68,7 @@ impl Shared {
     }
 
     /// Held for a moment only, and never together with the index.
-    pub fn fresh(&self) -> MutexGuard<'_, Fresh> {
+    pub fn fresh(&self) -> MutexGuard<'_, RecentWrites> {
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use super::janitor::Chore;
+use super::janitor::CleanupTask;
 use super::store::sync_folder;
 
 /// A file that is removed again unless it is kept.
@@ -15,12 +15,12 @@ pub(super) struct Spill {
     path: PathBuf,
     size: u64,
     kept: bool,
-    janitor: Sender<Chore>,
+    janitor: Sender<CleanupTask>,
 }
 
 impl Spill {
     /// Makes the file; there must be none yet.
-    pub fn create(path: PathBuf, janitor: Sender<Chore>) -> io::Result<Self> {
+    pub fn create(path: PathBuf, janitor: Sender<CleanupTask>) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -65,7 +65,7 @@ impl Drop for Spill {
     fn drop(&mut self) {
         if !self.kept {
             // Without a janitor the next open removes it.
-            let _ = self.janitor.send(Chore::Unlink(std::mem::take(&mut self.path)));
+            let _ = self.janitor.send(CleanupTask::Unlink(std::mem::take(&mut self.path)));
         }
     }
 }

@@ -32,7 +32,7 @@ const SEPARATE: u32 = 1024;
 
 /// One of the store's keyspaces.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Table {
+pub(super) enum StoreTable {
     Messages,
     Bodies,
     SetAside,
@@ -40,15 +40,15 @@ pub(super) enum Table {
 
 /// One change; no value removes.
 #[derive(Debug)]
-pub(super) struct Edit {
-    pub table: Table,
+pub(super) struct StoreEdit {
+    pub table: StoreTable,
     pub id: MessageId,
     pub value: Option<Slice>,
 }
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Store {
+pub(super) struct SpoolStore {
     db: Database,
     messages: Keyspace,
     bodies: Keyspace,
@@ -58,7 +58,7 @@ pub(super) struct Store {
     lost: Arc<Notify>,
 }
 
-impl Store {
+impl SpoolStore {
     /// Opens or makes the folder; the flag says that it was there before.
     pub fn open(root: &Path) -> Result<(Self, bool), OpenError> {
         let store = |error: io::Error| OpenError::Store(format!("{}: {error}", root.display()));
@@ -86,7 +86,7 @@ impl Store {
     }
 
     /// All edits or none, on disk when this returns.
-    pub fn write(&self, edits: Vec<Edit>) -> Result<(), String> {
+    pub fn write(&self, edits: Vec<StoreEdit>) -> Result<(), String> {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
         for edit in edits {
             let table = self.table(edit.table);
@@ -109,16 +109,16 @@ impl Store {
         self.lost.notified().await;
     }
 
-    fn table(&self, table: Table) -> &Keyspace {
+    fn table(&self, table: StoreTable) -> &Keyspace {
         match table {
-            Table::Messages => &self.messages,
-            Table::Bodies => &self.bodies,
-            Table::SetAside => &self.set_aside,
+            StoreTable::Messages => &self.messages,
+            StoreTable::Bodies => &self.bodies,
+            StoreTable::SetAside => &self.set_aside,
         }
     }
 
     /// The value under `id`, as it stands.
-    pub fn value(&self, table: Table, id: MessageId) -> Result<Option<Bytes>, String> {
+    pub fn value(&self, table: StoreTable, id: MessageId) -> Result<Option<Bytes>, String> {
         match self.table(table).get(id.to_string()) {
             Ok(value) => Ok(value.map(Bytes::from_owner)),
             Err(error) => Err(error.to_string()),
@@ -133,7 +133,12 @@ impl Store {
     }
 
     /// Every key of a table in order. Values are read only where `wanted`.
-    pub fn scan(&self, table: Table, after: Option<MessageId>, wanted: bool) -> impl Iterator<Item = ScanItem> + use<> {
+    pub fn scan(
+        &self,
+        table: StoreTable,
+        after: Option<MessageId>,
+        wanted: bool,
+    ) -> impl Iterator<Item = ScanItem> + use<> {
         let from = match after {
             Some(id) => Bound::Excluded(id.to_string()),
             None => Bound::Unbounded,
@@ -152,7 +157,7 @@ impl Store {
     }
 
     /// Removes keys that are no ids, too.
-    pub fn remove_keys(&self, table: Table, keys: Vec<Vec<u8>>) -> Result<(), String> {
+    pub fn remove_keys(&self, table: StoreTable, keys: Vec<Vec<u8>>) -> Result<(), String> {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
         for key in keys {
             batch.remove(self.table(table), key);
@@ -246,13 +251,13 @@ impl Store {
 
 /// The store as it was at one moment.
 pub(super) struct Snapshot {
-    store: Store,
+    store: SpoolStore,
     now: fjall::Snapshot,
 }
 
 impl Snapshot {
-    /// As [`Store::scan`], from the beginning.
-    pub fn scan(&self, table: Table, wanted: bool) -> impl Iterator<Item = ScanItem> + use<> {
+    /// As [`SpoolStore::scan`], from the beginning.
+    pub fn scan(&self, table: StoreTable, wanted: bool) -> impl Iterator<Item = ScanItem> + use<> {
         let items = self.now.iter(self.store.table(table));
         items.map(move |guard| scanned(guard, wanted))
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::{Bytes, BytesMut};
 use fjall::Slice;
 
-use super::store::{Store, Table};
+use super::store::{SpoolStore, StoreTable};
 use crate::stored_record::FilePart;
 use host_mail::{Content, MessageId};
 
@@ -42,7 +42,7 @@ impl Content for DraftContent {
 
 /// A message in the spool: its head from the store, the rest from its file.
 pub(super) struct StoredContent {
-    store: Store,
+    store: SpoolStore,
     id: MessageId,
     head_size: u64,
     part: Option<FilePart>,
@@ -51,7 +51,7 @@ pub(super) struct StoredContent {
 }
 
 impl StoredContent {
-    pub fn new(store: Store, id: MessageId, head_size: u64, part: Option<FilePart>) -> Self {
+    pub fn new(store: SpoolStore, id: MessageId, head_size: u64, part: Option<FilePart>) -> Self {
         Self {
             store,
             id,
@@ -74,7 +74,10 @@ impl StoredContent {
         if let Some(head) = self.head.get() {
             return Ok(head);
         }
-        let found = self.store.value(Table::Bodies, self.id).map_err(io::Error::other)?;
+        let found = self
+            .store
+            .value(StoreTable::Bodies, self.id)
+            .map_err(io::Error::other)?;
         let head = found.unwrap_or_default();
         if head.len() as u64 != self.head_size {
             let text = format!("body of {}: {} bytes of {}", self.id, head.len(), self.head_size);

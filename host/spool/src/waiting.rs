@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::index::Place;
+use super::index::IndexEntry;
 use host_mail::{MessageId, Timestamp};
 
 /// When a message must be looked at whatever its destination does, and which it is.
@@ -12,13 +12,13 @@ type Key = (Timestamp, MessageId);
 
 /// See the module. A destination without messages is not in it.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
-    lists: HashMap<Arc<str>, BTreeMap<Key, Place>>,
+pub(super) struct WaitingByDestination {
+    lists: HashMap<Arc<str>, BTreeMap<Key, IndexEntry>>,
     whereabouts: HashMap<MessageId, (Arc<str>, Timestamp)>,
 }
 
-impl Waiting {
-    pub fn add(&mut self, id: MessageId, place: Place, destination: &str, expires: Timestamp) {
+impl WaitingByDestination {
+    pub fn add(&mut self, id: MessageId, place: IndexEntry, destination: &str, expires: Timestamp) {
         let destination = match self.lists.get_key_value(destination) {
             Some((known, _)) => Arc::clone(known),
             None => Arc::from(destination),
@@ -29,7 +29,7 @@ impl Waiting {
     }
 
     /// Where it stands by its record, if it waits here.
-    pub fn take(&mut self, id: MessageId) -> Option<Place> {
+    pub fn take(&mut self, id: MessageId) -> Option<IndexEntry> {
         let (destination, expires) = self.whereabouts.remove(&id)?;
         let list = self.lists.get_mut(&destination)?;
         let place = list.remove(&(expires, id));
@@ -40,12 +40,12 @@ impl Waiting {
     }
 
     /// Up to so many of a destination, those that expire first.
-    pub fn take_some(&mut self, destination: &str, at_most: usize) -> Vec<(MessageId, Place)> {
+    pub fn take_some(&mut self, destination: &str, at_most: usize) -> Vec<(MessageId, IndexEntry)> {
         self.take_while(destination, |taken, _| taken < at_most)
     }
 
     /// Those that have expired.
-    pub fn take_expired(&mut self, now: Timestamp) -> Vec<(MessageId, Place)> {
+    pub fn take_expired(&mut self, now: Timestamp) -> Vec<(MessageId, IndexEntry)> {
         let mut taken = Vec::new();
         for destination in self.destinations() {
             taken.extend(self.take_while(&destination, |_, expires| expires <= now));
@@ -53,7 +53,11 @@ impl Waiting {
         taken
     }
 
-    fn take_while(&mut self, destination: &str, wanted: impl Fn(usize, Timestamp) -> bool) -> Vec<(MessageId, Place)> {
+    fn take_while(
+        &mut self,
+        destination: &str,
+        wanted: impl Fn(usize, Timestamp) -> bool,
+    ) -> Vec<(MessageId, IndexEntry)> {
         let mut taken = Vec::new();
         let Some(list) = self.lists.get_mut(destination) else {
             return taken;

@@ -8,28 +8,28 @@ use std::time::{Duration, Instant};
 use super::PutError;
 use host_events::{Event, Events};
 
-pub(super) struct Pace {
+pub(super) struct WriteLatency {
     bound: Duration,
     events: Events,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<PendingWrites>,
     behind: AtomicBool,
     refused: AtomicU64,
 }
 
 /// When each put that waits was handed over, oldest first.
 #[derive(Default)]
-struct Waiting {
+struct PendingWrites {
     next: u64,
     since: BTreeMap<u64, Instant>,
 }
 
 /// A put that waits for its sync; it no longer does when this is dropped.
-pub(super) struct OnTheWay<'a> {
-    pace: &'a Pace,
+pub(super) struct PendingWrite<'a> {
+    pace: &'a WriteLatency,
     number: u64,
 }
 
-impl Pace {
+impl WriteLatency {
     pub fn new(bound: Duration, events: Events) -> Self {
         Self {
             bound,
@@ -40,12 +40,12 @@ impl Pace {
         }
     }
 
-    pub fn begin(&self) -> OnTheWay<'_> {
+    pub fn begin(&self) -> PendingWrite<'_> {
         let mut waiting = self.waiting();
         let number = waiting.next;
         waiting.next += 1;
         waiting.since.insert(number, Instant::now());
-        OnTheWay { pace: self, number }
+        PendingWrite { pace: self, number }
     }
 
     /// An error if what was accepted already waits for too long. Tells the operator once.
@@ -71,12 +71,12 @@ impl Pace {
         self.behind.load(Ordering::Relaxed)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, PendingWrites> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for OnTheWay<'_> {
+impl Drop for PendingWrite<'_> {
     fn drop(&mut self) {
         let mut waiting = self.pace.waiting();
         waiting.since.remove(&self.number);
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn the_oldest_put_counts_and_each_change_is_told_once() {
         let (events, told) = Events::capture();
-        let pace = Pace::new(Duration::from_secs(3600), events);
+        let pace = WriteLatency::new(Duration::from_secs(3600), events);
         let (first, second) = (pace.begin(), pace.begin());
         assert!(pace.check().is_ok());
         let long_ago = Instant::now().checked_sub(Duration::from_secs(3600));

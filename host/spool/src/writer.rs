@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::PutError;
-use super::store::{Edit, Store, panic_text};
-use host_sync::batch_queue::{Gather, Reader};
+use super::store::{SpoolStore, StoreEdit, panic_text};
+use host_sync::batch_queue::{BatchQueue, BatchReader};
 
 /// A batch takes no further request once it has so many bytes.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -28,7 +28,7 @@ const PATIENCE: u32 = 63;
 /// get there `then` is dropped, and what it holds puts itself back.
 struct Request {
     patient: bool,
-    edits: Vec<Edit>,
+    edits: Vec<StoreEdit>,
     then: Box<dyn FnOnce() + Send>,
     answer: oneshot::Sender<Result<(), PutError>>,
 }
@@ -44,15 +44,15 @@ impl Request {
 }
 
 /// Handle of the writer thread.
-pub(super) struct Writer {
-    requests: Arc<Gather<Request>>,
+pub(super) struct SpoolWriter {
+    requests: Arc<BatchQueue<Request>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Writer {
+impl SpoolWriter {
     /// `underway` counts the messages that are being received: they will be requests soon.
-    pub fn start(store: Store, underway: Arc<AtomicUsize>) -> std::io::Result<Self> {
-        let requests = Arc::new(Gather::default());
+    pub fn start(store: SpoolStore, underway: Arc<AtomicUsize>) -> std::io::Result<Self> {
+        let requests = Arc::new(BatchQueue::default());
         let reader = requests.reader();
         let thread = std::thread::Builder::new()
             .name("spool-writer".to_owned())
@@ -64,16 +64,16 @@ impl Writer {
     }
 
     /// Hands the edits over; they are written even if nobody waits for the answer.
-    pub fn submit(&self, edits: Vec<Edit>, then: impl FnOnce() + Send + 'static) -> Answer {
+    pub fn submit(&self, edits: Vec<StoreEdit>, then: impl FnOnce() + Send + 'static) -> WriteResult {
         self.hand_over(false, edits, then)
     }
 
     /// As [`Self::submit`], of edits that can wait some milliseconds for others to be written with.
-    pub fn submit_patiently(&self, edits: Vec<Edit>, then: impl FnOnce() + Send + 'static) -> Answer {
+    pub fn submit_patiently(&self, edits: Vec<StoreEdit>, then: impl FnOnce() + Send + 'static) -> WriteResult {
         self.hand_over(true, edits, then)
     }
 
-    fn hand_over(&self, patient: bool, edits: Vec<Edit>, then: impl FnOnce() + Send + 'static) -> Answer {
+    fn hand_over(&self, patient: bool, edits: Vec<StoreEdit>, then: impl FnOnce() + Send + 'static) -> WriteResult {
         let (answer, receiver) = oneshot::channel();
         let request = Request {
             patient,
@@ -83,10 +83,10 @@ impl Writer {
         };
         // A writer that is gone drops the request, and with it the answer's sender.
         match patient {
-            true => self.requests.push_patient(|| request),
+            true => self.requests.push_low_priority(|| request),
             false => self.requests.push(false, usize::MAX, || request),
         };
-        Answer(receiver)
+        WriteResult(receiver)
     }
 
     /// Takes no more requests; returns the thread, which ends when all it has are answered.
@@ -96,16 +96,16 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for SpoolWriter {
     fn drop(&mut self) {
         self.requests.close();
     }
 }
 
 /// What became of a request.
-pub(super) struct Answer(oneshot::Receiver<Result<(), PutError>>);
+pub(super) struct WriteResult(oneshot::Receiver<Result<(), PutError>>);
 
-impl Answer {
+impl WriteResult {
     pub async fn wait(self) -> Result<(), PutError> {
         self.0
             .await
@@ -113,11 +113,11 @@ impl Answer {
     }
 }
 
-fn run(store: &Store, mut requests: Reader<Request>, underway: &AtomicUsize) {
+fn run(store: &SpoolStore, mut requests: BatchReader<Request>, underway: &AtomicUsize) {
     let mut taken = Vec::new();
-    let mut patience = Patience::default();
-    while requests.take_patiently(&mut taken, REMOVALS, || {
-        patience.company(underway.load(Ordering::Relaxed))
+    let mut patience = Linger::default();
+    while requests.take_low_priority(&mut taken, REMOVALS, || {
+        patience.linger(underway.load(Ordering::Relaxed))
     }) {
         match taken.iter().filter(|request| !request.patient).count() {
             0 => {} // Nobody was waited for.
@@ -141,7 +141,7 @@ fn run(store: &Store, mut requests: Reader<Request>, underway: &AtomicUsize) {
 /// Whether to wait for company: a sync costs as much for one message as for twenty. Where those that are
 /// on their way do not come, as when their senders are slow, nobody waits for them for long.
 #[derive(Default)]
-struct Patience {
+struct Linger {
     /// So many were waited for; none if nobody was.
     wanted: usize,
     /// Batches that will not wait.
@@ -150,9 +150,9 @@ struct Patience {
     rested: u32,
 }
 
-impl Patience {
+impl Linger {
     /// How many are worth waiting for, and for how long.
-    fn company(&mut self, underway: usize) -> (usize, Duration) {
+    fn linger(&mut self, underway: usize) -> (usize, Duration) {
         self.wanted = 0;
         match self.rest.checked_sub(1) {
             Some(rest) => self.rest = rest,
@@ -174,7 +174,7 @@ impl Patience {
     }
 }
 
-fn write(store: &Store, group: Vec<Request>) {
+fn write(store: &SpoolStore, group: Vec<Request>) {
     if group.is_empty() {
         return;
     }
@@ -207,18 +207,18 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::store::Table;
+    use super::super::store::StoreTable;
     use super::*;
     use host_mail::MessageId;
 
     #[tokio::test]
     async fn what_is_on_disk_is_never_an_error_and_a_stopped_writer_always_is() {
         let folder = tempfile::tempdir().expect("folder");
-        let (store, _) = Store::open(folder.path()).expect("store");
-        let writer = Writer::start(store.clone(), Arc::default()).expect("writer");
+        let (store, _) = SpoolStore::open(folder.path()).expect("store");
+        let writer = SpoolWriter::start(store.clone(), Arc::default()).expect("writer");
         let id = MessageId::generate();
-        let edit = || Edit {
-            table: Table::SetAside,
+        let edit = || StoreEdit {
+            table: StoreTable::SetAside,
             id,
             value: Some(b"x".into()),
         };
@@ -227,7 +227,7 @@ mod tests {
             .wait()
             .await;
         assert!(written.is_ok());
-        assert!(store.value(Table::SetAside, id).expect("read").is_some());
+        assert!(store.value(StoreTable::SetAside, id).expect("read").is_some());
 
         let last = writer.submit(vec![edit()], || {});
         let thread = writer.stop().expect("running");
@@ -241,24 +241,24 @@ mod tests {
 
     #[test]
     fn slow_senders_are_not_waited_for_again_and_again() {
-        let mut patience = Patience::default();
+        let mut patience = Linger::default();
         let mut waited = 0;
         for _ in 0..1000 {
-            waited += usize::from(patience.company(5).0 > 1);
+            waited += usize::from(patience.linger(5).0 > 1);
             patience.came(1);
         }
         assert!(waited < 30, "{waited}");
-        while patience.company(5).0 == 0 {}
+        while patience.linger(5).0 == 0 {}
         patience.came(3);
-        assert_eq!(patience.company(5).0, 5, "company is waited for while it comes");
+        assert_eq!(patience.linger(5).0, 5, "company is waited for while it comes");
     }
 
     #[test]
     fn who_is_alone_does_not_wait() {
-        let mut patience = Patience::default();
-        assert!(patience.company(1).0 <= 1);
+        let mut patience = Linger::default();
+        assert!(patience.linger(1).0 <= 1);
         patience.came(1);
-        assert!(patience.company(0).0 <= 1);
+        assert!(patience.linger(0).0 <= 1);
         assert_eq!(patience.rest, 0);
     }
 }

@@ -12,7 +12,7 @@ use hickory_resolver::proto::serialize::binary::BinDecodable as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
 
-use host_config::Dns;
+use host_config::DnsConfig;
 
 /// What a name has: records, or a way to fail.
 #[derive(Clone)]
@@ -55,8 +55,8 @@ impl Server {
     }
 
     /// Configuration of a resolver that asks this server alone.
-    pub fn settings(&self) -> Dns {
-        Dns {
+    pub fn settings(&self) -> DnsConfig {
+        DnsConfig {
             servers: vec![self.address],
             timeout: Duration::from_secs(1),
             cache_size: 100,

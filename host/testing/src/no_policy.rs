@@ -4,27 +4,27 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use host_contract::{
-    Admission, Asked, Because, Decide, Disposition, Failure, NdrFault, Plan, Terms, Transaction, Verdict,
+    Admission, AdmissionTerms, Answered, Decide, Disposition, Failure, NdrFault, Plan, Reason, Transaction, Verdict,
 };
 use host_mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId};
 
 /// Accepts everything and plans nothing.
 pub struct NoPolicy;
 
-fn accepted<'a, T: Send + 'a>(answer: T) -> BoxFuture<'a, Asked<T>> {
-    Box::pin(async { Asked::answered(answer, Because::host("no-policy")) })
+fn accepted<'a, T: Send + 'a>(answer: T) -> BoxFuture<'a, Answered<T>> {
+    Box::pin(async { Answered::answered(answer, Reason::host("no-policy")) })
 }
 
 impl Decide for NoPolicy {
-    fn admit<'a>(&'a self, _: SessionId, _: &'a Client) -> BoxFuture<'a, Asked<Admission>> {
-        accepted(Admission::Admit(Terms::default()))
+    fn admit<'a>(&'a self, _: SessionId, _: &'a Client) -> BoxFuture<'a, Answered<Admission>> {
+        accepted(Admission::Admit(AdmissionTerms::default()))
     }
 
     fn transaction(&self, _: SessionId) -> Box<dyn Transaction> {
         Box::new(Self)
     }
 
-    fn plan<'a>(&'a self, _: &'a Failure) -> BoxFuture<'a, Asked<Option<Plan>>> {
+    fn plan<'a>(&'a self, _: &'a Failure) -> BoxFuture<'a, Answered<Option<Plan>>> {
         accepted(None)
     }
 
@@ -34,11 +34,16 @@ impl Decide for NoPolicy {
 }
 
 impl Transaction for NoPolicy {
-    fn sender<'a>(&'a mut self, _: &'a Client, _: &'a ReversePath) -> BoxFuture<'a, Asked<Verdict>> {
+    fn sender<'a>(&'a mut self, _: &'a Client, _: &'a ReversePath) -> BoxFuture<'a, Answered<Verdict>> {
         accepted(Verdict::Accept)
     }
 
-    fn recipient<'a>(&'a mut self, _: &'a Client, _: &'a ReversePath, _: &'a Mailbox) -> BoxFuture<'a, Asked<Verdict>> {
+    fn recipient<'a>(
+        &'a mut self,
+        _: &'a Client,
+        _: &'a ReversePath,
+        _: &'a Mailbox,
+    ) -> BoxFuture<'a, Answered<Verdict>> {
         accepted(Verdict::Accept)
     }
 
@@ -48,7 +53,7 @@ impl Transaction for NoPolicy {
         _: &'a Client,
         _: &'a Envelope,
         _: Arc<dyn Content>,
-    ) -> BoxFuture<'a, Asked<Disposition>> {
+    ) -> BoxFuture<'a, Answered<Disposition>> {
         accepted(Disposition::Accept(Vec::new()))
     }
 

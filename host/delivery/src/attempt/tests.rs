@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::destination::Protocol;
 use super::super::testing::{self, Act, FakeDirectory, FakeServer, greets, mailbox, say, takes};
 use super::*;
-use host_config::Delivery;
+use host_config::DeliveryConfig;
 use host_mail::{BodyType, Endpoint, InMemory, ReversePath};
 
 mod exchanges;
@@ -16,8 +16,8 @@ mod login;
 mod pipelining;
 
 struct Sender {
-    station: Station,
-    delivery: Delivery,
+    station: DeliveryServices,
+    delivery: DeliveryConfig,
     envelope: Envelope,
     content: Arc<dyn Content>,
 }
@@ -32,13 +32,18 @@ impl Sender {
         }
     }
 
-    async fn try_to(&self, endpoint: &Endpoint, protocol: Protocol, recipients: &[&str]) -> io::Result<Vec<Outcome>> {
+    async fn try_to(
+        &self,
+        endpoint: &Endpoint,
+        protocol: Protocol,
+        recipients: &[&str],
+    ) -> io::Result<Vec<RecipientOutcome>> {
         let endpoint = endpoint.clone();
         self.try_remote(Remote::Server { protocol, endpoint }, recipients).await
     }
 
-    async fn try_remote(&self, remote: Remote, recipients: &[&str]) -> io::Result<Vec<Outcome>> {
-        let job = Job {
+    async fn try_remote(&self, remote: Remote, recipients: &[&str]) -> io::Result<Vec<RecipientOutcome>> {
+        let job = Delivery {
             station: &self.station,
             settings: testing::settings(&self.delivery, Path::new("/nowhere")),
             envelope: &self.envelope,
@@ -55,12 +60,12 @@ impl Sender {
     }
 }
 
-fn shown(outcomes: &[Outcome]) -> Vec<String> {
-    let show = |outcome: &Outcome| match outcome {
-        Outcome::Delivered { reply, .. } => format!("delivered {reply}"),
-        Outcome::Untried(reply) => format!("untried {reply}"),
-        Outcome::Deferred(reply) => format!("deferred {reply}"),
-        Outcome::Failed(failed) => {
+fn shown(outcomes: &[RecipientOutcome]) -> Vec<String> {
+    let show = |outcome: &RecipientOutcome| match outcome {
+        RecipientOutcome::Delivered { reply, .. } => format!("delivered {reply}"),
+        RecipientOutcome::Untried(reply) => format!("untried {reply}"),
+        RecipientOutcome::Deferred(reply) => format!("deferred {reply}"),
+        RecipientOutcome::Failed(failed) => {
             let remote = failed.remote.as_deref().unwrap_or("here");
             format!("{} {} by {remote}", failed.class, failed.reply)
         }
@@ -388,7 +393,7 @@ async fn a_remote_that_is_gone_is_not_asked_again_at_once() {
         .try_to(&endpoint, Protocol::Smtp, &["a@far.example"])
         .await
         .expect("readable");
-    assert!(matches!(&first[0], Outcome::Deferred(reply) if reply.to_string().starts_with("451 4.4.1")));
+    assert!(matches!(&first[0], RecipientOutcome::Deferred(reply) if reply.to_string().starts_with("451 4.4.1")));
     let _back = tokio::net::TcpListener::bind(("127.0.0.1", port))
         .await
         .expect("the port");
@@ -396,7 +401,9 @@ async fn a_remote_that_is_gone_is_not_asked_again_at_once() {
         .try_to(&endpoint, Protocol::Smtp, &["b@far.example"])
         .await
         .expect("readable");
-    assert!(matches!((&first[0], &second[0]), (Outcome::Deferred(said), Outcome::Untried(known)) if said == known));
+    assert!(
+        matches!((&first[0], &second[0]), (RecipientOutcome::Deferred(said), RecipientOutcome::Untried(known)) if said == known)
+    );
 }
 
 #[tokio::test]

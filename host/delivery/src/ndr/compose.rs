@@ -14,7 +14,7 @@ use host_spool::Message;
 pub(super) use crate::ndr::compose::returned_part::{Cut, Returned, returned};
 
 /// Everything a report says.
-pub(super) struct Report<'a> {
+pub(super) struct ReportFields<'a> {
     pub hostname: &'a str,
     pub id: MessageId,
     /// Random: it must not occur in the original.
@@ -29,7 +29,7 @@ pub(super) struct Report<'a> {
     pub cut: Option<Cut>,
 }
 
-impl Report<'_> {
+impl ReportFields<'_> {
     /// RFC 6533: some address cannot be said in ASCII.
     fn is_global(&self) -> bool {
         self.failure.failed.iter().any(|failed| !failed.address.is_ascii())
@@ -44,7 +44,7 @@ pub(super) struct Composed {
     pub eight_bit: bool,
 }
 
-pub(super) fn compose(report: &Report<'_>) -> Composed {
+pub(super) fn compose(report: &ReportFields<'_>) -> Composed {
     let boundary = &report.boundary;
     let mut out = String::new();
     fields(&mut out, report);
@@ -70,7 +70,7 @@ pub(super) fn compose(report: &Report<'_>) -> Composed {
     }
 }
 
-fn fields(out: &mut String, report: &Report<'_>) {
+fn fields(out: &mut String, report: &ReportFields<'_>) {
     let host = report.hostname;
     safe_text::field(out, "From", &format!("Mail Delivery System <postmaster@{host}>"));
     // A quoted local-part may hold several spaces in a row, which folding would not keep.

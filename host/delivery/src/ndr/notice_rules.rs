@@ -44,13 +44,13 @@ pub(super) struct Addressed {
 
 /// A notice that is not: to whom, and why.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Dropped {
+pub(super) struct DroppedNotice {
     pub to: String,
     pub reason: &'static str,
 }
 
 /// Applies the rules no policy can overrule.
-pub(super) fn address(plan: Plan, failure: &Failure, administrator: &Mailbox) -> (Vec<Addressed>, Vec<Dropped>) {
+pub(super) fn address(plan: Plan, failure: &Failure, administrator: &Mailbox) -> (Vec<Addressed>, Vec<DroppedNotice>) {
     let mut addressed: Vec<Addressed> = Vec::new();
     let mut dropped = Vec::new();
     for notice in plan {
@@ -58,7 +58,7 @@ pub(super) fn address(plan: Plan, failure: &Failure, administrator: &Mailbox) ->
             (Audience::Sender, ReversePath::Mailbox(sender)) => sender.clone(),
             (Audience::Sender, ReversePath::Null) => {
                 let reason = "the reverse-path is null";
-                dropped.push(Dropped {
+                dropped.push(DroppedNotice {
                     to: "<>".to_owned(),
                     reason,
                 });
@@ -69,7 +69,7 @@ pub(super) fn address(plan: Plan, failure: &Failure, administrator: &Mailbox) ->
         };
         if OF_THE_ADDRESS.contains(&failure.class.as_str()) && is_among(&to, failure) {
             let reason = "it would go to the address that has just failed";
-            dropped.push(Dropped {
+            dropped.push(DroppedNotice {
                 to: to.to_string(),
                 reason,
             });

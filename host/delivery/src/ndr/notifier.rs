@@ -1,10 +1,10 @@
 //! Turns one plan into drafts.
 
 use super::Notification;
-use super::compose::{self, Report, Returned};
+use super::compose::{self, ReportFields, Returned};
 use crate::ndr::notice_rules::{self, Addressed};
 use host_config::NdrFault;
-use host_contract::{Asked, Because, Failure, Plan};
+use host_contract::{Answered, Failure, Plan, Reason};
 use host_events::{Event, Events};
 use host_mail::{BodyType, Content, Envelope, HeaderBlock, Mailbox, ReversePath, Timestamp};
 use host_spool::{Draft, Message, PutError, Recipient, Spool, State};
@@ -26,7 +26,7 @@ pub(super) struct Notifier<'a> {
 
 impl Notifier<'_> {
     /// What follows from the policy's answer about one failure.
-    pub async fn carry_out(&self, failure: &Failure, asked: Asked<Option<Plan>>) -> Result<Notification, PutError> {
+    pub async fn carry_out(&self, failure: &Failure, asked: Answered<Option<Plan>>) -> Result<Notification, PutError> {
         let because = &asked.because;
         let plan = match (asked.answer, self.on_fault) {
             (Some(plan), _) if plan.is_empty() => {
@@ -75,7 +75,7 @@ impl Notifier<'_> {
         let mut draft = self.spool.notice_draft();
         let (returned, cut) = compose::returned(notice.content, self.content, self.header)
             .map_err(|error| PutError::Store(error.to_string()))?;
-        let report = Report {
+        let report = ReportFields {
             hostname: self.hostname,
             id: draft.id(),
             boundary: format!("={:016x}={}", rand::random::<u64>(), draft.id()),
@@ -139,7 +139,7 @@ impl Notifier<'_> {
         Ok(())
     }
 
-    fn nobody_told(&self, failure: &Failure, because: &Because) {
+    fn nobody_told(&self, failure: &Failure, because: &Reason) {
         self.events.emit(Event::NobodyTold {
             message: self.original.id.to_string(),
             about: about(failure),
@@ -148,7 +148,7 @@ impl Notifier<'_> {
         });
     }
 
-    fn not_made(&self, because: &Because, instead: &str) {
+    fn not_made(&self, because: &Reason, instead: &str) {
         self.events.emit(Event::NdrNotMade {
             message: self.original.id.to_string(),
             error: because.to_string(),

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use super::super::testing::{self, Act, FakeDirectory, FakeServer, Told, mailbox, say};
-use super::super::{Settings, Station};
+use super::super::{DeliveryServices, Settings};
 use super::*;
-use crate::settlement::{Conclusion, faulted};
-use host_config::{Delivery, NextHop};
-use host_contract::Because;
+use crate::settlement::{SettlementPlan, faulted};
+use host_config::{DeliveryConfig, NextHop};
+use host_contract::Reason;
 use host_directory::Home;
 use host_mail::{Content, InMemory};
 
 struct Here {
-    station: Station,
+    station: DeliveryServices,
     told: Told,
-    delivery: Delivery,
+    delivery: DeliveryConfig,
     folder: tempfile::TempDir,
     content: Arc<dyn Content>,
 }
@@ -35,20 +35,20 @@ impl Here {
         testing::settings(&self.delivery, self.folder.path())
     }
 
-    async fn work(&self, record: &mut Message, hurry: &mut watch::Receiver<bool>) -> io::Result<Progress> {
+    async fn work(&self, record: &mut Message, shutting_down: &mut watch::Receiver<bool>) -> io::Result<WorkResult> {
         let envelope = record.envelope.clone();
-        let job = Job {
+        let job = Delivery {
             station: &self.station,
             settings: self.settings(),
             envelope: &envelope,
             content: &self.content,
         };
-        work(job, record, hurry).await
+        work(job, record, shutting_down).await
     }
 
-    async fn progress(&self, record: &mut Message) -> Progress {
-        let (_patient, mut hurry) = watch::channel(false);
-        self.work(record, &mut hurry).await.expect("readable")
+    async fn progress(&self, record: &mut Message) -> WorkResult {
+        let (_patient, mut shutting_down) = watch::channel(false);
+        self.work(record, &mut shutting_down).await.expect("readable")
     }
 
     fn count(&self, maildir: &str) -> usize {
@@ -77,8 +77,8 @@ fn states(record: &Message) -> Vec<String> {
     record.recipients.iter().map(show).collect()
 }
 
-fn because() -> Because {
-    Because::host("test")
+fn because() -> Reason {
+    Reason::host("test")
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn local_recipients_are_delivered_and_the_rest_fails() {
     assert_eq!((here.count("anna"), here.count("ben")), (1, 1));
     assert_eq!(here.told.ids(), [5007, 5007]);
 
-    let conclusion = Conclusion::of(record, progress, here.settings(), Timestamp(1000));
+    let conclusion = SettlementPlan::of(record, progress, here.settings(), Timestamp(1000));
     let classes: Vec<String> = conclusion
         .to_notify()
         .into_iter()
@@ -130,7 +130,7 @@ async fn what_waits_is_tried_again_without_repeating_the_rest() {
     );
     let mut record = testing::message(&["group@here.example"]);
     let progress = here.progress(&mut record).await;
-    let conclusion = Conclusion::of(record, progress, here.settings(), Timestamp(1000));
+    let conclusion = SettlementPlan::of(record, progress, here.settings(), Timestamp(1000));
     let told: Vec<u32> = conclusion.events.iter().map(|event| event.entry().id).collect();
     assert_eq!(told, [2000]);
     let mut next = conclusion.notified().expect("one is left");
@@ -153,11 +153,11 @@ async fn time_ends() {
     let mut record = testing::message(&["x@far.example"]);
     record.expires = Timestamp(5000);
     let progress = here.progress(&mut record).await;
-    let early = Conclusion::of(record.clone(), progress, here.settings(), Timestamp(1000));
+    let early = SettlementPlan::of(record.clone(), progress, here.settings(), Timestamp(1000));
     assert_eq!(early.notified().expect("waits").due, Timestamp(5000));
 
     let progress = here.progress(&mut record).await;
-    let late = Conclusion::of(record, progress, here.settings(), Timestamp(5000));
+    let late = SettlementPlan::of(record, progress, here.settings(), Timestamp(5000));
     let told: Vec<u32> = late.events.iter().map(|event| event.entry().id).collect();
     assert_eq!(told, [5022]);
     let failed = late.to_notify();
@@ -190,7 +190,7 @@ async fn what_the_policy_failed_is_told_and_not_delivered() {
         because: because(),
     };
     let progress = here.progress(&mut record).await;
-    let conclusion = Conclusion::of(record, progress, here.settings(), Timestamp(0));
+    let conclusion = SettlementPlan::of(record, progress, here.settings(), Timestamp(0));
     let (address, failed) = conclusion.to_notify().remove(0);
     assert_eq!(
         (address.as_str(), failed.reply.to_string().as_str()),
@@ -209,7 +209,7 @@ async fn failures_in_delivery_are_tried_again_after_a_release() {
     let here = Here::new(directory());
     let mut record = testing::message(&["who@here.example", "ben@here.example"]);
     let progress = here.progress(&mut record).await;
-    let frozen = Conclusion::of(record, progress, here.settings(), Timestamp(0)).frozen("why");
+    let frozen = SettlementPlan::of(record, progress, here.settings(), Timestamp(0)).frozen("why");
     assert_eq!(
         states(&frozen),
         ["who@here.example pending", "ben@here.example delivered"]
@@ -221,7 +221,7 @@ async fn a_group_fails_once_and_discloses_nobody() {
     let here = Here::new(directory().alias("g@here.example", &["u1@here.example", "u2@here.example"]));
     let mut record = testing::message(&["g@here.example"]);
     let progress = here.progress(&mut record).await;
-    let conclusion = Conclusion::of(record, progress, here.settings(), Timestamp(0));
+    let conclusion = SettlementPlan::of(record, progress, here.settings(), Timestamp(0));
     let told: Vec<Mailbox> = conclusion.to_notify().into_iter().map(|(address, _)| address).collect();
     assert_eq!(told, [mailbox("g@here.example")]);
 }
@@ -247,12 +247,12 @@ async fn hurry_keeps_what_is_done() {
     let home = Home::Smtp(server.endpoint.clone());
     let here = Here::new(directory().home("carl@here.example", home));
     let mut record = testing::message(&["anna@here.example", "carl@here.example"]);
-    let (hurry, mut hurried) = watch::channel(false);
+    let (shutting_down, mut hurried) = watch::channel(false);
     let stopping = async {
         while here.count("anna") == 0 || here.told.ids().is_empty() {
             tokio::task::yield_now().await;
         }
-        hurry.send_replace(true);
+        shutting_down.send_replace(true);
     };
     let (progress, ()) = tokio::join!(here.work(&mut record, &mut hurried), stopping);
     assert!(progress.expect("readable").interrupted);
@@ -275,8 +275,8 @@ async fn an_unreadable_message_is_a_fault_and_no_failure() {
     }
     let mut here = Here::new(directory());
     here.content = Arc::new(Gone);
-    let (_patient, mut hurry) = watch::channel(false);
+    let (_patient, mut shutting_down) = watch::channel(false);
     let mut record = testing::message(&["anna@here.example"]);
-    assert!(here.work(&mut record, &mut hurry).await.is_err());
+    assert!(here.work(&mut record, &mut shutting_down).await.is_err());
     assert_eq!(states(&record), ["anna@here.example pending"]);
 }

@@ -83,7 +83,7 @@ async fn what_does_not_exist_is_an_empty_answer() {
 #[tokio::test]
 async fn failures_and_silence_are_unavailable() {
     let server = zone().await;
-    let dns = Resolver::new(Dns {
+    let dns = Resolver::new(DnsConfig {
         timeout: Duration::from_millis(100),
         ..server.settings()
     });

@@ -22,7 +22,7 @@ pub(super) fn tidy(folder: &Path, limit: u64) -> io::Result<()> {
             if name.ends_with(UNFINISHED) {
                 fs::remove_file(&path)?;
             } else if !name.ends_with(STATISTICS) {
-                kept.push(Kept::read(&file)?);
+                kept.push(CacheLimit::read(&file)?);
             }
         }
     }
@@ -39,13 +39,13 @@ pub(super) fn tidy(folder: &Path, limit: u64) -> io::Result<()> {
     Ok(())
 }
 
-struct Kept {
+struct CacheLimit {
     path: PathBuf,
     size: u64,
     used: SystemTime,
 }
 
-impl Kept {
+impl CacheLimit {
     fn read(file: &DirEntry) -> io::Result<Self> {
         let path = file.path();
         let about = file.metadata()?;

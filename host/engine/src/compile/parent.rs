@@ -19,7 +19,7 @@ const QUOTED: usize = 500;
 
 /// How children are to compile.
 #[derive(Debug, Clone)]
-pub(super) struct Order {
+pub(super) struct ChildOptions {
     /// Folder of the engine's cache.
     pub(super) cache: PathBuf,
     /// Bytes of data the child may have.
@@ -30,25 +30,25 @@ pub(super) struct Order {
 
 /// Why nothing was compiled.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum CompileFailure {
     /// The component is to blame.
     Refused(String),
     /// There is no child.
     NotStarted(io::Error),
 }
 
-impl Order {
+impl ChildOptions {
     /// Returns when the result is in the cache. The child is killed when this is dropped.
-    pub(super) async fn carry_out(&self, bytes: &[u8]) -> Result<(), Failure> {
-        let mut child = self.command().spawn().map_err(Failure::NotStarted)?;
+    pub(super) async fn carry_out(&self, bytes: &[u8]) -> Result<(), CompileFailure> {
+        let mut child = self.command().spawn().map_err(CompileFailure::NotStarted)?;
         let ended = tokio::time::timeout(self.time, talk(&mut child, bytes)).await;
         match ended {
             Ok(Ok((status, said))) => self.verdict(status, &said),
-            Ok(Err(error)) => Err(Failure::NotStarted(error)),
+            Ok(Err(error)) => Err(CompileFailure::NotStarted(error)),
             Err(_) => {
                 // It is waited for, so that two never compile at once.
                 let _ = child.kill().await;
-                Err(Failure::Refused(format!(
+                Err(CompileFailure::Refused(format!(
                     "not compiled within {} s: the limit policy-engine.compile-time",
                     self.time.as_secs_f32()
                 )))
@@ -76,12 +76,12 @@ impl Order {
         command
     }
 
-    fn verdict(&self, status: ExitStatus, said: &str) -> Result<(), Failure> {
+    fn verdict(&self, status: ExitStatus, said: &str) -> Result<(), CompileFailure> {
         if status.success() {
             return Ok(());
         }
         if status.code() == Some(1) {
-            return Err(Failure::Refused(said.to_owned()));
+            return Err(CompileFailure::Refused(said.to_owned()));
         }
         let how = match (status.signal(), status.code()) {
             (Some(signal), _) => format!("signal {signal}"),
@@ -89,7 +89,7 @@ impl Order {
         };
         let last = &said[said.ceil_char_boundary(said.len().saturating_sub(QUOTED))..];
         let limit = self.memory >> 20;
-        Err(Failure::Refused(format!(
+        Err(CompileFailure::Refused(format!(
             "the compiler crashed on it ({how}; it may have {limit} MiB, the limit policy-engine.compile-memory): {last}"
         )))
     }
@@ -136,15 +136,15 @@ mod tests {
     use super::*;
 
     fn verdict(status: i32, said: &str) -> Result<(), String> {
-        let order = Order {
+        let order = ChildOptions {
             cache: PathBuf::new(),
             memory: 3 << 20,
             time: Duration::from_secs(1),
         };
         let ended = order.verdict(ExitStatus::from_raw(status), said);
         ended.map_err(|failure| match failure {
-            Failure::Refused(text) => text,
-            Failure::NotStarted(error) => panic!("{error}"),
+            CompileFailure::Refused(text) => text,
+            CompileFailure::NotStarted(error) => panic!("{error}"),
         })
     }
 

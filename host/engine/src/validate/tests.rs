@@ -21,7 +21,7 @@ fn envelope() -> Envelope {
     envelope
 }
 
-fn verdict(verdict: types::Verdict) -> Result<Opinion<Verdict>, Lie> {
+fn verdict(verdict: types::Verdict) -> Result<Opinion<Verdict>, InvalidAnswer> {
     decision(
         "p",
         types::Decision {

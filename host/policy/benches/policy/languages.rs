@@ -8,17 +8,17 @@ use std::sync::Arc;
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use host_config::Config;
 use host_mail::Timestamp;
-use host_policy::{Answer, Answers, Asker, Call, Inquiry, Lab, NoAnswer, Purpose, component_of};
+use host_policy::{Answer, Call, Caller, HostServices, Inquiry, NoAnswer, PolicyHarness, Purpose, component_of};
 
 use crate::scene::{Scene, built, carried, each, runtime, target};
 
 /// Knows nothing: the decision asks nobody.
 struct Nobody;
 
-impl Answers for Nobody {
+impl HostServices for Nobody {
     fn answer<'a>(
         &'a self,
-        _: Asker<'a>,
+        _: Caller<'a>,
         _: &'a Call,
     ) -> futures_util::future::BoxFuture<'a, Result<Answer, NoAnswer>> {
         Box::pin(async { Err(NoAnswer::Other("nothing is known".to_owned())) })
@@ -46,7 +46,7 @@ fn measure_policy(group: &mut BenchmarkGroup<'_, WallTime>, scene: &Scene, langu
     // Python and JavaScript are compiled for ten seconds: once.
     let cache = target().join("criterion/compiled");
     std::fs::create_dir_all(&cache).expect("a folder");
-    let lab = Lab::new(Purpose::Time, scene.directory.clone(), Some(&cache)).expect("an engine");
+    let lab = PolicyHarness::new(Purpose::Time, scene.directory.clone(), Some(&cache)).expect("an engine");
     let text = "hostname = \"mail.example.org\"\nadministrator = \"anna@example.org\"\n[[policy]]\nname = \"measured\"\n\
                 settings = { refuse = [\"nobody@example.org\"] }\n";
     let config = Config::parse(text, scene.folder()).expect("a configuration");

@@ -12,9 +12,9 @@ const LENGTH: usize = 32;
 /// Bytes of a hash that are shown.
 const SHOWN: usize = 8;
 
-pub(super) struct Key(hmac::Key);
+pub(super) struct HashKey(hmac::Key);
 
-impl Key {
+impl HashKey {
     /// Reads it, or makes it: for the daemon's user alone. Removing the file makes a new one at the next
     /// start; what was recorded before can then no longer be joined with what comes after.
     pub fn open(path: &Path) -> io::Result<Self> {

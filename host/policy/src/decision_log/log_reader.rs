@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::Decisions;
+use super::DecisionLog;
 use host_mail::{RecordId, Timestamp};
 use host_spool::PutError;
 
@@ -32,7 +32,7 @@ impl Wanted {
     }
 }
 
-impl Decisions {
+impl DecisionLog {
     /// Hands the JSON of each record to `each`, oldest first, until that has enough.
     pub fn read(&self, wanted: &Wanted, mut each: impl FnMut(Bytes) -> bool) -> Result<(), PutError> {
         let since = RecordId::first(wanted.since.unwrap_or(Timestamp(0))).to_string();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use crate::Record;
-use crate::decision_log::hash_key::Key;
+use crate::decision_log::hash_key::HashKey;
 use host_config::{Config, RecordMode};
 use host_events::{Event, Events};
 use host_mail::{RecordId, Timestamp};
@@ -36,12 +36,12 @@ pub(super) enum Item {
 
 /// What waits, and what was dropped because too much did.
 #[derive(Default)]
-pub(super) struct Dropped {
+pub(super) struct PendingRecords {
     waiting: AtomicUsize,
     count: AtomicU64,
 }
 
-impl Dropped {
+impl PendingRecords {
     /// Room for so many bytes; counts what has none.
     pub fn reserve(&self, weight: usize, limit: usize) -> bool {
         let before = self.waiting.fetch_add(weight, Ordering::Relaxed);
@@ -62,27 +62,33 @@ impl Dropped {
     }
 }
 
-pub(super) struct Writer {
+pub(super) struct LogWriter {
     log: Log,
     config: Arc<ArcSwap<Config>>,
     events: Events,
-    key: Key,
-    dropped: Arc<Dropped>,
+    key: HashKey,
+    dropped: Arc<PendingRecords>,
     trimmed: Option<Instant>,
     /// Bytes since then.
     written: u64,
-    missed: Missed,
+    missed: MissedRecords,
 }
 
 /// Records that are not in the log although they should be.
 #[derive(Default)]
-struct Missed {
+struct MissedRecords {
     count: u64,
     last: Option<Instant>,
 }
 
-impl Writer {
-    pub fn new(log: Log, config: Arc<ArcSwap<Config>>, events: Events, key: Key, dropped: Arc<Dropped>) -> Self {
+impl LogWriter {
+    pub fn new(
+        log: Log,
+        config: Arc<ArcSwap<Config>>,
+        events: Events,
+        key: HashKey,
+        dropped: Arc<PendingRecords>,
+    ) -> Self {
         Self {
             log,
             config,
@@ -91,7 +97,7 @@ impl Writer {
             dropped,
             trimmed: None,
             written: 0,
-            missed: Missed::default(),
+            missed: MissedRecords::default(),
         }
     }
 
@@ -129,7 +135,7 @@ impl Writer {
         self.dropped.give_back(record.weight());
         let encode = || {
             let record = match mode {
-                RecordMode::Hashed => record.discreet(&|text| self.key.hash(text)),
+                RecordMode::Hashed => record.redact(&|text| self.key.hash(text)),
                 RecordMode::On | RecordMode::Off => record,
             };
             let bytes = serde_json::to_vec(&record).ok()?;
@@ -177,7 +183,7 @@ impl Writer {
             self.events.emit(Event::RecordsResumed {
                 missed: self.missed.count,
             });
-            self.missed = Missed::default();
+            self.missed = MissedRecords::default();
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::{Exchange, Kept, Outcome, RECORD_VERSION};
+use crate::{Completeness, Exchange, ExchangeOutcome, RECORD_VERSION};
 use host_contract::Question;
 use host_events::Captured;
 use host_mail::{Client, RecordId, Timestamp};
@@ -22,7 +22,7 @@ fn record(time: Timestamp, module: &str) -> Record {
         module: module.to_owned(),
         generation: 1,
         digest: "d".repeat(64),
-        kept: Kept::All,
+        kept: Completeness::All,
         exchanges: vec![Exchange {
             question: Question::Admit {
                 client: Client {
@@ -38,14 +38,14 @@ fn record(time: Timestamp, module: &str) -> Record {
             },
             fresh: true,
             calls: Vec::new(),
-            outcome: Outcome::Pass,
+            outcome: ExchangeOutcome::Pass,
             micros: 5,
         }],
     }
 }
 
 struct Desk {
-    decisions: Decisions,
+    decisions: DecisionLog,
     told: Captured,
     _spool: Spool,
 }
@@ -56,7 +56,7 @@ fn open(folder: &Path, more: &str) -> Desk {
     let spool = Spool::open(&folder.join("spool"), SpoolOptions::default(), events.clone()).expect("a spool");
     let config = Arc::new(ArcSwap::from_pointee(config));
     Desk {
-        decisions: Decisions::start(&spool, folder, config, events).expect("started"),
+        decisions: DecisionLog::start(&spool, folder, config, events).expect("started"),
         told,
         _spool: spool,
     }
@@ -195,13 +195,13 @@ async fn what_was_taken_is_written_before_it_closes_and_hashes_stay_the_same() {
     let desk = open(folder.path(), "");
     let records = desk.read(&Wanted::default());
     assert_eq!(records.len(), 2);
-    assert!(records.iter().all(|record| record.kept == Kept::Hashed));
+    assert!(records.iter().all(|record| record.kept == Completeness::Hashed));
     let text = serde_json::to_string(&records).expect("JSON");
     assert!(!text.contains("somebody") && !text.contains("192.0.2.7"), "{text}");
     assert!(desk.decisions.record(records[0].id).expect("read").is_some());
     let key = folder.path().join("decisions.key");
-    let before = Key::open(&key).expect("kept").hash("anna@example.org");
-    assert_eq!(Key::open(&key).expect("kept").hash("anna@example.org"), before);
+    let before = HashKey::open(&key).expect("kept").hash("anna@example.org");
+    assert_eq!(HashKey::open(&key).expect("kept").hash("anna@example.org"), before);
     std::fs::write(&key, "short").expect("writes");
-    assert!(Key::open(&key).is_err());
+    assert!(HashKey::open(&key).is_err());
 }

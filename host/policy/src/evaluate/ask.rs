@@ -3,18 +3,18 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::evaluate::evaluation::{Question, Unanswered, Work};
+use crate::evaluate::evaluation::{Evaluation, Question, Unanswered};
 use crate::{Policies, PolicyTransaction};
 use host_config::AdmitFault;
-use host_contract::{Admission, Asked, Because, Disposition, Failure, Origin, Plan, Terms, Verdict};
+use host_contract::{Admission, AdmissionTerms, Answered, Disposition, Failure, Origin, Plan, Reason, Verdict};
 use host_directory::{Directory, LookupError};
 use host_engine::bindings::posthouse::policy::types;
 use host_engine::component::Role;
-use host_engine::fault::Failed;
+use host_engine::fault::CallFailed;
 use host_engine::generation::Generation;
 use host_engine::instance::Instance;
+use host_engine::message_view::Arrival;
 use host_engine::message_view::MessageView;
-use host_engine::message_view::Received;
 use host_engine::runtime::Runtime;
 use host_engine::to_wit::{self, Parties};
 use host_engine::validate::Opinion;
@@ -49,7 +49,7 @@ impl Question for Admit<'_> {
     const ROLE: Role = Role::Exemption;
     const STAGE: &'static str = "admit";
 
-    async fn put(&self, instance: &mut Instance) -> Result<Opinion<Admission>, Failed> {
+    async fn put(&self, instance: &mut Instance) -> Result<Opinion<Admission>, CallFailed> {
         let said = self.said.get_or_init(|| to_wit::client(self.client));
         instance.admit(said).await
     }
@@ -88,7 +88,7 @@ impl Question for Sender<'_> {
     const ROLE: Role = Role::Homing;
     const STAGE: &'static str = "sender";
 
-    async fn put(&self, instance: &mut Instance) -> Result<Opinion<Verdict>, Failed> {
+    async fn put(&self, instance: &mut Instance) -> Result<Opinion<Verdict>, CallFailed> {
         instance.sender(&self.said).await
     }
 
@@ -123,7 +123,7 @@ impl Question for Recipient<'_> {
     const ROLE: Role = Role::Homing;
     const STAGE: &'static str = "recipient";
 
-    async fn put(&self, instance: &mut Instance) -> Result<Opinion<Verdict>, Failed> {
+    async fn put(&self, instance: &mut Instance) -> Result<Opinion<Verdict>, CallFailed> {
         instance.recipient(&self.said, self.recipient.as_str()).await
     }
 
@@ -164,7 +164,7 @@ impl Question for Message<'_> {
     const ROLE: Role = Role::Homing;
     const STAGE: &'static str = "message";
 
-    async fn put(&self, instance: &mut Instance) -> Result<Opinion<Disposition>, Failed> {
+    async fn put(&self, instance: &mut Instance) -> Result<Opinion<Disposition>, CallFailed> {
         let message = self.message.clone();
         let (client, said) = &self.said;
         instance.message(client, self.envelope, said, message).await
@@ -203,7 +203,7 @@ impl Question for Plans<'_> {
     const ROLE: Role = Role::Ndr;
     const STAGE: &'static str = "ndr";
 
-    async fn put(&self, instance: &mut Instance) -> Result<Opinion<Plan>, Failed> {
+    async fn put(&self, instance: &mut Instance) -> Result<Opinion<Plan>, CallFailed> {
         let sender = &self.failure.envelope.sender;
         instance.plan(&self.said, sender).await.map(Some)
     }
@@ -214,10 +214,10 @@ impl Question for Plans<'_> {
     }
 }
 
-pub(crate) async fn admit(policies: &Policies, session: SessionId, client: &Client) -> Asked<Admission> {
+pub(crate) async fn admit(policies: &Policies, session: SessionId, client: &Client) -> Answered<Admission> {
     let chain = policies.inner.chain.load_full();
     let question = Admit::new(client);
-    let mut work = Work::new(&policies.inner.core, Arc::clone(&chain), session_origin(session));
+    let mut work = Evaluation::new(&policies.inner.core, Arc::clone(&chain), session_origin(session));
     work.choose(Some(client.address));
     if let Err(why) = work.enter(Admit::ROLE, Admit::STAGE, chain.wait).await {
         return refused(why);
@@ -234,44 +234,44 @@ pub(crate) async fn admit(policies: &Policies, session: SessionId, client: &Clie
             Err(why) => return refused(why),
         }
     }
-    let terms = Admission::Admit(Terms::default());
+    let terms = Admission::Admit(AdmissionTerms::default());
     if faulted {
-        return Asked::faulted(terms, because(Unanswered::Faulted));
+        return Answered::faulted(terms, because(Unanswered::Faulted));
     }
-    Asked::answered(terms, silence(&chain.modules))
+    Answered::answered(terms, silence(&chain.modules))
 }
 
 /// After a fault the client is exempt from nothing, whatever the other modules grant; what they
 /// demand, and their refusals, hold.
-fn decided(answer: Admission, because: Because, faulted: bool) -> Asked<Admission> {
+fn decided(answer: Admission, because: Reason, faulted: bool) -> Answered<Admission> {
     let answer = match answer {
-        Admission::Admit(terms) if faulted => Admission::Admit(Terms {
+        Admission::Admit(terms) if faulted => Admission::Admit(AdmissionTerms {
             authentication: terms.authentication.filter(|must| *must),
             encryption: terms.encryption.filter(|must| *must),
             exemptions: Arc::default(),
         }),
         other => other,
     };
-    Asked {
+    Answered {
         answer,
         because,
         fault: faulted,
     }
 }
 
-pub(crate) async fn plan(policies: &Policies, failure: &Failure) -> Asked<Option<Plan>> {
+pub(crate) async fn plan(policies: &Policies, failure: &Failure) -> Answered<Option<Plan>> {
     let chain = policies.inner.chain.load_full();
     let question = Plans::new(failure);
     let origin = Origin {
         session: None,
         message: Some(failure.message),
     };
-    let mut work = Work::new(&policies.inner.core, Arc::clone(&chain), origin);
+    let mut work = Evaluation::new(&policies.inner.core, Arc::clone(&chain), origin);
     work.choose(failure.client_address);
     match work.first_opinion(&question, PLAN_WAIT).await {
-        Ok(Some((plan, because))) => Asked::answered(Some(plan), because),
-        Ok(None) => Asked::answered(None, silence(&chain.modules)),
-        Err(why) => Asked::faulted(None, because(why)),
+        Ok(Some((plan, because))) => Answered::answered(Some(plan), because),
+        Ok(None) => Answered::answered(None, silence(&chain.modules)),
+        Err(why) => Answered::faulted(None, because(why)),
     }
 }
 
@@ -279,7 +279,7 @@ impl PolicyTransaction {
     pub(crate) fn new(policies: &Policies, session: SessionId) -> Self {
         let chain = policies.inner.chain.load_full();
         Self {
-            work: Work::new(&policies.inner.core, chain, session_origin(session)),
+            work: Evaluation::new(&policies.inner.core, chain, session_origin(session)),
             ended: None,
             parties: None,
         }
@@ -291,7 +291,7 @@ impl PolicyTransaction {
     }
 
     /// MAIL FROM.
-    pub async fn sender(&mut self, client: &Client, sender: &ReversePath) -> Asked<Verdict> {
+    pub async fn sender(&mut self, client: &Client, sender: &ReversePath) -> Answered<Verdict> {
         self.work.choose(Some(client.address));
         let question = Sender::new(client, sender, self.parties(client, sender));
         let asked = self.ask(&question).await;
@@ -299,7 +299,7 @@ impl PolicyTransaction {
     }
 
     /// RCPT TO.
-    pub async fn recipient(&mut self, client: &Client, sender: &ReversePath, recipient: &Mailbox) -> Asked<Verdict> {
+    pub async fn recipient(&mut self, client: &Client, sender: &ReversePath, recipient: &Mailbox) -> Answered<Verdict> {
         self.work.choose(Some(client.address));
         let question = Recipient::new(client, sender, recipient, self.parties(client, sender));
         match self.ask(&question).await {
@@ -318,10 +318,10 @@ impl PolicyTransaction {
         client: &Client,
         envelope: &Envelope,
         content: Arc<dyn Content>,
-    ) -> Asked<Disposition> {
+    ) -> Answered<Disposition> {
         self.work.choose(Some(client.address));
         self.work.about(id);
-        let message = MessageView::new(content).received_from(Received {
+        let message = MessageView::new(content).received_from(Arrival {
             address: client.address,
             helo: client.helo.clone(),
             sender: envelope.sender.clone(),
@@ -332,24 +332,24 @@ impl PolicyTransaction {
         asked.unwrap_or_else(|| self.accepted())
     }
 
-    fn accepted<A: Deferrable>(&self) -> Asked<A> {
+    fn accepted<A: Deferrable>(&self) -> Answered<A> {
         self.unopposed(A::accept())
     }
 
     /// The host's own answer, where no module had one.
-    fn unopposed<A>(&self, answer: A) -> Asked<A> {
-        Asked::answered(answer, silence(&self.work.chain.modules))
+    fn unopposed<A>(&self, answer: A) -> Answered<A> {
+        Answered::answered(answer, silence(&self.work.chain.modules))
     }
 
     /// None if nobody has an opinion. After a fault the rest of the transaction is deferred without asking: the modules have lost
     /// what they knew of it.
-    async fn ask<Q: Question<Answer: Deferrable>>(&mut self, question: &Q) -> Option<Asked<Q::Answer>> {
+    async fn ask<Q: Question<Answer: Deferrable>>(&mut self, question: &Q) -> Option<Answered<Q::Answer>> {
         let why = match self.ended {
             Some(why) => why,
             None => match self.work.first_opinion(question, self.work.chain.wait).await {
                 Ok(opinion) => {
                     let (answer, because) = opinion?;
-                    return Some(Asked::answered(answer, because));
+                    return Some(Answered::answered(answer, because));
                 }
                 Err(why) => why,
             },
@@ -357,7 +357,7 @@ impl PolicyTransaction {
         if why == Unanswered::Faulted {
             self.ended = Some(why);
         }
-        Some(Asked::faulted(Q::Answer::defer(reply(why, 451)), because(why)))
+        Some(Answered::faulted(Q::Answer::defer(reply(why, 451)), because(why)))
     }
 }
 
@@ -407,8 +407,8 @@ impl Deferrable for Disposition {
     }
 }
 
-fn refused(why: Unanswered) -> Asked<Admission> {
-    Asked::faulted(Admission::Refuse(reply(why, 421)), because(why))
+fn refused(why: Unanswered) -> Answered<Admission> {
+    Answered::faulted(Admission::Refuse(reply(why, 421)), because(why))
 }
 
 fn reply(why: Unanswered, code: u16) -> Reply {
@@ -419,8 +419,8 @@ fn reply(why: Unanswered, code: u16) -> Reply {
     }
 }
 
-fn because(why: Unanswered) -> Because {
-    Because::host(match why {
+fn because(why: Unanswered) -> Reason {
+    Reason::host(match why {
         Unanswered::Faulted => "policy-fault",
         Unanswered::Overloaded => "policy-overload",
         Unanswered::Unavailable => "policy-unavailable",
@@ -428,8 +428,8 @@ fn because(why: Unanswered) -> Because {
 }
 
 /// Nobody had an opinion.
-fn silence(modules: &[crate::evaluate::chain::Module]) -> Because {
-    Because::host(if modules.is_empty() { "no-policy" } else { "no-opinion" })
+fn silence(modules: &[crate::evaluate::chain::Module]) -> Reason {
+    Reason::host(if modules.is_empty() { "no-policy" } else { "no-opinion" })
 }
 
 fn session_origin(session: SessionId) -> Origin {

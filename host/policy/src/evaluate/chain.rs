@@ -8,7 +8,7 @@ use crate::manage::probation::Probation;
 use host_config::{AdmitFault, FaultActions, NdrFault, PolicyModule, Share};
 use host_engine::component::Role;
 use host_engine::generation::Generation;
-use host_engine::instance_cache::Idle;
+use host_engine::instance_cache::InstanceCache;
 
 /// Modules in the order they are asked.
 #[derive(Clone)]
@@ -20,12 +20,12 @@ pub(crate) struct Chain {
     /// Bytes of bodies in records.
     pub(crate) recorded_body: u64,
     /// What is asked of a generation that is loaded.
-    pub(crate) probation: host_config::Probation,
+    pub(crate) probation: host_config::ProbationConfig,
     /// Of one processor, what the next shadow may take.
     pub(crate) shadow_cpu: Share,
     pub(crate) staging: Option<Arc<Staging>>,
     /// Instances that wait for their next question; they go with the chain.
-    pub(crate) idle: Idle,
+    pub(crate) idle: InstanceCache,
 }
 
 /// One module of the chain.

@@ -6,41 +6,41 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::evaluate::chain::Chain;
-use crate::evaluate::route::Lane;
+use crate::evaluate::route::Route;
 use crate::manage::supervisor::{Note, Notes};
 use crate::record::recorder::{self, Recording, Takers};
-use crate::services::live_services::Live;
+use crate::services::live_services::LiveServices;
 use host_contract::{Decision, Origin};
 use host_directory::Directory;
 use host_engine::component::Role;
-use host_engine::fault::{Failed, Fault};
+use host_engine::fault::{CallFailed, Fault};
 use host_engine::generation::{Candidate, Generation};
-use host_engine::host_call::Answers;
+use host_engine::host_call::HostServices;
 use host_engine::instance::Instance;
-use host_engine::instance_state::Spent;
-use host_engine::instance_state::Surroundings;
+use host_engine::instance_state::CallContext;
+use host_engine::instance_state::Usage;
 use host_engine::message_view::MessageView;
 use host_engine::metrics::InUse;
 use host_engine::runtime::Runtime;
-use host_engine::validate::{Lie, Opinion};
+use host_engine::validate::{InvalidAnswer, Opinion};
 use host_events::{Event, Events, PolicyFault};
 use host_mail::{MessageId, Timestamp};
-use host_sync::permit_pool::Slots;
+use host_sync::permit_pool::Permit;
 
 /// What every unit of work needs.
 pub(crate) struct Core {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) directory: Arc<dyn Directory>,
-    pub(crate) answers: Arc<dyn Answers>,
+    pub(crate) answers: Arc<dyn HostServices>,
     /// The same, where it is the host as it stands.
-    pub(crate) live: Option<Arc<Live>>,
+    pub(crate) live: Option<Arc<LiveServices>>,
     pub(crate) events: Events,
     pub(crate) takers: Takers,
     pub(crate) notes: Notes,
 }
 
 impl Core {
-    pub(crate) fn new(runtime: Runtime, live: Live, directory: Arc<dyn Directory>, events: Events) -> Self {
+    pub(crate) fn new(runtime: Runtime, live: LiveServices, directory: Arc<dyn Directory>, events: Events) -> Self {
         let live = Arc::new(live);
         Self {
             live: Some(live.clone()),
@@ -51,7 +51,7 @@ impl Core {
     /// With answers from elsewhere.
     pub(crate) fn answering(
         runtime: Runtime,
-        answers: Arc<dyn Answers>,
+        answers: Arc<dyn HostServices>,
         directory: Arc<dyn Directory>,
         events: Events,
     ) -> Self {
@@ -79,8 +79,8 @@ impl Core {
         }
     }
 
-    pub(crate) fn surroundings(&self, origin: Origin) -> Surroundings {
-        Surroundings {
+    pub(crate) fn surroundings(&self, origin: Origin) -> CallContext {
+        CallContext {
             answers: Arc::clone(&self.answers),
             events: self.events.clone(),
             now: Timestamp::now(),
@@ -89,7 +89,7 @@ impl Core {
     }
 
     /// Event 4037. A candidate has no number yet: 0.
-    pub(crate) fn report(&self, fault: &Fault, at: At<'_>) {
+    pub(crate) fn report(&self, fault: &Fault, at: FaultSite<'_>) {
         self.events.emit(Event::PolicyFault {
             fault: at.describe(fault),
         });
@@ -98,7 +98,7 @@ impl Core {
 
 /// Where a fault happened.
 #[derive(Clone, Copy)]
-pub(crate) struct At<'a> {
+pub(crate) struct FaultSite<'a> {
     pub(crate) candidate: &'a Candidate,
     pub(crate) generation: u64,
     pub(crate) stage: &'a str,
@@ -106,7 +106,7 @@ pub(crate) struct At<'a> {
     pub(crate) instead: &'a str,
 }
 
-impl At<'_> {
+impl FaultSite<'_> {
     /// A fault as Event 4037 has it.
     pub(crate) fn describe(&self, fault: &Fault) -> PolicyFault {
         PolicyFault {
@@ -134,7 +134,7 @@ pub(crate) trait Question: Sync {
     /// As events have it.
     const STAGE: &'static str;
 
-    fn put(&self, instance: &mut Instance) -> impl Future<Output = Result<Opinion<Self::Answer>, Failed>> + Send;
+    fn put(&self, instance: &mut Instance) -> impl Future<Output = Result<Opinion<Self::Answer>, CallFailed>> + Send;
 
     /// As a record has it, with so many bytes of a message's body.
     fn recorded(&self, body: u64) -> Result<host_contract::Question, std::io::Error>;
@@ -165,8 +165,8 @@ pub(crate) enum Unanswered {
 }
 
 /// What came of a question that was put.
-struct Put<A> {
-    result: Result<Opinion<A>, Failed>,
+struct PutResult<A> {
+    result: Result<Opinion<A>, CallFailed>,
     /// The instance was made for it.
     fresh: bool,
     /// Where it ended.
@@ -175,10 +175,10 @@ struct Put<A> {
 
 /// A module's place in a unit of work.
 #[derive(Default)]
-struct Seat {
+struct ModuleState {
     instance: Option<(Instance, InUse)>,
     /// By instances that were given back.
-    spent: Spent,
+    usage: Usage,
     /// It has answered a question.
     begun: bool,
     /// It was asked before.
@@ -188,27 +188,27 @@ struct Seat {
 }
 
 /// See the module. Instances are made when they are needed.
-pub(crate) struct Work {
+pub(crate) struct Evaluation {
     core: Arc<Core>,
     pub(crate) chain: Arc<Chain>,
-    lane: Lane,
-    around: Surroundings,
+    route: Route,
+    context: CallContext,
     /// By place in the chain. Dropped before the slots they stand in.
-    seats: Vec<Seat>,
-    slots: Option<Slots>,
+    modules_state: Vec<ModuleState>,
+    slots: Option<Permit>,
     /// When the last question was answered.
     asked: Instant,
 }
 
-impl Work {
+impl Evaluation {
     pub(crate) fn new(core: &Arc<Core>, chain: Arc<Chain>, origin: Origin) -> Self {
         Self {
             core: Arc::clone(core),
-            around: core.surroundings(origin),
-            seats: Vec::new(),
+            context: core.surroundings(origin),
+            modules_state: Vec::new(),
             slots: None,
             asked: Instant::now(),
-            lane: Lane::new(Arc::clone(&chain)),
+            route: Route::new(Arc::clone(&chain)),
             chain,
         }
     }
@@ -216,16 +216,20 @@ impl Work {
     /// Settles who decides, the active generations or a staged candidate, by the session (or the
     /// message of a notification) and the client. What was settled stays.
     pub(crate) fn choose(&mut self, client: Option<IpAddr>) {
-        match (self.around.origin.session, self.around.origin.message) {
-            (Some(session), _) => self.lane.choose(session, client),
-            (None, message) => self.lane.choose(message, client),
+        match (self.context.origin.session, self.context.origin.message) {
+            (Some(session), _) => self.route.choose(session, client),
+            (None, message) => self.route.choose(message, client),
         }
     }
 
     /// The message became known; events name it from now on.
     pub(crate) fn about(&mut self, message: MessageId) {
-        self.around.origin.message = Some(message);
-        for (instance, _) in self.seats.iter_mut().filter_map(|seat| seat.instance.as_mut()) {
+        self.context.origin.message = Some(message);
+        for (instance, _) in self
+            .modules_state
+            .iter_mut()
+            .filter_map(|module_state| module_state.instance.as_mut())
+        {
             instance.about(message);
         }
     }
@@ -243,7 +247,7 @@ impl Work {
     ) -> Result<Opinion<Q::Answer>, Unanswered> {
         self.enter(Q::ROLE, Q::STAGE, wait).await?;
         let mut opinion = Ok(None);
-        for place in self.lane.places() {
+        for place in self.route.places() {
             let Some(generation) = self.serving(place, Q::ROLE) else {
                 continue;
             };
@@ -253,7 +257,11 @@ impl Work {
             }
         }
         // Where no module keeps its instance there is nothing to have a right to.
-        if self.seats.iter().all(|seat| seat.instance.is_none()) {
+        if self
+            .modules_state
+            .iter()
+            .all(|module_state| module_state.instance.is_none())
+        {
             self.slots = None;
         }
         opinion
@@ -261,7 +269,7 @@ impl Work {
 
     /// Who is asked at a place of the chain, if anybody.
     pub(crate) fn serving(&self, place: usize, role: Role) -> Option<Arc<Generation>> {
-        self.lane.serving(place, role).map(Arc::clone)
+        self.route.serving(place, role).map(Arc::clone)
     }
 
     /// Makes sure that the chain can be asked and that there is room for the instances.
@@ -269,14 +277,15 @@ impl Work {
         if !self.chain.is_whole() {
             return Err(Unanswered::Unavailable);
         }
-        let needed = self.lane.count(role);
+        let needed = self.route.count(role);
         if self.slots.is_some() || needed == 0 {
             return Ok(());
         }
         match self.core.runtime.slots(needed, wait).await {
             Ok(slots) => {
                 self.slots = Some(slots);
-                self.seats.resize_with(self.chain.modules.len(), Seat::default);
+                self.modules_state
+                    .resize_with(self.chain.modules.len(), ModuleState::default);
                 Ok(())
             }
             Err(overload) => Err(self.overloaded(stage, overload.waited)),
@@ -286,16 +295,16 @@ impl Work {
     /// Completes when other work waits for this unit's instances; never if it holds none.
     pub(crate) async fn revoked(&mut self) {
         match &mut self.slots {
-            Some(slots) => slots.wanted(self.asked).await,
+            Some(slots) => slots.revoked(self.asked).await,
             None => std::future::pending().await,
         }
     }
 
     /// Releases all instances. The next question gets new ones; call and log budgets carry over.
     pub(crate) fn release(&mut self) {
-        for seat in &mut self.seats {
-            if let Some((instance, _)) = seat.instance.take() {
-                seat.spent = instance.spent();
+        for module_state in &mut self.modules_state {
+            if let Some((instance, _)) = module_state.instance.take() {
+                module_state.usage = instance.usage();
             }
         }
         self.slots = None;
@@ -318,16 +327,16 @@ impl Work {
     ) -> Result<Opinion<Q::Answer>, Unanswered> {
         let began = Instant::now();
         generation.counters.call(began);
-        if let Some(trial) = self.lane.trial(place, generation) {
-            trial.patience().call(began);
+        if let Some(trial) = self.route.trial(place, generation) {
+            trial.fault_budget().call(began);
         }
-        self.listen(place, generation);
+        self.start_recording(place, generation);
         let remembered = question.remembered(generation);
         if remembered.is_some() {
             generation.counters.remember();
         }
         let put = match remembered {
-            Some(opinion) => Put {
+            Some(opinion) => PutResult {
                 result: Ok(opinion),
                 fresh: true,
                 stage: Q::STAGE,
@@ -351,13 +360,13 @@ impl Work {
         question: &Q,
     ) -> Result<Opinion<Q::Answer>, Unanswered> {
         let opinion = self.ask(place, generation, question).await;
-        match (&opinion, self.lane.stand_in(place).map(Arc::clone)) {
+        match (&opinion, self.route.fallback(place).map(Arc::clone)) {
             (Err(Unanswered::Faulted), Some(proven)) if proven.serves(Q::ROLE) => {
                 // A record is of one generation.
-                if let Some(seat) = self.seats.get_mut(place) {
-                    seat.known = false;
-                    if let Some(recording) = seat.recording.take() {
-                        recording.finish(self.around.now, self.around.origin);
+                if let Some(module_state) = self.modules_state.get_mut(place) {
+                    module_state.known = false;
+                    if let Some(recording) = module_state.recording.take() {
+                        recording.finish(self.context.now, self.context.origin);
                     }
                 }
                 self.ask(place, &proven, question).await
@@ -367,21 +376,26 @@ impl Work {
         }
     }
 
-    async fn put<Q: Question>(&mut self, place: usize, generation: &Arc<Generation>, question: &Q) -> Put<Q::Answer> {
+    async fn put<Q: Question>(
+        &mut self,
+        place: usize,
+        generation: &Arc<Generation>,
+        question: &Q,
+    ) -> PutResult<Q::Answer> {
         let stateless = self.chain.is_stateless(place, generation);
-        let seat = self.seats.get_mut(place);
-        let begins = seat.as_ref().is_none_or(|seat| !seat.begun);
-        let seated = seat.and_then(|seat| seat.instance.take());
+        let module_state = self.modules_state.get_mut(place);
+        let begins = module_state.as_ref().is_none_or(|module_state| !module_state.begun);
+        let acquire_instance = module_state.and_then(|module_state| module_state.instance.take());
         // With a policy that keeps nothing it makes no difference which instance is asked.
-        let fresh = seated.is_none() && (begins || !stateless);
-        let made = match seated {
-            Some(seated) => Ok(seated),
-            None => self.seated(place, generation).await,
+        let fresh = acquire_instance.is_none() && (begins || !stateless);
+        let made = match acquire_instance {
+            Some(acquire_instance) => Ok(acquire_instance),
+            None => self.acquire_instance(place, generation).await,
         };
         let (mut instance, in_use) = match made {
             Ok(made) => made,
             Err(failed) => {
-                return Put {
+                return PutResult {
                     result: Err(failed),
                     fresh,
                     stage: "configure",
@@ -394,17 +408,17 @@ impl Work {
             question.remember(&self.core.runtime, generation, opinion);
         }
         // An instance that faulted is not put back: nothing may be asked of it again.
-        if let (Ok(_), Some(seat)) = (&result, self.seats.get_mut(place)) {
-            seat.begun = true;
+        if let (Ok(_), Some(module_state)) = (&result, self.modules_state.get_mut(place)) {
+            module_state.begun = true;
             let kept_back = if stateless {
-                seat.spent = instance.spent();
+                module_state.usage = instance.usage();
                 self.core.runtime.keep(&self.chain.idle, generation, instance)
             } else {
                 Some(instance)
             };
-            seat.instance = kept_back.map(|instance| (instance, in_use));
+            module_state.instance = kept_back.map(|instance| (instance, in_use));
         }
-        Put {
+        PutResult {
             result,
             fresh,
             stage: Q::STAGE,
@@ -412,32 +426,40 @@ impl Work {
     }
 
     /// An instance for a seat that has none: one that was idle, or a fresh one.
-    async fn seated(&mut self, place: usize, generation: &Arc<Generation>) -> Result<(Instance, InUse), Failed> {
-        let mut around = self.around.clone();
-        let seat = self.seats.get(place);
-        if let Some(recording) = seat.and_then(|seat| seat.recording.as_ref()) {
-            around.answers = recording.answers();
+    async fn acquire_instance(
+        &mut self,
+        place: usize,
+        generation: &Arc<Generation>,
+    ) -> Result<(Instance, InUse), CallFailed> {
+        let mut context = self.context.clone();
+        let module_state = self.modules_state.get(place);
+        if let Some(recording) = module_state.and_then(|module_state| module_state.recording.as_ref()) {
+            context.answers = recording.answers();
         }
         let in_use = InUse::new(generation);
-        let spent = seat.map(|seat| seat.spent).unwrap_or_default();
+        let usage = module_state.map(|module_state| module_state.usage).unwrap_or_default();
         if let Some(mut instance) = self.chain.idle.take(generation) {
-            instance.serve(around);
-            instance.resume(spent);
+            instance.serve(context);
+            instance.restore_usage(usage);
             return Ok((instance, in_use));
         }
         // Kilobytes, which every question would move along though few need them.
-        let instance = Box::pin(configured(&self.core, generation, around, spent)).await?;
+        let instance = Box::pin(configured(&self.core, generation, context, usage)).await?;
         Ok((instance, in_use))
     }
 
     /// Begins to record, at a module's first question, if anybody wants that.
-    fn listen(&mut self, place: usize, generation: &Arc<Generation>) {
+    fn start_recording(&mut self, place: usize, generation: &Arc<Generation>) {
         let mode = self.chain.modules.get(place).map(|module| module.configured.record);
-        if let Some(seat) = self.seats.get_mut(place).filter(|seat| !seat.known) {
-            seat.known = true;
-            let (mode, around) = (mode.unwrap_or_default(), &self.around);
+        if let Some(module_state) = self
+            .modules_state
+            .get_mut(place)
+            .filter(|module_state| !module_state.known)
+        {
+            module_state.known = true;
+            let (mode, context) = (mode.unwrap_or_default(), &self.context);
             let takers = &self.core.takers;
-            seat.recording = takers.recording(mode, generation, around.origin, &around.answers);
+            module_state.recording = takers.recording(mode, generation, context.origin, &context.answers);
         }
     }
 
@@ -446,11 +468,15 @@ impl Work {
         place: usize,
         question: &Q,
         fresh: bool,
-        result: &Result<Opinion<Q::Answer>, Failed>,
+        result: &Result<Opinion<Q::Answer>, CallFailed>,
         took: Duration,
     ) {
         let kept = self.chain.recorded_body;
-        let Some(recording) = self.seats.get_mut(place).and_then(|seat| seat.recording.as_mut()) else {
+        let Some(recording) = self
+            .modules_state
+            .get_mut(place)
+            .and_then(|module_state| module_state.recording.as_mut())
+        else {
             return;
         };
         let body = if recording.keeps_bodies() { kept } else { 0 };
@@ -462,25 +488,25 @@ impl Work {
 
     fn failed<Q: Question>(
         &self,
-        failed: &Failed,
+        failed: &CallFailed,
         place: usize,
         generation: &Arc<Generation>,
         stage: &str,
     ) -> Unanswered {
         let fault = match failed {
-            Failed::Fault(fault) => fault,
-            Failed::Crowded => return self.overloaded(stage, Duration::ZERO),
+            CallFailed::Fault(fault) => fault,
+            CallFailed::Crowded => return self.overloaded(stage, Duration::ZERO),
         };
         let now = Instant::now();
         generation.counters.fault(fault.class, now);
-        let trial = self.lane.trial(place, generation);
-        let at = At {
+        let trial = self.route.trial(place, generation);
+        let at = FaultSite {
             candidate: &generation.candidate,
             generation: generation.number,
             stage,
-            origin: self.around.origin,
+            origin: self.context.origin,
             instead: match &trial {
-                Some(_) if Q::ROLE == Role::Exemption && self.lane.stand_in(place).is_some() => {
+                Some(_) if Q::ROLE == Role::Exemption && self.route.fallback(place).is_some() => {
                     "the generation before it was asked"
                 }
                 _ => self.chain.instead(Q::ROLE, place),
@@ -488,7 +514,7 @@ impl Work {
         };
         self.core.report(fault, at);
         if let Some(trial) = trial
-            && let Some(tally) = trial.patience().fault(now)
+            && let Some(tally) = trial.fault_budget().fault(now)
         {
             self.core.notes.leave(Note::Failed(trial, tally));
         }
@@ -496,12 +522,12 @@ impl Work {
     }
 }
 
-impl Drop for Work {
+impl Drop for Evaluation {
     /// What was recorded goes to whoever wants it.
     fn drop(&mut self) {
-        for seat in &mut self.seats {
-            if let Some(recording) = seat.recording.take() {
-                recording.finish(self.around.now, self.around.origin);
+        for module_state in &mut self.modules_state {
+            if let Some(recording) = module_state.recording.take() {
+                recording.finish(self.context.now, self.context.origin);
             }
         }
     }
@@ -511,17 +537,17 @@ impl Drop for Work {
 pub(crate) async fn configured(
     core: &Core,
     generation: &Generation,
-    around: Surroundings,
-    spent: Spent,
-) -> Result<Instance, Failed> {
+    context: CallContext,
+    usage: Usage,
+) -> Result<Instance, CallFailed> {
     let candidate = &generation.candidate;
     if let Some(code) = generation.prepared() {
-        let mut instance = Instance::of(&core.runtime, candidate, Arc::clone(code), around).await?;
-        instance.resume(spent);
+        let mut instance = Instance::of(&core.runtime, candidate, Arc::clone(code), context).await?;
+        instance.restore_usage(usage);
         return Ok(instance);
     }
-    let mut instance = Instance::new(&core.runtime, candidate, around).await?;
-    instance.resume(spent);
+    let mut instance = Instance::new(&core.runtime, candidate, context).await?;
+    instance.restore_usage(usage);
     instance.refuel(core.runtime.ration("configure"));
     match instance.configure(&generation.settings).await? {
         Ok(()) => Ok(instance),
@@ -530,11 +556,11 @@ pub(crate) async fn configured(
                 .into_iter()
                 .map(|(key, text)| format!("{key}: {text}"))
                 .collect();
-            let lie = Lie::new(format!(
+            let lie = InvalidAnswer::new(format!(
                 "refuses the settings it took when it was loaded: {}",
                 what.join("; ")
             ));
-            Err(instance.lied(&lie))
+            Err(instance.invalid_answer(&lie))
         }
     }
 }

@@ -3,20 +3,20 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use host_config::{Probation, Share};
+use host_config::{ProbationConfig, Share};
 use host_engine::sliding_window::{Tally, Window};
 
 /// With one generation.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct FaultBudget {
     window: Window,
     faults: u64,
     share: Share,
     tripped: AtomicBool,
 }
 
-impl Patience {
-    pub(crate) fn new(limits: &Probation) -> Self {
+impl FaultBudget {
+    pub(crate) fn new(limits: &ProbationConfig) -> Self {
         Self {
             window: Window::new(limits.window),
             faults: limits.faults,
@@ -49,18 +49,18 @@ mod tests {
 
     #[test]
     fn both_the_number_and_the_share_must_be_reached_and_it_is_said_once() {
-        let limits = Probation {
+        let limits = ProbationConfig {
             faults: 3,
             share: Share::percent(50),
-            ..Probation::default()
+            ..ProbationConfig::default()
         };
         let now = Instant::now();
-        let few = Patience::new(&limits);
+        let few = FaultBudget::new(&limits);
         few.call(now);
         assert_eq!((few.fault(now), few.fault(now)), (None, None));
         assert_eq!(few.fault(now), Some(Tally { calls: 1, faults: 3 }));
         assert_eq!(few.fault(now), None);
-        let rare = Patience::new(&limits);
+        let rare = FaultBudget::new(&limits);
         (0..8).for_each(|_| rare.call(now));
         assert!((0..3).all(|_| rare.fault(now).is_none()));
         assert!(rare.fault(now).is_some());

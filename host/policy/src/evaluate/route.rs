@@ -6,31 +6,32 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::evaluate::chain::Chain;
-use crate::evaluate::fault_budget::Patience;
+use crate::evaluate::fault_budget::FaultBudget;
 use host_engine::component::Role;
 use host_engine::generation::Generation;
 use host_mail::Timestamp;
 
 /// The choice of one unit of work. Its generations count it as theirs while it lasts.
-pub(crate) struct Lane {
+pub(crate) struct Route {
     chain: Arc<Chain>,
     chosen: bool,
     staged: bool,
     since: Timestamp,
 }
 
-impl Lane {
+impl Route {
     /// Of the chain in force, until something else is chosen.
     pub(crate) fn new(chain: Arc<Chain>) -> Self {
-        let lane = Self {
+        let route = Self {
             chain,
             chosen: false,
             staged: false,
             since: Timestamp::now(),
         };
-        lane.generations()
-            .for_each(|generation| generation.counters.begin_unit(lane.since));
-        lane
+        route
+            .generations()
+            .for_each(|generation| generation.counters.begin_unit(route.since));
+        route
     }
 
     /// Chooses, if that has not been done: by what names the session (or the message, if there is
@@ -70,7 +71,7 @@ impl Lane {
 
     /// Who is asked about a connection when the generation at this place has faulted and has yet
     /// to prove itself: whoever it is to replace.
-    pub(crate) fn stand_in(&self, place: usize) -> Option<&Arc<Generation>> {
+    pub(crate) fn fallback(&self, place: usize) -> Option<&Arc<Generation>> {
         let module = self.chain.modules.get(place)?;
         match self.is_staged(place) {
             true => module.running.as_ref().ok(),
@@ -114,7 +115,7 @@ impl Lane {
     }
 }
 
-impl Drop for Lane {
+impl Drop for Route {
     fn drop(&mut self) {
         self.end();
     }
@@ -128,10 +129,10 @@ pub(crate) enum Trial {
 }
 
 impl Trial {
-    pub(crate) fn patience(&self) -> &Patience {
+    pub(crate) fn fault_budget(&self) -> &FaultBudget {
         match self {
-            Self::Probation(probation) => &probation.patience,
-            Self::Staging(staging) => &staging.patience,
+            Self::Probation(probation) => &probation.fault_budget,
+            Self::Staging(staging) => &staging.fault_budget,
         }
     }
 }

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::LoadRequest;
-use crate::evaluate::fault_budget::Patience;
+use crate::evaluate::fault_budget::FaultBudget;
 use crate::manage::activation_store::Activated;
 use host_config::Share;
 use host_engine::generation::Generation;
@@ -77,7 +77,7 @@ pub(crate) struct Staging {
     pub(crate) module: Arc<str>,
     pub(crate) generation: Arc<Generation>,
     pub(crate) selection: Selection,
-    pub(crate) patience: Patience,
+    pub(crate) fault_budget: FaultBudget,
     pub(crate) ends: Instant,
     pub(crate) until: Timestamp,
     pub(crate) reason: Option<String>,

@@ -11,7 +11,7 @@ use crate::manage::activation_store::Ledger;
 use crate::manage::manager::Inner;
 use host_config::{Config, Problem};
 use host_directory::Directory;
-use host_engine::host_call::Answers;
+use host_engine::host_call::HostServices;
 use host_engine::runtime::Runtime;
 use host_events::Events;
 
@@ -36,7 +36,7 @@ impl Rehearsal {
     ///
     /// # Errors
     /// Every problem of a module.
-    pub async fn open<H: Answers + Directory + 'static>(
+    pub async fn open<H: HostServices + Directory + 'static>(
         config: &Config,
         host: Arc<H>,
         events: Events,

@@ -12,7 +12,7 @@ use crate::manage::activation_history::{Cause, How, Past};
 use crate::manage::activation_store::Ledger;
 use crate::manage::candidate::{configured_code, fits};
 use crate::manage::changes::Changes;
-use crate::manage::desired::{Attempt, Ready, Source, Wish};
+use crate::manage::desired::{Attempt, Desired, Ready, Source};
 use crate::manage::manager::{Inner, find, is_the_same};
 use crate::manage::rollout::not_held_back;
 use host_config::Problem;
@@ -73,13 +73,13 @@ pub struct ModuleHistory {
     /// Where a rollback without a generation would lead.
     pub rollback: Option<u64>,
     /// Newest first.
-    pub activations: Vec<Remembered>,
+    pub activations: Vec<PastActivation>,
 }
 
 /// One activation that was.
 #[derive(Debug, Clone, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Remembered {
+pub struct PastActivation {
     /// What is known of it.
     #[serde(flatten)]
     pub past: Past,
@@ -107,7 +107,7 @@ impl Inner {
         let how = if request.watched { How::Watch } else { How::Load };
         let cause = Cause::new(how, request.by.clone(), request.reason.clone());
         let (module, force) = (request.module.clone(), request.force);
-        let choose = |wish: &Wish<'_>, _: &Ledger| Ok(wish.attempt_to_load(request));
+        let choose = |desired: &Desired<'_>, _: &Ledger| Ok(desired.attempt_to_load(request));
         self.activate(module.as_deref(), cause, force, choose).await
     }
 
@@ -119,11 +119,11 @@ impl Inner {
         cause: Cause,
     ) -> Result<Activation, Vec<Problem>> {
         let mut target = 0;
-        let back = |wish: &Wish<'_>, ledger: &Ledger| {
-            let past = self.way_back(wish, ledger, to)?;
+        let back = |desired: &Desired<'_>, ledger: &Ledger| {
+            let past = self.way_back(desired, ledger, to)?;
             target = past.generation;
             Ok(Attempt {
-                code: Source::Kept(past.digest.clone()),
+                code: Source::Completeness(past.digest.clone()),
                 settings: past.settings.clone(),
                 origin: past.origin.clone(),
                 back_to: Some(past.generation),
@@ -144,11 +144,16 @@ impl Inner {
         Ok(done)
     }
 
-    fn way_back<'a>(&self, wish: &Wish<'_>, ledger: &'a Ledger, to: Option<u64>) -> Result<&'a Past, Vec<Problem>> {
+    fn way_back<'a>(
+        &self,
+        desired: &Desired<'_>,
+        ledger: &'a Ledger,
+        to: Option<u64>,
+    ) -> Result<&'a Past, Vec<Problem>> {
         let problem = |text: String| vec![Problem::new("generation", text)];
-        let module = &wish.configured.name;
+        let module = &desired.configured.name;
         let history = ledger.history.get(module);
-        let past = match (to, &wish.running) {
+        let past = match (to, &desired.running) {
             (Some(to), _) => history.and_then(|history| history.find(to)).ok_or_else(|| {
                 problem(format!(
                     "generation {to} is not in the history of {module}: see posthouse policy history"
@@ -191,7 +196,7 @@ impl Inner {
         module: Option<&str>,
         cause: Cause,
         force: bool,
-        choose: impl FnOnce(&Wish<'_>, &Ledger) -> Result<Attempt, Vec<Problem>> + Send,
+        choose: impl FnOnce(&Desired<'_>, &Ledger) -> Result<Attempt, Vec<Problem>> + Send,
     ) -> Result<Activation, Vec<Problem>> {
         let mut ledger = self.ledger.lock().await;
         let chain = self.chain.load_full();
@@ -201,22 +206,22 @@ impl Inner {
         };
         let running = module.running.as_ref().ok().cloned();
         let was = ledger.modules.get(&*module.name).cloned();
-        let wish = Wish {
+        let desired = Desired {
             key: format!("policy[{place}]"),
             configured: &module.configured,
             code: configured_code(&module.configured).await,
             was: was.as_ref(),
             running: running.clone(),
         };
-        let attempt = choose(&wish, &ledger)?;
+        let attempt = choose(&desired, &ledger)?;
         let trying = Trying {
             chain: &chain,
             place,
             force,
         };
-        let made = self.make_durable(&wish, &attempt, &cause, &mut ledger, trying).await;
+        let made = self.make_durable(&desired, &attempt, &cause, &mut ledger, trying).await;
         let (generation, probation) = made.inspect_err(|problems| {
-            self.refused(&module.name, wish.digest(&attempt), &cause.by, problems);
+            self.refused(&module.name, desired.digest(&attempt), &cause.by, problems);
         })?;
         let mut next = Chain::clone(&chain);
         if let Some(module) = next.modules.get_mut(place) {
@@ -234,31 +239,36 @@ impl Inner {
     /// Durable when it returns, not yet in force.
     async fn make_durable(
         &self,
-        wish: &Wish<'_>,
+        desired: &Desired<'_>,
         attempt: &Attempt,
         cause: &Cause,
         ledger: &mut Ledger,
         trying: Trying<'_>,
     ) -> Result<(Arc<Generation>, Option<Arc<Probation>>), Vec<Problem>> {
         if let Source::Given(artifact) = &attempt.code {
-            fits(artifact.bytes.len(), wish.configured.limits.component_size)
+            fits(artifact.bytes.len(), desired.configured.limits.component_size)
                 .map_err(|text| vec![Problem::new("file", text)])?;
         }
-        let ready = self.realise(wish, attempt, cause, ledger).await?;
+        let ready = self.build(desired, attempt, cause, ledger).await?;
         not_held_back(ledger, &ready.generation, trying.force)?;
         // What an operator goes back to has been tried.
         let probation = match cause.how {
             How::Rollback => None,
-            _ => Probation::after(trying.chain, trying.place, &ready.generation, wish.was),
+            _ => Probation::after(trying.chain, trying.place, &ready.generation, desired.was),
         };
         let codes = ready.to_keep().into_iter().collect();
         let Ready {
             generation, activated, ..
         } = ready;
         let mut next = ledger.clone();
-        next.activate(&wish.configured.name, activated, attempt.back_to, probation.as_deref());
-        if !is_the_same(wish.running.as_ref(), &generation) {
-            next.staged.take_if(|staged| staged.module == wish.configured.name);
+        next.activate(
+            &desired.configured.name,
+            activated,
+            attempt.back_to,
+            probation.as_deref(),
+        );
+        if !is_the_same(desired.running.as_ref(), &generation) {
+            next.staged.take_if(|staged| staged.module == desired.configured.name);
         }
         self.keep(&next, codes)
             .await
@@ -288,7 +298,7 @@ impl Inner {
                     .and_then(|active| history?.before(active))
                     .map(|past| past.generation),
                 activations: pasts
-                    .map(|past| Remembered {
+                    .map(|past| PastActivation {
                         past: past.clone(),
                         kept: self.has_code(&past.digest),
                     })

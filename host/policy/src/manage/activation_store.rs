@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::probation::Probation;
 use crate::evaluate::staging::StagedRecord;
 use crate::manage::activation_history::{History, How, Past};
-use crate::manage::rollback_backoff::HeldBack;
+use crate::manage::rollback_backoff::RollbackBackoff;
 use host_engine::generation::digest;
 use host_mail::Timestamp;
 
@@ -111,7 +111,7 @@ pub(crate) struct Ledger {
     #[serde(default)]
     pub(crate) staged: Option<StagedRecord>,
     #[serde(default)]
-    pub(crate) held_back: HeldBack,
+    pub(crate) held_back: RollbackBackoff,
 }
 
 impl Ledger {
@@ -170,11 +170,11 @@ impl Ledger {
 
 /// The folder of activations.
 #[derive(Debug, Clone)]
-pub(crate) struct Store {
+pub(crate) struct ActivationStore {
     folder: PathBuf,
 }
 
-impl Store {
+impl ActivationStore {
     /// Makes the folder if there is none.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
@@ -311,14 +311,14 @@ mod tests {
         }
     }
 
-    fn save(store: &Store, name: &str, bytes: &[u8]) {
+    fn save(store: &ActivationStore, name: &str, bytes: &[u8]) {
         store.save_code(name, &Artifact::unsigned(bytes)).expect("saved");
     }
 
     #[test]
     fn what_was_saved_comes_back_and_what_is_not_named_goes() {
         let folder = tempfile::tempdir().expect("folder");
-        let store = Store::open(folder.path()).expect("opens");
+        let store = ActivationStore::open(folder.path()).expect("opens");
         let (mut ledger, problem) = store.ledger().expect("empty");
         assert_eq!(problem, None);
         assert_eq!((ledger.next(), ledger.next()), (1, 2));
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn the_code_of_what_was_active_is_kept() {
         let folder = tempfile::tempdir().expect("folder");
-        let store = Store::open(folder.path()).expect("opens");
+        let store = ActivationStore::open(folder.path()).expect("opens");
         let mut ledger = Ledger::default();
         let codes: Vec<String> = (0..13_u8).map(|n| digest(&[n])).collect();
         for (n, code) in (0_u8..).zip(&codes) {
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn a_ledger_of_the_first_release_is_read() {
         let folder = tempfile::tempdir().expect("folder");
-        let store = Store::open(folder.path()).expect("opens");
+        let store = ActivationStore::open(folder.path()).expect("opens");
         let old = r#"{ "format": 1, "last": 7, "modules": { "m": {
             "generation": 7, "identity": "i", "code": "c", "settings": {}, "code-loaded": true, "settings-loaded": false,
             "configured": { "code": "built-in", "settings": {} }, "origin": "/x.wasm", "by": "uid 0", "since": 5 } } }"#;
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn a_damaged_ledger_is_put_aside_and_numbers_do_not_come_back() {
         let folder = tempfile::tempdir().expect("folder");
-        let store = Store::open(folder.path()).expect("opens");
+        let store = ActivationStore::open(folder.path()).expect("opens");
         for damage in ["{", "{\"format\":99,\"last\":7,\"modules\":{}}"] {
             fs::write(folder.path().join(LEDGER), damage).expect("written");
             let (mut ledger, problem) = store.ledger().expect("an empty one");
@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn damaged_code_is_not_handed_out_and_is_written_anew() {
         let folder = tempfile::tempdir().expect("folder");
-        let store = Store::open(folder.path()).expect("opens");
+        let store = ActivationStore::open(folder.path()).expect("opens");
         let name = digest(b"code");
         save(&store, &name, b"code");
         fs::write(folder.path().join(code_name(&name)), b"damaged").expect("written");

@@ -5,13 +5,13 @@ use std::sync::LazyLock;
 
 use tokio::io::AsyncReadExt as _;
 
-use crate::evaluate::evaluation::{At, Core};
+use crate::evaluate::evaluation::{Core, FaultSite};
 use crate::manage::activation_store::Artifact;
 use host_config::{PolicyModule, Problem};
 use host_contract::Origin;
 use host_engine::component::builtin;
 use host_engine::component::signature::SIGNATURE_SIZE;
-use host_engine::fault::{Failed, Fault};
+use host_engine::fault::{CallFailed, Fault};
 use host_engine::generation::{Candidate, digest};
 use host_engine::instance::Instance;
 use host_engine::validate::Description;
@@ -98,14 +98,14 @@ pub(crate) fn fits(size: usize, limit: u64) -> Result<(), String> {
 /// Proves that a candidate runs: its imports are granted, it instantiates within its limits, its
 /// functions have the contract's types, it says who it is and takes its settings. `key` is the
 /// module's place in the configuration.
-pub(crate) async fn qualify(core: &Core, candidate: &Candidate, key: &str) -> Result<Description, Vec<Problem>> {
+pub(crate) async fn validate(core: &Core, candidate: &Candidate, key: &str) -> Result<Description, Vec<Problem>> {
     let problems = candidate.code.shape.beyond(&candidate.grants, &format!("{key}.grants"));
     if !problems.is_empty() {
         return Err(problems);
     }
-    let trial = Trial { core, candidate };
-    let around = core.surroundings(Origin::default());
-    let made = Instance::new(&core.runtime, candidate, around).await;
+    let trial = DryRun { core, candidate };
+    let context = core.surroundings(Origin::default());
+    let made = Instance::new(&core.runtime, candidate, context).await;
     let mut instance = made.map_err(|failed| trial.failed(&failed, "instantiate"))?;
     instance.check_types().map_err(|failed| misfit(&failed))?;
     instance.refuel(core.runtime.ration("describe"));
@@ -134,21 +134,21 @@ fn settings_key(key: &str) -> String {
     }
 }
 
-struct Trial<'a> {
+struct DryRun<'a> {
     core: &'a Core,
     candidate: &'a Candidate,
 }
 
-impl Trial<'_> {
+impl DryRun<'_> {
     /// A fault of a candidate is reported like any other, and is a problem beside.
-    fn failed(&self, failed: &Failed, stage: &str) -> Vec<Problem> {
-        let Failed::Fault(fault) = failed else {
+    fn failed(&self, failed: &CallFailed, stage: &str) -> Vec<Problem> {
+        let CallFailed::Fault(fault) = failed else {
             return vec![Problem::new(
                 "",
                 "no room to try it: the pool of instances is exhausted",
             )];
         };
-        let at = At {
+        let at = FaultSite {
             candidate: self.candidate,
             generation: 0,
             stage,
@@ -175,10 +175,10 @@ pub(crate) fn problem_of(fault: &Fault, stage: &str) -> Problem {
     Problem::new("file", text)
 }
 
-fn misfit(failed: &Failed) -> Vec<Problem> {
+fn misfit(failed: &CallFailed) -> Vec<Problem> {
     let why = match failed {
-        Failed::Fault(fault) => fault.code.as_str(),
-        Failed::Crowded => "no room to try it",
+        CallFailed::Fault(fault) => fault.code.as_str(),
+        CallFailed::Crowded => "no room to try it",
     };
     vec![Problem::new("file", format!("does not fit the contract: {why}"))]
 }

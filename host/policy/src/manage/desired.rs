@@ -13,7 +13,7 @@ use crate::LoadRequest;
 use crate::evaluate::evaluation::Core;
 use crate::manage::activation_history::Cause;
 use crate::manage::activation_store::{Activated, Artifact, Configured, Ledger};
-use crate::manage::candidate::{ConfiguredCode, qualify};
+use crate::manage::candidate::{ConfiguredCode, validate};
 use crate::manage::manager::Inner;
 use host_config::{PolicyModule, Problem};
 use host_engine::component::builtin;
@@ -23,7 +23,7 @@ use host_engine::generation::{Candidate, Code, Generation, digest};
 use host_mail::Timestamp;
 
 /// What there is to choose from for one module.
-pub(crate) struct Wish<'a> {
+pub(crate) struct Desired<'a> {
     /// Its place in the configuration.
     pub(crate) key: String,
     pub(crate) configured: &'a PolicyModule,
@@ -51,7 +51,7 @@ pub(crate) enum Source {
     /// As configured.
     Configured,
     /// From the store, under its digest.
-    Kept(String),
+    Completeness(String),
     /// With the request.
     Given(Artifact),
     /// As it runs.
@@ -74,7 +74,7 @@ impl Ready {
     }
 }
 
-impl Wish<'_> {
+impl Desired<'_> {
     /// What should run.
     pub(crate) fn wanted(&self) -> Attempt {
         let loaded_code = self.was.filter(|was| {
@@ -88,7 +88,7 @@ impl Wish<'_> {
             .was
             .filter(|was| was.settings_loaded && was.configured.settings == self.configured.settings);
         Attempt {
-            code: loaded_code.map_or(Source::Configured, |was| Source::Kept(was.code.clone())),
+            code: loaded_code.map_or(Source::Configured, |was| Source::Completeness(was.code.clone())),
             settings: loaded_settings.map_or_else(|| self.configured.settings.clone(), |was| was.settings.clone()),
             origin: loaded_code.map_or_else(|| self.configured_origin(), |was| was.origin.clone()),
             back_to: None,
@@ -99,7 +99,7 @@ impl Wish<'_> {
     /// What should run, then what ran last, then what is configured: each once.
     pub(crate) fn attempts(&self) -> Vec<Attempt> {
         let last = self.was.map(|was| Attempt {
-            code: Source::Kept(was.code.clone()),
+            code: Source::Completeness(was.code.clone()),
             settings: was.settings.clone(),
             origin: was.origin.clone(),
             back_to: None,
@@ -152,7 +152,7 @@ impl Wish<'_> {
     pub(crate) fn digest(&self, attempt: &Attempt) -> String {
         match &attempt.code {
             Source::Configured => self.code.as_ref().map_or(String::new(), |code| code.digest.clone()),
-            Source::Kept(digest) => digest.clone(),
+            Source::Completeness(digest) => digest.clone(),
             Source::Given(artifact) => digest(&artifact.bytes),
             Source::Running(code) => code.digest.clone(),
         }
@@ -210,26 +210,26 @@ fn given(bytes: Vec<u8>, signature: Option<String>) -> Artifact {
 impl Inner {
     /// Makes a generation of an attempt. The same code, settings, grants and limits are the same
     /// generation, whether it still runs or ran before a restart.
-    pub(crate) async fn realise(
+    pub(crate) async fn build(
         &self,
-        wish: &Wish<'_>,
+        desired: &Desired<'_>,
         attempt: &Attempt,
         cause: &Cause,
         ledger: &mut Ledger,
     ) -> Result<Ready, Vec<Problem>> {
-        let (mut candidate, artifact) = self.candidate(&self.core, wish, attempt, cause).await?;
+        let (mut candidate, artifact) = self.candidate(&self.core, desired, attempt, cause).await?;
         let identity = candidate.identity();
-        if let Some(running) = wish.running.as_ref().filter(|running| running.identity == identity) {
-            running.candidate.core_dumps.set(wish.core_dumps(attempt));
+        if let Some(running) = desired.running.as_ref().filter(|running| running.identity == identity) {
+            running.candidate.core_dumps.set(desired.core_dumps(attempt));
             return Ok(Ready {
                 generation: Arc::clone(running),
-                activated: wish.activated(running, cause),
+                activated: desired.activated(running, cause),
                 artifact,
             });
         }
-        let description = qualify(&self.core, &candidate, &wish.key).await?;
-        let (number, since) = match wish.was.filter(|was| was.identity == identity) {
-            Some(was) if wish.running.is_none() => {
+        let description = validate(&self.core, &candidate, &desired.key).await?;
+        let (number, since) = match desired.was.filter(|was| was.identity == identity) {
+            Some(was) if desired.running.is_none() => {
                 candidate.by.clone_from(&was.by);
                 candidate.origin.clone_from(&was.origin);
                 (was.generation, was.since)
@@ -238,7 +238,7 @@ impl Inner {
         };
         let generation = Generation::new(number, since, candidate, description);
         Ok(Ready {
-            activated: wish.activated(&generation, cause),
+            activated: desired.activated(&generation, cause),
             generation: Arc::new(generation),
             artifact,
         })
@@ -248,20 +248,20 @@ impl Inner {
     pub(crate) async fn candidate(
         &self,
         core: &Core,
-        wish: &Wish<'_>,
+        desired: &Desired<'_>,
         attempt: &Attempt,
         cause: &Cause,
     ) -> Result<(Candidate, Option<Artifact>), Vec<Problem>> {
-        let (code, artifact) = self.code(core, wish, attempt).await?;
+        let (code, artifact) = self.code(core, desired, attempt).await?;
         let candidate = Candidate {
-            module: wish.configured.name.as_str().into(),
+            module: desired.configured.name.as_str().into(),
             code,
             settings: attempt.settings.clone(),
-            grants: wish.configured.grants.clone(),
-            limits: wish.configured.limits.clone(),
+            grants: desired.configured.grants.clone(),
+            limits: desired.configured.limits.clone(),
             origin: attempt.origin.clone(),
             by: cause.by.clone(),
-            core_dumps: Arc::new(CoreDumps::new(wish.core_dumps(attempt))),
+            core_dumps: Arc::new(CoreDumps::new(desired.core_dumps(attempt))),
         };
         Ok((candidate, artifact))
     }
@@ -271,22 +271,22 @@ impl Inner {
     async fn code(
         &self,
         core: &Core,
-        wish: &Wish<'_>,
+        desired: &Desired<'_>,
         attempt: &Attempt,
     ) -> Result<(Arc<Code>, Option<Artifact>), Vec<Problem>> {
-        let signers = &wish.configured.signed_by;
+        let signers = &desired.configured.signed_by;
         let artifact = match &attempt.code {
             Source::Running(code) if signers.is_empty() => return Ok((Arc::clone(code), None)),
             Source::Running(code) => self.kept(&code.digest).await?,
             Source::Given(artifact) => artifact.clone(),
-            Source::Configured => wish.code.as_ref().map_err(Clone::clone)?.artifact.clone(),
-            Source::Kept(digest) => match running_code(wish, digest) {
+            Source::Configured => desired.code.as_ref().map_err(Clone::clone)?.artifact.clone(),
+            Source::Completeness(digest) => match running_code(desired, digest) {
                 Some(code) if signers.is_empty() => return Ok((code, None)),
                 _ => self.kept(digest).await?,
             },
         };
-        trusted(&artifact, signers, &wish.key)?;
-        let code = match running_code(wish, &digest(&artifact.bytes)) {
+        trusted(&artifact, signers, &desired.key)?;
+        let code = match running_code(desired, &digest(&artifact.bytes)) {
             Some(code) => code,
             None => Arc::new(Code::new(&core.runtime, Arc::clone(&artifact.bytes)).await?),
         };
@@ -317,7 +317,7 @@ pub(crate) fn trusted(artifact: &Artifact, signers: &[String], place: &str) -> R
     verify(&artifact.bytes, signature, signers, place).map_err(|problem| vec![problem])
 }
 
-fn running_code(wish: &Wish<'_>, digest: &str) -> Option<Arc<Code>> {
-    let code = &wish.running.as_ref()?.candidate.code;
+fn running_code(desired: &Desired<'_>, digest: &str) -> Option<Arc<Code>> {
+    let code = &desired.running.as_ref()?.candidate.code;
     (code.digest == digest).then(|| Arc::clone(code))
 }

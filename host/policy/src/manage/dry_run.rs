@@ -8,11 +8,11 @@ use crate::LoadRequest;
 use crate::evaluate::evaluation::Core;
 use crate::manage::activation_history::{Cause, How};
 use crate::manage::activation_store::Ledger;
-use crate::manage::candidate::{configured_code, fits, qualify};
+use crate::manage::candidate::{configured_code, fits, validate};
 use crate::manage::changes::Changes;
-use crate::manage::desired::{Source, Wish};
+use crate::manage::desired::{Desired, Source};
 use crate::manage::manager::{Inner, chain, find, module};
-use crate::services::live_services::Live;
+use crate::services::live_services::LiveServices;
 use host_config::{Config, Problem};
 use host_directory::Directory;
 use host_engine::compile::Compiler;
@@ -48,31 +48,31 @@ pub struct Checked {
 
 impl Inner {
     /// Without a daemon: the configured modules, none of which runs.
-    pub(crate) async fn rehearse_offline(
+    pub(crate) async fn dry_run_offline(
         config: &Config,
         directory: Arc<dyn Directory>,
         request: LoadRequest,
     ) -> Result<Checked, Vec<Problem>> {
         let runtime = Runtime::new(&config.policy_engine, None, Compiler::Here, &Events::discard())
             .map_err(|error| vec![Problem::new("policy-engine", error.to_string())])?;
-        let live = Live::new(config, Arc::clone(&directory), None, Events::discard());
+        let live = LiveServices::new(config, Arc::clone(&directory), None, Events::discard());
         let core = Core::new(runtime, live, directory, Events::discard());
         let inner = Self::new(config, core, None, Ledger::default());
         let modules = config.policies.iter();
         let modules = modules.map(|configured| module(configured, Err("this is a check".to_owned())));
         inner.chain.store(Arc::new(chain(config, modules.collect())));
-        inner.rehearse(request).await
+        inner.dry_run(request).await
     }
 
     /// See [`crate::Policies::check`]. Nothing is said in events either.
-    pub(crate) async fn rehearse(&self, request: LoadRequest) -> Result<Checked, Vec<Problem>> {
+    pub(crate) async fn dry_run(&self, request: LoadRequest) -> Result<Checked, Vec<Problem>> {
         let chain = self.chain.load_full();
         let place = find(&chain, request.module.as_deref())?;
         let Some(module) = chain.modules.get(place) else {
             return Err(vec![Problem::new("module", "there is no such module")]);
         };
         let running = module.running.as_ref().ok().cloned();
-        let wish = Wish {
+        let desired = Desired {
             key: format!("policy[{place}]"),
             configured: &module.configured,
             code: configured_code(&module.configured).await,
@@ -80,14 +80,14 @@ impl Inner {
             running: running.clone(),
         };
         let cause = Cause::new(How::Load, request.by.clone(), "");
-        let attempt = wish.attempt_to_load(request);
+        let attempt = desired.attempt_to_load(request);
         if let Source::Given(artifact) = &attempt.code {
-            fits(artifact.bytes.len(), wish.configured.limits.component_size)
+            fits(artifact.bytes.len(), desired.configured.limits.component_size)
                 .map_err(|text| vec![Problem::new("file", text)])?;
         }
         let core = self.core.quiet();
-        let (candidate, artifact) = self.candidate(&core, &wish, &attempt, &cause).await?;
-        let description = qualify(&core, &candidate, &wish.key).await?;
+        let (candidate, artifact) = self.candidate(&core, &desired, &attempt, &cause).await?;
+        let description = validate(&core, &candidate, &desired.key).await?;
         let contract = match &artifact {
             Some(artifact) => inspect_component(&artifact.bytes)?.contract.join(", "),
             None => String::new(),

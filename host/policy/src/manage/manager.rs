@@ -13,20 +13,20 @@ use crate::evaluate::chain::{Chain, Module};
 use crate::evaluate::evaluation::Core;
 use crate::evaluate::staging::{StageEnd, Staging};
 use crate::manage::activation_history::{Cause, How};
-use crate::manage::activation_store::{Artifact, Ledger, Store};
+use crate::manage::activation_store::{ActivationStore, Artifact, Ledger};
 use crate::manage::candidate::configured_code;
-use crate::manage::desired::{Ready, Wish};
+use crate::manage::desired::{Desired, Ready};
 use crate::manage::module_status::Retired;
 use crate::manage::preinitialise_task::prepare;
 use crate::manage::probation::Probation;
 use crate::manage::supervisor::{self, Note};
-use crate::services::live_services::Live;
+use crate::services::live_services::LiveServices;
 use crate::{ModuleSetup, Policies};
 use host_config::{Config, PolicyModule, Problem, RecordMode};
 use host_directory::Directory;
 use host_engine::compile::Compiler;
 use host_engine::generation::Generation;
-use host_engine::instance_cache::Idle;
+use host_engine::instance_cache::InstanceCache;
 use host_engine::runtime::Runtime;
 use host_engine::start_error::StartError;
 use host_events::{Event, Events};
@@ -37,7 +37,7 @@ pub(crate) struct Inner {
     pub(crate) chain: ArcSwap<Chain>,
     instances: u32,
     prepare_after: Duration,
-    pub(crate) store: Option<Store>,
+    pub(crate) store: Option<ActivationStore>,
     /// Replaced, and perhaps still with work.
     pub(crate) retired: std::sync::Mutex<Vec<Retired>>,
     /// Held while the chain is being changed, so that changes are made one after the other.
@@ -53,10 +53,10 @@ impl Policies {
     ) -> Result<Self, StartError> {
         let folder = config.data.join("policies");
         let wrong = |error: std::io::Error| StartError(format!("{}: {error}", folder.display()));
-        let store = Store::open(&folder).map_err(wrong)?;
+        let store = ActivationStore::open(&folder).map_err(wrong)?;
         let (ledger, damage) = store.ledger().map_err(wrong)?;
         let runtime = Runtime::new(&config.policy_engine, Some(&folder.join("cache")), compiler, &events)?;
-        let live = Live::new(config, Arc::clone(&directory), Some(&folder), events.clone());
+        let live = LiveServices::new(config, Arc::clone(&directory), Some(&folder), events.clone());
         let core = Core::new(runtime, live, directory, events);
         let inner = Inner::new(config, core, Some(store), ledger);
         if let Some(problem) = damage {
@@ -75,7 +75,7 @@ impl Policies {
     ) -> Result<Self, Vec<Problem>> {
         let runtime = Runtime::new(&config.policy_engine, None, Compiler::Here, &events)
             .map_err(|error| vec![Problem::new("policy-engine", error.to_string())])?;
-        let live = Live::new(config, Arc::clone(&directory), None, events.clone());
+        let live = LiveServices::new(config, Arc::clone(&directory), None, events.clone());
         let core = Core::new(runtime, live, directory, events);
         let inner = Inner::new(config, core, None, Ledger::default());
         let (_, problems) = inner.reconfigure(config, &Cause::own(How::Start)).await;
@@ -89,7 +89,7 @@ impl Policies {
 
 impl Inner {
     /// With an empty chain.
-    pub(crate) fn new(config: &Config, core: Core, store: Option<Store>, ledger: Ledger) -> Self {
+    pub(crate) fn new(config: &Config, core: Core, store: Option<ActivationStore>, ledger: Ledger) -> Self {
         Self {
             core: Arc::new(core),
             chain: ArcSwap::from_pointee(chain(config, Vec::new())),
@@ -112,14 +112,14 @@ impl Inner {
         let mut codes = Vec::new();
         let mut modules = Vec::new();
         for (place, configured) in config.policies.iter().enumerate() {
-            let wish = Wish {
+            let desired = Desired {
                 key: format!("policy[{place}]"),
                 configured,
                 code: configured_code(configured).await,
                 was: before.get(&configured.name),
                 running: None,
             };
-            let running = match self.bring_up_module(&wish, &mut ledger).await {
+            let running = match self.bring_up_module(&desired, &mut ledger).await {
                 Ok(ready) => {
                     codes.extend(ready.to_keep());
                     ledger.modules.insert(configured.name.clone(), ready.activated);
@@ -127,7 +127,7 @@ impl Inner {
                 }
                 Err(why) => {
                     // What was active once may work again after another start.
-                    let was = wish.was.map(|was| (configured.name.clone(), was.clone()));
+                    let was = desired.was.map(|was| (configured.name.clone(), was.clone()));
                     ledger.modules.extend(was);
                     Err(why)
                 }
@@ -143,12 +143,12 @@ impl Inner {
         self.chain.store(Arc::new(chain));
     }
 
-    async fn bring_up_module(&self, wish: &Wish<'_>, ledger: &mut Ledger) -> Result<Ready, String> {
-        let policy = &wish.configured.name;
+    async fn bring_up_module(&self, desired: &Desired<'_>, ledger: &mut Ledger) -> Result<Ready, String> {
+        let policy = &desired.configured.name;
         let mut failures: Vec<String> = Vec::new();
         let cause = Cause::own(How::Start);
-        for attempt in wish.attempts() {
-            match self.realise(wish, &attempt, &cause, ledger).await {
+        for attempt in desired.attempts() {
+            match self.build(desired, &attempt, &cause, ledger).await {
                 Ok(mut ready) => {
                     self.announce(&ready.generation);
                     ledger.remember(policy, &ready.activated, None);
@@ -161,13 +161,13 @@ impl Inner {
                         reason: failures.join("; "),
                     });
                     // The record stays as it is: what was wanted is tried again at the next start.
-                    if let Some(was) = wish.was {
+                    if let Some(was) = desired.was {
                         ready.activated = was.clone();
                     }
                     return Ok(ready);
                 }
                 Err(problems) => {
-                    self.refused(policy, wish.digest(&attempt), &cause.by, &problems);
+                    self.refused(policy, desired.digest(&attempt), &cause.by, &problems);
                     failures.extend(problems.iter().map(ToString::to_string));
                 }
             }
@@ -207,19 +207,19 @@ impl Inner {
         let (mut next, mut codes, mut modules, mut problems) = (ledger.clone(), Vec::new(), Vec::new(), Vec::new());
         next.modules.clear();
         for (place, configured) in config.policies.iter().enumerate() {
-            let wish = Wish {
+            let desired = Desired {
                 key: format!("policy[{place}]"),
                 configured,
                 code: configured_code(configured).await,
                 was: ledger.modules.get(&configured.name),
                 running: running(&chain_before, &configured.name),
             };
-            let attempt = wish.wanted();
-            match self.realise(&wish, &attempt, cause, &mut next).await {
+            let attempt = desired.wanted();
+            match self.build(&desired, &attempt, cause, &mut next).await {
                 Ok(ready) => {
                     codes.extend(ready.to_keep());
                     let limits = &config.policy_engine.probation;
-                    let probation = Probation::after_reload(limits, &chain_before, configured, &ready, wish.was);
+                    let probation = Probation::after_reload(limits, &chain_before, configured, &ready, desired.was);
                     // One that began before goes on.
                     let restores = probation.as_ref().map(|probation| probation.restores.clone());
                     next.previous
@@ -232,8 +232,8 @@ impl Inner {
                     });
                 }
                 Err(found) => {
-                    self.refused(&configured.name, wish.digest(&attempt), &cause.by, &found);
-                    problems.extend(found.into_iter().map(|problem| placed(&wish.key, problem)));
+                    self.refused(&configured.name, desired.digest(&attempt), &cause.by, &found);
+                    problems.extend(found.into_iter().map(|problem| placed(&desired.key, problem)));
                 }
             }
         }
@@ -409,7 +409,7 @@ pub(crate) fn chain(config: &Config, modules: Vec<Module>) -> Chain {
         probation: config.policy_engine.probation.clone(),
         shadow_cpu: config.policy_engine.shadow_cpu,
         staging: None,
-        idle: Idle::default(),
+        idle: InstanceCache::default(),
     }
 }
 

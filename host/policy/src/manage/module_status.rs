@@ -11,7 +11,7 @@ use crate::evaluate::staging::Staging;
 use crate::manage::manager::Inner;
 use host_config::Share;
 use host_engine::generation::Generation;
-use host_engine::metrics::{Counters, RECENT};
+use host_engine::metrics::{GenerationMetrics, RECENT};
 use host_mail::Timestamp;
 
 /// How a module does.
@@ -44,7 +44,7 @@ pub struct ModuleStatus {
     pub calls: u64,
     pub faults: BTreeMap<String, u64>,
     #[serde(flatten)]
-    pub load: Load,
+    pub load: Utilisation,
     /// It was loaded a short while ago and has to prove itself.
     pub probation: Option<ProbationStatus>,
     /// The candidate that decides for some sessions.
@@ -89,7 +89,7 @@ pub struct Health {
 /// What a generation has to do now, and how long its questions take.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Load {
+pub struct Utilisation {
     /// Microseconds within which half of the questions were answered; none before the first.
     pub p50_us: Option<u64>,
     /// As `p50_us`, 99 of 100 questions.
@@ -141,7 +141,7 @@ pub struct StagedStatus {
     pub calls: u64,
     pub faults: BTreeMap<String, u64>,
     #[serde(flatten)]
-    pub load: Load,
+    pub load: Utilisation,
 }
 
 /// A generation that was replaced and still has work.
@@ -243,7 +243,7 @@ impl ModuleStatus {
     /// Why somebody should look.
     fn reasons(&self) -> Vec<String> {
         let minutes = RECENT.as_secs() / 60;
-        let faulting = |what: String, load: &Load| {
+        let faulting = |what: String, load: &Utilisation| {
             (load.recent_faults > 0).then(|| {
                 format!(
                     "policy {}: {what}{} faults in {} calls in the last {minutes} minutes",
@@ -291,7 +291,7 @@ impl Module {
                     stateless: false,
                     calls: 0,
                     faults: BTreeMap::new(),
-                    load: Load::default(),
+                    load: Utilisation::default(),
                     probation: None,
                     staged: None,
                     draining: Vec::new(),
@@ -327,7 +327,7 @@ impl Module {
             faults: faults(&generation.counters),
             load,
             probation: self.probation.as_ref().map(|probation| {
-                let tally = probation.patience.tally();
+                let tally = probation.fault_budget.tally();
                 ProbationStatus {
                     until: probation.until,
                     previous: probation.previous.number,
@@ -362,14 +362,14 @@ fn staged(staging: &Staging) -> StagedStatus {
     }
 }
 
-fn faults(counters: &Counters) -> BTreeMap<String, u64> {
+fn faults(counters: &GenerationMetrics) -> BTreeMap<String, u64> {
     let faults = counters.faults();
     faults.map(|(class, count)| (class.name().to_owned(), count)).collect()
 }
 
-fn load(counters: &Counters) -> Load {
+fn load(counters: &GenerationMetrics) -> Utilisation {
     let recent = counters.recent();
-    Load {
+    Utilisation {
         p50_us: counters.latency.within(500),
         p99_us: counters.latency.within(990),
         max_us: counters.latency.longest(),

@@ -28,8 +28,8 @@ async fn after(rest: Duration, core: Arc<Core>, generation: Weak<Generation>) {
     // A thread of its own: taking a component apart and putting it together again is no work for
     // the threads that serve mail.
     let work = move || {
-        let around = core.quiet().surroundings(Origin::default());
-        let prepared = with_settings(&core.runtime, &generation.candidate, &around);
+        let context = core.quiet().surroundings(Origin::default());
+        let prepared = with_settings(&core.runtime, &generation.candidate, &context);
         generation.preparation.end(runtime.block_on(prepared));
     };
     let thread = std::thread::Builder::new()

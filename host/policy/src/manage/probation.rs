@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::evaluate::chain::{Chain, Module};
-use crate::evaluate::fault_budget::Patience;
+use crate::evaluate::fault_budget::FaultBudget;
 use crate::evaluate::staging::StageEnd;
 use crate::manage::activation_history::How;
 use crate::manage::activation_store::Activated;
@@ -26,7 +26,7 @@ pub(crate) struct Probation {
     pub(crate) previous: Arc<Generation>,
     /// How that was activated.
     pub(crate) restores: Activated,
-    pub(crate) patience: Patience,
+    pub(crate) fault_budget: FaultBudget,
     pub(crate) ends: Instant,
     pub(crate) until: Timestamp,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Probation {
 impl Probation {
     /// None if the configuration wants none.
     pub(crate) fn new(
-        limits: &host_config::Probation,
+        limits: &host_config::ProbationConfig,
         previous: &Arc<Generation>,
         restores: &Activated,
     ) -> Option<Arc<Self>> {
@@ -42,7 +42,7 @@ impl Probation {
             Arc::new(Self {
                 previous: Arc::clone(previous),
                 restores: restores.clone(),
-                patience: Patience::new(limits),
+                fault_budget: FaultBudget::new(limits),
                 ends: Instant::now() + limits.lasts,
                 until: Timestamp::now().after(limits.lasts),
             })
@@ -64,7 +64,7 @@ impl Probation {
     /// Of a generation that another configuration brings. None if it replaces nothing, or something that
     /// the new configuration would not have: grants, limits and signers are always the configuration's.
     pub(crate) fn after_reload(
-        limits: &host_config::Probation,
+        limits: &host_config::ProbationConfig,
         before: &Chain,
         configured: &PolicyModule,
         ready: &Ready,
@@ -198,7 +198,7 @@ impl Inner {
                 continue;
             };
             ledger.previous.remove(&*module.name);
-            let tally = probation.patience.tally();
+            let tally = probation.fault_budget.tally();
             self.core.events.emit(Event::PolicyProved {
                 policy: module.name.to_string(),
                 generation: generation.number,

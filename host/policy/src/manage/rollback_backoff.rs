@@ -16,7 +16,7 @@ const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Generations that are held back, by identity.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct HeldBack(BTreeMap<String, Hold>);
+pub(crate) struct RollbackBackoff(BTreeMap<String, Hold>);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Hold {
@@ -24,7 +24,7 @@ struct Hold {
     until: Timestamp,
 }
 
-impl HeldBack {
+impl RollbackBackoff {
     /// It was rolled back once more.
     pub(crate) fn add(&mut self, identity: &str, now: Timestamp) {
         self.0.retain(|_, hold| hold.until.after(FORGOTTEN) > now);
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_wait_doubles_to_an_hour_and_is_forgotten_after_a_day() {
-        let mut held = HeldBack::default();
+        let mut held = RollbackBackoff::default();
         let mut now = Timestamp(1_000_000);
         let mut waits = Vec::new();
         for _ in 0..8 {

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use super::probation::Probation;
 use crate::evaluate::chain::Chain;
-use crate::evaluate::fault_budget::Patience;
+use crate::evaluate::fault_budget::FaultBudget;
 use crate::evaluate::staging::{Selection, StageEnd, StageRequest, Staged, StagedRecord, Staging};
 use crate::manage::activation_history::{Cause, How};
 use crate::manage::activation_store::{Activated, Ledger};
 use crate::manage::candidate::{configured_code, fits};
-use crate::manage::desired::{Ready, Source, Wish};
+use crate::manage::desired::{Desired, Ready, Source};
 use crate::manage::manager::{Inner, find};
 use crate::{Activation, LoadRequest};
 use host_config::Problem;
@@ -67,7 +67,7 @@ impl Inner {
         let staging = Arc::new(Staging {
             module: Arc::clone(&module.name),
             selection,
-            patience: Patience::new(&chain.probation),
+            fault_budget: FaultBudget::new(&chain.probation),
             ends: Instant::now() + request.lasts,
             until: Timestamp::now().after(request.lasts),
             reason: request.reason,
@@ -93,23 +93,23 @@ impl Inner {
             return Err(one("there is no such module".to_owned()));
         };
         let was = ledger.modules.get(&*module.name).cloned();
-        let wish = Wish {
+        let desired = Desired {
             key: format!("policy[{place}]"),
             configured: &module.configured,
             code: configured_code(&module.configured).await,
             was: was.as_ref(),
             running: module.running.as_ref().ok().cloned(),
         };
-        let attempt = wish.attempt_to_load(request);
+        let attempt = desired.attempt_to_load(request);
         let prepared = async {
             if let Source::Given(artifact) = &attempt.code {
                 fits(artifact.bytes.len(), module.configured.limits.component_size)
                     .map_err(|text| vec![Problem::new("file", text)])?;
             }
-            self.realise(&wish, &attempt, cause, ledger).await
+            self.build(&desired, &attempt, cause, ledger).await
         };
         prepared.await.inspect_err(|problems| {
-            self.refused(&module.name, wish.digest(&attempt), &cause.by, problems);
+            self.refused(&module.name, desired.digest(&attempt), &cause.by, problems);
         })
     }
 

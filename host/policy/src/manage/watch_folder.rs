@@ -23,7 +23,7 @@ use host_config::Problem;
 use host_engine::generation::digest;
 use host_events::Event;
 
-use crate::manage::watch_folder::inotify::{Folder, Seen};
+use crate::manage::watch_folder::inotify::{Folder, FolderEvent};
 
 /// Who loads, in events.
 const BY: &str = "watch";
@@ -89,13 +89,13 @@ impl Watch {
     async fn follow(&self, folder: &mut Folder) -> String {
         loop {
             match folder.next().await {
-                Ok(Seen::Moved(names)) => {
+                Ok(FolderEvent::Moved(names)) => {
                     for name in names.iter().filter_map(|name| module_of(name)) {
                         self.load(name, None).await;
                     }
                 }
-                Ok(Seen::Missed) => self.load_what_is_new().await,
-                Ok(Seen::Gone) => return "it was removed or moved away".to_owned(),
+                Ok(FolderEvent::Missed) => self.load_what_is_new().await,
+                Ok(FolderEvent::Gone) => return "it was removed or moved away".to_owned(),
                 Err(error) => return error.to_string(),
             }
         }

@@ -4,7 +4,7 @@ use crate::evaluate::ask::{Admit, Message, Plans, Recipient, Sender};
 use crate::evaluate::evaluation::Question as Ask;
 use host_contract::{Decision, Question};
 use host_engine::component::Role;
-use host_engine::fault::Failed;
+use host_engine::fault::CallFailed;
 use host_engine::instance::Instance;
 use host_engine::message_view::MessageView;
 use host_engine::to_wit::{self, Parties};
@@ -26,7 +26,7 @@ pub(crate) async fn put(
     instance: &mut Instance,
     question: &Question,
     view: Option<MessageView>,
-) -> Result<Opinion<Decision>, Failed> {
+) -> Result<Opinion<Decision>, CallFailed> {
     match (question, view) {
         (Question::Admit { client }, _) => ask(instance, Admit::new(client)).await,
         (Question::Sender { client, sender }, _) => {
@@ -56,7 +56,7 @@ pub(crate) async fn put(
     }
 }
 
-async fn ask<Q: Ask>(instance: &mut Instance, question: Q) -> Result<Opinion<Decision>, Failed> {
+async fn ask<Q: Ask>(instance: &mut Instance, question: Q) -> Result<Opinion<Decision>, CallFailed> {
     let opinion = question.put(instance).await?;
     Ok(opinion.map(|(answer, because)| (answer.into(), because)))
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::record::replayer::Played;
-use crate::record::{Exchange, Kept, Outcome, RECORD_VERSION, Record};
+use crate::record::{Completeness, Exchange, ExchangeOutcome, RECORD_VERSION, Record};
 use host_mail::{MessageId, RecordId, SessionId, Timestamp};
 
 /// Examples kept of one change.
@@ -88,9 +88,9 @@ pub struct Example {
     /// The candidate's answer is a guess.
     pub unrecorded: bool,
     /// The active policy's.
-    pub from: Outcome,
+    pub from: ExchangeOutcome,
     /// The candidate's.
-    pub to: Outcome,
+    pub to: ExchangeOutcome,
 }
 
 impl Comparison {
@@ -116,7 +116,7 @@ impl Comparison {
             self.unrecorded += u64::from(played.unrecorded);
             self.active_micros = self.active_micros.saturating_add(exchange.micros);
             self.candidate_micros = self.candidate_micros.saturating_add(played.micros);
-            if let Outcome::Fault { class, .. } = &played.outcome {
+            if let ExchangeOutcome::Fault { class, .. } = &played.outcome {
                 self.faulted += 1;
                 *self.faults.entry(class.clone()).or_default() += 1;
             }
@@ -182,28 +182,28 @@ impl Comparison {
 impl Record {
     /// Whether another policy can be asked the same.
     pub fn can_be_replayed(&self) -> bool {
-        self.version == RECORD_VERSION && self.kept == Kept::All
+        self.version == RECORD_VERSION && self.kept == Completeness::All
     }
 }
 
-fn same(one: &Outcome, other: &Outcome) -> bool {
+fn same(one: &ExchangeOutcome, other: &ExchangeOutcome) -> bool {
     match (one, other) {
-        (Outcome::Pass, Outcome::Pass) => true,
-        (Outcome::Decided { answer, because }, Outcome::Decided { answer: a, because: b }) => {
+        (ExchangeOutcome::Pass, ExchangeOutcome::Pass) => true,
+        (ExchangeOutcome::Decided { answer, because }, ExchangeOutcome::Decided { answer: a, because: b }) => {
             answer == a && because.rule == b.rule
         }
-        (Outcome::Fault { class, .. }, Outcome::Fault { class: other, .. }) => class == other,
+        (ExchangeOutcome::Fault { class, .. }, ExchangeOutcome::Fault { class: other, .. }) => class == other,
         _ => false,
     }
 }
 
 impl Stand {
     /// In short.
-    pub fn of(outcome: &Outcome) -> Self {
+    pub fn of(outcome: &ExchangeOutcome) -> Self {
         let (verdict, rule) = match outcome {
-            Outcome::Pass => ("pass".to_owned(), String::new()),
-            Outcome::Decided { answer, because } => (answer.to_string(), because.rule.clone()),
-            Outcome::Fault { class, .. } => (format!("fault {class}"), String::new()),
+            ExchangeOutcome::Pass => ("pass".to_owned(), String::new()),
+            ExchangeOutcome::Decided { answer, because } => (answer.to_string(), because.rule.clone()),
+            ExchangeOutcome::Fault { class, .. } => (format!("fault {class}"), String::new()),
         };
         Self {
             verdict: host_mail::cut(verdict, WORD),

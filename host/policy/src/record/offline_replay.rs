@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use crate::evaluate::evaluation::Core;
-use crate::manage::candidate::{configured_code, fits, qualify};
+use crate::manage::candidate::{configured_code, fits, validate};
 use crate::record::Record;
 use crate::record::decision_diff::Comparison;
 use crate::record::replayer::play;
@@ -15,7 +15,7 @@ use host_directory::{Directory, Entry, LookupError};
 use host_engine::compile::Compiler;
 use host_engine::core_dump::CoreDumps;
 use host_engine::generation::{Candidate, Code, Generation};
-use host_engine::host_call::{Answer, Answers, Asker, Call, NoAnswer};
+use host_engine::host_call::{Answer, Call, Caller, HostServices, NoAnswer};
 use host_engine::runtime::Runtime;
 use host_events::Events;
 use host_mail::{Mailbox, Timestamp};
@@ -52,7 +52,7 @@ impl Replay {
             origin: String::new(),
             by: String::new(),
         };
-        let description = qualify(&core, &candidate, "policy").await?;
+        let description = validate(&core, &candidate, "policy").await?;
         Ok(Self {
             generation: Generation::new(0, Timestamp::now(), candidate, description),
             core,
@@ -94,8 +94,8 @@ fn nobody<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, LookupError>> {
     async { Err(LookupError::Unavailable("not recorded".to_owned())) }.boxed()
 }
 
-impl Answers for Nobody {
-    fn answer<'a>(&'a self, _: Asker<'a>, _: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+impl HostServices for Nobody {
+    fn answer<'a>(&'a self, _: Caller<'a>, _: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         async { Err(NoAnswer::Unavailable("not recorded".to_owned())) }.boxed()
     }
 }

@@ -7,13 +7,13 @@ use arc_swap::ArcSwapOption;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use crate::record::{Called, Exchange, Given, Kept, Outcome, RECORD_VERSION, Record, weight};
-use crate::shadow::{Intake, Sample, Trial};
+use crate::record::{Called, Completeness, Exchange, ExchangeOutcome, Given, RECORD_VERSION, Record, weight};
+use crate::shadow::{Intake, Sample, ShadowRun};
 use host_config::RecordMode;
 use host_contract::{Decision, Origin, Question};
-use host_engine::fault::Failed;
+use host_engine::fault::CallFailed;
 use host_engine::generation::Generation;
-use host_engine::host_call::{Answer, Answers, Asker, Call, NoAnswer};
+use host_engine::host_call::{Answer, Call, Caller, HostServices, NoAnswer};
 use host_engine::message_view::MessageView;
 use host_engine::validate::Opinion;
 use host_mail::{Content, RecordId, Timestamp};
@@ -36,7 +36,7 @@ pub(crate) struct Takers {
     /// A policy that is being tried.
     pub(crate) shadow: ArcSwapOption<Intake>,
     /// The same, or the last one, to be looked at.
-    pub(crate) trial: Mutex<Option<Arc<Trial>>>,
+    pub(crate) trial: Mutex<Option<Arc<ShadowRun>>>,
 }
 
 impl Takers {
@@ -46,7 +46,7 @@ impl Takers {
         mode: RecordMode,
         generation: &Arc<Generation>,
         origin: Origin,
-        live: &Arc<dyn Answers>,
+        live: &Arc<dyn HostServices>,
     ) -> Option<Recording> {
         let log = self.log.get().filter(|_| mode != RecordMode::Off);
         let shadow = self.shadow.load();
@@ -67,7 +67,7 @@ impl Takers {
 
 /// Answers as another source does, and remembers.
 pub(crate) struct Tape {
-    live: Arc<dyn Answers>,
+    live: Arc<dyn HostServices>,
     state: Mutex<Calls>,
 }
 
@@ -80,7 +80,7 @@ struct Calls {
 }
 
 impl Tape {
-    fn new(live: Arc<dyn Answers>) -> Self {
+    fn new(live: Arc<dyn HostServices>) -> Self {
         Self {
             live,
             state: Mutex::default(),
@@ -108,8 +108,8 @@ impl Tape {
     }
 }
 
-impl Answers for Tape {
-    fn answer<'a>(&'a self, asker: Asker<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+impl HostServices for Tape {
+    fn answer<'a>(&'a self, asker: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         async move {
             let result = self.live.answer(asker, call).await;
             self.note(call, &result);
@@ -131,8 +131,8 @@ pub(crate) struct Recording {
 
 impl Recording {
     /// What the instance is to be answered from.
-    pub(crate) fn answers(&self) -> Arc<dyn Answers> {
-        Arc::clone(&self.tape) as Arc<dyn Answers>
+    pub(crate) fn answers(&self) -> Arc<dyn HostServices> {
+        Arc::clone(&self.tape) as Arc<dyn HostServices>
     }
 
     /// Whether somebody keeps bodies; who plays at once has the message itself.
@@ -145,7 +145,7 @@ impl Recording {
         &mut self,
         (question, message): (Question, Option<&MessageView>),
         fresh: bool,
-        outcome: Outcome,
+        outcome: ExchangeOutcome,
         took: Duration,
     ) {
         if let Some(message) = message.filter(|_| self.shadow.is_some()) {
@@ -175,7 +175,11 @@ impl Recording {
             module: candidate.module.to_string(),
             generation: self.generation.number,
             digest: candidate.code.digest.clone(),
-            kept: if self.tape.whole() { Kept::All } else { Kept::Part },
+            kept: if self.tape.whole() {
+                Completeness::All
+            } else {
+                Completeness::Part
+            },
             exchanges: self.exchanges,
         };
         match (self.shadow, self.log) {
@@ -191,19 +195,19 @@ impl Recording {
 }
 
 /// How a record has it. None is overload: that says nothing of the policy.
-pub(crate) fn outcome<A: Clone + Into<Decision>>(result: &Result<Opinion<A>, Failed>) -> Option<Outcome> {
+pub(crate) fn outcome<A: Clone + Into<Decision>>(result: &Result<Opinion<A>, CallFailed>) -> Option<ExchangeOutcome> {
     Some(match result {
-        Ok(None) => Outcome::Pass,
-        Ok(Some((answer, because))) => Outcome::Decided {
+        Ok(None) => ExchangeOutcome::Pass,
+        Ok(Some((answer, because))) => ExchangeOutcome::Decided {
             answer: answer.clone().into(),
             because: because.clone(),
         },
-        Err(Failed::Fault(fault)) => Outcome::Fault {
+        Err(CallFailed::Fault(fault)) => ExchangeOutcome::Fault {
             class: fault.class.name().to_owned(),
             code: fault.code.clone(),
             function: fault.place.function.clone(),
             location: fault.place.location.clone(),
         },
-        Err(Failed::Crowded) => return None,
+        Err(CallFailed::Crowded) => return None,
     })
 }

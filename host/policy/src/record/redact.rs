@@ -6,12 +6,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::record::{Called, Exchange, Given, Kept, Outcome, Record};
+use crate::record::{Called, Completeness, Exchange, ExchangeOutcome, Given, Record};
 use host_contract::{
-    Admission, Audience, Because, Decision, Disposition, Edit, Excerpt, FailedRecipient, Failure, Notice, Octets,
-    Question, Verdict,
+    Admission, Audience, Decision, Disposition, Edit, Excerpt, FailedRecipient, Failure, Notice, Octets, Question,
+    Reason, Verdict,
 };
-use host_engine::host_call::{Answer, Call, Finding, Meaning};
+use host_engine::host_call::{Answer, Call, DirectoryEntry, Finding};
 use host_mail::{
     Client, Content as _, Envelope, HeaderBlock, Identity, InMemory, Mailbox, Reply, ReversePath, TlsSession,
     is_domain_name,
@@ -36,21 +36,21 @@ pub type Hash<'a> = &'a (dyn Fn(&str) -> String + 'a);
 
 impl Record {
     /// The same without personal data.
-    pub fn discreet(self, hash: Hash<'_>) -> Self {
-        let censor = Censor { hash };
+    pub fn redact(self, hash: Hash<'_>) -> Self {
+        let censor = Redactor { hash };
         Self {
-            kept: Kept::Hashed,
+            kept: Completeness::Hashed,
             exchanges: self.exchanges.into_iter().map(|it| censor.exchange(it)).collect(),
             ..self
         }
     }
 }
 
-struct Censor<'a> {
+struct Redactor<'a> {
     hash: Hash<'a>,
 }
 
-impl Censor<'_> {
+impl Redactor<'_> {
     fn name(&self, text: &str) -> String {
         format!("h-{}", (self.hash)(text))
     }
@@ -224,31 +224,31 @@ impl Censor<'_> {
         })
     }
 
-    fn meaning(&self, meaning: Meaning) -> Meaning {
-        Meaning {
+    fn meaning(&self, meaning: DirectoryEntry) -> DirectoryEntry {
+        DirectoryEntry {
             account: meaning.account.map(|account| self.name(&account)),
             address: self.address(&meaning.address),
             ..meaning
         }
     }
 
-    fn outcome(&self, outcome: Outcome) -> Outcome {
+    fn outcome(&self, outcome: ExchangeOutcome) -> ExchangeOutcome {
         match outcome {
-            Outcome::Pass => Outcome::Pass,
-            Outcome::Decided { answer, because } => Outcome::Decided {
+            ExchangeOutcome::Pass => ExchangeOutcome::Pass,
+            ExchangeOutcome::Decided { answer, because } => ExchangeOutcome::Decided {
                 answer: self.decision(answer),
-                because: Because {
+                because: Reason {
                     // Whatever a policy says that matched: an account as well as a network.
                     entry: because.entry.map(|entry| self.address(&entry)),
                     ..because
                 },
             },
-            Outcome::Fault {
+            ExchangeOutcome::Fault {
                 class,
                 code,
                 function,
                 location,
-            } => Outcome::Fault {
+            } => ExchangeOutcome::Fault {
                 code: match class.as_str() {
                     // These are the engine's own words; others quote what the policy said.
                     "panic" | "cpu-timeout" | "host-timeout" | "memory" | "stack" => code,
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn addresses_keep_their_domain_and_hide_who() {
-        let censor = Censor {
+        let censor = Redactor {
             hash: &|text| format!("{:016x}", text.len()),
         };
         let shown = |text: &str| censor.mailbox(&text.parse().expect("mailbox")).to_string();

@@ -12,20 +12,20 @@ use futures_util::future::BoxFuture;
 
 use crate::evaluate::evaluation::{Core, configured};
 use crate::record::recorder::outcome;
-use crate::record::{Given, Outcome, Record, ask_again};
+use crate::record::{ExchangeOutcome, Given, Record, ask_again};
 use host_contract::{Excerpt, Origin, Question};
-use host_engine::fault::Failed;
+use host_engine::fault::CallFailed;
 use host_engine::generation::Generation;
-use host_engine::host_call::{Answer, Answers, Asker, Call, NoAnswer};
+use host_engine::host_call::{Answer, Call, Caller, HostServices, NoAnswer};
 use host_engine::instance::Instance;
-use host_engine::instance_state::Spent;
+use host_engine::instance_state::Usage;
 use host_engine::message_view::MessageView;
 use host_events::Events;
 use host_mail::{Content, HeaderBlock, InMemory};
 
 /// What another policy made of one question.
 pub(crate) struct Played {
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: ExchangeOutcome,
     /// It asked what the record does not tell: the outcome is a guess.
     pub(crate) unrecorded: bool,
     /// How long it took, in microseconds.
@@ -43,35 +43,35 @@ pub(crate) async fn play(
     generation: &Generation,
     record: &Record,
     message: Option<Arc<dyn Content>>,
-    live: Option<Arc<dyn Answers>>,
+    live: Option<Arc<dyn HostServices>>,
 ) -> Result<Vec<Played>, Crowded> {
     let guess = Guess::default();
-    let mut around = core.surroundings(Origin {
+    let mut context = core.surroundings(Origin {
         session: record.session,
         message: record.message,
     });
-    around.answers = Arc::new(Playback::new(record, live, guess.clone()));
+    context.answers = Arc::new(Playback::new(record, live, guess.clone()));
     // What it logs is not said: it decides nothing.
-    around.events = Events::discard();
-    around.now = record.time;
+    context.events = Events::discard();
+    context.now = record.time;
     let mut played = Vec::with_capacity(record.exchanges.len());
-    let mut seat: (Option<Instance>, Spent) = (None, Spent::default());
+    let mut seat: (Option<Instance>, Usage) = (None, Usage::default());
     for exchange in &record.exchanges {
         let since = Instant::now();
         if !generation.serves(ask_again::role(&exchange.question)) {
             played.push(Played {
-                outcome: Outcome::Pass,
+                outcome: ExchangeOutcome::Pass,
                 unrecorded: false,
                 micros: 0,
             });
             continue;
         }
         if let Some(rested) = seat.0.take_if(|_| exchange.fresh) {
-            seat.1 = rested.spent();
+            seat.1 = rested.usage();
         }
         let made = match seat.0.take() {
             Some(instance) => Ok(instance),
-            None => configured(core, generation, around.clone(), seat.1).await,
+            None => configured(core, generation, context.clone(), seat.1).await,
         };
         let result = match made {
             Ok(mut instance) => {
@@ -90,7 +90,7 @@ pub(crate) async fn play(
             unrecorded: guess.take(),
             micros: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
         });
-        if matches!(result, Err(Failed::Fault(_))) {
+        if matches!(result, Err(CallFailed::Fault(_))) {
             break;
         }
     }
@@ -106,7 +106,7 @@ fn view(question: &Question, message: Option<&Arc<dyn Content>>, guess: &Guess) 
     }
     // The host's own search for the end of the header must not count as reading the body.
     let header = HeaderBlock::read(&InMemory(excerpt.header.0.clone())).unwrap_or_default();
-    let remembered = Remembered {
+    let remembered = RecordedMessage {
         excerpt: excerpt.clone(),
         guess: guess.clone(),
     };
@@ -128,12 +128,12 @@ impl Guess {
 }
 
 /// A message as far as it was kept.
-struct Remembered {
+struct RecordedMessage {
     excerpt: Excerpt,
     guess: Guess,
 }
 
-impl Content for Remembered {
+impl Content for RecordedMessage {
     fn size(&self) -> u64 {
         self.excerpt.size()
     }
@@ -152,7 +152,7 @@ impl Content for Remembered {
 /// within a unit of work is answered as last, and the rest by the fallback.
 struct Playback {
     recorded: Mutex<HashMap<Call, Recorded>>,
-    live: Option<Arc<dyn Answers>>,
+    live: Option<Arc<dyn HostServices>>,
     guess: Guess,
 }
 
@@ -163,7 +163,7 @@ struct Recorded {
 }
 
 impl Playback {
-    fn new(record: &Record, live: Option<Arc<dyn Answers>>, guess: Guess) -> Self {
+    fn new(record: &Record, live: Option<Arc<dyn HostServices>>, guess: Guess) -> Self {
         let mut recorded: HashMap<Call, Recorded> = HashMap::new();
         for called in record.exchanges.iter().flat_map(|exchange| &exchange.calls) {
             let answers = recorded.entry(called.call.clone()).or_default();
@@ -190,7 +190,7 @@ impl Playback {
     }
 
     /// Nothing that is asked here may change anything.
-    async fn fallback(&self, asker: Asker<'_>, call: &Call) -> Result<Answer, NoAnswer> {
+    async fn fallback(&self, asker: Caller<'_>, call: &Call) -> Result<Answer, NoAnswer> {
         self.guess.raise();
         let Some(live) = &self.live else {
             return Err(NoAnswer::Unavailable("not recorded".to_owned()));
@@ -205,8 +205,8 @@ impl Playback {
     }
 }
 
-impl Answers for Playback {
-    fn answer<'a>(&'a self, asker: Asker<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+impl HostServices for Playback {
+    fn answer<'a>(&'a self, asker: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         async move {
             match self.recorded(call) {
                 Some(given) => given.into(),
@@ -220,7 +220,7 @@ impl Answers for Playback {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Called, Exchange, Kept, RECORD_VERSION};
+    use crate::record::{Called, Completeness, Exchange, RECORD_VERSION};
     use host_mail::{RecordId, Timestamp};
 
     fn add(key: &str) -> Call {
@@ -252,21 +252,21 @@ mod tests {
             module: "m".to_owned(),
             generation: 1,
             digest: String::new(),
-            kept: Kept::All,
+            kept: Completeness::All,
             exchanges: vec![Exchange {
                 question: Question::Admit {
                     client: crate::testing::stranger(),
                 },
                 fresh: true,
                 calls: calls.iter().map(called).collect(),
-                outcome: Outcome::Pass,
+                outcome: ExchangeOutcome::Pass,
                 micros: 1,
             }],
         }
     }
 
     async fn ask(playback: &Playback, call: Call) -> Result<Answer, NoAnswer> {
-        let asker = Asker {
+        let asker = Caller {
             module: "m",
             message: None,
         };
@@ -276,8 +276,8 @@ mod tests {
     /// A host whose counters must not be touched.
     struct Counters;
 
-    impl Answers for Counters {
-        fn answer<'a>(&'a self, _: Asker<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+    impl HostServices for Counters {
+        fn answer<'a>(&'a self, _: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
             assert!(!matches!(call, Call::CounterAdd { .. }), "a shadow counts");
             async { Ok(Answer::Count(40)) }.boxed()
         }
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn a_message_that_was_kept_in_part_says_when_more_is_read() {
         let guess = Guess::default();
-        let remembered = Remembered {
+        let remembered = RecordedMessage {
             excerpt: Excerpt {
                 size: 100,
                 header: host_contract::Octets("A: b\r\n".into()),

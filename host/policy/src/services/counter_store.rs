@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::services::counter_store::counter_snapshot::Saved;
-use crate::services::counter_store::counter_table::{Full, Table};
+use crate::services::counter_store::counter_table::{CounterTable, TableFull};
 use host_config::PolicyModule;
 use host_engine::host_call::NoAnswer;
 use host_events::{Event, Events};
@@ -51,8 +51,8 @@ pub struct CounterPage {
 }
 
 /// All counters of all modules.
-pub(crate) struct Counters {
-    modules: Mutex<HashMap<String, Module>>,
+pub(crate) struct CounterStore {
+    modules: Mutex<HashMap<String, ModuleCounters>>,
     changed: AtomicBool,
     /// None keeps nothing over a restart.
     file: Option<PathBuf>,
@@ -61,23 +61,23 @@ pub(crate) struct Counters {
 
 /// One module's counters.
 #[derive(Default)]
-struct Module {
-    table: Table,
+struct ModuleCounters {
+    table: CounterTable,
     limit: usize,
     /// It was said that there is no room, and there has been none since.
     told_full: bool,
 }
 
-impl Counters {
+impl CounterStore {
     /// What `file` has. A file that cannot be read is put aside (5039) and counting begins anew.
     pub(crate) fn open(file: Option<PathBuf>, events: Events) -> Arc<Self> {
         let mut modules = HashMap::new();
         if let Some(file) = &file {
             match Saved::read(file, Timestamp::now().seconds()) {
                 Ok(saved) => {
-                    let module = |table| Module {
+                    let module = |table| ModuleCounters {
                         table,
-                        ..Module::default()
+                        ..ModuleCounters::default()
                     };
                     modules.extend(saved.into_tables().map(|(name, table)| (name, module(table))));
                 }
@@ -120,7 +120,7 @@ impl Counters {
             });
         }
         self.changed.store(true, Ordering::Relaxed);
-        added.map_err(|Full| NoAnswer::Full)
+        added.map_err(|TableFull| NoAnswer::Full)
     }
 
     /// What a counter is now.
@@ -200,7 +200,7 @@ impl Counters {
         });
     }
 
-    fn modules(&self) -> MutexGuard<'_, HashMap<String, Module>> {
+    fn modules(&self) -> MutexGuard<'_, HashMap<String, ModuleCounters>> {
         // Nothing panics between two halves of a change.
         self.modules.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,11 +7,11 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::verification::Verifier;
-use crate::services::counter_store::{CounterPage, Counters};
+use crate::services::counter_store::{CounterPage, CounterStore};
 use host_config::Config;
 use host_directory::dns::{self, NoRecords};
 use host_directory::{Directory, Entry, Home, LookupError, Target};
-use host_engine::host_call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
+use host_engine::host_call::{Answer, Call, Caller, DirectoryEntry, Finding, HostServices, NoAnswer};
 use host_engine::message_view::MessageView;
 use host_events::Events;
 use host_mail::Mailbox;
@@ -20,20 +20,20 @@ use host_mail::Mailbox;
 const ENTRIES: usize = 64;
 
 /// The host's directory, resolver, counters and verifier.
-pub(crate) struct Live {
+pub(crate) struct LiveServices {
     directory: Arc<dyn Directory>,
     dns: dns::Current,
-    counters: Arc<Counters>,
+    counters: Arc<CounterStore>,
     verifier: Verifier,
 }
 
-impl Live {
+impl LiveServices {
     /// Counters are kept in `folder`, or in memory alone.
     pub(crate) fn new(config: &Config, directory: Arc<dyn Directory>, folder: Option<&Path>, events: Events) -> Self {
         let live = Self {
             directory,
             dns: dns::Current::new(config.dns.clone()),
-            counters: Counters::open(folder.map(|folder| folder.join("counters")), events),
+            counters: CounterStore::open(folder.map(|folder| folder.join("counters")), events),
             verifier: Verifier::new(config.hostname.clone()),
         };
         live.counters.configure(&config.policies);
@@ -114,8 +114,8 @@ impl Live {
     }
 }
 
-impl Answers for Live {
-    fn answer<'a>(&'a self, asker: Asker<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+impl HostServices for LiveServices {
+    fn answer<'a>(&'a self, asker: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         async move {
             match call {
                 Call::Lookup { address } => self.lookup(address).await,
@@ -153,13 +153,13 @@ fn no_entry(error: LookupError) -> NoAnswer {
     }
 }
 
-fn meaning(entry: &Entry) -> Meaning {
+fn meaning(entry: &Entry) -> DirectoryEntry {
     let (account, elsewhere, kind) = match &entry.target {
         Target::Account { account, home } => (Some(account.clone()), self::elsewhere(home), "account"),
         Target::Alias(_) => (None, None, "alias"),
         Target::Group(_) => (None, None, "group"),
     };
-    Meaning {
+    DirectoryEntry {
         account,
         address: entry.address.to_string(),
         elsewhere,

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::services::verification::auth_results::{finding, found_arc, found_dkim, found_dmarc, found_spf};
 use host_directory::dns::Resolver;
 use host_engine::host_call::Finding;
-use host_engine::message_view::{MessageView, Received};
+use host_engine::message_view::{Arrival, MessageView};
 use host_mail::{Content, HeaderBlock};
 
 /// Larger messages are not read for their signatures.
@@ -59,10 +59,10 @@ impl Verifier {
         }
     }
 
-    async fn verify(&self, dns: &Resolver, received: &Received, message: &MessageView) -> Result<Vec<Finding>, String> {
+    async fn verify(&self, dns: &Resolver, received: &Arrival, message: &MessageView) -> Result<Vec<Finding>, String> {
         let end = Instant::now() + WHOLE;
         let resolver = dns.resolver().await.map_err(|error| error.to_string())?.clone();
-        let work = Work {
+        let work = Verification {
             authenticator: MessageAuthenticator(resolver),
             hostname: self.hostname.clone(),
             received: received.clone(),
@@ -88,14 +88,14 @@ impl Verifier {
 }
 
 /// One message's verification.
-struct Work {
+struct Verification {
     authenticator: MessageAuthenticator,
     hostname: String,
-    received: Received,
+    received: Arrival,
     end: Instant,
 }
 
-impl Work {
+impl Verification {
     async fn all(&self, raw: &[u8], whole: bool) -> Vec<Finding> {
         let first = self.end - (WHOLE - FIRST);
         let mut findings = Vec::new();
@@ -144,7 +144,7 @@ impl Work {
 
     /// For the null reverse-path the HELO name stands in (RFC 7208 section 2.4).
     async fn spf(&self) -> SpfOutput {
-        let Received { address, helo, sender } = &self.received;
+        let Arrival { address, helo, sender } = &self.received;
         let address = address.to_canonical();
         let helo = helo.as_deref().unwrap_or("");
         let parameters = match sender.mailbox() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use super::Trial;
+use super::ShadowRun;
 use crate::record::Record;
 use host_contract::Origin;
 use host_engine::generation::Generation;
@@ -42,18 +42,18 @@ pub(crate) struct Intake {
     against: u64,
     share: f64,
     samples: SyncSender<Sample>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<ShadowQueueState>,
     dropped: Arc<AtomicU64>,
 }
 
 /// What is in the queue.
 #[derive(Default)]
-struct Waiting {
+struct ShadowQueueState {
     count: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-impl Waiting {
+impl ShadowQueueState {
     /// Room for one more of this weight.
     fn reserve(&self, weight: usize) -> bool {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
@@ -78,7 +78,7 @@ impl Waiting {
 /// The candidate's end of it.
 pub(crate) struct Queue {
     samples: Receiver<Sample>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<ShadowQueueState>,
 }
 
 impl Queue {
@@ -92,9 +92,9 @@ impl Queue {
 
 impl Intake {
     /// Nothing waits yet.
-    pub(crate) fn new(trial: &Trial) -> (Self, Queue) {
+    pub(crate) fn new(trial: &ShadowRun) -> (Self, Queue) {
         let (samples, received) = sync_channel(QUEUE);
-        let waiting = Arc::new(Waiting::default());
+        let waiting = Arc::new(ShadowQueueState::default());
         let intake = Self {
             module: Arc::clone(&trial.generation.candidate.module),
             against: trial.against,

@@ -12,13 +12,13 @@ use futures_util::future::BoxFuture;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 
-use super::Trial;
+use super::ShadowRun;
 use crate::manage::manager::Inner;
 use crate::record::replayer::{Played, play};
-use crate::record::{Outcome, Record};
+use crate::record::{ExchangeOutcome, Record};
 use crate::shadow::cpu_budget::Budget;
 use crate::shadow::shadow_queue::{Intake, Queue, Sample};
-use host_engine::host_call::{Answer, Answers, Asker, Call, NoAnswer};
+use host_engine::host_call::{Answer, Call, Caller, HostServices, NoAnswer};
 use host_events::Event;
 use host_mail::Timestamp;
 
@@ -28,9 +28,9 @@ const LOOK: Duration = Duration::from_millis(250);
 const NICE: i32 = 19;
 
 /// Starts the thread. It holds nothing that keeps the engine from going.
-pub(crate) fn start(inner: &Arc<Inner>, trial: &Arc<Trial>) -> std::io::Result<Intake> {
+pub(crate) fn start(inner: &Arc<Inner>, trial: &Arc<ShadowRun>) -> std::io::Result<Intake> {
     let (intake, queue) = Intake::new(trial);
-    let stage = Stage {
+    let stage = ShadowWorker {
         inner: Arc::downgrade(inner),
         trial: Arc::clone(trial),
         queue,
@@ -47,14 +47,14 @@ pub(crate) fn start(inner: &Arc<Inner>, trial: &Arc<Trial>) -> std::io::Result<I
 }
 
 /// The candidate's end of a shadow.
-struct Stage {
+struct ShadowWorker {
     inner: Weak<Inner>,
-    trial: Arc<Trial>,
+    trial: Arc<ShadowRun>,
     queue: Queue,
-    live: Arc<dyn Answers>,
+    live: Arc<dyn HostServices>,
 }
 
-impl Stage {
+impl ShadowWorker {
     fn run(self, runtime: &tokio::runtime::Runtime) {
         // Everything goes before this. If the system does not let us, the bounded queue still holds.
         let _ = rustix::process::setpriority_process(None, NICE);
@@ -117,7 +117,7 @@ impl Stage {
 
     /// The first fault of each class (5035); the rest are counted.
     fn tell(&self, inner: &Inner, record: &Record, played: &Played, known: &BTreeMap<String, u64>) {
-        let Outcome::Fault {
+        let ExchangeOutcome::Fault {
             class,
             code,
             function,
@@ -151,16 +151,16 @@ fn processor_time() -> Duration {
 /// The host's live answers, found where the host lives: what it keeps for later, such as a connection
 /// to a name server, must not depend on the shadow's thread.
 struct OnMain {
-    live: Arc<dyn Answers>,
+    live: Arc<dyn HostServices>,
     runtime: Handle,
 }
 
-impl Answers for OnMain {
-    fn answer<'a>(&'a self, asker: Asker<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+impl HostServices for OnMain {
+    fn answer<'a>(&'a self, asker: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         let (live, call) = (Arc::clone(&self.live), call.clone());
         let (module, message) = (asker.module.to_owned(), asker.message.cloned());
         let answering = self.runtime.spawn(async move {
-            let asker = Asker {
+            let asker = Caller {
                 module: &module,
                 message: message.as_ref(),
             };

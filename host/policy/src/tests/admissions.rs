@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::testing::{Bench, load, stranger};
-use host_contract::{Admission, Asked};
+use host_contract::{Admission, Answered};
 use host_engine::component::builtin;
 use host_mail::{Client, SessionId};
 
@@ -19,7 +19,7 @@ async fn remembering(code: &[u8], settings: Value) -> Bench {
     bench
 }
 
-async fn admit(bench: &Bench, client: &Client) -> Asked<Admission> {
+async fn admit(bench: &Bench, client: &Client) -> Answered<Admission> {
     bench.policies.admit(SessionId::generate(), client).await
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::Policies;
 use crate::testing::{Bench, address, anna, envelope, module, path, stranger};
 use host_config::AdmitFault;
-use host_contract::{Admission, Asked, Disposition, FailedRecipient, Failure, Terms, Verdict};
+use host_contract::{Admission, AdmissionTerms, Answered, Disposition, FailedRecipient, Failure, Verdict};
 use host_engine::component::builtin;
 use host_mail::{InMemory, MessageId, Reply, ReversePath, SessionId};
 
@@ -30,7 +30,7 @@ async fn questions_can_be_asked_from_any_task() {
     movable(transaction.sender(&client, &ReversePath::Null)).await;
 }
 
-async fn ask_message(policies: &Policies) -> Asked<Disposition> {
+async fn ask_message(policies: &Policies) -> Answered<Disposition> {
     let mut transaction = policies.transaction(SessionId::generate());
     let envelope = envelope(path("a@example.net"), &["anna@example.org"]);
     let id = MessageId::generate();
@@ -149,7 +149,10 @@ async fn a_forged_address_is_a_lie_and_names_the_message() {
 async fn a_fault_at_admit_exempts_from_nothing_or_defers() {
     let bench = Bench::misbehaving("panic", "admit").await;
     let asked = bench.policies.admit(SessionId::generate(), &stranger()).await;
-    assert_eq!((asked.answer, asked.fault), (Admission::Admit(Terms::default()), true));
+    assert_eq!(
+        (asked.answer, asked.fault),
+        (Admission::Admit(AdmissionTerms::default()), true)
+    );
     assert_eq!(bench.fault().instead, "the client is exempt from nothing");
 
     let mut bench = Bench::misbehaving("panic", "admit").await;
@@ -180,7 +183,10 @@ async fn after_a_fault_no_other_module_can_exempt() {
     ])
     .await;
     let asked = bench.policies.admit(SessionId::generate(), &exempt).await;
-    assert_eq!((asked.answer, asked.fault), (Admission::Admit(Terms::default()), true));
+    assert_eq!(
+        (asked.answer, asked.fault),
+        (Admission::Admit(AdmissionTerms::default()), true)
+    );
     let asked = bench.policies.admit(SessionId::generate(), &stranger()).await;
     let Admission::Admit(terms) = asked.answer else {
         panic!("admitted")
@@ -229,7 +235,7 @@ async fn one_modules_fault_in_homing_defers_whatever_the_others_would_say() {
 async fn without_policies_everything_is_accepted_and_said_so() {
     let bench = Bench::with(&[]).await;
     let asked = bench.policies.admit(SessionId::generate(), &stranger()).await;
-    assert_eq!(asked.answer, Admission::Admit(Terms::default()));
+    assert_eq!(asked.answer, Admission::Admit(AdmissionTerms::default()));
     assert_eq!(
         (asked.because.to_string().as_str(), asked.fault),
         ("host/no-policy", false)

@@ -14,8 +14,8 @@ use host_mail::SessionId;
 async fn prepare(bench: &Bench) -> (Arc<Generation>, Result<(), String>) {
     let inner = &bench.policies.inner;
     let generation = inner.chain.load_full().generations().remove(0);
-    let around = inner.core.surroundings(Origin::default());
-    let prepared = with_settings(&inner.core.runtime, &generation.candidate, &around).await;
+    let context = inner.core.surroundings(Origin::default());
+    let prepared = with_settings(&inner.core.runtime, &generation.candidate, &context).await;
     generation.preparation.end(prepared);
     let result = generation.preparation.result().expect("it was decided");
     let result = result.map_err(str::to_owned);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::testing::{Bench, Collected, address, anna, envelope, path, stranger};
-use crate::{Comparison, Kept, Outcome, Policies, Record, Replay};
+use crate::{Comparison, Completeness, ExchangeOutcome, Policies, Record, Replay};
 use host_config::RecordMode;
 use host_contract::{Admission, Decision, Disposition, FailedRecipient, Failure, Octets, Question};
 use host_engine::component::builtin;
@@ -190,8 +190,8 @@ async fn a_fault_is_recorded_with_its_place_and_ends_the_replay_of_its_unit() {
     };
     let outcomes: Vec<_> = transaction.exchanges.iter().map(|it| &it.outcome).collect();
     let [
-        Outcome::Pass | Outcome::Decided { .. },
-        Outcome::Fault { class, location, .. },
+        ExchangeOutcome::Pass | ExchangeOutcome::Decided { .. },
+        ExchangeOutcome::Fault { class, location, .. },
     ] = outcomes[..]
     else {
         panic!("{outcomes:#?}");
@@ -283,12 +283,12 @@ async fn a_discreet_record_names_nobody_and_is_not_replayed() {
     let full = serde_json::to_string(&collected.records()).expect("JSON");
     assert!(secrets.iter().all(|secret| full.contains(secret)));
     let hash = |text: &str| host_engine::generation::digest(text.as_bytes())[..16].to_owned();
-    let discreet: Vec<Record> = collected
+    let redact: Vec<Record> = collected
         .records()
         .into_iter()
-        .map(|record| record.discreet(&hash))
+        .map(|record| record.redact(&hash))
         .collect();
-    let text = serde_json::to_string(&discreet).expect("JSON");
+    let text = serde_json::to_string(&redact).expect("JSON");
     for secret in secrets {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
@@ -296,8 +296,8 @@ async fn a_discreet_record_names_nobody_and_is_not_replayed() {
         text.contains("@example.org") && text.contains("192.0.2.0"),
         "domains and networks stay"
     );
-    assert!(discreet.iter().all(|record| record.kept == Kept::Hashed));
-    let found = replay(&bench, None, &discreet).await;
+    assert!(redact.iter().all(|record| record.kept == Completeness::Hashed));
+    let found = replay(&bench, None, &redact).await;
     assert_eq!((found.compared, found.differs()), (0, false));
     assert!(found.skipped > 0);
 }
@@ -328,7 +328,7 @@ async fn a_record_tells_one_unit_of_work_as_one_module_saw_it() {
         record.exchanges.iter().any(|exchange| !exchange.calls.is_empty()),
         "{record:#?}"
     );
-    let Outcome::Decided {
+    let ExchangeOutcome::Decided {
         answer: Decision::Verdict(_),
         because,
     } = &record.exchanges[0].outcome

@@ -54,8 +54,8 @@ async fn configure_alone() {
         let (mut made, mut configured, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let start = Instant::now();
-            let around = inner.core.surroundings(Origin::default());
-            let instance = Instance::new(&inner.core.runtime, &generation.candidate, around).await;
+            let context = inner.core.surroundings(Origin::default());
+            let instance = Instance::new(&inner.core.runtime, &generation.candidate, context).await;
             let mut instance = instance.expect("room");
             made.push(start.elapsed());
             let start = Instant::now();
@@ -104,11 +104,11 @@ async fn prepared() {
         let bench = Bench::asking(builtin::DEFAULT, settings, Some(false)).await;
         let inner = &bench.policies.inner;
         let generation = inner.chain.load_full().generations().remove(0);
-        let around = inner.core.surroundings(Origin::default());
+        let context = inner.core.surroundings(Origin::default());
         let mut medians = Vec::new();
         for ready in [false, true] {
             if ready {
-                let prepared = with_settings(&inner.core.runtime, &generation.candidate, &around).await;
+                let prepared = with_settings(&inner.core.runtime, &generation.candidate, &context).await;
                 generation.preparation.end(prepared);
                 assert!(generation.prepared().is_some());
             }

@@ -18,27 +18,27 @@ use host_events::escape;
 const MAX_PASSWORD: u64 = 1024;
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum AccountCommand {
     /// Add an account; asks for its password
     ///
     /// Example: posthouse account add anna --address anna@example.org --send-as sales@example.org
     #[command(verbatim_doc_comment)]
-    Add(AddOptions),
+    Add(AddAccountArgs),
     /// List accounts
     ///
     /// Example: posthouse account list --config posthouse.toml
     #[command(verbatim_doc_comment)]
-    List(ListOptions),
+    List(ListAccountsArgs),
     /// Give an account another password; asks for it
     ///
     /// Example: posthouse account passwd anna
     #[command(verbatim_doc_comment)]
-    Passwd(PasswdOptions),
+    Passwd(PasswdArgs),
 }
 
 /// Which directory.
 #[derive(Debug, Args)]
-struct Target {
+struct DirectoryTarget {
     #[command(flatten)]
     config: ConfigFile,
     /// The directory's file, instead of the configuration's
@@ -46,7 +46,7 @@ struct Target {
     directory: Option<PathBuf>,
 }
 
-impl Target {
+impl DirectoryTarget {
     fn path(&self) -> anyhow::Result<PathBuf> {
         match &self.directory {
             Some(path) => Ok(path.clone()),
@@ -56,7 +56,7 @@ impl Target {
 }
 
 #[derive(Debug, Args)]
-pub struct AddOptions {
+pub struct AddAccountArgs {
     /// Its name, to log in with
     name: String,
     /// An address it owns; may be repeated
@@ -75,39 +75,39 @@ pub struct AddOptions {
     #[arg(long)]
     no_password: bool,
     #[command(flatten)]
-    target: Target,
+    target: DirectoryTarget,
 }
 
 #[derive(Debug, Args)]
-pub struct ListOptions {
+pub struct ListAccountsArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    target: Target,
+    target: DirectoryTarget,
 }
 
 #[derive(Debug, Args)]
-pub struct PasswdOptions {
+pub struct PasswdArgs {
     /// The account
     name: String,
     /// Read the password from the first line of stdin
     #[arg(long)]
     password_stdin: bool,
     #[command(flatten)]
-    target: Target,
+    target: DirectoryTarget,
 }
 
-pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub fn run(command: AccountCommand) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Add(options) => add(options)?,
-        Command::List(options) => list(&options)?,
-        Command::Passwd(options) => passwd(&options)?,
+        AccountCommand::Add(options) => add(options)?,
+        AccountCommand::List(options) => list(&options)?,
+        AccountCommand::Passwd(options) => passwd(&options)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn add(options: AddOptions) -> anyhow::Result<()> {
+fn add(options: AddAccountArgs) -> anyhow::Result<()> {
     let path = options.target.path()?;
     let password = if options.no_password {
         None
@@ -125,14 +125,14 @@ fn add(options: AddOptions) -> anyhow::Result<()> {
     Ok(line(format!("added {} to {}", escape(&account.name), path.display()))?)
 }
 
-fn passwd(options: &PasswdOptions) -> anyhow::Result<()> {
+fn passwd(options: &PasswdArgs) -> anyhow::Result<()> {
     let path = options.target.path()?;
     let password = read_password(options.password_stdin)?;
     set_password(&path, &options.name, &password).with_context(|| path.display().to_string())?;
     Ok(line(format!("{} has another password", escape(&options.name)))?)
 }
 
-fn list(options: &ListOptions) -> anyhow::Result<()> {
+fn list(options: &ListAccountsArgs) -> anyhow::Result<()> {
     let mut config = options.target.config.load()?;
     config.directory = options.target.path()?;
     let directory = daemon::open_directory(&config).map_err(host_config::ConfigError)?;

@@ -14,7 +14,7 @@ use host_events::{Events, escape};
 use host_policy::Policies;
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct CheckConfigArgs {
     #[command(flatten)]
     config: ConfigFile,
     /// Print JSON
@@ -24,18 +24,18 @@ pub struct Options {
 
 /// What there is to say about a configuration.
 #[derive(Debug, Default, Serialize)]
-struct Findings {
+struct ConfigReport {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     summary: Vec<String>,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: CheckConfigArgs) -> anyhow::Result<ExitCode> {
     let findings = match options.config.load() {
         Ok(config) => look(&config).await,
-        Err(error) => Findings {
+        Err(error) => ConfigReport {
             problems: error.0,
-            ..Findings::default()
+            ..ConfigReport::default()
         },
     };
     if options.json {
@@ -47,7 +47,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
 }
 
 /// Problems and summary on stdout; warnings, which change nothing, on stderr.
-fn show(findings: &Findings) -> std::io::Result<()> {
+fn show(findings: &ConfigReport) -> std::io::Result<()> {
     for problem in &findings.problems {
         output::line(escape(&problem.to_string()))?;
     }
@@ -63,11 +63,11 @@ fn show(findings: &Findings) -> std::io::Result<()> {
     output::line(format!("{} problem(s)", findings.problems.len()))
 }
 
-async fn look(config: &Config) -> Findings {
-    let mut found = Findings {
+async fn look(config: &Config) -> ConfigReport {
+    let mut found = ConfigReport {
         problems: problems_around(config),
         summary: summary(config),
-        ..Findings::default()
+        ..ConfigReport::default()
     };
     let directory = match daemon::open_directory(config) {
         Ok(directory) => Arc::new(directory),

@@ -8,7 +8,7 @@ use clap::Args;
 use host_engine::compile::compile_as_child;
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct CompileChildArgs {
     /// Folder of the cache that the result goes to
     #[arg(long, value_name = "FOLDER")]
     cache: PathBuf,
@@ -18,7 +18,7 @@ pub struct Options {
 }
 
 /// Exit code 1 and plain words on stderr: the component cannot be compiled.
-pub fn run(options: &Options) -> ExitCode {
+pub fn run(options: &CompileChildArgs) -> ExitCode {
     match compile_as_child(&options.cache, options.memory, std::io::stdin()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {

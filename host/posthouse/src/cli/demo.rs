@@ -11,15 +11,15 @@ mod policy_change;
 
 use anyhow::Result;
 
-use crate::cli::demo::demo_client::Client;
-use crate::cli::demo::demo_site::{ADMIN, ANNA, BERT, SETTINGS, Stage};
+use crate::cli::demo::demo_client::DemoClient;
+use crate::cli::demo::demo_site::{ADMIN, ANNA, BERT, DemoSite, SETTINGS};
 
 /// An address nobody here knows.
 const STRANGER: &str = "stranger@outside.example";
 
 /// Plays the whole story. True if every expectation held.
 pub async fn run() -> Result<bool> {
-    let mut stage = Stage::set().await?;
+    let mut stage = DemoSite::set().await?;
     let told = story(&mut stage).await;
     if let Err(error) = &told {
         stage.check(&format!("the story could be told to its end: {error:#}"), false);
@@ -28,7 +28,7 @@ pub async fn run() -> Result<bool> {
     Ok(stage.verdict())
 }
 
-async fn story(stage: &mut Stage) -> Result<()> {
+async fn story(stage: &mut DemoSite) -> Result<()> {
     let pid = stage.pid();
     homed_user_submits(stage, "1", "A homed, authenticated user submits").await?;
     somebody_elses_address(stage).await?;
@@ -48,10 +48,10 @@ async fn story(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-async fn homed_user_submits(stage: &mut Stage, step: &str, title: &str) -> Result<()> {
+async fn homed_user_submits(stage: &mut DemoSite, step: &str, title: &str) -> Result<()> {
     stage.title(step, title);
     let mark = stage.events_so_far();
-    let mut anna = Client::connect(stage.address(), "127.0.0.1", "anna").await?;
+    let mut anna = DemoClient::connect(stage.address(), "127.0.0.1", "anna").await?;
     anna.log_in(ANNA).await?;
     let reply = anna
         .submit(ANNA, BERT, "Lunch at noon?", "The new place by the river.")
@@ -68,10 +68,10 @@ async fn homed_user_submits(stage: &mut Stage, step: &str, title: &str) -> Resul
     Ok(())
 }
 
-async fn somebody_elses_address(stage: &mut Stage) -> Result<()> {
+async fn somebody_elses_address(stage: &mut DemoSite) -> Result<()> {
     stage.title("2", "An authenticated user under somebody else's address");
     let mark = stage.events_so_far();
-    let mut anna = Client::connect(stage.address(), "127.0.0.1", "anna").await?;
+    let mut anna = DemoClient::connect(stage.address(), "127.0.0.1", "anna").await?;
     anna.log_in(ANNA).await?;
     let reply = anna.submit(BERT, BERT, "I am Bert", "No, I am Anna.").await?;
     stage.check(
@@ -86,9 +86,9 @@ async fn somebody_elses_address(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-async fn stranger_without_exemption(stage: &mut Stage) -> Result<()> {
+async fn stranger_without_exemption(stage: &mut DemoSite) -> Result<()> {
     stage.title("3", "An unauthenticated stranger from a host that is not exempt");
-    let mut stranger = Client::connect(stage.address(), "127.0.0.3", "stranger").await?;
+    let mut stranger = DemoClient::connect(stage.address(), "127.0.0.3", "stranger").await?;
     stranger.hello().await?;
     let reply = stranger.command(&format!("MAIL FROM:<{STRANGER}>")).await?;
     stage.check("MAIL is refused with 530", reply.code == 530);
@@ -97,8 +97,8 @@ async fn stranger_without_exemption(stage: &mut Stage) -> Result<()> {
 }
 
 /// Steps 4 and 5 differ only in the policy that is loaded.
-async fn submit_from_exempt_host(stage: &mut Stage, subject: &str) -> Result<()> {
-    let mut stranger = Client::connect(stage.address(), "127.0.0.2", "exempt host").await?;
+async fn submit_from_exempt_host(stage: &mut DemoSite, subject: &str) -> Result<()> {
+    let mut stranger = DemoClient::connect(stage.address(), "127.0.0.2", "exempt host").await?;
     stranger.hello().await?;
     let reply = stranger.submit(STRANGER, BERT, subject, "Nobody knows me.").await?;
     stage.check("the message is accepted with 250", reply.code == 250);
@@ -106,7 +106,7 @@ async fn submit_from_exempt_host(stage: &mut Stage, subject: &str) -> Result<()>
     Ok(())
 }
 
-async fn administrator_is_told(stage: &mut Stage, subject: &str) -> Result<()> {
+async fn administrator_is_told(stage: &mut DemoSite, subject: &str) -> Result<()> {
     let report = stage.await_mail(ADMIN, subject).await?;
     let text = report
         .as_deref()
@@ -130,7 +130,7 @@ async fn administrator_is_told(stage: &mut Stage, subject: &str) -> Result<()> {
     stage.clear_mail(ADMIN)
 }
 
-async fn stranger_from_the_exempt_host(stage: &mut Stage) -> Result<()> {
+async fn stranger_from_the_exempt_host(stage: &mut DemoSite) -> Result<()> {
     stage.title("4", "A stranger's message from the exempt host, 127.0.0.2");
     submit_from_exempt_host(stage, "Hello from 1999").await?;
     administrator_is_told(stage, "Hello from 1999").await?;
@@ -138,9 +138,9 @@ async fn stranger_from_the_exempt_host(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-async fn the_policy_of_1999(stage: &mut Stage) -> Result<()> {
+async fn the_policy_of_1999(stage: &mut DemoSite) -> Result<()> {
     stage.title("5", "The policy of 1999 is loaded, and step 4 happens again");
-    let mut anna = Client::connect(stage.address(), "127.0.0.1", "anna").await?;
+    let mut anna = DemoClient::connect(stage.address(), "127.0.0.1", "anna").await?;
     anna.log_in(ANNA).await?;
     stage.load_policy("q178091.wasm", None)?;
     let mark = stage.events_so_far();
@@ -185,7 +185,7 @@ async fn the_policy_of_1999(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-async fn policies_that_misbehave(stage: &mut Stage, pid: u32) -> Result<()> {
+async fn policies_that_misbehave(stage: &mut DemoSite, pid: u32) -> Result<()> {
     stage.title("6", "Policies that loop, eat memory, and lie");
     for (mode, at, class) in [
         ("loop", "sender", "cpu-timeout"),
@@ -196,7 +196,7 @@ async fn policies_that_misbehave(stage: &mut Stage, pid: u32) -> Result<()> {
         let settings = format!("{{\"mode\": \"{mode}\", \"stage\": \"{at}\"}}");
         stage.load_policy("misbehaving.wasm", Some(&settings))?;
         let mark = stage.events_so_far();
-        let mut anna = Client::connect(stage.address(), "127.0.0.1", "anna").await?;
+        let mut anna = DemoClient::connect(stage.address(), "127.0.0.1", "anna").await?;
         anna.log_in(ANNA).await?;
         let reply = anna.submit(ANNA, BERT, mode, "Will this go through?").await?;
         stage.check(

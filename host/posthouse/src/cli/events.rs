@@ -8,10 +8,10 @@ use clap::Args;
 use super::output::line;
 use super::target::Daemon;
 use crate::control::{ClientError, query};
-use host_events::{EventLog, Format, Query, Record, catalogue_markdown};
+use host_events::{EventLog, EventRecord, Format, Query, catalogue_markdown};
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct EventsArgs {
     /// Only this event, such as 4037
     #[arg(long, value_name = "N")]
     id: Option<u32>,
@@ -28,7 +28,7 @@ pub struct Options {
     daemon: Daemon,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: EventsArgs) -> anyhow::Result<ExitCode> {
     if options.catalogue {
         line(catalogue_markdown().trim_end())?;
         return Ok(ExitCode::SUCCESS);
@@ -52,14 +52,14 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         Err(error) => return Err(error.into()),
     };
     while let Some(text) = lines.next().await? {
-        let record: Record = serde_json::from_str(&text).context("the daemon's event was not understood")?;
+        let record: EventRecord = serde_json::from_str(&text).context("the daemon's event was not understood")?;
         line(format.line(&record))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Why a host did not start stands in its log: it is read without a daemon, too.
-fn at_rest(options: &Options, format: Format, error: ClientError) -> anyhow::Result<ExitCode> {
+fn at_rest(options: &EventsArgs, format: Format, error: ClientError) -> anyhow::Result<ExitCode> {
     if options.follow || options.daemon.socket.is_some() {
         bail!(error);
     }

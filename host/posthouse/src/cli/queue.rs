@@ -12,12 +12,12 @@ use host_mail::MessageId;
 use host_spool::{Message, Recipient, RecipientState, State};
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum QueueCommand {
     /// List messages, oldest first
     ///
     /// Example: posthouse queue list --state quarantined
     #[command(verbatim_doc_comment)]
-    List(ListOptions),
+    List(ListQueueArgs),
     /// Show one message: where it stands, its recipients, its header
     ///
     /// Example: posthouse queue show 019a1b2c3d4e5f607182
@@ -36,7 +36,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct ListOptions {
+pub struct ListQueueArgs {
     /// Only queued, failing, quarantined or frozen ones
     #[arg(long)]
     state: Option<String>,
@@ -58,11 +58,11 @@ pub struct One {
     daemon: Daemon,
 }
 
-pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub async fn run(command: QueueCommand) -> anyhow::Result<ExitCode> {
     match command {
-        Command::List(options) => list(options).await,
-        Command::Show(one) => show(one).await,
-        Command::Release(one) => {
+        QueueCommand::List(options) => list(options).await,
+        QueueCommand::Show(one) => show(one).await,
+        QueueCommand::Release(one) => {
             let done: Done = one
                 .daemon
                 .client()?
@@ -70,7 +70,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
                 .await?;
             say(&one.daemon, &done)
         }
-        Command::Delete(one) => {
+        QueueCommand::Delete(one) => {
             let done: Done = one.daemon.client()?.delete(&format!("/queue/{}", one.id)).await?;
             say(&one.daemon, &done)
         }
@@ -86,7 +86,7 @@ fn say(daemon: &Daemon, done: &Done) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(options: ListOptions) -> anyhow::Result<ExitCode> {
+async fn list(options: ListQueueArgs) -> anyhow::Result<ExitCode> {
     let client = options.daemon.client()?;
     let part = async |after: Option<MessageId>, limit: usize| -> Result<QueuePage, ClientError> {
         let wanted = [

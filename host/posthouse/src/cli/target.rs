@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::control::Client;
+use crate::control::ControlClient;
 use host_config::{Config, ConfigError};
 
 /// Which configuration.
@@ -41,10 +41,10 @@ pub struct Daemon {
 
 impl Daemon {
     /// A client of it; nothing is connected yet.
-    pub fn client(&self) -> Result<Client, ConfigError> {
+    pub fn client(&self) -> Result<ControlClient, ConfigError> {
         match &self.socket {
-            Some(socket) => Ok(Client::new(socket)),
-            None => Ok(Client::new(self.config.load()?.control)),
+            Some(socket) => Ok(ControlClient::new(socket)),
+            None => Ok(ControlClient::new(self.config.load()?.control)),
         }
     }
 }

@@ -23,7 +23,7 @@ use host_mail::{Client, Identity, Mailbox, ReversePath, TlsSession};
 use host_policy::Policies;
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct TryArgs {
     /// Address of the client
     client: IpAddr,
     /// Listener it connects to; the first one if not said
@@ -63,7 +63,7 @@ struct Script {
     message: Option<Bytes>,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: TryArgs) -> anyhow::Result<ExitCode> {
     let config = options.config.load()?;
     let directory = Arc::new(daemon::open_directory(&config).map_err(ConfigError)?);
     let script = script(&options, &config, &directory)?;
@@ -80,7 +80,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!played.accepted)))
 }
 
-fn script(options: &Options, config: &Config, directory: &FileDirectory) -> anyhow::Result<Script> {
+fn script(options: &TryArgs, config: &Config, directory: &FileDirectory) -> anyhow::Result<Script> {
     let listener = match &options.listener {
         None => config.listeners.first(),
         Some(name) => config.listeners.iter().find(|listener| listener.name == *name),

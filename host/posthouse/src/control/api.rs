@@ -65,7 +65,7 @@ pub struct ListenerStatus {
 /// What to activate.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Load {
+pub struct LoadBody {
     /// Module of the chain; none is the only one.
     pub module: Option<String>,
     /// Where the code came from.
@@ -127,9 +127,9 @@ pub struct Rollback {
 /// What to stage.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Stage {
+pub struct StageBody {
     /// The candidate.
-    pub load: Load,
+    pub load: LoadBody,
     /// Such as `10%`; none is everything.
     pub share: Option<Share>,
     /// Networks; none is everybody.
@@ -196,7 +196,7 @@ pub struct Done {
 
 /// Why something was not done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Failure {
+pub struct ApiFailure {
     /// At least one.
     pub problems: Vec<Problem>,
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::Failure;
+use super::ApiFailure;
 use host_config::Problem;
 
 /// Why there is no answer.
@@ -41,11 +41,11 @@ impl From<hyper::Error> for ClientError {
 
 /// Talks to the daemon behind a socket; a connection for each request.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct ControlClient {
     socket: PathBuf,
 }
 
-impl Client {
+impl ControlClient {
     /// Nothing is connected yet.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Self { socket: socket.into() }
@@ -120,7 +120,7 @@ impl Client {
         }
         let status = response.status();
         let bytes = response.into_body().collect().await?.to_bytes();
-        Err(match serde_json::from_slice::<Failure>(&bytes) {
+        Err(match serde_json::from_slice::<ApiFailure>(&bytes) {
             Ok(failure) => ClientError::Refused(failure.problems),
             Err(_) => ClientError::Protocol(format!("{status}: {}", String::from_utf8_lossy(&bytes))),
         })

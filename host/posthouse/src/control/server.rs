@@ -22,13 +22,13 @@ use axum::{Json, Router};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Done, Failure, ListenerStatus, Order, Reloaded, Status};
+use super::{ApiFailure, Done, ListenerStatus, Order, Reloaded, Status};
 use host_config::{Config, Problem};
 use host_events::{EventLog, Events};
 use host_mail::Timestamp;
-use host_policy::Decisions;
+use host_policy::DecisionLog;
 use host_policy::Policies;
-use host_smtp::listener::Admittance;
+use host_smtp::listener::ConnectionLimiter;
 use host_spool::{PutError, Spool};
 
 /// Largest request, in bytes: a component in base64 and its settings.
@@ -40,10 +40,10 @@ const MAX_LOAD: usize = 192 << 20;
 pub struct Handles {
     pub config: Arc<ArcSwap<Config>>,
     pub listeners: Vec<ListenerStatus>,
-    pub admittance: Admittance,
+    pub connections: ConnectionLimiter,
     pub policies: Policies,
     pub spool: Spool,
-    pub decisions: Decisions,
+    pub decisions: DecisionLog,
     pub events: Events,
     pub log: EventLog,
     /// To the daemon's main loop.
@@ -156,7 +156,7 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let failure = Failure {
+        let failure = ApiFailure {
             problems: self.problems,
         };
         (self.status, Json(failure)).into_response()
@@ -193,8 +193,8 @@ async fn status(State(handles): State<Arc<Handles>>) -> Json<Status> {
         config: config.file.clone(),
         data: config.data.clone(),
         listeners: handles.listeners.clone(),
-        sessions: handles.admittance.active(),
-        sessions_limit: handles.admittance.sessions(),
+        sessions: handles.connections.active(),
+        sessions_limit: handles.connections.sessions(),
         overload: overload(&handles),
         spool,
         counting: !handles.spool.is_recovered(),
@@ -204,7 +204,7 @@ async fn status(State(handles): State<Arc<Handles>>) -> Json<Status> {
 }
 
 fn overload(handles: &Handles) -> Vec<String> {
-    let mut troubles = handles.admittance.troubles();
+    let mut troubles = handles.connections.troubles();
     if handles.spool.is_behind() {
         troubles.push("accepted messages wait for the disk".to_owned());
     }

@@ -22,7 +22,7 @@ async fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
 
 #[tokio::test]
 async fn where_no_daemon_listens_the_error_says_where_it_was_looked_for() {
-    let error = Client::new("/nowhere/control.sock")
+    let error = ControlClient::new("/nowhere/control.sock")
         .get::<Status>("/status")
         .await
         .expect_err("nobody");

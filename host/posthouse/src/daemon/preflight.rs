@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
 
-use super::{Failed, descriptors};
+use super::{StartFailed, descriptors};
 use host_config::{Config, ListenerTls, Problem, make_self_signed, problems_around, server_config};
 use host_directory::{Directory, FileDirectory};
-use host_events::{Event, EventLog, Events, Format, Record};
+use host_events::{Event, EventLog, EventRecord, Events, Format};
 use host_mail::Timestamp;
 use host_smtp::listener::Bound;
 
@@ -31,7 +31,7 @@ pub(super) struct Prepared {
     pub(super) sessions: usize,
 }
 
-pub(super) async fn prepare(config: Config) -> Result<Prepared, Failed> {
+pub(super) async fn prepare(config: Config) -> Result<Prepared, StartFailed> {
     let (events, log) = open_events(&config)?;
     let sessions = descriptors::sessions(&config, &events);
     let mut problems = problems_around(&config);
@@ -76,19 +76,19 @@ pub(super) async fn prepare(config: Config) -> Result<Prepared, Failed> {
         }),
         _ => {
             will_not_start(&events, &problems);
-            Err(Failed(problems))
+            Err(StartFailed(problems))
         }
     }
 }
 
 /// The one thing that can fail before there is an event log: stdout is told.
-fn open_events(config: &Config) -> Result<(Events, EventLog), Failed> {
+fn open_events(config: &Config) -> Result<(Events, EventLog), StartFailed> {
     let opened = make_folder(&config.data)
         .and_then(|()| Events::open(&config.data.join("events"), config.event_format, config.event_log_size));
     opened.map_err(|error| {
         let problems = vec![Problem::new("data", format!("{}: {error}", config.data.display()))];
         say_will_not_start(config.event_format, &problems);
-        Failed(problems)
+        StartFailed(problems)
     })
 }
 
@@ -97,7 +97,7 @@ pub fn say_will_not_start(format: Format, problems: &[Problem]) {
     let event = Event::WillNotStart {
         problems: problems.iter().map(ToString::to_string).collect(),
     };
-    let line = format.line(&Record::new(Timestamp::now(), &event));
+    let line = format.line(&EventRecord::new(Timestamp::now(), &event));
     // If nobody reads stdout, the exit code still says it.
     let _ = writeln!(io::stdout(), "{line}");
 }
@@ -173,8 +173,8 @@ fn will_not_start(events: &Events, problems: &[Problem]) {
 }
 
 /// A stage that did not come up.
-pub(super) fn refuse(events: &Events, key: &str, error: &dyn Display) -> Failed {
+pub(super) fn refuse(events: &Events, key: &str, error: &dyn Display) -> StartFailed {
     let problems = vec![Problem::new(key, error.to_string())];
     will_not_start(events, &problems);
-    Failed(problems)
+    StartFailed(problems)
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::control::Reloaded;
 use crate::daemon::preflight::open_tls;
-use crate::daemon::services::Host;
+use crate::daemon::services::RunningHost;
 use host_config::{Config, Problem, problems_around};
 use host_events::Event;
 
-impl Host {
+impl RunningHost {
     /// Configuration, certificate, directory and policies. Each that fails stays as it was; the
     /// others are applied.
     pub(super) async fn reload(&self) -> Reloaded {

@@ -9,9 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::Failed;
+use super::StartFailed;
 use crate::control::Order;
-use crate::daemon::services::Host;
+use crate::daemon::services::RunningHost;
 use host_config::Problem;
 use host_events::Event;
 use host_spool::OpenError;
@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// A host that serves.
 pub(super) struct Running {
-    pub(super) host: Host,
+    pub(super) host: RunningHost,
     /// Reads what the last run left; it ends when all is known.
     pub(super) recovering: Fuse<JoinHandle<Result<(), OpenError>>>,
     /// Gives how many messages it gave back.
@@ -74,7 +74,7 @@ enum Woken {
 
 impl Running {
     /// Serves until told to stop, then drains.
-    pub(super) async fn serve(mut self) -> Result<(), Failed> {
+    pub(super) async fn serve(mut self) -> Result<(), StartFailed> {
         loop {
             let woken = tokio::select! {
                 _ = self.signals.terminate.recv() => Woken::Stop,
@@ -113,16 +113,16 @@ impl Running {
 
     /// No new connections; sessions end at their next safe point, deliveries finish or are given
     /// back, within the configured limit or until a second signal.
-    async fn drain(mut self) -> Result<(), Failed> {
+    async fn drain(mut self) -> Result<(), StartFailed> {
         let limit = self.host.config.load().drain;
         self.host.events.emit(Event::Stopping {
-            sessions: self.host.admittance.active() as u64,
+            sessions: self.host.connections.active() as u64,
             deliveries: self.host.spool.counts().claimed,
             limit_seconds: limit.as_secs(),
         });
         let _ = self.stop.send(true);
         let sessions = async {
-            while self.host.admittance.active() > 0 {
+            while self.host.connections.active() > 0 {
                 tokio::time::sleep(LOOK).await;
             }
         };
@@ -138,25 +138,25 @@ impl Running {
         if let Some(watching) = self.watching.take() {
             let _ = watching.await;
         }
-        self.last_words(gave_up).await;
+        self.finish(gave_up).await;
         Ok(())
     }
 
     /// A stage that ends by itself has a bug, and a spool that cannot be written keeps no outcome:
     /// the host stops, and whoever watches it starts it again with everything that was acknowledged
     /// still in the spool.
-    async fn fail(self, part: &str, error: &str) -> Result<(), Failed> {
+    async fn fail(self, part: &str, error: &str) -> Result<(), StartFailed> {
         self.delivering.abort();
         self.host.events.emit(Event::PartFailed {
             part: part.to_owned(),
             error: error.to_owned(),
         });
         let _ = self.stop.send(true);
-        self.last_words(0).await;
-        Err(Failed(vec![Problem::new(part, error)]))
+        self.finish(0).await;
+        Err(StartFailed(vec![Problem::new(part, error)]))
     }
 
-    async fn last_words(&self, gave_up: u64) {
+    async fn finish(&self, gave_up: u64) {
         // A socket that is not there says more than one that nobody answers; it is replaced anyway.
         let _ = std::fs::remove_file(&self.host.config.load().control);
         self.host.policies.close().await;

@@ -11,32 +11,32 @@ use crate::control::{Handles, ListenerStatus, Order};
 use host_config::Config;
 use host_contract::Decide;
 use host_delivery::DeliveryContext;
-use host_delivery::ndr::Ndr;
+use host_delivery::ndr::NdrService;
 use host_directory::FileDirectory;
 use host_events::{Event, EventLog, Events};
 use host_mail::Timestamp;
-use host_policy::Decisions;
+use host_policy::DecisionLog;
 use host_policy::Policies;
-use host_smtp::listener::{Admittance, Bound};
-use host_smtp::session::{SessionContext, Turns};
+use host_smtp::listener::{Bound, ConnectionLimiter};
+use host_smtp::session::{SessionContext, SessionPermits};
 use host_spool::Spool;
 
 /// What a reload changes is behind the swaps; the rest stays from start to end.
-pub(super) struct Host {
+pub(super) struct RunningHost {
     pub(super) config: Arc<ArcSwap<Config>>,
     pub(super) tls: Arc<ArcSwapOption<TlsAcceptor>>,
     pub(super) directory: Arc<FileDirectory>,
     pub(super) policies: Policies,
     pub(super) spool: Spool,
-    pub(super) decisions: Decisions,
+    pub(super) decisions: DecisionLog,
     pub(super) events: Events,
     pub(super) log: EventLog,
-    pub(super) admittance: Admittance,
-    pub(super) turns: Turns,
+    pub(super) connections: ConnectionLimiter,
+    pub(super) session_permits: SessionPermits,
 }
 
-impl Host {
-    pub(super) fn delivery_context(&self, ndr: Ndr) -> DeliveryContext {
+impl RunningHost {
+    pub(super) fn delivery_context(&self, ndr: NdrService) -> DeliveryContext {
         DeliveryContext {
             config: self.config.clone(),
             directory: self.directory.clone(),
@@ -50,7 +50,7 @@ impl Host {
     pub(super) fn session_context(&self) -> Arc<dyn Fn() -> SessionContext + Send + Sync> {
         let (config, tls) = (self.config.clone(), self.tls.clone());
         let (directory, policies): (_, Arc<dyn Decide>) = (self.directory.clone(), Arc::new(self.policies.clone()));
-        let (spool, events, turns) = (self.spool.clone(), self.events.clone(), self.turns.clone());
+        let (spool, events, session_permits) = (self.spool.clone(), self.events.clone(), self.session_permits.clone());
         Arc::new(move || SessionContext {
             config: config.load_full(),
             tls: tls.load_full().map(|acceptor| (*acceptor).clone()),
@@ -58,7 +58,7 @@ impl Host {
             directory: directory.clone(),
             spool: spool.clone(),
             events: events.clone(),
-            turns: turns.clone(),
+            session_permits: session_permits.clone(),
         })
     }
 
@@ -77,7 +77,7 @@ impl Host {
         Handles {
             config: self.config.clone(),
             listeners,
-            admittance: self.admittance.clone(),
+            connections: self.connections.clone(),
             policies: self.policies.clone(),
             spool: self.spool.clone(),
             decisions: self.decisions.clone(),

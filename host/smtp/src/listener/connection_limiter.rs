@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::listener::scheduler_latency::Lag;
-use crate::session::Place;
-use host_config::Overload;
+use crate::listener::scheduler_latency::SchedulerLatency;
+use crate::session::ConnectionSlot;
+use host_config::OverloadConfig;
 use host_events::{Event, Events};
 
-use crate::listener::connection_limiter::slot_table::Places;
+use crate::listener::connection_limiter::slot_table::SlotTable;
 
 /// So many sessions are let in however late everything is: that a machine is slow for another
 /// reason must not keep all mail out.
@@ -30,13 +30,13 @@ const CALM: Duration = Duration::from_secs(5);
 
 /// Sessions at once, in all and by client address; shared by all listeners.
 #[derive(Clone)]
-pub struct Admittance {
-    inner: Arc<Inner>,
+pub struct ConnectionLimiter {
+    inner: Arc<Shared>,
 }
 
 /// Why a client gets no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum NoSlot {
     /// It has as many as one client may have.
     TooMany,
     /// All are taken, and nobody was idle for long enough to make way.
@@ -45,29 +45,29 @@ pub enum Refused {
     Behind,
 }
 
-struct Inner {
+struct Shared {
     sessions: usize,
     per_client: usize,
-    make_way: Duration,
+    evict: Duration,
     events: Events,
-    lag: Lag,
-    state: Mutex<State>,
+    lag: SchedulerLatency,
+    state: Mutex<Slots>,
     /// A place came free.
     freed: Notify,
 }
 
 #[derive(Default)]
-struct State {
-    places: Places,
+struct Slots {
+    slot_table: SlotTable,
     /// Told to make way, and still there.
     leaving: usize,
     by_client: HashMap<IpAddr, usize>,
     /// Since all places were taken.
-    full: Option<Full>,
+    full: Option<FullPeriod>,
 }
 
 /// What happened while all places were taken.
-struct Full {
+struct FullPeriod {
     /// When somebody last found them so.
     last: Instant,
     refused: u64,
@@ -76,22 +76,22 @@ struct Full {
 
 /// One session's place; dropping it gives it back.
 pub struct Admitted {
-    inner: Arc<Inner>,
+    inner: Arc<Shared>,
     client: IpAddr,
     key: u64,
     /// For the session.
-    pub place: Arc<Place>,
+    pub place: Arc<ConnectionSlot>,
 }
 
-impl Admittance {
+impl ConnectionLimiter {
     /// No sessions yet.
-    pub fn new(sessions: usize, per_client: usize, overload: &Overload, events: Events) -> Self {
+    pub fn new(sessions: usize, per_client: usize, overload: &OverloadConfig, events: Events) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(Shared {
                 sessions,
                 per_client,
-                make_way: overload.make_way,
-                lag: Lag::new(overload.lag),
+                evict: overload.make_way,
+                lag: SchedulerLatency::new(overload.lag),
                 events,
                 state: Mutex::default(),
                 freed: Notify::new(),
@@ -102,7 +102,7 @@ impl Admittance {
     /// Sessions now.
     pub fn active(&self) -> usize {
         let state = self.inner.state();
-        state.places.len() + state.leaving
+        state.slot_table.len() + state.leaving
     }
 
     /// Sessions at once.
@@ -142,69 +142,69 @@ impl Admittance {
     }
 
     /// A place for a session of this client, if there is one.
-    pub fn admit(&self, client: IpAddr) -> Result<Admitted, Refused> {
+    pub fn admit(&self, client: IpAddr) -> Result<Admitted, NoSlot> {
         let inner = &self.inner;
         let mut state = inner.state();
         let of_client = state.by_client.get(&client).copied().unwrap_or(0);
         if of_client >= inner.per_client {
-            return Err(Refused::TooMany);
+            return Err(NoSlot::TooMany);
         }
         if inner.is_behind(&state) {
             inner.lag.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(Refused::Behind);
+            return Err(NoSlot::Behind);
         }
-        if state.places.len() >= inner.sessions && !inner.make_way(&mut state) {
-            return Err(Refused::Full);
+        if state.slot_table.len() >= inner.sessions && !inner.evict(&mut state) {
+            return Err(NoSlot::Full);
         }
         state.by_client.insert(client, of_client + 1);
-        let place = Arc::<Place>::default();
+        let place = Arc::<ConnectionSlot>::default();
         Ok(Admitted {
             inner: Arc::clone(inner),
             client,
-            key: state.places.add(Arc::clone(&place)),
+            key: state.slot_table.add(Arc::clone(&place)),
             place,
         })
     }
 }
 
-impl Inner {
+impl Shared {
     /// Nothing that holds the lock can panic half-way; a poisoned lock is as good as any.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Slots> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_behind(&self, state: &State) -> bool {
-        self.lag.is_behind() && state.places.len() >= ALWAYS
+    fn is_behind(&self, state: &Slots) -> bool {
+        self.lag.is_behind() && state.slot_table.len() >= ALWAYS
     }
 
     fn has_room(&self) -> bool {
         let state = self.state();
-        state.places.len() < self.sessions && !self.is_behind(&state)
+        state.slot_table.len() < self.sessions && !self.is_behind(&state)
     }
 
     /// Tells the operator if there are places again.
     fn calm(&self, now: Instant) {
-        let is_over = |full: &mut Full| now.duration_since(full.last) >= CALM;
-        if let Some(Full { refused, made_way, .. }) = self.state().full.take_if(is_over) {
+        let is_over = |full: &mut FullPeriod| now.duration_since(full.last) >= CALM;
+        if let Some(FullPeriod { refused, made_way, .. }) = self.state().full.take_if(is_over) {
             self.events.emit(Event::SessionsEnough { refused, made_way });
         }
     }
 
     /// Tells whoever has been idle for longest to make way, if that is long enough.
-    fn make_way(&self, state: &mut State) -> bool {
+    fn evict(&self, state: &mut Slots) -> bool {
         if state.full.is_none() {
             let limit = self.sessions as u64;
             self.events.emit(Event::SessionsFull { limit });
         }
         let now = Instant::now();
-        let full = state.full.get_or_insert(Full {
+        let full = state.full.get_or_insert(FullPeriod {
             last: now,
             refused: 0,
             made_way: 0,
         });
         full.last = now;
         let idlest = match state.leaving < LEAVING {
-            true => state.places.take_idlest(self.make_way, now),
+            true => state.slot_table.take_idlest(self.evict, now),
             false => None,
         };
         let Some(place) = idlest else {
@@ -221,7 +221,7 @@ impl Inner {
 impl Drop for Admitted {
     fn drop(&mut self) {
         let mut state = self.inner.state();
-        if !state.places.remove(self.key) {
+        if !state.slot_table.remove(self.key) {
             state.leaving = state.leaving.saturating_sub(1);
         }
         match state.by_client.get_mut(&self.client) {
@@ -243,44 +243,44 @@ mod tests {
         IpAddr::from([192, 0, 2, last])
     }
 
-    fn admittance(sessions: usize, per_client: usize) -> (Admittance, host_events::Captured) {
+    fn connections(sessions: usize, per_client: usize) -> (ConnectionLimiter, host_events::Captured) {
         let (events, told) = Events::capture();
         (
-            Admittance::new(sessions, per_client, &Overload::default(), events),
+            ConnectionLimiter::new(sessions, per_client, &OverloadConfig::default(), events),
             told,
         )
     }
 
     #[test]
     fn places_are_limited_in_all_and_by_client_and_come_back() {
-        let (admittance, told) = admittance(3, 2);
-        let first = admittance.admit(client(1)).expect("first");
-        let second = admittance.admit(client(1)).expect("second");
+        let (connections, told) = connections(3, 2);
+        let first = connections.admit(client(1)).expect("first");
+        let second = connections.admit(client(1)).expect("second");
         assert_eq!(
-            admittance.admit(client(1)).err(),
-            Some(Refused::TooMany),
+            connections.admit(client(1)).err(),
+            Some(NoSlot::TooMany),
             "a third of one client"
         );
         assert!(told.ids().is_empty());
-        let other = admittance.admit(client(2)).expect("another client");
+        let other = connections.admit(client(2)).expect("another client");
         for _ in 0..3 {
             assert_eq!(
-                admittance.admit(client(3)).err(),
-                Some(Refused::Full),
+                connections.admit(client(3)).err(),
+                Some(NoSlot::Full),
                 "a fourth in all"
             );
         }
-        assert_eq!(admittance.active(), 3);
+        assert_eq!(connections.active(), 3);
         assert_eq!(told.ids(), [5060], "once");
-        assert_eq!(admittance.troubles().len(), 1);
+        assert_eq!(connections.troubles().len(), 1);
         drop(first);
-        assert!(admittance.admit(client(1)).is_ok());
+        assert!(connections.admit(client(1)).is_ok());
         drop((second, other));
-        assert_eq!(admittance.active(), 0);
-        assert!(admittance.inner.state().by_client.is_empty());
-        admittance.inner.calm(Instant::now());
+        assert_eq!(connections.active(), 0);
+        assert!(connections.inner.state().by_client.is_empty());
+        connections.inner.calm(Instant::now());
         assert_eq!(told.ids(), [5060], "a moment later it may be so again");
-        admittance.inner.calm(Instant::now() + CALM);
+        connections.inner.calm(Instant::now() + CALM);
         assert_eq!(told.ids(), [5060, 5061]);
         let last = told.events().pop();
         assert!(matches!(
@@ -290,20 +290,20 @@ mod tests {
                 made_way: 0
             })
         ));
-        assert!(admittance.troubles().is_empty());
+        assert!(connections.troubles().is_empty());
     }
 
     #[test]
     fn a_host_that_is_behind_takes_no_more_than_it_always_does() {
-        let (admittance, _) = admittance(1000, 1000);
-        let lag = &admittance.inner.lag;
+        let (connections, _) = connections(1000, 1000);
+        let lag = &connections.inner.lag;
         lag.behind.store(true, Ordering::Relaxed);
         let held: Vec<_> = (0..ALWAYS)
-            .map(|_| admittance.admit(client(1)).expect("room"))
+            .map(|_| connections.admit(client(1)).expect("room"))
             .collect();
-        assert_eq!(admittance.admit(client(2)).err(), Some(Refused::Behind));
+        assert_eq!(connections.admit(client(2)).err(), Some(NoSlot::Behind));
         lag.behind.store(false, Ordering::Relaxed);
-        assert!(admittance.admit(client(2)).is_ok());
+        assert!(connections.admit(client(2)).is_ok());
         drop(held);
     }
 }

@@ -12,12 +12,12 @@ const MOMENT: Duration = Duration::from_millis(10);
 const AT_MOST: u32 = 5;
 
 /// The refusals of one listener.
-pub(super) struct Refusals {
+pub(super) struct RejectRate {
     began: Instant,
     count: u32,
 }
 
-impl Refusals {
+impl RejectRate {
     pub(super) fn new(now: Instant) -> Self {
         Self { began: now, count: 0 }
     }
@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn so_many_at_once_and_then_it_rests() {
         let start = Instant::now();
-        let mut refusals = Refusals::new(start);
+        let mut refusals = RejectRate::new(start);
         for _ in 1..AT_MOST {
             refusals.count(start);
         }

@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// So many times in a row it must be late.
 const IN_A_ROW: u32 = 10;
 
-pub(super) struct Lag {
+pub(super) struct SchedulerLatency {
     bound: Duration,
     /// In milliseconds.
     late: AtomicU64,
@@ -26,7 +26,7 @@ pub(super) struct Lag {
     pub(super) refused: AtomicU64,
 }
 
-impl Lag {
+impl SchedulerLatency {
     pub(super) fn new(bound: Duration) -> Self {
         Self {
             bound,
@@ -47,7 +47,7 @@ impl Lag {
     }
 
     pub(super) async fn watch(&self, events: &Events, sessions: impl Fn() -> u64) {
-        let mut judge = Judge::default();
+        let mut judge = OverloadDetector::default();
         loop {
             let due = Instant::now() + TICK;
             tokio::time::sleep_until(due).await;
@@ -56,7 +56,7 @@ impl Lag {
             self.late.store(lag_ms, Ordering::Relaxed);
             let sessions = sessions();
             let was = judge.behind;
-            judge.hear(late, self.bound);
+            judge.observe(late, self.bound);
             self.behind.store(judge.behind, Ordering::Relaxed);
             match (was, judge.behind) {
                 (false, true) => {
@@ -73,14 +73,14 @@ impl Lag {
 }
 
 #[derive(Debug, Default)]
-struct Judge {
+struct OverloadDetector {
     in_a_row: u32,
     behind: bool,
 }
 
-impl Judge {
+impl OverloadDetector {
     /// Ends well below where it begins, so that it does not begin again at once.
-    fn hear(&mut self, late: Duration, bound: Duration) {
+    fn observe(&mut self, late: Duration, bound: Duration) {
         self.in_a_row = if late >= bound { self.in_a_row + 1 } else { 0 };
         self.behind = match self.behind {
             true => late >= bound / 2,
@@ -96,21 +96,21 @@ mod tests {
     #[test]
     fn a_burst_is_no_queue_and_a_queue_ends_below_where_it_began() {
         let bound = Duration::from_millis(100);
-        let mut judge = Judge::default();
-        let mut hear = |ms| {
-            judge.hear(Duration::from_millis(ms), bound);
+        let mut judge = OverloadDetector::default();
+        let mut observe = |ms| {
+            judge.observe(Duration::from_millis(ms), bound);
             judge.behind
         };
         for _ in 1..IN_A_ROW {
-            assert!(!hear(5000));
+            assert!(!observe(5000));
         }
-        assert!(!hear(99), "once in time: it was a burst");
+        assert!(!observe(99), "once in time: it was a burst");
         for _ in 1..IN_A_ROW {
-            assert!(!hear(100));
+            assert!(!observe(100));
         }
-        assert!(hear(100));
-        assert!(hear(50));
-        assert!(!hear(49));
-        assert!(!hear(5000), "it takes as long again");
+        assert!(observe(100));
+        assert!(observe(50));
+        assert!(!observe(49));
+        assert!(!observe(5000), "it takes as long again");
     }
 }

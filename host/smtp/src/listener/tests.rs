@@ -5,13 +5,13 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::session::tests::host::{Client, Host};
-use host_config::Overload;
+use host_config::OverloadConfig;
 
 /// A listener that accepts.
 struct Running {
     host: Host,
     address: SocketAddr,
-    admittance: Admittance,
+    connections: ConnectionLimiter,
     task: JoinHandle<()>,
 }
 
@@ -20,18 +20,23 @@ impl Running {
         let host = Host::new(|_| {}).await;
         let bound = Bound::bind(&host.listener).await.expect("loopback");
         let address = bound.address();
-        let admittance = Admittance::new(sessions, per_client, &Overload::default(), host.context.events.clone());
+        let connections = ConnectionLimiter::new(
+            sessions,
+            per_client,
+            &OverloadConfig::default(),
+            host.context.events.clone(),
+        );
         let context = host.context.clone();
         let run = run(
             bound,
-            admittance.clone(),
+            connections.clone(),
             Arc::new(move || context.clone()),
             host.stop.subscribe(),
         );
         Self {
             host,
             address,
-            admittance,
+            connections,
             task: tokio::spawn(run),
         }
     }
@@ -45,7 +50,7 @@ impl Running {
 
     /// Waits until so many sessions are left.
     async fn until_active(&self, sessions: usize) {
-        while self.admittance.active() != sessions {
+        while self.connections.active() != sessions {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -80,7 +85,7 @@ async fn beyond_the_limit_a_client_is_told_and_a_place_comes_back() {
         running.until_active(1).await;
         let (_fourth, greeting) = running.connect().await;
         assert!(greeting.starts_with("220 "), "{greeting}");
-        assert_eq!(running.admittance.active(), 2);
+        assert_eq!(running.connections.active(), 2);
     }
 }
 
@@ -95,7 +100,7 @@ async fn a_stop_ends_accepting_and_sessions_end_by_themselves() {
         TcpStream::connect(running.address).await.is_err(),
         "nobody listens any more"
     );
-    while running.admittance.active() != 0 {
+    while running.connections.active() != 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,9 +1,9 @@
 //! After the final dot: checks, the policy's disposition, and the put that a 250 stands for.
 
 use super::edits::{self, Edited};
-use super::receive::Refusal;
+use super::receive::Rejection;
 use super::{SessionContext, replies};
-use host_contract::{Asked, Because, Disposition, Transaction};
+use host_contract::{Answered, Disposition, Reason, Transaction};
 use host_events::Event;
 use host_mail::{
     Client, Content, Envelope, HeaderBlock, Mailbox, MessageId, Received, Redirected, Reply, SessionId, Timestamp,
@@ -15,7 +15,7 @@ use host_spool::{Draft, Message, Recipient, State};
 const PASSES: usize = 4;
 
 /// A message that is complete and belongs to nobody yet.
-pub struct Arrival<'a> {
+pub struct ReceivedMessage<'a> {
     /// What every session needs.
     pub context: &'a SessionContext,
     /// The connection it came on.
@@ -28,7 +28,7 @@ pub struct Arrival<'a> {
     pub envelope: &'a Envelope,
 }
 
-impl Arrival<'_> {
+impl ReceivedMessage<'_> {
     /// The reply to the final dot. Anything but a 2xx leaves nothing behind.
     pub async fn settle(&self, policy: &mut dyn Transaction, mut draft: Draft) -> Reply {
         let id = draft.id();
@@ -42,7 +42,7 @@ impl Arrival<'_> {
     }
 
     /// Does what the policy decided, and says it.
-    pub async fn conclude(&self, asked: Asked<Disposition>, draft: Draft, header: &HeaderBlock) -> Reply {
+    pub async fn conclude(&self, asked: Answered<Disposition>, draft: Draft, header: &HeaderBlock) -> Reply {
         let id = draft.id();
         match self.carry_out(asked, draft, header).await {
             Ok(reply) => reply,
@@ -51,7 +51,7 @@ impl Arrival<'_> {
     }
 
     /// What the host itself asks of a message.
-    fn check(&self, id: MessageId, content: &dyn Content) -> Result<HeaderBlock, Refusal> {
+    fn check(&self, id: MessageId, content: &dyn Content) -> Result<HeaderBlock, Rejection> {
         let header = read_header(content)?;
         self.check_redirections(id, &header)?;
         let (hops, limit) = (hop_count(&header), self.context.config.limits.hops);
@@ -62,12 +62,12 @@ impl Arrival<'_> {
         self.context
             .events
             .emit(Event::HopCountExceeded { message, hops, limit });
-        Err(Refusal::new(replies::loop_detected(), "hops"))
+        Err(Rejection::new(replies::loop_detected(), "hops"))
     }
 
     /// A message whose recipients a policy of this host changed may pass here again: through a list, a
     /// forwarding, another host. Not for ever.
-    fn check_redirections(&self, id: MessageId, header: &HeaderBlock) -> Result<(), Refusal> {
+    fn check_redirections(&self, id: MessageId, header: &HeaderBlock) -> Result<(), Rejection> {
         match redirected(header, &self.context.config.hostname) {
             Some(Redirected { policy, passes }) if passes >= PASSES => {
                 let (message, passes) = (id.to_string(), passes as u64);
@@ -76,17 +76,22 @@ impl Arrival<'_> {
                     policy,
                     passes,
                 });
-                Err(Refusal::new(replies::loop_detected(), "policy-loop"))
+                Err(Rejection::new(replies::loop_detected(), "policy-loop"))
             }
             _ => Ok(()),
         }
     }
 
-    async fn carry_out(&self, asked: Asked<Disposition>, draft: Draft, header: &HeaderBlock) -> Result<Reply, Refusal> {
+    async fn carry_out(
+        &self,
+        asked: Answered<Disposition>,
+        draft: Draft,
+        header: &HeaderBlock,
+    ) -> Result<Reply, Rejection> {
         let because = asked.because;
         let id = draft.id();
         let (edits, state) = match asked.answer {
-            Disposition::Reject(reply) | Disposition::Defer(reply) => return Err(Refusal { reply, because }),
+            Disposition::Reject(reply) | Disposition::Defer(reply) => return Err(Rejection { reply, because }),
             Disposition::Discard => {
                 self.filtered(None, "discarded".to_owned(), &because);
                 return Ok(replies::queued(id));
@@ -124,7 +129,7 @@ impl Arrival<'_> {
     }
 
     /// Returns when the message is on disk.
-    async fn put(&self, mut draft: Draft, edited: Edited, state: State, because: &Because) -> Result<(), Refusal> {
+    async fn put(&self, mut draft: Draft, edited: Edited, state: State, because: &Reason) -> Result<(), Rejection> {
         let id = draft.id();
         let received = Timestamp::now();
         let mut prefix = self.trace(id, received).into_bytes();
@@ -181,7 +186,7 @@ impl Arrival<'_> {
         received.field()
     }
 
-    fn filtered(&self, message: Option<MessageId>, action: String, because: &Because) {
+    fn filtered(&self, message: Option<MessageId>, action: String, because: &Reason) {
         self.context.events.emit(Event::MessageFiltered {
             session: self.session.to_string(),
             message: message.map(|id| id.to_string()),
@@ -191,8 +196,8 @@ impl Arrival<'_> {
         });
     }
 
-    fn refused(&self, id: MessageId, refusal: Refusal) -> Reply {
-        let notice = crate::session::refusal_events::Refused {
+    fn refused(&self, id: MessageId, refusal: Rejection) -> Reply {
+        let notice = crate::session::refusal_events::RefusalEvent {
             session: self.session,
             client: self.client,
             stage: "message",
@@ -208,22 +213,22 @@ impl Arrival<'_> {
 /// The header, if there is one that this host can answer for: whole within the bound, so that no
 /// policy and no loop check can be got round by a field beyond it; and not beginning with a folded
 /// line, which would become part of the trace field put above it.
-fn read_header(content: &dyn Content) -> Result<HeaderBlock, Refusal> {
-    let failed = |error: std::io::Error| Refusal {
+fn read_header(content: &dyn Content) -> Result<HeaderBlock, Rejection> {
+    let failed = |error: std::io::Error| Rejection {
         reply: replies::system_error(),
-        because: Because {
+        because: Reason {
             entry: Some(error.to_string()),
-            ..Because::host("spool")
+            ..Reason::host("spool")
         },
     };
     let header = HeaderBlock::read(content).map_err(failed)?;
     let block = header.as_bytes();
     let end = block.len() as u64;
     if end < content.size() && content.read(end, 2).map_err(failed)? != b"\r\n"[..] {
-        return Err(Refusal::new(replies::header_too_big(), "header-size"));
+        return Err(Rejection::new(replies::header_too_big(), "header-size"));
     }
     if matches!(block.first(), Some(b' ' | b'\t')) {
-        return Err(Refusal::new(replies::begins_folded(), "folded-first-line"));
+        return Err(Rejection::new(replies::begins_folded(), "folded-first-line"));
     }
     Ok(header)
 }

@@ -50,7 +50,7 @@ pub struct Credentials {
 
 /// An exchange that waits for a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Exchange {
+pub enum SaslExchange {
     /// PLAIN's only message.
     Plain,
     /// LOGIN's first.
@@ -61,9 +61,9 @@ pub enum Exchange {
 
 /// Where an exchange has got to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Turn {
+pub enum ExchangeState {
     /// Send this challenge.
-    Challenge(Reply, Exchange),
+    Challenge(Reply, SaslExchange),
     /// To be verified.
     Complete(Credentials),
     /// It is over, with this reply.
@@ -73,11 +73,11 @@ pub enum Turn {
 }
 
 /// Begins an exchange.
-pub fn start(mechanism: &str, initial: Option<&Secret>) -> Turn {
+pub fn start(mechanism: &str, initial: Option<&Secret>) -> ExchangeState {
     let exchange = match mechanism {
-        "PLAIN" => Exchange::Plain,
-        "LOGIN" => Exchange::LoginUser,
-        _ => return Turn::Failed(replies::unknown_mechanism()),
+        "PLAIN" => SaslExchange::Plain,
+        "LOGIN" => SaslExchange::LoginUser,
+        _ => return ExchangeState::Failed(replies::unknown_mechanism()),
     };
     match initial {
         None => exchange.challenge(),
@@ -87,32 +87,32 @@ pub fn start(mechanism: &str, initial: Option<&Secret>) -> Turn {
     }
 }
 
-impl Exchange {
-    fn challenge(self) -> Turn {
+impl SaslExchange {
+    fn challenge(self) -> ExchangeState {
         let text = match self {
             Self::Plain => "",
             Self::LoginUser => USERNAME,
             Self::LoginPassword(_) => PASSWORD,
         };
-        Turn::Challenge(Reply::bare(334, text), self)
+        ExchangeState::Challenge(Reply::bare(334, text), self)
     }
 
     /// Takes a line without its CR LF.
-    pub fn response(self, line: &[u8]) -> Turn {
+    pub fn response(self, line: &[u8]) -> ExchangeState {
         if line == b"*" {
-            return Turn::Failed(replies::authentication_cancelled());
+            return ExchangeState::Failed(replies::authentication_cancelled());
         }
         match STANDARD.decode(line).map(String::from_utf8) {
             Ok(Ok(text)) => self.decoded(text),
-            _ => Turn::Failed(replies::bad_base64()),
+            _ => ExchangeState::Failed(replies::bad_base64()),
         }
     }
 
-    fn decoded(self, text: String) -> Turn {
+    fn decoded(self, text: String) -> ExchangeState {
         match self {
             Self::Plain => plain(&text),
             Self::LoginUser => Self::LoginPassword(text).challenge(),
-            Self::LoginPassword(user) => Turn::Complete(Credentials {
+            Self::LoginPassword(user) => ExchangeState::Complete(Credentials {
                 mechanism: "LOGIN",
                 user,
                 password: Secret(text),
@@ -122,11 +122,11 @@ impl Exchange {
 }
 
 /// RFC 4616 section 2: `[authzid] NUL authcid NUL passwd`.
-fn plain(text: &str) -> Turn {
+fn plain(text: &str) -> ExchangeState {
     let mut parts = text.split('\0');
     let (Some(authzid), Some(user), Some(password), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Turn::Failed(replies::bad_base64());
+        return ExchangeState::Failed(replies::bad_base64());
     };
     let credentials = Credentials {
         mechanism: "PLAIN",
@@ -134,9 +134,9 @@ fn plain(text: &str) -> Turn {
         password: Secret::from(password),
     };
     if authzid.is_empty() || authzid == user {
-        Turn::Complete(credentials)
+        ExchangeState::Complete(credentials)
     } else {
-        Turn::OnBehalf(credentials)
+        ExchangeState::OnBehalf(credentials)
     }
 }
 
@@ -148,18 +148,18 @@ mod tests {
         Secret(STANDARD.encode(text))
     }
 
-    fn claims(turn: &Turn) -> Option<(&str, &str)> {
+    fn claims(turn: &ExchangeState) -> Option<(&str, &str)> {
         match turn {
-            Turn::Complete(credentials) => Some((&credentials.user, credentials.password.reveal())),
+            ExchangeState::Complete(credentials) => Some((&credentials.user, credentials.password.reveal())),
             _ => None,
         }
     }
 
-    fn code(turn: &Turn) -> u16 {
+    fn code(turn: &ExchangeState) -> u16 {
         match turn {
-            Turn::Failed(reply) | Turn::Challenge(reply, _) => reply.code,
-            Turn::Complete(_) => 0,
-            Turn::OnBehalf(_) => 1,
+            ExchangeState::Failed(reply) | ExchangeState::Challenge(reply, _) => reply.code,
+            ExchangeState::Complete(_) => 0,
+            ExchangeState::OnBehalf(_) => 1,
         }
     }
 
@@ -167,7 +167,7 @@ mod tests {
     fn plain_in_one_line_or_two() {
         let message = encoded("\0anna\0secret");
         assert_eq!(claims(&start("PLAIN", Some(&message))), Some(("anna", "secret")));
-        let Turn::Challenge(reply, exchange) = start("PLAIN", None) else {
+        let ExchangeState::Challenge(reply, exchange) = start("PLAIN", None) else {
             panic!("no challenge")
         };
         assert_eq!((reply.code, reply.text.as_str()), (334, ""));
@@ -198,11 +198,11 @@ mod tests {
 
     #[test]
     fn login_asks_twice_or_once() {
-        let Turn::Challenge(reply, exchange) = start("LOGIN", None) else {
+        let ExchangeState::Challenge(reply, exchange) = start("LOGIN", None) else {
             panic!("no challenge")
         };
         assert_eq!(STANDARD.decode(&reply.text).expect("base64"), b"Username:");
-        let Turn::Challenge(reply, exchange) = exchange.response(encoded("anna").0.as_bytes()) else {
+        let ExchangeState::Challenge(reply, exchange) = exchange.response(encoded("anna").0.as_bytes()) else {
             panic!("no second challenge")
         };
         assert_eq!(STANDARD.decode(&reply.text).expect("base64"), b"Password:");
@@ -210,16 +210,16 @@ mod tests {
         assert_eq!(claims(&turn), Some(("anna", "secret")));
         assert!(matches!(
             start("LOGIN", Some(&encoded("anna"))),
-            Turn::Challenge(_, Exchange::LoginPassword(user)) if user == "anna"
+            ExchangeState::Challenge(_, SaslExchange::LoginPassword(user)) if user == "anna"
         ));
     }
 
     #[test]
     fn an_asterisk_cancels_and_others_are_unknown() {
         for exchange in [
-            Exchange::Plain,
-            Exchange::LoginUser,
-            Exchange::LoginPassword("a".into()),
+            SaslExchange::Plain,
+            SaslExchange::LoginUser,
+            SaslExchange::LoginPassword("a".into()),
         ] {
             assert_eq!(code(&exchange.response(b"*")), 501);
         }

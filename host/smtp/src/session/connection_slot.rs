@@ -10,28 +10,28 @@ const AT_WORK: u64 = u64::MAX;
 
 /// One session's place among all. Shared by the session and whoever gave it the place.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionSlot {
     taken: Instant,
     /// Since when the peer owes something, in milliseconds since `taken`; or [`AT_WORK`].
     since: AtomicU64,
-    make_way: Notify,
+    evict: Notify,
 }
 
 /// The peer owes something for as long as this lives.
-pub(super) struct Waiting<'a>(&'a Place);
+pub(super) struct WaitingGuard<'a>(&'a ConnectionSlot);
 
-impl Default for Place {
+impl Default for ConnectionSlot {
     /// Taken now; the host is at work.
     fn default() -> Self {
         Self {
             taken: Instant::now(),
             since: AtomicU64::new(AT_WORK),
-            make_way: Notify::new(),
+            evict: Notify::new(),
         }
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// How long the peer has owed a whole command, or the next part of a message; none while the
     /// host is at work. Octets that drip in do not count: that is how a slow client is known.
     pub fn idle(&self) -> Option<Duration> {
@@ -41,31 +41,31 @@ impl Place {
 
     /// Tells the session to end with 421 where it stands.
     pub fn tell_to_make_way(&self) {
-        self.make_way.notify_one();
+        self.evict.notify_one();
     }
 
     /// Returns when it was told.
     pub(super) async fn told_to_make_way(&self) {
-        self.make_way.notified().await;
+        self.evict.notified().await;
     }
 
     /// From here on the peer owes something.
-    pub(super) fn wait(&self) -> Waiting<'_> {
-        let waiting = Waiting(self);
-        waiting.anew();
+    pub(super) fn wait(&self) -> WaitingGuard<'_> {
+        let waiting = WaitingGuard(self);
+        waiting.reset_idle();
         waiting
     }
 }
 
-impl Waiting<'_> {
+impl WaitingGuard<'_> {
     /// The peer gave what it owed, and owes more.
-    pub(super) fn anew(&self) {
+    pub(super) fn reset_idle(&self) {
         let now = u64::try_from(self.0.taken.elapsed().as_millis()).unwrap_or(AT_WORK - 1);
         self.0.since.store(now, Ordering::Relaxed);
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingGuard<'_> {
     fn drop(&mut self) {
         self.0.since.store(AT_WORK, Ordering::Relaxed);
     }
@@ -77,11 +77,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_place_knows_whether_its_session_waits() {
-        let place = Place::default();
+        let place = ConnectionSlot::default();
         assert_eq!(place.idle(), None);
         let waiting = place.wait();
         assert!(place.idle().is_some());
-        waiting.anew();
+        waiting.reset_idle();
         drop(waiting);
         assert_eq!(place.idle(), None, "the host is at work");
         place.tell_to_make_way();

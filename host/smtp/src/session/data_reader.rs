@@ -12,7 +12,7 @@ pub const MAX_TEXT_LINE: usize = 998;
 
 /// Where in a line the reader stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
+enum LinePosition {
     /// After CR LF, and at the very beginning.
     LineStart,
     /// After anything else.
@@ -67,7 +67,7 @@ pub struct Piece<'a> {
 /// Reads one message from input cut anywhere.
 #[derive(Debug)]
 pub struct DataReader {
-    at: At,
+    at: LinePosition,
     line: u64,
     length: usize,
     defect: Option<Defect>,
@@ -79,7 +79,7 @@ impl Default for DataReader {
     /// that a message may be empty.
     fn default() -> Self {
         Self {
-            at: At::LineStart,
+            at: LinePosition::LineStart,
             line: 1,
             length: 0,
             defect: None,
@@ -93,13 +93,13 @@ impl DataReader {
     /// the end of the input.
     pub fn read<'a>(&mut self, input: &'a [u8]) -> Piece<'a> {
         let mut start = 0;
-        while let (At::Dot | At::DotCr, Some(byte)) = (self.at, input.get(start)) {
+        while let (LinePosition::Dot | LinePosition::DotCr, Some(byte)) = (self.at, input.get(start)) {
             match (self.at, byte) {
-                (At::Dot, b'\r') => {
-                    self.at = At::DotCr;
+                (LinePosition::Dot, b'\r') => {
+                    self.at = LinePosition::DotCr;
                     start += 1;
                 }
-                (At::DotCr, b'\n') => {
+                (LinePosition::DotCr, b'\n') => {
                     return Piece {
                         content: &[],
                         consumed: start + 1,
@@ -107,9 +107,9 @@ impl DataReader {
                     };
                 }
                 // Stuffed: the dot is dropped, what follows is the line.
-                (At::Dot, _) => self.at = At::Inside,
+                (LinePosition::Dot, _) => self.at = LinePosition::Inside,
                 (_, _) => {
-                    self.at = At::Inside;
+                    self.at = LinePosition::Inside;
                     self.note(Defect::BareCr(self.line));
                 }
             }
@@ -136,18 +136,18 @@ impl DataReader {
         let mut at = start;
         while let Some(byte) = input.get(at) {
             match (self.at, byte) {
-                (At::LineStart, b'.') => {
-                    self.at = At::Dot;
+                (LinePosition::LineStart, b'.') => {
+                    self.at = LinePosition::Dot;
                     return (at, at + 1);
                 }
-                (At::Cr, b'\n') => {
-                    self.at = At::LineStart;
+                (LinePosition::Cr, b'\n') => {
+                    self.at = LinePosition::LineStart;
                     self.line += 1;
                     self.length = 0;
                     at += 1;
                 }
-                (At::Cr, _) => {
-                    self.at = At::Inside;
+                (LinePosition::Cr, _) => {
+                    self.at = LinePosition::Inside;
                     self.note(Defect::BareCr(self.line));
                 }
                 _ => at += self.text(&input[at..]),
@@ -160,14 +160,14 @@ impl DataReader {
     fn text(&mut self, input: &[u8]) -> usize {
         let found = memchr::memchr3(b'\r', b'\n', 0, input);
         let length = found.unwrap_or(input.len());
-        self.at = At::Inside;
+        self.at = LinePosition::Inside;
         self.length += length;
         if self.length > MAX_TEXT_LINE {
             self.note(Defect::LongLine(self.line));
         }
         match found.map(|at| input[at]) {
             None => return length,
-            Some(b'\r') => self.at = At::Cr,
+            Some(b'\r') => self.at = LinePosition::Cr,
             Some(b'\n') => self.note(Defect::BareLf(self.line)),
             Some(_) => self.note(Defect::Nul(self.line)),
         }

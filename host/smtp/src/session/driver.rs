@@ -12,15 +12,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::machine::{self, Handshake, Session, Step};
 use super::wire::{LineError, Parting, Wire};
-use super::{Place, SessionContext, replies};
-use crate::session::refusal_events::Refused;
-use crate::session::session_permit::{Turn, UnderWay};
+use super::{ConnectionSlot, SessionContext, replies};
+use crate::session::refusal_events::RefusalEvent;
+use crate::session::session_permit::{ActiveTransaction, SessionPermit};
 use crate::session::transport::Stream;
-use host_contract::{Admission, Because, Terms};
+use host_contract::{Admission, AdmissionTerms, Reason};
 use host_events::Event;
 use host_mail::{Client, Reply, ReversePath, SessionId, TlsSession};
 
-pub use crate::session::driver::input::Lost;
+pub use crate::session::driver::input::Interrupted;
 
 /// A TLS handshake takes no longer than this.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Stands for a time-out that no clock can express.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-type Next = Step<UnderWay>;
+type Next = Step<ActiveTransaction>;
 
 /// One connection's driver.
 pub struct Driver {
@@ -37,12 +37,12 @@ pub struct Driver {
     id: SessionId,
     /// The peer's address, for events.
     client: String,
-    place: Arc<Place>,
+    place: Arc<ConnectionSlot>,
     stop: watch::Receiver<bool>,
     /// When the connection has lasted long enough.
     ends: Instant,
     /// The one that the connection began with, until its first transaction has it, or it was given away.
-    turn: Turn,
+    permit: SessionPermit,
 }
 
 impl Driver {
@@ -50,9 +50,9 @@ impl Driver {
     pub fn new(
         context: SessionContext,
         client: &Client,
-        place: Arc<Place>,
+        place: Arc<ConnectionSlot>,
         stop: watch::Receiver<bool>,
-        turn: Turn,
+        permit: SessionPermit,
     ) -> Self {
         let now = Instant::now();
         let lasts = context.config.timeouts.session;
@@ -62,21 +62,21 @@ impl Driver {
             place,
             stop,
             ends: now.checked_add(lasts).unwrap_or(now + FOREVER),
-            turn,
+            permit,
             context,
         }
     }
 
     /// Shared with whoever gave it.
-    pub fn place(&self) -> Arc<Place> {
+    pub fn place(&self) -> Arc<ConnectionSlot> {
         Arc::clone(&self.place)
     }
 
     /// Asks the policy about the connection. The error takes the banner's place.
-    pub async fn admit(&mut self, client: &Client) -> Result<Terms, Reply> {
+    pub async fn admit(&mut self, client: &Client) -> Result<AdmissionTerms, Reply> {
         let asked = self.context.policies.admit(self.id, client);
         // A policy may ask the network.
-        let asked = self.turn.meanwhile(asked).await;
+        let asked = self.permit.release_while(asked).await;
         match asked.answer {
             Admission::Admit(terms) => Ok(terms),
             Admission::Refuse(reply) => {
@@ -103,7 +103,7 @@ impl Driver {
         };
         let handshake = Box::pin(wire.into_transport().secure(&acceptor));
         let handshake = timeout_at(self.within(HANDSHAKE), handshake);
-        let secured = self.in_turn(async |driver| {
+        let secured = self.with_permit(async |driver| {
             let _waiting = driver.place.wait();
             driver.unless_told(handshake).await
         });
@@ -156,7 +156,7 @@ impl Driver {
         S: Stream,
     {
         // Nobody waits for the farewell.
-        self.turn = Turn::default();
+        self.permit = SessionPermit::default();
         if let Some(reason) = reason {
             self.aborted(reason.to_owned());
         }
@@ -173,15 +173,15 @@ impl Driver {
     }
 
     /// Does what most likely lets this host wait, in the connection's turn as long as that lasts.
-    async fn in_turn<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> T {
-        let mut turn = std::mem::take(&mut self.turn);
+    async fn with_permit<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> T {
+        let mut permit = std::mem::take(&mut self.permit);
         // Pinned here: what is handed on from one to the next has room in each of them.
-        let done = turn.meanwhile(pin!(work(self))).await;
-        self.turn = turn;
+        let done = permit.release_while(pin!(work(self))).await;
+        self.permit = permit;
         done
     }
 
-    async fn perform<S>(&mut self, wire: &mut Wire<S>, step: Next) -> Result<Next, Lost>
+    async fn perform<S>(&mut self, wire: &mut Wire<S>, step: Next) -> Result<Next, Interrupted>
     where
         S: Stream,
     {
@@ -192,8 +192,8 @@ impl Driver {
                 }
                 let idle = next.is_between_transactions();
                 let line = match next.policy() {
-                    Some(under_way) => under_way.meanwhile(pin!(self.line(wire, idle))).await?,
-                    None => self.in_turn(async |driver| driver.line(wire, idle).await).await?,
+                    Some(active) => active.release_while(pin!(self.line(wire, idle))).await?,
+                    None => self.with_permit(async |driver| driver.line(wire, idle).await).await?,
                 };
                 Ok(next.command(&line))
             }
@@ -207,22 +207,22 @@ impl Driver {
             }
             Step::Challenge(reply, next) => {
                 // AUTH takes its time, of the client and of whoever knows its password.
-                self.turn = Turn::default();
+                self.permit = SessionPermit::default();
                 wire.say(&reply);
                 let line = self.line(wire, true).await.map_err(|lost| match lost {
-                    Lost::Garbled(LineError::TooLong, _) => {
-                        Lost::Garbled(LineError::TooLong, replies::exchange_too_long())
+                    Interrupted::Garbled(LineError::TooLong, _) => {
+                        Interrupted::Garbled(LineError::TooLong, replies::exchange_too_long())
                     }
                     other => other,
                 })?;
                 Ok(next.response(&line))
             }
             Step::Verify(asking) => {
-                self.turn = Turn::default();
+                self.permit = SessionPermit::default();
                 Ok(self.verify(asking).await)
             }
             Step::Impersonation(asking) => {
-                self.turn = Turn::default();
+                self.permit = SessionPermit::default();
                 Ok(self.denied(asking, "on behalf of another").await)
             }
             Step::AskSender(asking) => self.ask_sender(asking).await,
@@ -237,10 +237,10 @@ impl Driver {
         client: &Client,
         stage: &'static str,
         subject: String,
-        (reply, because): (&Reply, &Because),
+        (reply, because): (&Reply, &Reason),
         originator: &ReversePath,
     ) {
-        let refused = Refused {
+        let refused = RefusalEvent {
             session: self.id,
             client,
             stage,

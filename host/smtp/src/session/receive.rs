@@ -1,11 +1,11 @@
 //! Takes a message off the wire into a draft, whatever it is worth.
 
-use super::driver::{Driver, Lost};
+use super::driver::{Driver, Interrupted};
 use super::replies;
 use super::wire::{DATA_ROOM, Wire};
 use crate::session::data_reader::{DataReader, Defect};
 use crate::session::transport::Stream;
-use host_contract::Because;
+use host_contract::Reason;
 use host_mail::Reply;
 use host_spool::{Draft, PutError};
 
@@ -14,39 +14,39 @@ const STRIDE: usize = 16 * 1024;
 
 /// Why this host does not take a message.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct Rejection {
     /// What the client is told.
     pub reply: Reply,
     /// What the operator is told.
-    pub because: Because,
+    pub because: Reason,
 }
 
-impl Refusal {
+impl Rejection {
     /// One of the host's own rules.
     pub fn new(reply: Reply, rule: &str) -> Self {
         Self {
             reply,
-            because: Because::host(rule),
+            because: Reason::host(rule),
         }
     }
 }
 
-impl From<PutError> for Refusal {
+impl From<PutError> for Rejection {
     fn from(error: PutError) -> Self {
         let reply = match error {
             PutError::Full { .. } => replies::system_full(),
             PutError::Behind { .. } => replies::busy(),
             PutError::Store(_) => replies::system_error(),
         };
-        let because = Because {
+        let because = Reason {
             entry: Some(error.to_string()),
-            ..Because::host("spool")
+            ..Reason::host("spool")
         };
         Self { reply, because }
     }
 }
 
-impl From<Defect> for Refusal {
+impl From<Defect> for Rejection {
     fn from(defect: Defect) -> Self {
         let rule = match defect {
             Defect::BareCr(_) | Defect::BareLf(_) => "bare-line-end",
@@ -66,7 +66,7 @@ pub async fn receive<S: Stream>(
     draft: Draft,
     limit: u64,
     eight_bit: bool,
-) -> Result<Result<Draft, Refusal>, Lost> {
+) -> Result<Result<Draft, Rejection>, Interrupted> {
     let mut reader = DataReader::default();
     let mut kept = Ok(draft);
     let place = driver.place();
@@ -80,7 +80,7 @@ pub async fn receive<S: Stream>(
             wire.consume(consumed);
             owed = owed.saturating_sub(consumed);
             if owed == 0 {
-                waiting.anew();
+                waiting.reset_idle();
                 owed = STRIDE;
             }
             if ended {
@@ -98,13 +98,13 @@ pub async fn receive<S: Stream>(
 }
 
 /// Dropping the draft on the first error gives its room back while the rest is still coming.
-async fn keep(kept: Result<Draft, Refusal>, content: &[u8], limit: u64) -> Result<Draft, Refusal> {
+async fn keep(kept: Result<Draft, Rejection>, content: &[u8], limit: u64) -> Result<Draft, Rejection> {
     let mut draft = kept?;
     if content.is_empty() {
         return Ok(draft);
     }
     if draft.size().saturating_add(content.len() as u64) > limit {
-        return Err(Refusal::new(replies::too_big(), "message-size"));
+        return Err(Rejection::new(replies::too_big(), "message-size"));
     }
     draft.write(content).await?;
     Ok(draft)

@@ -1,6 +1,6 @@
 //! Events that more than one place of a session tells.
 
-use host_contract::Because;
+use host_contract::Reason;
 use host_events::{Event, Events};
 use host_mail::{Client, Reply, ReversePath, SessionId};
 
@@ -8,7 +8,7 @@ use host_mail::{Client, Reply, ReversePath, SessionId};
 const ACCOUNT_MATCH: &str = "account-match";
 
 /// Something was refused or deferred (5010).
-pub struct Refused<'a> {
+pub struct RefusalEvent<'a> {
     /// The connection.
     pub session: SessionId,
     /// Its peer.
@@ -20,10 +20,10 @@ pub struct Refused<'a> {
     /// What the client was told.
     pub reply: &'a Reply,
     /// Why.
-    pub because: &'a Because,
+    pub because: &'a Reason,
 }
 
-impl Refused<'_> {
+impl RefusalEvent<'_> {
     /// Tells the operator; also of an originator that does not match the account (4151).
     pub fn emit(self, events: &Events, originator: &ReversePath) {
         if self.because.rule == ACCOUNT_MATCH {

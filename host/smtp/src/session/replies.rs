@@ -246,7 +246,7 @@ pub fn too_busy(hostname: &str) -> Reply {
 }
 
 /// Said to who keeps a place and does nothing with it while others wait for one.
-pub fn make_way(hostname: &str) -> Reply {
+pub fn evict(hostname: &str) -> Reply {
     let text = format!("{hostname} Idle for too long while others wait; try again later");
     Reply::new(421, (4, 4, 2), text)
 }

@@ -11,36 +11,36 @@ use tokio::sync::watch;
 
 use super::stopped;
 use host_contract::Transaction;
-use host_sync::permit_pool::{Pool, Slots};
+use host_sync::permit_pool::{Permit, PermitPool};
 
 /// A client that has waited for so long is told to come again. RFC 5321 section 4.5.3.2 has it wait for five minutes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// The turns of all sessions.
 #[derive(Clone)]
-pub struct Turns(Arc<Pool>);
+pub struct SessionPermits(Arc<PermitPool>);
 
-impl Turns {
+impl SessionPermits {
     /// So many for each processor.
     pub fn new(each: u32) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let processors = u32::try_from(processors).unwrap_or(u32::MAX);
-        Self(Pool::new(each.saturating_mul(processors)))
+        Self(PermitPool::new(each.saturating_mul(processors)))
     }
 
     /// Waits for one, unless this host stops.
-    pub(super) async fn take(&self, stop: &mut watch::Receiver<bool>) -> Result<Turn, NoTurn> {
+    pub(super) async fn take(&self, stop: &mut watch::Receiver<bool>) -> Result<SessionPermit, PermitDenied> {
         tokio::select! {
             biased;
-            taken = self.0.take(1, PATIENCE) => taken.map(|slots| Turn(Some(slots))).map_err(|_| NoTurn::TooBusy),
-            () = stopped(stop) => Err(NoTurn::Stopping),
+            taken = self.0.acquire(1, MAX_WAIT) => taken.map(|permit| SessionPermit(Some(permit))).map_err(|_| PermitDenied::TooBusy),
+            () = stopped(stop) => Err(PermitDenied::Stopping),
         }
     }
 }
 
 /// Why a client is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoTurn {
+pub(super) enum PermitDenied {
     /// It has waited for long enough.
     TooBusy,
     /// This host stops.
@@ -49,9 +49,9 @@ pub(super) enum NoTurn {
 
 /// Ends when it is dropped, or given away.
 #[derive(Default)]
-pub(super) struct Turn(Option<Slots>);
+pub(super) struct SessionPermit(Option<Permit>);
 
-impl Turn {
+impl SessionPermit {
     /// It was given away, or there never was one.
     pub(super) fn is_over(&self) -> bool {
         self.0.is_none()
@@ -59,13 +59,13 @@ impl Turn {
 
     /// Does what most likely lets this host wait. The turn is given away if others want it and it does: then work goes
     /// on without one. Who is slow keeps nobody from theirs.
-    pub(super) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+    pub(super) async fn release_while<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        if let Some(turn) = &mut self.0 {
+        if let Some(permit) = &mut self.0 {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                () = turn.wanted(Instant::now()) => {}
+                () = permit.revoked(Instant::now()) => {}
             }
         }
         self.0 = None;
@@ -74,15 +74,15 @@ impl Turn {
 }
 
 /// A transaction's policy, and its turn.
-pub(super) struct UnderWay {
+pub(super) struct ActiveTransaction {
     pub(super) policy: Box<dyn Transaction>,
-    pub(super) turn: Turn,
+    pub(super) permit: SessionPermit,
 }
 
-impl UnderWay {
+impl ActiveTransaction {
     /// Waits for the peer, who may cost the transaction its turn and its policy's instance.
-    pub(super) async fn meanwhile<T>(&mut self, peer: impl Future<Output = T>) -> T {
-        self.turn.meanwhile(self.policy.release_while(peer)).await
+    pub(super) async fn release_while<T>(&mut self, peer: impl Future<Output = T>) -> T {
+        self.permit.release_while(self.policy.release_while(peer)).await
     }
 }
 
@@ -94,9 +94,9 @@ mod tests {
 
     #[tokio::test]
     async fn there_are_so_many_and_each_comes_back() {
-        let turns = Turns(Pool::new(2));
+        let permits = SessionPermits(PermitPool::new(2));
         let (stop, stopping) = watch::channel(false);
-        let take = async || turns.take(&mut stopping.clone()).await;
+        let take = async || permits.take(&mut stopping.clone()).await;
         let held = [take().await, take().await];
         let mut third = Box::pin(take());
         assert!(third.as_mut().now_or_never().is_none());
@@ -106,7 +106,7 @@ mod tests {
         let mut waits = Box::pin(take());
         assert!(waits.as_mut().now_or_never().is_none());
         stop.send_replace(true);
-        assert_eq!(waits.await.err(), Some(NoTurn::Stopping));
+        assert_eq!(waits.await.err(), Some(PermitDenied::Stopping));
         drop(third);
         assert!(take().await.is_ok(), "who need not wait is served to the end");
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::buffer_budget::OWN;
 use crate::draft::PIECE;
-use host_contract::Because;
+use host_contract::Reason;
 
 #[tokio::test]
 async fn a_put_message_is_claimed_settled_and_gone() {
@@ -147,7 +147,7 @@ async fn a_settle_that_cannot_be_is_an_error_and_gives_the_claim_back() {
 async fn only_queued_and_failing_messages_are_worked_on() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
-    let because = Because::host("test");
+    let because = Reason::host("test");
     let folder_name = "turf".to_owned();
     let states = [
         State::Queued,
@@ -279,7 +279,7 @@ async fn what_was_failing_when_it_was_frozen_is_failing_again() {
     let spool = open(folder.path());
     let failing = State::Failing {
         class: "not-homed".to_owned(),
-        because: Because::host("test"),
+        because: Reason::host("test"),
     };
     let id = put_as(&spool, b"x", |message| message.state = failing.clone()).await;
     let claim = claim_one(&spool);

@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::draft::PIECE;
-use crate::store::Edit;
+use crate::store::StoreEdit;
 use host_events::Event;
 
-pub(super) fn write(path: &Path, table: Table, id: MessageId, value: Option<&[u8]>) {
-    let (store, _) = Store::open(path).expect("store");
+pub(super) fn write(path: &Path, table: StoreTable, id: MessageId, value: Option<&[u8]>) {
+    let (store, _) = SpoolStore::open(path).expect("store");
     let value = value.map(Into::into);
-    store.write(vec![Edit { table, id, value }]).expect("write");
+    store.write(vec![StoreEdit { table, id, value }]).expect("write");
 }
 
 fn reopen(path: &Path) -> (Spool, Vec<Event>) {
@@ -42,8 +42,8 @@ async fn bad_records_are_set_aside_at_open_and_the_rest_goes_on() {
     let short = put(&spool, &pattern(2 * PIECE)).await;
     let large = put(&spool, &pattern(2 * PIECE)).await;
     close(spool).await;
-    write(folder.path(), Table::Messages, garbled, Some(b"{\"format\":1,"));
-    write(folder.path(), Table::Bodies, bodyless, None);
+    write(folder.path(), StoreTable::Messages, garbled, Some(b"{\"format\":1,"));
+    write(folder.path(), StoreTable::Bodies, bodyless, None);
     let file = |id: MessageId| folder.path().join("large").join(id.to_string());
     std::fs::remove_file(file(fileless)).expect("remove");
     std::fs::write(file(short), b"short").expect("write");
@@ -93,15 +93,15 @@ async fn bad_entries_met_by_a_claim_are_set_aside() {
     let bad = put(&spool, b"bad").await;
     let short = put(&spool, b"short").await;
     let store = &spool.inner.shared.store;
-    let edit = |table, id, value: &[u8]| Edit {
+    let edit = |table, id, value: &[u8]| StoreEdit {
         table,
         id,
         value: Some(value.into()),
     };
     store
         .write(vec![
-            edit(Table::Messages, bad, b"junk"),
-            edit(Table::Bodies, short, b"s"),
+            edit(StoreTable::Messages, bad, b"junk"),
+            edit(StoreTable::Bodies, short, b"s"),
         ])
         .expect("write");
     for id in [bad, short] {
@@ -125,7 +125,12 @@ async fn orphans_are_removed_at_open() {
     let spool = open(folder.path());
     let kept = put(&spool, &pattern(2 * PIECE)).await;
     close(spool).await;
-    write(folder.path(), Table::Bodies, MessageId::generate(), Some(b"of nobody"));
+    write(
+        folder.path(),
+        StoreTable::Bodies,
+        MessageId::generate(),
+        Some(b"of nobody"),
+    );
     let orphan = folder.path().join("large").join(MessageId::generate().to_string());
     std::fs::write(&orphan, b"a draft of the last run").expect("write");
     let foreign = folder.path().join("large/lost+found");

@@ -14,7 +14,12 @@ async fn what_is_new_is_not_touched_by_putting_the_old_in_order() {
     let spool = open(folder.path());
     let old = [put(&spool, b"old").await, put(&spool, &pattern(2 * PIECE)).await];
     close(spool).await;
-    write(folder.path(), Table::Bodies, MessageId::generate(), Some(b"of nobody"));
+    write(
+        folder.path(),
+        StoreTable::Bodies,
+        MessageId::generate(),
+        Some(b"of nobody"),
+    );
     let left = folder.path().join("large").join(MessageId::generate().to_string());
     std::fs::write(&left, b"a draft of the last run").expect("write");
 

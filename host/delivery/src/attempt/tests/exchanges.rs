@@ -4,7 +4,7 @@ use hickory_resolver::proto::rr::RData;
 use hickory_resolver::proto::rr::rdata::{A, MX};
 
 use super::*;
-use crate::remote_health::Standing;
+use crate::remote_health::CircuitState;
 use host_directory::dns;
 use host_testing::dns_server::{Has, Server, name};
 
@@ -59,7 +59,7 @@ impl Two {
     }
 
     /// To these in this domain.
-    async fn send(&self, domain: &str, recipients: &[&str]) -> Vec<Outcome> {
+    async fn send(&self, domain: &str, recipients: &[&str]) -> Vec<RecipientOutcome> {
         let remote = Remote::Exchanges(domain.to_owned());
         let outcomes = self.sender.try_remote(remote, recipients).await;
         outcomes.expect("readable")
@@ -67,14 +67,14 @@ impl Two {
 
     async fn send_to(&self, domain: &str) -> String {
         match &self.send(domain, &[&format!("a@{domain}")]).await[0] {
-            Outcome::Delivered {
+            RecipientOutcome::Delivered {
                 remote: Some(remote), ..
             } => format!("taken by {remote}"),
             other => shown(std::slice::from_ref(other)).remove(0),
         }
     }
 
-    fn standing(&self, domain: &str) -> Option<Standing> {
+    fn standing(&self, domain: &str) -> Option<CircuitState> {
         let standings = self.sender.station.gate.standings();
         standings.get(&format!("mx:{domain}")).copied()
     }
@@ -108,7 +108,7 @@ async fn one_that_takes_leave_before_anything_is_begun_leaves_it_to_the_next() {
     assert!(two.told.ids().is_empty());
     let two = Two::playing(vec![takes_leave()], vec![takes_leave()]).await;
     assert_eq!(two.send_to("two.example").await, "deferred 421 4.3.2 not now");
-    assert_eq!(two.standing("two.example"), Some(Standing::Down));
+    assert_eq!(two.standing("two.example"), Some(CircuitState::Down));
     assert_eq!(two.told.ids(), [5067]);
 }
 
@@ -146,7 +146,7 @@ async fn who_is_unfit_says_nothing_of_a_server_that_takes_its_leave() {
     let outcomes = two.send("two.example", &["ä@two.example", "b@two.example"]).await;
     assert!(shown(&outcomes)[0].starts_with("conversion-failed"), "{outcomes:?}");
     assert_eq!(shown(&outcomes)[1], "deferred 421 4.3.2 not now");
-    assert_eq!(two.standing("two.example"), Some(Standing::Down));
+    assert_eq!(two.standing("two.example"), Some(CircuitState::Down));
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::super::super::testing::roots;
 use super::*;
 use crate::client_tls::Tls;
-use crate::remote_health::Gate;
-use host_config::Login;
+use crate::remote_health::RemoteHealth;
+use host_config::ServerLogin;
 
 /// Sends to servers with a password in a file.
 struct Known {
@@ -29,7 +29,7 @@ impl Known {
     }
 
     fn log_in_at(&mut self, server: &FakeServer) {
-        self.sender.delivery.logins.push(Login {
+        self.sender.delivery.logins.push(ServerLogin {
             server: server.endpoint.clone(),
             user: "host@example.org".to_owned(),
             password_file: self.file.path().to_owned(),
@@ -42,7 +42,7 @@ impl Known {
 
     /// Whatever is known of the server.
     async fn send(&mut self, server: &FakeServer) -> String {
-        self.sender.station.gate = Gate::new();
+        self.sender.station.gate = RemoteHealth::new();
         self.sender.send(server, &["a@far.example"]).await.remove(0)
     }
 }

@@ -1,6 +1,6 @@
 //! The part for people.
 
-use super::{Cut, Report};
+use super::{Cut, ReportFields};
 use crate::ndr::safe_text::{one_line, paragraph, reply};
 use host_contract::FailedRecipient;
 use host_events::escape;
@@ -11,7 +11,7 @@ const MAX_REMARK: usize = 2000;
 /// Bytes of the original's own fields that are quoted.
 const MAX_FIELD: usize = 200;
 
-pub(super) fn text(report: &Report<'_>) -> String {
+pub(super) fn text(report: &ReportFields<'_>) -> String {
     let mut out = String::new();
     if let Some(remark) = report.remark {
         for line in remark.lines().filter(|line| !line.trim().is_empty()) {
@@ -48,7 +48,7 @@ pub(super) fn text(report: &Report<'_>) -> String {
     out
 }
 
-fn about_original(out: &mut String, report: &Report<'_>) {
+fn about_original(out: &mut String, report: &ReportFields<'_>) {
     let from = match &report.original.envelope.sender {
         ReversePath::Null => "nobody (the null reverse-path)".to_owned(),
         ReversePath::Mailbox(mailbox) => mailbox.to_string(),
@@ -62,7 +62,7 @@ fn about_original(out: &mut String, report: &Report<'_>) {
     paragraph(out, "  ", &format!("Id here: {}", report.original.id));
 }
 
-fn about_recipient(out: &mut String, report: &Report<'_>, failed: &FailedRecipient) {
+fn about_recipient(out: &mut String, report: &ReportFields<'_>, failed: &FailedRecipient) {
     // Not wrapped: spaces in a quoted local-part are part of the address.
     let address = escape(failed.address.as_str());
     out.push_str(&format!("To {address}:\r\n"));

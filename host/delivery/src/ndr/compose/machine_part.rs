@@ -1,11 +1,11 @@
 //! The part for programs: RFC 3464 section 2, in its order.
 
-use super::Report;
+use super::ReportFields;
 use crate::ndr::safe_text::{ascii, field, one_line, reply};
 use host_contract::FailedRecipient;
 use host_mail::{Client, Reply, StatusCode};
 
-pub(super) fn fields(report: &Report<'_>) -> String {
+pub(super) fn fields(report: &ReportFields<'_>) -> String {
     let mut out = String::new();
     field(&mut out, "Reporting-MTA", &format!("dns; {}", report.hostname));
     if let Some(client) = &report.original.client {
@@ -19,7 +19,7 @@ pub(super) fn fields(report: &Report<'_>) -> String {
     out
 }
 
-fn recipient(out: &mut String, report: &Report<'_>, failed: &FailedRecipient) {
+fn recipient(out: &mut String, report: &ReportFields<'_>, failed: &FailedRecipient) {
     // RFC 6533 section 3: an address beyond ASCII has a type of its own.
     let kind = if failed.address.is_ascii() { "rfc822" } else { "utf-8" };
     // Not folded: spaces in a quoted local-part are part of the address.

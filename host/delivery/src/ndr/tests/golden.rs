@@ -3,7 +3,7 @@
 use mail_parser::{MessageParser, MimeHeaders as _, PartType};
 
 use super::*;
-use crate::ndr::compose::{Report, Returned, compose, returned};
+use crate::ndr::compose::{ReportFields, Returned, compose, returned};
 use host_contract::ReturnContent;
 
 struct Case {
@@ -42,7 +42,7 @@ impl Case {
         let mut failure = failure(&self.original, self.class);
         failure.failed = self.failed.clone();
         let (returned, cut) = returned(self.wanted, &content, &header).expect("in memory");
-        let composed = compose(&Report {
+        let composed = compose(&ReportFields {
             hostname: "mail.example.com",
             id: "fedcba9876543210fedc".parse().expect("id"),
             boundary: "=0123456789abcdef=fedcba9876543210fedc".to_owned(),

@@ -4,7 +4,7 @@ use super::*;
 use crate::ndr::Notification;
 use crate::ndr::notifier::Notifier;
 use host_config::NdrFault;
-use host_contract::{Asked, Audience, Because, Notice, Plan, ReturnContent};
+use host_contract::{Answered, Audience, Notice, Plan, Reason, ReturnContent};
 use host_events::{Captured, Event, Events};
 use host_spool::{Spool, SpoolOptions};
 
@@ -53,10 +53,10 @@ impl Stage {
             content: &content,
             header: &header,
         };
-        let asked = Asked {
+        let asked = Answered {
             fault: plan.is_none(),
             answer: plan,
-            because: Because::host("test"),
+            because: Reason::host("test"),
         };
         let outcome = notifier
             .carry_out(&failure(&original, class), asked)

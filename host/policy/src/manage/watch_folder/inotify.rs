@@ -13,7 +13,7 @@ const BUFFER: usize = 8 << 10;
 
 /// What happened to a folder.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum FolderEvent {
     /// Files with these names were moved into it, each named once.
     Moved(Vec<String>),
     /// Too much happened at once: something may have been moved into it.
@@ -43,11 +43,11 @@ impl Folder {
     }
 
     /// Waits for something to happen.
-    pub(crate) async fn next(&mut self) -> io::Result<Seen> {
+    pub(crate) async fn next(&mut self) -> io::Result<FolderEvent> {
         loop {
             let mut ready = self.inotify.readable().await?;
             match ready.try_io(|inotify| read(inotify.get_ref())) {
-                Ok(Ok(Seen::Moved(names))) if names.is_empty() => {}
+                Ok(Ok(FolderEvent::Moved(names))) if names.is_empty() => {}
                 Ok(seen) => return seen,
                 Err(_would_block) => {}
             }
@@ -56,7 +56,7 @@ impl Folder {
 }
 
 /// One buffer full of events, the most important of them.
-fn read(inotify: &OwnedFd) -> io::Result<Seen> {
+fn read(inotify: &OwnedFd) -> io::Result<FolderEvent> {
     let mut buffer = [MaybeUninit::uninit(); BUFFER];
     let mut reader = Reader::new(inotify, &mut buffer);
     let (mut names, mut missed, mut gone) = (Vec::new(), false, false);
@@ -76,9 +76,9 @@ fn read(inotify: &OwnedFd) -> io::Result<Seen> {
         }
     }
     Ok(match (gone, missed) {
-        (true, _) => Seen::Gone,
-        (false, true) => Seen::Missed,
-        (false, false) => Seen::Moved(names),
+        (true, _) => FolderEvent::Gone,
+        (false, true) => FolderEvent::Missed,
+        (false, false) => FolderEvent::Moved(names),
     })
 }
 
@@ -107,9 +107,9 @@ mod tests {
         fs::rename(&other, watched.join("moved")).expect("moved");
         fs::rename(watched.join("moved"), watched.join("again")).expect("moved");
         let seen = folder.next().await.expect("seen");
-        assert_eq!(seen, Seen::Moved(vec!["moved".to_owned(), "again".to_owned()]));
+        assert_eq!(seen, FolderEvent::Moved(vec!["moved".to_owned(), "again".to_owned()]));
         fs::remove_dir_all(&watched).expect("removed");
-        assert_eq!(folder.next().await.expect("seen"), Seen::Gone);
+        assert_eq!(folder.next().await.expect("seen"), FolderEvent::Gone);
     }
 
     #[test]

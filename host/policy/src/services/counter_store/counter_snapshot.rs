@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::services::counter_store::counter_table::Table;
+use crate::services::counter_store::counter_table::CounterTable;
 use host_engine::generation::digest;
 
 /// Key, value and end in seconds since 1970, by module.
@@ -16,16 +16,16 @@ use host_engine::generation::digest;
 pub(crate) struct Saved(BTreeMap<String, Vec<(String, u64, u64)>>);
 
 impl Saved {
-    pub(crate) fn of<'a>(tables: impl Iterator<Item = (&'a String, &'a Table)>, now: u64) -> Self {
+    pub(crate) fn of<'a>(tables: impl Iterator<Item = (&'a String, &'a CounterTable)>, now: u64) -> Self {
         let row = |(key, value, ends): (&str, u64, u64)| (key.to_owned(), value, ends);
-        let rows = |table: &Table| table.running(now).map(row).collect::<Vec<_>>();
+        let rows = |table: &CounterTable| table.running(now).map(row).collect::<Vec<_>>();
         let modules = tables.map(|(module, table)| (module.clone(), rows(table)));
         Self(modules.filter(|(_, rows)| !rows.is_empty()).collect())
     }
 
-    pub(crate) fn into_tables(self) -> impl Iterator<Item = (String, Table)> {
+    pub(crate) fn into_tables(self) -> impl Iterator<Item = (String, CounterTable)> {
         self.0.into_iter().map(|(module, rows)| {
-            let mut table = Table::default();
+            let mut table = CounterTable::default();
             for (key, value, ends) in rows {
                 table.begin(&key, value, ends);
             }

@@ -9,7 +9,7 @@ const FORGET: usize = 16;
 
 /// There is no room for another counter.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(crate) struct TableFull;
 
 #[derive(Debug, Clone, Copy)]
 struct Counter {
@@ -20,12 +20,12 @@ struct Counter {
 
 /// Counters by key, and keys by when they are over.
 #[derive(Debug, Default)]
-pub(crate) struct Table {
+pub(crate) struct CounterTable {
     counters: HashMap<Arc<str>, Counter>,
     ends: BTreeSet<(u64, Arc<str>)>,
 }
 
-impl Table {
+impl CounterTable {
     /// Counters that are kept, those included that are over and not forgotten yet.
     pub(crate) fn len(&self) -> usize {
         self.counters.len()
@@ -36,7 +36,14 @@ impl Table {
         running.map_or(0, |counter| counter.value)
     }
 
-    pub(crate) fn add(&mut self, key: &str, amount: u64, seconds: u32, now: u64, limit: usize) -> Result<u64, Full> {
+    pub(crate) fn add(
+        &mut self,
+        key: &str,
+        amount: u64,
+        seconds: u32,
+        now: u64,
+        limit: usize,
+    ) -> Result<u64, TableFull> {
         self.forget(now);
         if let Some(counter) = self.counters.get_mut(key) {
             if counter.ends > now {
@@ -49,7 +56,7 @@ impl Table {
             return Ok(amount);
         }
         if self.counters.len() >= limit {
-            return Err(Full);
+            return Err(TableFull);
         }
         self.begin(key, amount, now.saturating_add(u64::from(seconds)));
         Ok(amount)
@@ -94,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_counter_begins_counts_and_is_over_whatever_was_added_meanwhile() {
-        let mut table = Table::default();
+        let mut table = CounterTable::default();
         assert_eq!(table.value("a", 0), 0);
         assert_eq!(table.add("a", 2, 10, 100, 5), Ok(2));
         assert_eq!(table.add("a", 3, 1000, 109, 5), Ok(5));
@@ -105,24 +112,24 @@ mod tests {
 
     #[test]
     fn a_counter_of_no_time_is_not_kept() {
-        let mut table = Table::default();
+        let mut table = CounterTable::default();
         assert_eq!(table.add("a", 7, 0, 100, 0), Ok(7));
         assert_eq!((table.value("a", 100), table.len()), (0, 0));
     }
 
     #[test]
     fn a_full_table_counts_on_and_has_room_again_when_something_is_over() {
-        let mut table = Table::default();
+        let mut table = CounterTable::default();
         assert_eq!(table.add("a", 1, 10, 0, 2), Ok(1));
         assert_eq!(table.add("b", 1, 20, 0, 2), Ok(1));
-        assert_eq!(table.add("c", 1, 20, 0, 2), Err(Full));
+        assert_eq!(table.add("c", 1, 20, 0, 2), Err(TableFull));
         assert_eq!(table.add("b", 1, 20, 0, 2), Ok(2));
         assert_eq!(table.add("c", 1, 20, 10, 2), Ok(1));
     }
 
     #[test]
     fn what_is_over_is_forgotten_bit_by_bit() {
-        let mut table = Table::default();
+        let mut table = CounterTable::default();
         for n in 0..100 {
             assert_eq!(table.add(&n.to_string(), 1, 10, 0, 100), Ok(1));
         }

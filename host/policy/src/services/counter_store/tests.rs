@@ -4,9 +4,9 @@ use super::*;
 use crate::testing::module;
 use host_events::Captured;
 
-fn open(folder: &std::path::Path, limit: usize) -> (Arc<Counters>, Captured) {
+fn open(folder: &std::path::Path, limit: usize) -> (Arc<CounterStore>, Captured) {
     let (events, told) = Events::capture();
-    let counters = Counters::open(Some(folder.join("counters")), events);
+    let counters = CounterStore::open(Some(folder.join("counters")), events);
     let modules = ["one", "two"].map(|name| PolicyModule {
         counters: limit,
         ..module(name, None, serde_json::json!({}))

@@ -52,19 +52,19 @@ async fn zone(record: &str) -> Server {
     .await
 }
 
-fn from(address: &str, sender: &str) -> Received {
+fn from(address: &str, sender: &str) -> Arrival {
     let sender = match sender {
         "" => ReversePath::Null,
         mailbox => ReversePath::Mailbox(mailbox.parse().expect("a mailbox")),
     };
-    Received {
+    Arrival {
         address: address.parse().expect("an address"),
         helo: Some("signed.example".to_owned()),
         sender,
     }
 }
 
-fn view(raw: impl Into<Bytes>, received: Received) -> MessageView {
+fn view(raw: impl Into<Bytes>, received: Arrival) -> MessageView {
     MessageView::new(Arc::new(InMemory(raw.into()))).received_from(received)
 }
 

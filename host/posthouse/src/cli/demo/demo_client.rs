@@ -14,9 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SERVER: &str = "mail.demo.example";
 
 /// One connection.
-pub(super) struct Client(Dialogue);
+pub(super) struct DemoClient(Dialogue);
 
-impl Client {
+impl DemoClient {
     /// Connects from a loopback address of choice and reads the banner.
     pub(super) async fn connect(to: SocketAddr, from: &str, who: &str) -> Result<Self> {
         println!("    [{who} connects from {from}]");

@@ -32,7 +32,7 @@ pub(super) const SETTINGS: &str = r#"{
   "homing": { "required": true, "match-account": true }
 }"#;
 
-pub(super) struct Stage {
+pub(super) struct DemoSite {
     folder: tempfile::TempDir,
     daemon: Mutex<Child>,
     address: SocketAddr,
@@ -41,7 +41,7 @@ pub(super) struct Stage {
     failed: Vec<String>,
 }
 
-impl Stage {
+impl DemoSite {
     /// Writes configuration, directory and policies, and starts the daemon.
     pub(super) async fn set() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("posthouse-demo-").tempdir()?;
@@ -278,7 +278,7 @@ impl Stage {
 }
 
 /// The daemon never outlives the demo.
-impl Drop for Stage {
+impl Drop for DemoSite {
     fn drop(&mut self) {
         let _ = self.child().kill();
         let _ = self.child().wait();

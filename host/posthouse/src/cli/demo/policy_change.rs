@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::{STRANGER, homed_user_submits};
-use crate::cli::demo::demo_client::Client;
-use crate::cli::demo::demo_site::{ANNA, BERT, Stage};
+use crate::cli::demo::demo_client::DemoClient;
+use crate::cli::demo::demo_site::{ANNA, BERT, DemoSite};
 
 /// As the demo's settings, but the exempt host of Q178091 must authenticate like everybody.
 const STRICTER: &str = r#"{
@@ -18,22 +18,22 @@ const STRICTER: &str = r#"{
 /// Faults that are too many for a policy on probation, and some.
 const ATTEMPTS: usize = 12;
 
-pub(super) async fn play(stage: &mut Stage) -> Result<()> {
+pub(super) async fn play(stage: &mut DemoSite) -> Result<()> {
     shadow(stage).await?;
     candidate_for_one_host(stage).await?;
     rolled_back(stage).await
 }
 
 /// The code with which MAIL is answered to a client that does not authenticate.
-async fn mail_from(stage: &Stage, address: &str, who: &str) -> Result<u16> {
-    let mut client = Client::connect(stage.address(), address, who).await?;
+async fn mail_from(stage: &DemoSite, address: &str, who: &str) -> Result<u16> {
+    let mut client = DemoClient::connect(stage.address(), address, who).await?;
     client.hello().await?;
     let code = client.command(&format!("MAIL FROM:<{STRANGER}>")).await?.code;
     client.quit().await;
     Ok(code)
 }
 
-async fn shadow(stage: &mut Stage) -> Result<()> {
+async fn shadow(stage: &mut DemoSite) -> Result<()> {
     stage.title("8", "Stricter settings watch what comes in, and decide nothing");
     let arguments = ["policy", "shadow", "default.wasm", "--settings", STRICTER];
     stage.order("policy shadow default.wasm --settings STRICTER", &arguments)?;
@@ -53,7 +53,7 @@ async fn shadow(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-async fn candidate_for_one_host(stage: &mut Stage) -> Result<()> {
+async fn candidate_for_one_host(stage: &mut DemoSite) -> Result<()> {
     stage.title("9", "They decide for the exempt host alone, then for everybody");
     let arguments = [
         "policy",
@@ -87,14 +87,14 @@ async fn candidate_for_one_host(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-async fn rolled_back(stage: &mut Stage) -> Result<()> {
+async fn rolled_back(stage: &mut DemoSite) -> Result<()> {
     stage.title("10", "A policy that faults is taken back by itself");
     let before = settings_in_force(stage)?;
     stage.load_policy("misbehaving.wasm", Some(r#"{"mode": "panic", "stage": "sender"}"#))?;
     let mark = stage.events_so_far();
     let mut faults = 0;
     for _ in 0..ATTEMPTS {
-        let mut anna = Client::connect(stage.address(), "127.0.0.1", "anna").await?;
+        let mut anna = DemoClient::connect(stage.address(), "127.0.0.1", "anna").await?;
         anna.log_in(ANNA).await?;
         let reply = anna.submit(ANNA, BERT, "Is anybody there?", "Hello?").await?;
         anna.quit().await;
@@ -125,16 +125,16 @@ async fn rolled_back(stage: &mut Stage) -> Result<()> {
     )
 }
 
-fn status(stage: &Stage) -> Result<Value> {
+fn status(stage: &DemoSite) -> Result<Value> {
     let (_, text) = stage.posthouse(&["policy", "status", "--json"])?;
     Ok(serde_json::from_str(&text)?)
 }
 
-fn generation(stage: &Stage) -> Result<u64> {
+fn generation(stage: &DemoSite) -> Result<u64> {
     Ok(status(stage)?[0]["generation"].as_u64().unwrap_or_default())
 }
 
 /// The digest of what is active.
-fn settings_in_force(stage: &Stage) -> Result<String> {
+fn settings_in_force(stage: &DemoSite) -> Result<String> {
     Ok(status(stage)?[0]["digest"].as_str().unwrap_or_default().to_owned())
 }

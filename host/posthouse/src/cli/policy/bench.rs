@@ -12,16 +12,16 @@ use serde::Serialize;
 use super::measure::{Measured, Timer};
 use crate::cli::output::{self, line, table};
 use crate::cli::policy::case_host::CaseHost;
-use crate::cli::policy::play_case::{Player, place};
+use crate::cli::policy::play_case::{CasePlayer, place};
 use crate::cli::policy::policy_args::{Subject, cache_folder, case_files, refused};
 use host_config::PolicyModule;
 use host_engine::component::builtin;
 use host_events::escape;
 use host_mail::Timestamp;
-use host_policy::{Inquiry, Lab, Purpose};
+use host_policy::{Inquiry, PolicyHarness, Purpose};
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct BenchArgs {
     #[command(flatten)]
     subject: Subject,
     /// Cases, or a folder of them; may be repeated
@@ -38,7 +38,7 @@ pub struct Options {
 /// What was measured.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Report {
+struct BenchReport {
     rounds: u32,
     policies: Vec<Bench>,
 }
@@ -60,7 +60,7 @@ struct Contestant {
     settings: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: BenchArgs) -> anyhow::Result<ExitCode> {
     let files = case_files(&options.cases)?;
     let own = Contestant {
         name: options.subject.file.display().to_string(),
@@ -81,7 +81,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         policies.push(bench.0);
         asked = Some(bench.1);
     }
-    let report = Report {
+    let report = BenchReport {
         rounds: options.rounds,
         policies,
     };
@@ -94,25 +94,25 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
 }
 
 /// For each case of each file, what was asked.
-type Asked = Vec<Vec<Inquiry>>;
+type Answered = Vec<Vec<Inquiry>>;
 
 impl Contestant {
     /// Measures; `asked` is what another policy was asked, or none to find out by playing the cases.
     async fn bench(
         self,
-        options: &Options,
+        options: &BenchArgs,
         files: &[(PathBuf, CaseFile)],
-        asked: Option<Asked>,
-    ) -> anyhow::Result<(Bench, Asked)> {
+        asked: Option<Answered>,
+    ) -> anyhow::Result<(Bench, Answered)> {
         let cache = cache_folder();
         let host = || Arc::new(CaseHost::default());
-        let counting = Lab::new(Purpose::Observe, host(), cache.as_deref())?;
-        let timing = Lab::new(Purpose::Time, host(), cache.as_deref())?;
+        let counting = PolicyHarness::new(Purpose::Observe, host(), cache.as_deref())?;
+        let timing = PolicyHarness::new(Purpose::Time, host(), cache.as_deref())?;
         let size = self.code.len();
         let mut players = Vec::new();
         for lab in [&counting, &timing] {
             let code = lab.compile(&self.code).await;
-            players.push(Player {
+            players.push(CasePlayer {
                 lab,
                 code: code.map_err(|problems| refused(&options.subject.file, problems))?,
                 size,
@@ -157,7 +157,7 @@ impl Contestant {
     }
 }
 
-async fn find_out(player: &Player<'_>, files: &[(PathBuf, CaseFile)]) -> anyhow::Result<Asked> {
+async fn find_out(player: &CasePlayer<'_>, files: &[(PathBuf, CaseFile)]) -> anyhow::Result<Answered> {
     let mut asked = Vec::new();
     for (file, case) in files
         .iter()
@@ -182,7 +182,7 @@ async fn find_out(player: &Player<'_>, files: &[(PathBuf, CaseFile)]) -> anyhow:
     Ok(asked)
 }
 
-fn show(report: &Report) -> std::io::Result<()> {
+fn show(report: &BenchReport) -> std::io::Result<()> {
     let head = [
         "stage",
         "questions",

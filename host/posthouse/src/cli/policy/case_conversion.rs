@@ -8,11 +8,11 @@ use posthouse_cases as cases;
 use posthouse_cases::{Decision, Question};
 
 use host_contract::{
-    Admission, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, ReturnContent, Verdict,
+    Admission, Audience, Disposition, Edit, FailedRecipient, Failure, Notice, Reason, ReturnContent, Verdict,
 };
 use host_events::PolicyFault;
 use host_mail::{Client, Envelope, Identity, InMemory, Mailbox, MessageId, Reply, ReversePath, TlsSession};
-use host_policy::{Inquiry, Reaction, Reading};
+use host_policy::{Inquiry, Measurement, Reaction};
 
 /// A question as the engine puts it.
 pub fn inquiry(question: &Question<'_>) -> anyhow::Result<Inquiry> {
@@ -131,7 +131,7 @@ fn failure(failure: &cases::Failure) -> anyhow::Result<Failure> {
 }
 
 /// What came of a question, in the words of cases.
-pub fn answer(reading: &Reading) -> cases::Answer {
+pub fn answer(reading: &Measurement) -> cases::Answer {
     if let Some(fault) = &reading.fault {
         return cases::Answer::fault(fault.class.as_str(), about(fault));
     }
@@ -160,7 +160,7 @@ pub fn about(fault: &PolicyFault) -> String {
     format!("{}{place}{colon}{stderr}", fault.code)
 }
 
-fn reason(because: &Because) -> cases::Because {
+fn reason(because: &Reason) -> cases::Because {
     cases::Because {
         rule: because.rule.clone(),
         entry: because.entry.clone(),

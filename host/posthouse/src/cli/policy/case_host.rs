@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use posthouse_cases::{Fixture, NoAnswer as NoneInFile};
 
 use host_directory::{Directory, Entry, Home, LookupError, Target};
-use host_engine::host_call::{Answer, Answers, Asker, Call, Finding, Meaning, NoAnswer};
+use host_engine::host_call::{Answer, Call, Caller, DirectoryEntry, Finding, HostServices, NoAnswer};
 use host_mail::Mailbox;
 
 /// Answers from a case file, for policies and for the host itself.
@@ -43,8 +43,8 @@ impl CaseHost {
     }
 }
 
-impl Answers for CaseHost {
-    fn answer<'a>(&'a self, _asker: Asker<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+impl HostServices for CaseHost {
+    fn answer<'a>(&'a self, _asker: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         let told = self.tell(call).map_err(|error| match error {
             NoneInFile::Unavailable(why) => NoAnswer::Unavailable(why),
             NoneInFile::Other(why) => NoAnswer::Other(why),
@@ -53,8 +53,8 @@ impl Answers for CaseHost {
     }
 }
 
-fn meaning(entry: posthouse_cases::Entry) -> Meaning {
-    Meaning {
+fn meaning(entry: posthouse_cases::Entry) -> DirectoryEntry {
+    DirectoryEntry {
         account: entry.account,
         address: entry.address,
         elsewhere: entry.elsewhere,

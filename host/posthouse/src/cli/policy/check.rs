@@ -13,7 +13,7 @@ use super::activated::show_changes;
 use super::input::{of_file, origin, read_code, read_component, read_settings, read_signature};
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
-use crate::control::{ClientError, Load};
+use crate::control::{ClientError, LoadBody};
 use crate::daemon;
 use host_config::{Config, Problem};
 use host_directory::{Directory, Entry, LookupError};
@@ -22,7 +22,7 @@ use host_mail::Mailbox;
 use host_policy::{Checked, LoadRequest, Policies};
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct CheckArgs {
     /// The component
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -44,17 +44,17 @@ pub struct Options {
 
 /// As JSON.
 #[derive(Debug, Serialize)]
-struct Findings {
+struct CheckReport {
     problems: Vec<Problem>,
     #[serde(flatten)]
     checked: Option<Checked>,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: CheckArgs) -> anyhow::Result<ExitCode> {
     let settings = options.settings.as_deref().map(read_settings).transpose()?;
     let signature = read_signature(options.signature.as_deref(), Some(&options.file))?;
     let outcome = if options.running {
-        let request = Load {
+        let request = LoadBody {
             module: options.module,
             origin: origin(&options.file),
             code: Some(read_code(&options.file)?),
@@ -85,11 +85,11 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let code = ExitCode::from(u8::from(outcome.is_err()));
     if options.daemon.json {
         let findings = match outcome {
-            Ok(checked) => Findings {
+            Ok(checked) => CheckReport {
                 problems: Vec::new(),
                 checked: Some(checked),
             },
-            Err(problems) => Findings {
+            Err(problems) => CheckReport {
                 problems,
                 checked: None,
             },

@@ -11,7 +11,7 @@ use host_events::escape;
 use host_policy::{CounterPage, CounterStatus};
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct CountersArgs {
     /// Module of the chain, if there are several
     #[arg(long = "as", value_name = "MODULE")]
     module: Option<String>,
@@ -25,7 +25,7 @@ pub struct Options {
     daemon: Daemon,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: CountersArgs) -> anyhow::Result<ExitCode> {
     let target = query(
         "/policies/counters",
         &[

@@ -12,7 +12,7 @@ use super::schema;
 use host_engine::component::anatomy::SETTINGS_SECTION;
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct EmbedArgs {
     /// Component, or core module that is to become one; it is written again
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -21,7 +21,7 @@ pub struct Options {
     schema: PathBuf,
 }
 
-pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+pub fn run(options: &EmbedArgs) -> anyhow::Result<ExitCode> {
     let shown = options.file.display();
     let schema_shown = options.schema.display();
     let code = read_file(&options.file)?;

@@ -16,10 +16,10 @@ use host_config::{ConfigError, PolicyLimits, PolicyModule};
 use host_engine::component::anatomy::{Anatomy, SETTINGS_SECTION, anatomy};
 use host_events::escape;
 use host_mail::Timestamp;
-use host_policy::{Introduction, Lab, LabCode, Purpose};
+use host_policy::{HarnessCode, PolicyDescription, PolicyHarness, Purpose};
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct ExplainArgs {
     #[command(flatten)]
     subject: Subject,
     /// Print JSON
@@ -59,10 +59,10 @@ struct Rule {
     summary: String,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: ExplainArgs) -> anyhow::Result<ExitCode> {
     let code = options.subject.code()?;
     let mut told = Explanation::outside(&options, &code)?;
-    let lab = Lab::new(
+    let lab = PolicyHarness::new(
         Purpose::Observe,
         Arc::new(CaseHost::default()),
         cache_folder().as_deref(),
@@ -80,7 +80,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
 }
 
 impl Explanation {
-    fn outside(options: &Options, code: &[u8]) -> anyhow::Result<Self> {
+    fn outside(options: &ExplainArgs, code: &[u8]) -> anyhow::Result<Self> {
         let anatomy = anatomy(code).map_err(|problems| ConfigError(of_file(&options.subject.file, problems)))?;
         let settings = anatomy.settings.as_deref().map(schema::settings);
         let (settings, settings_problem) = match settings.transpose() {
@@ -104,7 +104,13 @@ impl Explanation {
         })
     }
 
-    async fn inside(&mut self, options: &Options, lab: &Lab, code: &LabCode, size: usize) -> anyhow::Result<()> {
+    async fn inside(
+        &mut self,
+        options: &ExplainArgs,
+        lab: &PolicyHarness,
+        code: &HarnessCode,
+        size: usize,
+    ) -> anyhow::Result<()> {
         self.digest = Some(code.digest().to_owned());
         self.grants = code.uses().map(str::to_owned).collect();
         let module = PolicyModule {
@@ -132,12 +138,12 @@ impl Explanation {
         Ok(())
     }
 
-    fn introduced(&mut self, introduction: Introduction) {
+    fn introduced(&mut self, introduction: PolicyDescription) {
         let rules = introduction.rules.into_iter();
         self.rules = rules.map(|(name, summary)| Rule { name, summary }).collect();
         self.name = Some(introduction.name);
         self.version = Some(introduction.version);
-        self.memory = Some(introduction.born.memory);
+        self.memory = Some(introduction.instantiation.memory);
     }
 }
 

@@ -13,18 +13,18 @@ use host_events::escape;
 
 /// Languages whose own tools do not make bindings.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Language {
+enum BindingsLanguage {
     C,
 }
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct BindingsArgs {
     /// Folder or file with the contract and the world
     #[arg(value_name = "WIT", default_value = "wit")]
     wit: PathBuf,
     /// Language of the policy
     #[arg(long = "lang", value_enum, default_value = "c")]
-    language: Language,
+    language: BindingsLanguage,
     /// World that the policy implements; not needed where there is only one
     #[arg(long)]
     world: Option<String>,
@@ -33,7 +33,7 @@ pub struct Options {
     out: PathBuf,
 }
 
-pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+pub fn run(options: &BindingsArgs) -> anyhow::Result<ExitCode> {
     let files = generate(&options.wit, options.world.as_deref(), options.language)?;
     let out = &options.out;
     std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
@@ -45,7 +45,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn generate(wit: &Path, world: Option<&str>, language: Language) -> anyhow::Result<Files> {
+fn generate(wit: &Path, world: Option<&str>, language: BindingsLanguage) -> anyhow::Result<Files> {
     let mut resolve = Resolve::new();
     let (package, _) = resolve.push_path(wit)?;
     let world = resolve.select_world(&[package], world)?;
@@ -54,9 +54,9 @@ fn generate(wit: &Path, world: Option<&str>, language: Language) -> anyhow::Resu
     Ok(files)
 }
 
-fn generator(language: Language) -> Box<dyn WorldGenerator> {
+fn generator(language: BindingsLanguage) -> Box<dyn WorldGenerator> {
     match language {
-        Language::C => wit_bindgen_c::Opts::default().build(),
+        BindingsLanguage::C => wit_bindgen_c::Opts::default().build(),
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn c_bindings_are_source_header_and_component_type() {
-        let files = generate(Path::new(CONTRACT), Some("homing-policy"), Language::C).expect("bindings");
+        let files = generate(Path::new(CONTRACT), Some("homing-policy"), BindingsLanguage::C).expect("bindings");
         let names: Vec<&str> = files.iter().map(|(name, _)| name).collect();
         assert_eq!(
             names,
@@ -92,11 +92,11 @@ mod tests {
 
     #[test]
     fn a_world_that_is_not_there_is_named() {
-        let missing = generate(Path::new(CONTRACT), Some("nothing"), Language::C)
+        let missing = generate(Path::new(CONTRACT), Some("nothing"), BindingsLanguage::C)
             .err()
             .expect("an error");
         assert!(format!("{missing:#}").contains("nothing"), "{missing:#}");
-        let several = generate(Path::new(CONTRACT), None, Language::C)
+        let several = generate(Path::new(CONTRACT), None, BindingsLanguage::C)
             .err()
             .expect("an error");
         assert!(

@@ -8,10 +8,10 @@ use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
 use crate::control::query;
 use host_events::escape;
-use host_policy::{ModuleHistory, Remembered};
+use host_policy::{ModuleHistory, PastActivation};
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct HistoryArgs {
     /// Only this module of the chain
     #[arg(long = "as", value_name = "MODULE")]
     module: Option<String>,
@@ -19,7 +19,7 @@ pub struct Options {
     daemon: Daemon,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: HistoryArgs) -> anyhow::Result<ExitCode> {
     let target = query("/policies/history", &[("module", options.module)]);
     let modules: Vec<ModuleHistory> = options.daemon.client()?.get(&target).await?;
     if options.daemon.json {
@@ -65,7 +65,7 @@ fn show(module: &ModuleHistory) -> std::io::Result<()> {
     output::table(&head, &rows)
 }
 
-fn row(remembered: &Remembered, is_active: bool) -> Vec<String> {
+fn row(remembered: &PastActivation, is_active: bool) -> Vec<String> {
     let past = &remembered.past;
     let mark = if is_active { "*" } else { "" };
     let how = match past.back_to {

@@ -12,7 +12,7 @@ use host_engine::component::inspection::{Inspection, inspect_component};
 use host_events::escape;
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct InspectArgs {
     /// The component
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -21,7 +21,7 @@ pub struct Options {
     json: bool,
 }
 
-pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
+pub fn run(options: &InspectArgs) -> anyhow::Result<ExitCode> {
     let bytes = read_component(&options.file)?;
     let found = inspect_component(&bytes).map_err(|problems| ConfigError(of_file(&options.file, problems)))?;
     if options.json {

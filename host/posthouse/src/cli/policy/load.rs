@@ -9,11 +9,11 @@ use super::activated::show_activation;
 use super::input::{answered, origin, read_code, read_settings, read_signature};
 use crate::cli::output;
 use crate::cli::target::Daemon;
-use crate::control::Load;
+use crate::control::LoadBody;
 use host_policy::Activation;
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct LoadArgs {
     /// The component; without it the code stays and only settings change
     #[arg(value_name = "FILE", required_unless_present_any = ["settings", "core_dumps"])]
     file: Option<PathBuf>,
@@ -39,9 +39,9 @@ pub struct Options {
     daemon: Daemon,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: LoadArgs) -> anyhow::Result<ExitCode> {
     let core_dumps = options.core_dumps.as_deref().map(std::path::absolute).transpose()?;
-    let request = Load {
+    let request = LoadBody {
         core_dumps,
         module: options.module,
         origin: options.file.as_deref().map(origin).unwrap_or_default(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use host_policy::{Inquiry, Sitting};
+use host_policy::{HarnessSession, Inquiry};
 
 /// Warm calls of one instance before a fresh one takes over: some languages' instances grow.
 const CALLS: u32 = 50;
@@ -14,7 +14,7 @@ const STAGES: [&str; 5] = ["admit", "sender", "recipient", "message", "ndr"];
 
 /// Durations of one stage, and the most of everything else.
 #[derive(Default)]
-struct Stage {
+struct StageTimes {
     questions: usize,
     fresh: Vec<Duration>,
     warm: Vec<Duration>,
@@ -47,7 +47,7 @@ pub struct Measured {
 /// Collects.
 pub struct Timer {
     rounds: u32,
-    stages: [Stage; STAGES.len()],
+    stages: [StageTimes; STAGES.len()],
 }
 
 impl Timer {
@@ -58,13 +58,13 @@ impl Timer {
         }
     }
 
-    fn stage(&mut self, inquiry: &Inquiry) -> &mut Stage {
+    fn stage(&mut self, inquiry: &Inquiry) -> &mut StageTimes {
         let place = STAGES.iter().position(|stage| *stage == inquiry.stage());
         &mut self.stages[place.unwrap_or_default()]
     }
 
     /// Asks once, on an engine that counts.
-    pub async fn count(&mut self, inquiry: &Inquiry, sitting: &mut Sitting<'_>) {
+    pub async fn count(&mut self, inquiry: &Inquiry, sitting: &mut HarnessSession<'_>) {
         let reading = sitting.ask(inquiry).await;
         let stage = self.stage(inquiry);
         stage.questions += 1;
@@ -78,7 +78,7 @@ impl Timer {
     ///
     /// # Errors
     /// The policy faulted.
-    pub async fn time(&mut self, inquiry: &Inquiry, sitting: &mut Sitting<'_>) -> Result<(), String> {
+    pub async fn time(&mut self, inquiry: &Inquiry, sitting: &mut HarnessSession<'_>) -> Result<(), String> {
         let rounds = self.rounds;
         let stage = self.stage(inquiry);
         for _ in 0..rounds {

@@ -14,16 +14,16 @@ use host_engine::CONTRACT_WIT;
 use host_events::escape;
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct NewArgs {
     /// Name of the policy: lower-case letters, digits and hyphens
     #[arg(value_name = "NAME", value_parser = name)]
     name: String,
     /// Language it is written in
-    #[arg(long, value_enum, default_value_t = Language::Rust)]
-    lang: Language,
+    #[arg(long, value_enum, default_value_t = TemplateLanguage::Rust)]
+    lang: TemplateLanguage,
     /// What it decides about
-    #[arg(long, value_enum, default_value_t = Role::Homing)]
-    role: Role,
+    #[arg(long, value_enum, default_value_t = TemplateRole::Homing)]
+    role: TemplateRole,
     /// Write into a folder that is not empty, over files of the same names
     #[arg(long)]
     force: bool,
@@ -36,7 +36,7 @@ pub struct Options {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Language {
+enum TemplateLanguage {
     Rust,
     Javascript,
     Python,
@@ -44,18 +44,18 @@ enum Language {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Role {
+enum TemplateRole {
     /// Which connections are admitted, and on which terms
     Exemption,
     /// Senders, recipients and messages
     Homing,
     /// Who hears about a failure
-    Ndr,
+    NdrService,
     /// All three
     All,
 }
 
-impl Language {
+impl TemplateLanguage {
     fn folder(self) -> &'static str {
         match self {
             Self::Rust => "rust",
@@ -66,13 +66,13 @@ impl Language {
     }
 }
 
-impl Role {
+impl TemplateRole {
     /// In a template, and the world of the contract.
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Exemption => ("exemption", "exemption-policy"),
             Self::Homing => ("homing", "homing-policy"),
-            Self::Ndr => ("ndr", "ndr-policy"),
+            Self::NdrService => ("ndr", "ndr-policy"),
             Self::All => ("all", "policy"),
         }
     }
@@ -88,7 +88,7 @@ struct Made {
     missing: Vec<String>,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: NewArgs) -> anyhow::Result<ExitCode> {
     let (role, world) = options.role.names();
     let words = Words {
         name: options.name.clone(),
@@ -101,7 +101,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     if outputs.is_empty() {
         bail!("--lang {language}: this posthouse was built without a template for it");
     }
-    if options.lang == Language::Rust {
+    if options.lang == TemplateLanguage::Rust {
         outputs.extend(vendor::crates()?);
         outputs.push(Output::text("Cargo.lock", vendor::lock()?));
     }

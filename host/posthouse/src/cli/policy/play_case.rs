@@ -12,12 +12,12 @@ use crate::cli::policy::case_host::CaseHost;
 use host_config::{PolicyModule, Problem};
 use host_events::PolicyFault;
 use host_mail::Timestamp;
-use host_policy::{Cost, Inquiry, Lab, LabCode, Reading, Specimen};
+use host_policy::{Cost, HarnessCode, Inquiry, LoadedPolicy, Measurement, PolicyHarness};
 
 /// Code on an engine, to be loaded on any terms.
-pub struct Player<'a> {
-    pub lab: &'a Lab,
-    pub code: LabCode,
+pub struct CasePlayer<'a> {
+    pub lab: &'a PolicyHarness,
+    pub code: HarnessCode,
     /// Bytes of the component.
     pub size: usize,
     /// Name, grants, limits.
@@ -27,11 +27,11 @@ pub struct Player<'a> {
 }
 
 /// A case that was played.
-pub struct Played {
+pub struct PlayedCase {
     /// As cases compare it.
     pub outcome: Outcome,
     /// Each question in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<CaseStep>,
     /// What was asked, to ask it again.
     pub inquiries: Vec<Inquiry>,
     /// Problems that are not about settings: it could not be loaded.
@@ -41,7 +41,7 @@ pub struct Played {
 /// One answer and its cost.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Step {
+pub struct CaseStep {
     /// `admit`, `sender`, `recipient`, `message` or `ndr`.
     pub stage: &'static str,
     /// What was asked about.
@@ -64,23 +64,23 @@ pub struct Step {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<PolicyFault>,
     /// The question alone.
-    pub cost: Spent,
+    pub cost: CaseCost,
     /// The fresh instance before it; none if it was put to one that was there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fresh: Option<Spent>,
+    pub fresh: Option<CaseCost>,
 }
 
 /// See [`Cost`].
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Spent {
+pub struct CaseCost {
     pub microseconds: f64,
     pub fuel: u64,
     /// Bytes of linear memory at the end.
     pub memory: usize,
 }
 
-impl From<Cost> for Spent {
+impl From<Cost> for CaseCost {
     fn from(cost: Cost) -> Self {
         Self {
             microseconds: cost.duration.as_secs_f64() * 1e6,
@@ -90,7 +90,7 @@ impl From<Cost> for Spent {
     }
 }
 
-impl Player<'_> {
+impl CasePlayer<'_> {
     /// What was given for all cases, else the case's own, else the configuration's.
     pub fn settings_of(&self, file: &CaseFile, case: &Case) -> Map<String, Value> {
         let of_case = file
@@ -102,7 +102,7 @@ impl Player<'_> {
     }
 
     /// The policy with the settings of a case, or all problems.
-    pub async fn load(&self, file: &CaseFile, case: &Case) -> Result<Specimen, Vec<Problem>> {
+    pub async fn load(&self, file: &CaseFile, case: &Case) -> Result<LoadedPolicy, Vec<Problem>> {
         let module = PolicyModule {
             settings: self.settings_of(file, case),
             ..self.module.clone()
@@ -114,10 +114,10 @@ impl Player<'_> {
     ///
     /// # Errors
     /// Something in the case is no address.
-    pub async fn play(&self, file: &CaseFile, case: &Case) -> anyhow::Result<Played> {
+    pub async fn play(&self, file: &CaseFile, case: &Case) -> anyhow::Result<PlayedCase> {
         let specimen = match self.load(file, case).await {
             Ok(specimen) => specimen,
-            Err(problems) => return Ok(Played::refused(problems)),
+            Err(problems) => return Ok(PlayedCase::refused(problems)),
         };
         let fixture = file.fixture(case);
         let now = Timestamp(fixture.now.saturating_mul(1000));
@@ -151,7 +151,7 @@ impl Player<'_> {
         }
         let mut outcome = play.outcome();
         outcome.log = log;
-        Ok(Played {
+        Ok(PlayedCase {
             outcome,
             steps,
             inquiries,
@@ -160,7 +160,7 @@ impl Player<'_> {
     }
 }
 
-impl Played {
+impl PlayedCase {
     fn refused(problems: Vec<Problem>) -> Self {
         let (of_settings, refused): (Vec<_>, Vec<_>) = problems
             .into_iter()
@@ -197,9 +197,9 @@ fn known_level(level: &str) -> &'static str {
         .unwrap_or("error")
 }
 
-fn step(inquiry: &Inquiry, subject: String, answer: &posthouse_cases::Answer, reading: Reading) -> Step {
+fn step(inquiry: &Inquiry, subject: String, answer: &posthouse_cases::Answer, reading: Measurement) -> CaseStep {
     let rule = &answer.because.rule;
-    Step {
+    CaseStep {
         stage: inquiry.stage(),
         subject,
         decision: answer.decision.to_string(),
@@ -213,6 +213,6 @@ fn step(inquiry: &Inquiry, subject: String, answer: &posthouse_cases::Answer, re
             .collect(),
         fault: reading.fault,
         cost: reading.cost.into(),
-        fresh: reading.fresh.map(Spent::from),
+        fresh: reading.fresh.map(CaseCost::from),
     }
 }

@@ -11,7 +11,7 @@ use crate::control::Promote;
 use host_policy::Activation;
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct PromoteArgs {
     /// Promote it even if it was rolled back because of its faults a short while ago
     #[arg(long)]
     force: bool,
@@ -19,7 +19,7 @@ pub struct Options {
     daemon: Daemon,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: PromoteArgs) -> anyhow::Result<ExitCode> {
     let request = Promote { force: options.force };
     let active: Activation = options.daemon.client()?.post("/policies/promote", &request).await?;
     match options.daemon.json {

@@ -13,20 +13,20 @@ use crate::cli::target::Daemon;
 use crate::control::{Lines, query};
 use host_events::escape;
 use host_mail::{RecordId, Timestamp};
-use host_policy::{Kept, Record, Stand};
+use host_policy::{Completeness, Record, Stand};
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum RecordCommand {
     /// List recorded decisions, oldest first
     ///
     /// Example: posthouse policy record list --since 2h --as default
     #[command(verbatim_doc_comment)]
-    List(List),
+    ListArgs(ListArgs),
     /// Show one record: what was asked, what the host answered, what was decided
     ///
     /// Example: posthouse policy record show 0019a8c3f1d2c0ffee00
     #[command(verbatim_doc_comment)]
-    Show(Show),
+    ShowArgs(ShowArgs),
     /// Write records to a file, one JSON object a line
     ///
     /// The file holds addresses and headers of mail: it is readable for its owner alone. `-` is
@@ -34,7 +34,7 @@ pub enum Command {
     ///
     /// Example: posthouse policy record export decisions.jsonl --since 1d
     #[command(verbatim_doc_comment)]
-    Export(Export),
+    ExportArgs(ExportArgs),
 }
 
 /// Which records.
@@ -67,7 +67,7 @@ impl Which {
 }
 
 #[derive(Debug, Args)]
-pub struct List {
+pub struct ListArgs {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub struct List {
 }
 
 #[derive(Debug, Args)]
-pub struct Show {
+pub struct ShowArgs {
     /// As `list` shows it
     #[arg(value_name = "ID")]
     id: RecordId,
@@ -84,7 +84,7 @@ pub struct Show {
 }
 
 #[derive(Debug, Args)]
-pub struct Export {
+pub struct ExportArgs {
     /// Where to; `-` is standard output
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -94,18 +94,18 @@ pub struct Export {
     daemon: Daemon,
 }
 
-pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub async fn run(command: RecordCommand) -> anyhow::Result<ExitCode> {
     match command {
-        Command::List(list) => self::list(list).await,
-        Command::Show(show) => self::show(show).await,
-        Command::Export(export) => self::export(export).await,
+        RecordCommand::ListArgs(list) => self::list(list).await,
+        RecordCommand::ShowArgs(show) => self::show(show).await,
+        RecordCommand::ExportArgs(export) => self::export(export).await,
     }
 }
 
 /// Unless something else is asked for, as many as fit on a screen.
 const LAST: usize = 50;
 
-async fn list(options: List) -> anyhow::Result<ExitCode> {
+async fn list(options: ListArgs) -> anyhow::Result<ExitCode> {
     let mut which = options.which;
     if which.last.is_none() && which.since.is_none() {
         which.last = Some(LAST);
@@ -144,15 +144,15 @@ fn short(record: &Record) -> String {
     ))
 }
 
-fn kept(kept: Kept) -> &'static str {
+fn kept(kept: Completeness) -> &'static str {
     match kept {
-        Kept::All => "",
-        Kept::Part => " (in part)",
-        Kept::Hashed => " (hashed)",
+        Completeness::All => "",
+        Completeness::Part => " (in part)",
+        Completeness::Hashed => " (hashed)",
     }
 }
 
-async fn show(options: Show) -> anyhow::Result<ExitCode> {
+async fn show(options: ShowArgs) -> anyhow::Result<ExitCode> {
     let record: Record = options
         .daemon
         .client()?
@@ -194,7 +194,7 @@ async fn show(options: Show) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn export(options: Export) -> anyhow::Result<ExitCode> {
+async fn export(options: ExportArgs) -> anyhow::Result<ExitCode> {
     let mut lines = options.which.fetch(&options.daemon).await?;
     let stdout = options.file == Path::new("-");
     let count = if stdout {

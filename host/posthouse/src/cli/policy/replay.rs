@@ -24,7 +24,7 @@ const NOTHING: u8 = 2;
 const LINE: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct ReplayArgs {
     /// The candidate; without it the code in force, or the configured code with --from
     #[arg(value_name = "FILE", required_unless_present = "settings")]
     file: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub struct Options {
     daemon: Daemon,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: ReplayArgs) -> anyhow::Result<ExitCode> {
     let mut which = options.which.clone();
     let (mut module, in_force) = match &options.from {
         None => in_force(&options, &mut which).await?,
@@ -80,7 +80,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
 }
 
 /// As the daemon runs the module, and its code.
-async fn in_force(options: &Options, which: &mut Which) -> anyhow::Result<(PolicyModule, Option<Vec<u8>>)> {
+async fn in_force(options: &ReplayArgs, which: &mut Which) -> anyhow::Result<(PolicyModule, Option<Vec<u8>>)> {
     let target = query("/policies/setup", &[("module", which.module.clone())]);
     let setup: ModuleSetup = options.daemon.client()?.get(&target).await?;
     which.module = Some(setup.module.clone());
@@ -99,7 +99,7 @@ async fn in_force(options: &Options, which: &mut Which) -> anyhow::Result<(Polic
 }
 
 /// As the configuration has the module the export is of.
-fn configured(options: &Options, file: &Path, which: &mut Which) -> anyhow::Result<PolicyModule> {
+fn configured(options: &ReplayArgs, file: &Path, which: &mut Which) -> anyhow::Result<PolicyModule> {
     let name = match &which.module {
         Some(name) => name.clone(),
         None => only_module(file)?,

@@ -11,7 +11,7 @@ use crate::control::Rollback;
 use host_policy::Activation;
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct RollbackArgs {
     /// The generation to go back to; without it what was active before
     #[arg(value_name = "GEN")]
     generation: Option<u64>,
@@ -25,7 +25,7 @@ pub struct Options {
     daemon: Daemon,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: RollbackArgs) -> anyhow::Result<ExitCode> {
     let request = Rollback {
         module: options.module,
         generation: options.generation,

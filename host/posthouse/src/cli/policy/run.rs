@@ -12,13 +12,13 @@ use serde::Serialize;
 
 use crate::cli::output::{self, line};
 use crate::cli::policy::case_host::CaseHost;
-use crate::cli::policy::play_case::{Played, Player, Spent, Step};
+use crate::cli::policy::play_case::{CaseCost, CasePlayer, CaseStep, PlayedCase};
 use crate::cli::policy::policy_args::{Subject, cache_folder, case_files, refused};
 use host_events::escape;
-use host_policy::{Lab, Purpose};
+use host_policy::{PolicyHarness, Purpose};
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct RunArgs {
     #[command(flatten)]
     subject: Subject,
     /// Cases, or a folder of them; may be repeated
@@ -35,7 +35,7 @@ pub struct Options {
 /// What came of all cases.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Report {
+struct RunReport {
     cases: Vec<CaseReport>,
     as_expected: usize,
     not_as_expected: usize,
@@ -53,26 +53,26 @@ struct CaseReport {
     mismatches: Vec<String>,
     /// What the policy does not like about its settings, and what kept it from being loaded.
     problems: Vec<String>,
-    steps: Vec<Step>,
+    steps: Vec<CaseStep>,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: RunArgs) -> anyhow::Result<ExitCode> {
     let code = options.subject.code()?;
     let files = case_files(&options.cases)?;
-    let lab = Lab::new(
+    let lab = PolicyHarness::new(
         Purpose::Observe,
         Arc::new(CaseHost::default()),
         cache_folder().as_deref(),
     )?;
     let compiled = lab.compile(&code).await;
-    let player = Player {
+    let player = CasePlayer {
         lab: &lab,
         code: compiled.map_err(|problems| refused(&options.subject.file, problems))?,
         size: code.len(),
         module: options.subject.module()?,
         settings: options.subject.settings()?,
     };
-    let mut report = Report::default();
+    let mut report = RunReport::default();
     for (path, file) in &files {
         let mut outcomes = Vec::new();
         for case in &file.cases {
@@ -96,8 +96,8 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(report.not_as_expected > 0 && !options.update)))
 }
 
-impl Report {
-    fn add(&mut self, file: &CaseFile, case: &posthouse_cases::Case, mismatches: Vec<String>, played: &Played) {
+impl RunReport {
+    fn add(&mut self, file: &CaseFile, case: &posthouse_cases::Case, mismatches: Vec<String>, played: &PlayedCase) {
         let as_expected = mismatches.is_empty();
         match as_expected {
             true => self.as_expected += 1,
@@ -139,7 +139,7 @@ fn rewrite(path: &Path, file: &CaseFile, outcomes: &[Outcome]) -> anyhow::Result
     Ok(true)
 }
 
-fn show(report: &Report) -> std::io::Result<()> {
+fn show(report: &RunReport) -> std::io::Result<()> {
     for case in &report.cases {
         let mark = if case.as_expected { "ok    " } else { "NOT OK" };
         line(format!("{mark} {}", escape(&case.name)))?;
@@ -169,7 +169,7 @@ fn show(report: &Report) -> std::io::Result<()> {
     ))
 }
 
-fn show_step(step: &Step) -> std::io::Result<()> {
+fn show_step(step: &CaseStep) -> std::io::Result<()> {
     let because = match (&step.rule, &step.entry) {
         (Some(rule), Some(entry)) => format!("  because {rule} ({entry})"),
         (Some(rule), None) => format!("  because {rule}"),
@@ -195,6 +195,6 @@ fn show_step(step: &Step) -> std::io::Result<()> {
     ))
 }
 
-fn spent(spent: Spent) -> String {
+fn spent(spent: CaseCost) -> String {
     format!("{:.1} µs, fuel {}", spent.microseconds, spent.fuel)
 }

@@ -18,7 +18,7 @@ use host_policy::ShadowReport;
 const NO_SHADOW: u8 = 2;
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct ShadowArgs {
     /// The candidate; without it the code in force, with other settings
     #[arg(value_name = "FILE", required_unless_present_any = ["settings", "stop"])]
     file: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub struct Options {
     daemon: Daemon,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: ShadowArgs) -> anyhow::Result<ExitCode> {
     let client = options.daemon.client()?;
     let report: ShadowReport = if options.stop {
         client.delete("/policies/shadow").await?

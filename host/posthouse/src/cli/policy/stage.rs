@@ -9,14 +9,14 @@ use ipnet::IpNet;
 use super::input::{answered, origin, read_code, read_settings, read_signature};
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
-use crate::control::{Load, Stage};
+use crate::control::{LoadBody, StageBody};
 use host_config::Share;
 use host_config::toml_reader::network;
 use host_events::escape;
 use host_policy::Staged;
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct StageArgs {
     /// The candidate; without it the code stays and only settings differ
     #[arg(value_name = "FILE", required_unless_present = "settings")]
     file: Option<PathBuf>,
@@ -45,9 +45,9 @@ pub struct Options {
     daemon: Daemon,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let request = Stage {
-        load: Load {
+pub async fn run(options: StageArgs) -> anyhow::Result<ExitCode> {
+    let request = StageBody {
+        load: LoadBody {
             module: options.module,
             origin: options.file.as_deref().map(origin).unwrap_or_default(),
             code: options.file.as_deref().map(read_code).transpose()?,

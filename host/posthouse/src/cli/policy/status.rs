@@ -9,7 +9,7 @@ use super::stage::whom;
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
 use host_events::escape;
-use host_policy::{Condition, Draining, Load, ModuleStatus, ProbationStatus, StagedStatus};
+use host_policy::{Condition, Draining, ModuleStatus, ProbationStatus, StagedStatus, Utilisation};
 
 /// Hexadecimal digits of a digest beside others.
 const SHORT_DIGEST: usize = 12;
@@ -65,7 +65,7 @@ fn show_module(module: &ModuleStatus) -> io::Result<()> {
     module.draining.iter().try_for_each(show_draining)
 }
 
-fn show_load(indent: &str, calls: u64, faults: &BTreeMap<String, u64>, load: &Load) -> io::Result<()> {
+fn show_load(indent: &str, calls: u64, faults: &BTreeMap<String, u64>, load: &Utilisation) -> io::Result<()> {
     let classes: Vec<_> = faults.iter().map(|(class, count)| format!("{count} {class}")).collect();
     let faults = if classes.is_empty() {
         "no fault".to_owned()

@@ -13,19 +13,19 @@ use serde::Serialize;
 
 use crate::cli::output::{self, line};
 use crate::cli::policy::case_host::CaseHost;
-use crate::cli::policy::play_case::Player;
+use crate::cli::policy::play_case::CasePlayer;
 use crate::cli::policy::policy_args::{Subject, cache_folder, case_files, refused};
 use crate::cli::policy::test_faults::fault_effects::Onlooker;
 use host_config::{Config, PolicyModule};
-use host_events::{Event, Events, Format, PolicyFault, Record, escape};
+use host_events::{Event, EventRecord, Events, Format, PolicyFault, escape};
 use host_mail::Timestamp;
-use host_policy::{Fuse, Inquiry, Lab, Purpose, Rehearsal};
+use host_policy::{Fuse, Inquiry, PolicyHarness, Purpose, Rehearsal};
 
 /// Asked when there are no cases: something for every role.
 const QUESTIONS: &str = include_str!("faults/questions.toml");
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct TestFaultsArgs {
     #[command(flatten)]
     subject: Subject,
     /// Cases whose first question of each stage is asked; without them the questions are made up
@@ -54,26 +54,26 @@ struct Shown {
 }
 
 /// A question of a case, and what it cost.
-struct Asked<'a> {
+struct Answered<'a> {
     file: &'a CaseFile,
     case: &'a Case,
     inquiry: Inquiry,
     fuel: u64,
 }
 
-pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub async fn run(options: TestFaultsArgs) -> anyhow::Result<ExitCode> {
     let code = options.subject.code()?;
     let files = match &options.cases[..] {
         [] => vec![(PathBuf::new(), CaseFile::parse(QUESTIONS, "made-up questions")?)],
         cases => case_files(cases)?,
     };
-    let lab = Lab::new(
+    let lab = PolicyHarness::new(
         Purpose::Observe,
         Arc::new(CaseHost::default()),
         cache_folder().as_deref(),
     )?;
     let compiled = lab.compile(&code).await;
-    let player = Player {
+    let player = CasePlayer {
         lab: &lab,
         code: compiled.map_err(|problems| refused(&options.subject.file, problems))?,
         size: code.len(),
@@ -81,7 +81,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         settings: options.subject.settings()?,
     };
     let asked = one_of_each(&options, &player, &files).await?;
-    let stage = Stage::new(&options, &player, &code)?;
+    let stage = FaultBench::new(&options, &player, &code)?;
     let mut shown = Vec::new();
     if let Some(any) = asked.first() {
         shown.push(stage.load("describe", any).await?);
@@ -101,11 +101,11 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
 
 /// The first question of each stage that the policy answers.
 async fn one_of_each<'a>(
-    options: &Options,
-    player: &Player<'_>,
+    options: &TestFaultsArgs,
+    player: &CasePlayer<'_>,
     files: &'a [(PathBuf, CaseFile)],
-) -> anyhow::Result<Vec<Asked<'a>>> {
-    let mut found: Vec<Asked<'a>> = Vec::new();
+) -> anyhow::Result<Vec<Answered<'a>>> {
+    let mut found: Vec<Answered<'a>> = Vec::new();
     for (file, case) in files
         .iter()
         .flat_map(|(_, file)| file.cases.iter().map(move |case| (file, case)))
@@ -116,7 +116,7 @@ async fn one_of_each<'a>(
         }
         for (inquiry, step) in played.inquiries.into_iter().zip(played.steps) {
             if step.fault.is_none() && !found.iter().any(|asked| asked.inquiry.stage() == step.stage) {
-                found.push(Asked {
+                found.push(Answered {
                     file,
                     case,
                     inquiry,
@@ -135,15 +135,15 @@ async fn one_of_each<'a>(
 }
 
 /// The daemon's policies, with this one as the only module.
-struct Stage<'a> {
+struct FaultBench<'a> {
     config: Config,
-    player: &'a Player<'a>,
+    player: &'a CasePlayer<'a>,
     /// The component, as a file that a configuration can name.
     folder: tempfile::TempDir,
 }
 
-impl<'a> Stage<'a> {
-    fn new(options: &Options, player: &'a Player<'a>, code: &[u8]) -> anyhow::Result<Self> {
+impl<'a> FaultBench<'a> {
+    fn new(options: &TestFaultsArgs, player: &'a CasePlayer<'a>, code: &[u8]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("policy.wasm");
         std::fs::write(&file, code)?;
@@ -157,7 +157,7 @@ impl<'a> Stage<'a> {
         Ok(Self { config, player, folder })
     }
 
-    fn config(&self, asked: &Asked<'_>) -> Config {
+    fn config(&self, asked: &Answered<'_>) -> Config {
         let mut config = self.config.clone();
         for module in &mut config.policies {
             module.settings = self.player.settings_of(asked.file, asked.case);
@@ -165,12 +165,12 @@ impl<'a> Stage<'a> {
         config
     }
 
-    fn host(asked: &Asked<'_>) -> Arc<CaseHost> {
+    fn host(asked: &Answered<'_>) -> Arc<CaseHost> {
         Arc::new(CaseHost::new(asked.file.fixture(asked.case)))
     }
 
     /// Stops it while it is loaded.
-    async fn load(&self, stage: &'static str, asked: &Asked<'_>) -> anyhow::Result<Shown> {
+    async fn load(&self, stage: &'static str, asked: &Answered<'_>) -> anyhow::Result<Shown> {
         let (events, told) = Events::capture();
         let fuse = Fuse { stage, fuel: 0 };
         let config = self.config(asked);
@@ -193,7 +193,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Stops it in the middle of a question; earlier, if it has no place to stop there.
-    async fn ask(&self, asked: &Asked<'_>) -> anyhow::Result<Shown> {
+    async fn ask(&self, asked: &Answered<'_>) -> anyhow::Result<Shown> {
         let config = self.config(asked);
         let stage = asked.inquiry.stage();
         let cache = cache_folder();
@@ -234,7 +234,9 @@ impl Shown {
             _ => None,
         });
         let now = Timestamp::now();
-        let rendered = events.iter().map(|event| Format::Text.line(&Record::new(now, event)));
+        let rendered = events
+            .iter()
+            .map(|event| Format::Text.line(&EventRecord::new(now, event)));
         Self {
             stage: fuse.stage,
             stopped_after: fuse.fuel,

@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::Script;
 use host_contract::{
-    Admission, Asked, Audience, Because, Disposition, Edit, FailedRecipient, Failure, Notice, ReturnContent, Terms,
-    Verdict,
+    Admission, AdmissionTerms, Answered, Audience, Disposition, Edit, FailedRecipient, Failure, Notice, Reason,
+    ReturnContent, Verdict,
 };
 use host_delivery::ndr::failure_facts::of_nobody;
-use host_events::{Captured, Format, Record};
+use host_events::{Captured, EventRecord, Format};
 use host_mail::{Client, Content, Envelope, HeaderBlock, InMemory, Mailbox, MessageId, Reply, SessionId, Timestamp};
 use host_policy::{Policies, PolicyTransaction};
 use host_smtp::session::replies;
@@ -18,17 +18,17 @@ use host_smtp::session::replies;
 /// What happened.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Played {
+pub struct PlayedSession {
     /// The client would be told 250 at the end of what was tried.
     pub accepted: bool,
     /// Each decision in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<SessionStep>,
 }
 
 /// One decision.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Step {
+pub struct SessionStep {
     /// `admit`, `terms`, `sender`, `recipient`, `message` or `ndr`.
     pub stage: &'static str,
     /// What was asked about.
@@ -50,25 +50,25 @@ pub struct Step {
 }
 
 /// Plays the script as far as it goes.
-pub async fn play(policies: &Policies, script: Script, captured: &Captured) -> std::io::Result<Played> {
-    let mut player = Player {
+pub async fn play(policies: &Policies, script: Script, captured: &Captured) -> std::io::Result<PlayedSession> {
+    let mut player = SessionPlayer {
         captured,
         // What was told while the policies were loaded is no part of the session.
         heard: captured.events().len(),
-        played: Played::default(),
+        played: PlayedSession::default(),
     };
     player.played.accepted = player.session(policies, script).await?;
     Ok(player.played)
 }
 
-struct Player<'a> {
+struct SessionPlayer<'a> {
     captured: &'a Captured,
     /// Events already shown.
     heard: usize,
-    played: Played,
+    played: PlayedSession,
 }
 
-impl Player<'_> {
+impl SessionPlayer<'_> {
     /// Whether it ends with a 250.
     async fn session(&mut self, policies: &Policies, script: Script) -> std::io::Result<bool> {
         let session = SessionId::generate();
@@ -121,7 +121,7 @@ impl Player<'_> {
         }
     }
 
-    async fn admit(&mut self, policies: &Policies, session: SessionId, client: &Client) -> Option<Terms> {
+    async fn admit(&mut self, policies: &Policies, session: SessionId, client: &Client) -> Option<AdmissionTerms> {
         // Before the banner there is no EHLO and no AUTH.
         let stranger = Client {
             helo: None,
@@ -145,7 +145,7 @@ impl Player<'_> {
     }
 
     fn terms(&mut self, what: &str, reply: Reply) {
-        let because = Because::host(format!("{what} required"));
+        let because = Reason::host(format!("{what} required"));
         self.step(
             "terms",
             what.to_owned(),
@@ -156,7 +156,7 @@ impl Player<'_> {
         );
     }
 
-    fn verdict(&mut self, stage: &'static str, subject: String, asked: Asked<Verdict>, accepted: Reply) -> bool {
+    fn verdict(&mut self, stage: &'static str, subject: String, asked: Answered<Verdict>, accepted: Reply) -> bool {
         let (decision, reply) = match asked.answer {
             Verdict::Accept => ("accept", accepted),
             Verdict::Reject(reply) => ("reject", reply),
@@ -219,15 +219,15 @@ impl Player<'_> {
         stage: &'static str,
         subject: String,
         decision: String,
-        because: &Because,
+        because: &Reason,
         fault: bool,
         reply: Option<Reply>,
     ) {
         let events = self.captured.events();
-        let line = |event| Format::Text.line(&Record::new(Timestamp::now(), event));
+        let line = |event| Format::Text.line(&EventRecord::new(Timestamp::now(), event));
         let new = events[self.heard..].iter().map(line).collect();
         self.heard = events.len();
-        self.played.steps.push(Step {
+        self.played.steps.push(SessionStep {
             stage,
             subject,
             decision,
@@ -241,7 +241,7 @@ impl Player<'_> {
     }
 }
 
-fn admitted(terms: &Terms) -> String {
+fn admitted(terms: &AdmissionTerms) -> String {
     let mut out = "admit".to_owned();
     for (what, owed) in [
         ("authentication", terms.authentication),

@@ -1,11 +1,11 @@
 //! What was played, for people.
 
 use crate::cli::output::line;
-use crate::cli::try_command::play_session::{Played, Step};
+use crate::cli::try_command::play_session::{PlayedSession, SessionStep};
 use host_events::escape;
 
 /// One paragraph for each decision, then the outcome.
-pub fn show(played: &Played) -> std::io::Result<()> {
+pub fn show(played: &PlayedSession) -> std::io::Result<()> {
     for step in &played.steps {
         line(format!("{:<10} {}", step.stage, escape(&step.subject)))?;
         line(format!("           {}", escape(&step.decision)))?;
@@ -21,7 +21,7 @@ pub fn show(played: &Played) -> std::io::Result<()> {
     line(if played.accepted { "accepted" } else { "refused" })
 }
 
-fn because(step: &Step) -> String {
+fn because(step: &SessionStep) -> String {
     let entry = step.entry.as_ref().map_or(String::new(), |entry| format!(" ({entry})"));
     let fault = if step.fault { ", after a fault" } else { "" };
     escape(&format!("{}/{}{entry}{fault}", step.policy, step.rule))

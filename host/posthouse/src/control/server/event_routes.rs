@@ -14,7 +14,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use super::{Handles, Refusal};
-use host_events::{Event, Format, Record};
+use host_events::{Event, EventRecord, Format};
 use host_mail::Timestamp;
 
 /// Which events.
@@ -56,11 +56,11 @@ pub(super) async fn events(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
-fn line(record: &Record) -> Result<String, Infallible> {
+fn line(record: &EventRecord) -> Result<String, Infallible> {
     Ok(Format::Json.line(record) + "\n")
 }
 
 /// A follower that is too slow is told that it missed something.
-fn missed_some(BroadcastStreamRecvError::Lagged(count): &BroadcastStreamRecvError) -> Record {
-    Record::new(Timestamp::now(), &Event::EventsDropped { count: *count })
+fn missed_some(BroadcastStreamRecvError::Lagged(count): &BroadcastStreamRecvError) -> EventRecord {
+    EventRecord::new(Timestamp::now(), &Event::EventsDropped { count: *count })
 }

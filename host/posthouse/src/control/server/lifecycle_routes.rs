@@ -7,7 +7,7 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{ConnectInfo, Query, State};
 use serde::Deserialize;
 
-use super::super::{Load, Rollback};
+use super::super::{LoadBody, Rollback};
 use super::{Handled, Handles, Peer};
 use crate::control::server::policy_routes::{refused, request};
 use host_policy::{Activation, Checked, CounterPage, ModuleHistory};
@@ -26,7 +26,7 @@ pub(super) struct HistoryQuery {
 pub(super) async fn check(
     State(handles): State<Arc<Handles>>,
     ConnectInfo(Peer(by)): ConnectInfo<Peer>,
-    body: Result<Json<Load>, JsonRejection>,
+    body: Result<Json<LoadBody>, JsonRejection>,
 ) -> Handled<Checked> {
     let Json(load) = body?;
     let request = request(load, by)?;

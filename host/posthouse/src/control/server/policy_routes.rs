@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::Load;
+use super::super::LoadBody;
 use super::{Handled, Handles, Peer, Refusal};
 use host_config::Problem;
 use host_policy::{Activation, LoadRequest, ModuleStatus};
@@ -21,7 +21,7 @@ pub(super) async fn policies(State(handles): State<Arc<Handles>>) -> Json<Vec<Mo
 pub(super) async fn load(
     State(handles): State<Arc<Handles>>,
     ConnectInfo(Peer(by)): ConnectInfo<Peer>,
-    body: Result<Json<Load>, JsonRejection>,
+    body: Result<Json<LoadBody>, JsonRejection>,
 ) -> Handled<Activation> {
     let Json(load) = body?;
     let request = request(load, by)?;
@@ -29,7 +29,7 @@ pub(super) async fn load(
 }
 
 /// What the engine is asked for.
-pub(super) fn request(load: Load, by: String) -> Result<LoadRequest, Refusal> {
+pub(super) fn request(load: LoadBody, by: String) -> Result<LoadRequest, Refusal> {
     if load.code.is_none() && load.settings.is_none() && load.core_dumps.is_none() {
         return Err(Refusal::bad_request("neither code nor settings: nothing to load"));
     }

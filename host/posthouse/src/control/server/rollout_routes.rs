@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{ConnectInfo, State};
 
-use super::super::{Promote, Stage};
+use super::super::{Promote, StageBody};
 use super::{Handled, Handles, Peer, Refusal};
 use crate::control::server::policy_routes::{refused, request};
 use host_config::toml_reader::duration;
@@ -20,7 +20,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(super) async fn stage(
     State(handles): State<Arc<Handles>>,
     ConnectInfo(Peer(by)): ConnectInfo<Peer>,
-    body: Result<Json<Stage>, JsonRejection>,
+    body: Result<Json<StageBody>, JsonRejection>,
 ) -> Handled<Staged> {
     let Json(stage) = body?;
     if stage.share.is_none() && stage.clients.is_empty() {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Driver, Lost, Next};
-use crate::session::accept_message::Arrival;
+use super::{Driver, Interrupted, Next};
+use crate::session::accept_message::ReceivedMessage;
 use crate::session::machine::{AskRecipient, AskSender, Receiving, Verified, Verifying};
-use crate::session::receive::{Refusal, receive};
+use crate::session::receive::{Rejection, receive};
 use crate::session::replies;
-use crate::session::session_permit::{NoTurn, UnderWay};
+use crate::session::session_permit::{ActiveTransaction, PermitDenied};
 use crate::session::transport::Stream;
 use crate::session::wire::Wire;
 use host_contract::Verdict;
@@ -51,43 +51,43 @@ impl Driver {
     }
 
     /// Waits for the transaction's turn first, unless the connection still has the one that it began with.
-    pub(super) async fn ask_sender(&mut self, asking: AskSender) -> Result<Next, Lost> {
-        let mut under_way = UnderWay {
+    pub(super) async fn ask_sender(&mut self, asking: AskSender) -> Result<Next, Interrupted> {
+        let mut active = ActiveTransaction {
             policy: self.context.policies.transaction(self.id),
-            turn: std::mem::take(&mut self.turn),
+            permit: std::mem::take(&mut self.permit),
         };
         let (client, sender) = (&asking.session().client, &asking.mail().sender);
         // Early: before the policy has had work with it, and before the client has sent it.
         if let Err(error) = self.context.spool.check() {
-            let Refusal { reply, because } = error.into();
+            let Rejection { reply, because } = error.into();
             self.refused(client, "sender", sender.to_string(), (&reply, &because), sender);
-            return Ok(asking.answer(Verdict::Defer(reply), under_way));
+            return Ok(asking.answer(Verdict::Defer(reply), active));
         }
-        if under_way.turn.is_over() {
-            match self.context.turns.take(&mut self.stop).await {
-                Ok(turn) => under_way.turn = turn,
-                Err(NoTurn::Stopping) => return Err(Lost::Stopping),
-                Err(NoTurn::TooBusy) => {
-                    let Refusal { reply, because } = Refusal::new(replies::busy(), "overload");
+        if active.permit.is_over() {
+            match self.context.session_permits.take(&mut self.stop).await {
+                Ok(permit) => active.permit = permit,
+                Err(PermitDenied::Stopping) => return Err(Interrupted::Stopping),
+                Err(PermitDenied::TooBusy) => {
+                    let Rejection { reply, because } = Rejection::new(replies::busy(), "overload");
                     self.refused(client, "sender", sender.to_string(), (&reply, &because), sender);
-                    return Ok(asking.answer(Verdict::Defer(reply), under_way));
+                    return Ok(asking.answer(Verdict::Defer(reply), active));
                 }
             }
         }
-        let UnderWay { policy, turn } = &mut under_way;
+        let ActiveTransaction { policy, permit } = &mut active;
         // A policy may ask the network, here as later on.
-        let asked = turn.meanwhile(policy.sender(client, sender)).await;
+        let asked = permit.release_while(policy.sender(client, sender)).await;
         if let Verdict::Reject(reply) | Verdict::Defer(reply) = &asked.answer {
             self.refused(client, "sender", sender.to_string(), (reply, &asked.because), sender);
         }
-        Ok(asking.answer(asked.answer, under_way))
+        Ok(asking.answer(asked.answer, active))
     }
 
-    pub(super) async fn ask_recipient(&self, mut asking: AskRecipient<UnderWay>) -> Next {
+    pub(super) async fn ask_recipient(&self, mut asking: AskRecipient<ActiveTransaction>) -> Next {
         let (client, recipient) = (&asking.session.client, &asking.recipient);
         let sender = &asking.transaction.envelope.sender;
-        let UnderWay { policy, turn } = &mut asking.transaction.policy;
-        let asked = turn.meanwhile(policy.recipient(client, sender, recipient)).await;
+        let ActiveTransaction { policy, permit } = &mut asking.transaction.policy;
+        let asked = permit.release_while(policy.recipient(client, sender, recipient)).await;
         if let Verdict::Reject(reply) | Verdict::Defer(reply) = &asked.answer {
             self.refused(
                 client,
@@ -101,7 +101,11 @@ impl Driver {
     }
 
     /// DATA, from the 354 to the reply to the final dot.
-    pub(super) async fn message<S>(&mut self, wire: &mut Wire<S>, mut asking: Receiving<UnderWay>) -> Result<Next, Lost>
+    pub(super) async fn message<S>(
+        &mut self,
+        wire: &mut Wire<S>,
+        mut asking: Receiving<ActiveTransaction>,
+    ) -> Result<Next, Interrupted>
     where
         S: Stream,
     {
@@ -113,24 +117,26 @@ impl Driver {
         let limit = asking.session.rules.message_size;
         let eight_bit = asking.allows_eight_bit();
         let received = Box::pin(receive(self, wire, draft, limit, eight_bit));
-        let draft = match asking.transaction.policy.meanwhile(received).await? {
+        let draft = match asking.transaction.policy.release_while(received).await? {
             Ok(draft) => draft,
             Err(refusal) => return Ok(self.not_taken(asking, &refusal)),
         };
-        let arrival = Arrival {
+        let arrival = ReceivedMessage {
             context: &self.context,
             session: self.id,
             client: &asking.session.client,
             extended: asking.session.extended,
             envelope: &asking.transaction.envelope,
         };
-        let UnderWay { policy, turn } = &mut asking.transaction.policy;
-        let reply = turn.meanwhile(Box::pin(arrival.settle(&mut **policy, draft))).await;
+        let ActiveTransaction { policy, permit } = &mut asking.transaction.policy;
+        let reply = permit
+            .release_while(Box::pin(arrival.settle(&mut **policy, draft)))
+            .await;
         Ok(asking.done(reply))
     }
 
     /// The host itself refuses; no policy was asked.
-    pub(super) fn not_taken(&self, asking: Receiving<UnderWay>, refusal: &Refusal) -> Next {
+    pub(super) fn not_taken(&self, asking: Receiving<ActiveTransaction>, refusal: &Rejection) -> Next {
         let sender = &asking.transaction.envelope.sender;
         let why = (&refusal.reply, &refusal.because);
         self.refused(&asking.session.client, "message", format!("from {sender}"), why, sender);

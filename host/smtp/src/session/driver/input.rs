@@ -15,7 +15,7 @@ use host_mail::Reply;
 
 /// Why a dialogue ends before the machine says so.
 #[derive(Debug)]
-pub enum Lost {
+pub enum Interrupted {
     /// The peer sent no line.
     Garbled(LineError, Reply),
     /// The peer was silent for too long, or the connection lasted too long.
@@ -23,14 +23,14 @@ pub enum Lost {
     /// This host stops.
     Stopping,
     /// Another client needs the place; the operator knows.
-    InTheWay,
+    Evicted,
     /// The peer has gone, or the network; whether something was under way.
     Gone(bool),
     /// Plaintext followed STARTTLS.
     Injected,
 }
 
-impl Lost {
+impl Interrupted {
     /// The last reply, and what the operator is told.
     pub(super) fn farewell(self, hostname: &str) -> (Option<Reply>, Option<&'static str>) {
         match self {
@@ -39,7 +39,7 @@ impl Lost {
             Self::TimedOut => (Some(replies::timed_out(hostname)), Some("timed out")),
             Self::Stopping => (Some(replies::stopping(hostname)), None),
             // Without a reason there is no lingering: the place is needed now.
-            Self::InTheWay => (Some(replies::make_way(hostname)), None),
+            Self::Evicted => (Some(replies::evict(hostname)), None),
             Self::Gone(true) => (None, Some("connection lost within a transaction")),
             Self::Gone(false) => (None, None),
             Self::Injected => (Some(replies::injected()), Some("plaintext after STARTTLS")),
@@ -57,7 +57,7 @@ impl Lost {
 
 impl Driver {
     /// The next line. An idle connection ends when this host stops.
-    pub(super) async fn line<S>(&mut self, wire: &mut Wire<S>, idle: bool) -> Result<BytesMut, Lost>
+    pub(super) async fn line<S>(&mut self, wire: &mut Wire<S>, idle: bool) -> Result<BytesMut, Interrupted>
     where
         S: Stream,
     {
@@ -66,15 +66,15 @@ impl Driver {
         let _waiting = place.wait();
         loop {
             if idle && *self.stop.borrow() {
-                return Err(Lost::Stopping);
+                return Err(Interrupted::Stopping);
             }
             match wire.take_line() {
                 Some(Ok(line)) => return Ok(line),
                 Some(Err(LineError::TooLong)) => {
-                    return Err(Lost::Garbled(LineError::TooLong, replies::command_too_long()));
+                    return Err(Interrupted::Garbled(LineError::TooLong, replies::command_too_long()));
                 }
                 Some(Err(LineError::BareLineEnd)) => {
-                    return Err(Lost::Garbled(LineError::BareLineEnd, replies::bare_line_end()));
+                    return Err(Interrupted::Garbled(LineError::BareLineEnd, replies::bare_line_end()));
                 }
                 None => {}
             }
@@ -82,28 +82,28 @@ impl Driver {
             self.flush(wire).await.map_err(|lost| lost.when(idle))?;
             let read = tokio::select! {
                 read = timeout_at(deadline, wire.fill(COMMAND_ROOM)) => read,
-                () = place.told_to_make_way() => return Err(self.in_the_way()),
-                () = stopped(&mut self.stop), if idle => return Err(Lost::Stopping),
+                () = place.told_to_make_way() => return Err(self.evicted()),
+                () = stopped(&mut self.stop), if idle => return Err(Interrupted::Stopping),
             };
             heard(read).map_err(|lost| lost.when(idle))?;
         }
     }
 
     /// Writes what was said; a peer that does not read is treated as one that does not speak.
-    pub async fn flush<S>(&self, wire: &mut Wire<S>) -> Result<(), Lost>
+    pub async fn flush<S>(&self, wire: &mut Wire<S>) -> Result<(), Interrupted>
     where
         S: Stream,
     {
         let flushed = timeout_at(self.within(self.context.config.timeouts.command), wire.flush());
         match self.unless_told(flushed).await? {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Lost::Gone(true)),
-            Err(_) => Err(Lost::TimedOut),
+            Ok(Err(_)) => Err(Interrupted::Gone(true)),
+            Err(_) => Err(Interrupted::TimedOut),
         }
     }
 
     /// Reads more of a message.
-    pub async fn fill_data<S>(&self, wire: &mut Wire<S>, room: usize) -> Result<(), Lost>
+    pub async fn fill_data<S>(&self, wire: &mut Wire<S>, room: usize) -> Result<(), Interrupted>
     where
         S: Stream,
     {
@@ -112,27 +112,27 @@ impl Driver {
     }
 
     /// Waits for the peer, unless another client needs the place.
-    pub(super) async fn unless_told<T>(&self, peer: impl Future<Output = T>) -> Result<T, Lost> {
+    pub(super) async fn unless_told<T>(&self, peer: impl Future<Output = T>) -> Result<T, Interrupted> {
         tokio::select! {
             done = peer => Ok(done),
-            () = self.place.told_to_make_way() => Err(self.in_the_way()),
+            () = self.place.told_to_make_way() => Err(self.evicted()),
         }
     }
 
-    fn in_the_way(&self) -> Lost {
+    fn evicted(&self) -> Interrupted {
         self.aborted("made way for another client".to_owned());
-        Lost::InTheWay
+        Interrupted::Evicted
     }
 
-    pub(super) async fn before_tls<S>(&mut self, wire: &mut Wire<S>, reply: Reply) -> Result<(), Lost>
+    pub(super) async fn before_tls<S>(&mut self, wire: &mut Wire<S>, reply: Reply) -> Result<(), Interrupted>
     where
         S: Stream,
     {
         if !wire.input().is_empty() {
-            return Err(Lost::Injected);
+            return Err(Interrupted::Injected);
         }
         wire.say(&reply);
-        self.in_turn(async |driver| {
+        self.with_permit(async |driver| {
             let _waiting = driver.place.wait();
             driver.flush(wire).await
         })
@@ -146,10 +146,10 @@ impl Driver {
     }
 }
 
-fn heard(read: Result<io::Result<usize>, tokio::time::error::Elapsed>) -> Result<(), Lost> {
+fn heard(read: Result<io::Result<usize>, tokio::time::error::Elapsed>) -> Result<(), Interrupted> {
     match read {
-        Err(_) => Err(Lost::TimedOut),
-        Ok(Ok(0) | Err(_)) => Err(Lost::Gone(true)),
+        Err(_) => Err(Interrupted::TimedOut),
+        Ok(Ok(0) | Err(_)) => Err(Interrupted::Gone(true)),
         Ok(Ok(_)) => Ok(()),
     }
 }

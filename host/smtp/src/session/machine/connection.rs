@@ -1,7 +1,7 @@
 //! What holds for a whole connection.
 
 use host_config::{Config, Listener, ListenerTls};
-use host_contract::Terms;
+use host_contract::AdmissionTerms;
 use host_mail::{Client, Reply};
 
 use super::super::{auth, replies};
@@ -34,7 +34,7 @@ pub struct Rules {
 
 impl Rules {
     /// The terms of admission go before the listener's.
-    pub fn new(config: &Config, listener: &Listener, terms: &Terms, tls_available: bool) -> Self {
+    pub fn new(config: &Config, listener: &Listener, terms: &AdmissionTerms, tls_available: bool) -> Self {
         let limits = &config.limits;
         Self {
             hostname: config.hostname.clone(),

@@ -1,6 +1,6 @@
 //! AUTH (RFC 4954) and STARTTLS (RFC 3207).
 
-use super::super::auth::{self, Credentials, Exchange, Secret, Turn};
+use super::super::auth::{self, Credentials, ExchangeState, SaslExchange, Secret};
 use super::{Conversation, Phase, Session, Step, replies};
 use host_mail::{Identity, TlsSession};
 
@@ -8,7 +8,7 @@ use host_mail::{Identity, TlsSession};
 #[derive(Debug)]
 pub struct Authenticating {
     session: Box<Session>,
-    exchange: Exchange,
+    exchange: SaslExchange,
 }
 
 /// Waits for what the directory says.
@@ -80,12 +80,12 @@ impl Authenticating {
         Self::go_on(self.session, turn)
     }
 
-    fn go_on<P>(session: Box<Session>, turn: Turn) -> Step<P> {
+    fn go_on<P>(session: Box<Session>, turn: ExchangeState) -> Step<P> {
         match turn {
-            Turn::Challenge(reply, exchange) => Step::Challenge(reply, Self { session, exchange }),
-            Turn::Complete(credentials) => Step::Verify(Verifying { session, credentials }),
-            Turn::OnBehalf(credentials) => Step::Impersonation(Verifying { session, credentials }),
-            Turn::Failed(reply) => Conversation::greeted(session).mistake(reply),
+            ExchangeState::Challenge(reply, exchange) => Step::Challenge(reply, Self { session, exchange }),
+            ExchangeState::Complete(credentials) => Step::Verify(Verifying { session, credentials }),
+            ExchangeState::OnBehalf(credentials) => Step::Impersonation(Verifying { session, credentials }),
+            ExchangeState::Failed(reply) => Conversation::greeted(session).mistake(reply),
         }
     }
 }

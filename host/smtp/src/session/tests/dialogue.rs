@@ -233,8 +233,8 @@ async fn stopping_ends_those_who_wait_for_their_turn() {
     let mut client = host.greeted().await;
     let (mut taken, mut stop) = (Vec::new(), host.stop.subscribe());
     // That of the client is given away, since it does nothing.
-    while let Ok(turn) = timeout(Duration::from_millis(100), host.context.turns.take(&mut stop)).await {
-        taken.push(turn);
+    while let Ok(permit) = timeout(Duration::from_millis(100), host.context.session_permits.take(&mut stop)).await {
+        taken.push(permit);
     }
     let (mut newcomer, answer) = host.knock().await;
     answer();

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::session::{Place, SessionContext, Turns, serve};
+use crate::session::{ConnectionSlot, SessionContext, SessionPermits, serve};
 use host_config::{Config, Listener, ListenerTls};
 use host_directory::{Directory, Entry, LookupError};
 use host_events::{Captured, Event, Events};
@@ -73,7 +73,7 @@ impl Host {
             memory: config.overload.memory,
             wait: config.overload.disk,
         };
-        let turns = Turns::new(config.overload.transactions);
+        let session_permits = SessionPermits::new(config.overload.transactions);
         let context = SessionContext {
             tls: None,
             policies: Arc::new(NoPolicy),
@@ -81,7 +81,7 @@ impl Host {
             config: Arc::new(config),
             directory,
             events,
-            turns,
+            session_permits,
         };
         let listener = Listener {
             name: "test".into(),
@@ -120,7 +120,14 @@ impl Host {
         let (context, listener) = (self.context.clone(), Arc::new(self.listener.clone()));
         let stop = self.stop.subscribe();
         let answer = move || {
-            tokio::spawn(serve(context, listener, accepted, peer, Arc::<Place>::default(), stop));
+            tokio::spawn(serve(
+                context,
+                listener,
+                accepted,
+                peer,
+                Arc::<ConnectionSlot>::default(),
+                stop,
+            ));
         };
         (Client { stream }, answer)
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::host::Host;
-use crate::session::accept_message::Arrival;
-use host_contract::{Asked, Because, Disposition, Edit};
+use crate::session::accept_message::ReceivedMessage;
+use host_contract::{Answered, Disposition, Edit, Reason};
 use host_mail::{Client, Envelope, HeaderBlock, Mailbox, Reply, ReversePath, SessionId};
 use host_spool::State;
 
@@ -22,7 +22,7 @@ async fn settle(host: &Host, disposition: Disposition) -> Reply {
     };
     let mut envelope = Envelope::from_sender(ReversePath::Mailbox(mailbox("anna@example.org")));
     envelope.recipients = vec![mailbox("bob@example.org"), mailbox("carl@example.org")];
-    let arrival = Arrival {
+    let arrival = ReceivedMessage {
         context: &host.context,
         session: SessionId::generate(),
         client: &client,
@@ -31,13 +31,13 @@ async fn settle(host: &Host, disposition: Disposition) -> Reply {
     };
     let mut draft = host.context.spool.draft().expect("room");
     draft.write(MESSAGE.as_bytes()).await.expect("room");
-    let because = Because {
+    let because = Reason {
         policy: "test".into(),
         rule: "account-match".into(),
         entry: None,
     };
     let header = HeaderBlock::read(&*draft.content()).expect("readable");
-    let asked = Asked {
+    let asked = Answered {
         answer: disposition,
         because,
         fault: false,

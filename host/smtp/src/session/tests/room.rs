@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::host::Host;
-use crate::session::session_permit::Turn;
-use crate::session::{in_turn, serve};
+use crate::session::session_permit::SessionPermit;
+use crate::session::{serve, with_permit};
 use host_mail::Client;
 
 /// A future has room for all that its parts may wait for, and one that hands its work on has it twice. An idle session takes
@@ -27,7 +27,15 @@ async fn a_session_is_small_and_who_waits_for_a_turn_is_smaller() {
     let ((one, at), place) = (context(), Arc::default);
     let waits = serve(one, at, stream().await, peer, place(), stop());
     let (one, at) = context();
-    let session = in_turn(one, at, stream().await, client, place(), stop(), Turn::default());
+    let session = with_permit(
+        one,
+        at,
+        stream().await,
+        client,
+        place(),
+        stop(),
+        SessionPermit::default(),
+    );
     let sizes = (size_of_val(&waits), size_of_val(&session));
     assert!(sizes.0 <= 2048 && sizes.1 <= 6 * 1024, "{sizes:?}");
 }

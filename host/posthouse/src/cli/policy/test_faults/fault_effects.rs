@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use host_config::Config;
-use host_contract::{Admission, Asked, Disposition, Failure, Verdict};
-use host_delivery::ndr::{Ndr, Notification};
+use host_contract::{Admission, Answered, Disposition, Failure, Verdict};
+use host_delivery::ndr::{NdrService, Notification};
 use host_events::Events;
 use host_mail::{Client, InMemory, Mailbox, MessageId, SessionId, Timestamp};
 use host_policy::{Inquiry, Policies};
@@ -62,7 +62,7 @@ impl Onlooker<'_> {
         })
     }
 
-    fn admitted(&self, asked: &Asked<Admission>) -> Vec<String> {
+    fn admitted(&self, asked: &Answered<Admission>) -> Vec<String> {
         match &asked.answer {
             Admission::Refuse(reply) => vec![format!("in the banner's place the {}", client_reads(reply))],
             Admission::Admit(terms) if terms.exemptions.is_empty() => vec![
@@ -75,7 +75,7 @@ impl Onlooker<'_> {
 
     async fn notified(&self, failure: &Failure) -> anyhow::Result<Vec<String>> {
         let spool = Spool::open(self.folder, SpoolOptions::default(), self.events.clone())?;
-        let ndr = Ndr {
+        let ndr = NdrService {
             policies: Arc::new(self.policies.clone()),
             spool: spool.clone(),
             events: self.events.clone(),
