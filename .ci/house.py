@@ -3,7 +3,8 @@
 
     .ci/house.py            check; fails on what is never allowed and on counts above `.ci/house.json`
     .ci/house.py --record   write today's counts, which may only fall
-    .ci/house.py --list RULE   print every place that a counted rule is about
+    .ci/house.py --list RULE [PREFIX]   print every place that a counted rule is about, below a folder
+    .ci/house.py --pronouns [PREFIX]    print the doc comments with pronouns, and their rate, below a folder
 
 Each finding names its rule, file and line. docs/internals/house.md explains the rules.
 """
@@ -103,13 +104,18 @@ def find_forbidden():
                     yield f"{name}:{line}", content.strip()
 
 
-def pronoun_rate():
+def pronoun_rate(prefix="", show=False):
     words = pronouns = 0
-    for _, text in files(".rs"):
-        for _, block in doc_comments(text):
+    for name, text in files(".rs"):
+        if not name.startswith(prefix):
+            continue
+        for line, block in doc_comments(text):
             plain = prose(block)
+            found = PRONOUNS.findall(plain)
             words += len(re.findall(r"[A-Za-z']+", plain))
-            pronouns += len(PRONOUNS.findall(plain))
+            pronouns += len(found)
+            if show and found:
+                print(f"{name}:{line}: {len(found)}: {plain}")
     return 100 * pronouns / max(words, 1)
 
 
@@ -270,7 +276,11 @@ def main():
     if arguments[:1] == ["--list"]:
         find, _ = RULES[arguments[1]]
         for place, text in find():
-            print(f"{place}: {arguments[1]}: {text}")
+            if place.startswith("".join(arguments[2:])):
+                print(f"{place}: {arguments[1]}: {text}")
+        return 0
+    if arguments[:1] == ["--pronouns"]:
+        print(f"{pronoun_rate(''.join(arguments[1:]), show=True):.1f} in 100 words")
         return 0
     found = {rule: list(find()) for rule, (find, _) in RULES.items()}
     counts = {rule: len(places) for rule, places in found.items()}
