@@ -173,18 +173,19 @@ def circles():
 
 def imports(module, text, modules):
     """Files that a file names items of; declaring or re-exporting a child, or naming a parent's item, counts like any other."""
-    code = re.sub(r"//[^\n]*", "", text)
+    code = re.sub(r"//[^\n]*|pub\(in [\w:]+\)", "", text)
     found = set()
     for statement in re.findall(r"^\s*(pub(?:\([^)]*\))? )?use ([^;]+);", code, re.M):
         public, tree = statement
         for path in leaves(re.sub(r"\s+", "", tree)):
             target = resolve(module, path, modules)
             # `pub use child::Item` is how a folder's file lists what it holds: no dependency of its own.
-            if target and not (public and target[: len(module)] == module):
+            if target is not None and not (public and target[: len(module)] == module):
                 found.add(target)
+    code = re.sub(r"^\s*(?:pub(?:\([^)]*\))? )?use [^;]+;", "", code, flags=re.M)
     for path in re.findall(r"(?<![\w:])((?:crate|super|self)(?:::\w+)+)", code):
         target = resolve(module, tuple(path.split("::")), modules)
-        if target:
+        if target is not None:
             found.add(target)
     found.discard(module)
     return found

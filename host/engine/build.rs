@@ -1,10 +1,10 @@
-//! Builds the policies that the host carries: the default policy and the examples.
+//! Builds the built-in policies: the default policy and the examples.
 //!
-//! They are compiled for wasm32-wasip2 by a cargo of their own, in a target folder of their own
+//! A separate cargo process compiles the policies for wasm32-wasip2 in a separate target folder
 //! (`<target>/policy-wasm`), so that neither build waits for or invalidates the other.
 //!
-//! `POSTHOUSE_DEFAULT_POLICY=FILE` embeds a prebuilt default policy instead, and the examples that
-//! lie beside it; when all do, as in the folder that a build leaves, no target is needed.
+//! `POSTHOUSE_DEFAULT_POLICY=FILE` embeds a prebuilt default policy instead, and the examples in the same folder. If
+//! the folder has all examples, as the output folder of a build does, the target need not be installed.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -14,11 +14,11 @@ use std::process::Command;
 
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "policy";
-/// Environment variable with a prebuilt default policy.
+/// Environment variable with the path of a prebuilt default policy.
 const PREBUILT: &str = "POSTHOUSE_DEFAULT_POLICY";
 
 /// A policy to embed.
-struct Guest {
+struct BuiltinPolicy {
     /// Cargo package.
     package: &'static str,
     /// Environment variable in which the crate finds the component's path.
@@ -27,37 +27,36 @@ struct Guest {
 
 const DEFAULT: &str = "posthouse-default-policy";
 
-const POLICIES: &[Guest] = &[
-    Guest {
+const POLICIES: &[BuiltinPolicy] = &[
+    BuiltinPolicy {
         package: DEFAULT,
         variable: "POSTHOUSE_DEFAULT_POLICY_WASM",
     },
-    Guest {
+    BuiltinPolicy {
         package: "q178091",
         variable: "POSTHOUSE_Q178091_WASM",
     },
-    Guest {
+    BuiltinPolicy {
         package: "misbehaving",
         variable: "POSTHOUSE_MISBEHAVING_WASM",
     },
-    Guest {
+    BuiltinPolicy {
         package: "first-policy",
         variable: "POSTHOUSE_FIRST_POLICY_WASM",
     },
-    Guest {
+    BuiltinPolicy {
         package: "inquiry",
         variable: "POSTHOUSE_INQUIRY_WASM",
     },
 ];
 
-impl Guest {
-    /// Name of the component that cargo makes.
+impl BuiltinPolicy {
+    /// File name of the component that cargo makes.
     fn file(&self) -> String {
         format!("{}.wasm", self.package.replace('-', "_"))
     }
 
-    /// What to embed when the default policy comes prebuilt: that, and each example that lies in
-    /// the same folder.
+    /// Returns the prebuilt component: `default` itself, or the example in the same folder, if present.
     fn prebuilt_beside(&self, default: &Path) -> Option<PathBuf> {
         if self.package == DEFAULT {
             return Some(default.to_owned());
@@ -96,13 +95,13 @@ fn run() -> Result<(), Failure> {
 
     let prebuilt = prebuilt()?;
     let mut to_build = Vec::new();
-    for guest in POLICIES {
-        match prebuilt.as_deref().and_then(|default| guest.prebuilt_beside(default)) {
+    for policy in POLICIES {
+        match prebuilt.as_deref().and_then(|default| policy.prebuilt_beside(default)) {
             Some(file) => {
                 println!("cargo::rerun-if-changed={}", file.display());
-                embed(guest, &file, &out)?;
+                embed(policy, &file, &out)?;
             }
-            None => to_build.push(guest),
+            None => to_build.push(policy),
         }
     }
     if to_build.is_empty() {
@@ -111,14 +110,19 @@ fn run() -> Result<(), Failure> {
 
     let target_dir = target_dir(&out)?.join("policy-wasm");
     ensure_target()?;
-    build(&to_build, workspace, &target_dir)?;
-    for guest in to_build {
-        embed(guest, &target_dir.join(TARGET).join(PROFILE).join(guest.file()), &out)?;
+    // The default policy has a command of its own: one command would unify the SDK's features, and every policy would have
+    // the allocator that only the default policy asks for.
+    let (default, others): (Vec<_>, Vec<_>) = to_build.iter().partition(|policy| policy.package == DEFAULT);
+    for policies in [default, others].iter().filter(|policies| !policies.is_empty()) {
+        build(policies, workspace, &target_dir)?;
+    }
+    for policy in to_build {
+        embed(policy, &target_dir.join(TARGET).join(PROFILE).join(policy.file()), &out)?;
     }
     Ok(())
 }
 
-/// The prebuilt default policy that the environment names.
+/// Returns the path of the prebuilt default policy that the environment names, if any.
 fn prebuilt() -> Result<Option<PathBuf>, Failure> {
     let Some(file) = env::var_os(PREBUILT).filter(|file| !file.is_empty()).map(PathBuf::from) else {
         return Ok(None);
@@ -129,19 +133,19 @@ fn prebuilt() -> Result<Option<PathBuf>, Failure> {
     Ok(Some(file))
 }
 
-/// Copies a component to `OUT_DIR` and tells the crate where it is. The copy is touched only when
-/// its content changed: otherwise nothing that embeds it is stale.
-fn embed(guest: &Guest, from: &Path, out: &Path) -> Result<(), Failure> {
+/// Copies a component to `OUT_DIR` and passes the path to the crate. A copy with the same content is not written again,
+/// so that the crate is not rebuilt.
+fn embed(policy: &BuiltinPolicy, from: &Path, out: &Path) -> Result<(), Failure> {
     let component = fs::read(from).map_err(|error| format!("{}: {error}", from.display()))?;
-    let to = out.join(guest.package).with_extension("wasm");
+    let to = out.join(policy.package).with_extension("wasm");
     if fs::read(&to).ok().as_ref() != Some(&component) {
         fs::write(&to, component).map_err(|error| format!("{}: {error}", to.display()))?;
     }
-    println!("cargo::rustc-env={}={}", guest.variable, to.display());
+    println!("cargo::rustc-env={}={}", policy.variable, to.display());
     Ok(())
 }
 
-fn build(guests: &[&Guest], workspace: &Path, target_dir: &Path) -> Result<(), Failure> {
+fn build(policies: &[&BuiltinPolicy], workspace: &Path, target_dir: &Path) -> Result<(), Failure> {
     let mut cargo = Command::new(variable("CARGO")?);
     cargo
         .current_dir(workspace)
@@ -156,15 +160,15 @@ fn build(guests: &[&Guest], workspace: &Path, target_dir: &Path) -> Result<(), F
             "--target-dir",
         ])
         .arg(target_dir);
-    for guest in guests {
-        cargo.args(["--package", guest.package]);
+    for policy in policies {
+        cargo.args(["--package", policy.package]);
     }
     for (name, _) in env::vars_os() {
-        if is_about_the_host(&name) {
+        if belongs_to_host_build(&name) {
             cargo.env_remove(&name);
         }
     }
-    // Neither the events that quote a location nor the component's digest depend on where it was built.
+    // Keeps the build's location out of events that quote source locations, and out of the component's digest.
     let mut flags = format!("--remap-path-prefix={}=", workspace.display());
     if let Some(home) = cargo_home() {
         flags.push_str(&format!("\u{1f}--remap-path-prefix={}=cargo", home.display()));
@@ -185,15 +189,15 @@ fn build(guests: &[&Guest], workspace: &Path, target_dir: &Path) -> Result<(), F
     ))
 }
 
-/// Where the sources of dependencies are.
+/// Returns cargo's home folder, which holds the sources of dependencies.
 fn cargo_home() -> Option<PathBuf> {
     let named = env::var_os("CARGO_HOME").map(PathBuf::from);
     named.or_else(|| Some(env::home_dir()?.join(".cargo")))
 }
 
-/// Variables that cargo or a wrapper set for the host's own build and that would change, or break,
-/// the build for another target: flags, wrappers such as clippy's, profile and folder overrides.
-fn is_about_the_host(name: &OsStr) -> bool {
+/// True for variables that cargo or a wrapper set for the host's own build and that would change or break the build for
+/// another target: flags, wrappers such as clippy's, overrides of profiles and folders.
+fn belongs_to_host_build(name: &OsStr) -> bool {
     const NAMES: [&str; 11] = [
         "CARGO_BUILD_TARGET",
         "CARGO_BUILD_RUSTFLAGS",
@@ -212,8 +216,8 @@ fn is_about_the_host(name: &OsStr) -> bool {
         .is_some_and(|name| NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
-/// The folder that holds `<profile>/build/<package>/out`, whatever the profile and with or without
-/// a folder for the target triple.
+/// Returns the target folder: the ancestor of `<profile>/build/<package>/out`, or of that path in a folder for the
+/// target triple.
 fn target_dir(out: &Path) -> Result<PathBuf, Failure> {
     let build = out
         .ancestors()
@@ -228,7 +232,7 @@ fn target_dir(out: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Installs the target if rustup is there and it is missing.
+/// Installs a missing target with rustup, if rustup is available.
 fn ensure_target() -> Result<(), Failure> {
     let rustc = variable("RUSTC")?;
     let libraries = Command::new(&rustc)

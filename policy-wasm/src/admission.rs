@@ -1,23 +1,23 @@
-//! Who may connect, and on which terms.
+//! Admission of clients, and the terms of their connections.
 //!
-//! The terms come from the widest to the narrowest: `accept.from`, the listener's entry, the host
-//! entry with the longest prefix. Each adds to the one before, except that a listener's `from`
-//! replaces `accept.from`, and what a host entry requires is required whatever the listener's
-//! entry excuses.
+//! Terms are collected from the widest source to the narrowest: `accept.from`, the listener's entry, the host entry
+//! with the longest prefix. Each source adds to the terms, with two exceptions: a listener's `from` replaces
+//! `accept.from`, and a requirement of a host entry holds even if the listener's entry grants an exemption from that
+//! requirement.
 
 use std::net::IpAddr;
 
-use crate::reply::reply;
-use crate::rule::Rule;
-use crate::settings::{Accept, Exemption, From, HostEntry, Requirement};
+use crate::objections::reply;
+use crate::rule_names::Rule;
+use crate::settings::{Accept, AcceptFrom, Exemption, HostEntry, Requirement};
 use posthouse_policy::{Admission, Terms};
 use posthouse_policy::{Because, Client};
 
-/// The answer to a connection.
+/// Returns the answer to a connection: terms, or a refusal for rejected hosts and unreadable addresses.
 pub fn admit(settings: &Accept, client: &Client) -> (Admission, Because) {
     let Ok(address) = client.address.parse::<IpAddr>() else {
-        // The contract promises an address. Without one no entry can be found, and a client that
-        // might be rejected must not slip through.
+        // The contract promises an address. Without an address no host entry can be found, and a client that might
+        // be rejected must not be admitted.
         let later = reply(421, (4, 3, 0), "The client's address is not known, try again later");
         return (Admission::Refuse(later), Rule::AcceptHost.because(&client.address));
     };
@@ -34,17 +34,20 @@ pub fn admit(settings: &Accept, client: &Client) -> (Admission, Because) {
         because = Rule::AcceptHost.because(network.to_string());
         match entry {
             HostEntry::Reject => return (Admission::Refuse(access_denied(client)), because),
-            HostEntry::Accept { require, exempt: more } => {
+            HostEntry::Accept {
+                require,
+                exempt: host_exempt,
+            } => {
                 required = require;
-                exempt.extend(more);
+                exempt.extend(host_exempt);
             }
         }
     }
     (Admission::Admit(terms(from, required, exempt)), because)
 }
 
-fn terms(from: From, required: &[Requirement], mut exempt: Vec<Exemption>) -> Terms {
-    let mut owed = |requirement: Requirement, exemption: Exemption| {
+fn terms(from: AcceptFrom, required: &[Requirement], mut exempt: Vec<Exemption>) -> Terms {
+    let mut requirement_for = |requirement: Requirement, exemption: Exemption| {
         if required.contains(&requirement) {
             exempt.retain(|granted| *granted != exemption);
             Some(true)
@@ -54,8 +57,8 @@ fn terms(from: From, required: &[Requirement], mut exempt: Vec<Exemption>) -> Te
             from.requires(requirement).then_some(true)
         }
     };
-    let authentication = owed(Requirement::Authentication, Exemption::Authentication);
-    let encryption = owed(Requirement::Encryption, Exemption::Encryption);
+    let authentication = requirement_for(Requirement::Authentication, Exemption::Authentication);
+    let encryption = requirement_for(Requirement::Encryption, Exemption::Encryption);
     let mut exemptions: Vec<String> = Vec::new();
     for exemption in exempt {
         if !exemptions.iter().any(|name| name == exemption.name()) {
@@ -78,7 +81,7 @@ fn access_denied(client: &Client) -> posthouse_policy::Reply {
     reply(521, (5, 7, 1), &text)
 }
 
-/// Whether admission excused this client from something.
+/// True if admission granted this client the exemption.
 pub fn is_exempt(client: &Client, exemption: Exemption) -> bool {
     client.exemptions.iter().any(|name| name == exemption.name())
 }
@@ -107,13 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn by_default_the_listener_decides() {
+    fn default_settings_leave_the_terms_to_the_listener() {
         let expected = (None, None, vec![], "accept-from anyone".to_owned());
         assert_eq!(admitted("{}", "smtp", "192.0.2.1"), expected);
     }
 
     #[test]
-    fn from_adds_requirements() {
+    fn accept_from_adds_requirements() {
         for (from, authentication, encryption) in [
             ("anyone", None, None),
             ("authenticated", Some(true), None),
@@ -126,23 +129,23 @@ mod tests {
         }
     }
 
-    const STORY: &str = r#"{"accept": {"from": "authenticated", "hosts": [
+    const Q178091: &str = r#"{"accept": {"from": "authenticated", "hosts": [
         {"network": "127.0.0.2/32", "action": "accept", "exempt": ["authentication"]}]}}"#;
 
     #[test]
-    fn the_host_of_q178091_need_not_authenticate_and_every_other_must() {
+    fn exempts_the_host_of_q178091_from_authentication_and_no_other() {
         let exempt = (
             Some(false),
             None,
             vec!["authentication".to_owned()],
             "accept-host 127.0.0.2/32".to_owned(),
         );
-        assert_eq!(admitted(STORY, "smtp", "127.0.0.2"), exempt);
-        assert_eq!(admitted(STORY, "smtp", "127.0.0.1").0, Some(true));
+        assert_eq!(admitted(Q178091, "smtp", "127.0.0.2"), exempt);
+        assert_eq!(admitted(Q178091, "smtp", "127.0.0.1").0, Some(true));
     }
 
     #[test]
-    fn a_rejected_host_is_told_who_it_is() {
+    fn refusal_of_a_host_names_the_client() {
         let json = r#"{"accept": {"hosts": [{"network": "192.0.2.0/24", "action": "reject"}, {"network": "2001:db8::/32", "action": "reject"}]}}"#;
         let (admission, because) = ask(json, "smtp", "192.0.2.9");
         assert!(
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_narrower_network_wins_in_both_directions_and_orders() {
+    fn prefers_the_narrower_network_in_any_order() {
         for (wide, narrow, refused) in [("reject", "accept", false), ("accept", "reject", true)] {
             let wide = format!(r#"{{"network": "10.0.0.0/8", "action": "{wide}"}}"#);
             let narrow = format!(r#"{{"network": "10.1.1.0/24", "action": "{narrow}"}}"#);
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn one_host_serves_the_world_and_its_users() {
+    fn combines_listener_and_host_entries() {
         let json = r#"{"accept": {"from": "authenticated", "listeners": {"mx": {"from": "anyone", "exempt": ["homing"]}},
             "hosts": [{"network": "10.0.0.0/8", "require": ["encryption"], "exempt": ["relay", "homing"]}]}}"#;
         assert_eq!(
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_host_entry_requires_no_listener_excuses() {
+    fn host_requirement_overrides_listener_exemption() {
         let json = r#"{"accept": {"listeners": {"inside": {"exempt": ["authentication", "encryption"]}},
             "hosts": [{"network": "10.6.6.0/24", "require": ["authentication"]}]}}"#;
         let (authentication, encryption, exemptions, _) = admitted(json, "inside", "10.6.6.6");
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_none_is_told_to_come_back() {
+    fn defers_a_client_without_a_readable_address() {
         let (admission, _) = ask("{}", "smtp", "nonsense");
         assert!(matches!(admission, Admission::Refuse(reply) if reply.code() == 421));
     }

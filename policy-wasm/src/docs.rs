@@ -1,12 +1,12 @@
-//! What the documentation quotes is what there is.
+//! Comparison of the documents' quotations with the sources.
 
 use crate::settings::Settings;
 
-const MANUAL: &str = include_str!("../../docs/default-policy.md");
-const GUIDE: &str = include_str!("../../docs/policy-guide.md");
+const MANUAL: &str = include_str!("../../docs/reference/default-policy.md");
+const GUIDE: &str = include_str!("../../docs/guide/policy-guide.md");
 const FIRST_POLICY: &str = include_str!("../examples/first-policy/src/lib.rs");
 
-/// Fenced blocks of one language.
+/// Returns the fenced blocks of a language.
 fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     let opening = format!("```{language}\n");
     let parts = text.split(opening.as_str()).skip(1);
@@ -14,7 +14,7 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn every_configuration_in_the_manual_is_valid_and_the_first_is_the_defaults() {
+fn manual_configurations_are_valid_and_the_first_equals_the_defaults() {
     let blocks = blocks(MANUAL, "toml");
     assert_eq!(blocks.len(), 3);
     for (index, block) in blocks.into_iter().enumerate() {
@@ -25,15 +25,15 @@ fn every_configuration_in_the_manual_is_valid_and_the_first_is_the_defaults() {
 }
 
 #[test]
-fn the_manual_has_every_rule() {
-    for rule in crate::rule::all() {
+fn manual_lists_every_rule() {
+    for rule in crate::rule_names::all() {
         let quoted = format!("`{}`", rule.name);
         assert!(MANUAL.contains(&quoted), "{quoted}");
     }
 }
 
 #[test]
-fn the_guide_quotes_the_example() {
+fn guide_quotes_match_the_first_policy() {
     let blocks = blocks(GUIDE, "rust");
     assert!(blocks.len() >= 4);
     for block in blocks {

@@ -1,11 +1,11 @@
-//! Senders whose mail is taken and not delivered.
+//! Filtered senders, whose mail is accepted and not delivered.
 
-use crate::rule::Rule;
+use crate::rule_names::Rule;
 use crate::settings::{Filter, FilterAction};
 use posthouse_policy::Disposition;
 use posthouse_policy::{Because, ReversePath};
 
-/// What becomes of the message if its sender is on the list. The sender learns nothing of it.
+/// Returns the disposition of a message from a listed sender as the error. The client sees an ordinary acceptance.
 pub fn check(settings: &Filter, sender: &ReversePath) -> Result<(), (Disposition, Because)> {
     let Some(pattern) = settings.senders.iter().find(|pattern| pattern.matches(sender)) else {
         return Ok(());
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn the_empty_sender_can_be_listed() {
+    fn null_reverse_path_can_be_listed() {
         let filter = settings(r#"{"filter": {"senders": ["<>"], "folder": "bounces"}}"#).filter;
         assert_eq!(
             check(&filter, &ReversePath::Null),

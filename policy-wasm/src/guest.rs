@@ -1,16 +1,16 @@
-//! What the host calls.
+//! Implementation of the contract's exports by the rules.
 
 use posthouse_policy::{
     Admission, Because, Client, Decision, Description, Disposition, Envelope, Exemption, Failure, Homing, Host,
     Message, Ndr, Plan, Policy, Problem, ReversePath, Settings as Json, Verdict,
 };
 
-use crate::reply::Objection;
-use crate::rule::{self, Rule};
+use crate::objections::Objection;
+use crate::rule_names::{self, Rule};
 use crate::settings::Settings;
-use crate::{admission, message, notices, originator, recipient};
+use crate::{admission, message_rules, notices, originator, recipient};
 
-/// The policy: its settings.
+/// The default policy, configured with an operator's settings.
 pub struct DefaultPolicy(Settings);
 
 impl Policy for DefaultPolicy {
@@ -18,7 +18,7 @@ impl Policy for DefaultPolicy {
         Description {
             name: "default",
             version: env!("CARGO_PKG_VERSION"),
-            rules: rule::all(),
+            rules: rule_names::all(),
         }
     }
 
@@ -51,7 +51,7 @@ impl Homing for DefaultPolicy {
         message: &Message<'_>,
         host: &Host,
     ) -> Decision<Disposition> {
-        let (disposition, because) = message::check(&self.0, client, envelope, message, host);
+        let (disposition, because) = message_rules::check(&self.0, client, envelope, message, host);
         disposition.because(because)
     }
 }

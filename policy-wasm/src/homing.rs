@@ -1,9 +1,9 @@
-//! "Clients can only submit if homed on this server": the reverse-path must have a mailbox here.
+//! Homing check ("Clients can only submit if homed on this server"): the reverse-path must have a mailbox here.
 
 use crate::admission::is_exempt;
-use crate::directory::Directory;
-use crate::reply::{Objection, directory_unavailable, reply};
-use crate::rule::Rule;
+use crate::directory_questions::Directory;
+use crate::objections::{Objection, directory_unavailable, reply};
+use crate::rule_names::Rule;
 use crate::settings::{Exemption, Homing};
 use posthouse_policy::Disposition;
 use posthouse_policy::Home;
@@ -12,11 +12,12 @@ use posthouse_policy::{Because, Client, ReversePath};
 /// The failure class of accepted mail that is not homed.
 pub const NOT_HOMED: &str = "not-homed";
 
-/// Whether the sender is homed here, and what becomes of the message if not. None: the rule is off.
+/// Checks that the sender has a mailbox on this host. `Ok(None)` means that the rule is off; the error is the
+/// disposition of mail from other senders.
 ///
-/// A client that had to prove who it is hears of it at once. One that admission excused from
-/// that is a relay that would only make a notice for an unproven sender out of a refusal: its mail
-/// is accepted and fails here, where the administrator can be told instead (article Q178091).
+/// A client that had to authenticate is refused during the dialogue. A client that is exempt from authentication is a
+/// relay, which would turn a refusal into a notice to an unproven sender. Mail from such a relay is accepted and fails
+/// with the class [`NOT_HOMED`], so that the administrator gets the report (article Q178091).
 pub fn check(
     settings: &Homing,
     client: &Client,
@@ -50,29 +51,35 @@ pub fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Fake, authenticated, client_from, exempt, from};
+    use crate::testing::{FakeDirectory, authenticated, client_from, exempt, from};
 
-    const ON: Homing = Homing {
+    const REQUIRED: Homing = Homing {
         required: true,
         match_account: true,
     };
 
-    fn fake() -> Fake {
-        Fake::new(&["example.org"])
+    fn directory() -> FakeDirectory {
+        FakeDirectory::new(&["example.org"])
             .account("anna", "anna@example.org")
             .elsewhere("otto@example.org")
     }
 
     #[test]
-    fn a_homed_sender_may_submit() {
-        let because = check(&ON, &authenticated("anna"), &from("anna@example.org"), &fake());
+    fn accepts_a_homed_sender() {
+        let because = check(
+            &REQUIRED,
+            &authenticated("anna"),
+            &from("anna@example.org"),
+            &directory(),
+        );
         assert_eq!(because, Ok(Some(Rule::Homing.because("anna@example.org"))));
     }
 
     #[test]
-    fn an_authenticated_sender_without_a_mailbox_here_is_refused() {
+    fn refuses_an_authenticated_client_whose_sender_is_not_homed() {
         for address in ["otto@example.org", "nobody@example.org", "anna@example.net"] {
-            let (disposition, because) = check(&ON, &authenticated("anna"), &from(address), &fake()).unwrap_err();
+            let (disposition, because) =
+                check(&REQUIRED, &authenticated("anna"), &from(address), &directory()).unwrap_err();
             let Disposition::Reject(reply) = disposition else {
                 panic!("{disposition:?}")
             };
@@ -83,57 +90,69 @@ mod tests {
     }
 
     #[test]
-    fn mail_from_a_host_that_need_not_authenticate_is_accepted_and_fails() {
+    fn fails_unhomed_mail_from_a_host_exempt_from_authentication() {
         let client = exempt("127.0.0.2", &["authentication"]);
-        let (disposition, because) = check(&ON, &client, &from("stranger@example.net"), &fake()).unwrap_err();
+        let (disposition, because) =
+            check(&REQUIRED, &client, &from("stranger@example.net"), &directory()).unwrap_err();
         assert_eq!(disposition, Disposition::Fail("not-homed".to_owned()));
         assert_eq!(because, Rule::Homing.because("stranger@example.net"));
-        assert!(check(&ON, &client, &from("anna@example.org"), &fake()).is_ok());
+        assert!(check(&REQUIRED, &client, &from("anna@example.org"), &directory()).is_ok());
     }
 
     #[test]
-    fn such_a_host_that_authenticates_all_the_same_is_refused_like_anyone() {
+    fn refuses_unhomed_mail_from_an_exempt_host_that_authenticated() {
         let mut client = exempt("127.0.0.2", &["authentication"]);
         client.identity = authenticated("anna").identity;
-        let (disposition, _) = check(&ON, &client, &from("stranger@example.net"), &fake()).unwrap_err();
+        let (disposition, _) = check(&REQUIRED, &client, &from("stranger@example.net"), &directory()).unwrap_err();
         assert!(matches!(disposition, Disposition::Reject(_)));
     }
 
     #[test]
-    fn an_anonymous_client_is_refused_unless_its_listener_is_exempt() {
-        let (disposition, _) = check(&ON, &client_from("192.0.2.1"), &from("x@example.net"), &fake()).unwrap_err();
+    fn refuses_an_anonymous_client_unless_exempt_from_homing() {
+        let (disposition, _) = check(
+            &REQUIRED,
+            &client_from("192.0.2.1"),
+            &from("x@example.net"),
+            &directory(),
+        )
+        .unwrap_err();
         assert!(matches!(disposition, Disposition::Reject(_)));
-        let because = check(&ON, &exempt("192.0.2.1", &["homing"]), &from("x@example.net"), &fake());
+        let because = check(
+            &REQUIRED,
+            &exempt("192.0.2.1", &["homing"]),
+            &from("x@example.net"),
+            &directory(),
+        );
         assert_eq!(because, Ok(Some(Rule::Homing.because("exempt"))));
     }
 
     #[test]
-    fn the_null_reverse_path_passes() {
+    fn accepts_the_null_reverse_path() {
         for client in [
             authenticated("anna"),
             client_from("192.0.2.1"),
             exempt("127.0.0.2", &["authentication"]),
         ] {
-            assert!(check(&ON, &client, &ReversePath::Null, &fake()).is_ok());
+            assert!(check(&REQUIRED, &client, &ReversePath::Null, &directory()).is_ok());
         }
     }
 
     #[test]
-    fn off_is_off() {
+    fn returns_none_when_the_rule_is_off() {
         let off = Homing::default();
         assert_eq!(
-            check(&off, &authenticated("anna"), &from("x@example.net"), &fake()),
+            check(&off, &authenticated("anna"), &from("x@example.net"), &directory()),
             Ok(None)
         );
     }
 
     #[test]
-    fn without_a_directory_nothing_is_decided() {
+    fn defers_while_the_directory_is_unavailable() {
         let (disposition, because) = check(
-            &ON,
+            &REQUIRED,
             &authenticated("anna"),
             &from("anna@example.org"),
-            &fake().unavailable(),
+            &directory().unavailable(),
         )
         .unwrap_err();
         assert!(matches!(disposition, Disposition::Defer(reply) if reply.code() == 451 && reply.status() == (4, 3, 0)));

@@ -1,22 +1,23 @@
-//! The policy every Posthouse host starts with: who may submit, who is exempt, and who hears about
-//! a failure. `docs/default-policy.md` is its manual.
+//! The policy that every Posthouse host starts with. Rules decide which clients may submit mail, which clients are
+//! exempt, and which people a failure is reported to. `docs/reference/default-policy.md` is the manual.
 //!
-//! Every rule is a pure function of settings, the question and the directory; [`guest`] connects
-//! them to the contract.
+//! Every rule is a pure function of settings, the question and the directory; [`guest`] connects the rules to the
+//! contract.
 
 mod admission;
-mod directory;
+mod directory_questions;
 mod filter;
 pub mod guest;
+mod header_source;
 mod homing;
-mod message;
+mod message_rules;
 mod network;
 mod notices;
+mod objections;
 mod originator;
 mod pattern;
 mod recipient;
-mod reply;
-mod rule;
+mod rule_names;
 mod settings;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Networks, and tables in which the narrowest one wins.
+//! IP networks, and tables with longest-prefix match.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,13 +7,14 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-/// `192.0.2.0/24`, `2001:db8::/32`, or an address alone.
+/// An IP network, written as `192.0.2.0/24`, `2001:db8::/32`, or an address alone. Bits behind the prefix and
+/// IPv4-mapped networks are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Network(IpNet);
 
 impl Network {
-    /// Whether an address lies in it.
+    /// True if the address lies in this network.
     pub fn contains(self, address: IpAddr) -> bool {
         self.0.contains(&address)
     }
@@ -62,8 +63,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// Something for each network; for an address, the one with the longest prefix counts, whatever
-/// the order.
+/// A table of values by network with longest-prefix match. The order of insertion has no influence.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkTable<T>(Vec<(Network, T)>);
 
@@ -74,7 +74,7 @@ impl<T> Default for NetworkTable<T> {
 }
 
 impl<T> NetworkTable<T> {
-    /// Adds an entry; false if that network is in the table already.
+    /// Adds an entry. Returns false, and changes nothing, if the table has an entry for this network already.
     pub fn insert(&mut self, network: Network, value: T) -> bool {
         let new = self.0.iter().all(|(known, _)| *known != network);
         if new {
@@ -83,7 +83,7 @@ impl<T> NetworkTable<T> {
         new
     }
 
-    /// The narrowest entry that holds the address.
+    /// Returns the entry with the longest prefix that contains the address.
     pub fn find(&self, address: IpAddr) -> Option<(Network, &T)> {
         self.0
             .iter()
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_prefix_wins_in_every_order() {
+    fn longest_prefix_wins_in_every_order() {
         let mut networks = [
             "0.0.0.0/0",
             "10.0.0.0/8",
@@ -155,9 +155,9 @@ mod tests {
         }
     }
 
-    /// Every prefix length against the definition: the longest prefix whose leading bits agree.
+    /// Compares each prefix length with the definition of longest-prefix match.
     #[test]
-    fn every_prefix_length_of_both_families() {
+    fn matches_every_prefix_length_of_both_families() {
         let v4: u32 = 0xc0a8_5a3c;
         let v6: u128 = 0x2001_0db8_a5a5_5a5a_1234_5678_9abc_def0;
         let mut v4_table = NetworkTable::default();
@@ -192,13 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn families_do_not_mix() {
+    fn ipv4_and_ipv6_entries_do_not_match_each_other() {
         assert_eq!(narrowest(&table(&["0.0.0.0/0"]), "::1"), None);
         assert_eq!(narrowest(&table(&["::/0"]), "127.0.0.1"), None);
     }
 
     #[test]
-    fn what_is_no_network_says_why() {
+    fn parse_error_explains_the_mistake() {
         for (text, part) in [
             ("", "is no network"),
             ("10.0.0.0/33", "is no network"),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_network_twice_is_noticed() {
+    fn refuses_a_duplicate_network() {
         let mut table = table(&["10.0.0.1"]);
         assert!(!table.insert("10.0.0.1/32".parse().unwrap(), String::new()));
     }

@@ -1,28 +1,29 @@
-//! Who hears about a failure.
+//! Recipients of non-delivery notices.
 //!
-//! The sender, unless telling it would bother somebody who did not send the message (backscatter),
-//! answer a machine, or fail like the message itself. The administrator, when the sender cannot be
-//! told or the operator asked for copies. No rule needs to know who submitted the message: often
-//! nobody proved it.
+//! The sender gets a notice, except where the notice would be backscatter (the address of a person who did not send the
+//! message), would answer a machine, or would fail like the message itself. The administrator gets a notice in place of
+//! an unproven or failed sender, about loops, about failed mail to the local postmaster, and as a copy if the settings
+//! ask for copies. The rules do not depend on the identity of the submitter, which is often unknown.
 
-use crate::directory::{Directory, domain_of};
+use crate::directory_questions::{Directory, domain_of};
 use crate::homing::NOT_HOMED;
-use crate::rule::Rule;
+use crate::rule_names::Rule;
 use crate::settings::{Copies, Ndr};
 use posthouse_policy::{Audience, Content, Notice};
 use posthouse_policy::{Because, Failure, ReversePath};
 
-/// A notice to the administrator: why, how much of the original, and what to say.
-struct ForAdministrator {
+/// A notice to the administrator: reason, returned part of the original, and remark.
+struct AdministratorNotice {
     because: Because,
     content: Content,
     remark: Option<String>,
 }
 
-/// The plan and the rule that made it: the administrator's if it is told, since it is the exception.
+/// Returns the notices to send and the rule that decided. If the administrator gets a notice, the rule is the reason of
+/// that notice, since notices to the administrator are the exception.
 pub fn plan(settings: &Ndr, failure: &Failure, directory: &impl Directory) -> (Vec<Notice>, Because) {
-    let sender = sender(failure);
-    let administrator = administrator(settings, failure, directory);
+    let sender = sender_reason(failure);
+    let administrator = administrator_notice(settings, failure, directory);
     let mut notices = Vec::new();
     if sender.is_ok() {
         notices.push(Notice {
@@ -32,21 +33,21 @@ pub fn plan(settings: &Ndr, failure: &Failure, directory: &impl Directory) -> (V
         });
     }
     let because = match administrator {
-        Some(told) => {
+        Some(notice) => {
             notices.push(Notice {
                 to: Audience::Administrator,
-                content: told.content,
-                remark: told.remark,
+                content: notice.content,
+                remark: notice.remark,
             });
-            told.because
+            notice.because
         }
         None => sender.unwrap_or_else(|quiet| quiet),
     };
     (notices, because)
 }
 
-/// Why the sender is told, or why not.
-fn sender(failure: &Failure) -> Result<Because, Because> {
+/// Returns the reason for a notice to the sender, or the reason against a notice as the error.
+fn sender_reason(failure: &Failure) -> Result<Because, Because> {
     let ReversePath::Mailbox(address) = &failure.envelope.sender else {
         return Err(Rule::NdrQuiet.because("null reverse-path"));
     };
@@ -62,17 +63,17 @@ fn sender(failure: &Failure) -> Result<Because, Because> {
     Ok(Rule::NdrSender.because(&failure.class))
 }
 
-/// Why the administrator is told, if it is.
-fn administrator(settings: &Ndr, failure: &Failure, directory: &impl Directory) -> Option<ForAdministrator> {
+/// Returns the notice to the administrator, if there is a reason for one.
+fn administrator_notice(settings: &Ndr, failure: &Failure, directory: &impl Directory) -> Option<AdministratorNotice> {
     if let Some(postmaster) = failed_postmaster(failure, directory) {
-        return Some(ForAdministrator {
+        return Some(AdministratorNotice {
             because: Rule::NdrPostmaster.because(postmaster),
             content: Content::Full,
             remark: Some("This message was for postmaster and could not be delivered there.".to_owned()),
         });
     }
-    let with = |because, remark| {
-        Some(ForAdministrator {
+    let notice = |because, remark| {
+        Some(AdministratorNotice {
             because,
             content: settings.content,
             remark,
@@ -84,33 +85,35 @@ fn administrator(settings: &Ndr, failure: &Failure, directory: &impl Directory) 
     };
     if is_unproven(failure) {
         let subject = sender.unwrap_or("<>");
-        return with(
+        return notice(
             Rule::NdrNotHomed.because(subject),
             Some(not_homed_remark(failure, subject)),
         );
     }
     if failure.class == "loop" {
         let remark = "This message went in circles and was stopped.".to_owned();
-        return with(Rule::NdrLoop.because("loop"), Some(remark));
+        return notice(Rule::NdrLoop.because("loop"), Some(remark));
     }
     if let Some(address) = sender.filter(|address| is_undeliverable(failure, address)) {
         let remark = "The sender was not told: its address is among those that failed.".to_owned();
-        return with(Rule::NdrLoop.because(address), Some(remark));
+        return notice(Rule::NdrLoop.because(address), Some(remark));
     }
     match &settings.administrator_copies {
-        Copies::All => with(Rule::NdrCopies.because("all"), None),
-        Copies::Of(classes) if classes.contains(&failure.class) => with(Rule::NdrCopies.because(&failure.class), None),
+        Copies::All => notice(Rule::NdrCopies.because("all"), None),
+        Copies::Of(classes) if classes.contains(&failure.class) => {
+            notice(Rule::NdrCopies.because(&failure.class), None)
+        }
         Copies::Of(_) => None,
     }
 }
 
-/// Mail that failed homing, from a client that did not prove who it is: whoever the sender is, it
-/// is nobody of ours, and most likely did not send this.
+/// True for mail that failed homing and was submitted without authentication. The named sender has no mailbox here and
+/// most likely did not send the message.
 fn is_unproven(failure: &Failure) -> bool {
     failure.class == NOT_HOMED && failure.identity.is_none()
 }
 
-/// A notice to this address would fail as the message did.
+/// True if the sender is among the failed recipients: a notice to the sender would fail like the message.
 fn is_undeliverable(failure: &Failure, sender: &str) -> bool {
     failure
         .failed
@@ -118,7 +121,8 @@ fn is_undeliverable(failure: &Failure, sender: &str) -> bool {
         .any(|failed| failed.address.eq_ignore_ascii_case(sender))
 }
 
-/// RFC 5321 section 4.5.1. When it cannot be known whether the postmaster is ours, it is.
+/// Returns the first failed recipient that is the postmaster of a local domain (RFC 5321 section 4.5.1). While the
+/// directory is unavailable, every domain counts as local.
 fn failed_postmaster<'a>(failure: &'a Failure, directory: &impl Directory) -> Option<&'a str> {
     let addresses = failure.failed.iter().map(|failed| failed.address.as_str());
     addresses.into_iter().find(|address| {

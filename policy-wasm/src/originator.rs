@@ -1,27 +1,29 @@
-//! "Clients can only submit if the authenticated account matches the submission address": in
-//! MAIL FROM, and in the header as a reader would see it.
+//! Originator check ("Clients can only submit if the authenticated account matches the submission address"): MAIL FROM,
+//! and the header's originator fields as a mail reader parses the fields.
 
 use mail_parser::{HeaderName, MessageParser};
 
 use crate::admission::is_exempt;
-use crate::directory::{Directory, domain_of};
-use crate::message::Original;
-use crate::reply::{Objection, directory_unavailable, reply};
-use crate::rule::Rule;
+use crate::directory_questions::{Directory, domain_of};
+use crate::header_source::HeaderSource;
+use crate::objections::{Objection, directory_unavailable, reply};
+use crate::rule_names::Rule;
 use crate::settings::{Exemption, Homing};
 use posthouse_policy::NoAnswer;
 use posthouse_policy::{Because, Client, ReversePath};
 
-/// More originators than this are not looked up: no author has that many addresses.
+/// Maximum number of originators that are looked up. A field with more addresses is a mismatch.
 const MAX_ORIGINATORS: usize = 32;
 
-/// The account that addresses are compared with. None: the rule does not apply.
+/// Returns the account that the addresses must belong to, or `None` if the rule does not apply: the client did not
+/// authenticate, the rule is off, or the client is exempt.
 fn account<'a>(settings: &Homing, client: &'a Client) -> Option<&'a str> {
     let identity = client.identity.as_ref()?;
     (settings.match_account && !is_exempt(client, Exemption::Originator)).then_some(identity.account.as_str())
 }
 
-/// The reverse-path. The null reverse-path claims nobody's address and passes.
+/// Checks the reverse-path. The null reverse-path claims no address and passes. `Ok(None)` means that the rule does not
+/// apply.
 pub fn check_sender(
     settings: &Homing,
     client: &Client,
@@ -37,14 +39,14 @@ pub fn check_sender(
     }
 }
 
-/// The header. RFC 5322 section 3.6.2: who handed the message over stands in `Sender:`, and in
-/// `From:` when there is no `Sender:`. So a `Sender:` must match, and without one every address of
-/// `From:`. A field without a readable address matches nothing; a message without either field
-/// claims nobody's address and passes.
+/// Checks the header. The agent that transmitted the message stands in `Sender:`, and in `From:` if there is no
+/// `Sender:` (RFC 5322 section 3.6.2). A `Sender:` must match; without a `Sender:`, every address of `From:` must
+/// match. A field without a readable address matches no account; a message without either field claims no address and
+/// passes. `Ok(None)` means that the rule does not apply.
 pub fn check_header(
     settings: &Homing,
     client: &Client,
-    message: &impl Original,
+    message: &impl HeaderSource,
     directory: &impl Directory,
 ) -> Result<Option<Because>, Objection> {
     let Some(account) = account(settings, client) else {
@@ -77,7 +79,7 @@ fn check_address(account: &str, address: &str, directory: &impl Directory) -> Re
     }
     match directory.may_send_as(account, address) {
         Ok(true) => Ok(Rule::AccountMatch.because(address)),
-        // The directory was asked and does not take this for an address.
+        // The directory is available and does not accept this text as an address.
         Ok(false) | Err(NoAnswer::Other(_)) => Err(mismatch(address)),
         Err(NoAnswer::Unavailable(_) | NoAnswer::Full) => Err(directory_unavailable(address)),
     }
@@ -94,11 +96,12 @@ fn mismatch(originator: &str) -> Objection {
     }
 }
 
-/// The originator fields of a header.
+/// Addresses in the originator fields of a header.
 #[derive(Debug, Default, PartialEq)]
 struct Originators {
-    /// The addresses of all fields of this name; none when there is no such field.
+    /// Addresses of all `From:` fields; `None` if there is no such field.
     from: Option<Vec<String>>,
+    /// Addresses of all `Sender:` fields; `None` if there is no such field.
     sender: Option<Vec<String>>,
 }
 
@@ -125,7 +128,7 @@ impl Originators {
                 .into_iter()
                 .flat_map(|addresses| addresses.iter())
             {
-                // A name without an address stays, as something that no account matches.
+                // A name without an address is kept: no account matches such text.
                 let text = address
                     .address
                     .as_deref()

@@ -1,39 +1,39 @@
-//! Patterns of addresses in settings.
+//! Patterns of addresses in settings. Comparison ignores case.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::directory::domain_of;
+use crate::directory_questions::domain_of;
 use posthouse_policy::ReversePath;
 
-/// `user@domain`, `@domain`, or `@*.domain` for everything below a domain; in any case.
+/// A pattern of addresses: `user@domain`, `@domain`, or `@*.domain` for all subdomains. Comparison ignores case.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct AddressPattern {
-    /// As the operator wrote it.
+    /// The pattern as written in the settings.
     written: String,
     kind: Kind,
 }
 
-/// All in lower case.
+/// Kind of a pattern, with its text in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Address(String),
     Domain(String),
-    /// With its leading dot.
-    Below(String),
+    /// The parent domain with a leading dot.
+    Subdomains(String),
 }
 
 impl AddressPattern {
-    /// Whether an address fits.
+    /// True if the address matches.
     pub fn matches(&self, address: &str) -> bool {
         let address = address.to_lowercase();
         match &self.kind {
-            Kind::Address(wanted) => *wanted == address,
+            Kind::Address(expected) => *expected == address,
             Kind::Domain(domain) => domain_of(&address) == domain,
-            Kind::Below(suffix) => domain_of(&address).ends_with(suffix),
+            Kind::Subdomains(suffix) => domain_of(&address).ends_with(suffix),
         }
     }
 }
@@ -51,7 +51,7 @@ impl FromStr for AddressPattern {
             return Err(wrong());
         }
         let kind = match (local.is_empty(), name.len() < domain.len()) {
-            (true, true) => Kind::Below(format!(".{name}")),
+            (true, true) => Kind::Subdomains(format!(".{name}")),
             (true, false) => Kind::Domain(domain.to_owned()),
             (false, false) if !local.starts_with('<') => Kind::Address(lower.clone()),
             (false, _) => return Err(wrong()),
@@ -81,14 +81,14 @@ impl fmt::Display for AddressPattern {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum SenderPattern {
-    /// RFC 5321 section 4.5.5.
+    /// The null reverse-path (RFC 5321 section 4.5.5).
     Null,
-    /// Senders with an address.
+    /// A sender with an address.
     Address(AddressPattern),
 }
 
 impl SenderPattern {
-    /// Whether a reverse-path fits.
+    /// True if the reverse-path matches.
     pub fn matches(&self, sender: &ReversePath) -> bool {
         match (self, sender) {
             (Self::Null, ReversePath::Null) => true,
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_match_what_they_say_and_no_more() {
+    fn matches_addresses_domains_and_subdomains() {
         for (pattern, address, expected) in [
             ("anna@example.org", "anna@example.org", true),
             ("Anna@Example.org", "aNNa@example.org", true),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn refuses_malformed_patterns() {
         for text in [
             "",
             "example.org",
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_null_reverse_path_is_a_pattern_of_its_own() {
+    fn null_reverse_path_has_its_own_pattern() {
         for text in ["", "<>"] {
             let pattern = SenderPattern::try_from(text.to_owned()).unwrap();
             assert!(pattern.matches(&ReversePath::Null));

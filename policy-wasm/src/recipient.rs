@@ -1,15 +1,15 @@
-//! Who gets mail: local addresses with one meaning, and relaying for those who may.
+//! Recipient checks: local addresses must have exactly one meaning, and other addresses need permission to relay.
 
 use std::net::IpAddr;
 
 use crate::admission::is_exempt;
-use crate::directory::{Directory, domain_of};
-use crate::reply::{Objection, directory_unavailable, reply};
-use crate::rule::Rule;
+use crate::directory_questions::{Directory, domain_of};
+use crate::objections::{Objection, directory_unavailable, reply};
+use crate::rule_names::Rule;
 use crate::settings::{Exemption, Relay};
 use posthouse_policy::{Because, Client};
 
-/// One recipient.
+/// Checks a recipient: a local address by the directory, any other address by the relay settings.
 pub fn check(
     settings: &Relay,
     client: &Client,
@@ -37,17 +37,17 @@ fn check_local(recipient: &str, directory: &impl Directory) -> Result<Because, O
     Err(Objection { reply, because })
 }
 
-/// Deny wins over allow, and nothing listed allows nothing.
+/// Checks permission to relay. A denial (`relay.never`) overrides every permission, and the default is denial.
 fn check_relay(settings: &Relay, client: &Client, recipient: &str) -> Result<Because, Objection> {
     let denied = |because| Objection {
         reply: reply(550, (5, 7, 1), "Relaying denied"),
         because,
     };
-    // An address that cannot be read is in no network: it is allowed nothing by its place.
+    // A client without a readable address is in no network and gets no permission by network.
     let address = client.address.parse::<IpAddr>().ok();
-    let holds = |network: &&crate::network::Network| address.is_some_and(|address| network.contains(address));
+    let contains = |network: &&crate::network::Network| address.is_some_and(|address| network.contains(address));
 
-    if let Some(network) = settings.never.clients.iter().find(holds) {
+    if let Some(network) = settings.never.clients.iter().find(contains) {
         return Err(denied(Rule::RelayNever.because(network.to_string())));
     }
     if let Some(pattern) = settings.never.to.iter().find(|pattern| pattern.matches(recipient)) {
@@ -59,7 +59,7 @@ fn check_relay(settings: &Relay, client: &Client, recipient: &str) -> Result<Bec
     if let (true, Some(identity)) = (settings.authenticated, &client.identity) {
         return Ok(Rule::Relay.because(format!("account {}", identity.account)));
     }
-    if let Some(network) = settings.clients.iter().find(holds) {
+    if let Some(network) = settings.clients.iter().find(contains) {
         return Ok(Rule::Relay.because(network.to_string()));
     }
     if settings.listeners.contains(&client.listener) {
@@ -74,10 +74,10 @@ fn check_relay(settings: &Relay, client: &Client, recipient: &str) -> Result<Bec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Fake, authenticated, client_from, exempt, settings};
+    use crate::testing::{FakeDirectory, authenticated, client_from, exempt, settings};
 
-    fn fake() -> Fake {
-        Fake::new(&["example.org"])
+    fn directory() -> FakeDirectory {
+        FakeDirectory::new(&["example.org"])
             .account("anna", "anna@example.org")
             .account("bert", "info@example.org")
             .account("anna", "info@example.org")
@@ -85,7 +85,7 @@ mod tests {
     }
 
     fn ask(json: &str, client: &Client, recipient: &str) -> Result<Because, Objection> {
-        check(&settings(json).relay, client, recipient, &fake())
+        check(&settings(json).relay, client, recipient, &directory())
     }
 
     fn refusal(json: &str, client: &Client, recipient: &str) -> (u16, (u8, u16, u16), Because) {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn anybody_may_write_to_a_local_address_with_one_meaning() {
+    fn accepts_a_local_address_with_one_meaning_from_any_client() {
         for client in [client_from("192.0.2.1"), authenticated("anna")] {
             for address in ["anna@example.org", "otto@example.org"] {
                 assert_eq!(ask("{}", &client, address), Ok(Rule::Recipient.because(address)));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_ambiguous_addresses_are_refused() {
+    fn refuses_unknown_and_ambiguous_local_addresses() {
         let client = client_from("192.0.2.1");
         assert_eq!(
             refusal("{}", &client, "nobody@example.org"),
@@ -116,14 +116,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_listed_is_not_an_open_relay() {
+    fn default_settings_are_no_open_relay() {
         let denied = (550, (5, 7, 1), Rule::Relay.alone());
         for address in ["127.0.0.1", "::1", "10.0.0.1", "192.0.2.1", "nonsense"] {
             assert_eq!(refusal("{}", &client_from(address), "x@example.net"), denied);
         }
         let none = exempt("127.0.0.2", &["authentication", "homing"]);
         assert_eq!(refusal("{}", &none, "x@example.net"), denied);
-        // Tricks that other servers fell for.
+        // The percent hack, a quoted address and a bang path made other servers open relays.
         for recipient in [
             "x%example.net@example.org",
             "\"x@example.net\"@example.org",
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_to_relay() {
+    fn allows_relaying_by_each_setting() {
         let stranger = client_from("192.0.2.1");
         let relay = exempt("192.0.2.1", &["relay"]);
         for (json, client, entry) in [
@@ -162,15 +162,15 @@ mod tests {
                 "{json}"
             );
         }
-        let no_box = r#"{"relay": {"authenticated": false}}"#;
+        let denied = r#"{"relay": {"authenticated": false}}"#;
         assert_eq!(
-            refusal(no_box, &authenticated("anna"), "x@example.net").2,
+            refusal(denied, &authenticated("anna"), "x@example.net").2,
             Rule::Relay.alone()
         );
     }
 
     #[test]
-    fn deny_wins_over_every_allow() {
+    fn relay_never_overrides_every_permission() {
         let mut client = exempt("192.0.2.1", &["relay"]);
         client.identity = authenticated("anna").identity;
         let allow = r#""clients": ["192.0.2.1"], "listeners": ["test"], "to": ["@example.net"]"#;
@@ -185,15 +185,15 @@ mod tests {
             Rule::RelayNever.because("@example.net")
         );
         assert!(ask(&by_destination, &client, "x@example.com").is_ok());
-        // Local mail is not relayed.
+        // Mail to local addresses is not relaying.
         assert!(ask(&by_client, &client, "anna@example.org").is_ok());
     }
 
     #[test]
-    fn without_a_directory_nothing_is_decided() {
+    fn defers_while_the_directory_is_unavailable() {
         let relay = settings("{}").relay;
         for recipient in ["anna@example.org", "x@example.net"] {
-            let objection = check(&relay, &authenticated("anna"), recipient, &fake().unavailable()).unwrap_err();
+            let objection = check(&relay, &authenticated("anna"), recipient, &directory().unavailable()).unwrap_err();
             assert_eq!((objection.reply.code(), objection.reply.status()), (451, (4, 3, 0)));
         }
     }

@@ -1,4 +1,4 @@
-//! What an operator can decide, with its defaults. `docs/default-policy.md` explains each key.
+//! Settings of the default policy, with defaults. `docs/reference/default-policy.md` explains each key.
 
 mod section;
 
@@ -13,7 +13,7 @@ use posthouse_policy::Content;
 use posthouse_policy::Problem;
 use section::Section;
 
-/// All of it.
+/// Settings of the policy as a whole.
 #[derive(Debug, Default, PartialEq)]
 pub struct Settings {
     pub accept: Accept,
@@ -23,18 +23,18 @@ pub struct Settings {
     pub ndr: Ndr,
 }
 
-/// Who may connect on which terms.
+/// Terms of connections: the default, by listener, and by network.
 #[derive(Debug, Default, PartialEq)]
 pub struct Accept {
-    pub from: From,
+    pub from: AcceptFrom,
     pub listeners: BTreeMap<String, ListenerEntry>,
     pub hosts: NetworkTable<HostEntry>,
 }
 
-/// What a connection must do before it may send mail, beyond what its listener asks.
+/// Requirements that a connection must meet before MAIL, in addition to those of the listener's configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum From {
+pub enum AcceptFrom {
     #[default]
     Anyone,
     Authenticated,
@@ -45,8 +45,8 @@ pub enum From {
 /// Terms of one listener.
 #[derive(Debug, Default, PartialEq)]
 pub struct ListenerEntry {
-    /// In place of `accept.from`.
-    pub from: Option<From>,
+    /// Replacement for `accept.from`.
+    pub from: Option<AcceptFrom>,
     pub exempt: Vec<Exemption>,
 }
 
@@ -60,7 +60,7 @@ pub enum HostEntry {
     },
 }
 
-/// What a client can be excused from; the names of `terms.exemptions` in the contract.
+/// An exemption that admission can grant; the name goes to `terms.exemptions` of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exemption {
@@ -71,7 +71,7 @@ pub enum Exemption {
     Relay,
 }
 
-/// What a host entry can ask beyond its listener.
+/// A requirement that a host entry can add to the listener's requirements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requirement {
@@ -79,31 +79,31 @@ pub enum Requirement {
     Encryption,
 }
 
-/// Under which addresses clients may submit.
+/// Restrictions on the sender addresses of clients.
 #[derive(Debug, PartialEq)]
 pub struct Homing {
     pub required: bool,
     pub match_account: bool,
 }
 
-/// Who may send to other hosts.
+/// Permissions to relay to other hosts.
 #[derive(Debug, PartialEq)]
 pub struct Relay {
     pub authenticated: bool,
     pub clients: Vec<Network>,
     pub listeners: Vec<String>,
     pub to: Vec<AddressPattern>,
-    pub never: Never,
+    pub never: NeverRelay,
 }
 
-/// What is not relayed whoever asks.
+/// Denials of relaying, which override every permission.
 #[derive(Debug, Default, PartialEq)]
-pub struct Never {
+pub struct NeverRelay {
     pub clients: Vec<Network>,
     pub to: Vec<AddressPattern>,
 }
 
-/// Whose mail is taken and not delivered.
+/// Filtered senders, whose mail is accepted and not delivered.
 #[derive(Debug, PartialEq)]
 pub struct Filter {
     pub senders: Vec<SenderPattern>,
@@ -111,7 +111,7 @@ pub struct Filter {
     pub folder: String,
 }
 
-/// What becomes of filtered mail.
+/// Disposition of filtered mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FilterAction {
@@ -119,7 +119,7 @@ pub enum FilterAction {
     Quarantine,
 }
 
-/// Who hears about failures.
+/// Settings of non-delivery notices.
 #[derive(Debug, PartialEq)]
 pub struct Ndr {
     pub administrator_copies: Copies,
@@ -133,7 +133,7 @@ pub enum Copies {
     Of(Vec<String>),
 }
 
-/// `failure.class` values of the contract.
+/// Values of `failure.class` that the contract names.
 const CLASSES: [&str; 8] = [
     "address-not-found",
     "ambiguous-address",
@@ -146,7 +146,7 @@ const CLASSES: [&str; 8] = [
 ];
 
 impl Exemption {
-    /// As it stands in `client.exemptions`.
+    /// Returns the name for `client.exemptions`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Authentication => "authentication",
@@ -158,8 +158,8 @@ impl Exemption {
     }
 }
 
-impl From {
-    /// As it stands in the settings.
+impl AcceptFrom {
+    /// Returns the name in the settings.
     pub fn name(self) -> &'static str {
         match self {
             Self::Anyone => "anyone",
@@ -169,7 +169,7 @@ impl From {
         }
     }
 
-    /// Whether it asks for this.
+    /// True if this value includes the requirement.
     pub fn requires(self, requirement: Requirement) -> bool {
         match requirement {
             Requirement::Authentication => matches!(self, Self::Authenticated | Self::AuthenticatedAndEncrypted),
@@ -194,7 +194,7 @@ impl Default for Relay {
             clients: Vec::new(),
             listeners: Vec::new(),
             to: Vec::new(),
-            never: Never::default(),
+            never: NeverRelay::default(),
         }
     }
 }
@@ -219,8 +219,10 @@ impl Default for Ndr {
 }
 
 impl Settings {
-    /// Reads a JSON object; absent keys have their defaults. All problems are reported, not only
-    /// the first.
+    /// Reads a JSON object. Absent keys have defaults.
+    ///
+    /// # Errors
+    /// All problems, not only the first.
     pub fn parse(json: &str) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let value: Value = serde_json::from_str(json).map_err(|error| {
@@ -307,7 +309,7 @@ fn relay(section: &mut Section<'_>) -> Relay {
         listeners: section.list("listeners").unwrap_or_default(),
         to: section.list("to").unwrap_or_default(),
         never: section
-            .section("never", |never| Never {
+            .section("never", |never| NeverRelay {
                 clients: never.list("clients").unwrap_or_default(),
                 to: never.list("to").unwrap_or_default(),
             })
@@ -318,7 +320,7 @@ fn relay(section: &mut Section<'_>) -> Relay {
 fn filter(section: &mut Section<'_>) -> Filter {
     let default = Filter::default();
     let folder = section.value("folder").unwrap_or(default.folder);
-    // The contract's form of a folder name.
+    // The form of a folder name in the contract.
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if folder.is_empty() || folder.len() > 64 || !folder.chars().all(plain) {
         section.problem("folder", "expected 1 to 64 lower-case letters, digits and hyphens");

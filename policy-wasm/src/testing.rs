@@ -1,10 +1,10 @@
-//! Clients, directories and messages for tests.
+//! Clients, directories and headers for tests.
 
 use std::cell::Cell;
 
-use crate::directory::Directory;
-use crate::message::Original;
-use crate::reply::reply;
+use crate::directory_questions::Directory;
+use crate::header_source::HeaderSource;
+use crate::objections::reply;
 use crate::settings::Settings;
 use posthouse_policy::{Client, Envelope, FailedRecipient, Failure, Identity, ReversePath};
 use posthouse_policy::{Entry, Home, NoAnswer};
@@ -17,7 +17,7 @@ pub fn from(address: &str) -> ReversePath {
     ReversePath::Mailbox(address.to_owned())
 }
 
-/// A client that did nothing but connect, to the listener `test`.
+/// Returns a client that has just connected to the listener `test`.
 pub fn client_from(address: &str) -> Client {
     Client {
         listener: "test".to_owned(),
@@ -49,7 +49,7 @@ pub fn authenticated(account: &str) -> Client {
     }
 }
 
-/// A failure of one remote recipient of a message from `anna@example.org`.
+/// Returns the failure of a remote recipient of a message from `anna@example.org`.
 pub fn failure(class: &str) -> Failure {
     Failure {
         class: class.to_owned(),
@@ -72,14 +72,14 @@ pub fn failure(class: &str) -> Failure {
 
 /// A directory in memory.
 #[derive(Default)]
-pub struct Fake {
+pub struct FakeDirectory {
     domains: Vec<String>,
     entries: Vec<Entry>,
     unavailable: bool,
     questions: Cell<usize>,
 }
 
-impl Fake {
+impl FakeDirectory {
     pub fn new(domains: &[&str]) -> Self {
         Self {
             domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
@@ -104,7 +104,7 @@ impl Fake {
         self
     }
 
-    /// How often it was asked.
+    /// Returns the number of questions so far.
     pub fn questions(&self) -> usize {
         self.questions.get()
     }
@@ -128,7 +128,7 @@ impl Fake {
     }
 }
 
-impl Directory for Fake {
+impl Directory for FakeDirectory {
     fn lookup(&self, address: &str) -> Result<Vec<Entry>, NoAnswer> {
         let entries = self
             .entries
@@ -147,13 +147,13 @@ impl Directory for Fake {
     }
 }
 
-/// A message that is nothing but its header.
-pub struct Text {
+/// A message of which only the header exists.
+pub struct FakeHeader {
     header: String,
     whole: bool,
 }
 
-impl Text {
+impl FakeHeader {
     pub fn new(header: &str) -> Self {
         Self {
             header: header.to_owned(),
@@ -161,7 +161,7 @@ impl Text {
         }
     }
 
-    /// A header of which there is more than can be had.
+    /// Makes a header of which only the beginning can be read.
     pub fn cut(header: &str) -> Self {
         Self {
             whole: false,
@@ -170,7 +170,7 @@ impl Text {
     }
 }
 
-impl Original for Text {
+impl HeaderSource for FakeHeader {
     fn whole_header(&self) -> Option<Vec<u8>> {
         self.whole.then(|| self.header.clone().into_bytes())
     }

@@ -1,4 +1,4 @@
-//! The program under test, and running it to its end.
+//! The program under test, and the execution of programs.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -6,13 +6,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crate::wait::PATIENCE;
+use crate::wait::TIMEOUT;
 
-/// The real binary: `POSTHOUSE_BIN`, else the one cargo built beside this test
-/// (`target/<profile>/posthouse`).
+/// Returns the path of the real binary: `POSTHOUSE_BIN`, or `target/<profile>/posthouse` beside this test.
 ///
 /// # Panics
-/// When there is none.
+/// If the binary does not exist.
 pub fn posthouse() -> PathBuf {
     if let Some(path) = std::env::var_os("POSTHOUSE_BIN") {
         return path.into();
@@ -31,7 +30,7 @@ pub fn posthouse() -> PathBuf {
     binary
 }
 
-/// How a program ended.
+/// Exit status and output of a program.
 #[derive(Debug, Clone)]
 pub struct Output {
     /// Exit status.
@@ -43,35 +42,35 @@ pub struct Output {
 }
 
 impl Output {
-    /// Both streams, standard output first.
+    /// Returns both streams, standard output first.
     pub fn text(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
 
-    /// Standard output of a program that succeeded.
+    /// Returns the standard output of a program that succeeded.
     ///
     /// # Panics
-    /// When it did not.
+    /// If the program failed.
     pub fn ok(self) -> String {
         assert!(self.status.success(), "{}:\n{}", self.status, self.text());
         self.stdout
     }
 
-    /// Both streams of a program that failed as it should.
+    /// Returns both streams of a program that is expected to fail.
     ///
     /// # Panics
-    /// When it succeeded.
+    /// If the program succeeded.
     pub fn failed(self) -> String {
         assert!(!self.status.success(), "should have failed:\n{}", self.text());
         self.text()
     }
 }
 
-/// Runs a program with `input` to its end, at most [`PATIENCE`] times four long (tools that send
-/// thousands of messages are run with this, too).
+/// Runs a program with `input` and waits for the exit, for at most four times [`TIMEOUT`], because some tools send
+/// thousands of messages.
 ///
 /// # Panics
-/// When it cannot be started or does not end; it is killed then.
+/// If the program cannot be started, or does not exit in time and is killed.
 pub fn run(command: &mut Command, input: &str) -> Output {
     let shown = format!("{command:?}");
     let mut child = command
@@ -83,7 +82,7 @@ pub fn run(command: &mut Command, input: &str) -> Output {
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());
     if let Some(mut stdin) = child.stdin.take() {
-        // A program that does not read its input is none the worse for it.
+        // A program may exit without reading its input.
         let _ = stdin.write_all(input.as_bytes());
     }
     let status = wait(&mut child);
@@ -108,9 +107,9 @@ fn text(thread: JoinHandle<Vec<u8>>) -> String {
     String::from_utf8_lossy(&thread.join().unwrap_or_default()).into_owned()
 }
 
-/// Its end; none, and killed, when it takes too long.
+/// Waits for the exit. A program that takes too long is killed, and `None` is returned.
 fn wait(child: &mut Child) -> Option<ExitStatus> {
-    let deadline = Instant::now() + PATIENCE * 4;
+    let deadline = Instant::now() + TIMEOUT * 4;
     loop {
         if let Some(status) = child.try_wait().expect("a child can be waited for") {
             return Some(status);

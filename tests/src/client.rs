@@ -1,4 +1,4 @@
-//! An SMTP client that does as it is told, right or wrong, and keeps a transcript.
+//! An SMTP client that sends arbitrary octets, valid or not, and keeps a transcript.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,32 +8,32 @@ use base64::engine::general_purpose::STANDARD;
 use socket2::{Domain, Socket, Type};
 
 use crate::tls::{self, TlsStream};
-use crate::wait::PATIENCE;
+use crate::wait::TIMEOUT;
 
 enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream>),
-    /// Between two states, and after an end.
-    Gone,
+    /// The connection is closed, or a TLS handshake is in progress.
+    Closed,
 }
 
-/// What the host answered.
+/// A reply of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// Reply code.
     pub code: u16,
-    /// Every line as it came, without its CRLF.
+    /// Lines of the reply without CRLF.
     pub lines: Vec<String>,
 }
 
 impl Reply {
-    /// The last line: code, enhanced status code, text.
+    /// Returns the last line: code, enhanced status code, text.
     pub fn line(&self) -> &str {
         self.lines.last().map_or("", String::as_str)
     }
 }
 
-/// One connection.
+/// A client connection.
 pub struct Client {
     stream: Stream,
     received: Vec<u8>,
@@ -41,10 +41,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, from a chosen address of this machine if one is given. Does not read the banner.
+    /// Connects, from the local address `source` if given. The banner is not read.
     ///
     /// # Panics
-    /// When the host does not take the connection.
+    /// If the connection fails.
     pub fn connect(to: SocketAddr, source: Option<&str>) -> Self {
         let stream = open(to, source).unwrap_or_else(|error| panic!("connect to {to} from {source:?}: {error}"));
         Self {
@@ -54,7 +54,7 @@ impl Client {
         }
     }
 
-    /// As [`Self::connect`] where failing is normal.
+    /// Connects like [`Self::connect`], but returns an error if the connection fails.
     pub fn try_connect(to: SocketAddr) -> io::Result<Self> {
         Ok(Self {
             stream: Stream::Plain(open(to, None)?),
@@ -63,36 +63,36 @@ impl Client {
         })
     }
 
-    /// Everything said so far.
+    /// Returns the transcript of the dialogue so far.
     pub fn transcript(&self) -> &str {
         &self.transcript
     }
 
-    /// Sends octets as they are.
+    /// Sends octets unchanged.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        note(&mut self.transcript, "C", bytes);
+        record(&mut self.transcript, "C", bytes);
         match &mut self.stream {
             Stream::Plain(stream) => stream.write_all(bytes),
             Stream::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
-            Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
+            Stream::Closed => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
-    /// Sends octets as they are.
+    /// Sends octets unchanged.
     ///
     /// # Panics
-    /// When the host does not take them.
+    /// If the write fails.
     pub fn send(&mut self, bytes: &[u8]) {
         if let Err(error) = self.try_send(bytes) {
             panic!("{error} after:\n{}", self.transcript);
         }
     }
 
-    /// Reads one reply; none is the end of the connection.
+    /// Reads a reply; `None` is the end of the connection.
     pub fn try_reply(&mut self) -> io::Result<Option<Reply>> {
         let mut lines = Vec::new();
         loop {
-            let Some(line) = self.line()? else {
+            let Some(line) = self.read_line()? else {
                 if lines.is_empty() {
                     return Ok(None);
                 }
@@ -110,19 +110,19 @@ impl Client {
         }
     }
 
-    /// Reads one reply; none is the end of the connection.
+    /// Reads a reply; `None` is the end of the connection.
     ///
     /// # Panics
-    /// When nothing comes in time, or something that is no reply.
+    /// If no reply arrives in time, or the text is not a valid reply.
     pub fn reply(&mut self) -> Option<Reply> {
         let reply = self.try_reply();
         reply.unwrap_or_else(|error| panic!("{error} after:\n{}", self.transcript))
     }
 
-    /// Reads one reply, which must have this code.
+    /// Reads a reply with the given code.
     ///
     /// # Panics
-    /// When it has another, or there is none.
+    /// If the reply has another code, or the connection ends.
     pub fn expect_reply(&mut self, code: u16) -> Reply {
         let reply = self.reply();
         match reply {
@@ -131,12 +131,12 @@ impl Client {
         }
     }
 
-    /// Waits for the host to close the connection.
+    /// Waits until the host closes the connection.
     ///
     /// # Panics
-    /// When it says something instead, or nothing in time.
+    /// If the host sends a reply instead, or does not close the connection in time.
     pub fn expect_close(&mut self) {
-        // A reset is an end, too: the host need not read what was sent after its last word.
+        // A reset counts as a close: the host need not read input that arrives after its last reply.
         match self.try_reply() {
             Ok(None) => {}
             Err(error)
@@ -148,34 +148,34 @@ impl Client {
         }
     }
 
-    /// Sends a line and returns the reply's last line; the reply must have this code.
+    /// Sends a command line and returns the reply, which must have the given code.
     ///
     /// # Panics
-    /// When it has another.
+    /// If the reply has another code, or the connection ends.
     pub fn command(&mut self, line: &str, code: u16) -> Reply {
         self.send(format!("{line}\r\n").as_bytes());
         self.expect_reply(code)
     }
 
-    /// EHLO.
+    /// Sends EHLO.
     pub fn ehlo(&mut self) -> Reply {
         self.command("EHLO client.example", 250)
     }
 
-    /// STARTTLS, the handshake, and EHLO again.
+    /// Sends STARTTLS, performs the handshake, and repeats EHLO.
     pub fn starttls(&mut self) -> Reply {
         self.command("STARTTLS", 220);
         self.handshake();
         self.ehlo()
     }
 
-    /// The TLS handshake alone.
+    /// Performs the TLS handshake, without STARTTLS.
     ///
     /// # Panics
-    /// When it fails.
+    /// If the handshake fails.
     pub fn handshake(&mut self) {
         assert!(self.received.is_empty(), "text before TLS: {:?}", self.received);
-        let Stream::Plain(stream) = std::mem::replace(&mut self.stream, Stream::Gone) else {
+        let Stream::Plain(stream) = std::mem::replace(&mut self.stream, Stream::Closed) else {
             panic!("no plain connection to start TLS on");
         };
         let mut stream = tls::wrap(stream);
@@ -188,21 +188,21 @@ impl Client {
         self.stream = Stream::Tls(Box::new(stream));
     }
 
-    /// AUTH PLAIN with an initial response.
+    /// Authenticates by AUTH PLAIN with an initial response; `code` is the expected reply.
     pub fn auth_plain(&mut self, user: &str, password: &str, code: u16) -> Reply {
         let response = STANDARD.encode(format!("\0{user}\0{password}"));
         self.command(&format!("AUTH PLAIN {response}"), code)
     }
 
-    /// EHLO, STARTTLS, AUTH.
+    /// Logs in: EHLO, STARTTLS and AUTH PLAIN.
     pub fn login(&mut self, user: &str, password: &str) {
         self.ehlo();
         self.starttls();
         self.auth_plain(user, password, 235);
     }
 
-    /// One transaction up to the reply after the final dot. `sender` goes between the angle
-    /// brackets, `message` has LF or CRLF line ends.
+    /// Sends a transaction and returns the reply to the final dot. `sender` and `recipients` are addresses without
+    /// angle brackets; `message` has LF or CRLF line ends.
     pub fn submit(&mut self, sender: &str, recipients: &[&str], message: &str) -> Reply {
         self.command(&format!("MAIL FROM:<{sender}>"), 250);
         for recipient in recipients {
@@ -211,10 +211,10 @@ impl Client {
         self.data(message)
     }
 
-    /// DATA with a message, dots doubled; returns the reply after the final dot.
+    /// Sends DATA and a dot-stuffed message, and returns the reply to the final dot.
     ///
     /// # Panics
-    /// When there is no reply.
+    /// If the connection ends without a reply.
     pub fn data(&mut self, message: &str) -> Reply {
         self.command("DATA", 354);
         let mut bytes = Vec::new();
@@ -231,27 +231,27 @@ impl Client {
         reply.unwrap_or_else(|| panic!("closed after:\n{}", self.transcript))
     }
 
-    /// QUIT, its 221, and the end.
+    /// Sends QUIT, and waits for the reply 221 and the close.
     pub fn quit(mut self) {
         self.command("QUIT", 221);
         self.expect_close();
     }
 
-    /// Ends the connection as a crashing client would.
+    /// Closes the connection abruptly, like a crashing client.
     pub fn close(&mut self) {
-        match std::mem::replace(&mut self.stream, Stream::Gone) {
+        match std::mem::replace(&mut self.stream, Stream::Closed) {
             Stream::Plain(stream) => drop(stream.shutdown(Shutdown::Both)),
             Stream::Tls(stream) => drop(stream.sock.shutdown(Shutdown::Both)),
-            Stream::Gone => {}
+            Stream::Closed => {}
         }
     }
 
-    /// One line without its CRLF; none at the end of the connection.
-    fn line(&mut self) -> io::Result<Option<String>> {
+    /// Reads a line without the CRLF; `None` is the end of the connection.
+    fn read_line(&mut self) -> io::Result<Option<String>> {
         loop {
             if let Some(at) = self.received.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.received.drain(..=at).collect();
-                note(&mut self.transcript, "S", &line);
+                record(&mut self.transcript, "S", &line);
                 let Some(line) = line.strip_suffix(b"\r\n") else {
                     return Err(io::Error::other("the host ended a line without CRLF"));
                 };
@@ -261,7 +261,7 @@ impl Client {
             let count = match &mut self.stream {
                 Stream::Plain(stream) => stream.read(&mut buffer)?,
                 Stream::Tls(stream) => stream.read(&mut buffer)?,
-                Stream::Gone => 0,
+                Stream::Closed => 0,
             };
             if count == 0 && self.received.is_empty() {
                 return Ok(None);
@@ -280,16 +280,16 @@ fn open(to: SocketAddr, source: Option<&str>) -> io::Result<TcpStream> {
         let source: std::net::IpAddr = source.parse().map_err(io::Error::other)?;
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
-    socket.connect_timeout(&to.into(), PATIENCE)?;
+    socket.connect_timeout(&to.into(), TIMEOUT)?;
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-/// Long traffic is cut: a transcript is read by people.
-fn note(transcript: &mut String, who: &str, bytes: &[u8]) {
+/// Appends traffic to the transcript; long traffic is truncated for readability.
+fn record(transcript: &mut String, who: &str, bytes: &[u8]) {
     const SHOWN: usize = 400;
     let text = bytes[..bytes.len().min(SHOWN)]
         .escape_ascii()

@@ -1,11 +1,10 @@
-//! Documents that show a console: every command is run, and what it prints is compared with what
-//! the page says.
+//! Execution of the console examples in documents: every command is run, and the output is compared with the page.
 //!
-//! A block fenced as `console` has commands after `$ ` and below each what it prints. `…` stands for
-//! anything within a line, a line of `…` alone for any lines, and `[N]` at the end for exit code N
-//! where it is not 0. All of them are typed into one shell: `cd` and `export` hold for what follows.
-//! `console another terminal` is a daemon, and runs to the page's end. A block fenced as `toml NAME` or
-//! `json NAME` is a file in the folder that the page begins in.
+//! A block fenced as `console` has commands after `$ `, followed by the expected output. `…` matches anything within a
+//! line, a line of `…` alone matches any number of lines, and a final line `[N]` is the exit code, 0 by default. All
+//! commands of a page share the state of a shell: `cd` and `export` apply to later commands. The command in a block
+//! `console another terminal` is a daemon that runs until the end of the page. A block fenced as `toml NAME` or
+//! `json NAME` is a file in the initial folder of the page.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,17 +13,17 @@ use crate::binary::{posthouse, run};
 use crate::daemon::Daemon;
 use crate::dialogue::Pattern;
 
-/// Where the daemon of a page listens. Pages have fixed ports, tests have not.
+/// Address of the daemon in the text of a page, replaced by a free port in the test.
 const ADDRESS: &str = "127.0.0.1:2525";
 
-/// What one command changes holds for the next, and both streams are as on a terminal.
+/// Shell prologue: restores and saves folder and exported variables, and merges standard error into standard output.
 const SHELL: &str = r#"exec 2>&1
 keep() { export -p; echo "cd '$PWD'"; }
 . "$CONSOLE"
 trap 'keep > "$CONSOLE"' EXIT
 "#;
 
-/// A command of a page and what should come of it.
+/// A command of a page, with the expected output and exit code.
 #[derive(Debug, PartialEq, Eq)]
 struct Step {
     command: String,
@@ -32,7 +31,7 @@ struct Step {
     code: i32,
 }
 
-/// A part of a page that does something.
+/// An executable block of a page.
 #[derive(Debug, PartialEq, Eq)]
 enum Block {
     File { name: String, text: String },
@@ -40,55 +39,55 @@ enum Block {
     Daemon(String),
 }
 
-/// A page, played from top to bottom in a folder.
+/// A player of pages in a folder, from top to bottom.
 pub struct Console {
     folder: PathBuf,
-    /// What its shell knows from one command to the next.
+    /// Folder and exported variables of the shell, kept between commands.
     state: tempfile::NamedTempFile,
-    /// What is shown and what stands for it here.
-    replace: Vec<(String, String)>,
+    /// Substitutions: the text of the page and the real text.
+    substitutions: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     daemon: Option<Daemon>,
 }
 
 impl Console {
-    /// A shell in a folder.
+    /// Creates a player whose commands run in `folder`.
     ///
     /// # Panics
-    /// When there is no place for what it knows.
+    /// If no temporary file can be created.
     pub fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
             state: tempfile::NamedTempFile::new().expect("a temporary file"),
-            replace: Vec::new(),
+            substitutions: Vec::new(),
             environment: Vec::new(),
             daemon: None,
         }
     }
 
-    /// What a page shows, and what is meant here.
+    /// Substitutes `real` for the text `shown` in files and commands of the page.
     #[must_use]
     pub fn replacing(mut self, shown: &str, real: impl Into<String>) -> Self {
-        self.replace.push((shown.to_owned(), real.into()));
+        self.substitutions.push((shown.to_owned(), real.into()));
         self
     }
 
-    /// A variable of the environment it begins with.
+    /// Sets an environment variable of the shell.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+    pub fn with_variable(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
         self
     }
 
-    /// Plays a page to its end.
+    /// Plays all blocks of a page.
     ///
     /// # Panics
-    /// When a command does something else than the page says.
+    /// If output or exit code of a command differ from the page.
     pub fn play(&mut self, page: &str) {
         for block in blocks(page) {
             match block {
                 Block::File { name, text } => {
-                    let text = self.real(&text).replace(ADDRESS, "127.0.0.1:0");
+                    let text = self.substitute(&text).replace(ADDRESS, "127.0.0.1:0");
                     std::fs::write(self.folder.join(name), text).expect("the folder can be written");
                 }
                 Block::Console(steps) => steps.iter().for_each(|step| self.step(step)),
@@ -97,9 +96,9 @@ impl Console {
         }
     }
 
-    fn real(&self, text: &str) -> String {
-        let replaced = self.replace.iter();
-        replaced.fold(text.to_owned(), |text, (shown, real)| text.replace(shown, real))
+    fn substitute(&self, text: &str) -> String {
+        let substitutions = self.substitutions.iter();
+        substitutions.fold(text.to_owned(), |text, (shown, real)| text.replace(shown, real))
     }
 
     fn shell(&self, script: &str) -> Command {
@@ -116,20 +115,20 @@ impl Console {
         shell
     }
 
-    /// Starts the daemon of another terminal.
+    /// Starts the daemon of a block `console another terminal`.
     fn start(&mut self, command: &str) {
         let file = self.folder.join("posthouse.toml");
         let configuration = std::fs::read_to_string(&file).expect("the page has a configuration");
-        // The test reads its address in an event.
+        // Event 5000 contains the daemon's address; JSON is required to parse the event.
         std::fs::write(&file, configuration + "\n[events]\nformat = \"json\"\n").expect("the folder can be written");
-        let daemon = Daemon::start(&mut self.shell(&format!("exec {}", self.real(command))));
-        self.replace
+        let daemon = Daemon::start(&mut self.shell(&format!("exec {}", self.substitute(command))));
+        self.substitutions
             .push((ADDRESS.to_owned(), daemon.address("smtp").to_string()));
         self.daemon = Some(daemon);
     }
 
     fn step(&self, step: &Step) {
-        let command = self.real(&step.command);
+        let command = self.substitute(&step.command);
         let script = format!("{SHELL}{command}");
         let done = run(&mut self.shell(&script), "");
         let text = done.text();
@@ -144,7 +143,7 @@ impl Console {
     }
 }
 
-/// Whether lines are as expected; a line of `…` is any lines.
+/// True if the lines are as expected; an expected line `…` matches any number of lines.
 fn matches(expected: &[&str], printed: &[&str]) -> bool {
     match expected.split_first() {
         None => printed.is_empty(),
@@ -156,7 +155,7 @@ fn matches(expected: &[&str], printed: &[&str]) -> bool {
     }
 }
 
-/// `…` is anything.
+/// True if a line is as expected; `…` matches any text.
 fn line_matches(expected: &str, printed: &str) -> bool {
     Pattern::new(&expected.replace('…', "*")).matches(printed)
 }
@@ -215,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_files_and_commands() {
+    fn parses_files_commands_and_daemons() {
         let page = "Text\n\n```toml a.toml\nb = 1\n```\n```toml\nnot = \"a file\"\n```\n\
                     ```console\n$ one\nout\n[2]\n$ two\n```\n```console another terminal\n$ three\n```\n";
         let expected = [
@@ -241,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_changes_holds_for_the_next() {
+    fn keeps_folder_and_variables_between_commands() {
         let folder = tempfile::tempdir().expect("a folder");
         let page = "```console\n$ mkdir a && cd a\n$ export B='c  \"d\"'\n$ touch here; echo \"$B\"; false\n\
                     c  \"d\"\n[1]\n$ cd .. && ls a\nhere\n```\n";
@@ -249,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn dots_stand_for_what_differs() {
+    fn matches_any_text_at_an_ellipsis() {
         assert!(matches(&["a … c", "…", "z"], &["a b c", "1", "2", "z"]));
         assert!(matches(&["…"], &[]));
         assert!(!matches(&["a"], &["a", "b"]));

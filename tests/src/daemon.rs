@@ -1,4 +1,4 @@
-//! The daemon under test while it runs.
+//! The running daemon under test.
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,9 +9,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::client::Client;
 use crate::events::{Event, Events};
 use crate::site::PASSWORD;
-use crate::wait::{PATIENCE, eventually};
+use crate::wait::{TIMEOUT, eventually};
 
-/// A `posthouse run` of the test's own; killed when dropped.
+/// A `posthouse run` process; killed when dropped.
 pub struct Daemon {
     child: Child,
     events: Events,
@@ -19,7 +19,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it and waits for Event 5000.
+    /// Starts the daemon and waits for Event 5000.
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut daemon = Self::spawn(command);
         let started = daemon.events.take(5000);
@@ -27,7 +27,7 @@ impl Daemon {
         daemon
     }
 
-    /// Starts it and waits for nothing: for starts that are to fail.
+    /// Starts the daemon without waiting, for tests in which the start fails.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
@@ -36,8 +36,8 @@ impl Daemon {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let events = Events::default();
-        events.follow(child.stdout.take().expect("stdout is a pipe"));
-        events.listen(child.stderr.take().expect("stderr is a pipe"));
+        events.follow_stdout(child.stdout.take().expect("stdout is a pipe"));
+        events.follow_stderr(child.stderr.take().expect("stderr is a pipe"));
         Self {
             child,
             events,
@@ -45,20 +45,20 @@ impl Daemon {
         }
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it said.
+    /// Returns the events and log lines of the daemon.
     pub fn events(&self) -> &Events {
         &self.events
     }
 
-    /// Where a listener is bound.
+    /// Returns the bound address of a listener.
     ///
     /// # Panics
-    /// When there is no such listener.
+    /// If the daemon has no listener of that name.
     pub fn address(&self, listener: &str) -> SocketAddr {
         let found = self.listeners.iter().find(|(name, _)| name == listener);
         found
@@ -66,22 +66,22 @@ impl Daemon {
             .1
     }
 
-    /// A client on the `smtp` listener that has read the banner.
+    /// Connects to the `smtp` listener and reads the banner.
     pub fn connect(&self) -> Client {
         self.connect_from("127.0.0.1")
     }
 
-    /// As [`Self::connect`], from another loopback address.
+    /// Connects like [`Self::connect`], from another loopback address.
     pub fn connect_from(&self, source: &str) -> Client {
         let mut client = Client::connect(self.address("smtp"), Some(source));
         client.expect_reply(220);
         client
     }
 
-    /// A message from anna, who logs in; the id that it was given.
+    /// Submits a message as the authenticated user anna and returns the message id.
     ///
     /// # Panics
-    /// When it is not taken.
+    /// If the message is not accepted.
     pub fn submit(&self, recipients: &[&str], subject: &str) -> String {
         let mut client = self.connect();
         client.login("anna", PASSWORD);
@@ -92,44 +92,44 @@ impl Daemon {
         reply.line().rsplit(' ').next().unwrap_or_default().to_owned()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the daemon.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).unwrap_or_else(|error| panic!("signal {signal:?} to {pid:?}: {error}"));
     }
 
-    /// SIGHUP.
+    /// Reloads the configuration with SIGHUP.
     pub fn reload(&self) {
         self.signal(Signal::HUP);
     }
 
-    /// Asks it to stop and waits for its end.
+    /// Stops the daemon with SIGTERM and waits for the exit.
     ///
     /// # Panics
-    /// When it does not end.
+    /// If the daemon does not exit in time.
     pub fn stop(mut self) -> (ExitStatus, Events) {
         self.signal(Signal::TERM);
         (self.wait(), self.events.clone())
     }
 
-    /// Ends it as a power cut would, and returns what it said until then.
+    /// Kills the daemon without a graceful stop, as after a power failure, and returns the events so far.
     pub fn kill(mut self) -> Events {
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.events.clone()
     }
 
-    /// Whether it still runs.
+    /// True while the process runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child can be waited for").is_none()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits for the daemon to exit.
     ///
     /// # Panics
-    /// When it does not.
+    /// If the daemon does not exit in time.
     pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let events = self.events.clone();
         eventually("the daemon's end", || {
             let status = self.child.try_wait().expect("a child can be waited for");
@@ -150,7 +150,7 @@ impl Drop for Daemon {
     }
 }
 
-/// `name address` of each listener in Event 5000.
+/// Parses name and address of each listener in Event 5000.
 fn listeners(started: &Event) -> Vec<(String, SocketAddr)> {
     let texts = started.fields["listeners"].as_array().cloned().unwrap_or_default();
     let texts = texts.iter().filter_map(|text| text.as_str());

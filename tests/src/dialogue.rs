@@ -1,4 +1,4 @@
-//! Plays the scripts in `tests/dialogues`. Their language is described there, in `README.md`.
+//! A player of the scripts in `tests/dialogues`, whose language is described in the `README.md` of that folder.
 
 mod pattern;
 mod script;
@@ -11,10 +11,9 @@ use crate::site::Site;
 
 pub use pattern::Pattern;
 pub use script::Dialogue;
-use script::{Step, Want};
+use script::{ExpectedReply, Step};
 
-/// Plays a script against a running daemon; an error names the script's line and tells what was
-/// said until then.
+/// Plays a script against a running daemon. The error names the line of the script and contains the transcript.
 pub fn play(dialogue: &Dialogue, site: &Site, daemon: &Daemon) -> Result<(), String> {
     let mut player = Player {
         site,
@@ -23,7 +22,7 @@ pub fn play(dialogue: &Dialogue, site: &Site, daemon: &Daemon) -> Result<(), Str
         last: None,
     };
     for (number, step) in &dialogue.steps {
-        // The client panics where it cannot go on; here that is a mismatch like any other.
+        // A panic of the client is reported like any other mismatch.
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| player.perform(step)));
         let problem = match result {
             Ok(Ok(())) => continue,
@@ -36,10 +35,10 @@ pub fn play(dialogue: &Dialogue, site: &Site, daemon: &Daemon) -> Result<(), Str
     Ok(())
 }
 
-/// Reads every script in a folder.
+/// Reads every script in a folder, ordered by file name.
 ///
 /// # Panics
-/// When the folder or a script cannot be read.
+/// If the folder or a script cannot be read.
 pub(crate) fn read_all(folder: &Path) -> Vec<Dialogue> {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -49,7 +48,7 @@ pub(crate) fn read_all(folder: &Path) -> Vec<Dialogue> {
 }
 
 impl Dialogue {
-    /// Every script of this repository.
+    /// Reads every script of this repository.
     pub fn all() -> Vec<Self> {
         read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("dialogues"))
     }
@@ -59,7 +58,7 @@ struct Player<'a> {
     site: &'a Site,
     daemon: &'a Daemon,
     client: Option<Client>,
-    /// The reply read last.
+    /// Last reply read.
     last: Option<Reply>,
 }
 
@@ -100,13 +99,13 @@ impl Player<'_> {
             .ok_or_else(|| "there is no connection yet".to_owned())
     }
 
-    fn expect(&mut self, want: &Want) -> Result<(), String> {
+    fn expect(&mut self, want: &ExpectedReply) -> Result<(), String> {
         let reply = self
             .client()?
             .try_reply()
             .map_err(|error| format!("wanted {want}, got {error}"))?;
         let reply = reply.ok_or_else(|| format!("wanted {want}, got the connection's end"))?;
-        let fits = want.fits(&reply);
+        let fits = want.matches(&reply);
         let got = format!("wanted {want}, got {:?}", reply.lines);
         self.last = Some(reply);
         if fits { Ok(()) } else { Err(got) }

@@ -1,4 +1,4 @@
-//! A DNS server with a zone of its own.
+//! A DNS server with a fixed zone.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
@@ -8,13 +8,14 @@ use hickory_resolver::proto::rr::rdata::{A, MX};
 use hickory_resolver::proto::rr::{Name, RData, Record};
 use hickory_resolver::proto::serialize::binary::BinDecodable as _;
 
-/// What a name has.
+/// Records by name; the records of all names make the zone.
 pub type Zone = Vec<(&'static str, RData)>;
 
-/// Starts a server on loopback that lives as long as the test. Names that are not in its zone do not exist.
+/// Starts a DNS server on loopback, which runs until the end of the test process, and returns the address. Names
+/// outside the zone are answered with NXDOMAIN.
 ///
 /// # Panics
-/// When there is no port for it.
+/// If no port is free.
 pub fn dns(zone: Zone) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let bound = socket.local_addr().expect("an address");
@@ -29,15 +30,15 @@ pub fn dns(zone: Zone) -> SocketAddr {
     bound
 }
 
-/// An address record.
+/// Returns an A record.
 pub fn address(address: [u8; 4]) -> RData {
     RData::A(A(Ipv4Addr::from(address)))
 }
 
-/// A mail exchange.
+/// Returns an MX record.
 ///
 /// # Panics
-/// When that is no name.
+/// If `host` is not a domain name.
 pub fn exchange(preference: u16, host: &str) -> RData {
     let mut host = Name::from_ascii(host).expect("a name");
     host.set_fqdn(true);

@@ -1,24 +1,25 @@
-//! What the daemon says on stdout: one JSON object a line.
+//! Events of the daemon, read from standard output as a JSON object for each line.
 
 use std::io::{BufRead, BufReader, Read};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::{Condvar, Mutex};
 use serde_json::Value;
 
-use crate::wait::PATIENCE;
+use crate::wait::TIMEOUT;
 
-/// One event.
+/// An event.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Catalogue id.
+    /// Id in the event catalogue.
     pub id: u64,
-    /// The event's own fields.
+    /// Fields of the event.
     pub fields: Value,
 }
 
 impl Event {
-    /// A field as text: strings without quotes, everything else as JSON, nothing for none.
+    /// Returns a field as text: a string without quotes, any other value as JSON, an empty text for a missing field.
     pub fn text(&self, field: &str) -> String {
         match &self.fields[field] {
             Value::Null => String::new(),
@@ -29,22 +30,22 @@ impl Event {
 }
 
 #[derive(Default)]
-struct Seen {
+struct EventLog {
     lines: Vec<String>,
-    /// With whether [`Events::take`] has handed it out.
+    /// Events, each with a flag that is set by [`Events::take`].
     events: Vec<(Event, bool)>,
     ended: bool,
 }
 
-/// Everything a daemon said so far. Cheap to clone.
+/// A handle to all output of a daemon so far. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Events {
-    shared: Arc<(Mutex<Seen>, Condvar)>,
+    shared: Arc<(Mutex<EventLog>, Condvar)>,
 }
 
 impl Events {
-    /// Reads a daemon's stdout in a thread, to its end.
-    pub(crate) fn follow(&self, stream: impl Read + Send + 'static) {
+    /// Reads the daemon's standard output until the end, in a thread.
+    pub(crate) fn follow_stdout(&self, stream: impl Read + Send + 'static) {
         let this = self.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -54,8 +55,8 @@ impl Events {
         });
     }
 
-    /// Keeps the lines of stderr with the others, to be shown with a failure.
-    pub(crate) fn listen(&self, stream: impl Read + Send + 'static) {
+    /// Reads the daemon's standard error in a thread; the lines are shown in failure messages.
+    pub(crate) fn follow_stderr(&self, stream: impl Read + Send + 'static) {
         let this = self.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -76,29 +77,29 @@ impl Events {
         });
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Seen) -> T) -> T {
-        let (lock, told) = &*self.shared;
-        let result = act(&mut lock.lock().unwrap_or_else(PoisonError::into_inner));
-        told.notify_all();
+    fn with<T>(&self, act: impl FnOnce(&mut EventLog) -> T) -> T {
+        let (lock, changed) = &*self.shared;
+        let result = act(&mut lock.lock());
+        changed.notify_all();
         result
     }
 
-    /// Waits for an event of this id that was not taken yet and takes it.
+    /// Waits for an event with the given id that was not taken yet, and takes the event.
     ///
     /// # Panics
-    /// When none comes, with everything that was said.
+    /// If no event arrives in time; the message contains all output.
     pub fn take(&self, id: u64) -> Event {
         self.take_where(id, |_| true)
     }
 
-    /// As [`Self::take`], for one that fulfils a condition.
+    /// Takes an event like [`Self::take`] that also satisfies a condition.
     ///
     /// # Panics
-    /// When none comes, with everything that was said.
+    /// If no event arrives in time; the message contains all output.
     pub fn take_where(&self, id: u64, is: impl Fn(&Event) -> bool) -> Event {
-        let deadline = Instant::now() + PATIENCE;
-        let (lock, told) = &*self.shared;
-        let mut seen = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let deadline = Instant::now() + TIMEOUT;
+        let (lock, changed) = &*self.shared;
+        let mut seen = lock.lock();
         loop {
             let wanted = seen
                 .events
@@ -108,20 +109,16 @@ impl Events {
                 *taken = true;
                 return event.clone();
             }
-            let now = Instant::now();
             assert!(
-                now < deadline && !seen.ended,
+                Instant::now() < deadline && !seen.ended,
                 "no event {id} (as wanted) among:\n{}",
                 seen.lines.join("\n")
             );
-            seen = told
-                .wait_timeout(seen, deadline - now)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            changed.wait_until(&mut seen, deadline);
         }
     }
 
-    /// Every event of this id so far, taken or not.
+    /// Returns every event with the given id so far, taken or not.
     pub fn all(&self, id: u64) -> Vec<Event> {
         self.with(|seen| {
             let wanted = seen.events.iter().filter(|(event, _)| event.id == id);
@@ -129,7 +126,7 @@ impl Events {
         })
     }
 
-    /// Every line so far.
+    /// Returns every line of output so far.
     pub fn lines(&self) -> Vec<String> {
         self.with(|seen| seen.lines.clone())
     }

@@ -1,19 +1,19 @@
-//! Policies to load into the daemon.
+//! Policy components for tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Assembles `tests/guests/<name>.wat`, or `<name>.core.wat` in its frame, into a file in `folder`.
+/// Assembles `tests/guests/<name>.wat`, or `<name>.core.wat` within `frame.wat`, into a file in `folder`.
 ///
 /// # Panics
-/// When it is not good WAT.
+/// If the guest is not valid WAT.
 pub fn guest(name: &str, folder: &Path) -> PathBuf {
     let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
     let read = |file: String| std::fs::read_to_string(guests.join(&file));
     let text = read(format!("{name}.wat")).or_else(|_| {
         let (frame, core) = (read("frame.wat".into())?, read(format!("{name}.core.wat"))?);
-        // The frame's own explanation names the mark, too: only the line that is the mark counts.
+        // A comment in the frame mentions the marker as well: only the marker on a line of its own is replaced.
         std::io::Result::Ok(frame.replace("\n  @CORE@\n", &format!("\n{core}\n")))
     });
     let text = text.unwrap_or_else(|error| panic!("guest {name}: {error}"));
@@ -23,10 +23,10 @@ pub fn guest(name: &str, folder: &Path) -> PathBuf {
     file
 }
 
-/// The component of `policy-wasm/examples/<name>`, built together with the binary.
+/// Returns the component of `policy-wasm/examples/<name>` that is built together with the binary.
 ///
 /// # Panics
-/// When it is not there.
+/// If the component does not exist.
 pub fn example(name: &str) -> PathBuf {
     let binary = crate::binary::posthouse();
     let target = binary
@@ -45,11 +45,11 @@ pub fn example(name: &str) -> PathBuf {
     file
 }
 
-/// The component of `policy-wasm/examples/<name>`, as `cargo build` makes it; all are built by the first
-/// who asks.
+/// Returns the component of `policy-wasm/examples/<name>`, built by `cargo build`. The first call builds all worked
+/// examples.
 ///
 /// # Panics
-/// When they cannot be built.
+/// If the build fails.
 pub fn worked_example(name: &str) -> PathBuf {
     static TARGET: OnceLock<PathBuf> = OnceLock::new();
     let target = TARGET.get_or_init(|| {
@@ -65,10 +65,10 @@ pub fn worked_example(name: &str) -> PathBuf {
             .arg(&target)
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS");
-        for example in EXAMPLES {
+        for example in WORKED_EXAMPLES {
             cargo.args(["--package", example]);
         }
-        // It takes as long as a compiler takes.
+        // Without a deadline: compilation time depends on the machine.
         let output = cargo.output().expect("cargo can be run");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         target
@@ -76,8 +76,8 @@ pub fn worked_example(name: &str) -> PathBuf {
     target.join(format!("wasm32-wasip2/policy/{}.wasm", name.replace('-', "_")))
 }
 
-/// Those that are worked out, with cases and a README.
-const EXAMPLES: [&str; 8] = [
+/// Worked examples, with cases and a README.
+const WORKED_EXAMPLES: [&str; 8] = [
     "first-policy",
     "inside-claims",
     "members-only",
@@ -88,11 +88,11 @@ const EXAMPLES: [&str; 8] = [
     "sender-quota",
 ];
 
-/// A good policy of so many functions that the compiler is busy with it for seconds, in a file in
-/// `folder`. It is `panicking-admit` otherwise.
+/// Assembles a valid policy with many functions, which keeps the compiler busy for seconds, into a file in `folder`.
+/// The behaviour is that of `panicking-admit`.
 ///
 /// # Panics
-/// When it cannot be assembled.
+/// If the policy cannot be assembled.
 pub fn large_guest(functions: usize, folder: &Path) -> PathBuf {
     let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
     let read = |file: &str| std::fs::read_to_string(guests.join(file)).expect("part of the repository");
@@ -111,11 +111,12 @@ pub fn large_guest(functions: usize, folder: &Path) -> PathBuf {
     file
 }
 
-/// A copy of a component in `folder` that is not the host's own: with one more custom section.
+/// Copies a component to `folder` with an additional custom section, so that the digest differs from the host's own
+/// component.
 ///
 /// # Panics
-/// When it cannot be read or written.
-pub fn from_outside(component: &Path, folder: &Path) -> PathBuf {
+/// If the component cannot be read or the copy cannot be written.
+pub fn foreign_copy(component: &Path, folder: &Path) -> PathBuf {
     let mut bytes = std::fs::read(component).expect("the component is there");
     bytes.extend_from_slice(b"\0\x05\x04mark");
     let file = folder.join("from-outside.wasm");

@@ -1,34 +1,34 @@
-//! Policies in other languages than Rust, built with those languages' own tools.
+//! Policies in languages other than Rust, built with the tools of each language.
 //!
-//! The tools are fetched once, by their ordinary package clients, to `target/languages`; what was
-//! built from the same files is not built again. Where they cannot be had, [`Toolchain::find`] says
-//! SKIPPED, loudly.
+//! The tools are fetched to `target/languages` by npm and pip, once. A project is built again only if the sources have
+//! changed. If the tools are unavailable, [`Toolchain::find`] prints a line with SKIPPED.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+
+use parking_lot::Mutex;
 
 use crate::binary::{Output, posthouse, run};
 use crate::tool::tool;
 
-/// What the guide says of zig was seen with this one.
+/// Version of zig that the statements of the guide refer to.
 const ZIG: &str = "ziglang==0.17.1\n";
 
-/// A language that has a template.
+/// A language with a project template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
-    /// QuickJS, by componentize-qjs.
+    /// JavaScript, built with componentize-qjs or componentize-js, depending on the role.
     JavaScript,
-    /// CPython, by componentize-py.
+    /// Python, built with componentize-py.
     Python,
-    /// clang or zig.
+    /// C, built with clang or zig.
     C,
 }
 
 impl Language {
-    /// As `policy new --lang` has it.
+    /// Returns the name for `policy new --lang`.
     pub fn name(self) -> &'static str {
         match self {
             Self::JavaScript => "javascript",
@@ -41,7 +41,7 @@ impl Language {
         repository().join("host/posthouse/templates").join(self.name())
     }
 
-    /// The folder that the language's package client fills, if it has one.
+    /// Returns the package folder of a project; `None` for a language without a package manager.
     fn packages(self) -> Option<&'static str> {
         match self {
             Self::JavaScript => Some("node_modules"),
@@ -51,41 +51,42 @@ impl Language {
     }
 }
 
-/// The tools of a language, ready.
+/// The installed tools of a language.
 pub struct Toolchain {
     language: Language,
     folder: PathBuf,
-    /// Where its script finds programs, if not where this test does.
+    /// Search path of the build script; `None` is the path of this process.
     path: Option<OsString>,
 }
 
 impl Toolchain {
-    /// Fetches the tools that the template names, unless they are there. None, and a loud line, when
-    /// they cannot be had.
+    /// Fetches the tools that the template names, unless present. If the tools are unavailable, `None` is returned and
+    /// a line with SKIPPED is printed.
     ///
     /// # Panics
-    /// When `target` cannot be written.
+    /// If `target` cannot be written.
     pub fn find(language: Language) -> Option<Self> {
         static FETCHING: Mutex<()> = Mutex::new(());
         let folder = target().join("languages").join(language.name());
         fs::create_dir_all(&folder).expect("target can be written");
-        let _one_at_a_time = FETCHING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let there = match language {
+        let _one_at_a_time = FETCHING.lock();
+        let available = match language {
             Language::JavaScript => fetch_javascript(&folder),
             Language::Python => fetch_python(&folder),
             Language::C => c_compiler(),
         };
-        there.then_some(Self {
+        available.then_some(Self {
             language,
             folder,
             path: None,
         })
     }
 
-    /// For C: zig alone, as pip has it. None, and a loud line, when it cannot be had.
+    /// Fetches zig with pip, as the only C compiler. If zig is unavailable, `None` is returned and a line with SKIPPED
+    /// is printed.
     ///
     /// # Panics
-    /// When `target` cannot be written.
+    /// If `target` cannot be written.
     pub fn zig() -> Option<Self> {
         let folder = target().join("languages/zig");
         let programs = folder.join("programs");
@@ -93,7 +94,7 @@ impl Toolchain {
         if !fetch_with_pip(&folder, ZIG) {
             return None;
         }
-        let path = std::env::join_paths([only(&["sh", "dirname"], &programs), folder.join(".venv/bin")]);
+        let path = std::env::join_paths([program_folder(&["sh", "dirname"], &programs), folder.join(".venv/bin")]);
         Some(Self {
             language: Language::C,
             folder,
@@ -101,10 +102,10 @@ impl Toolchain {
         })
     }
 
-    /// The folder of a new project, by `posthouse policy new`.
+    /// Creates a project with `posthouse policy new` and returns the folder.
     ///
     /// # Panics
-    /// When that fails.
+    /// If the command fails.
     pub fn new_project(&self, name: &str, role: &str) -> PathBuf {
         let project = self.folder.join(name);
         let folder = project.to_string_lossy();
@@ -122,10 +123,10 @@ impl Toolchain {
         project
     }
 
-    /// A copy of a folder of the repository, to build in.
+    /// Copies a folder of the repository to a build folder and returns the copy.
     ///
     /// # Panics
-    /// When it is not there.
+    /// If the folder cannot be copied.
     pub fn copy(&self, path: &str) -> PathBuf {
         let from = repository().join(path);
         let to = self.folder.join(from.file_name().expect("a folder's name"));
@@ -133,10 +134,10 @@ impl Toolchain {
         to
     }
 
-    /// Builds a project with its own script; the component, or the core module that C ends with.
+    /// Builds a project with `build.sh` and returns the component, or for C the core module.
     ///
     /// # Panics
-    /// When the script fails, with what it said.
+    /// If the script fails; the message contains the output.
     pub fn build(&self, project: &Path) -> PathBuf {
         let name = project.file_name().expect("a folder's name").to_string_lossy();
         let component = project.join(format!("{name}.wasm"));
@@ -157,7 +158,7 @@ impl Toolchain {
         component
     }
 
-    /// Runs a project's `build.sh`.
+    /// Runs the `build.sh` of a project.
     pub fn script(&self, project: &Path) -> Output {
         let mut script = Command::new(project.join("build.sh"));
         script.env("POSTHOUSE", posthouse());
@@ -172,11 +173,11 @@ impl Toolchain {
     }
 }
 
-/// A folder with links to some of the system's programs and nothing else, for the search path.
+/// Fills a folder with links to the named programs, for a restricted search path, and returns the folder.
 ///
 /// # Panics
-/// When one is not there, or the folder cannot be written.
-pub fn only(programs: &[&str], folder: &Path) -> PathBuf {
+/// If a program is not installed, or the folder cannot be written.
+pub fn program_folder(programs: &[&str], folder: &Path) -> PathBuf {
     for program in programs {
         let real = tool(program).unwrap_or_else(|| panic!("{program} is needed"));
         let link = folder.join(program);
@@ -187,10 +188,10 @@ pub fn only(programs: &[&str], folder: &Path) -> PathBuf {
     folder.to_owned()
 }
 
-/// Puts the files of a folder over those of another.
+/// Copies the files of a folder recursively to another folder and replaces existing files.
 ///
 /// # Panics
-/// When one cannot be copied.
+/// If a file cannot be copied.
 pub fn overlay(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
     for entry in fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display())) {
@@ -204,13 +205,13 @@ pub fn overlay(from: &Path, to: &Path) {
     }
 }
 
-/// Everything a project is built from, one file after the other.
+/// Returns the concatenated paths and contents of a project's sources, for change detection.
 fn sources(project: &Path) -> Vec<u8> {
-    const MADE: [&str; 3] = ["node_modules", ".venv", "generated"];
+    const GENERATED: [&str; 3] = ["node_modules", ".venv", "generated"];
     let mut paths: Vec<PathBuf> = fs::read_dir(project)
         .expect("a project")
         .map(|entry| entry.expect("an entry").path())
-        .filter(|path| !MADE.iter().any(|made| path.ends_with(made)))
+        .filter(|path| !GENERATED.iter().any(|generated| path.ends_with(generated)))
         .filter(|path| path.extension().is_none_or(|extension| extension != "wasm"))
         .collect();
     paths.sort();
@@ -231,7 +232,7 @@ fn fetch_javascript(folder: &Path) -> bool {
     let (Some(_), Some(npm)) = (tool("node"), tool("npm")) else {
         return false;
     };
-    // One tool for some roles, another for the others.
+    // The tool depends on the role.
     let mut tools = serde_json::Map::new();
     for roles in ["exemption+ndr", "homing+all"] {
         let manifest = Language::JavaScript
@@ -252,7 +253,7 @@ fn fetch_python(folder: &Path) -> bool {
     fetch_with_pip(folder, &requirements)
 }
 
-/// Into an environment in the folder.
+/// Installs requirements with pip into a virtual environment in the folder.
 fn fetch_with_pip(folder: &Path, requirements: &str) -> bool {
     let Some(python) = tool("python3") else {
         return false;
@@ -270,13 +271,13 @@ fn fetch_with_pip(folder: &Path, requirements: &str) -> bool {
     fetch(folder, "requirements.txt", requirements, &mut [environment, install])
 }
 
-/// Runs the package client, unless it ran to its end for the same list.
-fn fetch(folder: &Path, list: &str, wanted: &str, commands: &mut [Command]) -> bool {
+/// Runs the package manager, unless a run with the same list of packages has succeeded before.
+fn fetch(folder: &Path, list: &str, packages: &str, commands: &mut [Command]) -> bool {
     let done = folder.join("fetched");
-    if fs::read_to_string(&done).is_ok_and(|fetched| fetched == wanted) {
+    if fs::read_to_string(&done).is_ok_and(|fetched| fetched == packages) {
         return true;
     }
-    fs::write(folder.join(list), wanted).expect("target can be written");
+    fs::write(folder.join(list), packages).expect("target can be written");
     for command in commands {
         let output = run(command.current_dir(folder), "");
         if !output.status.success() {
@@ -284,11 +285,11 @@ fn fetch(folder: &Path, list: &str, wanted: &str, commands: &mut [Command]) -> b
             return false;
         }
     }
-    fs::write(done, wanted).expect("target can be written");
+    fs::write(done, packages).expect("target can be written");
     true
 }
 
-/// As the template's `build.sh` looks for it.
+/// True if a C compiler is found, by the same rules as in the template's `build.sh`.
 fn c_compiler() -> bool {
     if std::env::var_os("WASI_SDK_PATH").is_some() {
         return true;
@@ -308,7 +309,7 @@ fn repository() -> PathBuf {
         .to_owned()
 }
 
-/// `target`, with the binary in `target/<profile>`.
+/// Returns the folder `target`; the binary is in `target/<profile>`.
 fn target() -> PathBuf {
     let binary = posthouse();
     let target = binary.parent().and_then(Path::parent);

@@ -1,8 +1,8 @@
-//! What the end-to-end tests are written with: the real binary in a folder of its own, an SMTP
-//! client, a mail host that answers as told, and readers for what was delivered.
+//! The harness of the end-to-end tests: the real binary in a temporary folder, an SMTP client, a scripted mail host,
+//! and readers for delivered mail.
 //!
-//! Everything here waits with a deadline and fails with what was seen; nothing sleeps in the hope
-//! that something will have happened. See `docs/testing.md`.
+//! Every wait has a deadline and fails with a description of the state; fixed sleeps are not used for synchronisation.
+//! `docs/internals/testing.md` describes the harness.
 
 mod binary;
 mod client;
@@ -28,11 +28,11 @@ pub use daemon::Daemon;
 pub use dialogue::{Dialogue, Pattern, play};
 pub use dns::{Zone, address, dns, exchange};
 pub use events::{Event, Events};
-pub use guests::{example, from_outside, guest, large_guest, worked_example};
-pub use languages::{Language, Toolchain, only, overlay};
+pub use guests::{example, foreign_copy, guest, large_guest, worked_example};
+pub use languages::{Language, Toolchain, overlay, program_folder};
 pub use maildir::{Delivered, Maildir};
 pub use report::Report;
 pub use sink::{Received, Sink};
 pub use site::{PASSWORD, Site};
 pub use tool::tool;
-pub use wait::{PATIENCE, eventually};
+pub use wait::{TIMEOUT, eventually};

@@ -1,4 +1,4 @@
-//! What arrived in a Maildir.
+//! A reader of Maildirs.
 
 use std::path::{Path, PathBuf};
 
@@ -7,23 +7,23 @@ use crate::wait::eventually;
 /// A message in a mailbox.
 #[derive(Debug, Clone)]
 pub struct Delivered {
-    /// Its file.
+    /// File of the message.
     pub path: PathBuf,
-    /// The file's bytes; bad UTF-8 is shown as U+FFFD.
+    /// Content of the file; invalid UTF-8 is replaced by U+FFFD.
     pub text: String,
 }
 
-/// Somebody's mailbox.
+/// The Maildir of an account.
 #[derive(Debug, Clone)]
 pub struct Maildir(PathBuf);
 
 impl Maildir {
-    /// The mailbox in this folder, which need not exist yet.
+    /// Creates a reader of the Maildir in a folder, which need not exist yet.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
 
-    /// Everything in `new`.
+    /// Returns every message in `new`, ordered by file name.
     pub fn messages(&self) -> Vec<Delivered> {
         let Ok(folder) = std::fs::read_dir(self.0.join("new")) else {
             return Vec::new();
@@ -33,7 +33,7 @@ impl Maildir {
         paths.into_iter().filter_map(|path| read(&path)).collect()
     }
 
-    /// Those that contain `text`.
+    /// Returns the messages that contain `text`.
     pub fn containing(&self, text: &str) -> Vec<Delivered> {
         let messages = self.messages().into_iter();
         messages.filter(|message| message.text.contains(text)).collect()
@@ -42,7 +42,7 @@ impl Maildir {
     /// Waits for a message that contains `text`.
     ///
     /// # Panics
-    /// When none comes.
+    /// If no message arrives in time.
     pub fn expect(&self, text: &str) -> Delivered {
         eventually(&format!("a message with {text:?} in {}", self.0.display()), || {
             self.containing(text).pop()

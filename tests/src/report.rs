@@ -1,26 +1,25 @@
-//! Reading non-delivery reports back with a parser that is not the host's (RFC 3464, RFC 6522).
+//! Parsing of non-delivery reports (RFC 3464, RFC 6522) with a parser that is independent of the host.
 
 use mail_parser::{MessageParser, MimeHeaders, PartType};
 
-/// The parts of a report.
+/// The parts of a non-delivery report.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// The report's own header fields, as they stand.
+    /// Header fields of the report itself, verbatim.
     pub header: String,
-    /// What a person reads.
+    /// Explanation for a human reader.
     pub explanation: String,
-    /// `message/delivery-status`, its groups of fields with their lines.
+    /// The part `message/delivery-status`, verbatim.
     pub status: String,
-    /// What came back of the original, if anything did.
+    /// Returned content of the original message; `None` if the part is missing.
     pub original: Option<String>,
 }
 
 impl Report {
-    /// Takes a report apart.
+    /// Parses a report.
     ///
     /// # Panics
-    /// When it is not a `multipart/report` of type `delivery-status` with the parts RFC 6522 asks
-    /// for in their order.
+    /// If `text` is not a `multipart/report` of type `delivery-status` with the parts of RFC 6522 in order.
     pub fn parse(text: &str) -> Self {
         let message = MessageParser::default().parse(text.as_bytes());
         let message = message.unwrap_or_else(|| panic!("not a message:\n{text}"));
@@ -57,7 +56,7 @@ impl Report {
         }
     }
 
-    /// The value of a field of the status part, such as `Action`; the first one.
+    /// Returns the first value of a field in the status part, such as `Action`.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.status.lines().find_map(|line| {
             let (field, value) = line.split_once(':')?;

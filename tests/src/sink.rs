@@ -1,63 +1,67 @@
-//! A mail host that answers as it is told: SMTP, or LMTP (RFC 2033).
+//! A scripted mail host for SMTP or LMTP (RFC 2033).
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::wait::{PATIENCE, eventually};
+use parking_lot::Mutex;
 
-/// A message the sink took.
+use crate::wait::{TIMEOUT, eventually};
+
+/// A message accepted by the sink.
 #[derive(Debug, Clone)]
 pub struct Received {
-    /// Argument of MAIL, as it came.
+    /// Argument of MAIL, verbatim.
     pub mail: String,
-    /// Arguments of RCPT that were accepted, as they came.
+    /// Arguments of accepted RCPT commands, verbatim.
     pub recipients: Vec<String>,
-    /// The message, dots undone.
+    /// Message without dot-stuffing.
     pub text: String,
 }
 
-struct Rule {
+struct ScriptedReply {
     prefix: String,
     reply: String,
-    /// None is for ever.
+    /// Remaining uses; `None` is unlimited.
     times: Option<usize>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct SinkState {
     lmtp: bool,
-    rules: Mutex<Vec<Rule>>,
+    script: Mutex<Vec<ScriptedReply>>,
     received: Mutex<Vec<Received>>,
     commands: Mutex<Vec<String>>,
     stopped: AtomicBool,
-    /// Connections now, and how many there may be; 0 is any number.
+    /// Current number of connections.
     connections: AtomicUsize,
-    at_most: AtomicUsize,
-    /// How long the answer to the end of a message takes.
-    hesitation: Mutex<Duration>,
+    /// Maximum number of connections; 0 is unlimited.
+    max_connections: AtomicUsize,
+    /// Delay before the reply to the end of a message.
+    reply_delay: Mutex<Duration>,
 }
 
-/// The host. Stops taking connections when dropped.
+/// A scripted mail host. Dropping the sink stops accepting connections.
 pub struct Sink {
     address: SocketAddr,
-    inner: Arc<Inner>,
+    inner: Arc<SinkState>,
 }
 
 impl Sink {
-    /// One that speaks SMTP and takes everything.
+    /// Starts an SMTP host that accepts everything.
     pub fn smtp() -> Self {
         Self::start(false)
     }
 
-    /// One that speaks LMTP and takes everything.
+    /// Starts an LMTP host that accepts everything.
     pub fn lmtp() -> Self {
         Self::start(true)
     }
 
-    /// One at port 25 of a loopback address, where a domain's exchanges are; none for who may not listen there.
+    /// Starts an SMTP host on port 25 of a loopback address, as a mail exchange. Without the permission to bind the
+    /// port, `None` is returned and a line with SKIPPED is printed.
     pub fn exchange(address: [u8; 4]) -> Option<Self> {
         match TcpListener::bind(SocketAddr::from((address, 25))) {
             Ok(listener) => Some(Self::serving(listener, false)),
@@ -75,9 +79,9 @@ impl Sink {
 
     fn serving(listener: TcpListener, lmtp: bool) -> Self {
         let address = listener.local_addr().expect("a bound socket has an address");
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(SinkState {
             lmtp,
-            ..Inner::default()
+            ..SinkState::default()
         });
         let accepting = Arc::clone(&inner);
         std::thread::spawn(move || {
@@ -88,9 +92,9 @@ impl Sink {
                 let (Ok(stream), inner) = (stream, Arc::clone(&accepting)) else {
                     continue;
                 };
-                // Replies are small and each is waited for.
+                // Replies are small, and the client waits for every reply.
                 let _ = stream.set_nodelay(true);
-                // The other side may vanish at any point: that is its test's subject, not ours.
+                // The client may disconnect at any point: some tests do so on purpose.
                 std::thread::spawn(move || {
                     let others = inner.connections.fetch_add(1, Ordering::Relaxed);
                     drop(serve(stream, &inner, others));
@@ -101,65 +105,65 @@ impl Sink {
         Self { address, inner }
     }
 
-    /// Where it listens.
+    /// Returns the bound address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers commands that start with `prefix` (in upper case) with `reply` from now on. The end
-    /// of a message is the command `.`, in LMTP `. <recipient>` once for each. The reply `close`
-    /// closes the connection.
+    /// Scripts the reply to commands that start with `prefix`, compared without regard to case. The end of a message is
+    /// the command `.`, in LMTP the command `. <recipient>` for each recipient. The reply `close` closes the
+    /// connection.
     pub fn answer(&self, prefix: &str, reply: &str) {
-        self.rule(prefix, reply, None);
+        self.add_reply(prefix, reply, None);
     }
 
-    /// As [`Self::answer`], for the next `times` such commands only.
+    /// Scripts a reply like [`Self::answer`], for the next `times` matching commands only.
     pub fn answer_times(&self, times: usize, prefix: &str, reply: &str) {
-        self.rule(prefix, reply, Some(times));
+        self.add_reply(prefix, reply, Some(times));
     }
 
-    fn rule(&self, prefix: &str, reply: &str, times: Option<usize>) {
-        lock(&self.inner.rules).push(Rule {
+    fn add_reply(&self, prefix: &str, reply: &str, times: Option<usize>) {
+        self.inner.script.lock().push(ScriptedReply {
             prefix: prefix.to_ascii_uppercase(),
             reply: reply.to_owned(),
             times,
         });
     }
 
-    /// Forgets every [`Self::answer`]: takes everything again.
-    pub fn take_everything(&self) {
-        lock(&self.inner.rules).clear();
+    /// Removes all scripted replies, so that everything is accepted again.
+    pub fn accept_everything(&self) {
+        self.inner.script.lock().clear();
     }
 
-    /// Greets whoever has more than so many connections with 421; there may be any number of 0.
-    pub fn at_most(&self, connections: usize) {
-        self.inner.at_most.store(connections, Ordering::Relaxed);
+    /// Limits the number of connections; further connections are greeted with 421. 0 removes the limit.
+    pub fn limit_connections(&self, connections: usize) {
+        self.inner.max_connections.store(connections, Ordering::Relaxed);
     }
 
-    /// Takes so long to answer the end of a message.
-    pub fn hesitate(&self, time: Duration) {
-        *lock(&self.inner.hesitation) = time;
+    /// Delays the reply to the end of a message.
+    pub fn delay_replies(&self, time: Duration) {
+        *self.inner.reply_delay.lock() = time;
     }
 
-    /// What it took so far.
+    /// Returns the messages accepted so far.
     pub fn received(&self) -> Vec<Received> {
-        lock(&self.inner.received).clone()
+        self.inner.received.lock().clone()
     }
 
-    /// What `look` makes of each message so far, without copying them.
+    /// Maps each message accepted so far, without a copy of the messages. The sink is locked meanwhile.
     pub fn collect<T, C: FromIterator<T>>(&self, look: impl FnMut(&Received) -> T) -> C {
-        lock(&self.inner.received).iter().map(look).collect()
+        self.inner.received.lock().iter().map(look).collect()
     }
 
-    /// Every command so far, of all connections.
+    /// Returns the commands of all connections so far.
     pub fn commands(&self) -> Vec<String> {
-        lock(&self.inner.commands).clone()
+        self.inner.commands.lock().clone()
     }
 
     /// Waits for a message that contains `text`.
     ///
     /// # Panics
-    /// When none comes.
+    /// If no message arrives in time.
     pub fn expect(&self, text: &str) -> Received {
         eventually(&format!("a message with {text:?} at the sink"), || {
             self.received().into_iter().find(|message| message.text.contains(text))
@@ -175,41 +179,37 @@ impl Drop for Sink {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The scripted reply to a command, if there is one.
-fn scripted(inner: &Inner, command: &str) -> Option<String> {
+/// Returns the scripted reply to a command and counts the use.
+fn scripted(inner: &SinkState, command: &str) -> Option<String> {
     let command = command.to_ascii_uppercase();
-    let mut rules = lock(&inner.rules);
-    let rule = rules
+    let mut script = inner.script.lock();
+    let scripted = script
         .iter_mut()
-        .find(|rule| rule.times != Some(0) && command.starts_with(&rule.prefix))?;
-    rule.times = rule.times.map(|times| times - 1);
-    Some(rule.reply.clone())
+        .find(|scripted| scripted.times != Some(0) && command.starts_with(&scripted.prefix))?;
+    scripted.times = scripted.times.map(|times| times - 1);
+    Some(scripted.reply.clone())
 }
 
-/// One transaction so far.
+/// The current transaction of a connection.
 #[derive(Default)]
 struct Transaction {
     mail: String,
     recipients: Vec<String>,
 }
 
-/// Serves one connection; an error is its end.
-fn serve(stream: TcpStream, inner: &Inner, others: usize) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+/// Serves a connection until the end; an error is the end of the connection.
+fn serve(stream: TcpStream, inner: &SinkState, others: usize) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(TIMEOUT))?;
     let mut conversation = Conversation {
         input: BufReader::new(stream.try_clone()?),
         output: stream,
         inner,
         transaction: Transaction::default(),
     };
-    if (1..=others).contains(&inner.at_most.load(Ordering::Relaxed)) {
+    if (1..=others).contains(&inner.max_connections.load(Ordering::Relaxed)) {
         return conversation.write("421 4.7.0 you have enough connections");
     }
-    conversation.say("CONNECT", "220 sink.example ready")?;
+    conversation.answer("CONNECT", "220 sink.example ready")?;
     while conversation.command()? {}
     Ok(())
 }
@@ -217,19 +217,19 @@ fn serve(stream: TcpStream, inner: &Inner, others: usize) -> std::io::Result<()>
 struct Conversation<'a> {
     input: BufReader<TcpStream>,
     output: TcpStream,
-    inner: &'a Inner,
+    inner: &'a SinkState,
     transaction: Transaction,
 }
 
 impl Conversation<'_> {
-    /// Takes one command; false when it was the last.
+    /// Reads and answers a command; false after the last command.
     fn command(&mut self) -> std::io::Result<bool> {
         let mut line = String::new();
         if self.input.read_line(&mut line)? == 0 {
             return Ok(false);
         }
         let line = line.trim_end();
-        lock(&self.inner.commands).push(line.to_owned());
+        self.inner.commands.lock().push(line.to_owned());
         let verb = line.split([' ', ':']).next().unwrap_or("").to_ascii_uppercase();
         let usual = match verb.as_str() {
             "EHLO" | "LHLO" => {
@@ -243,13 +243,13 @@ impl Conversation<'_> {
             "QUIT" => "221 2.0.0 bye",
             _ => "502 5.5.1 not here",
         };
-        if self.say(line, usual)? {
+        if self.answer(line, usual)? {
             self.apply(&verb, line)?;
         }
         Ok(verb != "QUIT")
     }
 
-    /// What a command does once it has been answered well.
+    /// Applies a command after a positive reply.
     fn apply(&mut self, verb: &str, line: &str) -> std::io::Result<()> {
         let argument = line
             .split_once(':')
@@ -273,8 +273,8 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    /// Takes the message for every recipient the script does not refuse. What was taken counts as
-    /// taken before the reply is written: the other side may be killed between the two.
+    /// Accepts the message for every recipient that the script does not refuse. The message is recorded before the
+    /// reply is written, because the client may be killed in between.
     fn end_of_message(&mut self, text: String) -> std::io::Result<()> {
         let Transaction { mail, recipients } = std::mem::take(&mut self.transaction);
         let ends = match self.inner.lmtp {
@@ -296,16 +296,16 @@ impl Conversation<'_> {
             .enumerate()
             .filter_map(|(index, recipient)| taken(index).then_some(recipient))
             .collect();
-        let hesitation = *lock(&self.inner.hesitation);
-        std::thread::sleep(hesitation);
+        let reply_delay = *self.inner.reply_delay.lock();
+        std::thread::sleep(reply_delay);
         if !recipients.is_empty() {
-            lock(&self.inner.received).push(Received { mail, recipients, text });
+            self.inner.received.lock().push(Received { mail, recipients, text });
         }
         replies.iter().try_for_each(|reply| self.write(reply))
     }
 
-    /// Writes the scripted reply or the usual one; true when it was a positive one.
-    fn say(&mut self, command: &str, usual: &str) -> std::io::Result<bool> {
+    /// Writes the scripted reply, or the reply `usual`; true if the reply is positive.
+    fn answer(&mut self, command: &str, usual: &str) -> std::io::Result<bool> {
         let reply = scripted(self.inner, command).unwrap_or_else(|| usual.to_owned());
         self.write(&reply)?;
         Ok(reply.starts_with(['2', '3']))
@@ -320,7 +320,7 @@ impl Conversation<'_> {
     }
 }
 
-/// Up to the final dot; dots are undone.
+/// Reads a message up to the final dot and removes dot-stuffing.
 fn read_message(input: &mut impl BufRead) -> std::io::Result<String> {
     let mut text = Vec::new();
     loop {

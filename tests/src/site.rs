@@ -1,4 +1,4 @@
-//! A host's folder: configuration, directory, data, mailboxes.
+//! A site: the folder of a host with configuration, directory, data and mailboxes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,19 +10,19 @@ use crate::binary::{Output, posthouse, run};
 use crate::daemon::Daemon;
 use crate::maildir::Maildir;
 
-/// Everybody's password.
+/// Password of every account of the sample site.
 pub const PASSWORD: &str = "correct horse";
 
-/// [`PASSWORD`] with the cheapest parameters argon2 has: the tests are not about its price.
+/// Hash of [`PASSWORD`] with the cheapest parameters of argon2, so that logins do not slow the tests.
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$cG9zdGhvdXNlLXRlc3RzIQ$xkro+PBWK38tXj35FjrzdAU9d6Yk0vFmGWupDJP7pLM";
 
-/// Who lives at the sample site; `docs/testing.md` describes them.
+/// Directory of the sample site; `docs/internals/testing.md` describes the accounts.
 const DIRECTORY: &str = include_str!("site.directory.toml");
 
-/// What the sample site is configured like.
+/// Configuration of the sample site.
 const CONFIGURATION: &str = include_str!("site.posthouse.toml");
 
-/// The folder of one test. Removed when dropped, unless the test panics.
+/// The folder of a test. Removed when dropped, unless the test panics.
 pub struct Site {
     folder: Option<TempDir>,
     root: PathBuf,
@@ -36,7 +36,7 @@ impl Default for Site {
 }
 
 impl Site {
-    /// The sample site.
+    /// Creates the sample site in a new temporary folder.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("posthouse-test-")
@@ -57,7 +57,7 @@ impl Site {
     /// Changes one key, such as `limits.recipients` or `listener.0.tls`.
     ///
     /// # Panics
-    /// When the path leads nowhere.
+    /// If the path does not lead to a table.
     pub fn set(&mut self, path: &str, value: impl Into<Value>) -> &mut Self {
         let mut steps: Vec<&str> = path.split('.').collect();
         let last = steps.pop().unwrap_or(path);
@@ -66,7 +66,7 @@ impl Site {
             let entry = table.entry(step).or_insert_with(|| Value::Table(toml::Table::new()));
             table = match entry {
                 Value::Table(inner) => inner,
-                // `[[listener]]` and its like: the first one.
+                // The first table of an array such as `[[listener]]`.
                 Value::Array(list) => match list.first_mut() {
                     Some(Value::Table(inner)) => inner,
                     other => panic!("{path}: {other:?}"),
@@ -82,7 +82,7 @@ impl Site {
     /// Adds tables to the end of the configuration, in TOML.
     ///
     /// # Panics
-    /// When it is not TOML.
+    /// If `text` is not TOML.
     pub fn add(&mut self, text: &str) -> &mut Self {
         let more: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
         for (key, value) in more {
@@ -96,11 +96,12 @@ impl Site {
         self
     }
 
-    /// Puts a policy's module before the others, in TOML. Those of [`Self::set`] are its keys afterwards.
+    /// Inserts a policy module, in TOML, at the start of the chain. Paths `policy.KEY` of [`Self::set`] then refer to
+    /// that module.
     ///
     /// # Panics
-    /// When it is not TOML.
-    pub fn ask_first(&mut self, text: &str) -> &mut Self {
+    /// If `text` is not TOML.
+    pub fn prepend_policy(&mut self, text: &str) -> &mut Self {
         let module: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
         match self.configuration.get_mut("policy") {
             Some(Value::Array(modules)) => modules.insert(0, Value::Table(module)),
@@ -114,17 +115,17 @@ impl Site {
         std::fs::write(self.configuration_file(), self.configuration.to_string()).expect("the folder can be written");
     }
 
-    /// The folder.
+    /// Returns the folder.
     pub fn path(&self) -> &Path {
         &self.root
     }
 
-    /// The configuration.
+    /// Returns the path of the configuration file.
     pub fn configuration_file(&self) -> PathBuf {
         self.root.join("posthouse.toml")
     }
 
-    /// Writes another file into the folder.
+    /// Writes a file into the folder and returns the path.
     pub fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.root.join(name);
         std::fs::write(&path, bytes).expect("the folder can be written");
@@ -134,7 +135,7 @@ impl Site {
     /// Adds accounts, aliases or groups to the directory, in TOML.
     ///
     /// # Panics
-    /// When the file cannot be written.
+    /// If the directory file cannot be written.
     pub fn add_to_directory(&self, text: &str) -> &Self {
         let file = self.root.join("directory.toml");
         let before = std::fs::read_to_string(&file).expect("the directory is there");
@@ -142,33 +143,33 @@ impl Site {
         self
     }
 
-    /// The mailbox of an account.
+    /// Returns the mailbox of an account.
     pub fn mailbox(&self, account: &str) -> Maildir {
         Maildir::at(self.root.join("mail").join(account))
     }
 
-    /// `posthouse run`, ready.
+    /// Starts `posthouse run` and waits until the daemon is ready.
     pub fn start(&self) -> Daemon {
         Daemon::start(&mut self.run_command())
     }
 
-    /// As [`Self::start`], with this certificate as the only one that it trusts.
+    /// Starts the daemon like [`Self::start`], with `certificate` as the only trusted certificate.
     pub fn start_trusting(&self, certificate: &Path) -> Daemon {
         Daemon::start(self.run_command().env("SSL_CERT_FILE", certificate))
     }
 
-    /// `posthouse run`, not waited for.
+    /// Starts `posthouse run` without waiting.
     pub fn spawn(&self) -> Daemon {
         Daemon::spawn(&mut self.run_command())
     }
 
-    /// As [`Self::start`], with no more file descriptors than this.
-    pub fn start_with_descriptors(&self, most: u32) -> Daemon {
+    /// Starts the daemon like [`Self::start`], with a limit on file descriptors.
+    pub fn start_with_descriptors(&self, limit: u32) -> Daemon {
         let run = self.run_command();
         let mut limited = Command::new("sh");
         limited
             .current_dir(&self.root)
-            .args(["-c", &format!("ulimit -n {most} && exec \"$@\""), "sh"])
+            .args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh"])
             .arg(run.get_program())
             .args(run.get_args());
         Daemon::start(&mut limited)
@@ -193,7 +194,7 @@ impl Site {
         self.cli_with_input(arguments, "")
     }
 
-    /// As [`Self::cli`], with something on standard input.
+    /// Runs the command line like [`Self::cli`], with `input` on standard input.
     pub fn cli_with_input(&self, arguments: &[&str], input: &str) -> Output {
         run(&mut self.command(arguments), input)
     }

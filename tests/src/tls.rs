@@ -1,4 +1,4 @@
-//! A TLS client that takes any certificate: the daemon under test signs its own.
+//! A TLS client that accepts any certificate, because the daemon under test has a self-signed certificate.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 
-/// A connection in TLS.
+/// A TLS connection.
 pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// Wraps a connection; the handshake happens with the first read or write.
@@ -17,20 +17,20 @@ pub(crate) fn wrap(stream: TcpStream) -> TlsStream {
     wrap_with(stream, Arc::new(any_certificate()))
 }
 
-/// As `wrap`, with a configuration that many connections share.
+/// Wraps a connection like `wrap`, with a shared configuration.
 ///
 /// # Panics
-/// When the configuration makes no client.
+/// If no client can be created from the configuration.
 pub fn wrap_with(stream: TcpStream, config: Arc<ClientConfig>) -> TlsStream {
     let name = ServerName::try_from("mx.posthouse.test").expect("a name");
     let connection = ClientConnection::new(config, name).expect("a client");
     StreamOwned::new(connection, stream)
 }
 
-/// Takes any certificate, and makes a full handshake each time.
+/// Returns a configuration that accepts any certificate and performs a full handshake for each connection.
 ///
 /// # Panics
-/// When the library has lost TLS 1.2 and 1.3.
+/// If the library supports neither TLS 1.2 nor 1.3.
 pub fn any_certificate() -> ClientConfig {
     let provider = Arc::new(ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -43,7 +43,7 @@ pub fn any_certificate() -> ClientConfig {
     config
 }
 
-/// Trusts everybody, but checks that the handshake was signed with the certificate's key.
+/// A verifier that trusts any certificate, but checks that the handshake is signed with the certificate's key.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

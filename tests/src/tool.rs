@@ -1,8 +1,9 @@
-//! Programs of other projects that speak to the daemon.
+//! Programs of other projects, used as clients and build tools.
 
 use std::path::{Path, PathBuf};
 
-/// Where a program is. None, and a loud line, when it is not installed; `.ci/run` installs all.
+/// Finds a program. If the program is not installed, `None` is returned and a line with SKIPPED is printed; `.ci/run`
+/// installs all programs.
 pub fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian keeps Postfix's programs out of a user's PATH.

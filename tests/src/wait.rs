@@ -1,25 +1,24 @@
-//! Waiting for something to become true.
+//! Polling with a deadline.
 
 use std::time::{Duration, Instant};
 
-/// How long a test waits for anything before it fails with what it saw. Generous: it is only ever
-/// used up by a failure.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Default deadline of a test's wait. The deadline is generous, because only a failing test waits so long.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Between two looks.
+/// Interval between two polls.
 const STEP: Duration = Duration::from_millis(20);
 
-/// Looks until `look` returns something; after [`PATIENCE`] panics with `what`.
+/// Polls `look` until a value is returned, and returns the value.
 ///
 /// # Panics
-/// When nothing came in time.
+/// If `look` returned no value within [`TIMEOUT`]; the message contains `what`.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
+        assert!(Instant::now() < deadline, "waited {TIMEOUT:?} in vain for {what}");
         std::thread::sleep(STEP);
     }
 }

@@ -1,16 +1,16 @@
-//! Compiling policies: in a process of its own, which may fail in any way it likes.
+//! Compilation of policies in a separate process, whose failures do not affect the daemon.
 
 use std::path::Path;
 use std::thread;
 
-use posthouse_tests::{Daemon, Output, PASSWORD, Site, eventually, example, from_outside, guest, large_guest};
+use posthouse_tests::{Daemon, Output, PASSWORD, Site, eventually, example, foreign_copy, guest, large_guest};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Busy for seconds, even on a fast machine.
-const MANY: usize = 6000;
+/// Number of functions that keeps the compiler busy for seconds, even on a fast machine.
+const MANY_FUNCTIONS: usize = 6000;
 
-/// The sample site, whose own policy decides everything before a module `extra` is asked. The compiler
-/// has time: it waits for everybody else on the machine.
+/// Creates the sample site with an additional module `extra` after the site's own policy, which decides everything. The
+/// compile time is generous, because the compiler runs at low priority.
 fn site() -> Site {
     let mut site = Site::new();
     site.set("policy-engine.compile-time", "5m");
@@ -30,7 +30,7 @@ fn submit(daemon: &Daemon) -> u16 {
     reply.code
 }
 
-/// The process that compiles for the daemon, if there is one.
+/// Finds the compiler process of a daemon.
 fn compiler_of(daemon: u32) -> Option<Pid> {
     let processes = std::fs::read_dir("/proc").expect("Linux");
     let mut ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
@@ -42,7 +42,7 @@ fn compiler_of(daemon: u32) -> Option<Pid> {
     .and_then(Pid::from_raw)
 }
 
-/// A field of `/proc/ID/stat` (proc(5)), which counts from 1.
+/// Reads a field of `/proc/ID/stat`; fields are numbered from 1, as in proc(5).
 fn stat(id: i32, field: usize) -> Option<i64> {
     let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let after_name = text.rsplit_once(')')?.1;
@@ -53,7 +53,7 @@ fn stat(id: i32, field: usize) -> Option<i64> {
         .ok()
 }
 
-fn gone(id: Pid) {
+fn wait_for_exit(id: Pid) {
     eventually("the compiler's end", || {
         let words = std::fs::read(format!("/proc/{}/cmdline", id.as_raw_nonzero()));
         // A zombie has no command line.
@@ -61,7 +61,7 @@ fn gone(id: Pid) {
     });
 }
 
-fn compiled_here(daemon: &Daemon) -> usize {
+fn compilations_in_the_daemon(daemon: &Daemon) -> usize {
     daemon.events().all(5037).len()
 }
 
@@ -69,11 +69,11 @@ fn compiled_here(daemon: &Daemon) -> usize {
 fn mail_flows_while_a_large_policy_is_compiled_at_low_priority() {
     let site = site();
     let daemon = site.start();
-    let file = large_guest(MANY, site.path());
+    let file = large_guest(MANY_FUNCTIONS, site.path());
     thread::scope(|scope| {
         let loading = scope.spawn(|| load(&site, &file));
         let compiler = eventually("the compiler", || compiler_of(daemon.pid()));
-        // The first thing it does.
+        // The compiler lowers the priority before anything else.
         eventually("its low priority", || {
             (stat(compiler.as_raw_nonzero().get(), 19) == Some(19)).then_some(())
         });
@@ -85,44 +85,48 @@ fn mail_flows_while_a_large_policy_is_compiled_at_low_priority() {
         assert!(meanwhile > 1, "{meanwhile}");
         loading.join().expect("no panic").ok();
     });
-    assert_eq!(compiled_here(&daemon), 0, "the daemon found the result in the cache");
+    assert_eq!(
+        compilations_in_the_daemon(&daemon),
+        0,
+        "the daemon found the result in the cache"
+    );
     assert_eq!(submit(&daemon), 250);
 
-    // What was compiled once is found after a restart.
+    // The cache of compiled code survives a restart.
     let (status, _) = daemon.stop();
     assert!(status.success());
     let daemon = site.start();
-    assert_eq!(compiled_here(&daemon), 0);
+    assert_eq!(compilations_in_the_daemon(&daemon), 0);
     assert!(site.cli(&["policy", "status"]).ok().contains("large.wasm"));
 }
 
 #[test]
-fn the_compiler_ends_with_the_daemon() {
+fn compiler_ends_with_the_daemon() {
     let site = site();
     for stop in [Signal::TERM, Signal::KILL] {
         let mut daemon = site.start();
-        let file = large_guest(MANY, site.path());
+        let file = large_guest(MANY_FUNCTIONS, site.path());
         thread::scope(|scope| {
             let loading = scope.spawn(|| load(&site, &file));
             let compiler = eventually("the compiler", || compiler_of(daemon.pid()));
             daemon.signal(stop);
             daemon.wait();
-            gone(compiler);
+            wait_for_exit(compiler);
             loading.join().expect("no panic").failed();
         });
-        // What a compiler left half done is in nobody's way.
+        // Unfinished files of the killed compiler do no harm.
         let daemon = site.start();
-        load(&site, &from_outside(&example("first-policy"), site.path())).ok();
-        assert_eq!(compiled_here(&daemon), 0);
+        load(&site, &foreign_copy(&example("first-policy"), site.path())).ok();
+        assert_eq!(compilations_in_the_daemon(&daemon), 0);
         daemon.stop();
     }
 }
 
 #[test]
-fn a_compiler_that_crashes_is_a_refused_policy() {
+fn crash_of_the_compiler_refuses_the_policy() {
     let site = site();
     let mut daemon = site.start();
-    let file = large_guest(MANY, site.path());
+    let file = large_guest(MANY_FUNCTIONS, site.path());
     let said = thread::scope(|scope| {
         let loading = scope.spawn(|| load(&site, &file));
         let compiler = eventually("the compiler", || compiler_of(daemon.pid()));
@@ -136,11 +140,11 @@ fn a_compiler_that_crashes_is_a_refused_policy() {
 }
 
 #[test]
-fn time_and_memory_of_the_compiler_are_bounded() {
+fn bounds_time_and_memory_of_the_compiler() {
     let mut site = site();
     site.set("policy-engine.compile-time", "1s");
     let daemon = site.start();
-    let large = large_guest(MANY, site.path());
+    let large = large_guest(MANY_FUNCTIONS, site.path());
     let said = load(&site, &large).failed();
     assert!(said.contains("compile-time"), "{said}");
     assert!(compiler_of(daemon.pid()).is_none());
@@ -156,13 +160,13 @@ fn time_and_memory_of_the_compiler_are_bounded() {
 }
 
 #[test]
-fn a_cache_that_keeps_nothing_costs_time_and_is_told() {
+fn unusable_cache_is_reported_and_the_policy_is_compiled_in_the_daemon() {
     let site = site();
     let daemon = site.start();
     let kept = site.path().join("data/policies/cache/modules");
     std::fs::remove_dir_all(&kept).expect("the built-in policy was compiled into it");
     std::fs::write(&kept, "in the way").expect("writes");
-    let file = from_outside(&example("first-policy"), site.path());
+    let file = foreign_copy(&example("first-policy"), site.path());
     load(&site, &file).ok();
     assert!(daemon.events().take(5037).text("reason").contains("cache"));
     assert_eq!(submit(&daemon), 250);

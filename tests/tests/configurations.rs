@@ -1,4 +1,5 @@
-//! Every file in `tests/bad-configs` gets exactly the messages beside it.
+//! Checks of invalid configurations: each file in `tests/bad-configs` yields exactly the messages of the `.expect`
+//! file.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ name = "../../etc"
 "#;
 
 #[test]
-fn every_bad_configuration_gets_its_messages() {
+fn reports_the_expected_messages_for_every_bad_configuration() {
     let site = Site::new();
     site.file("wrong-directory.toml", WRONG_DIRECTORY);
     let files = bad_configurations();
@@ -26,7 +27,7 @@ fn every_bad_configuration_gets_its_messages() {
 }
 
 #[test]
-fn a_good_configuration_has_no_problems() {
+fn accepts_the_sample_configuration() {
     let site = Site::new();
     site.cli(&["check"]).ok();
 }

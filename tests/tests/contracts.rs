@@ -1,14 +1,14 @@
-//! Policies of different contracts in a running daemon, and what the contract lets them ask.
+//! Policies of different contract versions in a running daemon, and the host functions of the contract.
 
 use std::path::{Path, PathBuf};
 
 use posthouse_tests::{Client, Daemon, PASSWORD, Site, address, dns, example};
 
-/// The settings of the sample site, for another copy of the same policy.
+/// Settings of the sample site, for another copy of the default policy.
 const SETTINGS: &str = r#"{"accept": {"from": "authenticated"}, "homing": {"required": true}}"#;
 
-/// Compiled against contract 0.1.0, never again.
-fn of_0_1(name: &str) -> PathBuf {
+/// Returns a component that was compiled against contract 0.1.0 and is kept in binary form.
+fn contract_0_1_component(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("guests/contract-0.1")
         .join(format!("{name}.wasm"))
@@ -29,13 +29,13 @@ fn send(daemon: &Daemon, subject: &str) -> u16 {
 }
 
 #[test]
-fn a_policy_of_contract_0_1_takes_mail_and_is_swapped_for_one_of_0_2_and_back() {
+fn swaps_policies_of_contracts_0_1_and_0_2() {
     let site = Site::new();
     let daemon = site.start();
     for (file, contract, subject) in [
-        (of_0_1("default"), "0.1.0", "by the old one"),
+        (contract_0_1_component("default"), "0.1.0", "by the old one"),
         (example("posthouse-default-policy"), "0.2.0", "by the new one"),
-        (of_0_1("default"), "0.1.0", "by the old one again"),
+        (contract_0_1_component("default"), "0.1.0", "by the old one again"),
     ] {
         load(&site, &file, SETTINGS);
         let status = site.cli(&["policy", "status"]).ok();
@@ -46,7 +46,7 @@ fn a_policy_of_contract_0_1_takes_mail_and_is_swapped_for_one_of_0_2_and_back() 
     assert_eq!(daemon.events().all(4037).len(), 0);
     let (exit, _) = daemon.stop();
     assert!(exit.success());
-    // What was loaded last comes up again, whatever it was built for.
+    // The policy that was loaded last is restored, of either contract.
     let daemon = site.start();
     assert_eq!(send(&daemon, "after a restart"), 250);
     let status = site.cli(&["policy", "status"]).ok();
@@ -54,9 +54,9 @@ fn a_policy_of_contract_0_1_takes_mail_and_is_swapped_for_one_of_0_2_and_back() 
 }
 
 #[test]
-fn old_and_new_decide_in_one_chain() {
+fn both_contracts_work_in_the_same_chain() {
     let mut site = Site::new();
-    let old = of_0_1("first-policy");
+    let old = contract_0_1_component("first-policy");
     site.add(&format!(
         "[[policy]]\nname = \"old\"\nfile = {:?}\n",
         old.to_string_lossy()
@@ -70,7 +70,7 @@ fn old_and_new_decide_in_one_chain() {
 }
 
 #[test]
-fn a_policy_for_another_contract_is_refused_with_what_to_do() {
+fn refuses_an_unknown_contract_with_advice() {
     let site = Site::new();
     let daemon = site.start();
     let file = posthouse_tests::guest("other-contract", site.path());
@@ -86,10 +86,10 @@ fn a_policy_for_another_contract_is_refused_with_what_to_do() {
     assert_eq!(send(&daemon, "as before"), 250);
 }
 
-/// The group, the DNS, the counters and the verification of the host, through a real policy; what it
-/// counted outlives its code and the daemon.
+/// Checks group membership, DNS, counters and verification through a policy. Counters survive a change of the code and
+/// a restart of the daemon.
 #[test]
-fn a_policy_asks_all_that_the_contract_offers() {
+fn policy_calls_every_host_function() {
     let mut site = Site::new();
     let server = dns(vec![("listed.test", address([192, 0, 2, 99]))]).to_string();
     site.set("dns.servers", vec![server]);
@@ -127,7 +127,7 @@ fn a_policy_asks_all_that_the_contract_offers() {
     ] {
         assert!(message.contains(line), "{line:?} is not in\n{message}");
     }
-    // A failure to find out is an answer, and no fault.
+    // A failed lookup is an answer, not a fault.
     load(
         &site,
         &policy,
@@ -147,7 +147,7 @@ fn a_policy_asks_all_that_the_contract_offers() {
     assert!(message.contains("X-Count: 3"), "{message}");
     drop(daemon.stop());
 
-    // Damaged counters are put aside, and counting begins anew.
+    // A damaged counter file is put aside, and the counters start from zero.
     let counters = site.path().join("data/policies/counters");
     std::fs::write(&counters, "damaged").expect("written");
     let daemon = site.start();

@@ -1,4 +1,4 @@
-//! A thousand damaged components, loaded into one daemon while mail flows.
+//! Robustness against damaged components: a thousand damaged copies are loaded into a daemon under traffic.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,11 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use posthouse_tests::{Daemon, PASSWORD, Site, example};
 
-/// The same damage every time (xorshift64).
-struct Dice(u64);
+/// Random numbers with a fixed seed (xorshift64), so that the damage is reproducible.
+struct Random(u64);
 
-impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
+impl Random {
+    fn below(&mut self, below: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -22,22 +22,22 @@ impl Dice {
     }
 }
 
-/// Cut short, or with 1 to 2048 bits flipped.
-fn damage(component: &[u8], dice: &mut Dice) -> Vec<u8> {
+/// Returns a damaged copy of a component: truncated, or with 1 to 2048 flipped bits.
+fn damage(component: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = component.to_vec();
-    if dice.roll(2) == 0 {
-        bytes.truncate(dice.roll(component.len()));
+    if random.below(2) == 0 {
+        bytes.truncate(random.below(component.len()));
         return bytes;
     }
-    let bits = if dice.roll(16) == 0 { 1 } else { 8 << dice.roll(9) };
+    let bits = if random.below(16) == 0 { 1 } else { 8 << random.below(9) };
     for _ in 0..bits {
-        let at = dice.roll(bytes.len());
-        bytes[at] ^= 1 << dice.roll(8);
+        let at = random.below(bytes.len());
+        bytes[at] ^= 1 << random.below(8);
     }
     bytes
 }
 
-/// What `posthouse policy load --as extra` sends; the status and the body of the answer.
+/// Sends the request of `posthouse policy load --as extra` and returns status and answer.
 fn load(socket: &Path, component: &[u8]) -> (u16, String) {
     let code = STANDARD.encode(component);
     let body = format!(r#"{{"module": "extra", "origin": "damaged", "code": "{code}"}}"#);
@@ -55,7 +55,7 @@ fn load(socket: &Path, component: &[u8]) -> (u16, String) {
     (status.unwrap_or_else(|| panic!("no answer: {answer}")), answer)
 }
 
-/// Transactions until `done`; every one of them is accepted.
+/// Submits messages until `done`, checks that each message is accepted, and returns the number of messages.
 fn traffic(daemon: &Daemon, done: &AtomicBool) -> usize {
     let mut client = daemon.connect();
     client.login("anna", PASSWORD);
@@ -71,7 +71,7 @@ fn traffic(daemon: &Daemon, done: &AtomicBool) -> usize {
 }
 
 #[test]
-fn a_thousand_damaged_components_are_errors_and_nothing_else() {
+fn damaged_components_are_refused_without_harm_to_the_daemon() {
     let mut site = Site::new();
     site.add("[[policy]]\nname = \"extra\"\n");
     let mut daemon = site.start();
@@ -89,13 +89,13 @@ fn a_thousand_damaged_components_are_errors_and_nothing_else() {
     .collect();
 
     let socket = site.path().join("data/control.sock");
-    let mut dice = Dice(178_091);
+    let mut random = Random(178_091);
     let done = AtomicBool::new(false);
     let (mut refused, mut loaded) = (0, 0);
     thread::scope(|scope| {
         let mail = scope.spawn(|| traffic(&daemon, &done));
         for number in 0..1000 {
-            let component = damage(&components[number % components.len()], &mut dice);
+            let component = damage(&components[number % components.len()], &mut random);
             match load(&socket, &component) {
                 (200, _) => loaded += 1,
                 (422, answer) => {
@@ -111,7 +111,7 @@ fn a_thousand_damaged_components_are_errors_and_nothing_else() {
         done.store(true, Ordering::Relaxed);
         assert!(mail.join().expect("all mail is accepted") > 0);
     });
-    // Damage in what nothing reads, such as line tables, leaves a policy that works.
+    // Damage in unused sections, such as line tables, leaves a working policy.
     assert_eq!(refused + loaded, 1000);
     println!("{refused} refused, {loaded} loaded");
     assert!(daemon.is_running());

@@ -1,8 +1,8 @@
-//! What becomes of accepted mail: homes, aliases, retries, and reports about what failed.
+//! Delivery of accepted mail: homes, aliases, retries, and reports about failures.
 
 use posthouse_tests::{Daemon, PASSWORD, Report, Sink, Site};
 
-/// A site whose mail for elsewhere goes to the sink.
+/// Creates a site with the sink as the smart host.
 fn site_with_smart_host(sink: &Sink) -> Site {
     let mut site = Site::new();
     site.set("delivery.smart-host", sink.address().to_string());
@@ -10,7 +10,7 @@ fn site_with_smart_host(sink: &Sink) -> Site {
 }
 
 #[test]
-fn aliases_and_groups_lead_to_people() {
+fn delivers_aliases_and_groups_once_to_each_account() {
     let site = Site::new();
     let daemon = site.start();
     daemon.submit(&["sales@posthouse.test"], "by alias");
@@ -28,7 +28,7 @@ fn aliases_and_groups_lead_to_people() {
 }
 
 #[test]
-fn mail_for_elsewhere_goes_to_the_smart_host_unchanged() {
+fn relays_mail_to_the_smart_host_unchanged() {
     let sink = Sink::smtp();
     let site = site_with_smart_host(&sink);
     let daemon = site.start();
@@ -57,9 +57,9 @@ fn mail_for_elsewhere_goes_to_the_smart_host_unchanged() {
     );
 }
 
-/// The smart host is another Posthouse, which takes mail from whoever has a password only.
+/// Relays through another Posthouse that accepts mail from authenticated clients only.
 #[test]
-fn a_smart_host_is_told_who_sends() {
+fn authenticates_at_the_smart_host() {
     let sink = Sink::smtp();
     let relay = site_with_smart_host(&sink);
     let relaying = relay.start();
@@ -86,7 +86,7 @@ fn a_smart_host_is_told_who_sends() {
 }
 
 #[test]
-fn a_transient_reply_is_tried_again() {
+fn retries_after_a_transient_reply() {
     let sink = Sink::smtp();
     sink.answer("MAIL", "451 4.3.0 come back later");
     let site = site_with_smart_host(&sink);
@@ -95,8 +95,8 @@ fn a_transient_reply_is_tried_again() {
     let attempt = daemon.events().take(2000);
     assert!(attempt.text("reply").contains("come back later"), "{attempt:?}");
     assert!(!attempt.text("next-attempt").is_empty(), "{attempt:?}");
-    // DATA comes with MAIL, and so is not asked for before MAIL is taken.
-    sink.take_everything();
+    // MAIL and DATA are pipelined: the second scripted reply is used only after MAIL is accepted.
+    sink.accept_everything();
     sink.answer_times(1, "DATA", "421 4.3.2 and again");
     sink.expect("patience");
     daemon
@@ -107,7 +107,7 @@ fn a_transient_reply_is_tried_again() {
 }
 
 #[test]
-fn a_permanent_reply_comes_back_to_the_sender() {
+fn reports_a_permanent_reply_to_the_sender() {
     let sink = Sink::smtp();
     sink.answer("RCPT TO:<gone@", "550 5.1.1 <gone@example.org> moved away in 1999");
     let site = site_with_smart_host(&sink);
@@ -140,7 +140,7 @@ fn a_permanent_reply_comes_back_to_the_sender() {
 }
 
 #[test]
-fn lmtp_answers_for_each_recipient() {
+fn handles_lmtp_replies_for_each_recipient() {
     let sink = Sink::lmtp();
     sink.answer(". <full@", "552 5.2.2 mailbox full");
     sink.answer_times(1, ". <busy@", "450 4.2.1 mailbox busy");
@@ -177,7 +177,7 @@ fn lmtp_answers_for_each_recipient() {
 }
 
 #[test]
-fn a_message_expires_with_the_last_reply_in_the_report() {
+fn expiry_report_contains_the_last_reply() {
     let sink = Sink::smtp();
     sink.answer("MAIL", "451 4.3.0 never today");
     let mut site = site_with_smart_host(&sink);
@@ -201,7 +201,7 @@ fn toml_list(items: &[&str]) -> toml::Value {
 }
 
 #[test]
-fn an_unreachable_host_is_tried_until_it_is_there() {
+fn retries_an_unreachable_host() {
     let address = {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         socket.local_addr().expect("bound")
@@ -219,7 +219,7 @@ fn an_unreachable_host_is_tried_until_it_is_there() {
     assert!(listed.contains(&attempt.text("message")), "{listed}");
 }
 
-/// A site whose mail for `dead.example` goes to a server that takes its leave at once.
+/// Creates a site with a route for `dead.example` to a server that closes every connection after the greeting.
 fn site_with_dead_server(dead: &Sink) -> Site {
     for greeting in ["EHLO", "HELO"] {
         dead.answer(greeting, "close");
@@ -232,8 +232,8 @@ fn site_with_dead_server(dead: &Sink) -> Site {
     site
 }
 
-/// Messages for it; returns when each was told that it waits.
-fn fill(daemon: &Daemon, messages: usize) {
+/// Submits messages to the dead server and waits until each message is deferred.
+fn submit_deferred(daemon: &Daemon, messages: usize) {
     for number in 0..messages {
         daemon.submit(&["a@dead.example"], &format!("waits {number}"));
     }
@@ -242,7 +242,7 @@ fn fill(daemon: &Daemon, messages: usize) {
     }
 }
 
-/// The messages of the queue, and those of them that wait for a destination.
+/// Returns the messages of the queue, and the number of messages that wait for a destination.
 fn queue(site: &Site) -> (Vec<serde_json::Value>, usize) {
     let page = site.cli(&["queue", "list", "--json"]).ok();
     let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
@@ -250,16 +250,17 @@ fn queue(site: &Site) -> (Vec<serde_json::Value>, usize) {
     (page["messages"].as_array().expect("messages").clone(), waiting)
 }
 
-/// The rest of the mail goes on meanwhile, and nobody's own time for a retry matters when the server is back.
+/// Other mail is not delayed meanwhile, and waiting messages are sent as soon as the server is back, before the regular
+/// retry.
 #[test]
-fn one_message_tries_for_all_that_wait_for_a_dead_server() {
+fn probes_a_dead_server_on_behalf_of_all_waiting_messages() {
     const WAITING: usize = 30;
     let (dead, live) = (Sink::smtp(), Sink::smtp());
     let mut site = site_with_dead_server(&dead);
     site.set("delivery.smart-host", live.address().to_string());
     site.set("delivery.retry", toml_list(&["2s"]));
     let daemon = site.start();
-    fill(&daemon, WAITING);
+    submit_deferred(&daemon, WAITING);
     for number in 0..10 {
         daemon.submit(&["a@example.org"], &format!("goes {number}"));
         live.expect(&format!("Subject: goes {number}"));
@@ -276,7 +277,7 @@ fn one_message_tries_for_all_that_wait_for_a_dead_server() {
     let status = site.cli(&["status", "--json"]).ok();
     let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
     assert!(status["spool"]["waiting"].as_u64() > Some(0), "{status}");
-    dead.take_everything();
+    dead.accept_everything();
     for number in 0..WAITING {
         dead.expect(&format!("Subject: waits {number}\r"));
     }
@@ -285,13 +286,13 @@ fn one_message_tries_for_all_that_wait_for_a_dead_server() {
 }
 
 #[test]
-fn who_waits_for_a_dead_server_goes_another_way_after_a_reload() {
+fn reload_reroutes_messages_that_wait_for_a_dead_server() {
     let (dead, other) = (Sink::smtp(), Sink::smtp());
     let mut site = site_with_dead_server(&dead);
-    // Nobody has another time for a retry before this test ends.
+    // No regular retry happens before the end of this test.
     site.set("delivery.retry", toml_list(&["1h"]));
     let daemon = site.start();
-    fill(&daemon, 10);
+    submit_deferred(&daemon, 10);
     let (messages, waiting) = queue(&site);
     assert!(waiting > 0);
     let configuration = std::fs::read_to_string(site.configuration_file()).expect("the configuration");
@@ -304,14 +305,14 @@ fn who_waits_for_a_dead_server_goes_another_way_after_a_reload() {
     assert_eq!(other.received().len(), waiting);
 }
 
-/// It refuses most of the connections it could have, and nobody has to wait for another attempt for that.
+/// The server refuses most of the allowed connections, and no message has to wait for another attempt.
 #[test]
-fn a_server_that_gives_few_connections_gets_everything_over_those() {
+fn delivers_all_mail_over_the_few_connections_that_a_server_accepts() {
     const MESSAGES: usize = 100;
     let sink = Sink::smtp();
-    sink.at_most(3);
-    // So that more of them are wanted.
-    sink.hesitate(std::time::Duration::from_millis(50));
+    sink.limit_connections(3);
+    // Slow replies increase the demand for connections.
+    sink.delay_replies(std::time::Duration::from_millis(50));
     let mut site = Site::new();
     site.set("delivery.smart-host", sink.address().to_string())
         .set("delivery.per-destination", 20)
@@ -335,13 +336,13 @@ fn a_server_that_gives_few_connections_gets_everything_over_those() {
 }
 
 #[test]
-fn who_waits_for_a_dead_server_expires_on_time() {
+fn message_that_waits_for_a_dead_server_expires_on_time() {
     let dead = Sink::smtp();
     let mut site = site_with_dead_server(&dead);
     site.set("delivery.expire", "4s")
         .set("delivery.retry", toml_list(&["1s", "1h"]));
     let daemon = site.start();
-    fill(&daemon, 5);
+    submit_deferred(&daemon, 5);
     for _ in 0..5 {
         daemon.events().take(5022);
     }
@@ -351,12 +352,12 @@ fn who_waits_for_a_dead_server_expires_on_time() {
 }
 
 #[test]
-fn who_waits_for_a_dead_server_can_be_seen_released_and_deleted_and_survives_a_crash() {
+fn messages_that_wait_for_a_dead_server_can_be_managed_and_survive_a_crash() {
     let dead = Sink::smtp();
     let mut site = site_with_dead_server(&dead);
     site.set("delivery.retry", toml_list(&["1s"]));
     let daemon = site.start();
-    fill(&daemon, 10);
+    submit_deferred(&daemon, 10);
     let (messages, waiting) = queue(&site);
     assert!(waiting > 0);
     let place = format!("smtp:{}", dead.address());
@@ -378,7 +379,7 @@ fn who_waits_for_a_dead_server_can_be_seen_released_and_deleted_and_survives_a_c
     site.cli(&["queue", "release", waits[1]]).ok();
     assert_eq!(queue(&site).0.len(), 9);
     daemon.kill();
-    dead.take_everything();
+    dead.accept_everything();
     let daemon = site.start();
     posthouse_tests::eventually("an empty queue", || queue(&site).0.is_empty().then_some(()));
     assert_eq!(dead.received().len(), 9);
@@ -386,7 +387,7 @@ fn who_waits_for_a_dead_server_can_be_seen_released_and_deleted_and_survives_a_c
 }
 
 #[test]
-fn a_message_that_went_in_circles_is_stopped() {
+fn refuses_a_message_with_too_many_hops() {
     let mut site = Site::new();
     site.set("limits.hops", 30);
     let daemon = site.start();
@@ -402,7 +403,7 @@ fn a_message_that_went_in_circles_is_stopped() {
 }
 
 #[test]
-fn no_report_is_made_about_a_report() {
+fn sends_no_report_about_a_report() {
     let sink = Sink::smtp();
     sink.answer("RCPT", "550 5.1.1 nobody");
     let site = site_with_smart_host(&sink);
@@ -412,7 +413,7 @@ fn no_report_is_made_about_a_report() {
     let reply = client.submit("", &["gone@example.org"], "Subject: a report from elsewhere\n\nx\n");
     assert_eq!(reply.code, 250);
     daemon.events().take(4031);
-    // Dropped by the host, or by the policy: one of the two says so, and no NDR is sent to nobody.
+    // Either the host (4123) or the policy (5009) drops the report, and no report is sent to the null reverse-path.
     let told = posthouse_tests::eventually("what became of it", || {
         let (dropped, nobody) = (daemon.events().all(4123), daemon.events().all(5009));
         let sent = daemon.events().all(5008);
@@ -426,7 +427,7 @@ fn no_report_is_made_about_a_report() {
 }
 
 #[test]
-fn the_operator_retries_and_deletes() {
+fn operator_releases_and_deletes_messages() {
     let sink = Sink::smtp();
     sink.answer("MAIL", "451 4.3.0 not now");
     let mut site = site_with_smart_host(&sink);
@@ -442,7 +443,7 @@ fn the_operator_retries_and_deletes() {
     daemon
         .events()
         .take_where(5023, |event| event.text("message") == unwanted);
-    sink.take_everything();
+    sink.accept_everything();
     site.cli(&["queue", "release", &kept]).ok();
     sink.expect("to be retried");
     daemon.events().take_where(5007, |event| event.text("message") == kept);

@@ -1,9 +1,9 @@
-//! Every script in `tests/dialogues` against one daemon.
+//! The scripts in `tests/dialogues`, played against a daemon.
 
 use posthouse_tests::{Dialogue, Site, play};
 
 #[test]
-fn every_dialogue_goes_as_written() {
+fn plays_every_dialogue_as_written() {
     let site = Site::new();
     let daemon = site.start();
     let dialogues = Dialogue::all();

@@ -1,4 +1,4 @@
-//! What the documents say is so: links lead somewhere, pages are listed, samples work.
+//! Checks of the documents: links, summary, cited standards and samples.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Markdown files of a folder.
+/// Returns the Markdown files of a folder.
 fn pages(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("a folder of the repository");
     let mut pages: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
@@ -22,7 +22,7 @@ fn pages(folder: &Path) -> Vec<PathBuf> {
     pages
 }
 
-/// Targets of `[text](target)` that are files.
+/// Returns the targets of `[text](target)` that are files.
 fn links(text: &str) -> Vec<String> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     let files = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
@@ -32,7 +32,7 @@ fn links(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn links_point_to_existing_files() {
     let root = repository();
     let mut broken = Vec::new();
     for page in [pages(&root), pages(&root.join("docs")), pages(&root.join("wit"))].concat() {
@@ -46,7 +46,7 @@ fn links_lead_somewhere() {
 }
 
 #[test]
-fn every_page_is_in_the_summary() {
+fn summary_lists_every_page() {
     let docs = repository().join("docs");
     let summary = links(&read(&docs.join("SUMMARY.md")));
     for page in pages(&docs) {
@@ -58,7 +58,7 @@ fn every_page_is_in_the_summary() {
     }
 }
 
-/// Rust sources below a folder.
+/// Returns the Rust sources below a folder.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("a folder of the repository");
     let mut found = Vec::new();
@@ -72,15 +72,15 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The digits a text begins with.
-fn number(text: &str) -> &str {
+/// Returns the leading digits of a text.
+fn leading_digits(text: &str) -> &str {
     text.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default()
 }
 
 #[test]
-fn every_cited_standard_is_in_the_table() {
+fn table_lists_every_cited_standard() {
     let root = repository();
-    let table = read(&root.join("docs/standards.md"));
+    let table = read(&root.join("docs/reference/standards.md"));
     let rows = table.lines().filter_map(|line| line.strip_prefix("| "));
     let listed: Vec<&str> = rows
         .flat_map(|row| row.split(" |").next().unwrap_or_default().split(", "))
@@ -89,26 +89,26 @@ fn every_cited_standard_is_in_the_table() {
         for cited in read(&source)
             .split("RFC ")
             .skip(1)
-            .map(number)
+            .map(leading_digits)
             .filter(|cited| !cited.is_empty())
         {
             assert!(
                 listed.contains(&cited),
-                "{}: RFC {cited} is not in docs/standards.md",
+                "{}: RFC {cited} is not in docs/reference/standards.md",
                 source.display()
             );
         }
     }
 }
 
-/// The text of each block fenced as TOML.
+/// Returns the content of each block fenced as TOML.
 fn toml_blocks(text: &str) -> Vec<&str> {
     let blocks = text.split("```toml\n").skip(1);
     blocks.filter_map(|rest| rest.split("```").next()).collect()
 }
 
 #[test]
-fn the_first_configuration_of_the_readme_works() {
+fn first_configuration_of_the_readme_works() {
     let readme = read(&repository().join("README.md"));
     let blocks = toml_blocks(&readme);
     let site = Site::new();
@@ -145,7 +145,7 @@ fn the_first_configuration_of_the_readme_works() {
     let anna = [&submission[..], &["--identity", "anna"]].concat();
     let submitted = tried("198.51.100.7", "anna@example.org", "world@example.net", &anna);
     assert!(submitted.contains("default/homing (anna@example.org)"), "{submitted}");
-    // The sender has no mailbox here: taken from the exempt host, and not delivered.
+    // The sender has no mailbox here: the message is accepted from the exempt host, but not delivered.
     let relayed = tried("192.0.2.25", "stranger@example.net", "anna@example.org", &submission);
     assert!(
         relayed.contains("192.0.2.25/32") && relayed.contains("fail as not-homed"),

@@ -1,11 +1,11 @@
-//! Mail for other domains goes to their mail exchanges (RFC 5321 section 5.1, RFC 7505).
+//! Delivery to the mail exchanges of other domains (RFC 5321 section 5.1, RFC 7505).
 
 use posthouse_tests::{Report, Sink, Site, Zone, address, dns, exchange};
 
-/// Nobody listens there.
-const GONE: [u8; 4] = [127, 25, 0, 9];
+/// Address without a listener.
+const UNREACHABLE: [u8; 4] = [127, 25, 0, 9];
 
-/// A site that sends mail where the DNS says.
+/// Creates a site that delivers to the mail exchanges of `zone`.
 fn site(zone: Zone) -> Site {
     let mut site = Site::new();
     site.set("delivery.smart-host", "mx");
@@ -14,7 +14,7 @@ fn site(zone: Zone) -> Site {
 }
 
 #[test]
-fn the_preferred_exchange_gets_it_else_the_next() {
+fn prefers_the_best_reachable_exchange() {
     let (Some(best), Some(bare)) = (Sink::exchange([127, 25, 0, 1]), Sink::exchange([127, 25, 0, 2])) else {
         return;
     };
@@ -26,7 +26,7 @@ fn the_preferred_exchange_gets_it_else_the_next() {
         ("half.example", exchange(10, "gone.half.example")),
         ("half.example", exchange(20, "nobody.half.example")),
         ("half.example", exchange(30, "there.half.example")),
-        ("gone.half.example", address(GONE)),
+        ("gone.half.example", address(UNREACHABLE)),
         ("there.half.example", address([127, 25, 0, 1])),
         ("bare.example", address([127, 25, 0, 2])),
     ]);
@@ -51,7 +51,7 @@ fn the_preferred_exchange_gets_it_else_the_next() {
 }
 
 #[test]
-fn a_route_leads_to_exchanges_where_the_rest_goes_to_a_smart_host() {
+fn routes_a_domain_to_exchanges_beside_a_smart_host() {
     let Some(sink) = Sink::exchange([127, 25, 0, 3]) else {
         return;
     };
@@ -66,7 +66,7 @@ fn a_route_leads_to_exchanges_where_the_rest_goes_to_a_smart_host() {
 }
 
 #[test]
-fn a_domain_that_takes_no_mail_is_told_of_at_once() {
+fn reports_a_domain_without_mail_immediately() {
     let site = site(vec![
         ("none.example", exchange(0, ".")),
         ("ours.example", exchange(10, "mx.posthouse.test")),
@@ -90,12 +90,12 @@ fn a_domain_that_takes_no_mail_is_told_of_at_once() {
 }
 
 #[test]
-fn mail_waits_while_the_dns_or_all_exchanges_are_away() {
+fn defers_mail_while_dns_or_all_exchanges_are_unavailable() {
     let mut site = site(vec![
         ("gone.example", exchange(10, "a.gone.example")),
         ("gone.example", exchange(10, "b.gone.example")),
-        ("a.gone.example", address(GONE)),
-        ("b.gone.example", address(GONE)),
+        ("a.gone.example", address(UNREACHABLE)),
+        ("b.gone.example", address(UNREACHABLE)),
     ]);
     let daemon = site.start();
     daemon.submit(&["a@gone.example"], "nobody there");
@@ -107,7 +107,7 @@ fn mail_waits_while_the_dns_or_all_exchanges_are_away() {
     );
     drop(daemon.stop());
 
-    // Nobody answers there.
+    // A bound socket that never answers.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     let silent_at = silent.local_addr().expect("an address");
     site.set("dns.servers", vec![silent_at.to_string()]);

@@ -1,9 +1,9 @@
-//! The hostile guests are what they claim to be: they assemble.
+//! Checks of the hostile guests.
 
 use posthouse_tests::guest;
 
 #[test]
-fn every_guest_assembles() {
+fn assembles_every_guest() {
     let folder = tempfile::tempdir().expect("a folder");
     let guests = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
     let mut count = 0;

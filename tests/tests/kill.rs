@@ -1,4 +1,4 @@
-//! What was promised is kept: every message that got its 250 is still there after `kill -9`.
+//! Durability: every message acknowledged with 250 survives `kill -9`.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -11,27 +11,27 @@ use posthouse_tests::{Client, Sink, Site, eventually};
 const ROUNDS: u64 = 6;
 const CLIENTS: usize = 4;
 
-/// Submits until the daemon is gone; the names of the messages that got a 250.
-fn submit_until_the_end(address: SocketAddr, name: &str, stop: &AtomicBool) -> Vec<String> {
-    let mut promised = Vec::new();
+/// Submits messages until the daemon is killed, and returns the tokens of the acknowledged messages.
+fn submit_until_killed(address: SocketAddr, name: &str, stop: &AtomicBool) -> Vec<String> {
+    let mut acknowledged = Vec::new();
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
             break;
         }
         let token = format!("token-{name}-{number}-end");
         match submit(address, &token, number) {
-            Ok(true) => promised.push(token),
+            Ok(true) => acknowledged.push(token),
             Ok(false) => {}
             Err(_) => break,
         }
     }
-    promised
+    acknowledged
 }
 
-/// One message on a connection of its own; true if it was promised to be delivered.
+/// Submits a message on a new connection; true if the message was acknowledged with 250.
 fn submit(address: SocketAddr, token: &str, number: usize) -> std::io::Result<bool> {
     let mut client = Client::try_connect(address)?;
-    // Some are longer than what is kept in memory.
+    // Every seventh message is too long for memory and spills to a file.
     let filler = "some text that takes up space\r\n".repeat(if number.is_multiple_of(7) { 6000 } else { 20 });
     let steps = [
         String::new(),
@@ -54,7 +54,7 @@ fn submit(address: SocketAddr, token: &str, number: usize) -> std::io::Result<bo
     Ok(last == 250)
 }
 
-/// A small generator is enough, and its seed is part of a failure's story.
+/// Random numbers (xorshift64), whose seed is part of the failure message.
 struct Random(u64);
 
 impl Random {
@@ -66,7 +66,7 @@ impl Random {
     }
 }
 
-/// How many of the promised messages the sink has.
+/// Returns the tokens of the messages that arrived at the sink.
 fn arrived(sink: &Sink) -> HashSet<String> {
     let tokens: Vec<Option<String>> = sink.collect(|message| {
         let start = message.text.find("token-")?;
@@ -77,15 +77,15 @@ fn arrived(sink: &Sink) -> HashSet<String> {
 }
 
 #[test]
-fn everything_promised_is_there_after_kill_9() {
+fn acknowledged_messages_survive_kill_9() {
     let sink = Sink::smtp();
     let mut site = Site::new();
     site.set("delivery.smart-host", sink.address().to_string());
-    // A trusted client need not authenticate: this is about the spool.
-    site.set("policy.settings", toml::Table::from_iter([trusting()]));
+    // Clients are trusted, so that the test is about the spool only.
+    site.set("policy.settings", toml::Table::from_iter([trust_loopback()]));
     let seed = u64::from(std::process::id());
     let mut random = Random(seed | 1);
-    let mut promised: Vec<String> = Vec::new();
+    let mut acknowledged: Vec<String> = Vec::new();
 
     for round in 0..ROUNDS {
         let daemon = site.start();
@@ -93,22 +93,22 @@ fn everything_promised_is_there_after_kill_9() {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 let stop = Arc::clone(&stop);
-                std::thread::spawn(move || submit_until_the_end(address, &format!("{round}-{client}"), &stop))
+                std::thread::spawn(move || submit_until_killed(address, &format!("{round}-{client}"), &stop))
             })
             .collect();
-        // The one place that waits for a length of time: the moment of the cut is to be random.
+        // A fixed sleep on purpose: the moment of the kill is random.
         std::thread::sleep(Duration::from_millis(100 + random.next() % 900));
         daemon.kill();
         stop.store(true, Ordering::Relaxed);
         for client in clients {
-            promised.extend(client.join().expect("a client"));
+            acknowledged.extend(client.join().expect("a client"));
         }
     }
 
-    assert!(!promised.is_empty(), "no message was taken at all");
+    assert!(!acknowledged.is_empty(), "no message was taken at all");
     let daemon = site.start();
-    let mut missing: Vec<String> = promised;
-    // As long as something arrives there is patience.
+    let mut missing: Vec<String> = acknowledged;
+    // The deadline starts again whenever a message arrives.
     while !missing.is_empty() {
         let what = format!("any of {} messages still missing (seed {seed})", missing.len());
         missing = eventually(&what, || {
@@ -121,7 +121,7 @@ fn everything_promised_is_there_after_kill_9() {
             (still.len() < missing.len()).then_some(still)
         });
     }
-    // Nothing was set aside or frozen on the way.
+    // No message was quarantined or frozen.
     assert!(daemon.events().all(5016).is_empty() && daemon.events().all(4117).is_empty());
     eventually("an empty queue", || {
         let listed = site.cli(&["queue", "list"]).ok();
@@ -129,8 +129,8 @@ fn everything_promised_is_there_after_kill_9() {
     });
 }
 
-/// `accept.hosts` that excuses all of loopback from everything.
-fn trusting() -> (String, toml::Value) {
+/// Returns the setting `accept.hosts` that exempts all of loopback from every check.
+fn trust_loopback() -> (String, toml::Value) {
     let settings: toml::Table = r#"
         hosts = [{ network = "127.0.0.0/8", exempt = ["authentication", "encryption", "homing", "originator", "relay"] }]
     "#

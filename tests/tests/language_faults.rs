@@ -1,17 +1,17 @@
-//! A policy in JavaScript, Python and C that is wrong in every way. A language whose tools cannot be had says SKIPPED,
-//! loudly; `.ci/run` installs them.
+//! Faults of policies in JavaScript, Python and C. The test of a language whose tools are unavailable prints SKIPPED;
+//! `.ci/run` installs the tools.
 
 use std::path::{Path, PathBuf};
 
 use posthouse_tests::{Client, Daemon, Language, Site, Toolchain, overlay};
 
-/// What a recipient's local part, or the end of an address, makes the policy do, the class of the fault that follows, and
-/// what the event's text has of the language's own words.
-type Mischief = (&'static str, &'static str, &'static str);
+/// A misbehaviour, selected by a recipient's local part or the last part of a client's address; the class of the
+/// resulting fault; and a text of the language's runtime that the event contains.
+type Misbehaviour = (&'static str, &'static str, &'static str);
 
 #[test]
-fn every_misbehaviour_in_javascript_is_one_event() {
-    every_misbehaviour_is_one_event(
+fn each_misbehaviour_in_javascript_is_a_single_event() {
+    each_misbehaviour_is_a_single_event(
         Language::JavaScript,
         &[
             ("throw", "panic", "client.identity is undefined"),
@@ -26,8 +26,8 @@ fn every_misbehaviour_in_javascript_is_one_event() {
 }
 
 #[test]
-fn every_misbehaviour_in_python_is_one_event() {
-    every_misbehaviour_is_one_event(
+fn each_misbehaviour_in_python_is_a_single_event() {
+    each_misbehaviour_is_a_single_event(
         Language::Python,
         &[
             (
@@ -47,8 +47,8 @@ fn every_misbehaviour_in_python_is_one_event() {
 }
 
 #[test]
-fn every_misbehaviour_in_c_is_one_event() {
-    every_misbehaviour_is_one_event(
+fn each_misbehaviour_in_c_is_a_single_event() {
+    each_misbehaviour_is_a_single_event(
         Language::C,
         &[
             ("throw", "panic", "the identity was taken for granted"),
@@ -62,23 +62,24 @@ fn every_misbehaviour_in_c_is_one_event() {
     );
 }
 
-/// Time of a question: an interpreter fills its memory beside other tests.
-const PATIENCE: &str = "3s";
+/// Limit on the CPU time of a question. Generous, because filling the memory of an interpreter is slow beside other
+/// tests.
+const CPU_LIMIT: &str = "3s";
 
-/// A site where a policy may go on faulting without being rolled back for that, and where two interpreters may be
-/// compiled at once, beside whatever else is tested.
-fn patient_site() -> Site {
+/// Creates a site without probation, so that a faulting policy is not rolled back, and with enough time to compile two
+/// interpreters at once beside other tests.
+fn site_without_probation() -> Site {
     let mut site = Site::new();
     site.set("policy-engine.probation.faults", 0)
         .set("policy-engine.compile-time", "10m")
-        .set("policy.limits.cpu", PATIENCE);
+        .set("policy.limits.cpu", CPU_LIMIT);
     site
 }
 
-/// QuickJS serves the roles that are lent nothing: here it is asked at the door.
+/// Tests the JavaScript runtime QuickJS, which serves the roles without borrowed resources, at the stage `admit`.
 #[test]
-fn every_misbehaviour_in_quickjs_is_one_event() {
-    let mischief: [Mischief; 7] = [
+fn each_misbehaviour_in_quickjs_is_a_single_event() {
+    let mischief: [Misbehaviour; 7] = [
         ("11", "panic", "throws (/exemption.js:12:"),
         ("12", "cpu-timeout", ""),
         ("13", "stack", ""),
@@ -95,12 +96,12 @@ fn every_misbehaviour_in_quickjs_is_one_event() {
         "quickjs",
         &tools,
     );
-    let mut site = patient_site();
-    site.ask_first(&format!("name = 'mischief'\nfile = '{}'", component.display()))
-        .set("policy.limits.cpu", PATIENCE);
+    let mut site = site_without_probation();
+    site.prepend_policy(&format!("name = 'mischief'\nfile = '{}'", component.display()))
+        .set("policy.limits.cpu", CPU_LIMIT);
     let mut daemon = site.start();
     for (mode, class, words) in mischief {
-        // Who could not be asked about is exempt from nothing.
+        // After a fault the client is exempt from nothing.
         let mut client = daemon.connect_from(&format!("127.0.0.{mode}"));
         client.ehlo();
         client.command("MAIL FROM:<x@example.org>", 530);
@@ -112,9 +113,9 @@ fn every_misbehaviour_in_quickjs_is_one_event() {
     assert!(daemon.is_running());
 }
 
-fn every_misbehaviour_is_one_event(language: Language, mischief: &[Mischief]) {
+fn each_misbehaviour_is_a_single_event(language: Language, mischief: &[Misbehaviour]) {
     let Some(tools) = Toolchain::find(language) else { return };
-    let site = patient_site();
+    let site = site_without_probation();
     let mut daemon = site.start();
     load_misbehaving("misbehaving", language, &tools, &site);
     for (mode, class, words) in mischief {
@@ -141,9 +142,9 @@ fn expect_fault(daemon: &Daemon, stage: &str, mode: &str, class: &str, words: &s
     assert!(said.contains(words), "{mode}: {fault:#}");
 }
 
-/// The page on C says so: an absent identity is zeros, and no fault.
+/// Confirms a statement of the page on C: an absent identity reads as zeros and causes no fault.
 #[test]
-fn in_c_what_is_absent_reads_as_zeros() {
+fn absent_identity_reads_as_zeros_in_c() {
     let Some(tools) = Toolchain::find(Language::C) else {
         return;
     };
@@ -160,14 +161,14 @@ fn load_misbehaving(name: &str, language: Language, tools: &Toolchain, site: &Si
         .ok();
 }
 
-/// A new project with a folder of `guests/languages` put over it, built.
+/// Builds a new project whose sources are replaced by a folder of `guests/languages`.
 fn misbehaving(project: &Path, guest: &str, tools: &Toolchain) -> PathBuf {
     let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/languages");
     overlay(&guests.join(guest), project);
     tools.build(project)
 }
 
-/// The reply to a recipient, in a transaction of somebody without an identity.
+/// Sends a recipient in a transaction without authentication and returns the reply code.
 fn recipient(daemon: &Daemon, local_part: &str) -> u16 {
     let mut client = greeted(daemon);
     client.command("MAIL FROM:<x@example.org>", 250);

@@ -1,12 +1,12 @@
-//! Policies in JavaScript, Python and C: what `policy new` makes, and the worked examples. A language whose tools
-//! cannot be had says SKIPPED, loudly; `.ci/run` installs them.
+//! Policies in JavaScript, Python and C: projects of `policy new`, and the worked examples. The test of a language
+//! whose tools are unavailable prints SKIPPED; `.ci/run` installs the tools.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use posthouse_tests::{Language, Output, Site, Toolchain, example, only, posthouse, run};
+use posthouse_tests::{Language, Output, Site, Toolchain, example, posthouse, program_folder, run};
 
 const ROLES: [&str; 4] = ["exemption", "homing", "ndr", "all"];
 /// Worked examples, in folders of `policy-wasm/languages`.
@@ -40,7 +40,7 @@ fn new_policies_pass_their_cases(language: Language) {
 }
 
 #[test]
-fn worked_examples_pass_their_cases() {
+fn worked_examples_in_other_languages_pass_their_cases() {
     for (language, example) in EXAMPLES {
         let Some(tools) = Toolchain::find(language) else {
             continue;
@@ -50,7 +50,7 @@ fn worked_examples_pass_their_cases() {
     }
 }
 
-/// The guide says that zig is enough for C.
+/// Confirms a statement of the guide: zig is sufficient for C.
 #[test]
 fn zig_alone_builds_c() {
     let Some(tools) = Toolchain::zig() else { return };
@@ -58,8 +58,7 @@ fn zig_alone_builds_c() {
     cases_pass(&tools.build(&project), &project);
 }
 
-/// What an author does with a component works whatever it was written in: each command on each worked example
-/// and on each new policy.
+/// Runs each command for authors on each worked example and on a new policy of each language.
 #[test]
 fn every_command_works_in_every_language() {
     for (language, example) in EXAMPLES {
@@ -95,9 +94,9 @@ fn every_command_works(tools: &Toolchain, project: &Path) {
     run(Command::new(posthouse()).args(["policy", "inspect", &component]), "").ok();
 }
 
-/// An exception while the settings are read is told to whoever loads the policy.
+/// Checks that the output of a load contains an exception raised by `configure`.
 #[test]
-fn an_exception_in_configure_is_told() {
+fn load_reports_an_exception_in_configure() {
     for (language, file, from, to, expected) in [
         (
             Language::JavaScript,
@@ -142,11 +141,11 @@ fn cases_pass(component: &Path, project: &Path) {
     run(Command::new(posthouse()).args(arguments), "").ok();
 }
 
-/// Settings of the wrong type are named by their key, in every language.
+/// Checks the messages about invalid settings in every language.
 #[test]
-fn settings_of_the_wrong_type_are_named() {
+fn names_settings_of_the_wrong_type() {
     let mut site = Site::new();
-    // Two of these carry an interpreter, and other tests compile beside this one.
+    // The compile time is generous: two components contain an interpreter, and other tests compile at the same time.
     site.set("policy-engine.compile-time", "10m");
     let daemon = site.start();
     let expect_problems = |component: &Path, problems: [&str; 2]| {
@@ -166,7 +165,7 @@ fn settings_of_the_wrong_type_are_named() {
             expect_problems(&component, problems);
         }
     }
-    // In Rust the words are serde's.
+    // In Rust the messages come from serde.
     expect_problems(
         &example("first-policy"),
         [
@@ -176,9 +175,9 @@ fn settings_of_the_wrong_type_are_named() {
     );
 }
 
-/// Who lacks a tool is told which, and how to get it: when the folder is made, and when it is to be built.
+/// Checks that a missing tool is named with advice, by `policy new` and by `build.sh`.
 #[test]
-fn a_missing_tool_is_named() {
+fn names_a_missing_tool() {
     for (language, advice, needed) in [
         (
             "rust",
@@ -190,7 +189,7 @@ fn a_missing_tool_is_named() {
         ("c", "clang", "no C compiler that makes WebAssembly"),
     ] {
         let folder = tempfile::tempdir().expect("a folder");
-        let bare = only(&["sh", "dirname"], folder.path());
+        let bare = program_folder(&["sh", "dirname"], folder.path());
         let project = new_project(folder.path(), language);
         let mut new = Command::new(posthouse());
         new.args(["policy", "new", "other", "--lang", language])
@@ -207,11 +206,11 @@ fn a_missing_tool_is_named() {
     }
 }
 
-/// A Rust that is not rustup's does not fetch the target by itself.
+/// Checks the advice for a Rust toolchain that was not installed by rustup and lacks the Wasm target.
 #[test]
-fn a_rust_without_the_target_is_told_so() {
+fn names_a_missing_rust_target() {
     let folder = tempfile::tempdir().expect("a folder");
-    let bare = only(&["sh", "dirname"], folder.path());
+    let bare = program_folder(&["sh", "dirname"], folder.path());
     let project = new_project(folder.path(), "rust");
     for program in ["cargo", "rustc"] {
         let file = bare.join(program);
@@ -229,7 +228,7 @@ fn new_project(folder: &Path, language: &str) -> PathBuf {
     project
 }
 
-/// Its script, with no programs but those of a folder.
+/// Runs the `build.sh` of a project with a search path that contains a single folder.
 fn build(project: &Path, programs: &Path) -> Output {
     let mut script = Command::new(project.join("build.sh"));
     script.env_clear().env("PATH", programs).env("POSTHOUSE", posthouse());

@@ -1,19 +1,19 @@
-//! Mail that comes back again and again.
+//! Detection of mail loops.
 
 use std::net::TcpListener;
 
 use posthouse_tests::{Site, example};
 
-/// A port that was free a moment ago.
-fn port() -> u16 {
+/// Returns a port that is free at the moment.
+fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("bound").port()
 }
 
-/// A host that is its own smart host, and asks `copies` before its own policy.
+/// Creates a host that is its own smart host, with a module `copies` before the site's policy.
 fn site() -> Site {
     let mut site = Site::new();
-    let address = format!("127.0.0.1:{}", port());
+    let address = format!("127.0.0.1:{}", free_port());
     site.set("listener.address", address.as_str());
     site.set("delivery.smart-host", address.as_str());
     site.set("limits.hops", 20);
@@ -35,7 +35,7 @@ fn site() -> Site {
 }
 
 #[test]
-fn a_policy_whose_recipient_leads_back_here_is_named_and_stopped() {
+fn stops_a_loop_of_a_policy_and_names_the_policy() {
     let mut site = site();
     site.set("policy.settings.mode", "add-recipient");
     let daemon = site.start();
@@ -59,7 +59,7 @@ fn a_policy_whose_recipient_leads_back_here_is_named_and_stopped() {
 }
 
 #[test]
-fn a_loop_that_no_policy_made_is_not_blamed_on_one() {
+fn blames_no_policy_for_other_loops() {
     let site = site();
     let daemon = site.start();
     let mut client = daemon.connect();

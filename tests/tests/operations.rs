@@ -1,4 +1,4 @@
-//! Starting, reloading, stopping, and what an operator sees.
+//! Start, reload and stop of the daemon, and the operator's commands.
 
 use posthouse_tests::{Client, Daemon, PASSWORD, Sink, Site, eventually, run};
 use std::net::TcpListener;
@@ -12,7 +12,7 @@ fn submit(daemon: &Daemon, recipient: &str, subject: &str) -> u16 {
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn names_a_port_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
     let mut site = Site::new();
@@ -27,7 +27,7 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
-fn a_missing_administrator_is_named() {
+fn names_a_missing_administrator() {
     let mut site = Site::new();
     site.set("administrator", "nobody@posthouse.test");
     let mut daemon = site.spawn();
@@ -36,7 +36,7 @@ fn a_missing_administrator_is_named() {
 }
 
 #[test]
-fn a_bad_configuration_does_not_start() {
+fn refuses_to_start_with_a_bad_configuration() {
     let mut site = Site::new();
     site.set("limits.recipients", 5).set("surprise", true);
     let output = site.cli(&["run"]);
@@ -48,7 +48,7 @@ fn a_bad_configuration_does_not_start() {
 }
 
 #[test]
-fn a_second_daemon_on_the_same_folder_is_refused() {
+fn refuses_a_second_daemon_on_the_same_folder() {
     let site = Site::new();
     let mut daemon = site.start();
     let mut second = site.spawn();
@@ -59,19 +59,19 @@ fn a_second_daemon_on_the_same_folder_is_refused() {
 }
 
 #[test]
-fn a_spool_from_a_newer_version_is_left_alone() {
+fn leaves_a_spool_of_a_newer_version_unchanged() {
     let site = Site::new();
     let (status, _) = site.start().stop();
     assert!(status.success());
-    let format = find(site.path(), "format").expect("the spool says which format it has");
+    let format = find_file(site.path(), "format").expect("the spool says which format it has");
     std::fs::write(&format, "999\n").expect("the folder can be written");
     let mut daemon = site.spawn();
     assert!(!daemon.wait().success());
     assert_eq!(std::fs::read_to_string(&format).expect("still there").trim(), "999");
 }
 
-/// A file of this name anywhere below `folder`.
-fn find(folder: &std::path::Path, name: &str) -> Option<std::path::PathBuf> {
+/// Finds a file by name, at any depth below `folder`.
+fn find_file(folder: &std::path::Path, name: &str) -> Option<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).ok()?;
     let paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     let here = paths
@@ -81,12 +81,12 @@ fn find(folder: &std::path::Path, name: &str) -> Option<std::path::PathBuf> {
         paths
             .iter()
             .filter(|path| path.is_dir())
-            .find_map(|path| find(path, name))
+            .find_map(|path| find_file(path, name))
     })
 }
 
 #[test]
-fn a_reload_with_a_bad_configuration_changes_nothing() {
+fn reload_with_a_bad_configuration_changes_nothing() {
     let mut site = Site::new();
     let mut daemon = site.start();
     site.set("limits.recipients", 5);
@@ -98,7 +98,7 @@ fn a_reload_with_a_bad_configuration_changes_nothing() {
 }
 
 #[test]
-fn a_reload_with_a_bad_directory_names_it() {
+fn reload_names_a_bad_directory() {
     let site = Site::new();
     let mut daemon = site.start();
     site.add_to_directory("nonsense = 1\n");
@@ -113,7 +113,7 @@ fn a_reload_with_a_bad_directory_names_it() {
 }
 
 #[test]
-fn a_reload_reaches_new_connections() {
+fn reload_applies_to_new_connections() {
     let mut site = Site::new();
     let daemon = site.start();
     site.set("limits.message-size", "2MiB");
@@ -127,7 +127,7 @@ fn a_reload_reaches_new_connections() {
 }
 
 #[test]
-fn a_reload_says_what_needs_a_restart() {
+fn reload_names_keys_that_need_a_restart() {
     let mut site = Site::new();
     let daemon = site.start();
     site.set("mailboxes", "elsewhere");
@@ -142,7 +142,7 @@ fn a_reload_says_what_needs_a_restart() {
 }
 
 #[test]
-fn a_new_account_is_known_without_a_restart() {
+fn reload_applies_new_accounts_and_passwords() {
     let site = Site::new();
     let daemon = site.start();
     site.cli_with_input(
@@ -162,7 +162,7 @@ fn a_new_account_is_known_without_a_restart() {
         listed.contains("dora@posthouse.test") && !listed.contains("argon2"),
         "{listed}"
     );
-    // It answers when everything is in force.
+    // The command returns after the changes are in force.
     site.cli(&["reload"]).ok();
     daemon.events().take(5011);
     let mut client = daemon.connect();
@@ -175,7 +175,7 @@ fn a_new_account_is_known_without_a_restart() {
         250
     );
     site.mailbox("dora").expect("Subject: hello");
-    // Another password, and the old one is worth nothing.
+    // A new password invalidates the old password.
     site.cli_with_input(&["account", "passwd", "dora", "--password-stdin"], "another\n")
         .ok();
     daemon.reload();
@@ -189,7 +189,7 @@ fn a_new_account_is_known_without_a_restart() {
 }
 
 #[test]
-fn stopping_finishes_what_is_in_hand() {
+fn stop_finishes_open_transactions() {
     let site = Site::new();
     let mut daemon = site.start();
     let mut idle = daemon.connect();
@@ -202,7 +202,7 @@ fn stopping_finishes_what_is_in_hand() {
     let address = daemon.address("smtp");
     daemon.signal(rustix::process::Signal::TERM);
     daemon.events().take(5001);
-    // Whoever waits is told; whoever is in the middle of a message may finish it.
+    // An idle client receives 421; a client within a message may finish the message.
     idle.expect_reply(421);
     idle.expect_close();
     busy.send(b"\r\nHello.\r\n.\r\n");
@@ -210,13 +210,13 @@ fn stopping_finishes_what_is_in_hand() {
     assert!(Client::try_connect(address).is_err(), "no new connections");
     assert!(daemon.wait().success());
     daemon.events().take(5002);
-    // Delivered before the end, or after the next start.
+    // The message is delivered before the stop or after the next start.
     let _daemon = site.start();
     site.mailbox("bert").expect("just in time");
 }
 
 #[test]
-fn stopping_does_not_wait_for_ever() {
+fn stop_is_bounded_by_the_drain_time() {
     let mut site = Site::new();
     site.set("drain", "1s");
     let daemon = site.start();
@@ -232,7 +232,7 @@ fn stopping_does_not_wait_for_ever() {
 }
 
 #[test]
-fn a_full_disk_stops_new_mail_and_not_delivery() {
+fn low_disk_space_stops_new_mail_but_not_delivery() {
     let sink = Sink::smtp();
     sink.answer("MAIL", "451 4.3.0 not now");
     let mut site = Site::new();
@@ -257,12 +257,12 @@ fn a_full_disk_stops_new_mail_and_not_delivery() {
         }
     }
     assert_eq!(reply.code, 452, "{}", client.transcript());
-    sink.take_everything();
+    sink.accept_everything();
     sink.expect("already taken");
 }
 
 #[test]
-fn hostile_text_reaches_the_log_escaped() {
+fn escapes_hostile_text_in_the_log() {
     let site = Site::new();
     let daemon = site.start();
     let mut client = daemon.connect();
@@ -286,7 +286,7 @@ fn hostile_text_reaches_the_log_escaped() {
 }
 
 #[test]
-fn the_event_log_outlives_the_daemon() {
+fn event_log_survives_a_restart() {
     let site = Site::new();
     let (status, _) = site.start().stop();
     assert!(status.success());
@@ -297,7 +297,7 @@ fn the_event_log_outlives_the_daemon() {
 }
 
 #[test]
-fn a_simulated_session_writes_nothing_and_names_every_rule() {
+fn simulated_session_names_every_rule_without_writing() {
     let site = Site::new();
     let message = site.file("message.eml", "From: <stranger@example.org>\r\nSubject: x\r\n\r\nx\r\n");
     let said = site
@@ -315,20 +315,20 @@ fn a_simulated_session_writes_nothing_and_names_every_rule() {
     assert!(said.contains("127.0.0.2/32"), "the entry that exempted it: {said}");
     assert!(said.contains("not-homed"), "what would become of it: {said}");
     assert!(
-        !site.path().join("data").exists() || find(&site.path().join("data"), "format").is_none(),
+        !site.path().join("data").exists() || find_file(&site.path().join("data"), "format").is_none(),
         "no spool"
     );
 }
 
 #[test]
-fn without_a_daemon_the_command_line_says_so() {
+fn commands_report_a_missing_daemon() {
     let site = Site::new();
     let said = site.cli(&["queue", "list"]).failed();
     assert!(!said.contains("panicked") && said.lines().count() <= 3, "{said}");
 }
 
 #[test]
-fn help_and_version() {
+fn prints_help_and_version() {
     let binary = posthouse_tests::posthouse();
     let help = run(Command::new(&binary).arg("--help"), "").ok();
     for word in [

@@ -1,10 +1,10 @@
-//! More than there is room for: what is refused, who makes way, and that it ends.
+//! Overload: refusal of clients, eviction of idle sessions, limits on memory and descriptors, and recovery.
 
 use posthouse_tests::{Client, Daemon, Site, eventually};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-/// A client that comes again until it is greeted.
-fn let_in(daemon: &Daemon) -> Client {
+/// Connects repeatedly until the host greets the client.
+fn connect_when_possible(daemon: &Daemon) -> Client {
     eventually("a place", || {
         let mut client = Client::connect(daemon.address("smtp"), Some("127.0.0.9"));
         let reply = client.reply().expect("a banner");
@@ -13,7 +13,7 @@ fn let_in(daemon: &Daemon) -> Client {
     })
 }
 
-/// As far as the 354, and then one line.
+/// Starts a transaction, up to the first line of the message.
 fn begin_a_message(client: &mut Client) {
     client.ehlo();
     client.command("MAIL FROM:<far@example.org>", 250);
@@ -23,7 +23,7 @@ fn begin_a_message(client: &mut Client) {
 }
 
 #[test]
-fn where_all_places_are_taken_clients_are_told_until_there_are_some_again() {
+fn refuses_clients_while_all_connection_slots_are_taken() {
     let mut site = Site::new();
     site.set("limits.sessions", 2).set("overload.make-way", "1h");
     let daemon = site.start();
@@ -52,7 +52,7 @@ fn where_all_places_are_taken_clients_are_told_until_there_are_some_again() {
 }
 
 #[test]
-fn who_does_nothing_with_a_place_makes_way_the_idlest_first() {
+fn evicts_idle_sessions_the_idlest_first() {
     let mut site = Site::new();
     site.set("limits.sessions", 3).set("overload.make-way", "1ms");
     let daemon = site.start();
@@ -66,7 +66,7 @@ fn who_does_nothing_with_a_place_makes_way_the_idlest_first() {
 
     let mut let_in_later = Vec::new();
     for drips in [&mut idle, &mut in_data, &mut in_a_command] {
-        let mut client = let_in(&daemon);
+        let mut client = connect_when_possible(&daemon);
         let reply = drips.expect_reply(421);
         assert!(reply.line().starts_with("421 4.4.2 "), "{}", drips.transcript());
         drips.expect_close();
@@ -80,7 +80,7 @@ fn who_does_nothing_with_a_place_makes_way_the_idlest_first() {
 }
 
 #[test]
-fn messages_that_share_too_little_memory_arrive_whole() {
+fn messages_beyond_the_memory_budget_arrive_complete() {
     let mut site = Site::new();
     site.set("overload.memory", "64KiB");
     let daemon = site.start();
@@ -101,7 +101,7 @@ fn messages_that_share_too_little_memory_arrive_whole() {
 }
 
 #[test]
-fn without_enough_file_descriptors_there_are_fewer_places() {
+fn few_file_descriptors_reduce_the_connection_slots() {
     let site = Site::new();
     let daemon = site.start_with_descriptors(700);
     let told = daemon.events().take(5066);
@@ -110,11 +110,11 @@ fn without_enough_file_descriptors_there_are_fewer_places() {
     let held: Vec<Client> = (0..places).map(|_| daemon.connect_from("127.0.0.3")).collect();
     Client::connect(daemon.address("smtp"), Some("127.0.0.4")).expect_reply(421);
     drop(held);
-    let_in(&daemon);
+    connect_when_possible(&daemon);
 }
 
 #[test]
-fn a_host_that_runs_out_of_file_descriptors_says_so_once_and_recovers() {
+fn recovers_after_running_out_of_file_descriptors() {
     let site = Site::new();
     let daemon = site.start();
     let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("it runs");

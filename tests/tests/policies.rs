@@ -1,10 +1,10 @@
-//! Swapping policies in a running daemon, good ones and hostile ones.
+//! Policies swapped in a running daemon, including faulty and hostile components.
 
 use std::path::Path;
 
 use posthouse_tests::{Client, Daemon, Event, PASSWORD, Site, example, guest};
 
-/// A homed user's transaction; the code that ended it and which line that was.
+/// Runs a transaction of a homed user and returns the code of the last reply.
 fn transaction(daemon: &Daemon, subject: &str) -> u16 {
     let mut client = daemon.connect();
     client.login("anna", PASSWORD);
@@ -13,7 +13,7 @@ fn transaction(daemon: &Daemon, subject: &str) -> u16 {
     code
 }
 
-/// Stops at the first reply that is not positive.
+/// Runs a transaction up to the first negative reply and returns the code of the last reply.
 fn transaction_in(client: &mut Client, subject: &str) -> u16 {
     for line in [
         "MAIL FROM:<anna@posthouse.test>",
@@ -42,7 +42,7 @@ fn class(event: &Event) -> String {
 }
 
 #[test]
-fn every_misbehaviour_is_one_deferred_message_and_one_event() {
+fn each_misbehaviour_defers_a_message_with_a_single_event() {
     let site = Site::new();
     let mut daemon = site.start();
     let pid = daemon.pid();
@@ -67,7 +67,7 @@ fn every_misbehaviour_is_one_deferred_message_and_one_event() {
         assert_eq!(class(&fault), expected, "{mode}: {fault:?}");
         assert_eq!(fault.fields["fault"]["stage"], stage, "{fault:?}");
     }
-    // The old generation goes on for work that began with it; what begins now meets the new one.
+    // Work in progress finishes with the old generation; new work begins with the new generation.
     load(&site, &example("misbehaving"), "{}");
     assert_eq!(transaction_in(&mut bystander, "the bystander's"), 250);
     site.mailbox("bert").expect("the bystander's");
@@ -76,7 +76,7 @@ fn every_misbehaviour_is_one_deferred_message_and_one_event() {
 }
 
 #[test]
-fn a_fault_at_the_door_exempts_nobody() {
+fn fault_at_admit_grants_no_exemption() {
     let site = Site::new();
     let daemon = site.start();
     load(&site, &example("misbehaving"), r#"{"mode": "panic", "stage": "admit"}"#);
@@ -88,7 +88,7 @@ fn a_fault_at_the_door_exempts_nobody() {
 }
 
 #[test]
-fn the_good_policy_is_loaded_back() {
+fn operator_replaces_a_faulty_policy() {
     let site = Site::new();
     let daemon = site.start();
     load(
@@ -97,7 +97,7 @@ fn the_good_policy_is_loaded_back() {
         r#"{"mode": "panic", "stage": "sender"}"#,
     );
     assert_eq!(transaction(&daemon, "deferred"), 451);
-    // The configuration still names the good one.
+    // The configuration still names the default policy.
     daemon.reload();
     daemon.events().take(5011);
     let status = site.cli(&["policy", "status"]).ok();
@@ -110,7 +110,7 @@ fn the_good_policy_is_loaded_back() {
     site.mailbox("bert").expect("as before");
 }
 
-/// The policy and the settings of the configuration.
+/// Loads the policy and the settings of the configuration.
 fn load_default(site: &Site) {
     let file = example("posthouse-default-policy");
     let settings = r#"{"accept": {"from": "authenticated"}, "homing": {"required": true}}"#;
@@ -118,7 +118,7 @@ fn load_default(site: &Site) {
 }
 
 #[test]
-fn what_an_operator_loaded_last_comes_back_after_a_restart() {
+fn restart_restores_the_policy_loaded_last() {
     let site = Site::new();
     let daemon = site.start();
     load(
@@ -134,7 +134,7 @@ fn what_an_operator_loaded_last_comes_back_after_a_restart() {
 }
 
 #[test]
-fn the_last_good_generation_comes_up_when_the_configured_one_does_not() {
+fn restart_falls_back_to_the_last_good_generation() {
     let mut site = Site::new();
     let (status, _) = site.start().stop();
     assert!(status.success());
@@ -146,7 +146,7 @@ fn the_last_good_generation_comes_up_when_the_configured_one_does_not() {
 }
 
 #[test]
-fn hostile_components_are_refused_by_name_and_the_active_policy_stays() {
+fn refuses_hostile_components_and_keeps_the_active_policy() {
     let site = Site::new();
     let mut daemon = site.start();
     let folder = site.path();
@@ -178,13 +178,14 @@ fn hostile_components_are_refused_by_name_and_the_active_policy_stays() {
             file.display()
         );
         assert!(!said.contains("panicked"), "{said}");
-        // A core module does not get as far as the daemon: the command would have made a component of it.
+        // A core module is refused by the command, which converts core modules to components, before the daemon is
+        // asked.
         if *reason != "core module" {
             let event = daemon.events().take(5004);
             assert!(event.text("problems").contains(reason), "{event:?}");
         }
     }
-    // A flipped bit may hit data that no rule can check; it must never hurt the daemon.
+    // A flipped bit may hit unchecked data and leave a loadable component, but must not harm the daemon.
     let file = site.file("flipped.wasm", &flipped);
     let said = site.cli(&["policy", "load", &file.to_string_lossy()]);
     assert!(!said.text().contains("panicked"), "{said:?}");
@@ -196,7 +197,7 @@ fn hostile_components_are_refused_by_name_and_the_active_policy_stays() {
 }
 
 #[test]
-fn a_component_that_misbehaves_while_it_is_loaded_is_refused() {
+fn refuses_a_component_that_misbehaves_during_load() {
     let site = Site::new();
     let daemon = site.start();
     for (name, stage, class) in [
@@ -214,7 +215,7 @@ fn a_component_that_misbehaves_while_it_is_loaded_is_refused() {
 }
 
 #[test]
-fn a_hand_written_policy_is_as_good_as_any() {
+fn runs_a_hand_written_policy() {
     let site = Site::new();
     let daemon = site.start();
     let file = guest("panicking-admit", site.path());
@@ -226,7 +227,7 @@ fn a_hand_written_policy_is_as_good_as_any() {
 }
 
 #[test]
-fn settings_with_problems_are_refused_all_at_once() {
+fn reports_all_problems_of_settings_at_once() {
     let site = Site::new();
     let daemon = site.start();
     let file = example("posthouse-default-policy");
@@ -251,7 +252,7 @@ fn settings_with_problems_are_refused_all_at_once() {
 }
 
 #[test]
-fn a_message_that_faults_again_and_again_is_frozen_across_restarts() {
+fn freezes_a_message_after_repeated_faults_across_restarts() {
     let mut site = Site::new();
     site.set("faults.ndr", "freeze");
     let daemon = site.start();

@@ -1,4 +1,4 @@
-//! What an author does with the binary alone: a new policy, its cases, its cost, its faults.
+//! The commands for policy authors: new projects, cases, costs and faults.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ fn cli(folder: &Path, arguments: &[&str]) -> Output {
     run(&mut command, "")
 }
 
-/// Compiled policies, kept between the tests of one build.
+/// Returns the cache folder of compiled policies, shared by all tests of a build.
 fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
 }
@@ -50,8 +50,8 @@ sender = "<>"
 expect.problems = ["refuze"]
 "#;
 
-/// A folder with cases, and the first policy.
-fn bench() -> (tempfile::TempDir, String, PathBuf) {
+/// Creates a folder with cases and returns the folder, the first policy and the file of cases.
+fn first_policy_with_cases() -> (tempfile::TempDir, String, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let cases = folder.path().join("cases.toml");
     std::fs::write(&cases, CASES).expect("written");
@@ -60,8 +60,8 @@ fn bench() -> (tempfile::TempDir, String, PathBuf) {
 }
 
 #[test]
-fn cases_are_run_and_cost_the_same_each_time() {
-    let (folder, policy, _) = bench();
+fn runs_cases_with_reproducible_costs() {
+    let (folder, policy, _) = first_policy_with_cases();
     let arguments = ["policy", "run", &policy, "--case", "cases.toml", "--json"];
     let first = cli(folder.path(), &arguments);
     assert!(first.status.success(), "{}", first.text());
@@ -90,8 +90,8 @@ fn cases_are_run_and_cost_the_same_each_time() {
 }
 
 #[test]
-fn an_expectation_that_is_not_met_is_told_and_can_be_rewritten() {
-    let (folder, policy, cases) = bench();
+fn reports_and_updates_an_unmet_expectation() {
+    let (folder, policy, cases) = first_policy_with_cases();
     std::fs::write(&cases, CASES.replace("\"pass\", \"nobody", "\"accept\", \"nobody")).expect("written");
     let arguments = ["policy", "run", &policy, "--case", "cases.toml"];
     let told = cli(folder.path(), &arguments).failed();
@@ -109,20 +109,20 @@ fn an_expectation_that_is_not_met_is_told_and_can_be_rewritten() {
 }
 
 #[test]
-fn the_file_in_the_documents_is_one() {
-    let (folder, policy, cases) = bench();
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy-cases.md");
+fn runs_the_cases_in_the_documents() {
+    let (folder, policy, cases) = first_policy_with_cases();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide/policy-cases.md");
     let page = std::fs::read_to_string(page).expect("a page");
     let block = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
     std::fs::write(&cases, block.expect("a file of cases")).expect("written");
-    // The second case is about a role that this policy does not have.
+    // The second case is about a role that the first policy does not have.
     let told = cli(folder.path(), &["policy", "run", &policy, "--case", "cases.toml"]).failed();
     assert!(told.contains("ok     a recipient that gets no mail"), "{told}");
     assert!(told.contains("2 cases, 1 as expected, 1 not"), "{told}");
 }
 
 #[test]
-fn a_fault_is_shown_with_its_place() {
+fn shows_a_fault_with_file_and_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let cases = "[settings]\nmode = 'panic'\nstage = 'sender'\n[[case]]\nname = 'it panics'\nsender = '<>'\n\
                  expect.sender = 'fault panic'\n";
@@ -137,8 +137,8 @@ fn a_fault_is_shown_with_its_place() {
 }
 
 #[test]
-fn what_is_wrong_with_the_input_is_said() {
-    let (folder, policy, _) = bench();
+fn names_problems_of_the_input() {
+    let (folder, policy, _) = first_policy_with_cases();
     let here = folder.path();
     let write = |name: &str, text: &str| std::fs::write(here.join(name), text).expect("written");
     write("typo.toml", "[[case]]\nname = 'x'\nsendr = '<>'\n");
@@ -180,9 +180,9 @@ fn what_is_wrong_with_the_input_is_said() {
     assert!(told.contains("refuse"), "{told}");
 }
 
-/// Each command that takes a policy's file says which file it is, and what to do about it.
+/// Checks that each command with a policy file names an invalid file and gives advice.
 #[test]
-fn a_file_that_is_no_policy_is_named_by_every_command() {
+fn every_command_names_a_file_that_is_not_a_policy() {
     let site = Site::new();
     let _daemon = site.start();
     let cases = site.file("cases.toml", CASES).display().to_string();
@@ -234,8 +234,8 @@ fn a_file_that_is_no_policy_is_named_by_every_command() {
 }
 
 #[test]
-fn costs_are_measured_beside_the_default_policy() {
-    let (folder, policy, _) = bench();
+fn measures_costs_beside_the_default_policy() {
+    let (folder, policy, _) = first_policy_with_cases();
     let arguments = ["policy", "bench", &policy, "--case", "cases.toml", "--rounds", "20"];
     let table = cli(folder.path(), &arguments).ok();
     assert!(
@@ -258,8 +258,8 @@ fn costs_are_measured_beside_the_default_policy() {
 }
 
 #[test]
-fn a_policy_is_explained() {
-    let (folder, policy, _) = bench();
+fn explains_a_policy() {
+    let (folder, policy, _) = first_policy_with_cases();
     let told = cli(folder.path(), &["policy", "explain", &policy]).ok();
     for part in [
         "first-policy 0.1.0",
@@ -287,7 +287,7 @@ fn a_policy_is_explained() {
 }
 
 #[test]
-fn the_default_policy_is_stopped_at_every_stage() {
+fn tests_faults_at_every_stage_of_the_default_policy() {
     let folder = tempfile::tempdir().expect("a folder");
     let policy = example("posthouse-default-policy").display().to_string();
     let output = cli(folder.path(), &["policy", "test-faults", &policy, "--json"]);
@@ -326,8 +326,8 @@ fn the_default_policy_is_stopped_at_every_stage() {
     }
 }
 
-/// Built for real, from what the binary wrote and nothing else; the registry's cache is there.
-fn new_policy(role: &str) {
+/// Creates a project with `policy new` and runs the project's `ci.sh`, offline with cargo's registry cache.
+fn build_new_policy(role: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let name = format!("new-{role}");
     let made = cli(folder.path(), &["policy", "new", &name, "--role", role]).ok();
@@ -337,7 +337,7 @@ fn new_policy(role: &str) {
     ci.current_dir(&inside)
         .env("POSTHOUSE", posthouse())
         .env("XDG_CACHE_HOME", cache())
-        // What these tests were built with, which has the target, in place of the newest.
+        // The toolchain of these tests has the Wasm target; the newest toolchain may lack the target.
         .env("RUSTUP_TOOLCHAIN", env!("CARGO_PKG_RUST_VERSION").to_owned() + ".0")
         .env("CARGO_NET_OFFLINE", "true")
         .env(
@@ -345,7 +345,7 @@ fn new_policy(role: &str) {
             Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-policies"),
         )
         .env_remove("RUSTFLAGS");
-    // It takes as long as a compiler takes.
+    // Without a deadline: compilation time depends on the machine.
     let built = ci.output().expect("the script can be run");
     let text = format!(
         "{}{}",
@@ -361,14 +361,14 @@ fn new_policy(role: &str) {
 }
 
 #[test]
-fn a_new_policy_builds_and_passes_its_cases() {
+fn new_policies_build_and_pass_their_cases() {
     for role in ["exemption", "homing", "ndr", "all"] {
-        new_policy(role);
+        build_new_policy(role);
     }
 }
 
 #[test]
-fn a_name_that_no_language_takes_is_refused() {
+fn refuses_invalid_project_names() {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, expected) in [("Bad", "lower-case"), ("class", "already"), ("../x", "lower-case")] {
         let told = cli(folder.path(), &["policy", "new", name]).failed();

@@ -1,4 +1,4 @@
-//! Changing policies under load, with candidates that are wrong: what others notice of it.
+//! Policy changes under load with faulty candidates, and the isolation of other clients.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,7 +8,7 @@ use posthouse_tests::{Client, Daemon, Site, eventually, example};
 
 const MISBEHAVING: &str = "misbehaving";
 
-/// A site whose only module is `misbehaving`, which stamps what it accepts with `old`.
+/// Creates a site whose only module is `misbehaving`, which marks accepted messages with the stamp `old`.
 fn site() -> Site {
     let mut site = Site::new();
     site.set("policy.file", example(MISBEHAVING).display().to_string());
@@ -19,14 +19,14 @@ fn site() -> Site {
     site
 }
 
-fn settings(text: &str) -> [String; 4] {
+fn misbehaving_arguments(text: &str) -> [String; 4] {
     let file = example(MISBEHAVING).display().to_string();
     ["policy".to_owned(), file, "--settings".to_owned(), text.to_owned()]
 }
 
-/// `posthouse policy VERB misbehaving.wasm --settings … MORE`.
+/// Runs `posthouse policy VERB misbehaving.wasm --settings TEXT MORE`.
 fn policy(site: &Site, verb: &str, text: &str, more: &[&str]) -> posthouse_tests::Output {
-    let [policy, file, option, text] = settings(text);
+    let [policy, file, option, text] = misbehaving_arguments(text);
     let mut arguments = vec![policy.as_str(), verb, &file, &option, &text];
     arguments.extend(more);
     site.cli(&arguments)
@@ -41,7 +41,7 @@ fn status(site: &Site) -> serde_json::Value {
     serde_json::from_str(&text).expect("status is JSON")
 }
 
-/// One message on a connection; the code that ended it.
+/// Submits a message on an open connection and returns the code of the last reply.
 fn submit(client: &mut Client, to: &str, subject: &str) -> u16 {
     for line in ["MAIL FROM:<far@example.org>", &format!("RCPT TO:<{to}>"), "DATA"] {
         client.send(format!("{line}\r\n").as_bytes());
@@ -61,7 +61,7 @@ fn session(daemon: &Daemon) -> Client {
     client
 }
 
-/// The stamp of a message that was delivered: who decided, and what was asked.
+/// Returns the name in the stamp of a delivered message, after checking the stages that the stamp lists.
 fn stamp(text: &str) -> String {
     let mut stamps = text.lines().filter_map(|line| line.strip_prefix("X-Stamp: "));
     let stamp = stamps
@@ -76,7 +76,7 @@ fn stamp(text: &str) -> String {
 }
 
 #[test]
-fn a_candidate_that_hangs_in_configure_is_refused_and_the_others_go_on() {
+fn refuses_a_candidate_that_hangs_in_configure() {
     let site = site();
     let daemon = site.start();
     for verb in [&["load"][..], &["stage", "--share", "50%"]] {
@@ -89,7 +89,7 @@ fn a_candidate_that_hangs_in_configure_is_refused_and_the_others_go_on() {
 }
 
 #[test]
-fn a_fault_about_one_recipient_concerns_nobody_else() {
+fn fault_about_a_recipient_affects_no_other_recipient() {
     let site = site();
     let daemon = site.start();
     load(
@@ -103,7 +103,7 @@ fn a_fault_about_one_recipient_concerns_nobody_else() {
 }
 
 #[test]
-fn a_decision_that_is_too_large_and_a_leak_in_every_call_are_faults_and_nothing_more() {
+fn huge_decisions_and_leaks_are_contained_faults() {
     let site = site();
     let mut daemon = site.start();
     for (mode, class) in [("huge-decision", "abi"), ("leak-handles", "trap")] {
@@ -121,7 +121,7 @@ fn a_decision_that_is_too_large_and_a_leak_in_every_call_are_faults_and_nothing_
             }
         }
     }
-    // A leak that stays below the bound is gone with the instance, however often it happens.
+    // Repeated leaks below the limit are harmless, because leaked handles are freed with the instance.
     load(
         &site,
         r#"{"mode": "leak-handles", "handles": 300, "stage": "sender", "stamp": "leaky"}"#,
@@ -136,7 +136,7 @@ fn a_decision_that_is_too_large_and_a_leak_in_every_call_are_faults_and_nothing_
 }
 
 #[test]
-fn every_second_message_faults_and_the_others_go_through() {
+fn faults_of_some_messages_do_not_affect_others() {
     let mut site = site();
     site.set("policy-engine.probation.faults", 0);
     let daemon = site.start();
@@ -175,7 +175,7 @@ fn every_second_message_faults_and_the_others_go_through() {
 }
 
 #[test]
-fn a_module_on_probation_that_faults_under_load_is_rolled_back_by_itself() {
+fn rolls_back_a_faulting_module_on_probation() {
     let site = site();
     let daemon = site.start();
     let bad = r#"{"mode": "panic", "stage": "recipient", "chance": 50, "stamp": "new"}"#;
@@ -218,7 +218,7 @@ fn a_module_on_probation_that_faults_under_load_is_rolled_back_by_itself() {
         "what was put back has proved itself"
     );
 
-    // Not again at once; by force, or after a restart of the host the old one is in force.
+    // The rolled-back code is not loaded again without --force, and a restart keeps the old generation.
     let said = policy(&site, "load", bad, &[]).failed();
     assert!(said.contains("rolled back") && said.contains("--force"), "{said}");
     let (stopped, _) = daemon.stop();
@@ -231,7 +231,7 @@ fn a_module_on_probation_that_faults_under_load_is_rolled_back_by_itself() {
 }
 
 #[test]
-fn nobody_is_locked_out_by_a_module_on_probation_that_faults_at_the_door() {
+fn faulting_admission_on_probation_uses_the_previous_generation() {
     let mut site = site();
     site.set("faults.admit", "defer");
     let daemon = site.start();
@@ -245,7 +245,7 @@ fn nobody_is_locked_out_by_a_module_on_probation_that_faults_at_the_door() {
 }
 
 #[test]
-fn a_staged_candidate_has_its_share_of_the_sessions_and_each_session_one_stamp() {
+fn canary_gets_its_share_of_sessions_and_no_session_is_split() {
     let site = site();
     let daemon = site.start();
     policy(
@@ -287,7 +287,7 @@ fn a_staged_candidate_has_its_share_of_the_sessions_and_each_session_one_stamp()
             .all(|of_session| of_session.len() == 2 && of_session[0] == of_session[1])
     );
     let new = stamps.iter().filter(|of_session| of_session[0] == "new").count();
-    // Six standard deviations around 60.
+    // The mean of 60, plus or minus six standard deviations.
     assert!((21..=99).contains(&new), "{new} of 200");
 
     let said = policy(&site, "stage", r#"{"stamp": "other"}"#, &["--share", "1%"]).failed();
@@ -305,7 +305,7 @@ fn a_staged_candidate_has_its_share_of_the_sessions_and_each_session_one_stamp()
 }
 
 #[test]
-fn a_stage_is_for_some_clients_and_ends_in_every_way() {
+fn canary_is_limited_to_clients_and_ends_in_every_way() {
     let site = site();
     let daemon = site.start();
     let staged = |site: &Site, more: &[&str]| policy(site, "stage", r#"{"stamp": "new"}"#, more).ok();
@@ -329,7 +329,7 @@ fn a_stage_is_for_some_clients_and_ends_in_every_way() {
         shown.contains("draining    generation 2") && shown.contains("1 units of work"),
         "{shown}"
     );
-    // What began with the candidate ends with it.
+    // A transaction that began with the candidate finishes with the candidate.
     pinned.command("RCPT TO:<anna@posthouse.test>", 250);
     pinned.command("DATA", 354);
     pinned.send(b"Subject: pinned.\r\n\r\nHello.\r\n.\r\n");
@@ -363,7 +363,7 @@ fn a_stage_is_for_some_clients_and_ends_in_every_way() {
 }
 
 #[test]
-fn three_modules_have_three_fault_tables_and_one_fault_is_one_modules() {
+fn fault_tables_apply_to_their_own_module() {
     let mut site = Site::new();
     let file = example(MISBEHAVING).display().to_string();
     let module = |name: &str, rest: &str| format!("[[policy]]\nname = \"{name}\"\nfile = \"{file}\"\n{rest}\n");
@@ -381,7 +381,7 @@ fn three_modules_have_three_fault_tables_and_one_fault_is_one_modules() {
         "faults = { admit = \"defer\" }\nsettings = { stamp = \"third\" }",
     ));
     let daemon = site.start();
-    // The first one's fault at the door exempts from nothing, and the others are asked all the same.
+    // The first module's fault at `admit` grants no exemption, and the other modules are still asked.
     let mut client = session(&daemon);
     assert_eq!(submit(&mut client, "anna@posthouse.test", "poison"), 451);
     assert_eq!(submit(&mut client, "anna@posthouse.test", "good"), 250);
@@ -391,12 +391,12 @@ fn three_modules_have_three_fault_tables_and_one_fault_is_one_modules() {
     assert_eq!((faults(0), faults(1), faults(2)), (1, 1, 0), "{status}");
     let stages: Vec<_> = (0..2).map(|_| daemon.events().take(4037)).collect();
     assert!(stages.iter().any(|fault| fault.fields["fault"]["policy"] == "second"));
-    // The third one's own row: its fault defers the client.
+    // The third module's own row of the fault table: a fault at `admit` defers the client.
     let third = r#"{"mode": "panic", "stage": "admit"}"#;
     let text = file.clone();
     site.cli(&["policy", "load", &text, "--settings", third, "--as", "third"])
         .ok();
-    // On probation the generation before it is asked, and knows nothing against the client.
+    // During probation the previous generation is asked instead, and admits the client.
     session(&daemon).quit();
     let (stopped, _) = daemon.stop();
     assert!(stopped.success());
@@ -405,20 +405,20 @@ fn three_modules_have_three_fault_tables_and_one_fault_is_one_modules() {
     client.expect_reply(421);
 }
 
-/// So often policies are swapped at least, however long it takes.
-const SWAPS: usize = 20;
+/// Minimum number of swaps, regardless of the duration.
+const MIN_SWAPS: usize = 20;
 
-/// How long policies are swapped: 30 s, or `POSTHOUSE_SWAP_SECONDS`.
-fn swapping() -> Duration {
+/// Returns the duration of the swapping: 30 s, or `POSTHOUSE_SWAP_SECONDS`.
+fn swap_duration() -> Duration {
     let seconds = std::env::var("POSTHOUSE_SWAP_SECONDS").ok();
     Duration::from_secs(seconds.and_then(|text| text.parse().ok()).unwrap_or(30))
 }
 
 #[test]
-fn swapping_all_the_time_under_load_costs_no_message_and_mixes_no_two_policies() {
+fn continuous_swaps_lose_no_message_and_mix_no_policies() {
     let site = site();
     let daemon = site.start();
-    let until = Instant::now() + swapping();
+    let until = Instant::now() + swap_duration();
     let done = AtomicBool::new(false);
     let mut swaps = 0;
     let sent: usize = thread::scope(|scope| {
@@ -440,7 +440,7 @@ fn swapping_all_the_time_under_load_costs_no_message_and_mixes_no_two_policies()
                 })
             })
             .collect();
-        while swaps < SWAPS || Instant::now() < until {
+        while swaps < MIN_SWAPS || Instant::now() < until {
             let next = Instant::now() + Duration::from_millis(100);
             load(&site, ["{\"stamp\": \"odd\"}", "{\"stamp\": \"even\"}"][swaps % 2]);
             swaps += 1;

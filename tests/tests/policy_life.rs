@@ -1,5 +1,4 @@
-//! The life of a policy in a running daemon: checked, loaded, remembered, gone back to, and
-//! moved into a folder.
+//! The life cycle of a policy in a running daemon: check, load, history, rollback and the watched folder.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ fn load(site: &Site, file: &Path, settings: &str) -> String {
         .ok()
 }
 
-/// The reply to a homed user's MAIL FROM.
+/// Sends MAIL FROM as a homed user and returns the reply code.
 fn mail_from(daemon: &Daemon) -> u16 {
     let mut client = daemon.connect();
     client.login("anna", PASSWORD);
@@ -33,8 +32,8 @@ fn mail_from(daemon: &Daemon) -> u16 {
     code
 }
 
-/// What `policy status` says of the only module's instances, as soon as it is known.
-fn prepared(site: &Site) -> String {
+/// Waits for the result of pre-initialisation in `policy status` of the only module.
+fn preinitialisation_result(site: &Site) -> String {
     eventually("the settings to be taken in, or not", || {
         let status = json(site, &["policy", "status"]);
         let said = status[0]["prepared"].as_str().expect("a text").to_owned();
@@ -43,33 +42,33 @@ fn prepared(site: &Site) -> String {
 }
 
 #[test]
-fn settings_are_taken_in_once_for_all_instances() {
+fn preinitialises_instances_with_settings() {
     let mut site = Site::new();
     site.set("policy-engine.prepare-after", "1ms");
     let daemon = site.start();
-    assert_eq!(prepared(&site), "yes");
+    assert_eq!(preinitialisation_result(&site), "yes");
     assert_eq!(mail_from(&daemon), 250);
-    // Other settings, other instances; where it goes wrong is found all the same.
+    // New settings get new instances; the location of a fault is still found.
     load(&site, &example("misbehaving"), BAD);
-    assert_eq!(prepared(&site), "yes");
+    assert_eq!(preinitialisation_result(&site), "yes");
     assert_eq!(mail_from(&daemon), 451);
     let fault = daemon.events().take(4037);
     let location = fault.fields["fault"]["location"].as_str().unwrap_or_default();
     assert!(location.contains("mischief.rs:"), "{fault:?}");
-    // Who draws lots draws them in every instance.
+    // A policy that uses random numbers is not pre-initialised: each instance draws new numbers.
     load(
         &site,
         &example("misbehaving"),
         r#"{"mode": "panic", "stage": "configure", "chance": 0}"#,
     );
-    assert!(prepared(&site).contains("wasi:random"));
+    assert!(preinitialisation_result(&site).contains("wasi:random"));
     assert_eq!(mail_from(&daemon), 250);
     let (status, _) = daemon.stop();
     assert!(status.success());
 }
 
 #[test]
-fn what_was_active_is_listed_and_gone_back_to_without_a_file() {
+fn history_lists_generations_and_rollback_needs_no_file() {
     let site = Site::new();
     let daemon = site.start();
     let misbehaving = example("misbehaving");
@@ -88,7 +87,7 @@ fn what_was_active_is_listed_and_gone_back_to_without_a_file() {
         ("it panics", "2")
     );
     assert_eq!(mail_from(&daemon), 250);
-    // Once more leads further back, over a restart as well.
+    // A second rollback goes further back, even after a restart.
     let (status, _) = daemon.stop();
     assert!(status.success());
     let daemon = site.start();
@@ -127,7 +126,7 @@ fn what_was_active_is_listed_and_gone_back_to_without_a_file() {
 }
 
 #[test]
-fn an_activation_that_is_cut_short_leaves_the_old_or_the_new() {
+fn activation_is_atomic_under_kill() {
     let site = Arc::new(Site::new());
     let files = [example("misbehaving"), example("q178091")];
     for round in 0..5_u64 {
@@ -141,13 +140,13 @@ fn an_activation_that_is_cut_short_leaves_the_old_or_the_new() {
                         break;
                     }
                     let file = files[n % 2].to_string_lossy().into_owned();
-                    // The daemon may be gone by now.
+                    // The daemon may have been killed.
                     let _ = site.cli(&["policy", "load", &file, "--settings", "{}"]);
                 }
             })
         };
         daemon.events().take(5003);
-        // The one place that waits for a length of time: the moment of the cut is to be any.
+        // A fixed sleep on purpose: the moment of the kill is arbitrary.
         std::thread::sleep(Duration::from_millis(
             150 + round * 137 + u64::from(std::process::id()) % 50,
         ));
@@ -159,7 +158,7 @@ fn an_activation_that_is_cut_short_leaves_the_old_or_the_new() {
         let daemon = site.start();
         let status = json(&site, &["policy", "status"]);
         assert_eq!(status[0]["health"], "running", "{status}");
-        // What was announced was durable; what was durable may not have been announced.
+        // An announced activation is durable; a durable activation may not have been announced.
         assert!(status[0]["generation"].as_u64() >= last, "{last:?} {status}");
         assert!(daemon.events().all(5012).is_empty() && daemon.events().all(5005).is_empty());
         let (status, _) = daemon.stop();
@@ -168,7 +167,7 @@ fn an_activation_that_is_cut_short_leaves_the_old_or_the_new() {
 }
 
 #[test]
-fn a_check_says_what_a_load_would_and_changes_nothing() {
+fn check_reports_the_problems_of_a_load_without_changes() {
     let site = Site::new();
     let file = example("misbehaving");
     let file = file.to_string_lossy();
@@ -208,7 +207,7 @@ fn a_check_says_what_a_load_would_and_changes_nothing() {
 }
 
 #[test]
-fn a_component_is_inspected_without_being_run() {
+fn inspects_a_component_without_running_the_code() {
     let site = Site::new();
     let inspect = |file: &Path| {
         let output = posthouse_tests::run(
@@ -234,7 +233,7 @@ fn a_component_is_inspected_without_being_run() {
 }
 
 #[test]
-fn a_load_says_since_when_the_generation_before_has_had_work() {
+fn load_reports_unfinished_work_of_the_previous_generation() {
     let site = Site::new();
     let daemon = site.start();
     let mut client = daemon.connect_from("127.0.0.3");
@@ -263,26 +262,26 @@ fn a_load_says_since_when_the_generation_before_has_had_work() {
     });
 }
 
-/// Writes a file elsewhere and moves it in, as an operator should.
+/// Writes a file outside the folder and renames the file into the folder, as an operator should.
 fn move_in(site: &Site, folder: &Path, name: &str, bytes: &[u8]) {
     let made = site.file(&format!("{name}.part"), bytes);
     std::fs::rename(made, folder.join(name)).expect("moved");
 }
 
 #[test]
-fn what_is_moved_into_the_folder_is_loaded() {
+fn loads_components_moved_into_the_watched_folder() {
     let mut site = Site::new();
     site.set("policy-engine.watch", "watched");
     let folder = site.path().join("watched");
     let daemon = site.start();
-    // There is no folder yet: said once, and waited for.
+    // The folder does not exist yet: a single event is emitted, and the daemon waits for the folder.
     let event = daemon.events().take(5041);
     assert!(event.text("error").contains("No such file"), "{event:?}");
     std::fs::create_dir(&folder).expect("made");
     daemon.events().take(5042);
 
     let good = std::fs::read(example("misbehaving")).expect("built");
-    // Written in place: half a component that nobody looks at.
+    // A partial component written in place is ignored.
     std::fs::write(folder.join("main.wasm"), &good[..good.len() / 2]).expect("written");
     move_in(&site, &folder, "main.json", BAD.as_bytes());
     move_in(&site, &folder, "main.wasm", &good);
@@ -292,7 +291,7 @@ fn what_is_moved_into_the_folder_is_loaded() {
     assert!(daemon.events().all(5004).is_empty(), "half a file was looked at");
     assert_eq!(mail_from(&daemon), 451, "the settings beside it hold");
 
-    // A bad one leaves the old in place, and says so every time.
+    // A bad component leaves the old component in force, with an event each time.
     for _ in 0..2 {
         move_in(&site, &folder, "main.wasm", &good[..good.len() / 2]);
         let event = daemon.events().take(5004);
@@ -303,7 +302,7 @@ fn what_is_moved_into_the_folder_is_loaded() {
     assert!(event.text("problems").contains("not one of main"), "{event:?}");
     assert_eq!(mail_from(&daemon), 451);
 
-    // While the host is down, too; and what was loaded from there once is not loaded again.
+    // A file moved in while the host is stopped is loaded at the start; an unchanged file is not loaded again.
     let (status, _) = daemon.stop();
     assert!(status.success());
     std::fs::remove_file(folder.join("nobody.wasm")).expect("removed");
@@ -320,7 +319,7 @@ fn what_is_moved_into_the_folder_is_loaded() {
     let (status, _) = daemon.stop();
     assert!(status.success());
     let daemon = site.start();
-    // A folder that goes away is told, and no reason to stop.
+    // Removal of the folder is an event and does not stop the daemon.
     std::fs::remove_dir_all(&folder).expect("removed");
     daemon.events().take(5041);
     assert_eq!(mail_from(&daemon), 451, "what an operator loaded later stays");
@@ -332,7 +331,7 @@ fn what_is_moved_into_the_folder_is_loaded() {
 }
 
 #[test]
-fn the_order_of_the_chain_changes_under_traffic() {
+fn changes_the_order_of_the_chain_under_traffic() {
     let mut site = Site::new();
     let bad = example("misbehaving").to_string_lossy().into_owned();
     let module = |name: &str| -> toml::Value {
@@ -378,7 +377,7 @@ fn the_order_of_the_chain_changes_under_traffic() {
         let status = json(&site, &["policy", "status"]);
         assert_eq!(
             (&status[0]["module"], &status[0]["generation"]),
-            (&order[0].into(), &generation(order[0]))
+            (&order[0].into(), &expected_generation(order[0]))
         );
     }
     stop.store(true, Ordering::Relaxed);
@@ -387,7 +386,7 @@ fn the_order_of_the_chain_changes_under_traffic() {
         .flat_map(|client| client.join().expect("a client"))
         .collect();
     assert!(!codes.is_empty());
-    // Each was answered by the one order or by the other; nobody met a chain that was neither.
+    // Each client was answered by a chain in either order, never by a mixture.
     assert!(
         codes.iter().all(|code| [250, 451, 530, 550].contains(code)),
         "{codes:?}"
@@ -395,7 +394,7 @@ fn the_order_of_the_chain_changes_under_traffic() {
     assert!(daemon.events().all(5019).is_empty() && daemon.events().all(5004).is_empty());
 }
 
-/// A module that only moves keeps its generation.
-fn generation(module: &str) -> Value {
+/// Returns the expected generation of a module, which does not change when the module moves within the chain.
+fn expected_generation(module: &str) -> Value {
     if module == "good" { 1.into() } else { 2.into() }
 }

@@ -1,4 +1,4 @@
-//! The pages about writing and about changing a policy, played as they stand.
+//! The documents about writing and changing a policy, whose console examples are executed verbatim.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ fn page(name: &str) -> String {
 }
 
 #[test]
-fn the_page_about_changing_a_policy_is_true() {
+fn console_examples_about_changing_a_policy_work() {
     let Some(_) = tool("swaks") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let built = example("misbehaving");
@@ -21,18 +21,18 @@ fn the_page_about_changing_a_policy_is_true() {
 }
 
 #[test]
-fn the_page_about_writing_a_policy_is_true() {
+fn console_examples_about_writing_a_policy_work() {
     let Some(_) = tool("swaks") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
     Console::new(folder.path())
         .replacing("/path/to/posthouse", repository.to_string_lossy())
-        // What these tests were built with, which has the target, in place of the newest.
-        .with("RUSTUP_TOOLCHAIN", env!("CARGO_PKG_RUST_VERSION").to_owned() + ".0")
-        .with("CARGO_NET_OFFLINE", "true")
-        // What is compiled on the way is kept for the next time.
-        .with("CARGO_BUILD_BUILD_DIR", kept.join("new-policies").to_string_lossy())
-        .with("XDG_CACHE_HOME", kept.join("cache").to_string_lossy())
+        // The toolchain of these tests has the Wasm target; the newest toolchain may lack the target.
+        .with_variable("RUSTUP_TOOLCHAIN", env!("CARGO_PKG_RUST_VERSION").to_owned() + ".0")
+        .with_variable("CARGO_NET_OFFLINE", "true")
+        // Build results are kept for the next run.
+        .with_variable("CARGO_BUILD_BUILD_DIR", kept.join("new-policies").to_string_lossy())
+        .with_variable("XDG_CACHE_HOME", kept.join("cache").to_string_lossy())
         .play(&page("policy-guide.md"));
 }

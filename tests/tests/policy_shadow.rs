@@ -1,4 +1,4 @@
-//! Records of decisions, and candidates that are tried on them: in the shadow and offline.
+//! Decision records, shadow candidates and replay.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,17 +6,17 @@ use std::process::Command;
 use posthouse_tests::{Daemon, Output, Site, eventually, example};
 use serde_json::Value;
 
-/// Settings under which the default policy sets one sender's mail aside.
+/// Settings with which the default policy quarantines mail from a domain.
 const FILTER: &str = r#"{"accept": {"from": "anyone"}, "filter": {"senders": ["@example.net"]}}"#;
-/// The sample site's own, so that nothing changes.
+/// Settings of the sample site, with which no decision changes.
 const SAME: &str = r#"{
     "accept": {"from": "authenticated", "hosts": [
         {"network": "127.0.0.2/32", "exempt": ["authentication", "encryption"]},
         {"network": "127.0.0.3/32", "exempt": ["authentication", "encryption", "homing", "originator", "relay"]}]},
     "homing": {"required": true, "match-account": true}}"#;
 
-/// One message from the host that is trusted with everything.
-fn letter(daemon: &Daemon, sender: &str, subject: &str) {
+/// Submits a message from the host that is exempt from every check.
+fn submit(daemon: &Daemon, sender: &str, subject: &str) {
     let mut client = daemon.connect_from("127.0.0.3");
     client.ehlo();
     let message = format!("From: <{sender}>\nSubject: {subject}\n\nHello.\n");
@@ -25,8 +25,8 @@ fn letter(daemon: &Daemon, sender: &str, subject: &str) {
     client.quit();
 }
 
-/// A recipient that is refused, so that there is something else than acceptance.
-fn refused(daemon: &Daemon) {
+/// Sends a refused recipient, so that the records contain a rejection.
+fn submit_refused_recipient(daemon: &Daemon) {
     let mut client = daemon.connect_from("127.0.0.3");
     client.ehlo();
     client.command("MAIL FROM:<a@example.com>", 250);
@@ -34,8 +34,8 @@ fn refused(daemon: &Daemon) {
     client.quit();
 }
 
-/// From the exempt host, which passes for nobody: it fails, and somebody is told.
-fn failed(daemon: &Daemon) {
+/// Submits a message from the exempt host that fails the homing check, and waits for the report.
+fn submit_not_homed(daemon: &Daemon) {
     let mut client = daemon.connect_from("127.0.0.2");
     client.ehlo();
     let message = "From: <stranger@example.org>\nSubject: failing\n\nHello.\n";
@@ -44,7 +44,7 @@ fn failed(daemon: &Daemon) {
     daemon.events().take(5008);
 }
 
-fn recording(mode: &str) -> Site {
+fn site_with_record(mode: &str) -> Site {
     let mut site = Site::new();
     site.set("policy.record", mode);
     site
@@ -66,7 +66,7 @@ fn records(site: &Site) -> Vec<Value> {
         .collect()
 }
 
-/// Waits until so many units of work are in the log: it is written behind the mail.
+/// Waits until the log contains `count` units of work, because records are written after the mail.
 fn recorded(site: &Site, count: usize) -> Vec<Value> {
     eventually("the records", || {
         Some(records(site)).filter(|records| records.len() >= count)
@@ -78,7 +78,7 @@ fn diff(site: &Site) -> Value {
 }
 
 #[test]
-fn a_shadow_that_spins_costs_no_mail_and_is_told_of_once() {
+fn endless_shadow_delays_no_mail_and_is_reported_once() {
     let site = Site::new();
     let daemon = site.start();
     let spins = example("misbehaving").display().to_string();
@@ -87,7 +87,7 @@ fn a_shadow_that_spins_costs_no_mail_and_is_told_of_once() {
         .ok();
     assert_eq!(daemon.events().take(5033).text("policy"), "main");
     for number in 0..30 {
-        letter(&daemon, "far@example.org", &format!("beside the shadow {number}"));
+        submit(&daemon, "far@example.org", &format!("beside the shadow {number}"));
     }
     let report = eventually("a fault in the shadow", || {
         Some(diff(&site)).filter(|report| report["comparison"]["faulted"].as_u64() > Some(1))
@@ -107,7 +107,7 @@ fn a_shadow_that_spins_costs_no_mail_and_is_told_of_once() {
 }
 
 #[test]
-fn a_shadow_that_is_much_slower_misses_some_and_changes_no_answer() {
+fn slow_shadow_drops_samples_and_changes_no_answer() {
     let mut site = Site::new();
     let misbehaving = example("misbehaving").display().to_string();
     site.set("policy.file", misbehaving.clone());
@@ -123,7 +123,7 @@ fn a_shadow_that_is_much_slower_misses_some_and_changes_no_answer() {
     let mut sent = 0;
     let report = eventually("samples that are dropped, and some that are not", || {
         for _ in 0..20 {
-            letter(&daemon, "a@example.com", "beside a slow one");
+            submit(&daemon, "a@example.com", "beside a slow one");
             sent += 1;
         }
         Some(diff(&site))
@@ -144,7 +144,7 @@ fn a_shadow_that_is_much_slower_misses_some_and_changes_no_answer() {
 }
 
 #[test]
-fn a_shadow_shows_what_would_change_and_changes_nothing() {
+fn shadow_shows_differences_without_effect() {
     let site = Site::new();
     let daemon = site.start();
     let none = site.cli(&["policy", "diff"]);
@@ -153,13 +153,13 @@ fn a_shadow_shows_what_would_change_and_changes_nothing() {
         .ok();
     let second = site.cli(&["policy", "shadow", "--settings", FILTER]).failed();
     assert!(second.contains("stop it first"), "{second}");
-    letter(&daemon, "a@example.com", "as ever");
+    submit(&daemon, "a@example.com", "as ever");
     let seen = eventually("the first letter", || {
         let output = site.cli(&["policy", "diff"]);
         (!output.stdout.contains("\n0 compared")).then_some(output)
     });
     assert!(seen.stdout.contains("shadow of main"), "{}", seen.text());
-    letter(&daemon, "x@example.net", "would be set aside");
+    submit(&daemon, "x@example.net", "would be set aside");
     let report = eventually("a change", || {
         let report = diff(&site);
         let changes = report["comparison"]["changes"].as_array().cloned().unwrap_or_default();
@@ -178,7 +178,7 @@ fn a_shadow_shows_what_would_change_and_changes_nothing() {
     assert_eq!(code(&shown), 1);
     assert!(shown.stdout.contains("-> quarantine turf (filter)"), "{}", shown.text());
     site.mailbox("bert").expect("would be set aside");
-    // Another generation: nothing is left to compare with.
+    // A new active generation ends the shadow.
     site.cli(&["policy", "load", "--settings", FILTER]).ok();
     assert_eq!(
         daemon.events().take(5034).text("reason"),
@@ -197,14 +197,14 @@ fn a_shadow_shows_what_would_change_and_changes_nothing() {
 }
 
 #[test]
-fn what_was_recorded_is_replayed_by_the_active_policy_without_a_difference() {
-    let site = recording("on");
+fn active_policy_replays_records_without_a_difference() {
+    let site = site_with_record("on");
     let daemon = site.start();
-    letter(&daemon, "a@example.com", "first");
-    letter(&daemon, "x@example.net", "second");
-    refused(&daemon);
-    failed(&daemon);
-    // Four connections, four transactions and a notification.
+    submit(&daemon, "a@example.com", "first");
+    submit(&daemon, "x@example.net", "second");
+    submit_refused_recipient(&daemon);
+    submit_not_homed(&daemon);
+    // Expected are four connections, four transactions and a notification.
     let all = recorded(&site, 9);
     assert_eq!(all.len(), 9);
 
@@ -219,7 +219,7 @@ fn what_was_recorded_is_replayed_by_the_active_policy_without_a_difference() {
     let file = example("posthouse-default-policy").display().to_string();
     let same = site.cli(&["policy", "replay", &file]);
     assert_eq!(code(&same), 0, "with the settings in force: {}", same.text());
-    // Without FILE it is the code in force, not what is configured, which knows no such settings.
+    // Without FILE the active code is replayed, not the configured code, which would refuse the settings.
     let loaded = example("misbehaving").display().to_string();
     site.cli(&["policy", "load", &loaded, "--settings", "{}"]).ok();
     let panics = r#"{"mode": "panic", "stage": "sender"}"#;
@@ -235,7 +235,7 @@ fn what_was_recorded_is_replayed_by_the_active_policy_without_a_difference() {
     let (status, _) = daemon.stop();
     assert!(status.success());
 
-    // No daemon is needed any more.
+    // Replay of an export needs no daemon.
     let export = export.display().to_string();
     let other = site.cli(&["policy", "replay", "--settings", FILTER, "--from", &export]);
     assert_eq!(code(&other), 1, "{}", other.text());
@@ -254,18 +254,18 @@ fn what_was_recorded_is_replayed_by_the_active_policy_without_a_difference() {
 }
 
 #[test]
-fn the_log_outlives_a_restart_and_shows_what_it_has() {
-    let site = recording("on");
+fn decision_log_survives_a_restart() {
+    let site = site_with_record("on");
     let daemon = site.start();
-    letter(&daemon, "a@example.com", "before");
+    submit(&daemon, "a@example.com", "before");
     let before = recorded(&site, 2);
     let (status, _) = daemon.stop();
     assert!(status.success());
     let daemon = site.start();
-    letter(&daemon, "a@example.com", "after");
+    submit(&daemon, "a@example.com", "after");
     let after = recorded(&site, 4);
     assert_eq!(after[..2], before[..]);
-    // The admission and the transaction may have ended in the same millisecond.
+    // The order is undefined: the admission and the transaction may have ended in the same millisecond.
     let mut new = after[2..].iter();
     let transaction = new.find(|record| record.to_string().contains("bert@posthouse.test"));
     let id = transaction.and_then(|record| record["id"].as_str()).expect("an id");
@@ -288,10 +288,10 @@ fn the_log_outlives_a_restart_and_shows_what_it_has() {
 }
 
 #[test]
-fn a_module_that_is_recorded_hashed_names_nobody() {
-    let site = recording("hashed");
+fn hashed_records_contain_no_names() {
+    let site = site_with_record("hashed");
     let daemon = site.start();
-    letter(&daemon, "secret.person@example.com", "confidential");
+    submit(&daemon, "secret.person@example.com", "confidential");
     let text = serde_json::to_string(&recorded(&site, 2)).expect("JSON");
     for secret in ["secret.person", "confidential", "bert", "127.0.0.3"] {
         assert!(!text.contains(secret), "{secret} in {text}");
@@ -303,8 +303,8 @@ fn a_module_that_is_recorded_hashed_names_nobody() {
 }
 
 #[test]
-fn hostile_content_stays_on_its_line() {
-    let site = recording("on");
+fn escapes_hostile_content_in_an_export() {
+    let site = site_with_record("on");
     let daemon = site.start();
     let mut client = daemon.connect_from("127.0.0.3");
     client.ehlo();
@@ -319,11 +319,11 @@ fn hostile_content_stays_on_its_line() {
     assert!(exported.contains("right to left"), "{exported}");
 }
 
-/// A file system of its own for a folder, gone when dropped.
-struct Small(PathBuf);
+/// A small file system mounted at a folder; unmounted when dropped.
+struct SmallDisk(PathBuf);
 
-impl Small {
-    /// None where that is not allowed.
+impl SmallDisk {
+    /// Mounts a tmpfs; `None` without the permission to mount.
     fn mount(at: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(at).expect("the folder can be made");
         let mut mount = Command::new("mount");
@@ -338,45 +338,45 @@ impl Small {
     }
 }
 
-impl Drop for Small {
+impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // What is left behind is a mount in a temporary folder.
+        // A failure leaves a mount in a temporary folder.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
 #[test]
-fn a_disk_that_is_nearly_full_costs_records_and_no_mail() {
+fn low_disk_space_drops_records_but_no_mail() {
     const MIB: u64 = 1 << 20;
-    let mut site = recording("on");
+    let mut site = site_with_record("on");
     site.set("low-water", "16MiB");
-    let Some(disk) = Small::mount(&site.path().join("data"), "size=96m") else {
+    let Some(disk) = SmallDisk::mount(&site.path().join("data"), "size=96m") else {
         eprintln!("SKIPPED: no file system can be mounted here");
         return;
     };
     let daemon = site.start();
-    letter(&daemon, "a@example.com", "with room");
+    submit(&daemon, "a@example.com", "with room");
     recorded(&site, 2);
 
-    // Enough for mail, not for what can be done without.
+    // The remaining space is enough for mail, but not for decision records.
     let ballast = disk.0.join("ballast");
     let bytes = vec![0; usize::try_from(disk.free() - 24 * MIB).expect("a size")];
     std::fs::write(&ballast, bytes).expect("there is room for it");
     let mut sent = 0;
     let dropped = eventually("a record that is dropped", || {
         sent += 1;
-        letter(&daemon, "a@example.com", &format!("without room {sent}"));
+        submit(&daemon, "a@example.com", &format!("without room {sent}"));
         (!daemon.events().all(5036).is_empty()).then(|| daemon.events().take(5036))
     });
     assert!(dropped.text("reason").contains("bytes free"), "{dropped:?}");
     for number in 0..5 {
-        letter(&daemon, "a@example.com", &format!("still without room {number}"));
+        submit(&daemon, "a@example.com", &format!("still without room {number}"));
     }
     site.mailbox("bert").expect("still without room 4");
 
     std::fs::remove_file(&ballast).expect("ballast");
     eventually("records again", || {
-        letter(&daemon, "a@example.com", "with room again");
+        submit(&daemon, "a@example.com", "with room again");
         (!daemon.events().all(5049).is_empty()).then_some(())
     });
     assert_eq!(daemon.events().all(5036).len(), 1, "told once");

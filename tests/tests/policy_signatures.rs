@@ -1,18 +1,18 @@
-//! Whose signature a policy needs: at a load, at a start, and before anything is put back.
+//! Signatures of policies, required at load, start and rollback.
 
 use std::path::Path;
 
 use posthouse_tests::{Daemon, Site, eventually, example};
 use serde_json::Value;
 
-/// Of the only module.
+/// Returns the status of the only module.
 fn policy_status(site: &Site) -> Value {
     let said = site.cli(&["policy", "status", "--json"]).ok();
     let modules: Value = serde_json::from_str(&said).expect("status is JSON");
     modules[0].clone()
 }
 
-/// The reply to MAIL FROM of a host that may do everything.
+/// Sends MAIL FROM from the host that is exempt from every check, and returns the reply code.
 fn mail_from(daemon: &Daemon) -> u16 {
     let mut client = daemon.connect_from("127.0.0.3");
     client.ehlo();
@@ -33,7 +33,7 @@ fn sign(keys: &minisign::KeyPair, file: &Path) -> String {
 }
 
 #[test]
-fn only_signed_code_is_loaded() {
+fn loads_only_signed_code() {
     let mut site = Site::new();
     let (anna, mallory) = (signer(), signer());
     site.set("policy.signed-by", anna.pk.to_base64());
@@ -64,7 +64,7 @@ fn only_signed_code_is_loaded() {
     let (status, _) = daemon.stop();
     assert!(status.success());
 
-    // The store is no way around it.
+    // Stored code is checked as well at the start.
     site.set("policy.signed-by", mallory.pk.to_base64());
     let daemon = site.start();
     let refused = daemon.events().take(5004);
@@ -76,7 +76,7 @@ fn only_signed_code_is_loaded() {
 }
 
 #[test]
-fn probation_brings_back_nothing_that_has_not_the_signature_asked_for_now() {
+fn rollback_requires_a_currently_accepted_signature() {
     let mut site = Site::new();
     let (anna, bert) = (signer(), signer());
     let copy = |name: &str, keys: &minisign::KeyPair| {
@@ -94,7 +94,7 @@ fn probation_brings_back_nothing_that_has_not_the_signature_asked_for_now() {
         .ok();
     let on_probation = |site: &Site| !policy_status(site)["probation"].is_null();
     assert!(on_probation(&site));
-    // What runs is his, and her signature is no longer asked for.
+    // Bert's policy is active, and Anna's signature is no longer accepted.
     site.set("policy.signed-by", bert.pk.to_base64());
     site.cli(&["reload"]).ok();
     assert!(

@@ -1,12 +1,12 @@
-//! What others go through while a client, a remote or the machine behaves badly: nothing.
+//! Isolation from slow clients and a full disk.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use posthouse_tests::{Client, Sink, Site};
 
-/// As far as the 354, and then silence.
-fn dawdle(client: &mut Client) {
+/// Starts a transaction up to the 354 and sends nothing more.
+fn stall(client: &mut Client) {
     client.ehlo();
     for (command, code) in [
         ("MAIL FROM:<far@example.org>", 250),
@@ -18,13 +18,13 @@ fn dawdle(client: &mut Client) {
 }
 
 #[test]
-fn clients_that_dawdle_keep_nobody_out() {
+fn stalled_clients_do_not_block_others() {
     let mut site = Site::new();
     site.set("policy-engine.instances", 2);
     let daemon = site.start();
-    // Each of them needs an instance more than once, and all are open at the same time.
-    let mut dawdlers: Vec<Client> = (0..6).map(|_| daemon.connect_from("127.0.0.3")).collect();
-    dawdlers.iter_mut().for_each(dawdle);
+    // More transactions are open at the same time than there are instances, and each needs an instance more than once.
+    let mut stalled: Vec<Client> = (0..6).map(|_| daemon.connect_from("127.0.0.3")).collect();
+    stalled.iter_mut().for_each(stall);
 
     let mut client = daemon.connect_from("127.0.0.3");
     client.ehlo();
@@ -36,18 +36,18 @@ fn clients_that_dawdle_keep_nobody_out() {
     assert_eq!(reply.code, 250, "{}", client.transcript());
     site.mailbox("bert").expect("in time");
 
-    for (number, mut dawdler) in dawdlers.into_iter().enumerate() {
-        dawdler.send(format!("Subject: late {number}\r\n\r\nHello.\r\n.\r\n").as_bytes());
-        dawdler.expect_reply(250);
+    for (number, mut client) in stalled.into_iter().enumerate() {
+        client.send(format!("Subject: late {number}\r\n\r\nHello.\r\n.\r\n").as_bytes());
+        client.expect_reply(250);
         site.mailbox("anna").expect(&format!("late {number}"));
     }
 }
 
-/// A file system of its own for a folder, gone when dropped.
-struct Small(PathBuf);
+/// A small file system mounted at a folder; unmounted when dropped.
+struct SmallDisk(PathBuf);
 
-impl Small {
-    /// None where that is not allowed.
+impl SmallDisk {
+    /// Mounts a tmpfs; `None` without the permission to mount.
     fn mount(at: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(at).expect("the folder can be made");
         let mut mount = Command::new("mount");
@@ -57,21 +57,21 @@ impl Small {
     }
 }
 
-impl Drop for Small {
+impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // What is left behind is a mount in a temporary folder.
+        // A failure leaves a mount in a temporary folder.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
 #[test]
-fn a_disk_that_somebody_else_fills_stops_the_host_and_loses_nothing() {
+fn full_disk_stops_the_host_without_losing_mail() {
     let sink = Sink::smtp();
     sink.answer("MAIL", "451 4.3.0 not yet");
     let mut site = Site::new();
     site.set("delivery.smart-host", sink.address().to_string());
     site.set("low-water", "1KiB");
-    let Some(disk) = Small::mount(&site.path().join("data"), "size=12m") else {
+    let Some(disk) = SmallDisk::mount(&site.path().join("data"), "size=12m") else {
         eprintln!("SKIPPED: no file system can be mounted here");
         return;
     };
@@ -89,13 +89,13 @@ fn a_disk_that_somebody_else_fills_stops_the_host_and_loses_nothing() {
     assert_eq!(kept.len(), 10, "{}", client.transcript());
 
     let ballast = disk.0.join("ballast");
-    // Ends with an error: that is the point.
+    // The write fails when the disk is full, as intended.
     let _ = std::fs::write(&ballast, vec![0; 12 << 20]);
     assert_eq!(daemon.events().take(5032).text("part"), "spool");
     assert!(!daemon.wait().success());
 
     std::fs::remove_file(&ballast).expect("ballast");
-    sink.take_everything();
+    sink.accept_everything();
     let _daemon = site.start();
     for number in kept {
         sink.expect(&format!("Subject: number {number}."));

@@ -1,9 +1,8 @@
-//! The story of Q178091 and what surrounds it: who may submit, who is exempt, who hears about a
-//! failure.
+//! The story of Q178091: submission, exemptions, homing checks and reports about failures.
 
 use posthouse_tests::{Client, Daemon, PASSWORD, Report, Site, example};
 
-/// A message that can be told from others.
+/// Returns a message with a distinctive subject.
 fn letter(from: &str, subject: &str) -> String {
     format!("From: <{from}>\nTo: <bert@posthouse.test>\nSubject: {subject}\n\nHello.\n")
 }
@@ -14,14 +13,14 @@ fn logged_in(daemon: &Daemon, account: &str) -> Client {
     client
 }
 
-/// The exempt host's client, greeted.
+/// Connects from the exempt host and sends EHLO.
 fn exempt(daemon: &Daemon) -> Client {
     let mut client = daemon.connect_from("127.0.0.2");
     client.ehlo();
     client
 }
 
-/// From the exempt host, which passes for nobody: accepted, and fails the homing check afterwards.
+/// Submits a message from the exempt host, which is accepted and fails the homing check afterwards.
 fn submit_from_exempt_host(daemon: &Daemon, subject: &str) {
     let mut client = exempt(daemon);
     let message = letter("stranger@example.org", subject);
@@ -31,7 +30,7 @@ fn submit_from_exempt_host(daemon: &Daemon, subject: &str) {
 }
 
 #[test]
-fn a_homed_user_submits_to_a_mailbox() {
+fn homed_user_submits_to_a_mailbox() {
     let site = Site::new();
     let daemon = site.start();
     let mut client = logged_in(&daemon, "anna");
@@ -62,12 +61,12 @@ fn a_homed_user_submits_to_a_mailbox() {
 }
 
 #[test]
-fn a_user_under_somebody_elses_address_is_refused() {
+fn refuses_a_user_with_another_users_address() {
     let site = Site::new();
     let daemon = site.start();
     let mut client = logged_in(&daemon, "anna");
 
-    // In the envelope.
+    // A forged envelope sender.
     client.send(b"MAIL FROM:<bert@posthouse.test>\r\n");
     let reply = client.expect_reply(554);
     assert!(
@@ -82,7 +81,7 @@ fn a_user_under_somebody_elses_address_is_refused() {
         ("anna", false)
     );
 
-    // In the header alone.
+    // A forged From field alone.
     client.command("RSET", 250);
     let reply = client.submit(
         "anna@posthouse.test",
@@ -92,7 +91,7 @@ fn a_user_under_somebody_elses_address_is_refused() {
     assert_eq!(reply.code, 554, "{}", client.transcript());
     daemon.events().take(4151);
 
-    // In Sender.
+    // A forged Sender field.
     let message = format!(
         "Sender: <admin@posthouse.test>\n{}",
         letter("anna@posthouse.test", "forged")
@@ -101,7 +100,7 @@ fn a_user_under_somebody_elses_address_is_refused() {
     assert_eq!(reply.code, 554, "{}", client.transcript());
     daemon.events().take(4151);
 
-    // The session goes on.
+    // The session continues.
     let message = letter("anna@posthouse.test", "under my own name");
     assert_eq!(
         client
@@ -114,7 +113,7 @@ fn a_user_under_somebody_elses_address_is_refused() {
 }
 
 #[test]
-fn a_stranger_that_nothing_excuses_is_refused() {
+fn refuses_an_unauthenticated_stranger() {
     let site = Site::new();
     let daemon = site.start();
     let mut client = daemon.connect();
@@ -124,7 +123,7 @@ fn a_stranger_that_nothing_excuses_is_refused() {
 }
 
 #[test]
-fn an_exempt_hosts_message_that_is_not_homed_goes_to_the_administrator_as_a_report() {
+fn reports_a_message_that_is_not_homed_to_the_administrator() {
     let site = Site::new();
     let mut daemon = site.start();
     submit_from_exempt_host(&daemon, "from the relay server");
@@ -154,7 +153,7 @@ fn an_exempt_hosts_message_that_is_not_homed_goes_to_the_administrator_as_a_repo
         ("not-homed".into(), "admin@posthouse.test".into())
     );
     assert!(sent.text("because").contains('/'), "a rule is cited: {sent:?}");
-    // The sender is not told: that would be backscatter.
+    // The sender receives no report, which would be backscatter.
     assert_eq!(daemon.events().all(5008).len(), 1);
     assert!(
         site.mailbox("anna").messages().is_empty(),
@@ -164,11 +163,11 @@ fn an_exempt_hosts_message_that_is_not_homed_goes_to_the_administrator_as_a_repo
 }
 
 #[test]
-fn the_policy_of_1999_crashes_by_itself() {
+fn crash_of_the_1999_policy_is_contained() {
     let site = Site::new();
     let mut daemon = site.start();
     let pid = daemon.pid();
-    // A homed user is connected the whole time.
+    // A homed user stays connected during the fault.
     let mut bystander = logged_in(&daemon, "anna");
 
     let file = example("q178091");
@@ -209,13 +208,13 @@ fn the_policy_of_1999_crashes_by_itself() {
     );
     assert!(fault["message"].is_string(), "{fault}");
 
-    // The notice is not lost: the host's own report reaches the administrator.
+    // The report is not lost: the host's own report reaches the administrator.
     let lost = daemon.events().take(4120);
     assert_eq!(lost.text("message"), fault["message"].as_str().unwrap_or_default());
     let report = Report::parse(&site.mailbox("admin").expect("delivery-status").text);
     assert_eq!(report.field("Action"), Some("failed"));
 
-    // Nobody else noticed.
+    // Other sessions are not affected.
     let reply = bystander.submit(
         "anna@posthouse.test",
         &["bert@posthouse.test"],
@@ -229,7 +228,7 @@ fn the_policy_of_1999_crashes_by_itself() {
 }
 
 #[test]
-fn mail_from_the_null_reverse_path_passes_the_checks() {
+fn accepts_the_null_reverse_path() {
     let site = Site::new();
     let daemon = site.start();
     let mut client = exempt(&daemon);
@@ -243,7 +242,7 @@ fn mail_from_the_null_reverse_path_passes_the_checks() {
 }
 
 #[test]
-fn relaying_needs_a_reason() {
+fn refuses_relaying_without_a_right() {
     let site = Site::new();
     let daemon = site.start();
     let mut client = exempt(&daemon);
@@ -259,7 +258,7 @@ fn relaying_needs_a_reason() {
 }
 
 #[test]
-fn unknown_and_ambiguous_recipients() {
+fn refuses_unknown_and_ambiguous_recipients() {
     let site = Site::new();
     for name in ["cora", "dora"] {
         site.add_to_directory(&format!(
@@ -276,8 +275,8 @@ fn unknown_and_ambiguous_recipients() {
     let reply = client.command("RCPT TO:<twofold@posthouse.test>", 550);
     assert!(reply.line().starts_with("550 5.1.4"), "{reply:?}");
     client.command("RSET", 250);
-    // Behind an alias it is found out at delivery: nobody gets the message by accident, the sender
-    // is told, and the administrator gets the copy that this class has by default.
+    // Behind an alias the ambiguity is detected at delivery: no account receives the message, the sender receives a
+    // report, and the administrator receives the default copy for this class.
     let message = letter("anna@posthouse.test", "to both?");
     assert_eq!(
         client

@@ -1,5 +1,5 @@
-//! Clients of other projects: swaks, Python's smtplib, Postfix's smtp-source and smtp-sink. A test
-//! whose tool is not installed says so loudly and passes; `.ci/run` installs all of them.
+//! Clients of other projects: swaks, Python's smtplib, Postfix's smtp-source and smtp-sink. The test of a missing tool
+//! prints SKIPPED and passes; `.ci/run` installs all tools.
 
 use std::io::Read;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use posthouse_tests::{PASSWORD, Site, eventually, run, tool};
 
 #[test]
-fn swaks_submits_and_is_refused() {
+fn accepts_and_refuses_swaks() {
     let Some(swaks) = tool("swaks") else { return };
     let site = Site::new();
     let daemon = site.start();
@@ -106,7 +106,7 @@ with smtplib.SMTP(host, port, timeout=30) as smtp:
 "#;
 
 #[test]
-fn pythons_smtplib_submits_and_is_refused() {
+fn accepts_and_refuses_pythons_smtplib() {
     let Some(python) = tool("python3") else { return };
     let site = Site::new();
     let daemon = site.start();
@@ -118,13 +118,13 @@ fn pythons_smtplib_submits_and_is_refused() {
     assert!(site.mailbox("bert").containing("forged").is_empty());
 }
 
-/// How many messages `smtp-source` sends; `POSTHOUSE_MESSAGES` says otherwise.
-fn messages() -> u64 {
+/// Returns the number of messages for `smtp-source`: `POSTHOUSE_MESSAGES`, 2000 by default.
+fn message_count() -> u64 {
     let wanted = std::env::var("POSTHOUSE_MESSAGES").ok();
     wanted.and_then(|number| number.parse().ok()).unwrap_or(2000)
 }
 
-/// `smtp-sink` on a free port, counting.
+/// A running `smtp-sink` that counts messages.
 struct CountingSink {
     child: Child,
     port: u16,
@@ -138,7 +138,7 @@ impl CountingSink {
             probe.local_addr().expect("bound").port()
         };
         let mut command = Command::new(program);
-        // It will not run as root; anybody else need not say who they are.
+        // smtp-sink refuses to run as root; only root needs to name another user.
         if rustix::process::geteuid().is_root() {
             command.args(["-u", "nobody"]);
         }
@@ -156,7 +156,7 @@ impl CountingSink {
                 tail.push_str(&String::from_utf8_lossy(&buffer[..length]));
                 let start = tail.len().saturating_sub(200);
                 tail = tail.split_off(tail.ceil_char_boundary(start));
-                // The last counter that is certainly complete.
+                // Only a complete counter is used.
                 if let Some(number) = last_counter(&tail) {
                     counted.store(number, Ordering::Relaxed);
                 }
@@ -167,7 +167,7 @@ impl CountingSink {
     }
 }
 
-/// `mesg=N` followed by something that ends the number.
+/// Returns the last complete counter `mesg=N`, that is a number followed by another character.
 fn last_counter(text: &str) -> Option<u64> {
     let mut counters = text.split("mesg=").skip(1).collect::<Vec<_>>();
     counters.reverse();
@@ -185,7 +185,7 @@ impl Drop for CountingSink {
 }
 
 #[test]
-fn what_smtp_source_sends_arrives_at_smtp_sink() {
+fn relays_from_smtp_source_to_smtp_sink() {
     let (Some(source), Some(sink)) = (tool("smtp-source"), tool("smtp-sink")) else {
         return;
     };
@@ -197,7 +197,7 @@ fn what_smtp_source_sends_arrives_at_smtp_sink() {
         .expect("TOML");
     site.set("policy.settings.accept", exempt);
     let daemon = site.start();
-    let (messages, server) = (messages(), format!("inet:{}", daemon.address("smtp")));
+    let (messages, server) = (message_count(), format!("inet:{}", daemon.address("smtp")));
     let arguments = [
         "-s",
         "20",
@@ -218,7 +218,7 @@ fn what_smtp_source_sends_arrives_at_smtp_sink() {
     assert!(sent.stderr.is_empty(), "{sent:?}");
     sent.ok();
     let mut seen = 0;
-    // Progress is what must not stop; how fast it is depends on the machine.
+    // The test requires progress, not speed, which depends on the machine.
     while seen < messages {
         seen = eventually(&format!("more than {seen} of {messages} messages at the sink"), || {
             let now = sink.count.load(Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! The worked examples under `policy-wasm/examples`: each by every command an author has, and each in a
-//! running daemon, asked over SMTP.
+//! The worked examples in `policy-wasm/examples`, tested with every command for authors and over SMTP in a running
+//! daemon.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use posthouse_tests::{Client, Daemon, Output, PASSWORD, Sink, Site, posthouse, run, worked_example};
 use serde_json::{Value, json};
 
-/// Each with what it has to be granted beyond the default.
+/// Examples, each with the grant that is needed beyond the default grants.
 const EXAMPLES: [(&str, Option<&str>); 8] = [
     ("first-policy", None),
     ("printers", Some("counters")),
@@ -35,7 +35,7 @@ fn cli_json(arguments: &[&str]) -> Value {
 }
 
 #[test]
-fn every_command_works_on_every_example() {
+fn runs_every_command_on_every_example() {
     for (name, grant) in EXAMPLES {
         let policy = worked_example(name).display().to_string();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -74,9 +74,9 @@ fn every_command_works_on_every_example() {
     }
 }
 
-/// What a policy imports and was not granted is named before anything runs.
+/// Checks that `policy check` names an import that is not granted.
 #[test]
-fn without_its_grant_an_example_is_refused() {
+fn check_names_a_missing_grant() {
     for (name, grant) in EXAMPLES {
         let Some(grant) = grant else { continue };
         let policy = worked_example(name).display().to_string();
@@ -85,7 +85,7 @@ fn without_its_grant_an_example_is_refused() {
     }
 }
 
-/// A daemon with a module before the default policy, and mail for elsewhere in a sink.
+/// A daemon with a module before the default policy, and a sink as the smart host.
 struct Office {
     site: Site,
     daemon: Daemon,
@@ -98,7 +98,7 @@ impl Office {
         let mut site = Site::new();
         site.set("delivery.smart-host", sink.address().to_string());
         let start = worked_example("first-policy");
-        site.ask_first(&format!(
+        site.prepend_policy(&format!(
             "name = 'example'\nfile = '{}'\ngrants = ['directory', 'message', 'host', 'counters', 'verification']",
             start.display()
         ));
@@ -119,7 +119,7 @@ impl Office {
         client
     }
 
-    /// Somebody from outside: an exempt host that relays the world's mail to us.
+    /// Connects from the exempt host, which relays mail from the Internet.
     fn outside(&self) -> Client {
         self.from("127.0.0.2")
     }
@@ -143,7 +143,7 @@ fn rcpt(client: &mut Client, recipient: &str, code: u16) -> String {
 }
 
 #[test]
-fn each_decides_in_a_running_daemon() {
+fn examples_decide_in_a_running_daemon() {
     let office = Office::new();
     first_policy(&office);
     printers(&office);
@@ -165,7 +165,7 @@ fn first_policy(office: &Office) {
 }
 
 fn printers(office: &Office) {
-    // Who is no printer has to authenticate here.
+    // A client that is not a printer has to authenticate.
     mail(&mut office.from("127.0.0.9"), "printer@posthouse.test", 530);
     let settings = json!({"networks": ["127.0.0.8/31"], "recipients": ["@posthouse.test"], "per-hour": 2});
     office.load("printers", &settings);
@@ -175,7 +175,7 @@ fn printers(office: &Office) {
     rcpt(&mut client, "anna@posthouse.test", 250);
     rcpt(&mut client, "bert@posthouse.test", 250);
     rcpt(&mut client, "admin@posthouse.test", 450);
-    // Each device has a count of its own, and it is kept when the connection is not.
+    // Each device has a separate counter, which is kept between connections.
     let mut other = office.from("127.0.0.8");
     mail(&mut other, "printer@posthouse.test", 250);
     rcpt(&mut other, "admin@posthouse.test", 250);
@@ -185,7 +185,7 @@ fn printers(office: &Office) {
     counters_of_printers(office);
 }
 
-/// What was counted can be looked at, page by page.
+/// Lists the counters page by page.
 fn counters_of_printers(office: &Office) {
     let counters = |more: &[&str]| {
         let arguments = [&["policy", "counters", "--as", "example"], more].concat();
@@ -297,7 +297,7 @@ fn inside_claims(office: &Office) {
     let kept = office.daemon.events().take(4192);
     assert_eq!(kept.text("because"), "example/inside-claims (admin@posthouse.test)");
     assert!(office.site.mailbox("bert").containing("in our name").is_empty());
-    // What an account of ours writes is no claim.
+    // Mail of an authenticated account is not a false claim.
     let mut client = office.account("anna");
     let reply = client.submit(
         "anna@posthouse.test",
@@ -317,7 +317,7 @@ fn sender_quota(office: &Office) {
     rcpt(&mut client, "admin@posthouse.test", 250);
     let over = rcpt(&mut client, "team@posthouse.test", 450);
     assert!(over.contains("Too many recipients"), "{over}");
-    // The host keeps the count over a change of the code.
+    // The counters survive a change of the code.
     office.load("first-policy", &json!({}));
     office.load("sender-quota", &settings);
     let mut again = office.account("anna");

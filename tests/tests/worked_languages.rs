@@ -1,11 +1,11 @@
-//! The worked examples in JavaScript, Python and C, each in a running daemon with the limits and settings of its
-//! README, asked over SMTP. A language whose tools cannot be had says SKIPPED, loudly; `.ci/run` installs them.
+//! The worked examples in JavaScript, Python and C, tested over SMTP in a running daemon with the limits and settings
+//! of each README. The test of a language whose tools are unavailable prints SKIPPED; `.ci/run` installs the tools.
 
 use posthouse_tests::{Client, Daemon, Language, PASSWORD, Sink, Site, Toolchain, worked_example};
 use serde_json::{Value, json};
 
-/// A daemon with a module of small limits for each example, before the default policy, and mail for elsewhere in a
-/// sink. What the compiler may take is the default.
+/// A daemon with a module of small limits for each example before the default policy, default limits of the compiler,
+/// and a sink as the smart host.
 struct Office {
     site: Site,
     daemon: Daemon,
@@ -16,14 +16,14 @@ impl Office {
     fn new() -> Self {
         let sink = Sink::smtp();
         let mut site = Site::new();
-        // The world delivers here, as with the first configuration of the README.
+        // Clients from the Internet may deliver mail, as in the first configuration of the README.
         site.set("delivery.smart-host", sink.address().to_string())
             .set("policy.settings.accept.from", "anyone")
             .set("policy.settings.accept.listeners.smtp.exempt", vec!["homing"]);
-        // Something to begin with, whose place the examples take.
+        // Initial component of each module, replaced by the examples.
         let file = worked_example("first-policy");
         for (module, memory) in [("tags", "32MiB"), ("notices", "32MiB"), ("blocklist", "2MiB")] {
-            site.ask_first(&format!(
+            site.prepend_policy(&format!(
                 "name = '{module}'\nfile = '{}'\nlimits = {{ memory = '{memory}' }}",
                 file.display()
             ));
@@ -32,7 +32,7 @@ impl Office {
         Self { site, daemon, sink }
     }
 
-    /// Builds an example and loads it. False if its language's tools cannot be had.
+    /// Builds and loads an example; false if the tools of the language are unavailable.
     fn load(&self, module: &str, language: Language, example: &str, settings: &Value) -> bool {
         let Some(tools) = Toolchain::find(language) else {
             return false;
@@ -44,7 +44,7 @@ impl Office {
         true
     }
 
-    /// Somebody of the world.
+    /// Connects as a client from the Internet.
     fn outside(&self) -> Client {
         let mut client = self.daemon.connect();
         client.ehlo();
@@ -59,7 +59,7 @@ impl Office {
 }
 
 #[test]
-fn each_decides_in_a_running_daemon() {
+fn examples_decide_in_a_running_daemon() {
     let office = Office::new();
     blocklist(&office);
     subject_tags(&office);
@@ -122,7 +122,7 @@ fn quiet_notices(office: &Office) {
     let told = office.daemon.events().take(5009);
     assert_eq!(told.text("because"), "notices/automatic");
     fails("Subject: from a person\n");
-    // Who wrote, and who the settings name.
+    // Recipients of the report: the sender, and the administrator that the settings name.
     for account in ["anna", "admin"] {
         let mailbox = office.site.mailbox(account);
         let report = mailbox.expect("from a person");

@@ -1,4 +1,4 @@
-//! Certificates: loaded and checked before anybody is greeted.
+//! TLS certificates, loaded and checked before the first connection is accepted.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -11,7 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Problem, TlsFiles};
 
-/// The server's side of TLS with this certificate and key.
+/// Returns the TLS server configuration for a certificate and key. Problems have the key path `tls.certificate`,
+/// `tls.key` or `tls`.
 pub fn server_config(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, Vec<Problem>> {
     let chain = read_chain(&files.certificate);
     let key = read_key(&files.key);
@@ -57,8 +58,8 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Problem> {
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| problem(format!("is not a private key in PEM: {error}")))
 }
 
-/// A certificate for `hostname` that nobody but this host vouches for, made once and kept in
-/// `folder`: enough against listening in, until the operator has a real one.
+/// Makes a self-signed certificate for `hostname` and `localhost` in `folder`, or returns the existing files. A
+/// self-signed certificate protects against eavesdroppers, but clients cannot verify the host's identity.
 pub fn make_self_signed(folder: &Path, hostname: &str) -> io::Result<TlsFiles> {
     let files = TlsFiles {
         certificate: folder.join("self-signed.pem"),

@@ -1,4 +1,4 @@
-//! The configuration as the rest of the host sees it: nothing here can be wrong any more.
+//! Checked configuration types. A value of [`Config`] has passed every check of the file's content.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,86 +12,86 @@ use host_contract::NdrFault;
 use host_events::Format;
 use host_mail::{Endpoint, Mailbox};
 
-/// Everything an operator can decide.
+/// Complete configuration of a host.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The file it came from; none for the built-in defaults.
+    /// Configuration file, absolute; `None` for the built-in defaults.
     pub file: Option<PathBuf>,
-    /// This host's name in greetings, trace fields and notifications.
+    /// Name of this host in greetings, trace fields and notifications; lower case, a local domain.
     pub hostname: String,
     /// Folder for spool, policies, event log and control socket.
     pub data: PathBuf,
-    /// Folder of the Maildirs of accounts whose home is here.
+    /// Folder of the Maildirs of accounts whose home is on this host.
     pub mailboxes: PathBuf,
-    /// The directory's file.
+    /// File with the directory of accounts, aliases and groups.
     pub directory: PathBuf,
-    /// Who is told when nobody else can be.
+    /// Receives mail to `postmaster` and reports that have no other recipient.
     pub administrator: Mailbox,
-    /// The operator's socket.
+    /// Unix socket for the operator's commands.
     pub control: PathBuf,
-    /// At least one.
+    /// Listeners; at least one.
     pub listeners: Vec<Listener>,
-    /// Certificate and key; none means a self-signed one is made in the data folder.
+    /// Certificate and key; `None` means that a self-signed certificate is made in the data folder.
     pub tls: Option<TlsFiles>,
-    /// Sizes and counts.
+    /// Limits on messages and connections.
     pub limits: Limits,
-    /// Time-outs of the dialogue (RFC 5321 section 4.5.3.2).
+    /// Time-outs of the SMTP dialogue (RFC 5321 section 4.5.3.2).
     pub timeouts: Timeouts,
-    /// What is done when there is too much to do.
+    /// Overload protection.
     pub overload: OverloadConfig,
-    /// The chain, in order; empty means no policy at all.
+    /// Policy chain, in the order of evaluation; empty means that no policy is asked.
     pub policies: Vec<PolicyModule>,
-    /// What all modules share.
+    /// Settings of the engine that all modules share.
     pub policy_engine: PolicyEngine,
-    /// What a fault does, by stage.
+    /// Host's action after a policy fault, by stage.
     pub faults: FaultActions,
-    /// Where policies' questions to the DNS go.
+    /// DNS resolution for policies and for mail exchanges.
     pub dns: DnsConfig,
-    /// Where mail goes and when it is tried again.
+    /// Destinations and retry schedule of outgoing mail.
     pub delivery: DeliveryConfig,
-    /// Stop accepting below this many free bytes on the spool's disk.
+    /// Free bytes on the spool's disk below which new mail is refused with 452.
     pub low_water: u64,
-    /// The log of decisions; modules are in it if [`PolicyModule::record`] says so.
+    /// Bounds of the decision log, which covers modules whose [`PolicyModule::record`] is not `Off`.
     pub decisions: DecisionLogConfig,
-    /// How events are written on stdout.
+    /// Format of events on stdout.
     pub event_format: Format,
-    /// Bound of the durable event log, in bytes.
+    /// Maximum size of the durable event log, in bytes; the oldest events are dropped first.
     pub event_log_size: u64,
-    /// How long a graceful stop may take.
+    /// Maximum duration of a graceful stop.
     pub drain: Duration,
 }
 
-/// One place to accept connections.
+/// Address that accepts SMTP connections, with its rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// Name in logs and for policies.
+    /// Name in events and for policies; unique.
     pub name: String,
-    /// Where to bind.
+    /// Address and port to bind; port 0 lets the system choose.
     pub address: SocketAddr,
-    /// Who connects for others, and says so with a PROXY header.
+    /// Networks of load balancers, whose connections must begin with a PROXY header.
     pub proxies: Vec<IpNet>,
-    /// Whether and how TLS is spoken.
+    /// TLS mode.
     pub tls: ListenerTls,
-    /// AUTH is offered in the clear, too.
+    /// Offers AUTH also without TLS.
     pub auth_without_tls: bool,
-    /// Clients must authenticate before MAIL unless admission exempts them.
+    /// Requires AUTH before MAIL unless the client's admission grants an exemption.
     pub require_authentication: bool,
-    /// Clients must use TLS before AUTH and MAIL unless admission exempts them.
+    /// Requires TLS before AUTH and MAIL unless the client's admission grants an exemption.
     pub require_encryption: bool,
 }
 
-/// Whether and how a listener speaks TLS.
+/// TLS mode of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerTls {
-    /// Never.
+    /// TLS is not offered.
     Off,
-    /// After STARTTLS (RFC 3207).
+    /// TLS by STARTTLS (RFC 3207).
     StartTls,
-    /// From the first byte (RFC 8314).
+    /// Implicit TLS: the handshake precedes the banner (RFC 8314).
     Implicit,
 }
 
-/// PEM files.
+/// PEM files of the host's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// Certificate chain, leaf first.
@@ -100,254 +100,257 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// Sizes and counts.
+/// Limits on messages and connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Largest message, in bytes; announced by SIZE (RFC 1870).
     pub message_size: u64,
-    /// Recipients of one transaction; at least 100 (RFC 5321 section 4.5.3.1.8).
+    /// Recipients of a transaction, including refused recipients; at least 100 (RFC 5321 section 4.5.3.1.8).
     pub recipients: usize,
-    /// Connections at once.
+    /// Concurrent connections.
     pub sessions: usize,
-    /// Connections at once from one address.
+    /// Concurrent connections from the same client address.
     pub sessions_per_client: usize,
-    /// Errors after which a connection is closed.
+    /// Number of errors at which a connection is closed.
     pub errors: usize,
-    /// Transactions of one connection.
+    /// Transactions in a connection.
     pub transactions: usize,
-    /// `Received:` fields after which a message is taken for a loop (RFC 5321 section 6.3).
+    /// `Received:` fields; a message with more is taken for a loop (RFC 5321 section 6.3).
     pub hops: usize,
 }
 
-/// Time-outs of the dialogue (RFC 5321 section 4.5.3.2).
+/// Time-outs of the SMTP dialogue (RFC 5321 section 4.5.3.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Waiting for a command.
+    /// Maximum wait for a command, and for the peer to read replies.
     pub command: Duration,
-    /// Waiting for more of a message.
+    /// Maximum wait for the next part of a message.
     pub data: Duration,
-    /// A whole connection.
+    /// Maximum duration of a connection.
     pub session: Duration,
 }
 
-/// What is done when there is too much to do.
+/// Thresholds of overload protection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverloadConfig {
-    /// While all places for connections are taken, who has been idle for so long makes way for others.
+    /// Idle time after which a session may be evicted with 421 while all connection slots are taken and another
+    /// client connects; the idlest session goes first.
     pub make_way: Duration,
-    /// New connections are refused while tasks run later than this.
+    /// Scheduler latency above which new connections are refused with 421.
     pub lag: Duration,
-    /// New transactions are deferred while an accepted message waits longer than this for the disk.
+    /// Sync latency above which new transactions are deferred with 451: the time that an accepted message waits for
+    /// the disk.
     pub disk: Duration,
-    /// For each processor, clients that are served at once while more want to be.
+    /// Concurrency limit of sessions for each processor, while more clients wait.
     pub transactions: u32,
-    /// Memory that messages being received share, in bytes; beyond it they go to files sooner.
+    /// Memory shared by all messages being received, in bytes; a message beyond that budget spills to a file sooner.
     pub memory: u64,
 }
 
-/// One module of the chain.
+/// Configuration of a module in the policy chain.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicyModule {
-    /// Name in events and commands; unique.
+    /// Name in events and commands; unique within the chain.
     pub name: String,
-    /// The component; none is the built-in default policy.
+    /// Component file; `None` is the built-in default policy.
     pub file: Option<PathBuf>,
-    /// minisign public keys in base64, valid; one of them must have signed the component. Empty asks
-    /// for no signature.
+    /// Valid minisign public keys in base64. The component must be signed with a key of the list; an empty list
+    /// requires no signature.
     pub signed_by: Vec<String>,
-    /// Given to `configure`; an object.
+    /// JSON object passed to the policy's `configure`.
     pub settings: serde_json::Map<String, serde_json::Value>,
-    /// Interfaces it may import, such as `directory`, `message`, `host`.
+    /// Interfaces that the component may import, such as `directory`, `message`, `host`.
     pub grants: Vec<String>,
-    /// Counters it may keep at once.
+    /// Maximum number of counters that the host keeps for the module.
     pub counters: usize,
-    /// Bounds.
+    /// Resource limits.
     pub limits: PolicyLimits,
-    /// It keeps nothing from one question to the next; none leaves that to [`Self::is_stateless`].
+    /// True if an instance keeps no state between questions; `None` means the default of
+    /// [`Self::is_stateless`].
     pub stateless: Option<bool>,
-    /// Where this module's fault table differs from `[faults]`.
+    /// Rows of the fault table that differ from `[faults]`.
     pub faults: ModuleFaults,
-    /// Where a core dump of each trap is written; none is the rule.
+    /// Folder for a core dump of each trap; `None` (the default) writes no core dumps.
     pub core_dumps: Option<PathBuf>,
-    /// What of its decisions is kept.
+    /// Content kept in the decision log.
     pub record: RecordMode,
 }
 
 impl PolicyModule {
-    /// Whether an instance may answer questions of whatever connection and transaction. The default policy that the host
-    /// carries is known to keep nothing from one to the next; of any other only its operator can know.
+    /// True if an instance may answer questions of any connection and transaction. Without an explicit setting that
+    /// holds for the built-in default policy, which keeps no state between questions; for any other component only
+    /// the operator can know.
     pub fn is_stateless(&self, is_built_in: bool) -> bool {
         self.stateless.unwrap_or(is_built_in)
     }
 }
 
-/// What the log of decisions keeps of a module.
+/// Content that the decision log keeps of a module's decisions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RecordMode {
-    /// Nothing.
+    /// Records nothing.
     #[default]
     Off,
-    /// Everything a replay needs.
+    /// Complete records, sufficient for a replay.
     On,
-    /// Addresses as keyed hashes, no text that names somebody: for reading, not for replay.
+    /// Redacted records: addresses are keyed hashes, and text that can name a person is left out. Readable, but not
+    /// replayable.
     Hashed,
 }
 
-/// Bounds of the log of decisions.
+/// Bounds of the decision log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecisionLogConfig {
-    /// Of all records, in bytes; the oldest go first.
+    /// Maximum size of all records, in bytes; the oldest are dropped first.
     pub size: u64,
-    /// Of one record.
+    /// Maximum age of a record.
     pub age: Duration,
-    /// Bytes kept of each message's body.
+    /// Bytes kept of each message's body; at most 1 MiB.
     pub body: u64,
 }
 
-/// Bounds of one module.
+/// Resource limits of a module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PolicyLimits {
-    /// Guest CPU per call.
+    /// Guest CPU time per call.
     pub cpu: Duration,
-    /// Wall clock per call, host functions included.
+    /// Wall-clock time per call, host functions included.
     pub wall: Duration,
-    /// Linear memory of one instance, in bytes.
+    /// Linear memory of an instance, in bytes.
     pub memory: usize,
-    /// Wasm stack is the engine's; this bounds the component's size in bytes.
+    /// Size of the component file, in bytes. (The size of the Wasm stack is a constant of the engine.)
     pub component_size: u64,
     /// Calls to host functions per unit of work.
     pub host_calls: u64,
 }
 
-/// What all modules share.
+/// Settings of the policy engine, shared by all modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyEngine {
-    /// Instances alive at once.
+    /// Maximum number of instances alive.
     pub instances: u32,
-    /// How long a unit of work waits for an instance before it is deferred.
+    /// Maximum wait of a unit of work for an instance; the client is deferred after that.
     pub wait: Duration,
-    /// Of one generation: how many clients' admissions are remembered; 0 asks about each connection.
-    pub remembered_admissions: usize,
-    /// Components moved into this folder are loaded; none watches nothing.
+    /// Watched folder: a component moved into the folder is loaded. `None` watches no folder.
     pub watch: Option<PathBuf>,
-    /// How long a component may be compiled.
+    /// Maximum duration of a component's compilation.
     pub compile_time: Duration,
-    /// Bytes of data the process that compiles a component may have.
+    /// Maximum data segment of the process that compiles a component, in bytes.
     pub compile_memory: u64,
-    /// How long a generation is in force before its instances are made to come up configured.
+    /// Time in force before a generation is pre-initialised: compiled again with the settings taken in.
     pub prepare_after: Duration,
-    /// Of one processor, what a candidate in the shadow may take.
+    /// Share of a processor that a shadow candidate may take.
     pub shadow_cpu: Share,
-    /// What is asked of a generation that was just loaded.
+    /// Probation of a generation that was just loaded.
     pub probation: ProbationConfig,
 }
 
-/// How the DNS is asked.
+/// Settings of DNS resolution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsConfig {
-    /// Resolvers; empty means those of `/etc/resolv.conf`.
+    /// Resolvers; an empty list means the resolvers of `/etc/resolv.conf`.
     pub servers: Vec<SocketAddr>,
-    /// For one question, whatever it takes.
+    /// Total time-out of a question, over all resolvers.
     pub timeout: Duration,
-    /// Answers that are kept at once.
+    /// Capacity of the cache, in answers.
     pub cache_size: u64,
 }
 
-/// How a generation that was just loaded proves itself.
+/// Error budget of a generation that was just loaded. A generation that exceeds the budget is rolled back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbationConfig {
-    /// How long it is on probation.
+    /// Duration of the probation.
     pub lasts: Duration,
-    /// Faults and calls are counted over this time, which goes on with the clock.
+    /// Length of the sliding window over which faults and calls are counted.
     pub window: Duration,
-    /// Faults within the window that are too many; zero: there is no probation.
+    /// Faults within the window that exceed the budget; zero turns probation off.
     pub faults: u64,
-    /// They must also be this share of the calls within the window.
+    /// Share of the calls within the window that the faults must reach as well.
     pub share: Share,
 }
 
-/// What a fault does at `admit`.
+/// Host's action after a fault at `admit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdmitFault {
-    /// The client is admitted on the listener's own terms, exempt from nothing.
+    /// Admits the client on the listener's own terms, without exemptions.
     NotExempt,
-    /// The client is told 421.
+    /// Refuses the connection with 421.
     Defer,
 }
 
-/// One module's own rows of the fault table; what is none is as in [`FaultActions`].
+/// Rows of the fault table for a module; `None` means the row of [`FaultActions`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ModuleFaults {
-    /// At `admit`.
+    /// Action at `admit`.
     pub admit: Option<AdmitFault>,
-    /// At `ndr`.
+    /// Action at `ndr`.
     pub ndr: Option<NdrFault>,
 }
 
-/// The fault table.
+/// Fault table: the host's action by the stage of the fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FaultActions {
-    /// At `admit`.
+    /// Action at `admit`.
     pub admit: AdmitFault,
-    /// At `ndr`.
+    /// Action at `ndr`.
     pub ndr: NdrFault,
-    /// Faults of one spooled message after which it is frozen (4117).
+    /// Faults of a spooled message at which the message is frozen (4117).
     pub message_limit: u32,
 }
 
-/// Where mail goes.
+/// Settings of delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryConfig {
-    /// Takes everything that has no home here; none means such mail cannot be delivered.
+    /// Next hop of mail that has no home on this host and no route; `None` means that such mail cannot be delivered.
     pub smart_host: Option<NextHop>,
-    /// Per recipient domain, before the smart host.
+    /// Next hops by recipient domain; a route takes precedence over the smart host.
     pub routes: Vec<Route>,
-    /// Servers that are told who this host is.
+    /// Credentials for remote servers.
     pub logins: Vec<ServerLogin>,
-    /// Waits between attempts; the last repeats.
+    /// Waits between attempts; the last repeats. Never empty.
     pub retry: Vec<Duration>,
-    /// After this a message is given up.
+    /// Age at which a message is given up.
     pub expire: Duration,
-    /// Deliveries at once.
+    /// Maximum number of concurrent deliveries.
     pub concurrency: usize,
-    /// Connections at once to one destination.
+    /// Maximum number of concurrent connections to the same destination.
     pub per_destination: usize,
-    /// Connecting to a remote.
+    /// Time-out of connecting to a remote.
     pub connect_timeout: Duration,
-    /// Waiting for a remote's reply.
+    /// Time-out of a remote's reply.
     pub reply_timeout: Duration,
-    /// Certificates of remotes must verify.
+    /// Requires that certificates of remotes verify.
     pub verify_tls: bool,
 }
 
-/// Who takes mail that has no home here.
+/// Next hop of mail that has no home on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextHop {
-    /// This server.
+    /// A named server.
     Server(Endpoint),
-    /// The mail exchanges of the recipient's domain (RFC 5321 section 5.1).
+    /// Mail exchanges of the recipient's domain (RFC 5321 section 5.1).
     Exchanges,
 }
 
-/// Who this host is at a server.
+/// Credentials of this host at a remote server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServerLogin {
-    /// As it stands where mail is sent to it.
+    /// Server, written as in `smart-host` or in the `to` of a route.
     pub server: Endpoint,
-    /// The user's name there.
+    /// User name at the server, 1 to 255 bytes.
     pub user: String,
-    /// Read with each new connection.
+    /// File with the password, read for each new connection.
     pub password_file: PathBuf,
 }
 
-/// Where the mail of one domain goes.
+/// Route of the mail for a recipient domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Recipient domain, lower case.
     pub domain: String,
-    /// Where to.
+    /// Next hop.
     pub to: NextHop,
-    /// Spoken there.
+    /// True if the next hop speaks LMTP (RFC 2033) instead of SMTP.
     pub lmtp: bool,
 }

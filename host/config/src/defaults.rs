@@ -1,5 +1,5 @@
-//! What holds where the operator has said nothing. `docs/samples/defaults.toml` writes it all out;
-//! a test keeps the two equal.
+//! Defaults of every key. `docs/samples/defaults.toml` lists the same values; the test
+//! `sample_of_defaults_equals_the_defaults` compares both.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,11 +18,11 @@ const MIB: u64 = KIB << 10;
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 
-/// What a policy may import: everything this release offers.
+/// Interfaces that this release offers to policies.
 pub(super) const GRANTS: [&str; 6] = ["directory", "message", "host", "dns", "counters", "verification"];
 
 impl Config {
-    /// Everything by default, its files in `data`.
+    /// Returns the default configuration with its files in `data`.
     pub(super) fn default_in(data: PathBuf, administrator: Mailbox) -> Self {
         Self {
             file: None,
@@ -51,7 +51,7 @@ impl Config {
     }
 }
 
-/// `/var/lib/posthouse` for root, else the user's own state folder.
+/// Returns the default data folder: `/var/lib/posthouse` for root, `posthouse` in the user's state folder otherwise.
 pub(super) fn data_folder() -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return "/var/lib/posthouse".into();
@@ -69,7 +69,7 @@ pub(super) fn data_folder() -> PathBuf {
         )
 }
 
-/// The system's name if a greeting can say it, else `localhost`.
+/// Returns the system's host name if it is a domain name, `localhost` otherwise.
 pub(super) fn system_hostname() -> String {
     let name = ["/proc/sys/kernel/hostname", "/etc/hostname"]
         .iter()
@@ -78,13 +78,13 @@ pub(super) fn system_hostname() -> String {
     hostname(name.trim()).unwrap_or_else(|| "localhost".to_owned())
 }
 
-/// A domain name in lower case, if it is one.
+/// Returns `text` in lower case if it is a domain name.
 pub(super) fn hostname(text: &str) -> Option<String> {
     let mailbox: Mailbox = format!("postmaster@{text}").parse().ok()?;
     (mailbox.local_part() == "postmaster").then(|| mailbox.domain().to_owned())
 }
 
-/// One for mail from everywhere, one for submission (RFC 6409); both on loopback.
+/// Returns a listener for incoming mail and a listener for submission (RFC 6409), both on loopback.
 fn default_listeners() -> Vec<Listener> {
     let listener = |name: &str, port, require_authentication| Listener {
         name: name.to_owned(),
@@ -169,7 +169,6 @@ impl Default for PolicyEngine {
         Self {
             instances: 200,
             wait: Duration::from_secs(2),
-            remembered_admissions: 10_000,
             watch: None,
             compile_time: Duration::from_secs(MINUTE),
             compile_memory: 2048 * MIB,

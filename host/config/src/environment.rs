@@ -1,5 +1,5 @@
-//! What a configuration needs around it: files that can be read, folders that can be written.
-//! Nothing is made or changed by looking.
+//! Checks of a configuration's environment: readable files and writable folders. The checks neither create nor change
+//! anything.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,10 +8,11 @@ use rustix::fs::{Access, access};
 
 use super::{Config, Problem, secret, server_config};
 
-/// Longest path of a Unix socket, in bytes, its final NUL not counted.
+/// Longest path of a Unix socket, in bytes, without the final NUL.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// Everything around the configuration that would keep the host from starting.
+/// Returns the problems of the configuration's environment that would keep the host from starting: folders that cannot
+/// be written, component and password files that cannot be read, a socket path that is too long, unusable certificates.
 pub fn problems_around(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (key, folder) in [("data", &config.data), ("mailboxes", &config.mailboxes)] {
@@ -39,7 +40,7 @@ pub fn problems_around(config: &Config) -> Vec<Problem> {
     problems
 }
 
-/// A folder that is not there must have a parent it can be made in.
+/// Returns a problem unless `folder`, or its nearest existing ancestor if the folder is missing, is a writable folder.
 fn not_writable(folder: &Path) -> Option<String> {
     let existing = folder.ancestors().find(|path| path.exists())?;
     if !existing.is_dir() {

@@ -1,5 +1,5 @@
-//! The configuration: a file as written is read into refined types ([`Config`]), with every
-//! problem reported at once under its key path.
+//! The configuration: a TOML file is read into checked types ([`Config`]). Every problem is reported in a single run,
+//! under its key path.
 
 mod certificates;
 mod checked;

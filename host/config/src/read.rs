@@ -1,4 +1,4 @@
-//! From the file's text to a [`Config`]: one function for each table of the file.
+//! Reads the text of a file into a [`Config`]: one function for each table of the file.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -17,14 +17,14 @@ use crate::toml_reader::{self, Problems, TableReader, boolean, choice, count, du
 use host_events::Format;
 use host_mail::{Endpoint, Mailbox};
 
-/// Longest name of a user at another server, in bytes.
+/// Longest user name at a remote server, in bytes.
 const MAX_USER: usize = 255;
-/// More of a body than this is no record any more but an archive.
+/// Largest part of a message's body that a decision record may keep, in bytes.
 const MAX_RECORDED_BODY: u64 = 1 << 20;
 
 impl Config {
-    /// Reads a file. Relative paths in it start at the file's folder. Nothing else is looked at:
-    /// see [`super::problems_around`].
+    /// Reads a configuration file. Relative paths in the file start at the folder of the file. Referenced files are
+    /// checked separately by [`super::problems_around`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let failed = |text: String| ConfigError(vec![Problem::new("", text)]);
         let path = std::path::absolute(path).map_err(|error| failed(error.to_string()))?;
@@ -35,12 +35,13 @@ impl Config {
         Ok(config)
     }
 
-    /// What holds without any file: everything on loopback and in the user's own state folder.
+    /// Returns the built-in configuration of a host without a file: listeners on loopback, and data in
+    /// `/var/lib/posthouse` for root or in the user's state folder.
     pub fn builtin() -> Result<Self, ConfigError> {
         Self::parse("administrator = \"postmaster@localhost\"", Path::new("/"))
     }
 
-    /// Reads the text of a file; relative paths start at `base`.
+    /// Parses the text of a configuration file; relative paths start at `base`.
     pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
         let document = toml_reader::parse(text).map_err(|problem| ConfigError(vec![problem]))?;
         let problems = Problems::default();
@@ -52,7 +53,7 @@ impl Config {
     }
 }
 
-/// None only with a problem.
+/// Reads the root table. `None` is returned only after a problem was reported.
 fn read(mut root: TableReader<'_>, base: &Path) -> Option<Config> {
     let data = root.optional("data", path(base)).unwrap_or_else(data_folder);
     let administrator = root.required("administrator", parsed::<Mailbox>);
@@ -101,7 +102,7 @@ fn read_listeners(root: &mut TableReader<'_>) -> Vec<Listener> {
         root.problem("listener", "at least one listener is needed");
     }
     for mut reader in readers {
-        let name = reader.required("name", word);
+        let name = reader.required("name", identifier);
         let address = reader.required("address", parsed::<SocketAddr>);
         let proxies = reader.list("proxies", |value| network(&text(value)?));
         let tls = [
@@ -128,7 +129,7 @@ fn read_listeners(root: &mut TableReader<'_>) -> Vec<Listener> {
         if !names.insert(name.clone()) {
             reader.problem("name", format!("there is a listener {name:?} already"));
         }
-        // Port 0 lets the system choose: never the same twice.
+        // Port 0 lets the system choose a free port: two listeners never collide there.
         if address.port() != 0 && !addresses.insert(address) {
             reader.problem("address", format!("another listener has {address} already"));
         }
@@ -156,11 +157,11 @@ fn read_tls(mut reader: TableReader<'_>, base: &Path) -> Option<TlsFiles> {
 
 fn read_limits(mut reader: TableReader<'_>, default: Limits) -> Limits {
     Limits {
-        // RFC 5321 section 4.5.3.1.7: 64K octets at least.
+        // RFC 5321 section 4.5.3.1.7: at least 64K octets.
         message_size: reader.or("message-size", default.message_size, |value| {
             size(value).and_then(|bytes| at_least(64 << 10, bytes))
         }),
-        // RFC 5321 section 4.5.3.1.8: 100 at least.
+        // RFC 5321 section 4.5.3.1.8: at least 100 recipients.
         recipients: reader.or("recipients", default.recipients, count(100..=100_000)),
         sessions: reader.or("sessions", default.sessions, count(1..=1_000_000)),
         sessions_per_client: reader.or("sessions-per-client", default.sessions_per_client, count(1..=1_000_000)),
@@ -209,7 +210,7 @@ fn read_policies(root: &mut TableReader<'_>, base: &Path) -> Vec<PolicyModule> {
     let mut modules = Vec::new();
     for mut reader in root.tables("policy") {
         let default = PolicyModule::default();
-        let name = reader.or("name", default.name, word);
+        let name = reader.or("name", default.name, identifier);
         if !names.insert(name.clone()) {
             reader.problem("name", format!("there is a policy {name:?} already"));
         }
@@ -251,14 +252,13 @@ fn read_policy_limits(mut reader: TableReader<'_>, default: PolicyLimits) -> Pol
 }
 
 fn read_policy_engine(mut reader: TableReader<'_>, default: PolicyEngine, base: &Path) -> PolicyEngine {
+    reader.removed(
+        "remembered-admissions",
+        "every connection is asked about, which costs under 1 % of a message",
+    );
     PolicyEngine {
         instances: reader.or("instances", default.instances, count(1..=10_000)),
         wait: reader.or("wait", default.wait, duration),
-        remembered_admissions: reader.or(
-            "remembered-admissions",
-            default.remembered_admissions,
-            count(0..=1_000_000),
-        ),
         compile_time: reader.or("compile-time", default.compile_time, duration),
         compile_memory: reader.or("compile-memory", default.compile_memory, |value| {
             size(value).and_then(|bytes| at_least(64 << 20, bytes))
@@ -360,7 +360,7 @@ fn read_login(
     next_hops: &[&NextHop],
     known: &[ServerLogin],
 ) -> Option<ServerLogin> {
-    let server = reader.required("server", tcp);
+    let server = reader.required("server", tcp_endpoint);
     let user = reader.required("user", user_name);
     let password_file = reader.required("password-file", path(base));
     let server = server?;
@@ -390,11 +390,11 @@ fn user_name(value: &Value) -> Result<String, String> {
     Ok(user)
 }
 
-/// A server, or `mx`.
+/// Reads `host:port`, or `mx` for the mail exchanges of each domain.
 fn next_hop(value: &Value) -> Result<NextHop, String> {
     match text(value)?.as_str() {
         "mx" => Ok(NextHop::Exchanges),
-        _ => tcp(value).map(NextHop::Server),
+        _ => tcp_endpoint(value).map(NextHop::Server),
     }
 }
 
@@ -402,8 +402,8 @@ fn lmtp_server(value: &Value) -> Result<NextHop, String> {
     parsed(value).map(NextHop::Server)
 }
 
-/// SMTP is spoken over TCP.
-fn tcp(value: &Value) -> Result<Endpoint, String> {
+/// Reads a TCP endpoint; SMTP is not spoken over Unix sockets.
+fn tcp_endpoint(value: &Value) -> Result<Endpoint, String> {
     match parsed::<Endpoint>(value)? {
         Endpoint::Unix(path) => Err(format!("expected host:port, found the socket {}", path.display())),
         tcp => Ok(tcp),
@@ -422,8 +422,8 @@ fn host_name(value: &Value) -> Result<String, String> {
     hostname(&text).ok_or_else(|| format!("{text:?} is not a domain name"))
 }
 
-/// A name for events and commands.
-fn word(value: &Value) -> Result<String, String> {
+/// Reads a name for events and commands: 1 to 64 lower-case letters, digits, hyphens, dots or underscores.
+fn identifier(value: &Value) -> Result<String, String> {
     let text = text(value)?;
     let right = (1..=64).contains(&text.len())
         && text
@@ -451,12 +451,12 @@ fn at_most(most: u64, bytes: u64) -> Result<u64, String> {
         .ok_or_else(|| format!("at most {most} bytes, found {bytes}"))
 }
 
-/// One minisign public key, or a list of them.
+/// Reads a minisign public key or a list of keys, which must not be empty.
 fn signers(value: &Value) -> Result<Vec<String>, String> {
     let keys = match value {
         Value::Array(keys) if keys.is_empty() => return Err("at least one key is needed".to_owned()),
         Value::Array(keys) => keys.iter().map(text).collect::<Result<Vec<_>, _>>()?,
-        one => vec![text(one)?],
+        single => vec![text(single)?],
     };
     for key in &keys {
         minisign_verify::PublicKey::from_base64(key).map_err(|_| {
@@ -472,7 +472,7 @@ fn at_least(least: u64, bytes: u64) -> Result<u64, String> {
         .ok_or_else(|| format!("at least {least} bytes are needed, found {bytes}"))
 }
 
-/// A policy's settings are JSON; a TOML date becomes its text.
+/// Converts a policy's settings to JSON; a TOML date becomes a string.
 fn settings(value: &Value) -> Result<Map<String, serde_json::Value>, String> {
     match json(value)? {
         serde_json::Value::Object(settings) => Ok(settings),

@@ -1,4 +1,4 @@
-//! A part of a whole, as operators write it: `10%`, `0.5%`.
+//! A percentage, written as `10%` or `0.5%`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Hundredths of a percent in the whole.
+/// Number of hundredths of a percent in 100 %.
 const WHOLE: u64 = 10_000;
 
-/// More than nothing, at most everything; exact to a hundredth of a percent.
+/// A percentage above 0 % and up to 100 %, exact to a hundredth of a percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Share(u64);
 
 impl Share {
-    /// Everything.
+    /// 100 %.
     pub const ALL: Self = Self(WHOLE);
 
-    /// `percent` of everything, at most all of it and at least a hundredth of a percent.
+    /// Returns `percent` as a share, clamped to between 0.01 % and 100 %.
     pub const fn percent(percent: u64) -> Self {
         match percent {
             0 => Self(1),
@@ -27,19 +27,19 @@ impl Share {
         }
     }
 
-    /// Whether `part` of `whole` is this share or more.
+    /// True if `part` is at least this share of `whole`.
     pub fn is_reached(self, part: u64, whole: u64) -> bool {
         u128::from(part) * u128::from(WHOLE) >= u128::from(whole) * u128::from(self.0)
     }
 
-    /// How long something lasts of which `part` is this share.
+    /// Returns the duration of which `part` is this share; saturates.
     pub fn whole_of(self, part: Duration) -> Duration {
         let nanos = part.as_nanos().saturating_mul(u128::from(WHOLE)) / u128::from(self.0);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// Whether one of many, known by an evenly distributed number, belongs to the share. The same
-    /// number always has the same answer, and who is in a share is in every larger one.
+    /// True if an item with an evenly distributed `number` belongs to the share. The answer depends on the number only,
+    /// and an item that belongs to a share belongs to every larger share.
     pub fn takes(self, number: u64) -> bool {
         number % WHOLE < self.0
     }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_reads_as_it_is_written() {
+    fn displays_a_share_as_it_was_written() {
         for text in ["1%", "10%", "100%", "0.5%", "0.01%", "33.33%"] {
             assert_eq!(text.parse::<Share>().expect("a share").to_string(), text);
         }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_takes_its_part_and_always_the_same() {
+    fn selects_the_stated_share_of_numbers() {
         let taken = |share: Share| (0..WHOLE).filter(|number| share.takes(*number)).count();
         assert_eq!((taken(Share::percent(30)), taken(Share::ALL)), (3_000, 10_000));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What operators write, right and wrong.
+//! Tests of valid and invalid configuration files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ fn samples() -> PathBuf {
 }
 
 #[test]
-fn every_sample_is_right() {
+fn accepts_every_sample() {
     let mut seen = 0;
     for entry in fs::read_dir(samples()).expect("docs/samples") {
         let path = entry.expect("entry").path();
@@ -37,7 +37,7 @@ fn every_sample_is_right() {
 }
 
 #[test]
-fn the_sample_of_defaults_says_what_the_code_does() {
+fn sample_of_defaults_equals_the_defaults() {
     let base = Path::new("/");
     let written = fs::read_to_string(samples().join("defaults.toml")).expect("defaults.toml");
     let written = Config::parse(&written, base).expect("right");
@@ -47,7 +47,7 @@ fn the_sample_of_defaults_says_what_the_code_does() {
 }
 
 #[test]
-fn paths_start_at_the_folder_of_the_file() {
+fn resolves_relative_paths_at_the_folder_of_the_file() {
     let text = "administrator = 'a@b.example'\ndata = 'd'\ndirectory = '/x/dir.toml'\n[[policy]]\nfile = 'p.wasm'";
     let config = Config::parse(text, Path::new("/etc/posthouse")).expect("right");
     assert_eq!(config.data, Path::new("/etc/posthouse/d"));
@@ -60,7 +60,7 @@ fn paths_start_at_the_folder_of_the_file() {
 }
 
 #[test]
-fn a_chain_may_be_empty_but_not_the_listeners() {
+fn accepts_an_empty_chain_but_no_empty_list_of_listeners() {
     let none = Config::parse("administrator = 'a@b.example'\npolicy = []", Path::new("/")).expect("right");
     assert!(none.policies.is_empty());
     assert_eq!(
@@ -70,7 +70,7 @@ fn a_chain_may_be_empty_but_not_the_listeners() {
 }
 
 #[test]
-fn every_problem_is_reported_at_once_under_its_key() {
+fn reports_every_problem_in_one_run_under_its_key() {
     let text = r#"
 hostname = "not a name"
 colour = "red"
@@ -149,13 +149,13 @@ protocol = "lmtp"
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn names_a_missing_file() {
     let error = Config::load(Path::new("/nowhere/posthouse.toml")).expect_err("missing");
     assert!(error.to_string().starts_with("/nowhere/posthouse.toml: "), "{error}");
 }
 
 #[test]
-fn certificates_and_keys_are_checked() {
+fn checks_certificates_and_keys() {
     let dir = tempfile::tempdir().expect("folder");
     let right = make_self_signed(dir.path(), "mail.example.org").expect("made");
     assert!(server_config(&right).is_ok());
@@ -189,7 +189,7 @@ fn certificates_and_keys_are_checked() {
 }
 
 #[test]
-fn what_is_around_is_looked_at_and_not_changed() {
+fn checks_the_environment_without_changing_it() {
     let dir = tempfile::tempdir().expect("folder");
     let file = dir.path().join("file");
     fs::write(&file, "").expect("writes");

@@ -1,5 +1,5 @@
-//! Reading what an operator wrote in TOML: typed values under key paths, every problem at once,
-//! and no key that nobody asked for.
+//! A TOML reader for operators' files: typed values, every problem in a single run under its key path, and unknown
+//! keys reported as problems.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -13,17 +13,17 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-/// One thing wrong, and where.
+/// A problem and its key path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Key path such as `listener[1].address`; empty for the whole.
+    /// Key path such as `listener[1].address`; empty for the whole file.
     pub key: String,
-    /// What is wrong and what was expected.
+    /// Description of the problem, with the expected value.
     pub text: String,
 }
 
 impl Problem {
-    /// A problem at a key.
+    /// Creates a problem at a key path.
     pub fn new(key: impl Into<String>, text: impl Into<String>) -> Self {
         Self {
             key: key.into(),
@@ -42,23 +42,23 @@ impl Display for Problem {
     }
 }
 
-/// Where problems are collected.
+/// A collector of problems.
 #[derive(Debug, Default)]
 pub struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
-    /// Adds one.
+    /// Adds a problem.
     pub fn add(&self, key: impl Into<String>, text: impl Into<String>) {
         self.0.borrow_mut().push(Problem::new(key, text));
     }
 
-    /// All of them, in the order they were found.
+    /// Returns all problems in the order of discovery.
     pub fn into_inner(self) -> Vec<Problem> {
         self.0.into_inner()
     }
 }
 
-/// The document's table, or the syntax error with its line and column.
+/// Parses a document. A syntax error is returned with its line and column, counted from 1.
 pub fn parse(text: &str) -> Result<Table, Problem> {
     text.parse::<Table>().map_err(|error| {
         let place = error.span().map_or(String::new(), |span| {
@@ -71,16 +71,16 @@ pub fn parse(text: &str) -> Result<Table, Problem> {
     })
 }
 
-/// Reads one table. When it is dropped, every key that was not asked for is a problem.
+/// A reader of a table. Dropping the reader reports every key that was never read as an unknown key.
 pub struct TableReader<'a> {
     table: Option<&'a Table>,
     path: String,
-    asked: BTreeSet<&'static str>,
+    known_keys: BTreeSet<&'static str>,
     problems: &'a Problems,
 }
 
 impl<'a> TableReader<'a> {
-    /// A reader of the whole document.
+    /// Creates a reader of a document's root table.
     pub fn new(table: &'a Table, problems: &'a Problems) -> Self {
         Self::at(Some(table), String::new(), problems)
     }
@@ -89,32 +89,33 @@ impl<'a> TableReader<'a> {
         Self {
             table,
             path,
-            asked: BTreeSet::new(),
+            known_keys: BTreeSet::new(),
             problems,
         }
     }
 
-    /// The key path of a key of this table.
+    /// Returns the key path of a key in this table.
     pub fn path(&self, key: &str) -> String {
         join(&self.path, key)
     }
 
-    /// Says that a key's value is wrong.
+    /// Reports a problem with a key's value.
     pub fn problem(&self, key: &str, text: impl Into<String>) {
         self.problems.add(self.path(key), text);
     }
 
     fn value(&mut self, key: &'static str) -> Option<&'a Value> {
-        self.asked.insert(key);
+        self.known_keys.insert(key);
         self.table.and_then(|table| table.get(key))
     }
 
-    /// Whether the key is there at all.
+    /// True if the key is present, with any value.
     pub fn has(&mut self, key: &'static str) -> bool {
         self.value(key).is_some()
     }
 
-    /// The value, if it is there and right.
+    /// Returns the value of a key, or `None` if the key is missing. A wrong value is reported as a problem and read
+    /// as `None`.
     pub fn optional<T>(&mut self, key: &'static str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
         match read(self.value(key)?) {
             Ok(value) => Some(value),
@@ -125,7 +126,14 @@ impl<'a> TableReader<'a> {
         }
     }
 
-    /// The value, if it is there and right; a problem otherwise.
+    /// Refuses a key of an earlier release, with the reason why it is no longer needed.
+    pub fn removed(&mut self, key: &'static str, why: &str) {
+        if self.has(key) {
+            self.problem(key, format!("is no longer needed: {why}; remove the line"));
+        }
+    }
+
+    /// Returns the value of a key. A missing key and a wrong value are reported as problems and read as `None`.
     pub fn required<T>(&mut self, key: &'static str, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
         if !self.has(key) {
             self.problem(key, "is missing");
@@ -134,12 +142,13 @@ impl<'a> TableReader<'a> {
         self.optional(key, read)
     }
 
-    /// The value, or the default if it is not there (or wrong: then that is a problem).
+    /// Returns the value of a key, or `default` if the key is missing. A wrong value is reported as a problem and
+    /// read as the default.
     pub fn or<T>(&mut self, key: &'static str, default: T, read: impl FnOnce(&Value) -> Result<T, String>) -> T {
         self.optional(key, read).unwrap_or(default)
     }
 
-    /// Every right element of a list; a key that is not there is an empty list.
+    /// Returns the valid elements of a list and reports the others as problems. A missing key is an empty list.
     pub fn list<T>(&mut self, key: &'static str, read: impl Fn(&Value) -> Result<T, String>) -> Vec<T> {
         let Some(value) = self.value(key) else {
             return Vec::new();
@@ -158,7 +167,7 @@ impl<'a> TableReader<'a> {
         out
     }
 
-    /// A table below this one; one that is not there reads as empty.
+    /// Returns a reader of the table under `key`. A missing table reads as empty.
     pub fn table(&mut self, key: &'static str) -> TableReader<'a> {
         let path = self.path(key);
         match self.value(key) {
@@ -171,7 +180,7 @@ impl<'a> TableReader<'a> {
         }
     }
 
-    /// The tables of `[[key]]`, in order.
+    /// Returns a reader for each table of `[[key]]`, in order.
     pub fn tables(&mut self, key: &'static str) -> Vec<TableReader<'a>> {
         let path = self.path(key);
         let items = match self.value(key) {
@@ -199,8 +208,8 @@ impl Drop for TableReader<'_> {
         let Some(table) = self.table else {
             return;
         };
-        for key in table.keys().filter(|key| !self.asked.contains(key.as_str())) {
-            let known: Vec<_> = self.asked.iter().copied().collect();
+        for key in table.keys().filter(|key| !self.known_keys.contains(key.as_str())) {
+            let known: Vec<_> = self.known_keys.iter().copied().collect();
             self.problem(key, format!("unknown key; known here: {}", known.join(", ")));
         }
     }
@@ -222,7 +231,7 @@ fn expected(what: &str, found: &Value) -> String {
     format!("expected {what}, found {found}")
 }
 
-/// A string.
+/// Reads a string.
 pub fn text(value: &Value) -> Result<String, String> {
     value
         .as_str()
@@ -230,21 +239,22 @@ pub fn text(value: &Value) -> Result<String, String> {
         .ok_or_else(|| expected("a string", value))
 }
 
-/// `true` or `false`.
+/// Reads `true` or `false`.
 pub fn boolean(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| expected("true or false", value))
 }
 
-/// A string that has a type of its own.
+/// Reads a string and parses it as `T`.
 pub fn parsed<T: FromStr<Err: Display>>(value: &Value) -> Result<T, String> {
     let text = text(value)?;
     text.parse().map_err(|error| format!("{text:?}: {error}"))
 }
 
-/// A network, or one address. None that IPv4 is written in as IPv6: clients are never called so.
+/// Parses a network or a single address. IPv4-mapped IPv6 addresses are refused, because clients' addresses are always
+/// compared in canonical form.
 pub fn network(text: &str) -> Result<IpNet, String> {
-    let one = || text.parse::<IpAddr>().map(IpNet::from);
-    let network = text.parse().or_else(|_| one());
+    let single_address = || text.parse::<IpAddr>().map(IpNet::from);
+    let network = text.parse().or_else(|_| single_address());
     let network: IpNet =
         network.map_err(|_| format!("{text:?} is neither an address nor a network such as 192.0.2.0/24"))?;
     match network.addr() {
@@ -253,7 +263,7 @@ pub fn network(text: &str) -> Result<IpNet, String> {
     }
 }
 
-/// A whole number within bounds.
+/// Returns a reader of whole numbers within `range`.
 pub fn count<T: TryFrom<i64> + Display + PartialOrd>(range: RangeInclusive<T>) -> impl Fn(&Value) -> Result<T, String> {
     move |value| {
         value
@@ -269,7 +279,7 @@ pub fn count<T: TryFrom<i64> + Display + PartialOrd>(range: RangeInclusive<T>) -
     }
 }
 
-/// One of a few words.
+/// Returns a reader of keywords: the value of the pair in `choices` whose name is the string.
 pub fn choice<T: Copy>(choices: &[(&'static str, T)]) -> impl Fn(&Value) -> Result<T, String> {
     move |value| {
         let found = value
@@ -282,7 +292,7 @@ pub fn choice<T: Copy>(choices: &[(&'static str, T)]) -> impl Fn(&Value) -> Resu
     }
 }
 
-/// `250ms`, `15s`, `15m`, `4h` or `2d`; never zero.
+/// Reads a duration such as `250ms`, `15s`, `15m`, `4h` or `2d`: above zero and at most ten years.
 pub fn duration(value: &Value) -> Result<Duration, String> {
     let seconds = |seconds: u64| move |number: u64| number.checked_mul(seconds).map(Duration::from_secs);
     let parse = |text: &str| {
@@ -299,14 +309,14 @@ pub fn duration(value: &Value) -> Result<Duration, String> {
     value
         .as_str()
         .and_then(parse)
-        .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
+        .filter(|duration| !duration.is_zero() && *duration <= MAX_DURATION)
         .ok_or_else(|| expected("a duration such as \"15s\", \"4h\" or \"2d\"", value))
 }
 
-/// Longer than any time-out needs, short enough that no sum overflows.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Longest duration: beyond any useful time-out, and short enough that sums of durations do not overflow.
+const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// Bytes: a number, or `10KiB`, `50MiB`, `2GiB`.
+/// Reads a size in bytes: a number, or a string such as `10KiB`, `50MiB` or `2GiB`; at most 1 PiB.
 pub fn size(value: &Value) -> Result<u64, String> {
     let parse = |text: &str| {
         let (number, unit) = split_unit(text)?;
@@ -344,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_may_be_one_address() {
+    fn accepts_a_single_address_as_a_network() {
         for (text, expected) in [
             ("10.0.0.0/8", "10.0.0.0/8"),
             ("192.0.2.1", "192.0.2.1/32"),
@@ -358,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_has_its_key_path() {
+    fn reports_each_problem_under_its_key_path() {
         let text = "a = 1\n\"odd key\" = 2\n[[b]]\nc = 'x'\n[[b]]\nc = 5\nd = 1\n[e.f]\ng = '3 weeks'\n";
         let found = problems(text, |reader| {
             reader.required("a", super::text);
@@ -382,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_and_sizes_have_units() {
+    fn requires_units_of_durations_and_sizes() {
         let value = |text: &str| Value::String(text.to_owned());
         assert_eq!(duration(&value("250ms")), Ok(Duration::from_millis(250)));
         assert_eq!(duration(&value("2d")), Ok(Duration::from_secs(172_800)));
@@ -398,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_syntax_error_has_its_line() {
+    fn locates_a_syntax_error_by_line_and_column() {
         let problem = parse("a = 1\nb = = 2\n").expect_err("syntax");
         assert!(problem.text.starts_with("line 2, column 5: "), "{}", problem.text);
     }

@@ -1,4 +1,4 @@
-//! Decisions: the checked answers to the questions, in the host's own types.
+//! Decisions: validated answers of policies, in the host's own types.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,19 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use host_mail::{Envelope, Identity, Mailbox, MessageId, Reply, SessionId};
 
-/// Why a decision was made. Never shown to the peer.
+/// The reason for a decision: the policy and the rule that decided. Recorded in events and decision records, never sent
+/// to the peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
-    /// Name of the module, or `host` when the host itself decided.
+    /// Name of the policy module in the chain, or `host` for a decision of the host.
     pub policy: String,
-    /// The rule that decided.
+    /// Name of the rule that decided, from the policy's own list of rules; for the host, an identifier such as
+    /// `no-policy`.
     pub rule: String,
-    /// What in the rule matched.
+    /// Entry of the rule that matched, such as an address or a network; `None` for rules without entries.
     pub entry: Option<String>,
 }
 
 impl Reason {
-    /// The host decided, not a policy.
+    /// Creates the reason for a decision that the host made without a policy.
     pub fn host(rule: impl Into<String>) -> Self {
         Self {
             policy: "host".to_owned(),
@@ -29,7 +31,7 @@ impl Reason {
     }
 }
 
-/// `policy/rule` or `policy/rule (entry)`.
+/// Formats the reason as `policy/rule` or `policy/rule (entry)`.
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.policy, self.rule)?;
@@ -40,19 +42,19 @@ impl std::fmt::Display for Reason {
     }
 }
 
-/// An answer with its reason.
+/// An answer to a question, with the reason and the origin: a policy (or the host in its place) or the fault table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered<T> {
-    /// The answer.
+    /// The answer that the caller must apply, from a policy or from the fault table.
     pub answer: T,
-    /// Why.
+    /// Reason for the answer.
     pub because: Reason,
-    /// It came from the fault table, not from a policy: the policy faulted or could not be asked.
+    /// True if the answer comes from the fault table: a policy faulted or could not be called.
     pub fault: bool,
 }
 
 impl<T> Answered<T> {
-    /// The chain has answered, or the host where the chain had nothing to say.
+    /// Creates an answer of the policy chain, or of the host if no policy of the chain had an opinion.
     pub fn answered(answer: T, because: Reason) -> Self {
         Self {
             answer,
@@ -61,7 +63,7 @@ impl<T> Answered<T> {
         }
     }
 
-    /// The fault table has answered.
+    /// Creates an answer of the fault table.
     pub fn faulted(answer: T, because: Reason) -> Self {
         Self {
             fault: true,
@@ -70,52 +72,55 @@ impl<T> Answered<T> {
     }
 }
 
-/// What a client owes and what it is excused from.
+/// Terms on which a client is admitted: requirements before MAIL, and exemptions from rules. The default leaves all
+/// requirements to the listener and grants no exemptions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AdmissionTerms {
-    /// Must authenticate before MAIL; none leaves it to the listener.
+    /// True if the client must authenticate before MAIL, false if not; `None` applies the listener's setting.
     pub authentication: Option<bool>,
-    /// Must use TLS before AUTH and MAIL; none leaves it to the listener.
+    /// True if the client must use TLS before AUTH and MAIL, false if not; `None` applies the listener's setting.
     pub encryption: Option<bool>,
-    /// See `terms.exemptions` in `wit/policy.wit`.
+    /// Names of rules that do not apply to the client, see `terms.exemptions` in `wit/policy.wit`. The names
+    /// `authentication` and `encryption` lift the listener's requirement.
     pub exemptions: Arc<[String]>,
 }
 
 impl AdmissionTerms {
-    /// True if the client owes AUTH to a listener that does (or does not) ask for it: an exemption lifts what the
-    /// listener asks for, not what the policy does.
+    /// True if the client must authenticate, given the listener's own requirement. The exemption `authentication` lifts
+    /// the requirement of the listener, never a requirement of the policy.
     pub fn owes_authentication(&self, required_by_listener: bool) -> bool {
         self.authentication
             .unwrap_or(required_by_listener && !self.exempt_from("authentication"))
     }
 
-    /// The same for TLS.
+    /// True if the client must use TLS, given the listener's own requirement. The exemption `encryption` lifts the
+    /// requirement of the listener, never a requirement of the policy.
     pub fn owes_encryption(&self, required_by_listener: bool) -> bool {
         self.encryption
             .unwrap_or(required_by_listener && !self.exempt_from("encryption"))
     }
 
-    fn exempt_from(&self, what: &str) -> bool {
-        self.exemptions.iter().any(|name| name == what)
+    fn exempt_from(&self, requirement: &str) -> bool {
+        self.exemptions.iter().any(|name| name == requirement)
     }
 }
 
-/// The answer to a connection.
+/// Decision about a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Admission {
-    /// Go on, on these terms.
+    /// Admits the client on the given terms.
     Admit(AdmissionTerms),
-    /// This reply takes the banner's place.
+    /// Refuses the client with a reply instead of the banner, then closes the connection.
     Refuse(Reply),
 }
 
-/// The answer to MAIL or RCPT. No opinion of the whole chain is `Accept`.
+/// Decision about MAIL or RCPT. `Accept` if no policy of the chain has an opinion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Go on.
+    /// Accepts the command.
     Accept,
     /// A 5xx reply.
     Reject(Reply),
@@ -123,134 +128,134 @@ pub enum Verdict {
     Defer(Reply),
 }
 
-/// One change to an accepted message.
+/// A change to an accepted message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Edit {
-    /// Put on top.
+    /// Adds a header field, given as name and value, at the top of the message.
     AddHeader(String, String),
-    /// Every field of this name.
+    /// Removes all header fields with the name.
     RemoveHeader(String),
-    /// Must be in the envelope.
+    /// Removes a recipient of the envelope.
     RemoveRecipient(Mailbox),
-    /// Not asked about again.
+    /// Adds a recipient to the envelope, without a further question to the policies.
     AddRecipient(Mailbox),
 }
 
-/// What becomes of a message. No opinion of the whole chain is `Accept` without edits.
+/// Decision about a message. `Accept` without edits if no policy of the chain has an opinion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Disposition {
-    /// Deliver it, with these changes.
+    /// Accepts the message with the given changes.
     Accept(Vec<Edit>),
     /// A 5xx reply.
     Reject(Reply),
     /// A 4xx reply.
     Defer(Reply),
-    /// 250, then a failure of this class goes to the NDR plan.
+    /// Replies 250 and does not deliver: a failure of the given class goes to [`Decide::plan`](crate::Decide::plan).
     Fail(String),
-    /// 250, then kept apart in this folder.
+    /// Replies 250 and keeps the message in the given quarantine folder.
     Quarantine(String),
-    /// 250, then dropped.
+    /// Replies 250 and drops the message.
     Discard,
 }
 
-/// A recipient that will not get the message.
+/// A recipient to which a message was not delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedRecipient {
-    /// As the sender wrote it.
+    /// Address as the sender wrote it.
     pub address: Mailbox,
-    /// The reply that ended it.
+    /// Reply that ended the delivery.
     pub reply: Reply,
-    /// The host that gave the reply; none when it was this one.
+    /// Remote host that gave the reply; `None` for this host.
     pub remote: Option<String>,
 }
 
-/// A message that failed for some recipients; all with the same class.
+/// A delivery failure of a message for at least one recipient; the class is the same for all recipients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Failure {
-    /// The original.
+    /// Id of the original message.
     pub message: MessageId,
-    /// See `failure.class` in `wit/policy.wit`.
+    /// Class of the failure, see `failure.class` in `wit/policy.wit`.
     pub class: String,
-    /// The original's.
+    /// Envelope of the original.
     pub envelope: Envelope,
-    /// At least one.
+    /// Recipients without delivery; never empty.
     pub failed: Vec<FailedRecipient>,
-    /// Who submitted the original.
+    /// Account that submitted the original; `None` if the client did not authenticate.
     pub identity: Option<Identity>,
-    /// Where it came from; none for the host's own mail.
+    /// Address of the client that submitted the original; `None` for the host's own mail.
     pub client_address: Option<IpAddr>,
-    /// What admission granted that client.
+    /// Exemptions that admission granted to the client.
     pub exemptions: Vec<String>,
-    /// RFC 3834: the original is itself automatic.
+    /// True if the original is an automatic message (RFC 3834).
     pub automatic: bool,
-    /// Unfolded, bounded.
+    /// Header fields of the original as names and values, unfolded, bounded in number and length.
     pub headers: Vec<(String, String)>,
 }
 
-/// How much of the original goes back.
+/// Part of the original that a report returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReturnContent {
     /// The report alone.
     Nothing,
-    /// RFC 6522 `text/rfc822-headers`.
+    /// The header, as `text/rfc822-headers` (RFC 6522).
     Headers,
-    /// RFC 6522 `message/rfc822`.
+    /// The whole message, as `message/rfc822` (RFC 6522).
     Full,
 }
 
-/// Whom a notice is for.
+/// Recipient of a notice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Audience {
-    /// The original's reverse-path, never null.
+    /// The reverse-path of the original, never null.
     Sender,
     /// The configured administrator.
     Administrator,
-    /// Somebody else.
+    /// Any other mailbox.
     Address(Mailbox),
 }
 
-/// One non-delivery report.
+/// A planned non-delivery report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Notice {
-    /// Whom it is for.
+    /// Recipient of the report.
     pub to: Audience,
-    /// How much of the original it returns.
+    /// Part of the original that is returned.
     pub content: ReturnContent,
-    /// Said before the standard text.
+    /// Text before the standard text.
     pub remark: Option<String>,
 }
 
-/// Who is told. An empty list is a decision, too.
+/// The notices about a failure. An empty plan is a decision, too: the failure causes no notice.
 pub type Plan = Vec<Notice>;
 
-/// What a fault does at `ndr`.
+/// Action of the host when the policy faults at the stage `ndr`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NdrFault {
-    /// The host's own report to the administrator, and to the sender if that is no backscatter.
+    /// Sends the host's standard report to the administrator, and to the sender unless that is backscatter.
     StandardReport,
-    /// The message is frozen at once.
+    /// Freezes the message at once.
     Freeze,
 }
 
-/// Where in the host's work a question comes from, for events.
+/// Session and message that a question belongs to, for events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The connection.
+    /// The session; `None` outside of a connection.
     pub session: Option<SessionId>,
-    /// The message.
+    /// The message, if an id exists already.
     pub message: Option<MessageId>,
 }
 
-/// A checked answer to one of the questions.
+/// A validated answer to any question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)] // the types say it
+#[allow(missing_docs)] // each variant is documented at the type of that name
 pub enum Decision {
     Admission(Admission),
     Verdict(Verdict),
@@ -282,7 +287,7 @@ impl From<Plan> for Decision {
     }
 }
 
-/// In short, without what differs from message to message.
+/// Formats the decision in short, without values that differ between messages.
 impl std::fmt::Display for Decision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -306,8 +311,8 @@ impl std::fmt::Display for Decision {
             Self::Disposition(Disposition::Discard) => f.write_str("discard"),
             Self::Plan(plan) if plan.is_empty() => f.write_str("tell nobody"),
             Self::Plan(plan) => {
-                let told: Vec<&str> = plan.iter().map(|notice| audience(&notice.to)).collect();
-                write!(f, "tell {}", told.join(", "))
+                let recipients: Vec<&str> = plan.iter().map(|notice| audience(&notice.to)).collect();
+                write!(f, "tell {}", recipients.join(", "))
             }
         }
     }
@@ -321,6 +326,7 @@ fn audience(audience: &Audience) -> &'static str {
     }
 }
 
+/// Formats the reply code and the enhanced status code.
 fn codes(reply: &Reply) -> String {
     match reply.status {
         Some(status) => format!("{} {status}", reply.code),
@@ -333,7 +339,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_exemption_lifts_what_the_listener_asks_and_not_what_the_policy_does() {
+    fn exemptions_lift_requirements_of_the_listener_but_not_of_the_policy() {
         let owed = |authentication, exemptions: &[&str]| {
             let terms = AdmissionTerms {
                 authentication,

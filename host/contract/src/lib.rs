@@ -1,5 +1,6 @@
-//! What a mail server asks a policy, and what it gets for an answer. Nothing here knows that policies are WebAssembly:
-//! listener, session and delivery depend on this crate, the engine stands behind [`Decide`].
+//! The contract between a mail server and its policies: questions, decisions and the trait that answers. Listener,
+//! session and delivery depend on the contract alone, which is independent of WebAssembly; the policy crate implements
+//! [`Decide`].
 
 mod decide;
 mod decision;

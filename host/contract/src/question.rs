@@ -1,4 +1,6 @@
-//! Questions: what a mail server asks a policy, as values that can be recorded and asked again.
+//! Questions of a mail server to its policies, as values that can be recorded and replayed.
+
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,35 +10,36 @@ use serde::{Deserialize, Serialize};
 use crate::decision::Failure;
 use host_mail::{Client, Content, Envelope, Mailbox, ReversePath};
 
-/// A question in the host's words.
+/// A question to the policies of the chain. `M` is the form of the message: an [`Excerpt`] in records, the message
+/// itself while mail is served. Shared parts are counted references, so that a question costs no copy for each module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)] // wit/policy.wit says it
-pub enum Question {
+#[allow(missing_docs)] // wit/policy.wit documents each question
+pub enum Question<M = Excerpt> {
     Admit {
-        client: Client,
+        client: Arc<Client>,
     },
     Sender {
-        client: Client,
-        sender: ReversePath,
+        client: Arc<Client>,
+        sender: Arc<ReversePath>,
     },
     Recipient {
-        client: Client,
-        sender: ReversePath,
+        client: Arc<Client>,
+        sender: Arc<ReversePath>,
         recipient: Mailbox,
     },
     Message {
-        client: Client,
-        envelope: Envelope,
-        message: Excerpt,
+        client: Arc<Client>,
+        envelope: Arc<Envelope>,
+        message: M,
     },
     Plan {
-        failure: Box<Failure>,
+        failure: Arc<Failure>,
     },
 }
 
-impl Question {
-    /// As events name it.
+impl<M> Question<M> {
+    /// Returns the stage as events and status name it: `admit`, `sender`, `recipient`, `message` or `ndr`.
     pub fn stage(&self) -> &'static str {
         match self {
             Self::Admit { .. } => "admit",
@@ -47,7 +50,55 @@ impl Question {
         }
     }
 
-    /// What it is about, for people. Hostile: escape it before showing it.
+    /// Returns the message, if the question is about one.
+    pub fn message(&self) -> Option<&M> {
+        match self {
+            Self::Message { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+
+    /// Converts the message; every other question stays as it is.
+    ///
+    /// # Errors
+    /// Those of `convert`.
+    pub fn with_message<N, E>(&self, convert: impl FnOnce(&M) -> Result<N, E>) -> Result<Question<N>, E> {
+        Ok(match self {
+            Self::Admit { client } => Question::Admit {
+                client: Arc::clone(client),
+            },
+            Self::Sender { client, sender } => Question::Sender {
+                client: Arc::clone(client),
+                sender: Arc::clone(sender),
+            },
+            Self::Recipient {
+                client,
+                sender,
+                recipient,
+            } => Question::Recipient {
+                client: Arc::clone(client),
+                sender: Arc::clone(sender),
+                recipient: recipient.clone(),
+            },
+            Self::Message {
+                client,
+                envelope,
+                message,
+            } => Question::Message {
+                client: Arc::clone(client),
+                envelope: Arc::clone(envelope),
+                message: convert(message)?,
+            },
+            Self::Plan { failure } => Question::Plan {
+                failure: Arc::clone(failure),
+            },
+        })
+    }
+}
+
+impl Question {
+    /// Returns a short description of the question's subject, for humans. The text may be hostile: escape before
+    /// output.
     pub fn subject(&self) -> String {
         match self {
             Self::Admit { client } => client.address.to_string(),
@@ -65,15 +116,15 @@ fn bytes(count: u64) -> String {
     format!("{count} byte{}", if count == 1 { "" } else { "s" })
 }
 
-/// What is kept of a message.
+/// The part of a message that a decision record keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Excerpt {
-    /// Bytes of the whole message.
+    /// Size of the whole message in bytes.
     pub size: u64,
-    /// The header block, without the empty line.
+    /// Header block, without the empty line.
     pub header: Octets,
-    /// What follows it, as far as it was kept: the empty line, and some of the body.
+    /// Recorded bytes after the header block: the empty line and the beginning of the body.
     pub body: Octets,
 }
 
@@ -82,29 +133,29 @@ impl Content for Excerpt {
         self.size
     }
 
-    /// Short where not more was kept.
+    /// Reads recorded bytes; fewer than `length` if the record ends before.
     fn read(&self, offset: u64, length: usize) -> std::io::Result<Bytes> {
         let (header, body) = (&self.header.0, &self.body.0);
         let at = usize::try_from(offset).unwrap_or(usize::MAX);
-        let known = header.iter().skip(at);
-        let rest = body.iter().skip(at.saturating_sub(header.len()));
-        Ok(known.chain(rest).take(length).copied().collect())
+        let from_header = header.iter().skip(at);
+        let from_body = body.iter().skip(at.saturating_sub(header.len()));
+        Ok(from_header.chain(from_body).take(length).copied().collect())
     }
 }
 
-/// Bytes: text where they are UTF-8, else base64.
+/// Bytes that are serialized as text if valid UTF-8, otherwise as base64.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Written", into = "Written")]
+#[serde(from = "EncodedOctets", into = "EncodedOctets")]
 pub struct Octets(pub Bytes);
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Written {
+enum EncodedOctets {
     Text(String),
     Base64(String),
 }
 
-impl From<Octets> for Written {
+impl From<Octets> for EncodedOctets {
     fn from(octets: Octets) -> Self {
         match std::str::from_utf8(&octets.0) {
             Ok(text) => Self::Text(text.to_owned()),
@@ -113,12 +164,12 @@ impl From<Octets> for Written {
     }
 }
 
-impl From<Written> for Octets {
-    /// What is not base64 after all is taken as it stands: only a record that was tampered with has it.
-    fn from(written: Written) -> Self {
-        Self(match written {
-            Written::Text(text) => text.into(),
-            Written::Base64(text) => STANDARD.decode(&text).map_or_else(|_| text.into(), Bytes::from),
+impl From<EncodedOctets> for Octets {
+    /// Decodes the bytes. Invalid base64, which only a manipulated record has, is kept as text.
+    fn from(encoded: EncodedOctets) -> Self {
+        Self(match encoded {
+            EncodedOctets::Text(text) => text.into(),
+            EncodedOctets::Base64(text) => STANDARD.decode(&text).map_or_else(|_| text.into(), Bytes::from),
         })
     }
 }
@@ -128,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_come_back_as_they_were_whether_they_are_text_or_not() {
+    fn octets_round_trip_as_text_or_base64() {
         for bytes in [&b"Subject: \xff\r\n"[..], b"Subject: h\xc3\xb6flich\r\n", b""] {
             let octets = Octets(Bytes::copy_from_slice(bytes));
             let json = serde_json::to_string(&octets).expect("JSON");
@@ -137,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_excerpt_reads_as_the_message_did_as_far_as_it_goes() {
+    fn excerpt_reads_like_the_message_up_to_the_end_of_the_record() {
         let excerpt = Excerpt {
             size: 100,
             header: Octets("A: b\r\n".into()),

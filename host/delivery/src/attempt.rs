@@ -1,4 +1,4 @@
-//! One attempt: one message, one destination, all its recipients there.
+//! Attempts: delivers a message to the recipients that share a destination.
 
 use std::io;
 use std::path::Path;
@@ -12,26 +12,28 @@ use super::destination::{Destination, Remote};
 use super::maildir::MaildirWriter;
 use super::outcome::RecipientOutcome;
 use super::transaction::{OutgoingMessage, Sent};
-use super::{DeliveryServices, Settings};
-use crate::connect::{ConnectOptions, Connection};
+use crate::client_connection::Connection;
+use crate::connect::ConnectOptions;
 use crate::connection_pool::PoolKey;
+use crate::delivery_services::{DeliveryServices, Settings};
 use crate::mail_exchanges::Exchanges;
-use crate::remote_health::{ConnectionPermit, Unavailable, Unreachable};
+use crate::remote_health::{ConnectionPermit, FailureEffect, Unavailable};
 
-/// Recipients of one transaction: what every host must take (RFC 5321 section 4.5.3.1.8).
+/// Maximum recipients of a transaction, a number that every host must accept (RFC 5321 section 4.5.3.1.8).
 const MAX_RECIPIENTS: usize = 100;
 
-/// One message, and what attempts to deliver it need.
+/// A message with everything that attempts to deliver the message need.
 #[derive(Clone, Copy)]
 pub(super) struct Delivery<'a> {
-    pub(super) station: &'a DeliveryServices,
+    pub(super) services: &'a DeliveryServices,
     pub(super) settings: Settings<'a>,
     pub(super) envelope: &'a Envelope,
     pub(super) content: &'a Arc<dyn Content>,
 }
 
 impl Delivery<'_> {
-    /// Tries; an outcome for each recipient. An error means that the message cannot be read.
+    /// Attempts delivery and returns an outcome for each recipient, in order. An error means that the message cannot be
+    /// read.
     pub(super) async fn attempt(
         &self,
         destination: &Destination,
@@ -66,25 +68,31 @@ impl Delivery<'_> {
     async fn remote(&self, remote: &Remote, recipients: &[Mailbox]) -> io::Result<Vec<RecipientOutcome>> {
         let limit = self.settings.delivery.per_destination;
         let mut outcomes = Vec::with_capacity(recipients.len());
-        let mut turn = None;
+        let mut permit = None;
         for part in recipients.chunks(MAX_RECIPIENTS) {
             let part: Vec<&Mailbox> = part.iter().collect();
-            // Each round but the last leaves the remote with a connection less.
+            // Every round but the last has reduced the connection limit of the remote.
             let done = loop {
-                let mut current = match turn.take() {
-                    Some(turn) => turn,
-                    None => match self.station.gate.enter(remote, limit).await {
-                        Ok(turn) => turn,
-                        Err(Unavailable { reply, down: true }) => {
+                let mut current = match permit.take() {
+                    Some(permit) => permit,
+                    None => match self.services.remote_health.acquire(remote, limit).await {
+                        Ok(permit) => permit,
+                        Err(Unavailable {
+                            reply,
+                            circuit_open: true,
+                        }) => {
                             break vec![RecipientOutcome::Untried(reply); part.len()];
                         }
-                        Err(Unavailable { reply, down: false }) => {
+                        Err(Unavailable {
+                            reply,
+                            circuit_open: false,
+                        }) => {
                             break vec![RecipientOutcome::Deferred(reply); part.len()];
                         }
                     },
                 };
                 if let Some(done) = self.transaction(remote, &mut current, &part).await? {
-                    turn = Some(current);
+                    permit = Some(current);
                     break done;
                 }
             };
@@ -93,125 +101,133 @@ impl Delivery<'_> {
         Ok(outcomes)
     }
 
-    /// One transaction, over a connection that waits if there is one. The remote may close such a
-    /// connection at the very moment it is used; then a fresh one is tried, once. None if the remote has all the
-    /// connections it wants: this turn is over, and nothing was begun.
+    /// Runs a transaction over an idle connection if the pool has a usable connection, else over a new connection.
+    ///
+    /// A remote may close an idle connection at the moment of use; a new connection is then tried, once. Returns `None`
+    /// if the remote is at its connection limit: the permit is consumed, and no transaction was begun.
     async fn transaction(
         &self,
         remote: &Remote,
-        turn: &mut ConnectionPermit,
+        permit: &mut ConnectionPermit,
         recipients: &[&Mailbox],
     ) -> io::Result<Option<Vec<RecipientOutcome>>> {
-        let manner = self.manner(remote);
+        let options = self.connect_options(remote);
         let key = PoolKey {
             remote: remote.clone(),
-            verify_tls: manner.verify_tls,
-            login: manner.login.cloned(),
+            verify_tls: options.verify_tls,
+            login: options.login.cloned(),
         };
-        let parcel = OutgoingMessage {
+        let message = OutgoingMessage {
             sender: &self.envelope.sender,
             body: self.envelope.body,
             smtputf8: self.envelope.smtputf8,
             content: self.content,
             recipients,
         };
-        if let Some(waiting) = self.station.pool.take(&key) {
-            let sent = self.over(waiting, key.clone(), parcel).await?;
-            if !sent.untouched {
-                self.reached(remote, turn);
+        if let Some(waiting) = self.services.pool.take(&key) {
+            let sent = self.send_over(waiting, key.clone(), message).await?;
+            if !sent.may_retry {
+                self.record_success(remote, permit);
                 return Ok(Some(sent.outcomes));
             }
         }
-        // Most go over a connection that is there, and each would move the room for this along.
-        let sent = match Box::pin(self.over_fresh(key, manner, parcel)).await? {
+        // Boxed: most messages go over an idle connection, and the large future would enlarge every caller.
+        let sent = match Box::pin(self.send_over_new(key, options, message)).await? {
             Ok(sent) => sent,
             Err(outcome) => {
                 if matches!(&outcome, RecipientOutcome::Failed(Failed { remote: None, .. })) {
-                    turn.forget();
+                    permit.reset_circuit();
                     return Ok(Some(vec![outcome; recipients.len()]));
                 }
                 Sent {
                     outcomes: vec![outcome; recipients.len()],
-                    untouched: true,
+                    may_retry: true,
                 }
             }
         };
-        // It may greet, and take its leave before anything is begun.
+        // A remote may greet, and then reply 421 before a transaction is begun.
         match sent.outcomes.iter().find_map(deferral) {
-            Some(reply) if sent.untouched => {
-                if self.not_reached(remote, turn, reply) {
+            Some(reply) if sent.may_retry => {
+                if self.record_failure(remote, permit, reply) {
                     return Ok(None);
                 }
             }
-            // It is there, though it may want nothing of us.
-            _ => self.reached(remote, turn),
+            // The remote is up, even if every recipient was refused.
+            _ => self.record_success(remote, permit),
         }
         Ok(Some(sent.outcomes))
     }
 
-    /// One transaction over a connection of its own; the error is that there is none. An exchange may greet, and take its
-    /// leave before anything is begun: then another one is tried, once.
-    async fn over_fresh(
+    /// Runs a transaction over a new connection; the inner error is the outcome if no connection could be opened. A
+    /// mail exchange may greet and then close the dialogue before a transaction is begun: another exchange is then
+    /// tried, once.
+    async fn send_over_new(
         &self,
         key: PoolKey,
-        manner: ConnectOptions<'_>,
-        parcel: OutgoingMessage<'_>,
+        options: ConnectOptions<'_>,
+        message: OutgoingMessage<'_>,
     ) -> io::Result<Result<Sent, RecipientOutcome>> {
         let remote = &key.remote;
-        let first = match Connection::open(remote, manner, None).await {
+        let first = match Connection::open(remote, options, None).await {
             Ok(first) => first,
             Err(outcome) => return Ok(Err(outcome)),
         };
         let host = first.host.clone();
-        let sent = self.over(first, key.clone(), parcel).await?;
-        if !sent.untouched || !matches!(remote, Remote::Exchanges(_)) {
+        let sent = self.send_over(first, key.clone(), message).await?;
+        if !sent.may_retry || !matches!(remote, Remote::Exchanges(_)) {
             return Ok(Ok(sent));
         }
-        match Connection::open(remote, manner, Some(&host)).await {
-            Ok(second) => self.over(second, key, parcel).await.map(Ok),
+        match Connection::open(remote, options, Some(&host)).await {
+            Ok(second) => self.send_over(second, key, message).await.map(Ok),
             Err(_) => Ok(Ok(sent)),
         }
     }
 
-    /// Whether the turn is over because the remote has all the connections it wants.
-    fn not_reached(&self, remote: &Remote, turn: &mut ConnectionPermit, reply: &Reply) -> bool {
+    /// Records that the remote could not be reached. True if the permit is consumed because the remote is at its
+    /// connection limit.
+    fn record_failure(&self, remote: &Remote, permit: &mut ConnectionPermit, reply: &Reply) -> bool {
         let (destination, reply_text) = (remote.to_string(), reply.to_string());
-        match turn.down(reply.clone(), self.shortest_wait()) {
-            Unreachable::ConnectResult => (self.station.tell)(Event::DestinationDown {
+        match permit.record_failure(reply.clone(), self.shortest_retry_wait()) {
+            FailureEffect::CircuitOpened => (self.services.emit)(Event::DestinationDown {
                 destination,
                 reply: reply_text,
             }),
-            Unreachable::Crowded { left, first: true } => (self.station.tell)(Event::DestinationCrowded {
+            FailureEffect::LimitReduced { limit, first: true } => (self.services.emit)(Event::DestinationCrowded {
                 destination,
-                connections: left as u64,
+                connections: limit as u64,
                 reply: reply_text,
             }),
-            Unreachable::Known | Unreachable::Crowded { first: false, .. } => {}
+            FailureEffect::Unchanged | FailureEffect::LimitReduced { first: false, .. } => {}
         }
-        turn.is_over()
+        permit.is_consumed()
     }
 
-    fn reached(&self, remote: &Remote, turn: &ConnectionPermit) {
-        if let Some(down) = turn.success() {
-            (self.station.tell)(Event::DestinationReached {
+    fn record_success(&self, remote: &Remote, permit: &ConnectionPermit) {
+        if let Some(outage) = permit.record_success() {
+            (self.services.emit)(Event::DestinationReached {
                 destination: remote.to_string(),
-                after_seconds: down.as_secs(),
+                after_seconds: outage.as_secs(),
             });
         }
     }
 
-    async fn over(&self, mut connection: Connection, key: PoolKey, parcel: OutgoingMessage<'_>) -> io::Result<Sent> {
-        let sent = connection.deliver(parcel).await?;
-        if let Some(connection) = self.station.pool.put(key, connection)
-            && !sent.untouched
+    async fn send_over(
+        &self,
+        mut connection: Connection,
+        key: PoolKey,
+        message: OutgoingMessage<'_>,
+    ) -> io::Result<Sent> {
+        let sent = connection.deliver(message).await?;
+        if let Some(connection) = self.services.pool.put(key, connection)
+            && !sent.may_retry
         {
-            // Taking leave is not the message's business and must not hold it up.
+            // QUIT runs in a task of its own, so that the message does not wait for the reply.
             tokio::spawn(connection.quit());
         }
         Ok(sent)
     }
 
-    fn manner(&self, remote: &Remote) -> ConnectOptions<'_> {
+    fn connect_options(&self, remote: &Remote) -> ConnectOptions<'_> {
         let delivery = self.settings.delivery;
         let login = match remote {
             Remote::Server { endpoint, .. } => delivery.logins.iter().find(|login| login.server == *endpoint),
@@ -221,28 +237,28 @@ impl Delivery<'_> {
             hostname: self.settings.hostname,
             connect_timeout: delivery.connect_timeout,
             reply_timeout: delivery.reply_timeout,
-            // A password is for nobody else.
+            // A password is sent only to a server whose certificate verifies.
             verify_tls: delivery.verify_tls || login.is_some(),
             login,
-            logins: &self.station.logins,
-            tls: &self.station.tls,
+            logins: &self.services.logins,
+            tls: &self.services.tls,
             exchanges: Exchanges {
-                resolver: &self.station.resolver,
+                resolver: &self.services.resolver,
                 hostname: self.settings.hostname,
                 listeners: self.settings.listeners,
-                port: self.station.exchange_port,
+                port: self.services.exchange_port,
             },
-            // Whoever has many addresses, and answers slowly at each, must not hold up the rest for longer than others.
-            patience: delivery.connect_timeout * 2 + delivery.reply_timeout,
+            // Bounds the time for a remote with many addresses that answer slowly.
+            open_timeout: delivery.connect_timeout * 2 + delivery.reply_timeout,
         }
     }
 
-    fn shortest_wait(&self) -> std::time::Duration {
+    fn shortest_retry_wait(&self) -> std::time::Duration {
         self.settings.delivery.retry.iter().min().copied().unwrap_or_default()
     }
 }
 
-/// Why it waits, if it does.
+/// Returns the reply that a recipient was deferred with, if any.
 fn deferral(outcome: &RecipientOutcome) -> Option<&Reply> {
     match outcome {
         RecipientOutcome::Deferred(reply) => Some(reply),

@@ -1,7 +1,7 @@
-//! Says to a server who this host is (RFC 4954): only within TLS, and only to one whose certificate has verified.
+//! SMTP AUTH as a client (RFC 4954): only within TLS, and only to a server whose certificate has verified.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -13,19 +13,20 @@ use host_config::{ServerLogin, secret};
 use host_mail::Reply;
 
 use super::outcome::RecipientOutcome;
+use crate::client_connection::{Connection, Unusable};
 use crate::client_wire::WireError;
-use crate::connect::{Connection, Unusable};
 
-/// Longest command line (RFC 4954 section 4), its end included.
+/// Longest command line in bytes, including CRLF (RFC 4954 section 4).
 const MAX_LINE: usize = 512;
-/// A password that was refused is not said again for so long: servers lock accounts, and shut out hosts, that insist.
+/// Time for which a refused password is not sent again. Servers lock accounts, and block hosts, after repeated
+/// refusals.
 const COOLDOWN: Duration = Duration::from_secs(15 * 60);
-/// So much of a secret in a reply is a repetition of it.
-const TELLING: usize = 8;
+/// Number of leading characters of a secret that, found in a reply, count as a repetition of the secret.
+const SECRET_PREFIX: usize = 8;
 
-/// What is known of logins: at each server they are tried one at a time.
+/// Last refusal of each login. Attempts with the same login run in sequence.
 #[derive(Default)]
-pub(super) struct Logins(std::sync::Mutex<HashMap<ServerLogin, Arc<Mutex<Option<RefusedLogin>>>>>);
+pub(super) struct Logins(parking_lot::Mutex<HashMap<ServerLogin, Arc<Mutex<Option<RefusedLogin>>>>>);
 
 /// A password that was refused.
 struct RefusedLogin {
@@ -34,37 +35,41 @@ struct RefusedLogin {
     at: Instant,
 }
 
-/// A name and its password.
-pub(super) struct Access {
+/// User name and password for a server.
+pub(super) struct LoginCredentials {
     user: String,
     password: String,
-    refused: Arc<Mutex<Option<RefusedLogin>>>,
+    last_refusal: Arc<Mutex<Option<RefusedLogin>>>,
 }
 
 impl Logins {
-    /// With the password as it is in its file now, unless it was refused not long ago.
-    pub(super) async fn access(&self, login: &ServerLogin) -> Result<Access, RecipientOutcome> {
+    /// Reads the password file and returns the credentials of `login`. Fails if the file cannot be read, or if the
+    /// server has refused the same password within the cooldown.
+    pub(super) async fn credentials(&self, login: &ServerLogin) -> Result<LoginCredentials, RecipientOutcome> {
         let file = login.password_file.clone();
         let read = tokio::task::spawn_blocking(move || secret(&file)).await;
         let password = read.unwrap_or_else(|error| Err(error.to_string()));
-        let access = Access {
+        let credentials = LoginCredentials {
             user: login.user.clone(),
-            password: password.map_err(|why| no_login(&login.server.host(), &why))?,
-            refused: self.known(login),
+            password: password.map_err(|why| login_deferral(&login.server.host(), &why))?,
+            last_refusal: self.last_refusal(login),
         };
-        // If it is said just now, it is looked at again before it is said once more.
-        let refusal = access.refused.try_lock().ok().and_then(|last| access.refusal(&last));
-        refusal.map_or(Ok(access), Err)
+        // The lock is held during a login; `log_in` checks the refusal again once it has the lock.
+        let refusal = credentials
+            .last_refusal
+            .try_lock()
+            .ok()
+            .and_then(|last| credentials.refusal(&last));
+        refusal.map_or(Ok(credentials), Err)
     }
 
-    fn known(&self, login: &ServerLogin) -> Arc<Mutex<Option<RefusedLogin>>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(known.entry(login.clone()).or_default())
+    fn last_refusal(&self, login: &ServerLogin) -> Arc<Mutex<Option<RefusedLogin>>> {
+        Arc::clone(self.0.lock().entry(login.clone()).or_default())
     }
 }
 
-impl Access {
-    /// What was said to this password, if it was refused not long ago.
+impl LoginCredentials {
+    /// Returns the outcome of the last login if this password was refused within the cooldown.
     fn refusal(&self, last: &Option<RefusedLogin>) -> Option<RecipientOutcome> {
         let last = last.as_ref()?;
         (last.password == self.password && last.at.elapsed() < COOLDOWN).then(|| last.outcome.clone())
@@ -72,49 +77,51 @@ impl Access {
 }
 
 impl Connection {
-    /// AUTH PLAIN (RFC 4616), or LOGIN where nothing else is offered. If it fails mail waits: that is between this host
-    /// and the server, and says nothing about the message.
-    pub(super) async fn log_in(&mut self, access: &Access) -> Result<(), Unusable> {
-        let Ok(mut last) = timeout_at(self.deadline, access.refused.lock()).await else {
-            return Err(Unusable::RecipientOutcome(no_login(
+    /// Logs in with AUTH PLAIN (RFC 4616), or with LOGIN if PLAIN is not offered.
+    ///
+    /// Every failure is a deferral: a failed login concerns this host and the server, not the message. A permanent
+    /// refusal is remembered for the cooldown.
+    pub(super) async fn log_in(&mut self, credentials: &LoginCredentials) -> Result<(), Unusable> {
+        let Ok(mut last) = timeout_at(self.deadline, credentials.last_refusal.lock()).await else {
+            return Err(Unusable::AddressFailed(login_deferral(
                 &self.host,
                 "others are still at it",
             )));
         };
-        if let Some(outcome) = access.refusal(&last) {
-            return Err(Unusable::ServerLogin(outcome));
+        if let Some(outcome) = credentials.refusal(&last) {
+            return Err(Unusable::LoginRefused(outcome));
         }
-        let reply = self.authenticate(access).await?;
+        let reply = self.authenticate(credentials).await?;
         if reply.code == 235 {
             return Ok(());
         }
         let is_permanent = reply.is_permanent();
-        let outcome = no_login(&self.host, &redact_secrets(reply, access).to_string());
+        let outcome = login_deferral(&self.host, &redact_secrets(reply, credentials).to_string());
         if !is_permanent {
-            return Err(Unusable::RecipientOutcome(outcome));
+            return Err(Unusable::AddressFailed(outcome));
         }
         *last = Some(RefusedLogin {
-            password: access.password.clone(),
+            password: credentials.password.clone(),
             outcome: outcome.clone(),
             at: Instant::now(),
         });
-        Err(Unusable::ServerLogin(outcome))
+        Err(Unusable::LoginRefused(outcome))
     }
 
-    async fn authenticate(&mut self, access: &Access) -> Result<Reply, Unusable> {
-        let Access { user, password, .. } = access;
-        let said = if self.offers.auth_plain {
+    async fn authenticate(&mut self, credentials: &LoginCredentials) -> Result<Reply, Unusable> {
+        let LoginCredentials { user, password, .. } = credentials;
+        let reply = if self.offers.auth_plain {
             self.auth_plain(user, password).await
         } else if self.offers.auth_login {
-            self.say_in_turn(["AUTH LOGIN", &STANDARD.encode(user), &STANDARD.encode(password)])
+            self.auth_exchange(["AUTH LOGIN", &STANDARD.encode(user), &STANDARD.encode(password)])
                 .await
         } else {
             let why = "neither AUTH PLAIN nor AUTH LOGIN is offered within TLS";
-            return Err(Unusable::RecipientOutcome(no_login(&self.host, why)));
+            return Err(Unusable::AddressFailed(login_deferral(&self.host, why)));
         };
-        said.map_err(|error| match error {
-            // What came may be what was sent.
-            WireError::BadReply(_) => Unusable::RecipientOutcome(no_login(&self.host, "what came is no reply")),
+        reply.map_err(|error| match error {
+            // The text of a malformed reply may repeat the secret.
+            WireError::BadReply(_) => Unusable::AddressFailed(login_deferral(&self.host, "what came is no reply")),
             error => error.into(),
         })
     }
@@ -123,14 +130,14 @@ impl Connection {
         let response = plain(user, password);
         let line = format!("AUTH PLAIN {response}");
         if line.len() + 2 <= MAX_LINE {
-            self.say_in_turn([&line]).await
+            self.auth_exchange([&line]).await
         } else {
-            self.say_in_turn(["AUTH PLAIN", &response]).await
+            self.auth_exchange(["AUTH PLAIN", &response]).await
         }
     }
 
-    /// Each line when the one before was answered with 334; the last reply.
-    async fn say_in_turn<const N: usize>(&mut self, lines: [&str; N]) -> Result<Reply, WireError> {
+    /// Sends each line once the previous line was answered with 334, and returns the last reply.
+    async fn auth_exchange<const N: usize>(&mut self, lines: [&str; N]) -> Result<Reply, WireError> {
         let mut lines = lines.into_iter();
         let mut reply = Reply::bare(334, "");
         while reply.code == 334
@@ -142,18 +149,19 @@ impl Connection {
     }
 }
 
-/// The response of AUTH PLAIN.
+/// The response of AUTH PLAIN, in base64.
 pub(super) fn plain(user: &str, password: &str) -> String {
     STANDARD.encode(format!("\0{user}\0{password}"))
 }
 
-/// Some servers repeat what they do not understand; the reply goes into events, records and reports.
-fn redact_secrets(mut reply: Reply, Access { user, password, .. }: &Access) -> Reply {
+/// Redacts a reply that repeats the password in any form. Some servers repeat unknown commands, and the reply goes into
+/// events, records and reports.
+fn redact_secrets(mut reply: Reply, LoginCredentials { user, password, .. }: &LoginCredentials) -> Reply {
     let secrets = [password.clone(), STANDARD.encode(password), plain(user, password)];
-    // Some in capitals.
+    // Some servers repeat commands in capitals.
     let text = reply.text.to_lowercase();
     let repeats = |secret: &String| {
-        let beginning: String = secret.chars().take(TELLING).collect();
+        let beginning: String = secret.chars().take(SECRET_PREFIX).collect();
         text.contains(&beginning.to_lowercase())
     };
     if secrets.iter().any(repeats) {
@@ -162,7 +170,7 @@ fn redact_secrets(mut reply: Reply, Access { user, password, .. }: &Access) -> R
     reply
 }
 
-/// Why nothing is sent to this server.
-pub(super) fn no_login(host: &str, why: &str) -> RecipientOutcome {
+/// The outcome for recipients if a login at `host` is not possible.
+pub(super) fn login_deferral(host: &str, why: &str) -> RecipientOutcome {
     RecipientOutcome::Deferred(Reply::new(454, (4, 7, 0), format!("logging in at {host}: {why}")))
 }

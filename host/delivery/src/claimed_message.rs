@@ -1,4 +1,4 @@
-//! One claimed message from claim to settlement, whatever goes wrong on the way.
+//! Takes a claimed message from claim to settlement, including after faults and panics.
 
 use std::any::Any;
 use std::io;
@@ -16,68 +16,69 @@ use host_mail::{Content, Mailbox, Timestamp};
 use host_spool::{Claim, Draft, Failed, Message, PutError, Spool};
 
 use super::attempt::Delivery;
-use super::{DeliveryServices, Settings};
+use crate::delivery_services::{DeliveryServices, Settings};
 use crate::settlement::{self, SettlementPlan, faulted};
 use crate::worker::work;
 
-/// How long a message waits when its notices could not be written: the store's trouble, not the
-/// message's.
-const STORE_TROUBLE: Duration = Duration::from_secs(60);
+/// Delay of the next attempt after the notices about a message could not be written. Such an error of the store does
+/// not count as a fault of the message.
+const STORE_RETRY_DELAY: Duration = Duration::from_secs(60);
 
-/// How the work on a claim ended.
+/// Result of the work on a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClaimEnd {
-    /// What became of it is durable.
+    /// The outcome is durable.
     Settled,
-    /// The host stops: the rest of the work is for the next start.
+    /// The host stops; the remaining work is left to the next start.
     GivenBack,
-    /// The store failed, and the claim is due as before: pause, or it comes back at once.
+    /// The store failed. The claim is due as before and would be claimed again at once, so the scheduler backs off.
     StoreFailed,
 }
 
-/// What is needed to work on claims.
+/// Processes claims. A clone handles each claim.
 #[derive(Clone)]
 pub(super) struct Worker {
-    pub(super) station: Arc<DeliveryServices>,
+    pub(super) services: Arc<DeliveryServices>,
     pub(super) spool: Spool,
     pub(super) ndr: NdrService,
-    /// Turns true when a stop has no time left.
+    /// Turns true when the time for a graceful stop is over.
     pub(super) shutting_down: watch::Receiver<bool>,
 }
 
-/// What is settled, and what is told afterwards.
+/// Data to settle, and the events to emit once settled.
 #[derive(Default)]
 struct Settlement {
+    /// Record that replaces the claimed record; `None` removes the message.
     next: Option<Message>,
     notices: Vec<(Draft, Message)>,
     events: Vec<Event>,
-    /// The work was stopped; with nothing new to settle the claim is simply given back.
+    /// True if the work was stopped. Without changes to settle, the claim is given back.
     interrupted: bool,
-    /// Nothing is new: it waits for this destination.
+    /// Destination to wait for, if the record did not change.
     waits_for: Option<String>,
 }
 
-/// Why the work on a message could not be done.
+/// Error that prevented the work on a message.
 enum WorkError {
     /// The message cannot be read.
     Unreadable(io::Error),
-    /// Notices cannot be written.
+    /// The notices about failures cannot be written.
     Store(PutError),
 }
 
 impl Worker {
-    /// Works on a claim under the configuration as it is now.
+    /// Processes and settles a claim under `config`. A panic counts as a fault of the message.
     pub(super) async fn handle(mut self, claim: Claim, config: Arc<Config>) -> ClaimEnd {
         let settings = Settings::of(&config);
-        // The record is outside of what may panic: what is delivered stays delivered.
+        // The record lives outside of the code that may panic, so that completed deliveries are kept.
         let mut record = claim.message().clone();
-        let worked = AssertUnwindSafe(self.process(claim.content(), &mut record, settings))
+        let result = AssertUnwindSafe(self.process(claim.content(), &mut record, settings))
             .catch_unwind()
             .await;
-        let settlement = match worked {
+        let settlement = match result {
             Ok(Ok(settlement)) => settlement,
             Ok(Err(WorkError::Unreadable(error))) => after_fault(record, &error.to_string(), settings),
-            Ok(Err(WorkError::Store(error))) => after_store_trouble(record, &error),
+            Ok(Err(WorkError::Store(error))) => after_store_error(record, &error),
             Err(panic) => after_fault(record, &format!("panic: {}", panic_text(panic.as_ref())), settings),
         };
         self.settle(claim, settlement).await
@@ -91,13 +92,13 @@ impl Worker {
     ) -> Result<Settlement, WorkError> {
         let before = record.clone();
         let envelope = record.envelope.clone();
-        let job = Delivery {
-            station: &self.station,
+        let delivery = Delivery {
+            services: &self.services,
             settings,
             envelope: &envelope,
             content: &content,
         };
-        let progress = work(job, record, &mut self.shutting_down)
+        let progress = work(delivery, record, &mut self.shutting_down)
             .await
             .map_err(WorkError::Unreadable)?;
         if progress.interrupted {
@@ -114,34 +115,34 @@ impl Worker {
         {
             return Ok(Settlement {
                 waits_for: Some(destination.to_owned()),
-                events: settlement::waits(record, &progress),
+                events: settlement::waiting_events(record, &progress),
                 ..Settlement::default()
             });
         }
-        let conclusion = SettlementPlan::of(record.clone(), progress, settings, now);
-        self.notify(conclusion, content).await
+        let plan = SettlementPlan::of(record.clone(), progress, settings, now);
+        self.notify(plan, content).await
     }
 
-    /// Plans the notices about what failed. They are settled together with the record, so that a
-    /// failure is never lost between the two.
-    async fn notify(&self, mut conclusion: SettlementPlan, content: Arc<dyn Content>) -> Result<Settlement, WorkError> {
-        let mut events = std::mem::take(&mut conclusion.events);
-        let failed = conclusion.to_notify();
+    /// Plans the notices about failed recipients. Notices are settled together with the record, so that a crash between
+    /// the two cannot lose a failure.
+    async fn notify(&self, mut plan: SettlementPlan, content: Arc<dyn Content>) -> Result<Settlement, WorkError> {
+        let mut events = std::mem::take(&mut plan.events);
+        let failed = plan.to_notify();
         let notices = if failed.is_empty() {
             Vec::new()
-        } else if conclusion.record.notification {
-            events.extend(dropped(&conclusion.record, &failed));
+        } else if plan.record.notification {
+            events.extend(dropped_notices(&plan.record, &failed));
             Vec::new()
         } else {
-            // Few messages fail, and each would move the room for this along.
-            match Box::pin(self.ndr.prepare(&conclusion.record, content, &failed)).await {
+            // Boxed: few messages fail, and the large future would enlarge every task.
+            match Box::pin(self.ndr.prepare(&plan.record, content, &failed)).await {
                 Ok(Notification::Notices(notices)) => notices,
-                Ok(Notification::Freeze(reason)) => return Ok(set_aside(conclusion, &reason, events)),
+                Ok(Notification::Freeze(reason)) => return Ok(freeze(plan, &reason, events)),
                 Err(error) => return Err(WorkError::Store(error)),
             }
         };
         Ok(Settlement {
-            next: conclusion.notified(),
+            next: plan.notified(),
             notices,
             events,
             ..Settlement::default()
@@ -156,7 +157,7 @@ impl Worker {
             settlement
                 .events
                 .into_iter()
-                .for_each(|event| (self.station.tell)(event));
+                .for_each(|event| (self.services.emit)(event));
             claim.wait_for(&destination);
             return ClaimEnd::Settled;
         }
@@ -166,22 +167,22 @@ impl Worker {
                 settlement
                     .events
                     .into_iter()
-                    .for_each(|event| (self.station.tell)(event));
+                    .for_each(|event| (self.services.emit)(event));
                 match settlement.interrupted {
                     true => ClaimEnd::GivenBack,
                     false => ClaimEnd::Settled,
                 }
             }
             Err(error) => {
-                (self.station.tell)(not_processed(message, &format!("not settled: {error}")));
+                (self.services.emit)(not_processed(message, &format!("not settled: {error}")));
                 ClaimEnd::StoreFailed
             }
         }
     }
 }
 
-/// An NDR that cannot be delivered is told to nobody (RFC 5321 section 4.5.5).
-fn dropped(record: &Message, failed: &[(Mailbox, Failed)]) -> Vec<Event> {
+/// Events for a notification that cannot be delivered. No report is sent about a report (RFC 5321 section 4.5.5).
+fn dropped_notices(record: &Message, failed: &[(Mailbox, Failed)]) -> Vec<Event> {
     let event = |(to, failed): &(Mailbox, Failed)| Event::NotificationDropped {
         message: record.id.to_string(),
         to: to.to_string(),
@@ -190,13 +191,13 @@ fn dropped(record: &Message, failed: &[(Mailbox, Failed)]) -> Vec<Event> {
     failed.iter().map(event).collect()
 }
 
-fn set_aside(conclusion: SettlementPlan, reason: &str, mut events: Vec<Event>) -> Settlement {
+fn freeze(plan: SettlementPlan, reason: &str, mut events: Vec<Event>) -> Settlement {
     events.push(Event::MessageSetAside {
-        message: conclusion.record.id.to_string(),
+        message: plan.record.id.to_string(),
         reason: reason.to_owned(),
     });
     Settlement {
-        next: Some(conclusion.frozen(reason)),
+        next: Some(plan.frozen(reason)),
         events,
         ..Settlement::default()
     }
@@ -217,8 +218,8 @@ fn after_fault(record: Message, error: &str, settings: Settings<'_>) -> Settleme
     }
 }
 
-fn after_store_trouble(mut record: Message, error: &PutError) -> Settlement {
-    record.due = Timestamp::now().after(STORE_TROUBLE);
+fn after_store_error(mut record: Message, error: &PutError) -> Settlement {
+    record.due = Timestamp::now().after(STORE_RETRY_DELAY);
     Settlement {
         events: vec![not_processed(record.id, &error.to_string())],
         next: Some(record),

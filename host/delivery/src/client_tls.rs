@@ -1,4 +1,4 @@
-//! TLS towards remotes: opportunistic, or verified.
+//! TLS as a client: opportunistic (RFC 7435), or with verified certificates.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme, WantsVerifier};
 use tokio_rustls::TlsConnector;
 
-/// Where systems keep the certificates they trust. `SSL_CERT_FILE` comes before these.
+/// Paths of the trusted certificates on common systems, in order. `SSL_CERT_FILE` takes precedence.
 const BUNDLES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -18,7 +18,7 @@ const BUNDLES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Both ways to speak TLS to a remote.
+/// TLS connectors for remotes.
 #[derive(Clone)]
 pub(super) struct Tls {
     verifying: TlsConnector,
@@ -26,14 +26,14 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// With the certificates the system trusts. Without any, nothing verifies.
+    /// Trusts the certificates of the system. If the system has none, no certificate verifies.
     pub(super) fn of_system() -> Result<Self, rustls::Error> {
         let file = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
         let bundle = file.or_else(|| BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file()));
         Self::new(bundle.map(|path| roots_of(&path)).unwrap_or_else(RootCertStore::empty))
     }
 
-    /// With these certificates trusted.
+    /// Trusts the certificates in `roots`.
     pub(super) fn new(roots: RootCertStore) -> Result<Self, rustls::Error> {
         let verifying = builder(&provider())?
             .with_root_certificates(roots)
@@ -44,13 +44,13 @@ impl Tls {
         })
     }
 
-    /// The one that verifies certificates, or the one that takes any.
+    /// Returns the connector that verifies certificates, or the connector that accepts every certificate.
     pub(super) fn connector(&self, verify: bool) -> &TlsConnector {
         if verify { &self.verifying } else { &self.accepting }
     }
 }
 
-/// Takes any certificate (RFC 7435).
+/// Returns a connector that accepts every certificate (RFC 7435).
 pub(super) fn opportunistic() -> Result<TlsConnector, rustls::Error> {
     let provider = provider();
     let accepting = builder(&provider)?
@@ -79,8 +79,8 @@ fn roots_of(path: &Path) -> RootCertStore {
     roots
 }
 
-/// Opportunistic TLS (RFC 7435): any certificate protects against listeners better than none.
-/// Signatures are still checked, so that the session is with whoever holds the key.
+/// Verifier for opportunistic TLS (RFC 7435): accepts every certificate, which still protects against passive
+/// listeners. Signatures are checked, so that the peer proves possession of the certificate's key.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

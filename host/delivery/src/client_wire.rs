@@ -1,4 +1,4 @@
-//! The lines of an SMTP dialogue, from the client's side: commands out, replies in.
+//! Lines of an SMTP dialogue on the client's side: commands out, replies in.
 
 use std::io;
 
@@ -12,12 +12,12 @@ use host_mail::Reply;
 
 use crate::reply_parser::{BadReply, MAX_LINE, ReplyReader};
 
-/// What a dialogue runs over: TCP, a Unix socket, or TLS over either.
+/// Transport of a dialogue: TCP, a Unix socket, or TLS over either.
 pub trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Io for T {}
 
-/// Why a dialogue cannot go on.
+/// Error after which a dialogue cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// The connection failed.
@@ -26,16 +26,15 @@ pub enum WireError {
     /// The remote closed the connection.
     #[error("connection closed by the remote")]
     Closed,
-    /// What came is no reply.
+    /// The remote sent something that is not an SMTP reply.
     #[error(transparent)]
     BadReply(#[from] BadReply),
-    /// The remote sent something before the TLS handshake that would count as said within TLS
-    /// (RFC 3207 section 4.2).
+    /// The remote sent data before the TLS handshake that would be taken for a reply within TLS (RFC 3207 section 4.2).
     #[error("the remote sent data in the clear after its reply to STARTTLS")]
     Injected,
 }
 
-/// One dialogue. Nothing here has a time-out; callers put one around each call.
+/// A dialogue with a server. The methods have no timeouts; callers limit each call.
 pub struct ClientWire {
     io: Box<dyn Io>,
     input: BytesMut,
@@ -44,7 +43,7 @@ pub struct ClientWire {
 }
 
 impl ClientWire {
-    /// A dialogue over a connection that was just made.
+    /// Starts a dialogue over a new connection.
     pub fn new(io: impl Io + 'static) -> Self {
         Self {
             io: Box::new(io),
@@ -53,13 +52,13 @@ impl ClientWire {
         }
     }
 
-    /// Sends octets as they are.
+    /// Sends octets unchanged, and flushes.
     pub async fn send(&mut self, octets: &[u8]) -> Result<(), WireError> {
         self.io.write_all(octets).await?;
         Ok(self.io.flush().await?)
     }
 
-    /// The next reply. May be called again if it was dropped before it returned.
+    /// Reads the next reply. Cancel safe: a call after a dropped call continues with the same reply.
     pub async fn reply(&mut self) -> Result<Reply, WireError> {
         loop {
             while let Some(line) = self.take_line()? {
@@ -74,8 +73,8 @@ impl ClientWire {
         }
     }
 
-    /// A line without its end, if there is one. A bare LF ends a line, too: nothing can be
-    /// smuggled to a client.
+    /// Takes a complete line, without the line end, from the input. A bare LF ends a line, too: smuggling concerns
+    /// servers only.
     fn take_line(&mut self) -> Result<Option<BytesMut>, BadReply> {
         let Some(end) = self.input.iter().position(|b| *b == b'\n') else {
             return if self.input.len() > MAX_LINE {
@@ -95,12 +94,12 @@ impl ClientWire {
         Ok(Some(line))
     }
 
-    /// Whether the remote has said nothing since its last reply, and has not hung up.
+    /// True if the remote has sent no data since the last reply and has not closed the connection.
     pub fn is_quiet(&mut self) -> bool {
         self.input.is_empty() && self.io.read_buf(&mut self.input).now_or_never().is_none()
     }
 
-    /// The handshake after the remote's 220 to STARTTLS.
+    /// Runs the TLS handshake, after the remote's 220 to STARTTLS.
     pub async fn start_tls(self, connector: &TlsConnector, name: ServerName<'static>) -> Result<Self, WireError> {
         if !self.input.is_empty() {
             return Err(WireError::Injected);
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn replies_come_one_by_one() {
+    async fn reads_replies_in_sequence() {
         let mut wire = after(b"250-a\r\n250 b\r\n354 go\n").await;
         assert_eq!(wire.reply().await.expect("first"), Reply::bare(250, "a\nb"));
         assert!(!wire.is_quiet());
@@ -129,14 +128,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_without_end_is_cut_off() {
+    async fn refuses_an_endless_line() {
         let mut wire = after(&[b'2'; 10_000]).await;
         let error = wire.reply().await.expect_err("no reply");
         assert!(matches!(error, WireError::BadReply(BadReply::LineTooLong)), "{error}");
     }
 
     #[tokio::test]
-    async fn quiet_means_silent_and_open() {
+    async fn is_quiet_while_the_remote_is_silent_and_connected() {
         let (near, far) = tokio::io::duplex(64);
         let mut wire = ClientWire::new(near);
         assert!(wire.is_quiet());

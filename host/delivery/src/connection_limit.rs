@@ -1,8 +1,8 @@
-//! How many connections one remote is asked for: as many as are configured, or as it gives.
+//! AIMD limit on the connections to a remote: additive increase on success, decrease on refusal.
 //!
-//! A remote that has taken nothing yet is asked for few, and with each message that it takes for one more. One that
-//! refuses a connection while it takes mail on others has said how many it gives: each refusal takes one away, and after
-//! a respite they come back, one for each round of messages that it takes.
+//! A remote starts at 2 connections and gains a connection with each accepted message, up to the configured limit. A
+//! remote that refuses a connection while accepting mail on others loses a connection for each refusal. After a
+//! cooldown of a minute without refusals the limit grows again, by 1 for each round of accepted messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,79 +10,81 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// Connections to a remote of which nothing is known.
-const FIRST: usize = 2;
-/// So long after a refusal no further connection is asked for.
+/// Connections to a remote before the first accepted message.
+const INITIAL_LIMIT: usize = 2;
+/// Time after a refusal during which the limit does not grow.
 const COOLDOWN: Duration = Duration::from_secs(60);
 
-pub(super) struct ConnectionLimiter {
+/// Limit on the connections to a remote.
+pub(super) struct RemoteConnectionLimiter {
     configured: usize,
-    /// At most as configured, and never none.
+    /// Current limit: at least 1, at most `configured`.
     allowed: usize,
     semaphore: Arc<Semaphore>,
-    /// Since there were as many as are configured.
-    refused: Option<Instant>,
-    /// Messages taken since the number changed, and after the respite.
-    taken: usize,
+    /// Time of the last refusal; `None` once the configured limit is reached.
+    last_refusal: Option<Instant>,
+    /// Messages accepted since the limit changed, not counting the cooldown.
+    successes: usize,
 }
 
-impl ConnectionLimiter {
+impl RemoteConnectionLimiter {
     pub(super) fn new(configured: usize) -> Self {
-        let allowed = configured.min(FIRST);
+        let allowed = configured.min(INITIAL_LIMIT);
         Self {
             configured,
             allowed,
             semaphore: Arc::new(Semaphore::new(allowed)),
-            refused: None,
-            taken: 0,
+            last_refusal: None,
+            successes: 0,
         }
     }
 
-    /// Where to wait for one. Another number than before has new turns; the old ones end as they are given back.
-    pub(super) fn of(&mut self, configured: usize) -> Arc<Semaphore> {
+    /// Returns the semaphore that hands out permits. A changed `configured` starts a new limit and a new semaphore;
+    /// permits of the old semaphore stay valid until dropped.
+    pub(super) fn semaphore(&mut self, configured: usize) -> Arc<Semaphore> {
         if self.configured != configured {
             *self = Self::new(configured);
         }
         Arc::clone(&self.semaphore)
     }
 
-    /// Takes this turn out of those that there are, and says how many are left. The last one, and one of an older
-    /// configuration, is given back instead.
-    pub(super) fn give_up(&mut self, turn: OwnedSemaphorePermit, now: Instant) -> Result<usize, OwnedSemaphorePermit> {
-        if self.allowed == 1 || !Arc::ptr_eq(turn.semaphore(), &self.semaphore) {
-            return Err(turn);
+    /// Reduces the limit by 1, consuming `permit`, and returns the new limit. Returns the permit instead if the limit
+    /// is 1 already, or if the permit belongs to an older configuration.
+    pub(super) fn reduce(&mut self, permit: OwnedSemaphorePermit, now: Instant) -> Result<usize, OwnedSemaphorePermit> {
+        if self.allowed == 1 || !Arc::ptr_eq(permit.semaphore(), &self.semaphore) {
+            return Err(permit);
         }
-        turn.forget();
+        permit.forget();
         self.allowed -= 1;
-        self.refused = Some(now);
-        self.taken = 0;
+        self.last_refusal = Some(now);
+        self.successes = 0;
         Ok(self.allowed)
     }
 
-    /// The remote took a message.
-    pub(super) fn taken(&mut self, now: Instant) {
+    /// Counts an accepted message, which may raise the limit.
+    pub(super) fn record_success(&mut self, now: Instant) {
         if self.allowed == self.configured || self.in_cooldown(now) {
             return;
         }
-        self.taken += 1;
-        if self.refused.is_none() || self.taken >= self.allowed {
-            self.taken = 0;
+        self.successes += 1;
+        if self.last_refusal.is_none() || self.successes >= self.allowed {
+            self.successes = 0;
             self.allowed += 1;
             self.semaphore.add_permits(1);
         }
         if self.allowed == self.configured {
-            self.refused = None;
+            self.last_refusal = None;
         }
     }
 
-    /// Whether a connection was refused not long ago.
+    /// True if a connection was refused within the cooldown.
     pub(super) fn in_cooldown(&self, now: Instant) -> bool {
-        self.refused.is_some_and(|refused| now < refused + COOLDOWN)
+        self.last_refusal.is_some_and(|refused| now < refused + COOLDOWN)
     }
 
-    /// Whether one was refused since there were as many as are configured.
+    /// True if a connection was refused since the limit last had the configured value.
     pub(super) fn is_reduced(&self) -> bool {
-        self.refused.is_some()
+        self.last_refusal.is_some()
     }
 }
 
@@ -90,68 +92,71 @@ impl ConnectionLimiter {
 mod tests {
     use super::*;
 
-    fn take(turns: &mut ConnectionLimiter, configured: usize) -> OwnedSemaphorePermit {
-        turns.of(configured).try_acquire_owned().expect("a turn")
+    fn take(limiter: &mut RemoteConnectionLimiter, configured: usize) -> OwnedSemaphorePermit {
+        limiter.semaphore(configured).try_acquire_owned().expect("a permit")
     }
 
-    /// As many as are configured, each of them taken.
-    fn all(turns: &mut ConnectionLimiter, configured: usize) -> Vec<OwnedSemaphorePermit> {
-        for _ in FIRST..configured {
-            turns.taken(Instant::now());
+    /// Raises the limit to `configured` and takes every permit.
+    fn take_all(limiter: &mut RemoteConnectionLimiter, configured: usize) -> Vec<OwnedSemaphorePermit> {
+        for _ in INITIAL_LIMIT..configured {
+            limiter.record_success(Instant::now());
         }
-        (0..configured).map(|_| take(turns, configured)).collect()
+        (0..configured).map(|_| take(limiter, configured)).collect()
     }
 
     #[test]
-    fn who_is_not_known_is_asked_for_few() {
-        let mut turns = ConnectionLimiter::new(4);
+    fn unknown_remote_starts_with_few_connections() {
+        let mut limiter = RemoteConnectionLimiter::new(4);
         let counts = (0..4).map(|_| {
-            let free = turns.semaphore.available_permits();
-            turns.taken(Instant::now());
+            let free = limiter.semaphore.available_permits();
+            limiter.record_success(Instant::now());
             free
         });
         assert_eq!(counts.collect::<Vec<_>>(), [2, 3, 4, 4]);
-        assert_eq!(ConnectionLimiter::new(1).semaphore.available_permits(), 1);
+        assert_eq!(RemoteConnectionLimiter::new(1).semaphore.available_permits(), 1);
     }
 
     #[test]
-    fn a_refusal_takes_one_away_but_never_the_last() {
-        let (mut turns, now) = (ConnectionLimiter::new(3), Instant::now());
-        let mut all = all(&mut turns, 3);
+    fn refusal_reduces_the_limit_but_keeps_the_last_connection() {
+        let (mut limiter, now) = (RemoteConnectionLimiter::new(3), Instant::now());
+        let mut permits = take_all(&mut limiter, 3);
         for left in [2, 1] {
-            let turn = all.pop().expect("one of three");
-            assert_eq!(turns.give_up(turn, now).ok(), Some(left));
+            let permit = permits.pop().expect("one of three");
+            assert_eq!(limiter.reduce(permit, now).ok(), Some(left));
         }
-        assert!(turns.of(3).try_acquire_owned().is_err(), "what was given up is gone");
-        let last = all.pop().expect("one of three");
-        drop(turns.give_up(last, now).expect_err("the last"));
-        drop(take(&mut turns, 3));
+        assert!(
+            limiter.semaphore(3).try_acquire_owned().is_err(),
+            "consumed permits are gone"
+        );
+        let last = permits.pop().expect("one of three");
+        drop(limiter.reduce(last, now).expect_err("the last"));
+        drop(take(&mut limiter, 3));
     }
 
     #[test]
-    fn they_come_back_after_a_respite_while_mail_is_taken() {
-        let (mut turns, now) = (ConnectionLimiter::new(4), Instant::now());
-        for turn in all(&mut turns, 4).drain(..2) {
-            assert!(turns.give_up(turn, now).is_ok());
+    fn limit_grows_again_after_the_cooldown() {
+        let (mut limiter, now) = (RemoteConnectionLimiter::new(4), Instant::now());
+        for permit in take_all(&mut limiter, 4).drain(..2) {
+            assert!(limiter.reduce(permit, now).is_ok());
         }
-        turns.taken(now + COOLDOWN / 2);
-        assert!(turns.is_reduced());
+        limiter.record_success(now + COOLDOWN / 2);
+        assert!(limiter.is_reduced());
         let later = now + COOLDOWN;
         let counts = (0..6).map(|_| {
-            turns.taken(later);
-            turns.allowed
+            limiter.record_success(later);
+            limiter.allowed
         });
         assert_eq!(counts.collect::<Vec<_>>(), [2, 3, 3, 3, 4, 4]);
-        assert!(!turns.is_reduced());
+        assert!(!limiter.is_reduced());
     }
 
     #[test]
-    fn another_configuration_begins_anew() {
-        let (mut turns, now) = (ConnectionLimiter::new(2), Instant::now());
-        let old = take(&mut turns, 2);
-        let new = take(&mut turns, 3);
-        assert!(turns.give_up(old, now).is_err(), "it is none of these");
+    fn changed_configuration_starts_a_new_limit() {
+        let (mut limiter, now) = (RemoteConnectionLimiter::new(2), Instant::now());
+        let old = take(&mut limiter, 2);
+        let new = take(&mut limiter, 3);
+        assert!(limiter.reduce(old, now).is_err(), "the permit is of the old limit");
         drop(new);
-        assert_eq!(turns.semaphore.available_permits(), 2);
+        assert_eq!(limiter.semaphore.available_permits(), 2);
     }
 }

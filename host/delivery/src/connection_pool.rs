@@ -1,59 +1,61 @@
-//! Connections that wait a moment for the next message to the same remote.
+//! LIFO cache of idle connections, for the next message to the same remote.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use host_config::ServerLogin;
 
 use super::destination::Remote;
-use crate::connect::Connection;
+use crate::client_connection::Connection;
 
-/// How long a connection waits. Short: the remote pays for it, too.
-const IDLE: Duration = Duration::from_secs(3);
-/// Messages over one connection; hosts grow suspicious of endless ones.
+/// Maximum idle time. Short, because an idle connection costs the remote a connection, too.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Maximum messages over a connection; some hosts distrust endless connections.
 const MAX_TRANSACTIONS: u32 = 100;
-/// Connections that wait, in all.
+/// Maximum number of idle connections to all remotes.
 const MAX_IDLE: usize = 200;
 
-/// What must be equal for a connection to serve another message.
+/// Properties that must be equal for a connection to serve another message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PoolKey {
     pub(super) remote: Remote,
-    /// A connection made without verification must not serve once it is demanded.
+    /// True if the certificate was verified. An unverified connection must not serve a delivery that requires
+    /// verification.
     pub(super) verify_tls: bool,
-    /// Nor one that somebody else logged in for, or nobody.
+    /// Login of the connection: a connection with another login, or without a login, must not serve.
     pub(super) login: Option<ServerLogin>,
 }
 
-/// Connections between two messages.
+/// Pool of idle connections.
 #[derive(Default)]
 pub(super) struct ConnectionPool {
-    idle: Mutex<IdleConnection>,
+    idle: Mutex<IdleConnections>,
 }
 
 #[derive(Default)]
-struct IdleConnection {
+struct IdleConnections {
     connections: HashMap<PoolKey, Vec<(Instant, Connection)>>,
     count: usize,
     closed: bool,
 }
 
 impl ConnectionPool {
-    /// A connection that seems to be alive. The remote may still close it at any moment.
+    /// Takes the newest idle connection that seems to be alive. The remote may still close the connection at any
+    /// moment.
     pub(super) fn take(&self, key: &PoolKey) -> Option<Connection> {
         loop {
             let (since, mut connection) = self.pop(key)?;
-            if since.elapsed() < IDLE && connection.is_alive() {
+            if since.elapsed() < IDLE_TIMEOUT && connection.is_alive() {
                 return Some(connection);
             }
         }
     }
 
     fn pop(&self, key: &PoolKey) -> Option<(Instant, Connection)> {
-        let mut idle = self.lock();
+        let mut idle = self.idle.lock();
         let waiting = idle.connections.get_mut(key)?;
         let newest = waiting.pop();
         if waiting.is_empty() {
@@ -63,11 +65,12 @@ impl ConnectionPool {
         newest
     }
 
-    /// Keeps a connection for the next message, or gives it back to be closed.
+    /// Keeps a connection for the next message. Returns the connection, for the caller to close, if the connection is
+    /// not reusable, or if the pool is full or closed.
     pub(super) fn put(&self, key: PoolKey, connection: Connection) -> Option<Connection> {
-        let mut idle = self.lock();
-        let worn = !connection.reusable || connection.transactions >= MAX_TRANSACTIONS;
-        if worn || idle.closed || idle.count >= MAX_IDLE {
+        let mut idle = self.idle.lock();
+        let exhausted = !connection.reusable || connection.transactions >= MAX_TRANSACTIONS;
+        if exhausted || idle.closed || idle.count >= MAX_IDLE {
             return Some(connection);
         }
         idle.count += 1;
@@ -78,14 +81,14 @@ impl ConnectionPool {
         None
     }
 
-    /// Those that have waited long enough, to be closed.
+    /// Removes and returns the connections that were idle for too long, for the caller to close.
     pub(super) fn expired(&self) -> Vec<Connection> {
-        let mut idle = self.lock();
+        let mut idle = self.idle.lock();
         let mut old = Vec::new();
         for waiting in idle.connections.values_mut() {
             old.extend(
                 waiting
-                    .extract_if(.., |(since, _)| since.elapsed() >= IDLE)
+                    .extract_if(.., |(since, _)| since.elapsed() >= IDLE_TIMEOUT)
                     .map(|(_, c)| c),
             );
         }
@@ -94,16 +97,12 @@ impl ConnectionPool {
         old
     }
 
-    /// All of them, to be closed; from now on none is kept.
+    /// Closes the pool: removes and returns all connections, for the caller to close. Later connections are not kept.
     pub(super) fn close(&self) -> Vec<Connection> {
-        let mut idle = self.lock();
+        let mut idle = self.idle.lock();
         idle.closed = true;
         idle.count = 0;
         let all = std::mem::take(&mut idle.connections);
         all.into_values().flatten().map(|(_, connection)| connection).collect()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, IdleConnection> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Where a recipient's mail goes next.
+//! Routing: the next hop of a recipient's mail.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use host_spool::Failed;
 use super::outcome::{class, failed_here};
 use crate::mail_exchanges;
 
-/// What is spoken to a remote.
+/// Protocol for a remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Protocol {
     /// RFC 5321.
@@ -29,17 +29,17 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// Another server, or several of which any will do.
+/// A server, or a domain whose mail exchanges are equivalent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Remote {
-    /// A server and what is spoken there.
+    /// A server and the protocol for it.
     Server { protocol: Protocol, endpoint: Endpoint },
-    /// The mail exchanges of this domain.
+    /// The mail exchanges of a domain.
     Exchanges(String),
 }
 
 impl Remote {
-    /// Its name, without the port.
+    /// Name of the host or domain, without the port.
     pub(super) fn host(&self) -> String {
         match self {
             Self::Server { endpoint, .. } => endpoint.host(),
@@ -57,7 +57,7 @@ impl fmt::Display for Remote {
     }
 }
 
-/// Where a recipient's mail goes next. Recipients with the same one share an attempt.
+/// Next hop of a recipient's mail. Recipients with the same destination share an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Destination {
     /// A Maildir on this host.
@@ -81,9 +81,9 @@ impl Destination {
         Self::Remote(Remote::Server { protocol, endpoint })
     }
 
-    /// Where mail for an address goes that has no home here: the route of its domain or of the
-    /// nearest parent domain, else the smart host.
-    pub(super) fn of_foreign(address: &Mailbox, delivery: &DeliveryConfig) -> Result<Self, Failed> {
+    /// Returns the destination of an address that is not local: the route of the domain or of the nearest parent
+    /// domain, else the smart host. An address without a route fails with `550`.
+    pub(super) fn for_remote_address(address: &Mailbox, delivery: &DeliveryConfig) -> Result<Self, Failed> {
         let domain = address.domain();
         let route = with_parents(domain).find_map(|name| delivery.routes.iter().find(|r| r.domain == name));
         let (protocol, next_hop) = match route {
@@ -93,7 +93,7 @@ impl Destination {
         };
         match next_hop {
             Some(NextHop::Server(endpoint)) => return Ok(Self::remote(protocol, endpoint.clone())),
-            // Whoever writes an address literal does not mean what the DNS says.
+            // An address literal is not looked up in the DNS.
             Some(NextHop::Exchanges) if !domain.starts_with('[') => {
                 return Ok(Self::Remote(Remote::Exchanges(domain.to_owned())));
             }
@@ -111,8 +111,8 @@ impl Destination {
         Err(failed_here(class::HOST_NOT_FOUND, reply))
     }
 
-    /// Its name once it took mail: of several exchanges the one that did.
-    pub(super) fn taken_by(&self, host: Option<&str>) -> String {
+    /// Name of the destination that accepted mail: for mail exchanges, the exchange named `host`.
+    pub(super) fn accepted_by(&self, host: Option<&str>) -> String {
         match (self, host) {
             (Self::Remote(Remote::Exchanges(_)), Some(host)) => {
                 format!("{}:{host}:{}", Protocol::Smtp, mail_exchanges::PORT)
@@ -122,7 +122,7 @@ impl Destination {
     }
 }
 
-/// The domain itself, then its parents; an address literal has none.
+/// Iterates over the domain and the parent domains. An address literal has no parents.
 fn with_parents(domain: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(domain), |name| {
         let parent = name.split_once('.').map(|(_, parent)| parent);
@@ -145,9 +145,9 @@ mod tests {
     use super::*;
     use host_config::Route;
 
-    fn goes_to(address: &str, delivery: &DeliveryConfig) -> Result<String, String> {
+    fn destination_of(address: &str, delivery: &DeliveryConfig) -> Result<String, String> {
         let address = address.parse().expect("an address");
-        Destination::of_foreign(&address, delivery)
+        Destination::for_remote_address(&address, delivery)
             .map(|to| to.to_string())
             .map_err(|failed| failed.reply.to_string())
     }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_route_wins_then_the_smart_host() {
+    fn prefers_the_nearest_route_to_the_smart_host() {
         let route = |domain: &str, to: &str, lmtp| Route {
             domain: domain.to_owned(),
             to: next_hop(to),
@@ -184,30 +184,30 @@ mod tests {
             ("x@notexample.org", "smtp:smart:25"),
             ("x@[192.0.2.1]", "smtp:smart:25"),
         ] {
-            assert_eq!(goes_to(address, &delivery).as_deref(), Ok(expected), "{address}");
+            assert_eq!(destination_of(address, &delivery).as_deref(), Ok(expected), "{address}");
         }
     }
 
     #[test]
-    fn without_route_and_smart_host_there_is_no_way() {
+    fn fails_without_route_and_smart_host() {
         let delivery = testing::delivery();
-        let none = goes_to("x@example.org", &delivery);
+        let none = destination_of("x@example.org", &delivery);
         assert_eq!(none, Err("550 5.4.4 No route to example.org".to_owned()));
         let by_exchanges = DeliveryConfig {
             smart_host: Some(NextHop::Exchanges),
             ..testing::delivery()
         };
         for delivery in [delivery, by_exchanges] {
-            assert!(goes_to("x@[192.0.2.1]", &delivery).is_err_and(|reply| reply.starts_with("550 5.1.2")));
+            assert!(destination_of("x@[192.0.2.1]", &delivery).is_err_and(|reply| reply.starts_with("550 5.1.2")));
         }
     }
 
     #[test]
-    fn of_several_exchanges_it_is_told_which_took_it() {
+    fn names_the_exchange_that_accepted_the_mail() {
         let exchanges = Destination::Remote(Remote::Exchanges("example.org".to_owned()));
-        assert_eq!(exchanges.taken_by(Some("a.example.org")), "smtp:a.example.org:25");
-        assert_eq!(exchanges.taken_by(None), "mx:example.org");
+        assert_eq!(exchanges.accepted_by(Some("a.example.org")), "smtp:a.example.org:25");
+        assert_eq!(exchanges.accepted_by(None), "mx:example.org");
         let server = Destination::remote(Protocol::Smtp, "smart:587".parse().expect("an endpoint"));
-        assert_eq!(server.taken_by(Some("smart")), "smtp:smart:587");
+        assert_eq!(server.accepted_by(Some("smart")), "smtp:smart:587");
     }
 }

@@ -1,5 +1,4 @@
-//! An SMTP dialogue led by hand, with every line shown to somebody: what the demonstration and
-//! tests speak.
+//! An SMTP client that is driven command by command and shows every line, for the demonstration and for tests.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -15,19 +14,19 @@ use crate::client_tls::opportunistic;
 use crate::client_wire::{ClientWire, WireError};
 use crate::dot_stuffing::DotStuffer;
 
-/// Who said a line.
+/// Direction of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// The client.
+    /// Client to server.
     Out,
-    /// The server.
+    /// Server to client.
     In,
 }
 
-/// Called with each line of a dialogue, without its end.
+/// Callback for each line of a dialogue, without the line end.
 type Show = Box<dyn FnMut(Direction, &str) + Send>;
 
-/// One dialogue with a server. Secrets are shown as `***`.
+/// A dialogue with a server. Secrets are shown as `***`.
 pub struct Dialogue {
     wire: Option<ClientWire>,
     show: Show,
@@ -35,8 +34,8 @@ pub struct Dialogue {
 }
 
 impl Dialogue {
-    /// Connects and reads the banner. `from` is the local address to connect from, if it matters.
-    /// Everything takes at most `limit` a reply.
+    /// Connects and reads the banner. `from` is the local address to connect from; `None` lets the system choose.
+    /// `limit` bounds connecting and each later step: a send, a reply or a TLS handshake.
     pub async fn connect(
         server: SocketAddr,
         from: Option<IpAddr>,
@@ -64,26 +63,25 @@ impl Dialogue {
         Ok((dialogue, banner))
     }
 
-    /// One command line, given without its end, and its reply.
+    /// Sends a command, given without CRLF, and returns the reply.
     pub async fn command(&mut self, line: &str) -> Result<Reply, WireError> {
         self.secret(line, line).await
     }
 
-    /// As [`Self::command`], with another text shown.
+    /// Sends a command like [`Self::command`], but shows `shown` in place of the line.
     pub async fn secret(&mut self, line: &str, shown: &str) -> Result<Reply, WireError> {
         (self.show)(Direction::Out, shown);
         self.send(format!("{line}\r\n").as_bytes()).await?;
         self.reply().await
     }
 
-    /// AUTH PLAIN (RFC 4616) in one step.
+    /// Logs in with AUTH PLAIN (RFC 4616) and an initial response. The response is shown as `***`.
     pub async fn auth_plain(&mut self, user: &str, password: &str) -> Result<Reply, WireError> {
         let response = plain(user, password);
         self.secret(&format!("AUTH PLAIN {response}"), "AUTH PLAIN ***").await
     }
 
-    /// STARTTLS, and the handshake if the server is ready for it. Any certificate is taken. The
-    /// caller says EHLO again.
+    /// Sends STARTTLS and, after a 220, runs the handshake. Accepts every certificate. The caller repeats EHLO.
     pub async fn start_tls(&mut self, name: &str) -> Result<Reply, WireError> {
         let reply = self.command("STARTTLS").await?;
         if reply.code != 220 {
@@ -97,8 +95,7 @@ impl Dialogue {
         Ok(reply)
     }
 
-    /// DATA, the message (any line ends) and the final dot; the last reply, or the one that
-    /// refused DATA.
+    /// Sends DATA, the message (with any line ends) and the final dot. Returns the last reply, or the refusal of DATA.
     pub async fn data(&mut self, message: &str) -> Result<Reply, WireError> {
         let go = self.command("DATA").await?;
         if go.code != 354 {
@@ -114,7 +111,7 @@ impl Dialogue {
         self.reply().await
     }
 
-    /// The server's next reply, for when it speaks unasked.
+    /// Reads a reply without sending a command, such as a 421 before the server closes the connection.
     pub async fn reply(&mut self) -> Result<Reply, WireError> {
         let wire = self.wire.as_mut().ok_or(WireError::Closed)?;
         let reply = timeout(self.timeout, wire.reply()).await.map_err(|_| timed_out())??;
@@ -140,14 +137,16 @@ fn timed_out() -> WireError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     use super::super::testing::{Act, FakeServer, say};
     use super::*;
     use host_mail::Endpoint;
 
     #[tokio::test]
-    async fn every_line_is_shown_but_no_secret() {
+    async fn shows_every_line_but_no_secret() {
         let server = FakeServer::tcp(vec![vec![
             say("220 hi"),
             Act::Hear("AUTH PLAIN AGFubmEAc2VjcmV0"),
@@ -169,7 +168,7 @@ mod tests {
         let lines = shown.clone();
         let show = move |who: Direction, line: &str| {
             let who = if who == Direction::Out { "C" } else { "S" };
-            lines.lock().expect("lock").push(format!("{who}: {line}"));
+            lines.lock().push(format!("{who}: {line}"));
         };
         let from = Some(IpAddr::from([127, 0, 0, 2]));
         let limit = Duration::from_secs(10);
@@ -178,7 +177,7 @@ mod tests {
         assert_eq!(dialogue.auth_plain("anna", "secret").await.expect("a reply").code, 235);
         assert_eq!(dialogue.start_tls("fake.example").await.expect("a reply").code, 220);
         assert_eq!(dialogue.data("Subject: x\n\n.\n").await.expect("a reply").code, 250);
-        let shown = shown.lock().expect("lock").join("\n");
+        let shown = shown.lock().join("\n");
         assert_eq!(
             shown,
             "S: 220 hi\nC: AUTH PLAIN ***\nS: 235 2.7.0 welcome\nC: STARTTLS\nS: 220 go\nC: DATA\nS: 354 go\nC: Subject: x\nC: \nC: ..\nC: .\nS: 250-one\nS: 250 two"

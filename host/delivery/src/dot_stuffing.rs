@@ -1,11 +1,11 @@
-//! The octets of a message as DATA carries them (RFC 5321 section 4.5.2).
+//! Dot stuffing: the octets of a message as DATA carries them (RFC 5321 section 4.5.2).
 
 use memchr::memchr2;
 
-/// Doubles leading dots and makes every line end CRLF.
+/// Doubles leading dots and turns every line end into CRLF.
 ///
-/// The spool holds strict CRLF; a bare CR or LF is still turned into a line end here, so that
-/// whatever got in, nothing that another host could take for the end of data gets out.
+/// The spool holds strict CRLF. A bare CR or LF is still turned into a line end here, so that no content can contain a
+/// sequence that another host takes for the end of data.
 #[derive(Debug)]
 pub(super) struct DotStuffer {
     at_line_start: bool,
@@ -13,7 +13,7 @@ pub(super) struct DotStuffer {
 }
 
 impl DotStuffer {
-    /// In front of the first line.
+    /// Starts at the beginning of a message.
     pub(super) fn new() -> Self {
         Self {
             at_line_start: true,
@@ -36,7 +36,7 @@ impl DotStuffer {
             if self.at_line_start && *first == b'.' {
                 out.push(b'.');
             }
-            // What is within a line goes as it is, all at once.
+            // The rest of the line is copied unchanged.
             let end = memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
             out.extend_from_slice(&rest[..end]);
             self.at_line_start &= end == 0;
@@ -49,7 +49,7 @@ impl DotStuffer {
         }
     }
 
-    /// Ends the last line if it is open, and the message.
+    /// Ends the last line, if necessary, and appends the final dot.
     pub(super) fn finish(mut self, out: &mut Vec<u8>) {
         if self.after_cr || !self.at_line_start {
             self.end_line(out);
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn dots_are_doubled_and_the_end_is_the_only_end() {
+    fn doubles_dots_and_sends_a_single_end_of_data() {
         for (message, expected) in [
             (&b""[..], &b".\r\n"[..]),
             (b"a\r\n", b"a\r\n.\r\n"),
@@ -88,7 +88,7 @@ mod tests {
             (b"a\r\n.\r\nb\r\n", b"a\r\n..\r\nb\r\n.\r\n"),
             (b"a.b\r\n..c\r\n", b"a.b\r\n...c\r\n.\r\n"),
             (b"a\r", b"a\r\n.\r\n"),
-            // Not strict: never reaches a remote as it is.
+            // Bare CR and LF never reach a remote unchanged.
             (b"a\n.\nb", b"a\r\n..\r\nb\r\n.\r\n"),
             (b"a\r.\rb", b"a\r\n..\r\nb\r\n.\r\n"),
             (b"a\n\r\n.\r\n", b"a\r\n\r\n..\r\n.\r\n"),

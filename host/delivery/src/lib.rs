@@ -1,19 +1,25 @@
-//! Delivery: route, attempt, classify, retry.
+//! Delivery of accepted mail: route, attempt, classify, retry.
 //!
-//! `docs/delivery.md` says what an operator sees. From the top: `scheduler` claims what is due;
-//! `message` takes one claim to its settlement; `work` is the part without a spool: `resolve` asks
-//! the directory, `destination` routes, `attempt` goes to a `maildir` or through `gate`, `pool`,
-//! `client`, which asks `exchanges`, and `transaction` to another host; `outcome` classifies what came of it, `conclusion`
-//! and `schedule` say what is next.
+//! `docs/reference/delivery.md` describes what an operator sees. The modules, from the top down:
+//!
+//! - `scheduler` claims due messages; `claimed_message` takes a claim to its settlement.
+//! - `worker` processes a message without the spool: `resolve` expands recipients with the directory, `destination`
+//!   routes, and `attempt` delivers.
+//! - `maildir` stores a message on this host. `remote_health`, `connection_pool`, `connect`, `authenticate` and
+//!   `transaction` send a message to another host; `mail_exchanges` looks up the hosts of a domain.
+//! - `delivery_services` holds the state that all deliveries share.
+//! - `outcome` classifies replies; `settlement` and `retry_schedule` decide how a message continues.
 
 mod attempt;
 mod authenticate;
 mod claimed_message;
+mod client_connection;
 mod client_tls;
 mod client_wire;
 mod connect;
 mod connection_limit;
 mod connection_pool;
+mod delivery_services;
 mod destination;
 mod dialogue;
 mod dot_stuffing;
@@ -30,121 +36,64 @@ mod settlement;
 mod transaction;
 mod worker;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::delivery_services::{DeliveryServices, EmitEvent};
 use crate::ndr::NdrService;
-use host_config::{Config, DeliveryConfig, DnsConfig, Listener};
-use host_directory::{Directory, dns};
-use host_events::{Event, Events};
+use host_config::Config;
+use host_directory::Directory;
+use host_events::Events;
 use host_spool::Spool;
 
 pub use crate::client_wire::WireError;
 pub use crate::reply_parser::BadReply;
 pub use dialogue::{Dialogue, Direction};
 
-/// What delivery needs.
+/// Everything that [`run`] needs.
 #[derive(Clone)]
 pub struct DeliveryContext {
-    /// In force now; a reload is seen by the next message.
+    /// Current configuration. Messages claimed after a reload are processed under the new configuration.
     pub config: Arc<arc_swap::ArcSwap<Config>>,
-    /// Homes.
+    /// Resolves recipients to homes, aliases and groups.
     pub directory: Arc<dyn Directory>,
-    /// What is due.
+    /// Source of due messages; outcomes are settled here.
     pub spool: Spool,
-    /// Failures.
+    /// Reports failed recipients.
     pub ndr: NdrService,
-    /// Told.
+    /// Receives the events of delivery.
     pub events: Events,
 }
 
-/// Works on what is due until `stop` turns true; then finishes or gives back what it holds,
-/// within `config.drain`, and returns how many it gave back.
+/// Delivers due messages until `stop` turns true. Then finishes or gives back the claimed messages within
+/// `config.drain`, and returns the number of messages given back. Returns 0 at once if TLS cannot be set up.
 pub async fn run(context: DeliveryContext, stop: watch::Receiver<bool>) -> u64 {
     let events = context.events.clone();
-    let tell: Tell = Arc::new(move |event| events.emit(event));
-    let station = match crate::client_tls::Tls::of_system() {
+    let emit: EmitEvent = Arc::new(move |event| events.emit(event));
+    let services = match crate::client_tls::Tls::of_system() {
         Ok(tls) => Arc::new(DeliveryServices::new(
             context.directory,
             context.config.load().dns.clone(),
-            tell,
+            emit,
             tls,
         )),
         Err(error) => {
-            // The provider is built in, so this is a bug in the build, not in anybody's settings.
+            // The crypto provider is built in: a failure is a defect of the build, not of the configuration.
             tracing::error!(%error, "no delivery: TLS cannot be set up");
             return 0;
         }
     };
-    let (shutting_down, hurried) = watch::channel(false);
-    let clerk = crate::claimed_message::Worker {
-        station,
+    let (set_shutting_down, shutting_down) = watch::channel(false);
+    let worker = crate::claimed_message::Worker {
+        services,
         spool: context.spool,
         ndr: context.ndr,
-        shutting_down: hurried,
+        shutting_down,
     };
-    scheduler::Scheduler::new(clerk, context.config, shutting_down)
+    scheduler::Scheduler::new(worker, context.config, set_shutting_down)
         .run(stop)
         .await
-}
-
-/// Where events go.
-type Tell = Arc<dyn Fn(Event) + Send + Sync>;
-
-/// What all deliveries share.
-struct DeliveryServices {
-    directory: Arc<dyn Directory>,
-    resolver: dns::Current,
-    tell: Tell,
-    gate: crate::remote_health::RemoteHealth,
-    pool: crate::connection_pool::ConnectionPool,
-    tls: crate::client_tls::Tls,
-    logins: crate::authenticate::Logins,
-    /// Where exchanges listen.
-    exchange_port: u16,
-}
-
-impl DeliveryServices {
-    fn new(directory: Arc<dyn Directory>, dns: DnsConfig, tell: Tell, tls: crate::client_tls::Tls) -> Self {
-        Self {
-            directory,
-            resolver: dns::Current::new(dns),
-            tell,
-            gate: crate::remote_health::RemoteHealth::new(),
-            pool: crate::connection_pool::ConnectionPool::default(),
-            tls,
-            logins: crate::authenticate::Logins::default(),
-            exchange_port: crate::mail_exchanges::PORT,
-        }
-    }
-}
-
-/// The part of the configuration that delivering one message needs.
-#[derive(Clone, Copy)]
-struct Settings<'a> {
-    hostname: &'a str,
-    mailboxes: &'a Path,
-    listeners: &'a [Listener],
-    delivery: &'a DeliveryConfig,
-    /// Hosts a message may have passed.
-    hops: usize,
-    /// Faults after which a message is frozen.
-    fault_limit: u32,
-}
-
-impl<'a> Settings<'a> {
-    fn of(config: &'a Config) -> Self {
-        Self {
-            hostname: &config.hostname,
-            mailboxes: &config.mailboxes,
-            listeners: &config.listeners,
-            delivery: &config.delivery,
-            hops: config.limits.hops,
-            fault_limit: config.faults.message_limit,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Who takes a domain's mail: its exchanges, the most preferred first (RFC 5321 section 5.1).
+//! Lookup of a domain's mail exchanges, most preferred first (RFC 5321 section 5.1).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -10,34 +10,34 @@ use host_mail::Reply;
 
 use super::outcome::{RecipientOutcome, class};
 
-/// Where exchanges listen.
+/// TCP port of mail exchanges.
 pub(super) const PORT: u16 = 25;
-/// Exchanges of one domain that are looked up.
+/// Maximum number of exchanges of a domain that are looked up.
 const MAX_EXCHANGES: usize = 8;
-/// Addresses of one exchange that are tried.
+/// Maximum number of addresses of an exchange that are tried.
 const MAX_ADDRESSES: usize = 4;
 
-/// Looks exchanges up, and knows which of them is this host.
+/// Looks up mail exchanges and recognises this host among the exchanges.
 #[derive(Clone, Copy)]
 pub(super) struct Exchanges<'a> {
     pub(super) resolver: &'a dns::Current,
-    /// This host's name.
+    /// Name of this host.
     pub(super) hostname: &'a str,
-    /// Where this host listens.
+    /// Listeners of this host.
     pub(super) listeners: &'a [Listener],
-    /// Where all exchanges listen.
+    /// TCP port of all exchanges: [`PORT`] except in tests.
     pub(super) port: u16,
 }
 
-/// A host that takes a domain's mail.
+/// A host that accepts a domain's mail.
 #[derive(Debug)]
 pub(super) struct MailExchange {
     pub(super) name: String,
-    /// What is to be said for it if it has none.
+    /// Addresses with port, at least one; an error is the outcome of a host without a usable address.
     pub(super) addresses: Result<Vec<SocketAddr>, RecipientOutcome>,
 }
 
-/// As the DNS has it.
+/// An exchange and the addresses of the exchange, from the DNS.
 struct MxRecord {
     preference: u16,
     name: String,
@@ -45,28 +45,30 @@ struct MxRecord {
 }
 
 impl Exchanges<'_> {
-    /// The hosts that take a domain's mail, the most preferred first. A domain without exchanges is its own. This host,
-    /// known by its name or by an address at which it listens, and those that are not preferred to it are left out: mail
-    /// that came here by them must not go back.
-    pub(super) async fn of(&self, domain: &str) -> Result<Vec<MailExchange>, RecipientOutcome> {
+    /// Returns the hosts that accept a domain's mail, most preferred first, at least one. A domain without MX records
+    /// is an exchange for itself.
+    ///
+    /// This host is recognised by name or by an address of a listener. This host and all exchanges of the same or a
+    /// lower preference are left out, so that mail that arrived here does not go back (RFC 5321 section 5.1).
+    pub(super) async fn look_up(&self, domain: &str) -> Result<Vec<MailExchange>, RecipientOutcome> {
         let resolver = self.resolver.get();
-        let named = self.named(domain, &resolver).await?;
-        let records = join_all(named.into_iter().map(async |(preference, name)| MxRecord {
+        let names = self.exchange_names(domain, &resolver).await?;
+        let records = join_all(names.into_iter().map(async |(preference, name)| MxRecord {
             preference,
             addresses: resolver.addresses(&name).await,
             name,
         }))
         .await;
-        let here = Here::of(self.listeners, self.port, interfaces);
+        let own = OwnAddresses::of(self.listeners, self.port, interfaces);
         let preference = |record: &MxRecord| record.preference;
-        let records = preferred_to_own(records, preference, |record| here.is_at(&record.addresses));
-        let records = records.ok_or_else(|| own_mail(domain))?;
+        let records = preferred_to_own(records, preference, |record| own.contain_any(&record.addresses));
+        let records = records.ok_or_else(|| mail_loop(domain))?;
         Ok(records.into_iter().map(|record| self.exchange(record)).collect())
     }
 
-    /// Preferences and names, at least one; in a new order each time where the preference is the same. Without this host
-    /// by its name.
-    async fn named(&self, domain: &str, resolver: &Resolver) -> Result<Vec<(u16, String)>, RecipientOutcome> {
+    /// Returns preferences and names, at least one pair. Exchanges of equal preference come in random order. If this
+    /// host is an exchange by name, only preferred exchanges remain.
+    async fn exchange_names(&self, domain: &str, resolver: &Resolver) -> Result<Vec<(u16, String)>, RecipientOutcome> {
         let name = dns::ascii(domain).ok_or_else(|| no_host(&format!("{domain:?} is not a domain name")))?;
         let found = resolver.exchanges(&name).await;
         let mut found = found.map_err(|why| no_answer(domain, why))?;
@@ -80,7 +82,7 @@ impl Exchanges<'_> {
         }
         let is_own = |(_, name): &(u16, String)| name.eq_ignore_ascii_case(self.hostname);
         let found = preferred_to_own(found, |(preference, _)| *preference, is_own);
-        let mut found = found.ok_or_else(|| own_mail(domain))?;
+        let mut found = found.ok_or_else(|| mail_loop(domain))?;
         found.sort_by_cached_key(|(preference, _)| (*preference, rand::random::<u32>()));
         found.truncate(MAX_EXCHANGES);
         Ok(found)
@@ -89,12 +91,12 @@ impl Exchanges<'_> {
     fn exchange(&self, record: MxRecord) -> MailExchange {
         let found = record.addresses.map_err(|why| no_answer(&record.name, why));
         let addresses = found.and_then(|found| {
-            let some: Vec<_> = some_of_each_family(found)
+            let usable: Vec<_> = interleave_families(found)
                 .map(|address| SocketAddr::new(address, self.port))
                 .collect();
-            match some.is_empty() {
+            match usable.is_empty() {
                 true => Err(no_host(&format!("{} has no address", record.name))),
-                false => Ok(some),
+                false => Ok(usable),
             }
         });
         MailExchange {
@@ -104,7 +106,8 @@ impl Exchanges<'_> {
     }
 }
 
-/// Those that are preferred to this host, all if it is not among them; nothing if there are none.
+/// Keeps the items that are preferred to this host, or all items if this host is not among them. `None` if no item is
+/// left.
 fn preferred_to_own<T>(mut all: Vec<T>, preference: impl Fn(&T) -> u16, is_own: impl Fn(&T) -> bool) -> Option<Vec<T>> {
     let own = all.iter().filter(|each| is_own(each)).map(&preference).min();
     if let Some(own) = own {
@@ -113,49 +116,52 @@ fn preferred_to_own<T>(mut all: Vec<T>, preference: impl Fn(&T) -> u16, is_own: 
     (!all.is_empty()).then_some(all)
 }
 
-/// Where this host takes mail from other hosts.
-struct Here {
+/// Addresses at which this host accepts mail from other hosts.
+struct OwnAddresses {
     addresses: Vec<IpAddr>,
-    /// At all addresses of this machine.
-    is_everywhere: bool,
+    /// True if a listener is bound to the unspecified address.
+    listens_on_all: bool,
 }
 
-impl Here {
+impl OwnAddresses {
     fn of(listeners: &[Listener], port: u16, interfaces: impl FnOnce() -> Vec<IpAddr>) -> Self {
         let exchanges = listeners.iter().filter(|listener| listener.address.port() == port);
         let mut addresses: Vec<_> = exchanges.map(|listener| listener.address.ip().to_canonical()).collect();
-        let is_everywhere = addresses.iter().any(IpAddr::is_unspecified);
-        if is_everywhere {
+        let listens_on_all = addresses.iter().any(IpAddr::is_unspecified);
+        if listens_on_all {
             addresses.extend(interfaces());
         }
         Self {
             addresses,
-            is_everywhere,
+            listens_on_all,
         }
     }
 
-    fn is_at(&self, addresses: &Result<Vec<IpAddr>, NoRecords>) -> bool {
-        let mut hosts = addresses.iter().flatten().map(IpAddr::to_canonical).filter(is_host);
-        hosts.any(|address| self.addresses.contains(&address) || (self.is_everywhere && address.is_loopback()))
+    fn contain_any(&self, addresses: &Result<Vec<IpAddr>, NoRecords>) -> bool {
+        let mut hosts = addresses.iter().flatten().map(IpAddr::to_canonical).filter(is_routable);
+        hosts.any(|address| self.addresses.contains(&address) || (self.listens_on_all && address.is_loopback()))
     }
 }
 
-/// The addresses of this machine. If they cannot be had, the limit on hops ends what goes round in circles.
+/// Addresses of this machine. If the addresses cannot be read, the list is empty and the hop limit ends a mail loop.
 fn interfaces() -> Vec<IpAddr> {
     let all = if_addrs::get_if_addrs().unwrap_or_default();
     all.iter().map(if_addrs::Interface::ip).collect()
 }
 
-/// By turns: a host that has only one of the families must come to an address of it.
-fn some_of_each_family(found: Vec<IpAddr>) -> impl Iterator<Item = IpAddr> {
-    let hosts = found.into_iter().map(|address| address.to_canonical()).filter(is_host);
+/// Interleaves IPv4 and IPv6 addresses, so that a host with a single address family finds a usable address.
+fn interleave_families(found: Vec<IpAddr>) -> impl Iterator<Item = IpAddr> {
+    let hosts = found
+        .into_iter()
+        .map(|address| address.to_canonical())
+        .filter(is_routable);
     let (four, six): (Vec<_>, Vec<_>) = hosts.partition(IpAddr::is_ipv4);
     let pairs = (0..MAX_ADDRESSES).flat_map(move |nth| [four.get(nth).copied(), six.get(nth).copied()]);
     pairs.flatten().take(MAX_ADDRESSES)
 }
 
-/// Whether mail can be sent there at all: a connection to the unspecified address ends at this machine.
-fn is_host(address: &IpAddr) -> bool {
+/// True if mail can be sent to the address. A connection to the unspecified address would end at this machine.
+fn is_routable(address: &IpAddr) -> bool {
     !address.is_unspecified() && !address.is_multicast() && *address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
@@ -172,8 +178,8 @@ fn no_host(why: &str) -> RecipientOutcome {
     RecipientOutcome::failed_here(class::HOST_NOT_FOUND, Reply::new(550, (5, 4, 4), why))
 }
 
-/// This host is the best of a domain's exchanges, and does not know the domain.
-fn own_mail(domain: &str) -> RecipientOutcome {
+/// The outcome if this host is the most preferred exchange of a domain that is not local.
+fn mail_loop(domain: &str) -> RecipientOutcome {
     let text = format!("Mail for {domain} comes back to this host, which has no such domain");
     RecipientOutcome::failed_here(class::LOOP, Reply::new(554, (5, 4, 6), text))
 }
@@ -208,7 +214,7 @@ mod tests {
         }
     }
 
-    /// Names with addresses, without the port; else what is wrong.
+    /// Returns names with addresses, without the port, or the failure.
     async fn found(server: &Server, listeners: &[Listener], domain: &str) -> Vec<String> {
         let resolver = dns::Current::new(server.settings());
         let exchanges = Exchanges {
@@ -224,7 +230,7 @@ mod tests {
             }
             Err(outcome) => format!("{} {}", exchange.name, failure(&outcome)),
         };
-        match exchanges.of(domain).await {
+        match exchanges.look_up(domain).await {
             Ok(all) => all.into_iter().map(shown).collect(),
             Err(outcome) => vec![failure(&outcome)],
         }
@@ -233,7 +239,7 @@ mod tests {
     const OURS: &str = "loop: 554 5.4.6 Mail for ours.example comes back to this host, which has no such domain";
 
     #[tokio::test]
-    async fn the_preferred_come_first_and_no_mail_goes_back() {
+    async fn sorts_by_preference_and_sends_no_mail_back() {
         let server = Server::start([
             (
                 "two.example",
@@ -308,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_very_many_this_host_is_found_by_its_name() {
+    async fn finds_this_host_by_name_among_many_exchanges() {
         let names: Vec<String> = (0..30).map(|n| format!("n{n}.example.")).collect();
         let mut many: Vec<(u16, &str)> = names.iter().map(|name| (10, name.as_str())).collect();
         many.push((10, "mx.here.example."));
@@ -317,7 +323,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_of_one_preference_share_the_load() {
+    async fn spreads_the_load_over_equal_preferences() {
         let many = exchanges(&[(1, "a."), (1, "b."), (1, "c."), (2, "d.")]);
         let server = Server::start([("many.example", many)]).await;
         let mut first = std::collections::BTreeSet::new();
@@ -330,7 +336,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn this_host_is_found_out_by_its_addresses() {
+    async fn finds_this_host_by_address() {
         let server = Server::start([
             ("far.example", addresses(&["192.0.2.1"])),
             ("here.example", addresses(&["::ffff:127.0.0.1"])),
@@ -370,13 +376,13 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_listens_everywhere_is_at_the_addresses_of_its_interfaces() {
+    fn unspecified_listener_stands_for_all_interfaces() {
         let mut listener = Config::builtin().expect("valid").listeners.remove(0);
         let mut is_at = |listens: &str, address: &str| {
             listener.address = listens.parse().expect("an address");
             let interfaces = || vec!["192.0.2.1".parse().expect("one"), "2001:db8::1".parse().expect("one")];
-            let here = Here::of(std::slice::from_ref(&listener), PORT, interfaces);
-            here.is_at(&Ok(vec![address.parse().expect("an address")]))
+            let own = OwnAddresses::of(std::slice::from_ref(&listener), PORT, interfaces);
+            own.contain_any(&Ok(vec![address.parse().expect("an address")]))
         };
         for address in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "127.0.0.9", "::1"] {
             assert!(is_at("[::]:25", address) && is_at("0.0.0.0:25", address), "{address}");
@@ -390,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_has_addresses() {
+    fn interfaces_include_loopback() {
         assert!(interfaces().iter().any(IpAddr::is_loopback));
     }
 }

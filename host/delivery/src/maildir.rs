@@ -1,8 +1,8 @@
 //! Final delivery into a Maildir: a new file appears complete, or not at all.
 //!
-//! A message is written to `tmp/`, synced, renamed into `new/`, and the folder is synced. A crash
-//! leaves a file in `tmp/` at worst, which no reader looks at. Lines end in LF there, as the
-//! programs that read Maildirs expect; in the spool they end in CRLF.
+//! A message is written to `tmp/`, synced, renamed into `new/`, and the folder is synced. A crash leaves at worst a
+//! file in `tmp/`, which mail readers ignore. Lines end in LF in a Maildir, as mail readers expect, and in CRLF in the
+//! spool.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -15,33 +15,34 @@ use host_mail::{Content, HeaderBlock, Mailbox, Reply, ReversePath};
 
 use super::outcome::{RecipientOutcome, class};
 
-/// The message is copied in pieces of so many bytes.
-const PIECE: usize = 64 * 1024;
+/// Bytes of a message that are copied at a time.
+const CHUNK_SIZE: usize = 64 * 1024;
 
-/// A message for one Maildir.
+/// Writes a message into a Maildir.
 pub(super) struct MaildirWriter<'a> {
     pub(super) maildir: &'a Path,
-    /// This host's name, for the file's.
+    /// Name of this host, a part of the file name.
     pub(super) hostname: &'a str,
     pub(super) sender: &'a ReversePath,
-    /// The addresses that lead to this Maildir; at least one.
+    /// Recipients that share the Maildir, at least one.
     pub(super) recipients: &'a [Mailbox],
     pub(super) content: &'a dyn Content,
 }
 
-/// Which side failed.
+/// Error of a delivery, by the side that failed.
 enum WriteError {
-    /// The spool: the message cannot be read.
+    /// The message cannot be read from the spool.
     Message(io::Error),
-    /// The mailbox: its disk, its permissions.
+    /// The mailbox cannot be written.
     Mailbox(io::Error),
 }
 
 impl MaildirWriter<'_> {
-    /// Delivers, with the disk's time. An error means that the message itself could not be read.
+    /// Delivers the message. Blocks on the disk. An error means that the message could not be read; an error of the
+    /// mailbox is a deferral.
     pub(super) fn deliver(&self) -> io::Result<RecipientOutcome> {
         let header = HeaderBlock::read(self.content)?;
-        if let Some(again) = self.was_here(&header) {
+        if let Some(again) = self.delivered_before(&header) {
             let reply = Reply::new(554, (5, 4, 6), format!("Mail loop: it was delivered to {again} before"));
             return Ok(RecipientOutcome::failed_here(class::LOOP, reply));
         }
@@ -58,8 +59,8 @@ impl MaildirWriter<'_> {
         }
     }
 
-    /// A message that already carries our mark has come back, whichever way it took.
-    fn was_here(&self, header: &HeaderBlock) -> Option<&Mailbox> {
+    /// Returns the recipient that the message was delivered to before, by the `Delivered-To:` fields: a mail loop.
+    fn delivered_before(&self, header: &HeaderBlock) -> Option<&Mailbox> {
         let marks: Vec<String> = header.named("Delivered-To").map(|field| field.unfolded(512)).collect();
         let recipients = self.recipients.iter();
         recipients.into_iter().find(|recipient| {
@@ -70,7 +71,7 @@ impl MaildirWriter<'_> {
     }
 
     fn store(&self, header: &HeaderBlock) -> Result<(), WriteError> {
-        ensure(self.maildir).map_err(WriteError::Mailbox)?;
+        create_missing_folders(self.maildir).map_err(WriteError::Mailbox)?;
         let name = unique_name(self.hostname);
         let tmp = self.maildir.join("tmp").join(&name);
         let new = self.maildir.join("new");
@@ -80,7 +81,7 @@ impl MaildirWriter<'_> {
                 .map_err(WriteError::Mailbox)
         });
         if written.is_err() {
-            // Nothing to do if that fails, too: it is where no reader looks.
+            // A failure to remove is harmless: mail readers ignore `tmp/`.
             let _ = fs::remove_file(&tmp);
         }
         written
@@ -88,12 +89,12 @@ impl MaildirWriter<'_> {
 
     fn write(&self, path: &Path, header: &HeaderBlock) -> Result<(), WriteError> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let mut out = LfWriter::new(BufWriter::with_capacity(PIECE, file.map_err(WriteError::Mailbox)?));
-        let head = self.head(header);
+        let mut out = LfWriter::new(BufWriter::with_capacity(CHUNK_SIZE, file.map_err(WriteError::Mailbox)?));
+        let head = self.mailbox_header(header);
         out.write(&head).map_err(WriteError::Mailbox)?;
         let mut offset = header.as_bytes().len() as u64;
         loop {
-            let piece = self.content.read(offset, PIECE).map_err(WriteError::Message)?;
+            let piece = self.content.read(offset, CHUNK_SIZE).map_err(WriteError::Message)?;
             if piece.is_empty() {
                 break;
             }
@@ -108,9 +109,9 @@ impl MaildirWriter<'_> {
         file.sync_all().map_err(WriteError::Mailbox)
     }
 
-    /// The header as the mailbox gets it. RFC 5321 section 4.4: final delivery writes the only
-    /// `Return-Path:`; any that came along is removed.
-    fn head(&self, header: &HeaderBlock) -> Vec<u8> {
+    /// The header for the mailbox. Final delivery adds the only `Return-Path:` and removes every `Return-Path:` that
+    /// came with the message (RFC 5321 section 4.4).
+    fn mailbox_header(&self, header: &HeaderBlock) -> Vec<u8> {
         let mut head = format!("Return-Path: {}\r\n", self.sender).into_bytes();
         for recipient in self.recipients {
             head.extend_from_slice(format!("Delivered-To: {recipient}\r\n").as_bytes());
@@ -130,7 +131,7 @@ impl MaildirWriter<'_> {
     }
 }
 
-/// Writes CRLF as LF, also when the two come in different pieces.
+/// Writes CRLF as LF, also if the CR and the LF are in different pieces.
 struct LfWriter {
     out: BufWriter<File>,
     held_cr: bool,
@@ -169,8 +170,8 @@ impl LfWriter {
     }
 }
 
-/// Makes what is missing of a Maildir; only its owner may look in.
-fn ensure(maildir: &Path) -> io::Result<()> {
+/// Creates the missing folders of a Maildir with mode 0700, then syncs the Maildir and the parent folder.
+fn create_missing_folders(maildir: &Path) -> io::Result<()> {
     let missing: Vec<PathBuf> = ["tmp", "new", "cur"]
         .iter()
         .map(|name| maildir.join(name))
@@ -186,12 +187,13 @@ fn ensure(maildir: &Path) -> io::Result<()> {
     maildir.parent().map_or(Ok(()), sync_folder)
 }
 
-/// A name in a folder is durable only after the folder's own sync.
+/// Syncs a folder: a name in a folder is durable only after the sync of the folder.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Unique on this host and among hosts that share the folder: time, process, counter, chance, host.
+/// A file name that is unique on this host and among hosts that share the folder: time, process, counter, random
+/// number, host.
 fn unique_name(hostname: &str) -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -215,7 +217,7 @@ fn unique_name(hostname: &str) -> String {
     )
 }
 
-/// No path and no detail: the reply may end up in a report to a stranger.
+/// The reply for an error of the mailbox. Without path and details, since reports carry the reply to other hosts.
 fn reply_for(error: &io::Error) -> Reply {
     match error.kind() {
         ErrorKind::StorageFull => Reply::new(452, (4, 3, 1), "No space for the mailbox"),
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_arrives_complete_with_its_marks() {
+    fn stores_a_complete_message_with_trace_fields() {
         let home = tempfile::tempdir().expect("a folder");
         let maildir = home.path().join("deep/anna");
         let text = "return-path: <forged@x>\r\n\tfolded\r\nFrom: a@b\r\nReturn-Path-Like: kept\r\nRETURN-PATH : <x@y>\r\n\r\nReturn-Path: body\r\n.\r\nlast";
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_delivered_here_before_is_a_loop() {
+    fn message_that_was_delivered_before_is_a_loop() {
         let home = tempfile::tempdir().expect("a folder");
         let content = InMemory("Delivered-To: Anna@Here.Example\r\n\r\nx\r\n".into());
         let outcome = deliver(home.path(), &["ben@here.example", "anna@here.example"], &content).expect("readable");
@@ -284,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mailbox_that_cannot_be_written_defers() {
+    fn unwritable_mailbox_defers() {
         let home = tempfile::tempdir().expect("a folder");
         let file = home.path().join("not-a-folder");
         fs::write(&file, "x").expect("written");
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_message_leaves_nothing_behind() {
+    fn unreadable_message_leaves_no_files() {
         let home = tempfile::tempdir().expect("a folder");
         let good = Bytes::from_static(b"A: b\r\n\r\nbody");
         assert!(deliver(home.path(), &["anna@here.example"], &Broken { good }).is_err());
@@ -323,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_are_converted_across_pieces() {
+    fn converts_line_ends_across_pieces() {
         let home = tempfile::tempdir().expect("a folder");
         for split in 0..=9 {
             let path = home.path().join(split.to_string());

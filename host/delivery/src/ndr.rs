@@ -1,6 +1,6 @@
-//! Non-delivery reports: decide (the policy plans), compose (RFC 3464), put.
+//! Non-delivery reports: the policy plans, the host composes (RFC 3464) and writes drafts.
 //!
-//! `docs/ndr.md` has the rules no policy can overrule and what a report looks like.
+//! `docs/reference/ndr.md` has the rules that no policy can overrule and the form of a report.
 
 mod compose;
 pub mod failure_facts;
@@ -16,36 +16,32 @@ use std::sync::Arc;
 use host_contract::Decide;
 use host_events::{Event, Events};
 use host_mail::{Content, HeaderBlock, Mailbox};
-use host_spool::{Draft, Failed, Message, PutError, Spool};
+use host_spool::{Failed, Message, PutError, Spool};
 
+pub use self::notifier::Notification;
 use self::notifier::Notifier;
 
-/// What the stage needs.
+/// Plans and composes non-delivery reports.
 #[derive(Clone)]
 pub struct NdrService {
-    /// Plans who is told.
+    /// Plans the notices about a failure.
     pub policies: Arc<dyn Decide>,
-    /// Where reports are put.
+    /// Spool for the drafts of reports.
     pub spool: Spool,
-    /// 4120, 4123, 5008, 5009.
+    /// Receives the events 4120, 4123, 5008 and 5009.
     pub events: Events,
-    /// `Reporting-MTA`.
+    /// Name of this host, for `Reporting-MTA`.
     pub hostname: String,
-    /// Told when nobody else can be.
+    /// Receives the notices that a plan addresses to the administrator.
     pub administrator: Mailbox,
 }
 
-/// What is to happen about recipients that failed.
-pub enum Notification {
-    /// These drafts are to be settled together with the original. May be none.
-    Notices(Vec<(Draft, Message)>),
-    /// The policy faulted and the fault table says to set the message aside.
-    Freeze(String),
-}
-
 impl NdrService {
-    /// Plans and composes the reports about `failed` recipients of `original`, grouped by class.
-    /// Nothing is durable yet: the caller settles the drafts with the original in one batch.
+    /// Plans and composes the reports about the `failed` recipients of `original`, grouped by failure class.
+    ///
+    /// The drafts are not durable until the caller settles the drafts together with the original in a single batch. No
+    /// report is made about a notification. Fails with [`PutError`] if the original cannot be read or a draft cannot be
+    /// written.
     pub async fn prepare(
         &self,
         original: &Message,
@@ -68,9 +64,9 @@ impl NdrService {
             header: &header,
         };
         let mut notices = Vec::new();
-        for failure in crate::ndr::failure_facts::by_class(original, &header, failed) {
-            let asked = self.policies.plan(&failure).await;
-            match notifier.carry_out(&failure, asked).await? {
+        for failure in crate::ndr::failure_facts::group_by_class(original, &header, failed) {
+            let answered = self.policies.plan(&failure).await;
+            match notifier.carry_out(&failure, answered).await? {
                 Notification::Notices(more) => notices.extend(more),
                 freeze @ Notification::Freeze(_) => return Ok(freeze),
             }
@@ -79,7 +75,7 @@ impl NdrService {
     }
 }
 
-/// No NDR about an NDR.
+/// Emits the events for failed notifications, about which no report is sent.
 fn drop_notification(events: &Events, original: &Message, failed: &[(Mailbox, Failed)]) {
     for (address, why) in failed {
         events.emit(Event::NotificationDropped {

@@ -1,9 +1,9 @@
-//! What became of a recipient in one attempt, and which failure class a refusal belongs to.
+//! Outcome of an attempt for a recipient, and the failure class of a refusal.
 
 use host_mail::{Reply, StatusCode};
 use host_spool::Failed;
 
-/// Failure classes, as `failure.class` in `wit/policy.wit` documents them.
+/// Failure classes, documented as `failure.class` in `wit/policy.wit`.
 pub(super) mod class {
     pub const ADDRESS_NOT_FOUND: &str = "address-not-found";
     pub const AMBIGUOUS_ADDRESS: &str = "ambiguous-address";
@@ -15,24 +15,24 @@ pub(super) mod class {
     pub const PROTOCOL_ERROR: &str = "protocol-error";
 }
 
-/// What became of one recipient in one attempt.
+/// Outcome of an attempt for a recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RecipientOutcome {
-    /// Somebody else is responsible now, or it is in a mailbox.
+    /// Another host has accepted the message, or the message is in a mailbox.
     Delivered {
         reply: Reply,
-        /// Who said so, if it was another host.
+        /// The host that replied; `None` for a mailbox on this host.
         remote: Option<String>,
     },
-    /// It may work later.
+    /// Delivery may succeed later.
     Deferred(Reply),
-    /// Nobody tried: its destination is known to be down, and this is what it said.
+    /// Delivery was not attempted because the destination is known to be down. Holds the reply of the last attempt.
     Untried(Reply),
-    /// It will not work.
+    /// Delivery has failed permanently.
     Failed(Failed),
 }
 
-/// Which part of a dialogue a reply belongs to; the same code means different things in each.
+/// Step of a dialogue that a reply belongs to. The meaning of a reply code depends on the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DialogueStep {
     /// The reply in place of a banner.
@@ -48,19 +48,19 @@ pub(super) enum DialogueStep {
 }
 
 impl RecipientOutcome {
-    /// This host gives up, by its own judgement.
+    /// A permanent failure that this host has found without a remote.
     pub(super) fn failed_here(class: &str, reply: Reply) -> Self {
         Self::Failed(failed_here(class, reply))
     }
 
-    /// What a remote's reply means for the recipients it is about.
-    pub(super) fn of_remote(reply: Reply, step: DialogueStep, remote: &str) -> Self {
+    /// Classifies a remote's reply into an outcome for the recipients that the reply is about.
+    pub(super) fn from_reply(reply: Reply, step: DialogueStep, remote: &str) -> Self {
         match reply.code {
             200..=299 => Self::Delivered {
                 reply,
                 remote: Some(remote.to_owned()),
             },
-            500..=599 if !is_passing(&reply, step) => Self::Failed(Failed {
+            500..=599 if !is_transient(&reply, step) => Self::Failed(Failed {
                 class: class_of(&reply, step).to_owned(),
                 reply,
                 remote: Some(remote.to_owned()),
@@ -69,16 +69,17 @@ impl RecipientOutcome {
         }
     }
 
-    /// Of two ways to one destination neither of which will do: while there is hope with the one before it has not failed.
-    pub(super) fn unless_hopeful(self, before: Option<Self>) -> Self {
+    /// Combines the outcomes of two addresses of a destination: a deferral `before` takes precedence over a permanent
+    /// failure.
+    pub(super) fn prefer_deferral(self, before: Option<Self>) -> Self {
         match (before, self) {
-            (Some(hopeful @ Self::Deferred(_)), Self::Failed(_)) => hopeful,
+            (Some(deferral @ Self::Deferred(_)), Self::Failed(_)) => deferral,
             (_, last) => last,
         }
     }
 }
 
-/// A failure that this host found itself.
+/// A permanent failure that this host has found without a remote.
 pub(super) fn failed_here(class: &str, reply: Reply) -> Failed {
     Failed {
         class: class.to_owned(),
@@ -87,11 +88,11 @@ pub(super) fn failed_here(class: &str, reply: Reply) -> Failed {
     }
 }
 
-/// The 5xx replies that do not mean "never".
-fn is_passing(reply: &Reply, step: DialogueStep) -> bool {
+/// True for 5xx replies that are not permanent failures.
+fn is_transient(reply: &Reply, step: DialogueStep) -> bool {
     match step {
-        // RFC 7504 section 2: 521 means that this host never takes mail. Any other refusal to greet
-        // is about the connection, and often about a passing reputation, not about the message.
+        // RFC 7504 section 2: 521 means that the host never accepts mail. Any other refusal to greet
+        // concerns the connection, often a temporary reputation, and not the message.
         DialogueStep::Greeting => reply.code != 521,
         // RFC 5321 section 4.5.3.1.10: 552 to RCPT is an old way to say 452, too many recipients.
         DialogueStep::Recipient => reply.code == 552 && reply.status.is_none_or(|s| (s.1, s.2) == (5, 3)),
@@ -99,7 +100,7 @@ fn is_passing(reply: &Reply, step: DialogueStep) -> bool {
     }
 }
 
-/// The class of a permanent refusal: by its enhanced status code (RFC 3463), else by its code.
+/// The failure class of a permanent refusal, by the enhanced status code (RFC 3463), else by the reply code.
 fn class_of(reply: &Reply, step: DialogueStep) -> &'static str {
     match reply.status {
         Some(StatusCode(_, 1, 1 | 3 | 6)) => class::ADDRESS_NOT_FOUND,
@@ -128,7 +129,7 @@ pub(super) fn reply_for_class(class: &str) -> Reply {
     Reply::new(554, status, text)
 }
 
-/// What a recipient is failed with when its time is over; quotes the last reply.
+/// The failure of a recipient whose delivery time is over. Quotes the last reply.
 pub(super) fn expired(last: &Reply) -> Failed {
     failed_here(
         class::EXPIRED,
@@ -141,14 +142,14 @@ mod tests {
     use super::*;
 
     fn class_at(step: DialogueStep, reply: Reply) -> Option<String> {
-        match RecipientOutcome::of_remote(reply, step, "mx.example") {
+        match RecipientOutcome::from_reply(reply, step, "mx.example") {
             RecipientOutcome::Failed(failed) => Some(failed.class),
             _ => None,
         }
     }
 
     #[test]
-    fn a_refusal_is_classed_by_status_then_by_code() {
+    fn classifies_refusals_by_status_then_by_code() {
         let enhanced = |s| class_at(DialogueStep::Recipient, Reply::new(550, s, "x"));
         assert_eq!(enhanced((5, 1, 1)).as_deref(), Some(class::ADDRESS_NOT_FOUND));
         assert_eq!(enhanced((5, 1, 2)).as_deref(), Some(class::HOST_NOT_FOUND));
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn some_5xx_replies_are_only_for_now() {
+    fn some_5xx_replies_are_transient() {
         assert_eq!(
             class_at(DialogueStep::Recipient, Reply::bare(552, "too many recipients")),
             None
@@ -183,10 +184,10 @@ mod tests {
     }
 
     #[test]
-    fn the_remotes_reply_and_name_are_kept() {
+    fn keeps_the_reply_and_name_of_the_remote() {
         let reply = Reply::new(550, (5, 1, 1), "who?");
         let RecipientOutcome::Failed(failed) =
-            RecipientOutcome::of_remote(reply.clone(), DialogueStep::Recipient, "mx.example")
+            RecipientOutcome::from_reply(reply.clone(), DialogueStep::Recipient, "mx.example")
         else {
             panic!("a refusal");
         };
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_recipient_quotes_the_last_reply() {
+    fn expired_recipient_quotes_the_last_reply() {
         let failed = expired(&Reply::new(451, (4, 3, 0), "later"));
         assert_eq!(failed.class, class::EXPIRED);
         assert_eq!(failed.reply.status, Some(StatusCode(5, 4, 7)));

@@ -1,182 +1,199 @@
-//! How many deliveries one remote has at once, and which remotes cannot be reached just now.
+//! Circuit breakers and connection limits, per remote.
 //!
-//! A remote that is gone must not hold everybody up. Three rules see to that. After a failure to
-//! connect its other messages wait without trying, each time for longer. When that time
-//! is over one message tries, and the others still wait until it is known what came of
-//! it. And who waits for a turn at a remote where nothing has succeeded lately waits a few seconds
-//! at most.
+//! A remote that is down must not hold up mail for other remotes. Three rules ensure this:
+//!
+//! - A failure to connect opens the remote's circuit. While the circuit is open, deliveries are refused without an
+//!   attempt. The open period starts at 30 seconds and doubles with each failed probe, up to 60 seconds.
+//! - After the open period the circuit is half-open: a single delivery probes the remote, and all other deliveries are
+//!   refused until the probe has ended.
+//! - A delivery waits at most 10 seconds for a connection permit, unless another delivery to the same remote has
+//!   succeeded within that time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use host_mail::Reply;
 
 use super::destination::Remote;
-use crate::connection_limit::ConnectionLimiter;
+use crate::connection_limit::RemoteConnectionLimiter;
 
-/// How long the first failure to connect is remembered; each further one in a row twice as long.
-const MEMORY: Duration = Duration::from_secs(30);
-/// Longest time a failure to connect is remembered. Not longer than somebody waits who repaired the
-/// server and released its messages.
-const LONGEST_MEMORY: Duration = Duration::from_secs(60);
-/// How long to wait for a turn where nothing succeeds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Open period after the first failure; doubled after each failed probe.
+const FIRST_OPEN_PERIOD: Duration = Duration::from_secs(30);
+/// Longest open period. Short enough for an operator who has repaired a server and released the waiting messages.
+const MAX_OPEN_PERIOD: Duration = Duration::from_secs(60);
+/// Longest wait for a permit at a remote where no delivery succeeds. Also the time for which a success counts as
+/// recent.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Turns at remotes.
+/// Health of every remote in use: a circuit breaker and a connection limit each.
 pub(super) struct RemoteHealth {
     remotes: Mutex<HashMap<Remote, Arc<RemoteState>>>,
-    patience: Duration,
+    permit_timeout: Duration,
 }
 
 struct RemoteState {
-    turns: Mutex<ConnectionLimiter>,
-    news: Mutex<ConnectResult>,
+    limiter: Mutex<RemoteConnectionLimiter>,
+    circuit: Mutex<CircuitBreaker>,
 }
 
-/// Why there is no turn.
+/// Reason for which no connection permit was granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unavailable {
-    /// What to defer with.
+    /// Reply to defer the recipients with.
     pub(super) reply: Reply,
-    /// The remote is known to be down: there is nothing to do before it is tried again.
-    pub(super) down: bool,
+    /// True if the circuit is open; false if the wait for a permit timed out.
+    pub(super) circuit_open: bool,
 }
 
-/// How a remote stands.
+/// State of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CircuitState {
-    /// Nothing bad is known of it.
+    /// Deliveries are allowed; no failure is known.
+    Closed,
+    /// The open period is over: the next delivery probes the remote.
+    HalfOpen,
+    /// Deliveries are refused: the open period has not ended, or a probe is in progress.
     Open,
-    /// It is time that somebody tries.
-    ToBeTried,
-    /// Nobody is to try now.
-    Down,
 }
 
-/// What it means that a remote could not be reached.
+/// Effect of a failure to reach a remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unreachable {
-    /// It was not known to be down.
-    ConnectResult,
-    /// Nothing new, or too little to go by.
-    Known,
-    /// It takes mail on other connections, and gives no more of them: so many are left. This turn is over, and another
-    /// may be waited for.
-    Crowded {
-        left: usize,
-        /// None was refused before, or there were as many as are configured again.
+pub(super) enum FailureEffect {
+    /// The circuit was closed and is now open.
+    CircuitOpened,
+    /// The circuit was open before, or the connection limit cannot be reduced further.
+    Unchanged,
+    /// The remote accepts mail on other connections, so the connection limit was reduced and the circuit stays closed.
+    /// The permit is consumed; the caller may wait for another permit.
+    LimitReduced {
+        /// Connections that are allowed from now on.
+        limit: usize,
+        /// True if the limit was not reduced before, or had returned to the configured value.
         first: bool,
     },
 }
 
-/// What is known of a remote.
+/// Circuit breaker of a remote.
 #[derive(Default)]
-struct ConnectResult {
-    down: Option<Down>,
-    /// When something last succeeded there.
-    success: Option<Instant>,
+struct CircuitBreaker {
+    /// `None` while the circuit is closed.
+    outage: Option<Outage>,
+    /// Time of the last successful delivery.
+    last_success: Option<Instant>,
 }
 
-/// A remote that could not be reached when it was last tried.
-struct Down {
+/// State of a circuit that is open or half-open.
+struct Outage {
     since: Instant,
-    /// The answer to all that do not try.
+    /// Reply to the deliveries that are refused.
     reply: Reply,
-    /// Nobody tries before.
-    until: Instant,
-    /// How long that is.
-    memory: Duration,
-    /// Somebody tries just now.
-    probed: bool,
+    /// End of the open period: earliest time of the next probe.
+    probe_at: Instant,
+    /// Length of the open period.
+    open_period: Duration,
+    /// True while a delivery probes the remote.
+    probing: bool,
 }
 
-/// What may be done at a remote.
-enum Leave {
-    /// Deliver.
-    Go,
-    /// Try, for everybody.
+/// Kind of attempt that the circuit breaker admits.
+enum AttemptKind {
+    /// A delivery through a closed circuit.
+    Regular,
+    /// A delivery through a half-open circuit, whose outcome decides for all waiting deliveries.
     Probe,
 }
 
-/// A turn at a remote; dropping it ends it.
+/// Right to use a connection to a remote. Dropping the permit returns the connection to the limit; an unfinished probe
+/// is left to the next delivery.
 pub(super) struct ConnectionPermit {
-    entry: Arc<RemoteState>,
+    remote: Arc<RemoteState>,
     probing: bool,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl RemoteHealth {
     pub(super) fn new() -> Self {
-        Self::with_patience(PATIENCE)
+        Self::with_permit_timeout(PERMIT_TIMEOUT)
     }
 
-    fn with_patience(patience: Duration) -> Self {
-        let remotes = Mutex::default();
-        Self { remotes, patience }
+    fn with_permit_timeout(permit_timeout: Duration) -> Self {
+        Self {
+            remotes: Mutex::default(),
+            permit_timeout,
+        }
     }
 
-    /// Waits for a turn at the remote.
-    pub(super) async fn enter(&self, remote: &Remote, limit: usize) -> Result<ConnectionPermit, Unavailable> {
-        let (entry, turns) = self.entry(remote, limit.max(1));
-        let mut acquire = std::pin::pin!(turns.acquire_owned());
-        entry.news().look(Instant::now())?;
+    /// Waits for a connection permit at `remote`. `limit` is the configured number of connections, at least 1.
+    ///
+    /// Fails at once while the circuit is open, and after the permit timeout if no delivery succeeds meanwhile. Cancel
+    /// safe.
+    pub(super) async fn acquire(&self, remote: &Remote, limit: usize) -> Result<ConnectionPermit, Unavailable> {
+        let (state, semaphore) = self.state(remote, limit.max(1));
+        let mut acquire = std::pin::pin!(semaphore.acquire_owned());
+        state.circuit.lock().check(Instant::now())?;
         loop {
-            match timeout(self.patience, acquire.as_mut()).await {
+            match timeout(self.permit_timeout, acquire.as_mut()).await {
                 Ok(Ok(permit)) => {
-                    // It may have gone while this one waited.
-                    let probing = matches!(entry.news().leave(Instant::now())?, Leave::Probe);
+                    // The circuit may have opened during the wait.
+                    let probing = matches!(state.circuit.lock().admit(Instant::now())?, AttemptKind::Probe);
                     return Ok(ConnectionPermit {
-                        entry,
+                        remote: state,
                         probing,
                         permit: Some(permit),
                     });
                 }
-                Err(_) if entry.succeeded_within(self.patience) => {}
+                Err(_) if state.succeeded_within(self.permit_timeout) => {}
                 Ok(Err(_)) | Err(_) => {
                     let text = format!("{} does not answer the deliveries it has", remote.host());
                     let reply = Reply::new(451, (4, 4, 1), text);
-                    return Err(Unavailable { reply, down: false });
+                    return Err(Unavailable {
+                        reply,
+                        circuit_open: false,
+                    });
                 }
             }
         }
     }
 
-    fn entry(&self, remote: &Remote, limit: usize) -> (Arc<RemoteState>, Arc<Semaphore>) {
-        let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = match remotes.get(remote) {
+    fn state(&self, remote: &Remote, limit: usize) -> (Arc<RemoteState>, Arc<Semaphore>) {
+        let mut remotes = self.remotes.lock();
+        let state = match remotes.get(remote) {
             Some(known) => known.clone(),
             None => {
-                let entry = Arc::new(RemoteState::new(limit));
-                remotes.insert(remote.clone(), entry.clone());
-                entry
+                let state = Arc::new(RemoteState::new(limit));
+                remotes.insert(remote.clone(), state.clone());
+                state
             }
         };
-        let turns = entry.turns().of(limit);
-        (entry, turns)
+        let semaphore = state.limiter.lock().semaphore(limit);
+        (state, semaphore)
     }
 
-    /// How remotes stand that something bad is known of, by name.
-    pub(super) fn standings(&self) -> HashMap<String, CircuitState> {
-        let remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Returns the circuits that are open or half-open, by the name of the remote.
+    pub(super) fn tripped_circuits(&self) -> HashMap<String, CircuitState> {
+        let remotes = self.remotes.lock();
         let now = Instant::now();
-        let standings = remotes
+        let states = remotes
             .iter()
-            .map(|(remote, entry)| (remote, entry.news().standing(now)));
-        let bad = standings.filter(|(_, standing)| *standing != CircuitState::Open);
-        bad.map(|(remote, standing)| (remote.to_string(), standing)).collect()
+            .map(|(remote, state)| (remote, state.circuit.lock().state(now)));
+        let tripped = states.filter(|(_, state)| *state != CircuitState::Closed);
+        tripped.map(|(remote, state)| (remote.to_string(), state)).collect()
     }
 
-    /// Forgets remotes that nobody uses and nothing is remembered of. A remote that is down is
-    /// remembered until well after the next attempt may be made.
+    /// Removes remotes that are unused, have a closed circuit and are not in the cooldown of the connection limit. An
+    /// open circuit is kept until well after the next probe is due.
     pub(super) fn prune(&self) {
-        let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remotes = self.remotes.lock();
         let now = Instant::now();
-        remotes.retain(|_, entry| {
-            Arc::strong_count(entry) > 1 || entry.news().is_worth_keeping(now) || entry.turns().in_cooldown(now)
+        remotes.retain(|_, state| {
+            Arc::strong_count(state) > 1
+                || state.circuit.lock().is_remembered(now)
+                || state.limiter.lock().in_cooldown(now)
         });
     }
 }
@@ -184,137 +201,135 @@ impl RemoteHealth {
 impl RemoteState {
     fn new(limit: usize) -> Self {
         Self {
-            turns: Mutex::new(ConnectionLimiter::new(limit)),
-            news: Mutex::default(),
+            limiter: Mutex::new(RemoteConnectionLimiter::new(limit)),
+            circuit: Mutex::default(),
         }
-    }
-
-    fn turns(&self) -> MutexGuard<'_, ConnectionLimiter> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn news(&self) -> MutexGuard<'_, ConnectResult> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn succeeded_within(&self, time: Duration) -> bool {
-        self.news().success.is_some_and(|at| at.elapsed() < time)
+        self.circuit.lock().last_success.is_some_and(|at| at.elapsed() < time)
     }
 }
 
-impl ConnectResult {
-    /// Whether there is anything to wait for.
-    fn look(&self, now: Instant) -> Result<Leave, Unavailable> {
-        match (self.standing(now), &self.down) {
-            (CircuitState::Down, Some(down)) => Err(Unavailable {
-                reply: down.reply.clone(),
-                down: true,
+impl CircuitBreaker {
+    /// Returns the kind of attempt that is allowed at `now`, without starting a probe.
+    fn check(&self, now: Instant) -> Result<AttemptKind, Unavailable> {
+        match (self.state(now), &self.outage) {
+            (CircuitState::Open, Some(outage)) => Err(Unavailable {
+                reply: outage.reply.clone(),
+                circuit_open: true,
             }),
-            (CircuitState::ToBeTried, _) => Ok(Leave::Probe),
-            (CircuitState::Open | CircuitState::Down, _) => Ok(Leave::Go),
+            (CircuitState::HalfOpen, _) => Ok(AttemptKind::Probe),
+            (CircuitState::Closed | CircuitState::Open, _) => Ok(AttemptKind::Regular),
         }
     }
 
-    fn standing(&self, now: Instant) -> CircuitState {
-        match &self.down {
-            None => CircuitState::Open,
-            Some(down) if down.probed || now < down.until => CircuitState::Down,
-            Some(_) => CircuitState::ToBeTried,
+    fn state(&self, now: Instant) -> CircuitState {
+        match &self.outage {
+            None => CircuitState::Closed,
+            Some(outage) if outage.probing || now < outage.probe_at => CircuitState::Open,
+            Some(_) => CircuitState::HalfOpen,
         }
     }
 
-    /// As [`Self::look`], and who is told to probe does.
-    fn leave(&mut self, now: Instant) -> Result<Leave, Unavailable> {
-        let leave = self.look(now)?;
-        if let (Leave::Probe, Some(down)) = (&leave, &mut self.down) {
-            down.probed = true;
+    /// Admits an attempt like [`Self::check`] and marks a probe as in progress.
+    fn admit(&mut self, now: Instant) -> Result<AttemptKind, Unavailable> {
+        let kind = self.check(now)?;
+        if let (AttemptKind::Probe, Some(outage)) = (&kind, &mut self.outage) {
+            outage.probing = true;
         }
-        Ok(leave)
+        Ok(kind)
     }
 
-    /// It could not be reached. True if it was not known to be down.
-    fn fail(&mut self, now: Instant, reply: Reply, probed: bool, shortest_wait: Duration) -> bool {
-        let before = self.down.take();
-        let memory = match &before {
-            None => MEMORY,
-            Some(down) if probed => (down.memory * 2).min(LONGEST_MEMORY),
-            // Several tried at the same time: that is one failure.
-            Some(down) => down.memory,
+    /// Opens the circuit; returns true if the circuit was closed before. The open period is at most half of
+    /// `shortest_wait`.
+    fn record_failure(&mut self, now: Instant, reply: Reply, probed: bool, shortest_wait: Duration) -> bool {
+        let before = self.outage.take();
+        let open_period = match &before {
+            None => FIRST_OPEN_PERIOD,
+            Some(outage) if probed => (outage.open_period * 2).min(MAX_OPEN_PERIOD),
+            // Attempts that ran at the same time count as a single failure.
+            Some(outage) => outage.open_period,
         };
-        let memory = memory.min(shortest_wait / 2);
-        self.down = Some(Down {
-            since: before.as_ref().map_or(now, |down| down.since),
+        let open_period = open_period.min(shortest_wait / 2);
+        self.outage = Some(Outage {
+            since: before.as_ref().map_or(now, |outage| outage.since),
             reply,
-            until: now + memory,
-            memory,
-            probed: false,
+            probe_at: now + open_period,
+            open_period,
+            probing: false,
         });
         before.is_none()
     }
 
-    fn is_worth_keeping(&self, now: Instant) -> bool {
-        self.down.as_ref().is_some_and(|down| now < down.until + LONGEST_MEMORY)
+    fn is_remembered(&self, now: Instant) -> bool {
+        self.outage
+            .as_ref()
+            .is_some_and(|outage| now < outage.probe_at + MAX_OPEN_PERIOD)
     }
 }
 
 impl ConnectionPermit {
-    /// The remote could not be reached. Remembered for a while, but for less than the shortest wait
-    /// for a retry, so that each retry has a chance of being made. Where others succeed just now it is not down: it
-    /// has all the connections it wants.
-    pub(super) fn down(&mut self, reply: Reply, shortest_wait: Duration) -> Unreachable {
+    /// Records that the remote could not be reached.
+    ///
+    /// Opens the circuit for less than `shortest_wait`, the shortest configured wait for a retry, so that each retry
+    /// can be attempted. If another delivery has succeeded in the last 10 seconds, the remote is at the limit of its
+    /// connections rather than down: the connection limit is reduced instead.
+    pub(super) fn record_failure(&mut self, reply: Reply, shortest_wait: Duration) -> FailureEffect {
         let now = Instant::now();
-        if self.entry.succeeded_within(PATIENCE) {
-            return self.crowded(now);
+        if self.remote.succeeded_within(PERMIT_TIMEOUT) {
+            return self.reduce_limit(now);
         }
-        match self.entry.news().fail(now, reply, self.probing, shortest_wait) {
-            true => Unreachable::ConnectResult,
-            false => Unreachable::Known,
+        let mut circuit = self.remote.circuit.lock();
+        match circuit.record_failure(now, reply, self.probing, shortest_wait) {
+            true => FailureEffect::CircuitOpened,
+            false => FailureEffect::Unchanged,
         }
     }
 
-    fn crowded(&mut self, now: Instant) -> Unreachable {
+    fn reduce_limit(&mut self, now: Instant) -> FailureEffect {
         let Some(permit) = self.permit.take() else {
-            return Unreachable::Known;
+            return FailureEffect::Unchanged;
         };
-        let mut turns = self.entry.turns();
-        let first = !turns.is_reduced();
-        match turns.give_up(permit, now) {
-            Ok(left) => Unreachable::Crowded { left, first },
+        let mut limiter = self.remote.limiter.lock();
+        let first = !limiter.is_reduced();
+        match limiter.reduce(permit, now) {
+            Ok(limit) => FailureEffect::LimitReduced { limit, first },
             Err(permit) => {
                 self.permit = Some(permit);
-                Unreachable::Known
+                FailureEffect::Unchanged
             }
         }
     }
 
-    /// There turned out to be nobody to reach: what was known is over.
-    pub(super) fn forget(&self) {
-        self.entry.news().down = None;
+    /// Closes the circuit without recording a success: there turned out to be no host to reach.
+    pub(super) fn reset_circuit(&self) {
+        self.remote.circuit.lock().outage = None;
     }
 
-    /// Whether [`Self::down`] has ended it.
-    pub(super) fn is_over(&self) -> bool {
+    /// True if [`Self::record_failure`] has consumed the permit to reduce the connection limit.
+    pub(super) fn is_consumed(&self) -> bool {
         self.permit.is_none()
     }
 
-    /// The remote took something, or refused it in good order. How long it was down, if it was.
-    pub(super) fn success(&self) -> Option<Duration> {
+    /// Records that the remote accepted or refused mail in an orderly dialogue, and closes the circuit. Returns the
+    /// length of the outage, if there was an outage.
+    pub(super) fn record_success(&self) -> Option<Duration> {
         let now = Instant::now();
-        self.entry.turns().taken(now);
-        let mut news = self.entry.news();
-        news.success = Some(now);
-        news.down.take().map(|down| down.since.elapsed())
+        self.remote.limiter.lock().record_success(now);
+        let mut circuit = self.remote.circuit.lock();
+        circuit.last_success = Some(now);
+        circuit.outage.take().map(|outage| outage.since.elapsed())
     }
 }
 
 impl Drop for ConnectionPermit {
-    /// Who was to try and came to nothing, because the host stops or the message cannot be read,
-    /// leaves it to the next.
+    /// Leaves an unfinished probe to the next delivery: the host stops, or the message cannot be read.
     fn drop(&mut self) {
         if self.probing
-            && let Some(down) = &mut self.entry.news().down
+            && let Some(outage) = &mut self.remote.circuit.lock().outage
         {
-            down.probed = false;
+            outage.probing = false;
         }
     }
 }
@@ -335,163 +350,173 @@ mod tests {
         Reply::new(451, (4, 4, 1), "gone")
     }
 
-    fn known() -> Option<Unavailable> {
+    fn circuit_open() -> Option<Unavailable> {
         Some(Unavailable {
             reply: gone(),
-            down: true,
+            circuit_open: true,
         })
     }
 
     #[tokio::test]
-    async fn a_failure_is_remembered_for_its_remote_only() {
-        let gate = RemoteHealth::new();
-        let mut turn = gate
-            .enter(&remote("a:25"), 2)
+    async fn failure_opens_the_circuit_of_that_remote_only() {
+        let health = RemoteHealth::new();
+        let mut permit = health
+            .acquire(&remote("a:25"), 2)
             .await
             .unwrap_or_else(|why| panic!("{why:?}"));
-        assert_eq!(turn.down(gone(), Duration::from_secs(3600)), Unreachable::ConnectResult);
-        assert_eq!(turn.down(gone(), Duration::from_secs(3600)), Unreachable::Known);
-        assert_eq!(gate.enter(&remote("a:25"), 2).await.err(), known());
-        assert!(gate.enter(&remote("b:25"), 2).await.is_ok());
-        assert!(turn.success().is_some());
-        assert_eq!(turn.success(), None);
-        assert!(gate.enter(&remote("a:25"), 2).await.is_ok());
+        assert_eq!(
+            permit.record_failure(gone(), Duration::from_secs(3600)),
+            FailureEffect::CircuitOpened
+        );
+        assert_eq!(
+            permit.record_failure(gone(), Duration::from_secs(3600)),
+            FailureEffect::Unchanged
+        );
+        assert_eq!(health.acquire(&remote("a:25"), 2).await.err(), circuit_open());
+        assert!(health.acquire(&remote("b:25"), 2).await.is_ok());
+        assert!(permit.record_success().is_some());
+        assert_eq!(permit.record_success(), None);
+        assert!(health.acquire(&remote("a:25"), 2).await.is_ok());
     }
 
     #[tokio::test]
-    async fn who_waited_gets_the_answer_of_who_tried() {
-        let gate = Arc::new(RemoteHealth::new());
-        let mut turn = gate
-            .enter(&remote("a:25"), 1)
+    async fn waiting_delivery_gets_the_reply_of_the_failed_attempt() {
+        let health = Arc::new(RemoteHealth::new());
+        let mut permit = health
+            .acquire(&remote("a:25"), 1)
             .await
             .unwrap_or_else(|why| panic!("{why:?}"));
         let waiting = tokio::spawn({
-            let gate = gate.clone();
-            async move { gate.enter(&remote("a:25"), 1).await.err() }
+            let health = health.clone();
+            async move { health.acquire(&remote("a:25"), 1).await.err() }
         });
         tokio::task::yield_now().await;
-        turn.down(gone(), Duration::from_secs(3600));
-        drop(turn);
-        assert_eq!(waiting.await.expect("no panic"), known());
+        permit.record_failure(gone(), Duration::from_secs(3600));
+        drop(permit);
+        assert_eq!(waiting.await.expect("no panic"), circuit_open());
     }
 
     #[tokio::test]
-    async fn patience_ends_where_nothing_succeeds() {
-        let gate = RemoteHealth::with_patience(Duration::from_millis(20));
-        let _turn = gate
-            .enter(&remote("a:25"), 1)
+    async fn wait_for_a_permit_times_out_without_successes() {
+        let health = RemoteHealth::with_permit_timeout(Duration::from_millis(20));
+        let _permit = health
+            .acquire(&remote("a:25"), 1)
             .await
             .unwrap_or_else(|why| panic!("{why:?}"));
-        let refused = gate.enter(&remote("a:25"), 1).await.err().expect("no turn");
-        assert_eq!((refused.reply.code, refused.down), (451, false));
+        let refused = health.acquire(&remote("a:25"), 1).await.err().expect("no permit");
+        assert_eq!((refused.reply.code, refused.circuit_open), (451, false));
     }
 
     #[test]
-    fn one_tries_for_all_and_ever_more_rarely() {
+    fn single_probe_and_growing_open_period() {
         let mut now = Instant::now();
-        let mut news = ConnectResult::default();
+        let mut circuit = CircuitBreaker::default();
         let hour = Duration::from_secs(3600);
-        assert!(news.fail(now, gone(), false, hour), "news");
-        assert!(!news.fail(now, gone(), false, hour), "the same failure");
+        assert!(circuit.record_failure(now, gone(), false, hour), "the circuit opens");
+        assert!(!circuit.record_failure(now, gone(), false, hour), "the same failure");
         let mut waits = Vec::new();
         for _ in 0..4 {
             let began = now;
-            while news.leave(now).is_err() {
+            while circuit.admit(now).is_err() {
                 now += Duration::from_secs(1);
             }
             waits.push((now - began).as_secs());
-            assert_eq!(news.leave(now).err(), known(), "one tries already");
-            assert!(!news.fail(now, gone(), true, hour));
+            assert_eq!(circuit.admit(now).err(), circuit_open(), "a probe is in progress");
+            assert!(!circuit.record_failure(now, gone(), true, hour));
         }
         assert_eq!(waits, [30, 60, 60, 60]);
     }
 
     #[tokio::test]
-    async fn whoever_was_to_try_and_did_not_leaves_it_to_the_next() {
-        let gate = RemoteHealth::new();
-        let enter = async || gate.enter(&remote("a:25"), 5).await;
-        let mut turn = enter().await.unwrap_or_else(|why| panic!("{why:?}"));
-        // Half of this is over at once.
-        turn.down(gone(), Duration::from_nanos(2));
-        drop(turn);
-        let probe = enter().await.unwrap_or_else(|why| panic!("{why:?}"));
-        assert_eq!(enter().await.err(), known(), "one tries already");
+    async fn unfinished_probe_is_left_to_the_next_delivery() {
+        let health = RemoteHealth::new();
+        let acquire = async || health.acquire(&remote("a:25"), 5).await;
+        let mut permit = acquire().await.unwrap_or_else(|why| panic!("{why:?}"));
+        // The open period is half of this and ends at once.
+        permit.record_failure(gone(), Duration::from_nanos(2));
+        drop(permit);
+        let probe = acquire().await.unwrap_or_else(|why| panic!("{why:?}"));
+        assert_eq!(acquire().await.err(), circuit_open(), "a probe is in progress");
         drop(probe);
-        let probe = enter().await.unwrap_or_else(|why| panic!("{why:?}"));
-        assert!(probe.success().is_some());
-        let all = [enter().await, enter().await];
-        assert!(all.iter().all(Result::is_ok), "open to all again");
+        let probe = acquire().await.unwrap_or_else(|why| panic!("{why:?}"));
+        assert!(probe.record_success().is_some());
+        let all = [acquire().await, acquire().await];
+        assert!(all.iter().all(Result::is_ok), "the circuit is closed again");
     }
 
     #[tokio::test]
-    async fn one_connection_too_many_closes_the_gate_to_nobody() {
-        let gate = RemoteHealth::new();
-        let enter = async || gate.enter(&remote("a:25"), 5).await;
-        let all = [enter().await, enter().await];
-        let [mut old, mut new] = all.map(|turn| turn.unwrap_or_else(|why| panic!("{why:?}")));
-        old.success();
+    async fn refused_connection_reduces_the_limit_and_keeps_the_circuit_closed() {
+        let health = RemoteHealth::new();
+        let acquire = async || health.acquire(&remote("a:25"), 5).await;
+        let all = [acquire().await, acquire().await];
+        let [mut old, mut new] = all.map(|permit| permit.unwrap_or_else(|why| panic!("{why:?}")));
+        old.record_success();
         let hour = Duration::from_secs(3600);
-        assert_eq!(new.down(gone(), hour), Unreachable::Crowded { left: 2, first: true });
-        assert!(new.is_over());
-        assert_eq!(new.down(gone(), hour), Unreachable::Known);
-        let mut third = enter().await.unwrap_or_else(|why| panic!("{why:?}"));
-        assert_eq!(third.down(gone(), hour), Unreachable::Crowded { left: 1, first: false });
-        assert_eq!(old.down(gone(), hour), Unreachable::Known, "one always tries");
-        drop(old);
-        assert!(enter().await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn no_memory_without_waits() {
-        let gate = RemoteHealth::new();
-        let mut turn = gate
-            .enter(&remote("a:25"), 2)
-            .await
-            .unwrap_or_else(|why| panic!("{why:?}"));
-        turn.down(gone(), Duration::ZERO);
-        drop(turn);
-        assert!(gate.enter(&remote("a:25"), 2).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn another_limit_changes_nothing_that_is_known() {
-        let gate = RemoteHealth::new();
-        let mut turn = gate
-            .enter(&remote("a:25"), 2)
-            .await
-            .unwrap_or_else(|why| panic!("{why:?}"));
-        turn.down(gone(), Duration::from_secs(3600));
-        assert_eq!(gate.enter(&remote("a:25"), 5).await.err(), known());
         assert_eq!(
-            gate.standings(),
-            HashMap::from([("smtp:a:25".to_owned(), CircuitState::Down)])
+            new.record_failure(gone(), hour),
+            FailureEffect::LimitReduced { limit: 2, first: true }
         );
-        assert!(turn.success().is_some());
-        let enter = async || gate.enter(&remote("a:25"), 3).await;
-        let all = [enter().await, enter().await];
-        assert!(all.iter().all(Result::is_ok));
-        assert_eq!(gate.standings(), HashMap::new());
+        assert!(new.is_consumed());
+        assert_eq!(new.record_failure(gone(), hour), FailureEffect::Unchanged);
+        let mut third = acquire().await.unwrap_or_else(|why| panic!("{why:?}"));
+        assert_eq!(
+            third.record_failure(gone(), hour),
+            FailureEffect::LimitReduced { limit: 1, first: false }
+        );
+        assert_eq!(
+            old.record_failure(gone(), hour),
+            FailureEffect::Unchanged,
+            "the last connection is kept"
+        );
+        drop(old);
+        assert!(acquire().await.is_ok());
     }
 
     #[tokio::test]
-    async fn unused_remotes_are_forgotten() {
-        let gate = RemoteHealth::new();
-        let used = gate.enter(&remote("a:25"), 2).await.ok();
-        drop(gate.enter(&remote("b:25"), 2).await.ok());
-        let mut down = gate
-            .enter(&remote("c:25"), 2)
+    async fn open_period_is_zero_if_retries_have_no_wait() {
+        let health = RemoteHealth::new();
+        let mut permit = health
+            .acquire(&remote("a:25"), 2)
             .await
             .unwrap_or_else(|why| panic!("{why:?}"));
-        down.down(gone(), Duration::from_secs(3600));
-        drop(down);
-        gate.prune();
-        let mut left: Vec<String> = gate
-            .remotes
-            .lock()
-            .expect("lock")
-            .keys()
-            .map(ToString::to_string)
-            .collect();
+        permit.record_failure(gone(), Duration::ZERO);
+        drop(permit);
+        assert!(health.acquire(&remote("a:25"), 2).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn changed_limit_keeps_the_circuit_state() {
+        let health = RemoteHealth::new();
+        let mut permit = health
+            .acquire(&remote("a:25"), 2)
+            .await
+            .unwrap_or_else(|why| panic!("{why:?}"));
+        permit.record_failure(gone(), Duration::from_secs(3600));
+        assert_eq!(health.acquire(&remote("a:25"), 5).await.err(), circuit_open());
+        assert_eq!(
+            health.tripped_circuits(),
+            HashMap::from([("smtp:a:25".to_owned(), CircuitState::Open)])
+        );
+        assert!(permit.record_success().is_some());
+        let acquire = async || health.acquire(&remote("a:25"), 3).await;
+        let all = [acquire().await, acquire().await];
+        assert!(all.iter().all(Result::is_ok));
+        assert_eq!(health.tripped_circuits(), HashMap::new());
+    }
+
+    #[tokio::test]
+    async fn prune_removes_unused_healthy_remotes() {
+        let health = RemoteHealth::new();
+        let used = health.acquire(&remote("a:25"), 2).await.ok();
+        drop(health.acquire(&remote("b:25"), 2).await.ok());
+        let mut failed = health
+            .acquire(&remote("c:25"), 2)
+            .await
+            .unwrap_or_else(|why| panic!("{why:?}"));
+        failed.record_failure(gone(), Duration::from_secs(3600));
+        drop(failed);
+        health.prune();
+        let mut left: Vec<String> = health.remotes.lock().keys().map(ToString::to_string).collect();
         left.sort();
         assert_eq!(left, ["smtp:a:25", "smtp:c:25"]);
         drop(used);

@@ -1,33 +1,33 @@
-//! A remote's replies (RFC 5321 section 4.2), read line by line, bounded and made harmless.
+//! Parser for a remote's replies (RFC 5321 section 4.2): line by line, bounded and sanitised.
 
 use host_mail::{Reply, StatusCode};
 
-/// Longest line taken, in bytes without its end. RFC 5321 section 4.5.3.1.5 allows 512 in all;
-/// more is tolerated, because explanations with links are often longer.
+/// Longest line in bytes, without the line end. RFC 5321 section 4.5.3.1.5 allows 512 in all; the limit is higher
+/// because explanations with links are often longer.
 pub(super) const MAX_LINE: usize = 2048;
-/// Lines of one reply.
+/// Maximum lines of a reply.
 const MAX_LINES: usize = 128;
-/// Bytes of text kept of one reply; the rest is read and forgotten.
+/// Bytes of text kept of a reply; the rest is read and dropped.
 const MAX_TEXT: usize = 8 * 1024;
 
-/// Why something is not a reply. After this the dialogue cannot go on.
+/// Error in a reply. The dialogue cannot continue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadReply {
-    /// No three-digit code in front.
+    /// The line does not begin with a reply code.
     #[error("not an SMTP reply: {0:?}")]
     NotAReply(String),
-    /// The code changed between the lines of one reply.
+    /// The code changed between the lines of a reply.
     #[error("a reply changes its code from {0} to {1}")]
     MixedCodes(u16, u16),
-    /// A line does not end.
+    /// A line exceeds the maximum length.
     #[error("a reply line is longer than {MAX_LINE} bytes")]
     LineTooLong,
-    /// A reply does not end.
+    /// A reply exceeds the maximum number of lines.
     #[error("a reply has more than {MAX_LINES} lines")]
     TooManyLines,
 }
 
-/// Collects the lines of one reply.
+/// Collects the lines of a reply.
 #[derive(Debug, Default)]
 pub(super) struct ReplyReader {
     code: Option<u16>,
@@ -37,7 +37,7 @@ pub(super) struct ReplyReader {
 }
 
 impl ReplyReader {
-    /// Takes a line without its line end; the reply when that was its last line.
+    /// Adds a line, given without the line end. Returns the reply if the line was the last.
     pub(super) fn line(&mut self, line: &[u8]) -> Result<Option<Reply>, BadReply> {
         let (code, more, text) = split(line)?;
         match self.code {
@@ -48,7 +48,7 @@ impl ReplyReader {
         if self.lines > MAX_LINES {
             return Err(BadReply::TooManyLines);
         }
-        self.keep(code, text);
+        self.append(code, text);
         if more {
             return Ok(None);
         }
@@ -60,8 +60,9 @@ impl ReplyReader {
         }))
     }
 
-    /// The status code stands in each line of a reply (RFC 2034 section 4); it is kept once.
-    fn keep(&mut self, code: u16, text: &[u8]) {
+    /// Keeps the text of a line. The enhanced status code is in each line of a reply (RFC 2034 section 4) and is kept
+    /// once.
+    fn append(&mut self, code: u16, text: &[u8]) {
         let readable = readable(text);
         let (status, rest) = split_status(code, &readable);
         if self.lines == 1 {
@@ -80,7 +81,7 @@ impl ReplyReader {
     }
 }
 
-/// Code, whether more lines follow, and text.
+/// Splits a line into the code, a flag for further lines, and the text.
 fn split(line: &[u8]) -> Result<(u16, bool, &[u8]), BadReply> {
     let bad = || BadReply::NotAReply(readable(&line[..line.len().min(80)]));
     let (digits, rest) = line.split_at_checked(3).ok_or_else(bad)?;
@@ -98,7 +99,7 @@ fn split(line: &[u8]) -> Result<(u16, bool, &[u8]), BadReply> {
     }
 }
 
-/// The enhanced status code in front of a reply's text, if it is of the reply's class (RFC 2034).
+/// Splits off the enhanced status code of a reply's text (RFC 2034). A status of another class than the code is text.
 fn split_status(code: u16, text: &str) -> (Option<StatusCode>, &str) {
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     match word.parse::<StatusCode>() {
@@ -107,7 +108,7 @@ fn split_status(code: u16, text: &str) -> (Option<StatusCode>, &str) {
     }
 }
 
-/// Hostile bytes end up in logs and reports: bad UTF-8 becomes U+FFFD, control characters `?`.
+/// Sanitises text for logs and reports: invalid UTF-8 becomes U+FFFD, control characters become `?`.
 fn readable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_every_form_of_a_reply() {
+    fn accepts_every_form_of_a_reply() {
         for (lines, expected) in [
             (&[&b"250 OK"[..]][..], Reply::bare(250, "OK")),
             (&[b"250"], Reply::bare(250, "")),
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_reply() {
+    fn refuses_malformed_replies() {
         for line in [
             &b""[..],
             b"2",
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_never_splits_a_character() {
+    fn truncation_never_splits_a_character() {
         let line = [b"250-".as_slice(), "é".repeat(1000).as_bytes(), b"x"].concat();
         let mut reader = ReplyReader::default();
         for _ in 0..10 {

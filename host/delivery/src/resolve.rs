@@ -1,4 +1,4 @@
-//! From the envelope's recipients to destinations: the directory says what an address stands for.
+//! Resolves the recipients of an envelope to destinations, expanding aliases and groups with the directory.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,50 +12,52 @@ use host_spool::{Failed, Recipient, RecipientState};
 use super::destination::Destination;
 use super::outcome::{class, failed_here};
 
-/// Aliases in a row.
+/// Maximum depth of nested aliases.
 const MAX_DEPTH: usize = 10;
-/// Addresses looked up for one recipient as the sender wrote it.
+/// Maximum addresses looked up for a recipient of the envelope.
 const MAX_ADDRESSES: usize = 10_000;
 
-/// What is to be done about a recipient.
+/// Action for a recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Resolution {
-    /// Nothing: it has its end already.
-    Over,
-    /// An attempt.
+    /// The recipient was delivered or has failed before.
+    Done,
+    /// Attempt delivery to the destination.
     Send(Destination),
-    /// To be asked again later.
+    /// Look the recipient up again later: the directory is not available.
     Deferred(Reply),
-    /// Nothing more.
+    /// The recipient has failed permanently.
     Failed(Failed),
 }
 
-/// A recipient, and what is to be done about it.
+/// A recipient and the action for the recipient.
 #[derive(Debug)]
 pub(super) struct Resolved {
     pub(super) recipient: Recipient,
-    pub(super) fate: Resolution,
+    pub(super) resolution: Resolution,
 }
 
-/// Looks addresses up for one message.
+/// Looks up addresses for a message.
 pub(super) struct RecipientResolver<'a> {
     pub(super) message: MessageId,
     pub(super) directory: &'a dyn Directory,
     pub(super) delivery: &'a DeliveryConfig,
-    pub(super) tell: &'a (dyn Fn(Event) + Send + Sync),
+    pub(super) emit: &'a (dyn Fn(Event) + Send + Sync),
 }
 
-/// An address on the way from what the sender wrote to a destination.
+/// An address between a recipient of the envelope and a destination.
 struct AliasStep {
     address: Mailbox,
-    /// Keys of the aliases and groups that led here.
+    /// Keys of the aliases and groups that led to the address.
     trail: Arc<[String]>,
 }
 
 impl RecipientResolver<'_> {
-    /// The message's recipients with their fates. Aliases and groups are replaced by what they
-    /// stand for, so that a record that keeps the result is never expanded twice. Who is named
-    /// several times is there once: what has its end already first, then what the sender wrote.
+    /// Resolves the recipients of a message. Aliases and groups are replaced by the members, so that a record that
+    /// keeps the result is never expanded twice.
+    ///
+    /// A recipient that occurs several times is kept once: an occurrence that is already done takes precedence, then an
+    /// occurrence in the envelope, then a member of an alias.
     pub(super) async fn resolve(&self, recipients: &[Recipient]) -> Vec<Resolved> {
         let mut all = Vec::with_capacity(recipients.len());
         for recipient in recipients {
@@ -63,11 +65,11 @@ impl RecipientResolver<'_> {
                 self.expand(recipient, &mut all).await;
             } else {
                 let recipient = recipient.clone();
-                let fate = Resolution::Over;
-                all.push(Resolved { recipient, fate });
+                let resolution = Resolution::Done;
+                all.push(Resolved { recipient, resolution });
             }
         }
-        once_each(all)
+        deduplicate(all)
     }
 
     async fn expand(&self, recipient: &Recipient, all: &mut Vec<Resolved>) {
@@ -78,12 +80,12 @@ impl RecipientResolver<'_> {
         let mut looked_up = 0;
         while let Some(step) = waiting.pop() {
             looked_up += 1;
-            let fate = if looked_up > MAX_ADDRESSES {
+            let resolution = if looked_up > MAX_ADDRESSES {
                 waiting.clear();
-                self.looped(&step, "stands for too many addresses")
+                self.alias_loop(&step, "stands for too many addresses")
             } else {
                 match self.look_up(&step).await {
-                    Ok(fate) => fate,
+                    Ok(resolution) => resolution,
                     Err(members) => {
                         waiting.extend(members.into_iter().rev());
                         continue;
@@ -91,20 +93,20 @@ impl RecipientResolver<'_> {
                 }
             };
             all.push(Resolved {
-                recipient: derived(recipient, &step),
-                fate,
+                recipient: expanded_recipient(recipient, &step),
+                resolution,
             });
         }
     }
 
-    /// The fate of an address, or what it stands for.
+    /// Returns the resolution of an address, or as an error the members of an alias or group.
     async fn look_up(&self, step: &AliasStep) -> Result<Resolution, Vec<AliasStep>> {
         let key = step.address.key();
         if step.trail.contains(&key) {
-            return Ok(self.looped(step, "leads back to itself"));
+            return Ok(self.alias_loop(step, "leads back to itself"));
         }
         if step.trail.len() >= MAX_DEPTH {
-            return Ok(self.looped(step, "has too many aliases in a row"));
+            return Ok(self.alias_loop(step, "has too many aliases in a row"));
         }
         let Ok(mut entries) = self.directory.lookup(&step.address).await else {
             return Ok(unavailable());
@@ -130,7 +132,7 @@ impl RecipientResolver<'_> {
         }
     }
 
-    /// The directory does not know the address.
+    /// Resolves an address that is not in the directory.
     async fn unknown(&self, address: &Mailbox) -> Resolution {
         match self.directory.is_local_domain(address.domain()).await {
             Err(_) => unavailable(),
@@ -138,7 +140,7 @@ impl RecipientResolver<'_> {
                 let reply = Reply::new(550, (5, 1, 1), "No such address here");
                 Resolution::Failed(failed_here(class::ADDRESS_NOT_FOUND, reply))
             }
-            Ok(false) => match Destination::of_foreign(address, self.delivery) {
+            Ok(false) => match Destination::for_remote_address(address, self.delivery) {
                 Ok(destination) => Resolution::Send(destination),
                 Err(failed) => Resolution::Failed(failed),
             },
@@ -146,7 +148,7 @@ impl RecipientResolver<'_> {
     }
 
     fn ambiguous(&self, address: &Mailbox, entries: &[host_directory::Entry]) -> Resolution {
-        (self.tell)(Event::AmbiguousAddress {
+        (self.emit)(Event::AmbiguousAddress {
             address: address.to_string(),
             entries: entries.iter().map(|entry| entry.address.to_string()).collect(),
         });
@@ -154,9 +156,9 @@ impl RecipientResolver<'_> {
         Resolution::Failed(failed_here(class::AMBIGUOUS_ADDRESS, reply))
     }
 
-    fn looped(&self, step: &AliasStep, what: &str) -> Resolution {
+    fn alias_loop(&self, step: &AliasStep, what: &str) -> Resolution {
         let written = step.trail.first().cloned().unwrap_or_else(|| step.address.key());
-        (self.tell)(Event::AddressLoop {
+        (self.emit)(Event::AddressLoop {
             message: self.message.to_string(),
             address: written,
             detail: format!("{what}, at {}", step.address),
@@ -170,8 +172,8 @@ fn unavailable() -> Resolution {
     Resolution::Deferred(Reply::new(451, (4, 3, 0), "Directory is not available"))
 }
 
-/// The record of an address that a pending recipient led to.
-fn derived(recipient: &Recipient, step: &AliasStep) -> Recipient {
+/// The record of an address that a pending recipient was expanded to.
+fn expanded_recipient(recipient: &Recipient, step: &AliasStep) -> Recipient {
     if step.trail.is_empty() {
         return recipient.clone();
     }
@@ -182,11 +184,11 @@ fn derived(recipient: &Recipient, step: &AliasStep) -> Recipient {
     }
 }
 
-/// Leaves out whoever is there already. Only ends of the expansion are compared: an alias that is
-/// itself a recipient must not swallow the alias that leads to it.
-fn once_each(all: Vec<Resolved>) -> Vec<Resolved> {
-    let rank = |r: &Resolved| match (&r.fate, &r.recipient.original) {
-        (Resolution::Over, _) => 0,
+/// Removes duplicate recipients. Only fully expanded addresses are compared: an alias that is a recipient must not
+/// remove an alias that leads to the first alias.
+fn deduplicate(all: Vec<Resolved>) -> Vec<Resolved> {
+    let rank = |r: &Resolved| match (&r.resolution, &r.recipient.original) {
+        (Resolution::Done, _) => 0,
         (_, None) => 1,
         (_, Some(_)) => 2,
     };
@@ -196,7 +198,7 @@ fn once_each(all: Vec<Resolved>) -> Vec<Resolved> {
     let mut first = vec![true; all.len()];
     for index in order {
         let new = seen.insert(all[index].recipient.address.key());
-        first[index] = new || all[index].fate == Resolution::Over;
+        first[index] = new || all[index].resolution == Resolution::Done;
     }
     all.into_iter()
         .zip(first)
@@ -206,21 +208,21 @@ fn once_each(all: Vec<Resolved>) -> Vec<Resolved> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{FakeDirectory, Told, delivery, mailbox};
+    use super::super::testing::{FakeDirectory, RecordedEvents, delivery, mailbox};
     use super::*;
     use host_mail::Timestamp;
 
-    async fn resolve(directory: &FakeDirectory, recipients: &[Recipient]) -> (Vec<Resolved>, Told) {
-        let told = Told::default();
-        let tell = told.tell();
+    async fn resolve(directory: &FakeDirectory, recipients: &[Recipient]) -> (Vec<Resolved>, RecordedEvents) {
+        let recorded = RecordedEvents::default();
+        let emit = recorded.emitter();
         let delivery = delivery();
         let resolver = RecipientResolver {
             message: MessageId::generate(),
             directory,
             delivery: &delivery,
-            tell: tell.as_ref(),
+            emit: emit.as_ref(),
         };
-        (resolver.resolve(recipients).await, told)
+        (resolver.resolve(recipients).await, recorded)
     }
 
     fn pending(addresses: &[&str]) -> Vec<Recipient> {
@@ -229,13 +231,13 @@ mod tests {
 
     fn shown(resolved: &[Resolved]) -> Vec<String> {
         let line = |r: &Resolved| {
-            let fate = match &r.fate {
-                Resolution::Over => "over".to_owned(),
+            let resolution = match &r.resolution {
+                Resolution::Done => "over".to_owned(),
                 Resolution::Send(to) => to.to_string(),
                 Resolution::Deferred(reply) => reply.code.to_string(),
                 Resolution::Failed(failed) => failed.class.clone(),
             };
-            format!("{} for {}: {fate}", r.recipient.address, r.recipient.as_written())
+            format!("{} for {}: {resolution}", r.recipient.address, r.recipient.as_written())
         };
         resolved.iter().map(line).collect()
     }
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_kind_of_address_has_its_fate() {
+    async fn resolves_each_kind_of_address() {
         let addresses = [
             "anna@here.example",
             "who@here.example",
@@ -266,7 +268,7 @@ mod tests {
             "x@far.example",
             "nobody@here.example",
         ];
-        let (resolved, told) = resolve(&directory(), &pending(&addresses)).await;
+        let (resolved, recorded) = resolve(&directory(), &pending(&addresses)).await;
         assert_eq!(
             shown(&resolved),
             [
@@ -277,11 +279,11 @@ mod tests {
                 "nobody@here.example for nobody@here.example: address-not-found",
             ]
         );
-        assert_eq!(told.ids(), [10000]);
+        assert_eq!(recorded.ids(), [10000]);
     }
 
     #[tokio::test]
-    async fn members_keep_what_the_sender_wrote_and_come_once() {
+    async fn members_keep_the_original_recipient_and_occur_once() {
         let recipients = pending(&["staff@here.example", "ben@here.example", "ben@here.example"]);
         let (resolved, _) = resolve(&directory(), &recipients).await;
         assert_eq!(
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_it_already_gets_it_no_more() {
+    async fn delivered_recipient_gets_no_second_copy() {
         let mut recipients = pending(&["ben@here.example", "staff@here.example"]);
         recipients[0].state = RecipientState::Delivered { at: Timestamp(1) };
         let (resolved, _) = resolve(&directory(), &recipients).await;
@@ -310,9 +312,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn circles_fail_and_are_told_and_swallow_nobody() {
+    async fn alias_loops_fail_without_affecting_other_members() {
         let recipients = pending(&["loop@here.example", "loop2@here.example", "partly@here.example"]);
-        let (resolved, told) = resolve(&directory(), &recipients).await;
+        let (resolved, recorded) = resolve(&directory(), &recipients).await;
         assert_eq!(
             shown(&resolved),
             [
@@ -322,11 +324,11 @@ mod tests {
                 "ben@here.example for partly@here.example: maildir:/mail/ben",
             ]
         );
-        assert_eq!(told.ids(), [5040, 5040, 5040]);
+        assert_eq!(recorded.ids(), [5040, 5040, 5040]);
     }
 
     #[tokio::test]
-    async fn depth_and_number_are_bounded() {
+    async fn bounds_depth_and_number_of_addresses() {
         let mut directory = FakeDirectory::default();
         for n in 0..20 {
             directory = directory.alias(&format!("n{n}@here.example"), &[&format!("n{}@here.example", n + 1)]);
@@ -344,9 +346,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_directory_that_is_away_defers() {
+    async fn unavailable_directory_defers() {
         let mut directory = directory();
-        directory.away = Some("ben@here.example".to_owned());
+        directory.unavailable = Some("ben@here.example".to_owned());
         let (resolved, _) = resolve(&directory, &pending(&["staff@here.example"])).await;
         assert_eq!(
             shown(&resolved),

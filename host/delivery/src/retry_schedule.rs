@@ -1,33 +1,33 @@
-//! When a message is tried again.
+//! Schedule of retries.
 
 use std::time::Duration;
 
 use host_mail::Timestamp;
 
-/// When the configuration names no waits at all.
+/// Wait before a retry if the configuration has no waits.
 const DEFAULT_WAIT: Duration = Duration::from_secs(15 * 60);
-/// Waits are lengthened by up to this part of themselves, so that what failed together is not
-/// tried again all at once. Never shortened: the operator's waits are lower bounds.
+/// Maximum fraction that jitter adds to a wait, so that messages that failed together are not all retried at once.
+/// Jitter never shortens a wait: the configured waits are lower bounds.
 const JITTER: f64 = 0.1;
 
-/// The configured wait after the attempt with this number (the first is 1); the last repeats.
+/// The configured wait after attempt number `attempts`, counted from 1. The last wait repeats.
 fn configured(retry: &[Duration], attempts: u32) -> Duration {
     let index = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
     retry.get(index).or(retry.last()).copied().unwrap_or(DEFAULT_WAIT)
 }
 
-fn lengthened(wait: Duration, by: f64) -> Duration {
+fn with_jitter(wait: Duration, by: f64) -> Duration {
     wait.mul_f64(1.0 + by.clamp(0.0, JITTER))
 }
 
-/// When to try again after the attempt with this number: never after `expires`, so that a message
-/// has its last attempt at its end and is given up there, not a whole wait later.
+/// Time of the next attempt after attempt number `attempts`, with jitter. Never after `expires`, so that a message has
+/// the last attempt when the delivery time ends, and not a whole wait later.
 pub(super) fn next_attempt(retry: &[Duration], attempts: u32, now: Timestamp, expires: Timestamp) -> Timestamp {
-    let wait = lengthened(configured(retry, attempts), rand::random::<f64>() * JITTER);
+    let wait = with_jitter(configured(retry, attempts), rand::random::<f64>() * JITTER);
     now.after(wait).min(expires.max(now))
 }
 
-/// When to look again at a message whose processing itself went wrong.
+/// Time of the next attempt at a message whose processing faulted. Without jitter.
 pub(super) fn after_fault(retry: &[Duration], faults: u32, now: Timestamp) -> Timestamp {
     now.after(configured(retry, faults))
 }
@@ -43,7 +43,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_last_wait_repeats() {
+    fn last_wait_repeats() {
         let waits: Vec<u64> = [1, 2, 3, 4, 100]
             .iter()
             .map(|n| configured(&RETRY, *n).as_secs())
@@ -56,8 +56,8 @@ mod tests {
     #[test]
     fn jitter_only_lengthens_and_is_small() {
         let wait = Duration::from_secs(100);
-        assert_eq!(lengthened(wait, 0.0), wait);
-        assert_eq!(lengthened(wait, 5.0), Duration::from_secs(110));
+        assert_eq!(with_jitter(wait, 0.0), wait);
+        assert_eq!(with_jitter(wait, 5.0), Duration::from_secs(110));
         for _ in 0..100 {
             let at = next_attempt(&RETRY, 1, Timestamp(0), Timestamp(u64::MAX)).0;
             assert!((15_000..=16_500).contains(&at), "{at}");
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_attempt_is_at_the_end_of_the_messages_time() {
+    fn last_attempt_is_at_the_end_of_the_delivery_time() {
         assert_eq!(
             next_attempt(&RETRY, 3, Timestamp(0), Timestamp(10_000)),
             Timestamp(10_000)

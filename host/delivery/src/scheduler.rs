@@ -1,5 +1,4 @@
-//! Which messages are worked on, and when: waits for what is due, claims it, bounds how much is in
-//! hand, and ends in order.
+//! Scheduler: waits for due messages, claims messages up to the configured concurrency, and shuts down gracefully.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,68 +12,70 @@ use host_config::Config;
 use host_mail::Timestamp;
 
 use crate::claimed_message::{ClaimEnd, Worker};
-use crate::connect::Connection;
+use crate::client_connection::Connection;
 use crate::remote_health::CircuitState;
-use crate::worker::turned_true;
+use crate::worker::wait_until_true;
 
-/// Idle connections and forgotten remotes are looked after this often.
+/// Interval of housekeeping: idle connections, unused remotes and waiting messages.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// Never asks the spool more often than this when nothing changed.
+/// Shortest time between two claims if the spool has not changed.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
-/// Asks the spool at least this often: clocks jump.
+/// Longest time between two claims, since clocks may jump.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// So many messages at a time are woken when their destination can be reached again.
-const PORTION: usize = 2000;
-const PORTION_IF_BUSY: usize = 200;
-/// After the store failed nothing is claimed for this long, doubled up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Part of the time for a stop that is kept to settle what is done.
-const SETTLING: f64 = 0.2;
-const LONGEST_SETTLING: Duration = Duration::from_secs(5);
+/// Messages woken at a time once the destination can be reached again.
+const WAKE_BATCH: usize = 2000;
+/// Messages woken at a time while the concurrency limit is reached.
+const WAKE_BATCH_IF_BUSY: usize = 200;
+/// Pause of claims after a failure of the store, doubled with each failure in a row up to [`MAX_BACKOFF`].
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// Fraction of the drain time that is reserved for settling finished work.
+const SETTLE_FRACTION: f64 = 0.2;
+/// Longest time that is reserved for settling finished work.
+const MAX_SETTLE_TIME: Duration = Duration::from_secs(5);
 
-/// The loop around the spool.
+/// The main loop of delivery.
 pub(super) struct Scheduler {
-    clerk: Worker,
+    worker: Worker,
     config: Arc<ArcSwap<Config>>,
-    /// What was in force when something was last claimed.
-    known: Arc<Config>,
-    /// What was in force when the destinations of what waits were last looked at.
-    routed: Arc<Config>,
+    /// Configuration at the last claim.
+    claim_config: Arc<Config>,
+    /// Configuration when waiting messages were last woken.
+    wake_config: Arc<Config>,
     running: JoinSet<ClaimEnd>,
     shutting_down: watch::Sender<bool>,
-    pause: Pause,
+    backoff: StoreBackoff,
 }
 
 impl Scheduler {
-    /// `shutting_down` is the other end of the clerk's.
-    pub(super) fn new(clerk: Worker, config: Arc<ArcSwap<Config>>, shutting_down: watch::Sender<bool>) -> Self {
+    /// Creates a scheduler. `shutting_down` is the sender of the worker's receiver of the same name.
+    pub(super) fn new(worker: Worker, config: Arc<ArcSwap<Config>>, shutting_down: watch::Sender<bool>) -> Self {
         Self {
-            clerk,
-            known: config.load_full(),
-            routed: config.load_full(),
+            worker,
+            claim_config: config.load_full(),
+            wake_config: config.load_full(),
             config,
             running: JoinSet::new(),
             shutting_down,
-            pause: Pause::default(),
+            backoff: StoreBackoff::default(),
         }
     }
 
-    /// Works until `stop`; returns how many messages were given back undone.
+    /// Runs until `stop` turns true. Returns the number of messages that were given back unfinished.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> u64 {
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while let Some(ended) = self.running.try_join_next() {
-                self.pause.after(&ended, Instant::now());
+                self.backoff.record(&ended, Instant::now());
             }
-            let room = self.claim();
-            let wake = self.wake();
+            let room = self.claim_due();
+            let next_claim = self.next_claim();
             tokio::select! {
-                () = turned_true(&mut stop) => break,
-                Some(ended) = self.running.join_next() => self.pause.after(&ended, Instant::now()),
-                () = self.clerk.spool.changed(), if room => {}
-                () = sleep_until(wake), if room => {}
+                () = wait_until_true(&mut stop) => break,
+                Some(ended) = self.running.join_next() => self.backoff.record(&ended, Instant::now()),
+                () = self.worker.spool.changed(), if room => {}
+                () = sleep_until(next_claim), if room => {}
                 _ = housekeeping.tick() => {
                     self.clean_up();
                     self.wake_waiting();
@@ -84,80 +85,81 @@ impl Scheduler {
         self.drain().await
     }
 
-    /// Claims as much as there is room for; whether there is room left, and more may be claimed.
-    fn claim(&mut self) -> bool {
+    /// Claims due messages up to the concurrency limit. True if the limit is not reached.
+    fn claim_due(&mut self) -> bool {
         let config = self.config.load_full();
-        if !Arc::ptr_eq(&config, &self.known) {
-            self.clerk.station.resolver.configure(&config.dns);
-            self.known = Arc::clone(&config);
+        if !Arc::ptr_eq(&config, &self.claim_config) {
+            self.worker.services.resolver.configure(&config.dns);
+            self.claim_config = Arc::clone(&config);
         }
         let room = config.delivery.concurrency.max(1).saturating_sub(self.running.len());
-        if room == 0 || self.pause.until.is_some_and(|until| Instant::now() < until) {
+        if room == 0 || self.backoff.until.is_some_and(|until| Instant::now() < until) {
             return room > 0;
         }
-        for claim in self.clerk.spool.claim_due(Timestamp::now(), room) {
-            // Kilobytes, which the runtime would move several times.
+        for claim in self.worker.spool.claim_due(Timestamp::now(), room) {
+            // Boxed: the future has kilobytes, which the runtime would move several times.
             self.running
-                .spawn(Box::pin(self.clerk.clone().handle(claim, config.clone())));
+                .spawn(Box::pin(self.worker.clone().handle(claim, config.clone())));
         }
         self.running.len() < config.delivery.concurrency.max(1)
     }
 
-    /// When to look again if nothing else happens.
-    fn wake(&self) -> Instant {
+    /// Time of the next claim if no other event occurs.
+    fn next_claim(&self) -> Instant {
         let now = Instant::now();
-        let due = self.clerk.spool.next_due();
+        let due = self.worker.spool.next_due();
         let wait = due.map_or(LONGEST_SLEEP, |due| Timestamp::now().until(due));
         let wake = now + wait.clamp(SHORTEST_SLEEP, LONGEST_SLEEP);
-        self.pause.until.map_or(wake, |until| wake.max(until))
+        self.backoff.until.map_or(wake, |until| wake.max(until))
     }
 
-    /// Wakes what waits for a destination: one message to try for all, everybody where nothing bad is known any
-    /// more. A few at a time if there is enough to do already: what comes in meanwhile has its turn between them.
+    /// Wakes messages that wait for a destination: a single message as the probe of a half-open circuit, a batch of
+    /// messages if the circuit is closed. The batch is smaller while the scheduler is busy, so that new messages are
+    /// processed between the batches.
     fn wake_waiting(&mut self) {
-        let spool = &self.clerk.spool;
+        let spool = &self.worker.spool;
         spool.wake_expired(Timestamp::now());
         let destinations = spool.waited_for();
         if destinations.is_empty() {
             return;
         }
         let config = self.config.load_full();
-        // After a reload there may be another way for them.
-        let rerouted = !Arc::ptr_eq(&config, &self.routed);
-        self.routed = Arc::clone(&config);
+        // After a reload another route may apply.
+        let rerouted = !Arc::ptr_eq(&config, &self.wake_config);
+        self.wake_config = Arc::clone(&config);
         let busy = self.running.len() >= config.delivery.concurrency.max(1);
-        let portion = if busy { PORTION_IF_BUSY } else { PORTION };
-        let standings = self.clerk.station.gate.standings();
+        let batch = if busy { WAKE_BATCH_IF_BUSY } else { WAKE_BATCH };
+        let circuits = self.worker.services.remote_health.tripped_circuits();
         for destination in destinations {
-            match standings.get(&*destination) {
+            match circuits.get(&*destination) {
                 _ if rerouted => spool.wake(&destination, usize::MAX),
-                None | Some(CircuitState::Open) => spool.wake(&destination, portion),
-                Some(CircuitState::ToBeTried) => spool.wake(&destination, 1),
-                Some(CircuitState::Down) => {}
+                None | Some(CircuitState::Closed) => spool.wake(&destination, batch),
+                Some(CircuitState::HalfOpen) => spool.wake(&destination, 1),
+                Some(CircuitState::Open) => {}
             }
         }
     }
 
     fn clean_up(&self) {
-        self.clerk.station.gate.prune();
-        for connection in self.clerk.station.pool.expired() {
+        self.worker.services.remote_health.prune();
+        for connection in self.worker.services.pool.expired() {
             tokio::spawn(connection.quit());
         }
     }
 
-    /// Nothing new. What is in hand may finish; near the end of the time it settles what it has;
-    /// at the end it is dropped, and its claims are given back.
+    /// Shuts down without new claims. Running work may finish; near the end of the drain time, workers settle the
+    /// finished part; at the end, work is dropped and the claims are given back.
     async fn drain(mut self) -> u64 {
         let limit = self.config.load().drain;
         let end = Instant::now() + limit;
-        let settling = limit.mul_f64(SETTLING).min(LONGEST_SETTLING);
+        let settling = limit.mul_f64(SETTLE_FRACTION).min(MAX_SETTLE_TIME);
         let mut given_back = 0;
-        if timeout_at(end - settling, finish(&mut self.running, &mut given_back))
+        if timeout_at(end - settling, join_running(&mut self.running, &mut given_back))
             .await
             .is_err()
         {
             self.shutting_down.send_replace(true);
-            if timeout_at(end, finish(&mut self.running, &mut given_back))
+            if timeout_at(end, join_running(&mut self.running, &mut given_back))
                 .await
                 .is_err()
             {
@@ -165,12 +167,12 @@ impl Scheduler {
                 self.running.shutdown().await;
             }
         }
-        quit_all(self.clerk.station.pool.close()).await;
+        quit_all(self.worker.services.pool.close()).await;
         given_back
     }
 }
 
-async fn finish(running: &mut JoinSet<ClaimEnd>, given_back: &mut u64) {
+async fn join_running(running: &mut JoinSet<ClaimEnd>, given_back: &mut u64) {
     while let Some(ended) = running.join_next().await {
         *given_back += u64::from(!matches!(ended, Ok(ClaimEnd::Settled)));
     }
@@ -178,29 +180,29 @@ async fn finish(running: &mut JoinSet<ClaimEnd>, given_back: &mut u64) {
 
 async fn quit_all(connections: Vec<Connection>) {
     let mut leaving: JoinSet<()> = connections.into_iter().map(Connection::quit).collect();
-    // Each has its own, shorter time-out.
+    // Each QUIT has a shorter timeout of its own.
     let _ = timeout(Duration::from_secs(2), async {
         while leaving.join_next().await.is_some() {}
     })
     .await;
 }
 
-/// While the store fails, claims come back as soon as they are made.
+/// Backoff of claims while the store fails, since a message that was not settled is due again at once.
 #[derive(Debug, Default)]
-struct Pause {
+struct StoreBackoff {
     until: Option<Instant>,
     last: Duration,
 }
 
-impl Pause {
-    /// Longer after each failure in a row, over with the first success.
-    fn after(&mut self, ended: &Result<ClaimEnd, JoinError>, now: Instant) {
+impl StoreBackoff {
+    /// Lengthens the backoff after a failure and ends the backoff after a success.
+    fn record(&mut self, ended: &Result<ClaimEnd, JoinError>, now: Instant) {
         match ended {
             Ok(ClaimEnd::Settled | ClaimEnd::GivenBack) => *self = Self::default(),
-            // Other failures of the same moment do not count again.
+            // Failures during a backoff do not lengthen the backoff.
             _ if self.until.is_some_and(|until| now < until) => {}
             Ok(ClaimEnd::StoreFailed) | Err(_) => {
-                self.last = (self.last * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+                self.last = (self.last * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
                 self.until = Some(now + self.last);
             }
         }
@@ -212,18 +214,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_while_the_store_fails() {
+    fn backoff_grows_while_the_store_fails() {
         let mut now = Instant::now();
-        let mut pause = Pause::default();
+        let mut backoff = StoreBackoff::default();
         let mut lengths = Vec::new();
         for _ in 0..9 {
-            pause.after(&Ok(ClaimEnd::StoreFailed), now);
-            pause.after(&Ok(ClaimEnd::StoreFailed), now);
-            lengths.push(pause.last.as_secs());
-            now += pause.last;
+            backoff.record(&Ok(ClaimEnd::StoreFailed), now);
+            backoff.record(&Ok(ClaimEnd::StoreFailed), now);
+            lengths.push(backoff.last.as_secs());
+            now += backoff.last;
         }
         assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        pause.after(&Ok(ClaimEnd::Settled), now);
-        assert_eq!(pause.until, None);
+        backoff.record(&Ok(ClaimEnd::Settled), now);
+        assert_eq!(backoff.until, None);
     }
 }

@@ -1,4 +1,4 @@
-//! From what an attempt came to, to the record that is settled. Pure but for the clock given.
+//! Turns the result of the work on a message into the record to settle. Pure; the caller passes the time.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -6,35 +6,35 @@ use host_events::Event;
 use host_mail::{Mailbox, Timestamp};
 use host_spool::{Failed, Message, RecipientState, State};
 
-use super::Settings;
 use super::outcome::expired;
+use crate::delivery_services::Settings;
 use crate::retry_schedule;
 use crate::worker::{Deferred, WorkResult};
 
-/// What is to be settled, before anybody is notified.
+/// Plan for a settlement, before failures are notified.
 #[derive(Debug)]
 pub(super) struct SettlementPlan {
-    /// The record; its failed recipients are still pending, until somebody was told.
+    /// The new record. Failed recipients are still pending until notified.
     pub(super) record: Message,
-    /// Index into the recipients, and why.
+    /// Failed recipients: index into the record's recipients, and the failure.
     pub(super) failed: Vec<(usize, Failed)>,
-    /// 2000, 5022.
+    /// Events to emit once settled: 2000 and 5022.
     pub(super) events: Vec<Event>,
 }
 
 impl SettlementPlan {
-    /// Notes what has to wait, gives up what has waited too long, and sets when to try again.
+    /// Records deferrals, fails recipients whose delivery time is over, and schedules the next attempt.
     pub(super) fn of(mut record: Message, progress: WorkResult, settings: Settings<'_>, now: Timestamp) -> Self {
         let mut failed = progress.failed;
         let mut events = Vec::new();
         record.attempts = record.attempts.saturating_add(u32::from(progress.attempted));
-        let over = now >= record.expires;
-        if !over {
+        let is_expired = now >= record.expires;
+        if !is_expired {
             record.due = retry_schedule::next_attempt(&settings.delivery.retry, record.attempts, now, record.expires);
         }
-        for ((destination, reply), waiting) in by_reply(&progress.deferred) {
+        for ((destination, reply), waiting) in group_by_reply(&progress.deferred) {
             let (message, recipients) = (record.id.to_string(), addresses(&record, &waiting));
-            events.push(if over {
+            events.push(if is_expired {
                 Event::MessageExpired {
                     message,
                     recipients,
@@ -51,7 +51,7 @@ impl SettlementPlan {
             });
         }
         for Deferred { recipient, reply, .. } in progress.deferred {
-            if over {
+            if is_expired {
                 failed.push((recipient, expired(&reply)));
             }
             record.recipients[recipient].state = RecipientState::Pending { last: Some(reply) };
@@ -59,8 +59,8 @@ impl SettlementPlan {
         Self { record, failed, events }
     }
 
-    /// Who failed, as the sender wrote them: members of a group are not disclosed, and a group
-    /// fails once with each class.
+    /// Returns the failed recipients as written by the sender. Members of a group are not disclosed, and a group fails
+    /// once with each class.
     pub(super) fn to_notify(&self) -> Vec<(Mailbox, Failed)> {
         let mut seen = HashSet::new();
         let written = |(index, failed): &(usize, Failed)| {
@@ -71,27 +71,27 @@ impl SettlementPlan {
         self.failed.iter().filter_map(written).collect()
     }
 
-    /// The record after its failures were notified; none when nothing is left to be done.
+    /// The record after the failures were notified. `None` if no recipient is pending and the message can be removed.
     pub(super) fn notified(mut self) -> Option<Message> {
         for (index, failed) in self.failed {
             self.record.recipients[index].state = RecipientState::Failed(failed);
         }
         let mut states = self.record.recipients.iter().map(|r| &r.state);
         let open = states.any(|state| matches!(state, RecipientState::Pending { .. }));
-        // What stands apart leaves by an operator's decision only.
-        let apart = matches!(self.record.state, State::Quarantined { .. } | State::Frozen { .. });
-        (open || apart).then_some(self.record)
+        // A quarantined or frozen message is removed only by an operator.
+        let set_aside = matches!(self.record.state, State::Quarantined { .. } | State::Frozen { .. });
+        (open || set_aside).then_some(self.record)
     }
 
-    /// The record, set aside before anybody was notified: its failures are met and told again when
-    /// an operator releases it.
+    /// The record, frozen before the failures were notified. After a release by an operator the failures recur and are
+    /// notified.
     pub(super) fn frozen(self, reason: &str) -> Message {
         freeze(self.record, reason)
     }
 }
 
-/// What is told of a message that nothing was tried for.
-pub(super) fn waits(record: &Message, progress: &WorkResult) -> Vec<Event> {
+/// Events for a message that waits for a destination without an attempt.
+pub(super) fn waiting_events(record: &Message, progress: &WorkResult) -> Vec<Event> {
     let event = |((destination, reply), waiting): ((&str, String), Vec<&Deferred>)| Event::DeliveryAttemptFailed {
         message: record.id.to_string(),
         recipients: addresses(record, &waiting),
@@ -99,7 +99,7 @@ pub(super) fn waits(record: &Message, progress: &WorkResult) -> Vec<Event> {
         reply,
         next_attempt: None,
     };
-    by_reply(&progress.deferred).into_iter().map(event).collect()
+    group_by_reply(&progress.deferred).into_iter().map(event).collect()
 }
 
 fn addresses(record: &Message, waiting: &[&Deferred]) -> Vec<String> {
@@ -109,7 +109,7 @@ fn addresses(record: &Message, waiting: &[&Deferred]) -> Vec<String> {
     recipients.collect()
 }
 
-/// Nobody touches it until an operator does.
+/// Freezes a message: only an operator can release or remove a frozen message.
 fn freeze(mut record: Message, reason: &str) -> Message {
     record.state = State::Frozen {
         reason: reason.to_owned(),
@@ -117,8 +117,8 @@ fn freeze(mut record: Message, reason: &str) -> Message {
     record
 }
 
-/// The record of a message whose processing went wrong: tried again later, or, once that has
-/// happened too often, set aside with the reason.
+/// The record of a message whose processing faulted. The message is retried later, or frozen once the fault limit is
+/// reached; the second value is the reason of the freeze.
 pub(super) fn faulted(
     mut record: Message,
     error: &str,
@@ -134,7 +134,7 @@ pub(super) fn faulted(
     (freeze(record, &reason), Some(reason))
 }
 
-fn by_reply(deferred: &[Deferred]) -> BTreeMap<(&str, String), Vec<&Deferred>> {
+fn group_by_reply(deferred: &[Deferred]) -> BTreeMap<(&str, String), Vec<&Deferred>> {
     let mut groups: BTreeMap<(&str, String), Vec<&Deferred>> = BTreeMap::new();
     for each in deferred {
         let key = (each.destination.as_str(), each.reply.to_string());

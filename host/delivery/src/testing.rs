@@ -1,13 +1,14 @@
-//! Stand-ins for the tests of this module.
+//! Fakes and fixtures for the tests of this crate.
 
 mod server;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
+use parking_lot::Mutex;
 
 use host_config::{DeliveryConfig, DnsConfig};
 use host_directory::{Directory, Entry, Home, LookupError, Target};
@@ -15,8 +16,8 @@ use host_events::Event;
 use host_mail::{Envelope, Mailbox, MessageId, ReversePath, Timestamp};
 use host_spool::{Message, Recipient, State};
 
-use super::{DeliveryServices, Settings};
 use crate::client_tls;
+use crate::delivery_services::{DeliveryServices, EmitEvent, Settings};
 
 pub(super) use server::{Act, FakeServer, greets, roots, say, takes};
 
@@ -24,7 +25,7 @@ pub(super) fn mailbox(text: &str) -> Mailbox {
     text.parse().expect("an address")
 }
 
-/// No routes, short waits.
+/// A configuration without routes and with short waits.
 pub(super) fn delivery() -> DeliveryConfig {
     DeliveryConfig {
         smart_host: None,
@@ -40,7 +41,7 @@ pub(super) fn delivery() -> DeliveryConfig {
     }
 }
 
-/// From `sender@far.example` to these.
+/// A message from `sender@far.example` to `recipients`.
 pub(super) fn message(recipients: &[&str]) -> Message {
     let recipients: Vec<Mailbox> = recipients.iter().map(|r| mailbox(r)).collect();
     let mut envelope = Envelope::from_sender(ReversePath::Mailbox(mailbox("sender@far.example")));
@@ -61,12 +62,12 @@ pub(super) fn message(recipients: &[&str]) -> Message {
     }
 }
 
-/// `here.example` is local.
+/// A directory with `here.example` as the local domain.
 #[derive(Default)]
 pub(super) struct FakeDirectory {
     entries: BTreeMap<String, Vec<Entry>>,
-    /// Lookups of this address are not answered.
-    pub(super) away: Option<String>,
+    /// Address whose lookups fail as unavailable.
+    pub(super) unavailable: Option<String>,
 }
 
 impl FakeDirectory {
@@ -100,7 +101,7 @@ impl Directory for FakeDirectory {
     }
 
     fn lookup<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Result<Vec<Entry>, LookupError>> {
-        if self.away.as_deref() == Some(address.as_str()) {
+        if self.unavailable.as_deref() == Some(address.as_str()) {
             return ready(Err(LookupError::Unavailable("away".to_owned()))).boxed();
         }
         ready(Ok(self.entries.get(&address.key()).cloned().unwrap_or_default())).boxed()
@@ -119,33 +120,28 @@ impl Directory for FakeDirectory {
     }
 }
 
-/// What the operator was told.
+/// Events that were emitted.
 #[derive(Clone, Default)]
-pub(super) struct Told(Arc<Mutex<Vec<Event>>>);
+pub(super) struct RecordedEvents(Arc<Mutex<Vec<Event>>>);
 
-impl Told {
-    pub(super) fn tell(&self) -> super::Tell {
-        let told = self.0.clone();
-        Arc::new(move |event| told.lock().expect("not poisoned").push(event))
+impl RecordedEvents {
+    pub(super) fn emitter(&self) -> EmitEvent {
+        let recorded = self.0.clone();
+        Arc::new(move |event| recorded.lock().push(event))
     }
 
     pub(super) fn ids(&self) -> Vec<u32> {
-        self.0
-            .lock()
-            .expect("not poisoned")
-            .iter()
-            .map(|e| e.entry().id)
-            .collect()
+        self.0.lock().iter().map(|e| e.entry().id).collect()
     }
 }
 
-/// A station with this directory, and what it tells.
-pub(super) fn station(directory: FakeDirectory) -> (DeliveryServices, Told) {
-    let told = Told::default();
+/// Services with `directory`, and the events emitted by the services.
+pub(super) fn services(directory: FakeDirectory) -> (DeliveryServices, RecordedEvents) {
+    let recorded = RecordedEvents::default();
     let tls = client_tls::Tls::new(rustls::RootCertStore::empty()).expect("TLS");
     (
-        DeliveryServices::new(Arc::new(directory), DnsConfig::default(), told.tell(), tls),
-        told,
+        DeliveryServices::new(Arc::new(directory), DnsConfig::default(), recorded.emitter(), tls),
+        recorded,
     )
 }
 

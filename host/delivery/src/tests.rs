@@ -1,4 +1,4 @@
-//! `run` with a real spool: what an operator would see.
+//! Tests of `run` with a real spool, as seen by an operator.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use host_mail::{Mailbox, Timestamp};
 use host_spool::{ListFilter, Message, SpoolOptions};
 use host_testing::NoPolicy;
 
-/// Long enough for any machine; waiting ends as soon as there is what is waited for.
+/// Limit of a wait for a condition, long enough for slow machines.
 const LONG: Duration = Duration::from_secs(60);
 
 struct Host {
     folder: tempfile::TempDir,
     context: DeliveryContext,
-    told: Captured,
+    captured: Captured,
 }
 
 impl Host {
@@ -29,7 +29,7 @@ impl Host {
         );
         let mut config = Config::parse(&text, folder.path()).expect("a configuration");
         config.policies.clear();
-        let (events, told) = Events::capture();
+        let (events, captured) = Events::capture();
         let directory: Arc<dyn Directory> = Arc::new(directory);
         let spool = folder.path().join("spool");
         let spool = Spool::open(&spool, SpoolOptions::default(), events.clone()).expect("a spool");
@@ -47,7 +47,11 @@ impl Host {
             ndr,
             events,
         };
-        Self { folder, context, told }
+        Self {
+            folder,
+            context,
+            captured,
+        }
     }
 
     async fn put(&self, recipients: &[&str]) {
@@ -60,18 +64,16 @@ impl Host {
         draft.commit(message).await.expect("put");
     }
 
-    /// Runs until the spool is as wanted, then stops; how many were given back.
-    async fn run_until(&self, wanted: impl Fn(&[Message]) -> bool) -> u64 {
+    /// Runs until the spool meets the condition, then stops. Returns the number of messages given back.
+    async fn run_until(&self, condition: impl Fn(&[Message]) -> bool) -> u64 {
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn(run(self.context.clone(), stopped));
         let waiting = async {
-            while !wanted(&self.messages()) {
+            while !condition(&self.messages()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(LONG, waiting)
-            .await
-            .expect("the spool is as wanted");
+        tokio::time::timeout(LONG, waiting).await.expect("the condition is met");
         stop.send_replace(true);
         running.await.expect("no panic")
     }
@@ -91,7 +93,7 @@ impl Host {
 }
 
 #[tokio::test]
-async fn what_is_put_is_delivered() {
+async fn delivers_every_message_in_the_spool() {
     let directory = FakeDirectory::default().account("anna@here.example", "anna");
     let host = Host::new(directory, "").await;
     for _ in 0..50 {
@@ -99,11 +101,11 @@ async fn what_is_put_is_delivered() {
     }
     assert_eq!(host.run_until(<[_]>::is_empty).await, 0);
     assert_eq!(host.delivered("anna"), 50);
-    assert_eq!(host.told.ids().iter().filter(|id| **id == 5007).count(), 50);
+    assert_eq!(host.captured.ids().iter().filter(|id| **id == 5007).count(), 50);
 }
 
 #[tokio::test]
-async fn many_messages_share_few_connections() {
+async fn many_messages_share_a_connection() {
     let everything = [greets(&["PIPELINING"]), (0..30).flat_map(|_| takes()).collect()].concat();
     let server = FakeServer::tcp(vec![everything]).await;
     let settings = format!("[delivery]\nsmart-host = \"{}\"\nper-destination = 1", server.endpoint);
@@ -117,7 +119,7 @@ async fn many_messages_share_few_connections() {
 }
 
 #[tokio::test]
-async fn what_fails_for_now_is_tried_again() {
+async fn deferred_message_is_retried() {
     let refuses = [
         greets(&[]),
         vec![Act::Hear("MAIL"), Act::Say("451 4.3.0 later\r\n".to_owned())],
@@ -128,31 +130,31 @@ async fn what_fails_for_now_is_tried_again() {
     let host = Host::new(FakeDirectory::default(), &settings).await;
     host.put(&["x@far.example"]).await;
     assert_eq!(host.run_until(<[_]>::is_empty).await, 0);
-    assert_eq!(host.told.ids(), [2000, 5007]);
+    assert_eq!(host.captured.ids(), [2000, 5007]);
 }
 
 #[tokio::test]
-async fn a_stop_gives_back_what_does_not_end() {
+async fn stop_gives_back_unfinished_messages() {
     let server = FakeServer::tcp(vec![vec![Act::Silence]]).await;
     let settings = format!("drain = \"1s\"\n[delivery]\nsmart-host = \"{}\"", server.endpoint);
     let host = Host::new(FakeDirectory::default().account("anna@here.example", "anna"), &settings).await;
     host.put(&["x@far.example", "anna@here.example"]).await;
-    let given_back = host.run_until(|_| host.told.ids() == [5007]).await;
+    let given_back = host.run_until(|_| host.captured.ids() == [5007]).await;
     assert_eq!(given_back, 1);
     let left = host.messages();
     assert_eq!((left.len(), left[0].attempts), (1, 0));
 
-    // The next start has only the rest to do.
+    // The next start attempts only the remaining recipient.
     drop(server);
     assert_eq!(host.delivered("anna"), 1);
     host.run_until(|left| left.iter().any(|m| m.attempts == 1)).await;
     assert_eq!(host.delivered("anna"), 1);
 }
 
-/// Panics when it is asked.
-struct Explosive;
+/// A directory whose lookups panic.
+struct PanickingDirectory;
 
-impl Directory for Explosive {
+impl Directory for PanickingDirectory {
     fn is_member<'a>(&'a self, _: &'a Mailbox, _: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
         async { Ok(false) }.boxed()
     }
@@ -175,18 +177,22 @@ impl Directory for Explosive {
 }
 
 #[tokio::test]
-async fn a_message_that_keeps_faulting_is_frozen_and_nothing_else_stops() {
-    let host = Host::new(Explosive, "[faults]\nmessage-limit = 2\n[delivery]\nretry = [\"1s\"]").await;
+async fn repeatedly_faulting_message_is_frozen() {
+    let host = Host::new(
+        PanickingDirectory,
+        "[faults]\nmessage-limit = 2\n[delivery]\nretry = [\"1s\"]",
+    )
+    .await;
     host.put(&["x@far.example"]).await;
     let frozen = |m: &Message| matches!(&m.state, host_spool::State::Frozen { reason } if reason.contains("boom"));
     let given_back = host.run_until(|left| left.iter().all(frozen)).await;
     assert_eq!(given_back, 0);
-    assert_eq!(host.told.ids(), [4081, 4081, 4117]);
+    assert_eq!(host.captured.ids(), [4081, 4081, 4117]);
     assert_eq!(host.messages()[0].faults, 2);
 }
 
 #[tokio::test]
-async fn a_failed_notification_is_told_to_nobody() {
+async fn failed_notification_is_dropped() {
     let host = Host::new(FakeDirectory::default(), "").await;
     let mut draft = host.context.spool.notice_draft();
     draft.write(b"Subject: report\r\n\r\n").await.expect("written");
@@ -197,11 +203,11 @@ async fn a_failed_notification_is_told_to_nobody() {
     };
     draft.commit(notice).await.expect("put");
     assert_eq!(host.run_until(<[_]>::is_empty).await, 0);
-    assert_eq!(host.told.ids(), [4123]);
+    assert_eq!(host.captured.ids(), [4123]);
 }
 
 #[tokio::test]
-async fn what_is_not_due_waits() {
+async fn message_is_not_delivered_before_due() {
     let directory = FakeDirectory::default()
         .account("anna@here.example", "anna")
         .account("ben@here.example", "ben");

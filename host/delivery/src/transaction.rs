@@ -1,4 +1,4 @@
-//! One mail transaction with a remote: MAIL, RCPT, DATA (RFC 5321 section 3.3, RFC 2033 section 4.2).
+//! A mail transaction with a remote: MAIL, RCPT, DATA (RFC 5321 section 3.3, RFC 2033 section 4.2).
 
 use std::io;
 use std::sync::Arc;
@@ -11,63 +11,64 @@ use host_mail::{BodyType, Content, HeaderBlock, Mailbox, Reply, ReversePath};
 
 use super::destination::Protocol;
 use super::outcome::{DialogueStep, RecipientOutcome, class};
+use crate::client_connection::{Connection, bad_connection};
 use crate::client_wire::WireError;
-use crate::connect::{Connection, lost};
 use crate::dot_stuffing::DotStuffer;
 
-/// Commands sent before their replies are read. Bounded, since a remote that answers while nobody
-/// reads would stop reading itself.
-const PIPELINE: usize = 50;
-/// The message is read and sent in pieces of so many bytes.
-const PIECE: usize = 64 * 1024;
-/// A remote that takes less than this many bytes a second is given up.
-const SLOWEST: u64 = 4 * 1024;
-/// How long to look for a reply that explains why a remote hung up.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Maximum commands sent before the replies are read. Bounded, since a remote whose replies are not read may stop
+/// reading commands.
+const PIPELINE_DEPTH: usize = 50;
+/// Bytes of a message that are read and sent at a time.
+const CHUNK_SIZE: usize = 64 * 1024;
+/// Lowest accepted transfer rate in bytes per second.
+const MIN_RATE: u64 = 4 * 1024;
+/// Time to wait for a reply that explains why a remote closed the connection.
+const CLOSING_REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks for the message to be taken.
+/// The DATA command.
 const DATA: &str = "DATA\r\n";
 
-/// What comes before the message.
+/// A command before the content of the message.
 enum EnvelopeCommand {
     Mail,
-    /// By its index.
+    /// RCPT for the recipient with an index.
     Recipient(usize),
     Data,
 }
 
-/// A message and for whom.
+/// A message and the recipients of a transaction.
 #[derive(Clone, Copy)]
 pub(super) struct OutgoingMessage<'a> {
     pub(super) sender: &'a ReversePath,
     pub(super) body: BodyType,
     pub(super) smtputf8: bool,
     pub(super) content: &'a Arc<dyn Content>,
-    /// At most 100, so that every host must take them (RFC 5321 section 4.5.3.1.8).
+    /// Maximum 100 recipients, a number that every host must accept (RFC 5321 section 4.5.3.1.8).
     pub(super) recipients: &'a [&'a Mailbox],
 }
 
-/// What a transaction came to.
+/// Result of a transaction.
 pub(super) struct Sent {
-    /// One for each recipient.
+    /// Outcomes of the recipients, in order.
     pub(super) outcomes: Vec<RecipientOutcome>,
-    /// The connection broke before any of the message went out: another one may do better.
-    pub(super) untouched: bool,
+    /// True if the connection failed or the remote replied 421 before a recipient was refused and before content was
+    /// sent: the transaction may be repeated over another connection.
+    pub(super) may_retry: bool,
 }
 
-/// A transaction in progress.
+/// Progress of a transaction.
 struct TransactionState {
     outcomes: Vec<Option<RecipientOutcome>>,
-    untouched: bool,
+    may_retry: bool,
 }
 
-/// Why a transaction stopped.
+/// Reason for which a transaction stopped early.
 enum TransactionEnd {
-    /// The connection broke.
+    /// The connection failed.
     Lost(WireError),
-    /// The remote takes leave (421), or refuses all that is still open.
-    RefusedLogin(Reply, DialogueStep),
-    /// The message cannot be read. The remote has not got an end of data and will drop it.
+    /// The remote closed the dialogue (421), or refused all recipients without an outcome.
+    Refused(Reply, DialogueStep),
+    /// The message cannot be read. The end of data is not sent, so that the remote discards the message.
     Unreadable(io::Error),
 }
 
@@ -78,40 +79,40 @@ impl From<WireError> for TransactionEnd {
 }
 
 impl Connection {
-    /// Sends a message. An error means that the message itself could not be read.
-    pub(super) async fn deliver(&mut self, parcel: OutgoingMessage<'_>) -> io::Result<Sent> {
+    /// Sends a message and returns the outcomes. An error means that the message could not be read.
+    pub(super) async fn deliver(&mut self, message: OutgoingMessage<'_>) -> io::Result<Sent> {
         self.reusable = false;
-        let transfer = Duration::from_secs(parcel.content.size() / SLOWEST);
+        let transfer = Duration::from_secs(message.content.size() / MIN_RATE);
         self.deadline = Instant::now() + self.reply_timeout * 8 + transfer;
         let mut progress = TransactionState {
-            outcomes: self.refuse_unfit(parcel).await?,
-            untouched: true,
+            outcomes: self.refuse_unfit(message).await?,
+            may_retry: true,
         };
-        let open = match self.transact(parcel, &mut progress).await {
+        let open = match self.transact(message, &mut progress).await {
             Ok(()) => {
-                progress.untouched = false;
-                RecipientOutcome::Deferred(lost("no reply for this recipient"))
+                progress.may_retry = false;
+                RecipientOutcome::Deferred(bad_connection("no reply for this recipient"))
             }
             Err(TransactionEnd::Unreadable(error)) => return Err(error),
             Err(TransactionEnd::Lost(error)) => {
-                RecipientOutcome::Deferred(lost(&format!("talking to {}: {error}", self.host)))
+                RecipientOutcome::Deferred(bad_connection(&format!("talking to {}: {error}", self.host)))
             }
-            Err(TransactionEnd::RefusedLogin(reply, step)) => {
-                progress.untouched &= reply.code == 421;
-                RecipientOutcome::of_remote(reply, step, &self.host)
+            Err(TransactionEnd::Refused(reply, step)) => {
+                progress.may_retry &= reply.code == 421;
+                RecipientOutcome::from_reply(reply, step, &self.host)
             }
         };
         let outcomes = progress.outcomes.into_iter().map(|o| o.unwrap_or_else(|| open.clone()));
         Ok(Sent {
             outcomes: outcomes.collect(),
-            untouched: progress.untouched,
+            may_retry: progress.may_retry,
         })
     }
 
-    /// Recipients that need what the remote does not offer. Nothing is converted here: that would
-    /// mean to take MIME apart.
-    async fn refuse_unfit(&self, parcel: OutgoingMessage<'_>) -> io::Result<Vec<Option<RecipientOutcome>>> {
-        let size = parcel.content.size();
+    /// Refuses recipients that need an extension that the remote does not offer. Messages are not converted, which
+    /// would require taking MIME parts apart.
+    async fn refuse_unfit(&self, message: OutgoingMessage<'_>) -> io::Result<Vec<Option<RecipientOutcome>>> {
+        let size = message.content.size();
         if self.offers.size.is_some_and(|limit| limit > 0 && size > limit) {
             let reply = Reply::new(
                 552,
@@ -120,19 +121,22 @@ impl Connection {
             );
             return Ok(vec![
                 Some(RecipientOutcome::failed_here(class::PROTOCOL_ERROR, reply));
-                parcel.recipients.len()
+                message.recipients.len()
             ]);
         }
-        if parcel.body == BodyType::EightBitMime && !self.offers.eight_bit && has_eight_bit(parcel.content).await? {
+        if message.body == BodyType::EightBitMime
+            && !self.offers.eight_bit
+            && has_eight_bit_content(message.content).await?
+        {
             let reply = Reply::new(554, (5, 6, 3), format!("{} does not take 8-bit messages", self.host));
             return Ok(vec![
                 Some(RecipientOutcome::failed_here(class::CONVERSION_FAILED, reply));
-                parcel.recipients.len()
+                message.recipients.len()
             ]);
         }
-        let everybody = !self.offers.utf8 && needs_utf8(parcel)?;
+        let all_need_utf8 = !self.offers.utf8 && needs_utf8(message)?;
         let unfit = |recipient: &&Mailbox| {
-            let needed = everybody || (!self.offers.utf8 && !recipient.is_ascii());
+            let needed = all_need_utf8 || (!self.offers.utf8 && !recipient.is_ascii());
             let reply = || {
                 Reply::new(
                     553,
@@ -142,54 +146,58 @@ impl Connection {
             };
             needed.then(|| RecipientOutcome::failed_here(class::CONVERSION_FAILED, reply()))
         };
-        Ok(parcel.recipients.iter().map(unfit).collect())
+        Ok(message.recipients.iter().map(unfit).collect())
     }
 
     async fn transact(
         &mut self,
-        parcel: OutgoingMessage<'_>,
+        message: OutgoingMessage<'_>,
         progress: &mut TransactionState,
     ) -> Result<(), TransactionEnd> {
         if progress.outcomes.iter().all(Option::is_some) {
-            self.reusable = true; // Nothing was begun.
+            self.reusable = true; // No command was sent.
             return Ok(());
         }
-        let (accepted, answer) = self.envelope(parcel, progress).await?;
+        let (accepted, answer) = self.send_envelope(message, progress).await?;
         let reply = match answer {
-            Some(reply) if accepted.is_empty() => return self.send_to_nobody(&reply, progress).await,
+            Some(reply) if accepted.is_empty() => return self.finish_without_recipients(&reply, progress).await,
             Some(reply) => reply,
             None if accepted.is_empty() => return Ok(()),
             None => self.ask(DATA).await?,
         };
         if reply.code != 354 {
-            return Err(TransactionEnd::RefusedLogin(no_success(reply), DialogueStep::Data));
+            return Err(TransactionEnd::Refused(expect_refusal(reply), DialogueStep::Data));
         }
-        progress.untouched = false;
-        self.content(parcel.content).await?;
-        self.verdicts(&accepted, progress).await
+        progress.may_retry = false;
+        self.send_content(message.content).await?;
+        self.final_replies(&accepted, progress).await
     }
 
-    /// Every recipient was refused and DATA asked for already. A remote that is ready for the message all
-    /// the same gets an empty one, which it has to refuse (RFC 2920 section 3.1).
-    async fn send_to_nobody(&mut self, answer: &Reply, progress: &mut TransactionState) -> Result<(), TransactionEnd> {
-        progress.untouched = false;
+    /// Ends a transaction in which every recipient was refused after DATA was pipelined. A remote that replied 354 gets
+    /// an empty message, and must refuse the message (RFC 2920 section 3.1).
+    async fn finish_without_recipients(
+        &mut self,
+        answer: &Reply,
+        progress: &mut TransactionState,
+    ) -> Result<(), TransactionEnd> {
+        progress.may_retry = false;
         if answer.code == 354 {
             self.ask(".\r\n").await?;
         }
         Ok(())
     }
 
-    /// MAIL and RCPT, and if the remote takes them in groups DATA at the end of the last group (RFC 2920
-    /// section 3.1). The indexes that were accepted, and the answer to DATA if it was asked for.
-    async fn envelope(
+    /// Sends MAIL and RCPT, and with PIPELINING also DATA at the end of the last group (RFC 2920 section 3.1). Returns
+    /// the indexes of accepted recipients, and the reply to DATA if DATA was sent.
+    async fn send_envelope(
         &mut self,
-        parcel: OutgoingMessage<'_>,
+        message: OutgoingMessage<'_>,
         progress: &mut TransactionState,
     ) -> Result<(Vec<usize>, Option<Reply>), TransactionEnd> {
-        let open: Vec<usize> = (0..parcel.recipients.len())
+        let open: Vec<usize> = (0..message.recipients.len())
             .filter(|i| progress.outcomes[*i].is_none())
             .collect();
-        let group = if self.offers.pipelining { PIPELINE } else { 1 };
+        let group = if self.offers.pipelining { PIPELINE_DEPTH } else { 1 };
         let mut commands = vec![EnvelopeCommand::Mail];
         commands.extend(open.into_iter().map(EnvelopeCommand::Recipient));
         if self.offers.pipelining {
@@ -200,24 +208,27 @@ impl Connection {
             if matches!(group, [EnvelopeCommand::Data]) && accepted.is_empty() {
                 break;
             }
-            let lines: String = group.iter().map(|command| self.line(command, parcel)).collect();
+            let lines: String = group
+                .iter()
+                .map(|command| self.command_line(command, message))
+                .collect();
             self.send(lines.as_bytes()).await?;
             for command in group {
                 let reply = self.reply().await?;
                 match command {
                     EnvelopeCommand::Mail if reply.code / 100 == 2 => {}
                     EnvelopeCommand::Mail => {
-                        return Err(TransactionEnd::RefusedLogin(no_success(reply), DialogueStep::Sender));
+                        return Err(TransactionEnd::Refused(expect_refusal(reply), DialogueStep::Sender));
                     }
                     EnvelopeCommand::Recipient(_) if reply.code == 421 => {
-                        return Err(TransactionEnd::RefusedLogin(reply, DialogueStep::Recipient));
+                        return Err(TransactionEnd::Refused(reply, DialogueStep::Recipient));
                     }
                     EnvelopeCommand::Recipient(index) if reply.code / 100 == 2 => accepted.push(*index),
                     EnvelopeCommand::Recipient(index) => {
-                        // It has answered for somebody: that stands, and is not asked for again at once.
-                        progress.untouched = false;
+                        // The refusal of a recipient is final for this attempt, so the transaction is not repeated.
+                        progress.may_retry = false;
                         let outcome =
-                            RecipientOutcome::of_remote(no_success(reply), DialogueStep::Recipient, &self.host);
+                            RecipientOutcome::from_reply(expect_refusal(reply), DialogueStep::Recipient, &self.host);
                         progress.outcomes[*index] = Some(outcome);
                     }
                     EnvelopeCommand::Data => return Ok((accepted, Some(reply))),
@@ -227,35 +238,35 @@ impl Connection {
         Ok((accepted, None))
     }
 
-    fn line(&self, command: &EnvelopeCommand, parcel: OutgoingMessage<'_>) -> String {
+    fn command_line(&self, command: &EnvelopeCommand, message: OutgoingMessage<'_>) -> String {
         match command {
-            EnvelopeCommand::Mail => self.mail(parcel),
-            EnvelopeCommand::Recipient(index) => format!("RCPT TO:<{}>\r\n", parcel.recipients[*index]),
+            EnvelopeCommand::Mail => self.mail_command(message),
+            EnvelopeCommand::Recipient(index) => format!("RCPT TO:<{}>\r\n", message.recipients[*index]),
             EnvelopeCommand::Data => DATA.to_owned(),
         }
     }
 
-    fn mail(&self, parcel: OutgoingMessage<'_>) -> String {
-        let mut line = format!("MAIL FROM:{}", parcel.sender);
+    fn mail_command(&self, message: OutgoingMessage<'_>) -> String {
+        let mut line = format!("MAIL FROM:{}", message.sender);
         if self.offers.size.is_some() {
-            line.push_str(&format!(" SIZE={}", parcel.content.size()));
+            line.push_str(&format!(" SIZE={}", message.content.size()));
         }
-        if self.offers.eight_bit && parcel.body == BodyType::EightBitMime {
+        if self.offers.eight_bit && message.body == BodyType::EightBitMime {
             line.push_str(" BODY=8BITMIME");
         }
-        let utf8 = parcel.smtputf8
-            || parcel.sender.mailbox().is_some_and(|m| !m.is_ascii())
-            || parcel.recipients.iter().any(|r| !r.is_ascii());
+        let utf8 = message.smtputf8
+            || message.sender.mailbox().is_some_and(|m| !m.is_ascii())
+            || message.recipients.iter().any(|r| !r.is_ascii());
         if self.offers.utf8 && utf8 {
             line.push_str(" SMTPUTF8");
         }
         line + "\r\n"
     }
 
-    async fn content(&mut self, content: &Arc<dyn Content>) -> Result<(), TransactionEnd> {
+    async fn send_content(&mut self, content: &Arc<dyn Content>) -> Result<(), TransactionEnd> {
         let (mut stuffer, mut out, mut offset) = (DotStuffer::new(), Vec::new(), 0);
         while offset < content.size() {
-            let piece = read(content, offset).await.map_err(TransactionEnd::Unreadable)?;
+            let piece = read_chunk(content, offset).await.map_err(TransactionEnd::Unreadable)?;
             if piece.is_empty() {
                 let short = io::Error::new(io::ErrorKind::UnexpectedEof, "the message is shorter than its size");
                 return Err(TransactionEnd::Unreadable(short));
@@ -264,26 +275,30 @@ impl Connection {
             out.clear();
             stuffer.push(&piece, &mut out);
             if offset < content.size() {
-                self.transfer(&out).await?;
+                self.send_chunk(&out).await?;
             }
         }
         stuffer.finish(&mut out);
-        self.transfer(&out).await
+        self.send_chunk(&out).await
     }
 
-    /// Sends a part of the message. A remote that stops taking it may have said why.
-    async fn transfer(&mut self, octets: &[u8]) -> Result<(), TransactionEnd> {
+    /// Sends a part of the content. If sending fails, looks for a reply that explains the failure.
+    async fn send_chunk(&mut self, octets: &[u8]) -> Result<(), TransactionEnd> {
         let Err(error) = self.send(octets).await else {
             return Ok(());
         };
-        match self.reply_within(LAST_WORDS).await {
-            Ok(reply) => Err(TransactionEnd::RefusedLogin(no_success(reply), DialogueStep::Data)),
+        match self.reply_within(CLOSING_REPLY_TIMEOUT).await {
+            Ok(reply) => Err(TransactionEnd::Refused(expect_refusal(reply), DialogueStep::Data)),
             Err(_) => Err(TransactionEnd::Lost(error)),
         }
     }
 
-    /// The replies after the final dot: one, or with LMTP one for each accepted recipient.
-    async fn verdicts(&mut self, accepted: &[usize], progress: &mut TransactionState) -> Result<(), TransactionEnd> {
+    /// Reads the replies after the final dot: a single reply, or with LMTP a reply for each accepted recipient.
+    async fn final_replies(
+        &mut self,
+        accepted: &[usize],
+        progress: &mut TransactionState,
+    ) -> Result<(), TransactionEnd> {
         let mut shared: Option<Reply> = None;
         for index in accepted {
             let reply = match (&shared, self.protocol) {
@@ -291,8 +306,8 @@ impl Connection {
                 _ => self.reply_within(self.reply_timeout * 2).await?,
             };
             let outcome = match reply.code {
-                300..=399 => RecipientOutcome::Deferred(no_success(reply.clone())),
-                _ => RecipientOutcome::of_remote(reply.clone(), DialogueStep::Data, &self.host),
+                300..=399 => RecipientOutcome::Deferred(expect_refusal(reply.clone())),
+                _ => RecipientOutcome::from_reply(reply.clone(), DialogueStep::Data, &self.host),
             };
             progress.outcomes[*index] = Some(outcome);
             shared = Some(reply);
@@ -303,31 +318,31 @@ impl Connection {
     }
 }
 
-/// A success where none makes sense is not taken for one.
-fn no_success(reply: Reply) -> Reply {
+/// Turns a positive reply, at a step where a positive reply makes no sense, into a deferral.
+fn expect_refusal(reply: Reply) -> Reply {
     if reply.is_positive() {
-        lost(&format!("unexpected reply: {reply}"))
+        bad_connection(&format!("unexpected reply: {reply}"))
     } else {
         reply
     }
 }
 
-/// Whether everybody's copy needs SMTPUTF8: because of the sender or the header (RFC 6531
-/// section 3.4). A message that was only declared so goes to any host.
-fn needs_utf8(parcel: OutgoingMessage<'_>) -> io::Result<bool> {
-    if parcel.sender.mailbox().is_some_and(|mailbox| !mailbox.is_ascii()) {
+/// True if every recipient's copy needs SMTPUTF8, because of the sender or the header (RFC 6531 section 3.4). A message
+/// that was declared SMTPUTF8 without need can go to any host.
+fn needs_utf8(message: OutgoingMessage<'_>) -> io::Result<bool> {
+    if message.sender.mailbox().is_some_and(|mailbox| !mailbox.is_ascii()) {
         return Ok(true);
     }
-    if !parcel.smtputf8 {
+    if !message.smtputf8 {
         return Ok(false);
     }
-    Ok(!HeaderBlock::read(parcel.content.as_ref())?.as_bytes().is_ascii())
+    Ok(!HeaderBlock::read(message.content.as_ref())?.as_bytes().is_ascii())
 }
 
-async fn has_eight_bit(content: &Arc<dyn Content>) -> io::Result<bool> {
+async fn has_eight_bit_content(content: &Arc<dyn Content>) -> io::Result<bool> {
     let mut offset = 0;
     loop {
-        let piece = read(content, offset).await?;
+        let piece = read_chunk(content, offset).await?;
         if piece.is_empty() || !piece.is_ascii() {
             return Ok(!piece.is_empty());
         }
@@ -335,14 +350,14 @@ async fn has_eight_bit(content: &Arc<dyn Content>) -> io::Result<bool> {
     }
 }
 
-/// A piece of a message. Small messages are likely to be in memory; reading large ones may wait
-/// for a disk, away from the tasks that other connections run on.
-async fn read(content: &Arc<dyn Content>, offset: u64) -> io::Result<Bytes> {
-    if content.size() <= PIECE as u64 {
-        return content.read(offset, PIECE);
+/// Reads a chunk of a message. Small messages are likely to be in memory; a large message may wait for the disk and is
+/// read on a blocking thread.
+async fn read_chunk(content: &Arc<dyn Content>, offset: u64) -> io::Result<Bytes> {
+    if content.size() <= CHUNK_SIZE as u64 {
+        return content.read(offset, CHUNK_SIZE);
     }
     let content = content.clone();
-    tokio::task::spawn_blocking(move || content.read(offset, PIECE))
+    tokio::task::spawn_blocking(move || content.read(offset, CHUNK_SIZE))
         .await
         .map_err(io::Error::other)?
 }

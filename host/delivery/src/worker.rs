@@ -1,5 +1,5 @@
-//! The work on one message, without the spool: resolve, group, attempt, and note what became of
-//! each recipient.
+//! Processes a message without the spool: resolves recipients, groups recipients by destination, attempts delivery, and
+//! records the outcomes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -16,46 +16,47 @@ use super::destination::Destination;
 use super::outcome::{RecipientOutcome, class, failed_here, reply_for_class};
 use super::resolve::{RecipientResolver, Resolution};
 
-/// Destinations of one message that are worked on at once.
+/// Maximum destinations of a message that are attempted at the same time.
 const DESTINATIONS_AT_ONCE: usize = 8;
 
-/// What the work on a message came to. Deliveries are in the record already, so that they are not
-/// forgotten if something goes wrong later.
+/// Result of the work on a message. Deliveries are recorded at once, so that a later fault does not lose a delivery.
 #[derive(Debug, Default)]
 pub(super) struct WorkResult {
-    /// To be notified: index into the record's recipients, and why.
+    /// Recipients to notify about: index into the record's recipients, and the failure.
     pub(super) failed: Vec<(usize, Failed)>,
-    /// To be tried again.
+    /// Recipients to retry.
     pub(super) deferred: Vec<Deferred>,
-    /// The work was stopped before it was done; who has no outcome is as before.
+    /// True if the work was stopped early. Recipients without an outcome are unchanged.
     pub(super) interrupted: bool,
-    /// Something was tried.
+    /// True if the work counts as an attempt.
     pub(super) attempted: bool,
 }
 
-/// A recipient that has to wait.
+/// A recipient whose delivery is deferred.
 #[derive(Debug)]
 pub(super) struct Deferred {
+    /// Index into the record's recipients.
     pub(super) recipient: usize,
     pub(super) destination: String,
     pub(super) reply: Reply,
-    /// Nothing was tried: the destination is known to be down.
+    /// True if no attempt was made because the destination is known to be down.
     pub(super) untried: bool,
 }
 
 impl WorkResult {
-    /// The destination that all waits for, if nothing was tried for anybody: nothing is new then.
+    /// The destination to wait for, if no attempt was made for any recipient.
     pub(super) fn waits_for(&self) -> Option<&str> {
-        let nothing = self.failed.is_empty() && !self.interrupted && self.deferred.iter().all(|each| each.untried);
-        let first = self.deferred.first().filter(|_| nothing)?;
+        let none_attempted =
+            self.failed.is_empty() && !self.interrupted && self.deferred.iter().all(|each| each.untried);
+        let first = self.deferred.first().filter(|_| none_attempted)?;
         Some(&first.destination)
     }
 }
 
-/// Works on a message that is due. `shutting_down` turning true stops the work between two outcomes. An
-/// error means that the message cannot be read.
+/// Processes a due message. Stops between two outcomes once `shutting_down` turns true. An error means that the message
+/// cannot be read.
 pub(super) async fn work(
-    job: Delivery<'_>,
+    delivery: Delivery<'_>,
     record: &mut Message,
     shutting_down: &mut watch::Receiver<bool>,
 ) -> io::Result<WorkResult> {
@@ -65,13 +66,13 @@ pub(super) async fn work(
             ..WorkResult::default()
         }),
         State::Queued if pending(record).next().is_none() => Ok(WorkResult::default()),
-        State::Queued => deliver(job, record, shutting_down).await,
-        // Nobody claims these; if it happens they stay as they are.
+        State::Queued => deliver(delivery, record, shutting_down).await,
+        // Such messages are not claimed. A claimed message stays unchanged.
         State::Quarantined { .. } | State::Frozen { .. } => Ok(WorkResult::default()),
     }
 }
 
-/// The recipients that are still to be delivered, with their indexes.
+/// Iterates over the pending recipients with indexes.
 fn pending(record: &Message) -> impl Iterator<Item = (usize, &Recipient)> {
     let recipients = record.recipients.iter().enumerate();
     recipients.filter(|(_, r)| matches!(r.state, RecipientState::Pending { .. }))
@@ -82,11 +83,11 @@ fn all_pending(record: &Message, failed: &Failed) -> Vec<(usize, Failed)> {
 }
 
 async fn deliver(
-    job: Delivery<'_>,
+    delivery: Delivery<'_>,
     record: &mut Message,
     shutting_down: &mut watch::Receiver<bool>,
 ) -> io::Result<WorkResult> {
-    if let Some(failed) = too_many_hops(job, record)? {
+    if let Some(failed) = too_many_hops(delivery, record)? {
         return Ok(WorkResult {
             failed: all_pending(record, &failed),
             attempted: true,
@@ -95,9 +96,9 @@ async fn deliver(
     }
     let resolver = RecipientResolver {
         message: record.id,
-        directory: job.station.directory.as_ref(),
-        delivery: job.settings.delivery,
-        tell: job.station.tell.as_ref(),
+        directory: delivery.services.directory.as_ref(),
+        delivery: delivery.settings.delivery,
+        emit: delivery.services.emit.as_ref(),
     };
     let resolved = resolver.resolve(&record.recipients).await;
     let mut progress = WorkResult {
@@ -108,8 +109,8 @@ async fn deliver(
     record.recipients.clear();
     for (index, each) in resolved.into_iter().enumerate() {
         record.recipients.push(each.recipient);
-        match each.fate {
-            Resolution::Over => {}
+        match each.resolution {
+            Resolution::Done => {}
             Resolution::Send(destination) => groups.entry(destination).or_default().push(index),
             Resolution::Failed(failed) => progress.failed.push((index, failed)),
             Resolution::Deferred(reply) => progress.deferred.push(Deferred {
@@ -120,28 +121,28 @@ async fn deliver(
             }),
         }
     }
-    attempt_all(job, record, groups, shutting_down, &mut progress).await?;
+    attempt_all(delivery, record, groups, shutting_down, &mut progress).await?;
     Ok(progress)
 }
 
-/// RFC 5321 section 6.3: a message that passed too many hosts goes round in circles.
-fn too_many_hops(job: Delivery<'_>, record: &Message) -> io::Result<Option<Failed>> {
-    let hops = hop_count(&HeaderBlock::read(job.content.as_ref())?);
-    if hops <= job.settings.hops {
+/// The failure of a message that has passed too many hosts: a mail loop (RFC 5321 section 6.3).
+fn too_many_hops(delivery: Delivery<'_>, record: &Message) -> io::Result<Option<Failed>> {
+    let hops = hop_count(&HeaderBlock::read(delivery.content.as_ref())?);
+    if hops <= delivery.settings.hops {
         return Ok(None);
     }
-    (job.station.tell)(Event::HopCountExceeded {
+    (delivery.services.emit)(Event::HopCountExceeded {
         message: record.id.to_string(),
         hops: hops as u64,
-        limit: job.settings.hops as u64,
+        limit: delivery.settings.hops as u64,
     });
     let reply = Reply::new(554, (5, 4, 6), format!("Mail loop: the message passed {hops} hosts"));
     Ok(Some(failed_here(class::LOOP, reply)))
 }
 
-/// Attempts every destination, some at once, and notes each outcome as it comes.
+/// Attempts every destination, up to 8 at the same time, and records each outcome at once.
 async fn attempt_all(
-    job: Delivery<'_>,
+    delivery: Delivery<'_>,
     record: &mut Message,
     groups: HashMap<Destination, Vec<usize>>,
     shutting_down: &mut watch::Receiver<bool>,
@@ -156,14 +157,14 @@ async fn attempt_all(
         {
             let addresses: Vec<Mailbox> = indexes.iter().map(|i| record.recipients[*i].address.clone()).collect();
             running.push(async move {
-                let result = job.attempt(&destination, &addresses).await;
+                let result = delivery.attempt(&destination, &addresses).await;
                 (destination, indexes, result)
             });
         }
         let done = tokio::select! {
             biased;
             done = running.next() => done,
-            () = turned_true(shutting_down) => {
+            () = wait_until_true(shutting_down) => {
                 progress.interrupted = true;
                 return Ok(());
             }
@@ -171,23 +172,23 @@ async fn attempt_all(
         match done {
             None => return unreadable.map_or(Ok(()), Err),
             Some((destination, indexes, Ok(outcomes))) => {
-                tell(job, record, &destination, &indexes, &outcomes);
-                note(record, progress, &destination, indexes.into_iter().zip(outcomes));
+                emit_final_outcomes(delivery, record, &destination, &indexes, &outcomes);
+                record_outcomes(record, progress, &destination, indexes.into_iter().zip(outcomes));
             }
-            // The others may still come to an end that is worth noting.
+            // Attempts in progress may still end with outcomes to record.
             Some((_, _, Err(error))) => unreadable = Some(error),
         }
     }
 }
 
-/// Returns when the value is true; never, if it can no longer become so.
-pub(super) async fn turned_true(signal: &mut watch::Receiver<bool>) {
+/// Returns once the value is true. Never returns if the sender is dropped before. Cancel safe.
+pub(super) async fn wait_until_true(signal: &mut watch::Receiver<bool>) {
     if signal.wait_for(|on| *on).await.is_err() {
         std::future::pending().await
     }
 }
 
-fn note(
+fn record_outcomes(
     record: &mut Message,
     progress: &mut WorkResult,
     destination: &Destination,
@@ -209,9 +210,9 @@ fn note(
     }
 }
 
-/// Events about what is final: 5007 and 4031, one for all recipients that share a reply.
-fn tell(
-    job: Delivery<'_>,
+/// Emits the events about final outcomes, 5007 and 4031: an event for all recipients that share a reply.
+fn emit_final_outcomes(
+    delivery: Delivery<'_>,
     record: &Message,
     destination: &Destination,
     indexes: &[usize],
@@ -238,15 +239,15 @@ fn tell(
         }
     }
     for ((remote, reply), recipients) in delivered {
-        (job.station.tell)(Event::Delivered {
+        (delivery.services.emit)(Event::Delivered {
             message: record.id.to_string(),
             recipients,
-            destination: destination.taken_by(remote),
+            destination: destination.accepted_by(remote),
             reply,
         });
     }
     for ((remote, reply), recipients) in refused {
-        (job.station.tell)(Event::RemoteRefused {
+        (delivery.services.emit)(Event::RemoteRefused {
             message: record.id.to_string(),
             recipients,
             remote,

@@ -1,4 +1,4 @@
-//! The directory's file, parsed: every question is a look into a hash table.
+//! The parsed directory file, with hash tables for every kind of question.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -13,7 +13,7 @@ use host_mail::Mailbox;
 /// Longest account name, in bytes.
 const MAX_NAME: usize = 64;
 
-/// Everything in one version of the file.
+/// Content of a version of the directory file.
 #[derive(Debug, Default)]
 pub(super) struct DirectoryTable {
     domains: HashSet<String>,
@@ -21,10 +21,10 @@ pub(super) struct DirectoryTable {
     addresses: HashMap<String, Vec<Entry>>,
 }
 
-/// What is known of an account beside its addresses.
+/// An account of the directory.
 #[derive(Debug)]
 pub(super) struct Account {
-    /// PHC string; an account without one cannot log in.
+    /// PHC string; an account without a password cannot log in.
     pub(super) password: Option<String>,
     pub(super) addresses: Vec<Mailbox>,
     pub(super) home: Home,
@@ -32,14 +32,14 @@ pub(super) struct Account {
     send_as_domains: HashSet<String>,
 }
 
-/// One entry of `send-as`.
+/// An entry of `send-as`.
 enum SendAs {
     Address(Mailbox),
     Domain(String),
 }
 
 impl DirectoryTable {
-    /// Reads the text of a file. `mailboxes` is where the Maildirs of accounts at home here are.
+    /// Parses the text of a directory file. `mailboxes` is the folder of the Maildirs of accounts with the home `here`.
     pub(super) fn parse(text: &str, mailboxes: &Path) -> Result<Self, Vec<Problem>> {
         let document = toml_reader::parse(text).map_err(|problem| vec![problem])?;
         let problems = Problems::default();
@@ -114,7 +114,7 @@ impl DirectoryTable {
         self.accounts.insert(name, account);
     }
 
-    /// An alias or a group.
+    /// Reads an alias or a group, whose addresses stand under the key `list`.
     fn read_list(&mut self, mut reader: TableReader<'_>, list: &'static str, target: fn(Vec<Mailbox>) -> Target) {
         let address = reader.required("address", toml_reader::parsed::<Mailbox>);
         if let Some(address) = &address {
@@ -141,7 +141,7 @@ impl DirectoryTable {
         }
     }
 
-    /// The same meaning twice is one meaning.
+    /// Adds an entry unless the address has the same meaning already.
     fn add(&mut self, entry: Entry) {
         let entries = self.addresses.entry(key(&entry.address)).or_default();
         if !entries.iter().any(|known| known.target == entry.target) {
@@ -149,29 +149,30 @@ impl DirectoryTable {
         }
     }
 
-    /// Every meaning of an address; if there is none, of the address without its `+tag`.
+    /// Returns every meaning of an address; for an unknown address with a `+tag`, of the address without the tag
+    /// (RFC 5233).
     pub(super) fn lookup(&self, address: &Mailbox) -> &[Entry] {
         let found = self.addresses.get(&key(address));
         let found = found.or_else(|| self.addresses.get(&key_without_tag(address)?));
         found.map_or(&[], Vec::as_slice)
     }
 
-    /// Whether the account owns the address or may send as it.
+    /// True if the account owns the address or has the right to send as the address.
     pub(super) fn may_send_as(&self, account: &str, address: &Mailbox) -> bool {
         let owns = |entry: &Entry| matches!(&entry.target, Target::Account { account: owner, .. } if owner == account);
-        let Some(of) = self.accounts.get(account) else {
+        let Some(granted) = self.accounts.get(account) else {
             return false;
         };
         self.lookup(address).iter().any(owns)
-            || of.send_as.contains(&key(address))
-            || key_without_tag(address).is_some_and(|key| of.send_as.contains(&key))
-            || of.send_as_domains.contains(address.domain())
+            || granted.send_as.contains(&key(address))
+            || key_without_tag(address).is_some_and(|key| granted.send_as.contains(&key))
+            || granted.send_as_domains.contains(address.domain())
     }
 
-    /// Whether the address is in the group or in a group of it, however deep. An account is a member
-    /// by each of its addresses. Each group is looked at once, so that a circle has an end.
+    /// True if the address is a member of the group, directly or through nested groups of any depth. An account is a
+    /// member by each of the account's addresses. Every group is visited at most once, so that cyclic groups terminate.
     pub(super) fn is_member(&self, group: &Mailbox, address: &Mailbox) -> bool {
-        let same = self.same_as(address);
+        let same = self.equivalent_keys(address);
         let mut seen = HashSet::from([key(group)]);
         let mut groups = vec![group];
         while let Some(group) = groups.pop() {
@@ -187,8 +188,8 @@ impl DirectoryTable {
         false
     }
 
-    /// The address as it is filed, with and without its tag, and the other addresses of its account.
-    fn same_as(&self, address: &Mailbox) -> HashSet<String> {
+    /// Returns the keys of the address with and without the tag, and of all addresses of the same account.
+    fn equivalent_keys(&self, address: &Mailbox) -> HashSet<String> {
         let mut same = HashSet::from([key(address)]);
         same.extend(key_without_tag(address));
         for entry in self.lookup(address) {
@@ -205,7 +206,7 @@ impl DirectoryTable {
         self.domains.contains(domain)
     }
 
-    /// The account a user means who gives its name or one of its addresses.
+    /// Finds the account for a login: `user` is the name of the account or an unambiguous address of the account.
     pub(super) fn account_of(&self, user: &str) -> Option<(String, &Account)> {
         let name = user.to_lowercase();
         if let Some(account) = self.accounts.get(&name) {
@@ -223,7 +224,7 @@ impl DirectoryTable {
         }
     }
 
-    /// Addresses with several meanings, in order, with what they mean.
+    /// Returns the ambiguous addresses in alphabetical order, each with a description of every meaning.
     pub(super) fn ambiguous(&self) -> Vec<(String, Vec<String>)> {
         let several = self.addresses.iter().filter(|(_, entries)| entries.len() > 1);
         let mut out: Vec<_> = several
@@ -234,7 +235,7 @@ impl DirectoryTable {
     }
 }
 
-/// Members of the groups among some meanings.
+/// Returns the members of all groups in `entries`.
 fn members(entries: &[Entry]) -> impl Iterator<Item = &Mailbox> {
     entries.iter().flat_map(|entry| match &entry.target {
         Target::Group(members) => members.as_slice(),
@@ -242,7 +243,7 @@ fn members(entries: &[Entry]) -> impl Iterator<Item = &Mailbox> {
     })
 }
 
-/// The form under which an address is filed: lower case, without quotes that are not needed.
+/// Returns the lookup key of an address: lower case, without unnecessary quotes.
 pub(super) fn key(address: &Mailbox) -> String {
     let key = address.key();
     let unquoted = key
@@ -252,7 +253,7 @@ pub(super) fn key(address: &Mailbox) -> String {
     unquoted.map_or(key, |address| address.as_str().to_owned())
 }
 
-/// `user+tag@domain` is filed as `user@domain` (RFC 5233).
+/// Returns the lookup key without the tag: `user@domain` for `user+tag@domain` (RFC 5233).
 fn key_without_tag(address: &Mailbox) -> Option<String> {
     let key = key(address);
     let (local, domain) = key.rsplit_once('@')?;
@@ -260,7 +261,7 @@ fn key_without_tag(address: &Mailbox) -> Option<String> {
     (!user.is_empty() && !user.starts_with('"')).then(|| format!("{user}@{domain}"))
 }
 
-/// The name becomes a folder's: nothing in it may lead elsewhere.
+/// Reads an account name. The name of the account is also the name of a folder and cannot contain path separators.
 fn account_name(value: &Value) -> Result<String, String> {
     let name = toml_reader::text(value)?.to_lowercase();
     let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -276,7 +277,7 @@ fn domain(value: &Value) -> Result<String, String> {
     domain_name(&toml_reader::text(value)?)
 }
 
-/// Whatever can stand after the `@`.
+/// Parses a domain as in an address.
 fn domain_name(text: &str) -> Result<String, String> {
     format!("postmaster@{text}")
         .parse::<Mailbox>()
@@ -294,7 +295,7 @@ fn send_as(value: &Value) -> Result<SendAs, String> {
     }
 }
 
-/// `here` is none: the Maildir is named after the account.
+/// Reads a home. `here` is `None`: a Maildir named after the account.
 fn home(value: &Value) -> Result<Option<Home>, String> {
     let text = toml_reader::text(value)?;
     let endpoint = |text: &str| text.parse::<Endpoint>();
@@ -311,7 +312,7 @@ fn home(value: &Value) -> Result<Option<Home>, String> {
     }
 }
 
-/// What an entry means, for warnings.
+/// Describes the meaning of an entry, for warnings.
 impl std::fmt::Display for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let list = |addresses: &[Mailbox]| addresses.iter().map(Mailbox::as_str).collect::<Vec<_>>().join(" ");
@@ -323,7 +324,7 @@ impl std::fmt::Display for Entry {
     }
 }
 
-/// As the file has it.
+/// Formats a home as written in the directory file; a Maildir is shown with its path.
 impl std::fmt::Display for Home {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -1,5 +1,6 @@
-//! The DNS for policies, and for who looks for a domain's exchanges: bounded in time and in number, cached, and silent
-//! until the first question. Plain DNS with the system's resolvers or those of the configuration.
+//! DNS resolution for policies and for the lookup of mail exchanges: plain DNS with the system's resolvers or with
+//! configured resolvers. Answers are cached and bounded in time and number. The resolver sends no traffic before the
+//! first question.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,31 +19,32 @@ use tokio::sync::OnceCell;
 
 use host_config::DnsConfig;
 
-/// Records of one answer that are handed on.
-const RECORDS: usize = 64;
-/// RFC 1035 section 2.3.4, without the final dot.
-const NAME: usize = 253;
-const LABEL: usize = 63;
+/// Maximum number of records returned for an answer; further records are dropped.
+const MAX_RECORDS: usize = 64;
+/// Longest domain name without the final dot, in bytes (RFC 1035 section 2.3.4).
+const MAX_NAME: usize = 253;
+/// Longest label of a domain name, in bytes (RFC 1035 section 2.3.4).
+const MAX_LABEL: usize = 63;
 
-/// Why there is no answer. That there are no such records is an answer.
+/// Reason why a question has no answer. An empty set of records is an answer, not an error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoRecords {
-    /// No server answered in time, or the ones that did could not find out.
+    /// Resolution failed: time-out, failure of every server, or unusable resolver configuration.
     #[error("{0}")]
     Unavailable(String),
-    /// No such question can be asked.
+    /// The name is not a domain name.
     #[error("{0:?} is not a domain name")]
     BadName(String),
 }
 
-/// A resolver with its cache. Nothing is opened, read or sent before it is asked something.
+/// A DNS resolver with a cache. Files are read and sockets are opened with the first question only.
 pub struct Resolver {
     settings: DnsConfig,
     started: OnceCell<TokioResolver>,
 }
 
 impl Resolver {
-    /// Reads nothing yet.
+    /// Creates a resolver, without I/O.
     pub fn new(settings: DnsConfig) -> Self {
         Self {
             settings,
@@ -50,13 +52,13 @@ impl Resolver {
         }
     }
 
-    /// What it was made with.
+    /// Returns the settings of this resolver.
     pub fn settings(&self) -> &DnsConfig {
         &self.settings
     }
 
-    /// IPv4 addresses of a name, then its IPv6 addresses. If only one kind can be found out it is the
-    /// answer, unless there is none of it.
+    /// Returns the IPv4 addresses of a name, followed by the IPv6 addresses. If either lookup fails, the addresses of
+    /// the other lookup are the answer; an error is returned if the other lookup found no address.
     pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, NoRecords> {
         let four = self.records(name, RecordType::A, |data| match data {
             RData::A(address) => Some(IpAddr::V4(address.0)),
@@ -69,7 +71,7 @@ impl Resolver {
         match join!(four, six) {
             (Ok(mut four), Ok(six)) => {
                 four.extend(six);
-                four.truncate(RECORDS);
+                four.truncate(MAX_RECORDS);
                 Ok(four)
             }
             (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.is_empty() => Ok(found),
@@ -77,8 +79,8 @@ impl Resolver {
         }
     }
 
-    /// Preference and name of mail exchangers, most preferred first; the root, `.`, says that the
-    /// domain takes no mail (RFC 7505).
+    /// Returns preference and name of the mail exchangers, most preferred first. The root, `.`, means that the domain
+    /// accepts no mail (RFC 7505).
     pub async fn exchanges(&self, name: &str) -> Result<Vec<(u16, String)>, NoRecords> {
         let mut found = self
             .records(name, RecordType::MX, |data| match data {
@@ -90,7 +92,7 @@ impl Resolver {
         Ok(found)
     }
 
-    /// TXT records; bytes that are not UTF-8 become U+FFFD.
+    /// Returns the TXT records of a name; bytes that are not UTF-8 become U+FFFD.
     pub async fn texts(&self, name: &str) -> Result<Vec<String>, NoRecords> {
         self.records(name, RecordType::TXT, |data| match data {
             RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
@@ -99,7 +101,7 @@ impl Resolver {
         .await
     }
 
-    /// Names of an address (PTR).
+    /// Returns the names of an address (PTR records).
     pub async fn names(&self, address: IpAddr) -> Result<Vec<String>, NoRecords> {
         let name = Name::from(address.to_canonical()).to_ascii();
         self.records(&name, RecordType::PTR, |data| match data {
@@ -109,11 +111,11 @@ impl Resolver {
         .await
     }
 
-    /// The resolver itself, for who speaks its language.
+    /// Returns the underlying resolver, started if necessary.
     pub async fn resolver(&self) -> Result<&TokioResolver, NoRecords> {
         let start = || async {
             let settings = self.settings.clone();
-            // Reads files.
+            // Reading the system's configuration blocks.
             let started = tokio::task::spawn_blocking(move || start(&settings)).await;
             let started = started.map_err(|error| error.to_string()).and_then(|started| started);
             started.map_err(NoRecords::Unavailable)
@@ -129,11 +131,14 @@ impl Resolver {
     ) -> Result<Vec<T>, NoRecords> {
         let name = domain_name(name)?;
         let resolver = self.resolver().await?;
-        let asked = tokio::time::timeout(self.settings.timeout, resolver.lookup(name, kind)).await;
-        match asked {
+        let answer = tokio::time::timeout(self.settings.timeout, resolver.lookup(name, kind)).await;
+        match answer {
             Ok(Ok(found)) => {
                 let records = found.answers().iter();
-                Ok(records.filter_map(|record| pick(&record.data)).take(RECORDS).collect())
+                Ok(records
+                    .filter_map(|record| pick(&record.data))
+                    .take(MAX_RECORDS)
+                    .collect())
             }
             Ok(Err(NetError::Dns(DnsError::NoRecordsFound(_)))) => Ok(Vec::new()),
             Ok(Err(error)) => Err(NoRecords::Unavailable(error.to_string())),
@@ -142,22 +147,22 @@ impl Resolver {
     }
 }
 
-/// The resolver of the configuration in force.
+/// A holder of the resolver for the configuration in force.
 pub struct Current(ArcSwap<Resolver>);
 
 impl Current {
-    /// Reads nothing yet.
+    /// Creates a resolver, without I/O.
     pub fn new(settings: DnsConfig) -> Self {
         Self(ArcSwap::from_pointee(Resolver::new(settings)))
     }
 
-    /// As it is.
+    /// Returns the resolver in force.
     pub fn get(&self) -> Arc<Resolver> {
         self.0.load_full()
     }
 
-    /// As a configuration that was read again wants it. The cache is kept if that names the same servers as before; where
-    /// the system names them they may be others.
+    /// Applies a configuration that was read again. The resolver and the cache are kept if the settings are unchanged
+    /// and name the servers; the system's resolvers may have changed and are read again.
     pub fn configure(&self, settings: &DnsConfig) {
         if settings.servers.is_empty() || self.get().settings() != settings {
             self.0.store(Arc::new(Resolver::new(settings.clone())));
@@ -194,7 +199,8 @@ fn server(address: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(address.ip(), true, connections)
 }
 
-/// Servers are asked over UDP and TCP only; without this the system's certificates would be read.
+/// Returns a TLS configuration without root certificates. Servers are asked over UDP and TCP only; the empty
+/// configuration keeps the resolver from reading the system's certificates.
 fn no_tls() -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
@@ -205,18 +211,18 @@ fn no_tls() -> Result<ClientConfig, String> {
         .with_no_client_auth())
 }
 
-/// A name as it stands, never completed with a search domain. Letters, digits, hyphens and, as in
-/// `_dmarc`, underscores.
+/// Parses a domain name of letters, digits, hyphens and underscores (as in `_dmarc`). The name is fully qualified:
+/// search domains are never appended.
 fn domain_name(text: &str) -> Result<Name, NoRecords> {
-    let bad = || NoRecords::BadName(text.chars().take(NAME).collect());
+    let bad = || NoRecords::BadName(text.chars().take(MAX_NAME).collect());
     let bare = text.strip_suffix('.').unwrap_or(text);
     let fits = |label: &str| {
-        (1..=LABEL).contains(&label.len())
+        (1..=MAX_LABEL).contains(&label.len())
             && label
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
-    if bare.len() > NAME || !bare.split('.').all(fits) {
+    if bare.len() > MAX_NAME || !bare.split('.').all(fits) {
         return Err(bad());
     }
     let mut name = Name::from_ascii(bare).map_err(|_| bad())?;
@@ -224,7 +230,8 @@ fn domain_name(text: &str) -> Result<Name, NoRecords> {
     Ok(name)
 }
 
-/// A domain in the form that the DNS knows (RFC 5891). What is in that form is taken as it is.
+/// Converts a domain to A-labels in lower case (RFC 5891). Returns `None` if the conversion fails. An ASCII domain
+/// is not checked.
 pub fn ascii(domain: &str) -> Option<String> {
     if domain.is_ascii() {
         return Some(domain.to_ascii_lowercase());
@@ -232,7 +239,7 @@ pub fn ascii(domain: &str) -> Option<String> {
     Name::from_utf8(domain).ok().map(|name| text_of(&name))
 }
 
-/// In lower case, without the final dot.
+/// Formats a name in lower case without the final dot; the root is `.`.
 fn text_of(name: &Name) -> String {
     let text = name.to_lowercase().to_ascii();
     match text.strip_suffix('.') {

@@ -1,5 +1,4 @@
-//! Changes to the directory's file that keep everything else in it as it was written, comments
-//! included, and that are there wholly or not at all.
+//! Edits of the directory file. An edit is atomic and preserves all other content, including comments and order.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,39 +11,39 @@ use super::password::hash_password;
 use crate::directory_table::DirectoryTable;
 use host_config::toml_reader::Problem;
 
-/// Why the file was not changed.
+/// Reason why the file was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
     /// The file could not be read or written.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// There is no such account.
+    /// The account does not exist.
     #[error("there is no account {0:?}")]
     NoAccount(String),
-    /// The password cannot be used.
+    /// The password could not be hashed.
     #[error(transparent)]
     Password(#[from] super::PasswordError),
-    /// The result would not be a right directory.
+    /// The file, before or after the edit, is not a valid directory.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Problems(Vec<Problem>),
 }
 
-/// What a new account is to be.
+/// Settings of a new account, unchecked.
 #[derive(Debug, Clone, Default)]
 pub struct NewAccount {
-    /// Its name.
+    /// Name of the account.
     pub name: String,
-    /// None makes an account that cannot log in.
+    /// Password in clear text; an account without a password cannot log in.
     pub password: Option<String>,
-    /// Addresses it owns.
+    /// Addresses that the account owns.
     pub addresses: Vec<String>,
-    /// Further addresses and `@domain`s it may send as.
+    /// Further addresses, or `@domain` for all of a domain, that the account may use as originator.
     pub send_as: Vec<String>,
-    /// As in the file; none is `here`.
+    /// Home as written in the file; `None` is `here`.
     pub home: Option<String>,
 }
 
-/// Adds an account at the end of the file.
+/// Appends an account to the file. The password is hashed; invalid settings leave the file unchanged.
 pub fn add_account(path: &Path, account: &NewAccount) -> Result<(), EditError> {
     let mut block = format!("\n[[account]]\nname = {}\n", quoted(&account.name));
     if let Some(password) = &account.password {
@@ -67,7 +66,7 @@ pub fn add_account(path: &Path, account: &NewAccount) -> Result<(), EditError> {
     })
 }
 
-/// Gives an account another password.
+/// Sets the password of an account, whose name is compared without regard to case.
 pub fn set_password(path: &Path, name: &str, password: &str) -> Result<(), EditError> {
     let hash = quoted(&hash_password(password)?);
     let name = name.to_lowercase();
@@ -96,10 +95,10 @@ pub fn set_password(path: &Path, name: &str, password: &str) -> Result<(), EditE
     })
 }
 
-/// Reads, changes, checks and replaces the file, one at a time. Readers see the old file or the
-/// new one; after a crash, too.
+/// Applies `edit` to the file under an exclusive lock, checks the result, and replaces the file atomically: readers see
+/// either the old or the new file, also after a crash.
 fn change(path: &Path, edit: impl FnOnce(&str) -> Result<String, EditError>) -> Result<(), EditError> {
-    // A link stays a link: what it points to is replaced.
+    // A symbolic link is preserved: the target of the link is replaced.
     let path = fs::canonicalize(path)?;
     let folder = File::open(path.parent().unwrap_or(Path::new("/")))?;
     rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).map_err(io::Error::from)?;
@@ -118,7 +117,7 @@ fn change(path: &Path, edit: impl FnOnce(&str) -> Result<String, EditError>) -> 
     Ok(())
 }
 
-/// The daemon must be able to read what root has changed.
+/// Gives the new file the owner of the old file, so that the daemon can read a file that root has edited.
 fn keep_owner(new: &File, old: &fs::Metadata) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
     let now = new.metadata()?;

@@ -1,13 +1,14 @@
-//! The directory in a TOML file.
+//! A directory backed by a TOML file.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 
 use super::{Directory, Entry, Home, LookupError, Target};
 use crate::directory_table::{DirectoryTable, key};
@@ -16,13 +17,13 @@ use host_config::toml_reader::Problem;
 use host_events::{Event, Events};
 use host_mail::Mailbox;
 
-/// The file is looked at no more often than this.
-const LOOK: Duration = Duration::from_secs(1);
-/// So many ambiguous addresses are named when a file is read.
-const AMBIGUOUS_NAMED: usize = 20;
+/// Minimum interval between two checks of the file for changes.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum number of ambiguous addresses reported when a file is read.
+const MAX_AMBIGUOUS_REPORTED: usize = 20;
 
-/// Accounts and addresses from a file that is re-read when it changes. A file that cannot be read
-/// leaves the last good one in force (5020).
+/// A directory in a TOML file that is read again when the file changes. If the file is missing or invalid, the last
+/// valid version stays in force and Event 5020 is emitted.
 pub struct FileDirectory {
     path: PathBuf,
     mailboxes: PathBuf,
@@ -30,17 +31,17 @@ pub struct FileDirectory {
     hostname: Option<String>,
     events: Events,
     table: ArcSwap<DirectoryTable>,
-    seen: Mutex<FileState>,
-    login: PasswordQueue,
+    file_state: Mutex<FileState>,
+    passwords: PasswordQueue,
 }
 
-/// What was last seen of the file.
+/// State of the file at the last check.
 struct FileState {
     stamp: Option<Stamp>,
-    looked: Instant,
+    checked_at: Instant,
 }
 
-/// What changes when a file is written or replaced.
+/// File metadata that differs after a file was written or replaced.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     modified: (i64, i64),
@@ -59,22 +60,22 @@ impl Stamp {
     }
 }
 
-/// One account, as `posthouse account list` shows it.
+/// Summary of an account, shown by `posthouse account list`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountSummary {
-    /// In lower case.
+    /// Name in lower case.
     pub name: String,
-    /// As written.
+    /// Addresses as written in the file.
     pub addresses: Vec<Mailbox>,
-    /// Where its mail goes.
+    /// Destination of the account's mail.
     pub home: Home,
-    /// It has a password.
+    /// True if the account has a password.
     pub may_log_in: bool,
 }
 
 impl FileDirectory {
-    /// Reads the file. `mailboxes` is the folder of the Maildirs of accounts at home here;
-    /// `administrator` is whom mail to postmaster reaches.
+    /// Opens the directory in the file `path`. `mailboxes` is the folder of the Maildirs of accounts with the home
+    /// `here`; `administrator` receives mail to `postmaster`.
     pub fn open(
         path: impl Into<PathBuf>,
         mailboxes: impl Into<PathBuf>,
@@ -90,31 +91,31 @@ impl FileDirectory {
             hostname: None,
             events: Events::discard(),
             table: ArcSwap::from_pointee(table),
-            seen: Mutex::new(FileState {
+            file_state: Mutex::new(FileState {
                 stamp,
-                looked: Instant::now(),
+                checked_at: Instant::now(),
             }),
-            login: PasswordQueue::new(),
+            passwords: PasswordQueue::new(),
         })
     }
 
-    /// The host's own name is a local domain, too: `postmaster` there is the administrator.
+    /// Adds the host's own name as a local domain with the address `postmaster`.
     #[must_use]
     pub fn with_hostname(mut self, hostname: &str) -> Self {
         self.hostname = Some(hostname.to_lowercase());
         self
     }
 
-    /// Who is told about problems of the file (5020), changes (5011) and addresses with several
-    /// meanings (10000); the latter at once.
+    /// Emits events about problems of the file (5020), changes (5011) and ambiguous addresses (10000) to `events`.
+    /// Ambiguous addresses of the file in force are reported immediately.
     #[must_use]
     pub fn with_events(mut self, events: Events) -> Self {
         self.events = events;
-        self.tell_ambiguous(&self.table.load());
+        self.report_ambiguous(&self.table.load());
         self
     }
 
-    /// Reads the file again now, changed or not.
+    /// Reads the file again immediately, even if unchanged. Problems leave the last valid version in force.
     pub fn reload(&self) -> Result<(), Vec<Problem>> {
         let stamp = Stamp::of(&self.path);
         let loaded = load(&self.path, &self.mailboxes);
@@ -123,7 +124,7 @@ impl FileDirectory {
         result
     }
 
-    /// Addresses that mean several things: legal, and nearly always a mistake.
+    /// Returns a warning for each ambiguous address: legal, but usually a mistake.
     pub fn warnings(&self) -> Vec<Problem> {
         let ambiguous = self.table.load().ambiguous().into_iter();
         ambiguous
@@ -131,7 +132,7 @@ impl FileDirectory {
             .collect()
     }
 
-    /// Every account, by name.
+    /// Returns all accounts, ordered by name.
     pub fn accounts(&self) -> Vec<AccountSummary> {
         let table = self.table.load();
         let mut out: Vec<_> = table
@@ -148,8 +149,8 @@ impl FileDirectory {
         out
     }
 
-    /// The table in force; the file is read again first if it has changed. Only the one who
-    /// notices waits for that.
+    /// Returns the table in force, after reading the file again if the file has changed. Only the caller that detects
+    /// the change waits for the file; concurrent callers get the old table.
     async fn current(&self) -> Arc<DirectoryTable> {
         if let Some(stamp) = self.changed() {
             let (path, mailboxes) = (self.path.clone(), self.mailboxes.clone());
@@ -160,26 +161,27 @@ impl FileDirectory {
         self.table.load_full()
     }
 
-    /// The file's new stamp, at most once for each change and each [`LOOK`].
+    /// Returns the new stamp of a changed file (`Some(None)` if the file is missing), once for each change. The file is
+    /// checked at most once every [`CHECK_INTERVAL`].
     fn changed(&self) -> Option<Option<Stamp>> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.looked.elapsed() < LOOK {
+        let mut state = self.file_state.lock();
+        if state.checked_at.elapsed() < CHECK_INTERVAL {
             return None;
         }
-        seen.looked = Instant::now();
+        state.checked_at = Instant::now();
         let stamp = Stamp::of(&self.path);
-        if stamp == seen.stamp {
+        if stamp == state.stamp {
             return None;
         }
-        seen.stamp = stamp;
+        state.stamp = stamp;
         Some(stamp)
     }
 
     fn adopt(&self, stamp: Option<Stamp>, loaded: Result<DirectoryTable, Vec<Problem>>) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).stamp = stamp;
+        self.file_state.lock().stamp = stamp;
         match loaded {
             Ok(table) => {
-                self.tell_ambiguous(&table);
+                self.report_ambiguous(&table);
                 self.table.store(Arc::new(table));
                 self.events.emit(Event::Reloaded {
                     what: vec![format!("directory {}", self.path.display())],
@@ -194,8 +196,8 @@ impl FileDirectory {
         }
     }
 
-    fn tell_ambiguous(&self, table: &DirectoryTable) {
-        for (address, entries) in table.ambiguous().into_iter().take(AMBIGUOUS_NAMED) {
+    fn report_ambiguous(&self, table: &DirectoryTable) {
+        for (address, entries) in table.ambiguous().into_iter().take(MAX_AMBIGUOUS_REPORTED) {
             self.events.emit(Event::AmbiguousAddress { address, entries });
         }
     }
@@ -205,7 +207,7 @@ impl FileDirectory {
         table.is_local_domain(&domain) || self.hostname.as_ref() == Some(&domain)
     }
 
-    /// RFC 5321 section 4.5.1: `postmaster` at every local domain is somebody.
+    /// Returns the entry of `postmaster` at a local domain (RFC 5321 section 4.5.1): an alias of the administrator.
     fn postmaster(&self, table: &DirectoryTable, address: &Mailbox) -> Option<Entry> {
         let is_postmaster = key(address).starts_with("postmaster@") && self.is_local(table, address.domain());
         (is_postmaster && key(address) != key(&self.administrator)).then(|| Entry {
@@ -248,7 +250,7 @@ impl Directory for FileDirectory {
             let table = self.current().await;
             let known = table.account_of(user);
             let phc = known.as_ref().and_then(|(_, account)| account.password.as_deref());
-            let fits = self.login.check(phc, password).await?;
+            let fits = self.passwords.check(phc, password).await?;
             Ok(known.filter(|_| fits).map(|(name, _)| name))
         })
     }

@@ -1,4 +1,4 @@
-//! Accounts, addresses, aliases, groups and homes: who is who here.
+//! The directory: accounts, addresses, aliases, groups and homes; password checks; DNS resolution.
 
 mod directory_table;
 pub mod dns;
@@ -17,69 +17,70 @@ pub use crate::edit_file::{EditError, NewAccount, add_account, set_password};
 pub use crate::file_directory::{AccountSummary, FileDirectory};
 pub use password::{PasswordError, hash_password, verify_password};
 
-/// Where mail for an address goes.
+/// Destination of an account's mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Home {
     /// A Maildir on this host.
     Maildir(PathBuf),
     /// A mailbox server that speaks LMTP (RFC 2033).
     Lmtp(Endpoint),
-    /// Another host, by SMTP.
+    /// Another host that speaks SMTP.
     Smtp(Endpoint),
 }
 
-/// One meaning of an address.
+/// Directory entry: a meaning of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The address as the directory has it.
+    /// Address as written in the directory.
     pub address: Mailbox,
-    /// What it stands for.
+    /// Meaning of the address.
     pub target: Target,
 }
 
-/// What an address stands for.
+/// Meaning of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A mailbox with an owner.
     Account {
         /// Account name, lower case.
         account: String,
-        /// Where its mail goes.
+        /// Destination of the account's mail.
         home: Home,
     },
-    /// Other addresses stand for it, local or not.
+    /// Alias of other addresses, local or not.
     Alias(Vec<Mailbox>),
-    /// As an alias, with members.
+    /// Group with member addresses, local or not. Mail goes to the members as to the targets of an alias.
     Group(Vec<Mailbox>),
 }
 
-/// Why there is no answer.
+/// Reason why a lookup has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LookupError {
-    /// The source cannot be asked now.
+    /// The source is not available now.
     #[error("directory unavailable: {0}")]
     Unavailable(String),
 }
 
-/// A source of accounts and addresses. Answers to the same question within one unit of work may
-/// differ only if the source changed meanwhile.
+/// A source of accounts and addresses. Answers to equal questions within a unit of work differ only if the source
+/// changed between the questions.
 pub trait Directory: Send + Sync {
-    /// Every meaning of an address: none is not known, several is ambiguous. `postmaster` at any
-    /// local domain always has a meaning: the administrator (RFC 5321 section 4.5.1).
+    /// Returns every meaning of an address: an empty list for an unknown address, several entries for an ambiguous
+    /// address. `postmaster` at any local domain always has a meaning, by default the administrator (RFC 5321
+    /// section 4.5.1).
     fn lookup<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Result<Vec<Entry>, LookupError>>;
 
-    /// Whether the account may use the address as originator.
+    /// True if the account may use the address as originator.
     fn may_send_as<'a>(&'a self, account: &'a str, address: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>>;
 
-    /// Whether the domain is one of the directory's own.
+    /// True if the domain belongs to the directory.
     fn is_local_domain<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<bool, LookupError>>;
 
-    /// Whether the address is a member of the group, directly or through groups in it. An address
-    /// that is no group has no members.
+    /// True if the address is a member of the group, directly or through nested groups. An address that is not a group
+    /// has no members.
     fn is_member<'a>(&'a self, group: &'a Mailbox, address: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>>;
 
-    /// The account whose credentials these are: its name in lower case, or none. `user` is the
-    /// account's name or one of its addresses. Takes as long for unknown users as for known ones.
+    /// Checks credentials and returns the account's name in lower case, or `None` if the credentials are wrong. `user`
+    /// is the name or an address of an account. The check takes equally long for known and unknown users.
     fn authenticate<'a>(
         &'a self,
         user: &'a str,

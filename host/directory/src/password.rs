@@ -3,22 +3,23 @@
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Argon2, Params};
 
-/// No hash may ask for more memory than this to be checked, in KiB.
+/// Maximum memory parameter of an accepted hash, in KiB.
 const MAX_MEMORY: u32 = 256 * 1024;
-/// Nor for more passes.
+/// Maximum number of passes of an accepted hash.
 const MAX_PASSES: u32 = 16;
 
-/// The hash of nothing in particular, with the parameters [`hash_password`] uses: what the password
-/// of an unknown user is compared to, so that it takes as long as that of a known one.
-pub(super) const NOBODY: &str =
+/// A dummy hash with the parameters of [`hash_password`] that matches no password. Passwords of unknown users are
+/// checked against the dummy hash, so that the time of a check does not reveal whether a user exists.
+pub(super) const DUMMY_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGlzIGhlcmU$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Why a password was not hashed.
+/// Reason why a password was not hashed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct PasswordError(pub String);
 
-/// A PHC string with a random salt: argon2id, 19 MiB, two passes (RFC 9106; OWASP's minimum).
+/// Hashes a password with a random salt into a PHC string: argon2id, 19 MiB, two passes (RFC 9106; OWASP's minimum).
+/// An empty password is an error.
 pub fn hash_password(password: &str) -> Result<String, PasswordError> {
     if password.is_empty() {
         return Err(PasswordError("an empty password is none".to_owned()));
@@ -30,12 +31,12 @@ pub fn hash_password(password: &str) -> Result<String, PasswordError> {
         .map_err(|error| PasswordError(error.to_string()))
 }
 
-/// Whether the password fits the PHC string; takes as long as the hash's parameters say.
+/// True if the password matches the PHC string. Blocks for the processor time that the hash's parameters demand.
 pub fn verify_password(password: &str, phc: &str) -> bool {
     PasswordHash::new(phc).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
 }
 
-/// Whether a string of the directory is a hash that can be checked at a bearable price.
+/// Checks that a string of the directory is an argon2id hash with parameters within [`MAX_MEMORY`] and [`MAX_PASSES`].
 pub(super) fn check_hash(phc: &str) -> Result<(), String> {
     let wrong = || "expected an argon2id hash ($argon2id$…); posthouse account passwd makes one".to_owned();
     let hash = PasswordHash::new(phc).map_err(|_| wrong())?;
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_fits_its_password_only() {
+    fn matches_only_the_hashed_password() {
         let phc = hash_password("tea at five").expect("hashes");
         assert!(check_hash(&phc).is_ok());
         assert!(verify_password("tea at five", &phc));
@@ -65,16 +66,16 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_nobody_costs_what_a_hash_costs() {
+    fn dummy_hash_costs_as_much_as_a_real_hash() {
         let ours = hash_password("x").expect("hashes");
-        assert!(check_hash(NOBODY).is_ok());
+        assert!(check_hash(DUMMY_HASH).is_ok());
         let cost = |phc: &str| phc.split('$').nth(3).map(str::to_owned);
-        assert_eq!(cost(NOBODY), cost(&ours));
-        assert!(!verify_password("", NOBODY));
+        assert_eq!(cost(DUMMY_HASH), cost(&ours));
+        assert!(!verify_password("", DUMMY_HASH));
     }
 
     #[test]
-    fn what_is_no_hash_or_a_costly_one_is_refused() {
+    fn refuses_malformed_and_expensive_hashes() {
         for bad in [
             "",
             "secret",

@@ -1,27 +1,29 @@
-//! Checking passwords without letting a flood of logins eat the memory or the processors.
+//! Password checks with bounded concurrency, so that a flood of logins cannot exhaust memory or processors.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::LookupError;
-use super::password::{NOBODY, verify_password};
+use super::password::{DUMMY_HASH, verify_password};
 
-/// How long a password that was right is believed without hashing it again.
-const BELIEVED: Duration = Duration::from_secs(300);
-/// So many are remembered.
-const REMEMBERED: usize = 4096;
+/// Lifetime of a cached proof: the time for which a verified password is accepted without another argon2 hash.
+const PROOF_LIFETIME: Duration = Duration::from_secs(300);
+/// Capacity of the proof cache.
+const MAX_PROOFS: usize = 4096;
 
-/// Salted hash of an account's PHC string and a password that fitted it.
+/// Salted SHA-256 of an account's PHC string and a password that matched.
 type Proof = [u8; 32];
 
-/// Checks passwords, at most one a processor at once; each takes 19 MiB.
+/// A queue of password checks: at most as many run concurrently as there are processors, and a check against a hash of
+/// this host takes 19 MiB. Verified passwords are cached.
 pub(super) struct PasswordQueue {
     permits: Arc<Semaphore>,
-    /// A new one with each start.
+    /// Random salt of this process.
     salt: [u8; 32],
     proofs: Mutex<HashMap<Proof, Instant>>,
 }
@@ -36,10 +38,11 @@ impl PasswordQueue {
         }
     }
 
-    /// Whether the password fits. Without a PHC string it never does, and takes as long.
+    /// True if the password matches the PHC string. Without a PHC string the answer is always false and takes equally
+    /// long.
     pub(super) async fn check(&self, phc: Option<&str>, password: &str) -> Result<bool, LookupError> {
         let proof = phc.map(|phc| self.proof(phc, password));
-        if proof.is_some_and(|proof| self.remembers(&proof)) {
+        if proof.is_some_and(|proof| self.is_cached(&proof)) {
             return Ok(true);
         }
         let unavailable = |error: &dyn std::fmt::Display| LookupError::Unavailable(error.to_string());
@@ -50,8 +53,8 @@ impl PasswordQueue {
             .await
             .map_err(|e| unavailable(&e))?;
         let (password, known) = (password.to_owned(), phc.is_some());
-        let phc = phc.unwrap_or(NOBODY).to_owned();
-        // The permit goes along: a session that leaves does not make room for another hash.
+        let phc = phc.unwrap_or(DUMMY_HASH).to_owned();
+        // The permit moves into the task: cancelling the future does not admit another hash before the task ends.
         let check = move || {
             let _permit = permit;
             verify_password(&password, &phc)
@@ -59,14 +62,14 @@ impl PasswordQueue {
         let fits = tokio::task::spawn_blocking(check).await.map_err(|e| unavailable(&e))?;
         match proof {
             Some(proof) if fits && known => {
-                self.remember(proof);
+                self.cache(proof);
                 Ok(true)
             }
             _ => Ok(false),
         }
     }
 
-    /// The PHC string is part of it, so that a new password ends the old one's belief at once.
+    /// Returns the cache key. The PHC string is part of the key, so that changing a password invalidates cached proofs.
     fn proof(&self, phc: &str, password: &str) -> Proof {
         let mut hash = Sha256::new();
         hash.update(self.salt);
@@ -76,17 +79,19 @@ impl PasswordQueue {
         hash.finalize().into()
     }
 
-    fn remembers(&self, proof: &Proof) -> bool {
-        let proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
-        proofs.get(proof).is_some_and(|at| at.elapsed() < BELIEVED)
+    fn is_cached(&self, proof: &Proof) -> bool {
+        self.proofs
+            .lock()
+            .get(proof)
+            .is_some_and(|at| at.elapsed() < PROOF_LIFETIME)
     }
 
-    fn remember(&self, proof: Proof) {
-        let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
-        if proofs.len() >= REMEMBERED {
-            proofs.retain(|_, at| at.elapsed() < BELIEVED);
+    fn cache(&self, proof: Proof) {
+        let mut proofs = self.proofs.lock();
+        if proofs.len() >= MAX_PROOFS {
+            proofs.retain(|_, at| at.elapsed() < PROOF_LIFETIME);
         }
-        if proofs.len() < REMEMBERED {
+        if proofs.len() < MAX_PROOFS {
             proofs.insert(proof, Instant::now());
         }
     }

@@ -1,4 +1,4 @@
-//! The directory as its users see it.
+//! Tests of the directory's public interface.
 
 use std::fs;
 use std::path::Path;
@@ -51,34 +51,34 @@ fn problems(text: &str) -> Vec<String> {
     found.iter().map(ToString::to_string).collect()
 }
 
-async fn meanings(directory: &FileDirectory, address: &str) -> Vec<String> {
+async fn meanings_of(directory: &FileDirectory, address: &str) -> Vec<String> {
     let found = directory.lookup(&mailbox(address)).await.expect("lookup");
     found.iter().map(ToString::to_string).collect()
 }
 
 #[tokio::test]
-async fn an_address_means_none_one_or_several() {
+async fn finds_each_meaning_of_an_address() {
     let dir = tempfile::tempdir().expect("folder");
     let directory = open(dir.path(), FILE).expect("right");
-    assert_eq!(meanings(&directory, "ANNA@Example.ORG").await, ["account anna"]);
-    assert_eq!(meanings(&directory, "\"anna\"@example.org").await, ["account anna"]);
-    assert_eq!(meanings(&directory, "a.nna@example.net").await, ["account anna"]);
-    assert_eq!(meanings(&directory, "anna+news@example.org").await, ["account anna"]);
+    assert_eq!(meanings_of(&directory, "ANNA@Example.ORG").await, ["account anna"]);
+    assert_eq!(meanings_of(&directory, "\"anna\"@example.org").await, ["account anna"]);
+    assert_eq!(meanings_of(&directory, "a.nna@example.net").await, ["account anna"]);
+    assert_eq!(meanings_of(&directory, "anna+news@example.org").await, ["account anna"]);
     assert_eq!(
-        meanings(&directory, "info@example.org").await,
+        meanings_of(&directory, "info@example.org").await,
         ["alias of anna@example.org"]
     );
     assert_eq!(
-        meanings(&directory, "twice@example.org").await,
+        meanings_of(&directory, "twice@example.org").await,
         ["account bert", "account carl"]
     );
-    assert!(meanings(&directory, "nobody@example.org").await.is_empty());
-    assert!(meanings(&directory, "+x@example.org").await.is_empty());
+    assert!(meanings_of(&directory, "nobody@example.org").await.is_empty());
+    assert!(meanings_of(&directory, "+x@example.org").await.is_empty());
     assert_eq!(directory.warnings().len(), 1);
 }
 
 #[tokio::test]
-async fn homes_are_here_or_elsewhere() {
+async fn reads_local_and_remote_homes() {
     let dir = tempfile::tempdir().expect("folder");
     let directory = open(dir.path(), FILE).expect("right");
     let homes: Vec<_> = directory.accounts().into_iter().map(|a| a.home).collect();
@@ -93,7 +93,7 @@ async fn homes_are_here_or_elsewhere() {
 }
 
 #[tokio::test]
-async fn postmaster_is_somebody_at_every_local_domain() {
+async fn postmaster_at_every_local_domain_is_the_administrator() {
     let dir = tempfile::tempdir().expect("folder");
     let directory = open(dir.path(), FILE).expect("right").with_hostname("MX.example.com");
     for address in [
@@ -102,27 +102,27 @@ async fn postmaster_is_somebody_at_every_local_domain() {
         "postmaster@mx.example.com",
     ] {
         assert_eq!(
-            meanings(&directory, address).await,
+            meanings_of(&directory, address).await,
             ["alias of anna@example.org"],
             "{address}"
         );
     }
-    assert!(meanings(&directory, "postmaster@elsewhere.example").await.is_empty());
+    assert!(meanings_of(&directory, "postmaster@elsewhere.example").await.is_empty());
     assert!(directory.is_local_domain("mx.EXAMPLE.com").await.expect("answer"));
     assert!(!directory.is_local_domain("elsewhere.example").await.expect("answer"));
 }
 
 #[tokio::test]
-async fn an_administrator_that_is_postmaster_and_nobody_is_not_its_own_alias() {
+async fn administrator_at_postmaster_is_not_an_alias_of_itself() {
     let dir = tempfile::tempdir().expect("folder");
     let path = dir.path().join("d.toml");
     fs::write(&path, "domains = ['a.example']").expect("writes");
     let directory = FileDirectory::open(path, "/mail", mailbox("postmaster@a.example")).expect("right");
-    assert!(meanings(&directory, "postmaster@a.example").await.is_empty());
+    assert!(meanings_of(&directory, "postmaster@a.example").await.is_empty());
 }
 
 #[tokio::test]
-async fn an_account_sends_as_itself_and_as_what_it_was_granted() {
+async fn account_may_send_as_its_own_and_granted_addresses_only() {
     let dir = tempfile::tempdir().expect("folder");
     let directory = open(dir.path(), FILE).expect("right");
     for (account, address, may) in [
@@ -142,7 +142,7 @@ async fn an_account_sends_as_itself_and_as_what_it_was_granted() {
 }
 
 #[tokio::test]
-async fn a_group_has_members_directly_and_through_its_groups() {
+async fn finds_direct_and_nested_members_of_a_group() {
     let text = format!(
         r#"{FILE}
 [[group]]
@@ -167,7 +167,7 @@ members = ["all@example.org", "carl@example.org"]
         ("all@example.org", "anna@example.org", true),
         ("all@example.org", "carl@example.org", true),
         ("round@example.org", "bert@example.org", true),
-        // The groups of a circle are members of each other, and nobody else is.
+        // Groups in a cycle are members of each other; a stranger is a member of neither group.
         ("all@example.org", "all@example.org", true),
         ("all@example.org", "dora@example.org", false),
         ("sales@example.org", "sales@example.org", false),
@@ -180,7 +180,7 @@ members = ["all@example.org", "carl@example.org"]
 }
 
 #[tokio::test]
-async fn users_log_in_by_name_or_by_an_address_of_their_own() {
+async fn authenticates_by_account_name_or_own_address() {
     let dir = tempfile::tempdir().expect("folder");
     let path = dir.path().join("directory.toml");
     let directory = open(dir.path(), FILE).expect("right");
@@ -213,7 +213,7 @@ async fn users_log_in_by_name_or_by_an_address_of_their_own() {
 }
 
 #[test]
-fn changes_keep_everything_else_as_it_was() {
+fn edits_preserve_all_other_content() {
     let dir = tempfile::tempdir().expect("folder");
     let path = dir.path().join("directory.toml");
     open(dir.path(), FILE).expect("right");
@@ -243,7 +243,7 @@ fn changes_keep_everything_else_as_it_was() {
 }
 
 #[test]
-fn a_change_that_would_break_the_file_is_not_made() {
+fn refuses_an_edit_that_would_make_the_file_invalid() {
     let dir = tempfile::tempdir().expect("folder");
     let path = dir.path().join("directory.toml");
     open(dir.path(), FILE).expect("right");
@@ -268,7 +268,7 @@ fn a_change_that_would_break_the_file_is_not_made() {
 }
 
 #[test]
-fn every_problem_is_named_by_its_key() {
+fn reports_every_problem_under_its_key() {
     let text = r#"
 domains = ["example.org", "bad domain"]
 colour = "red"
@@ -305,7 +305,7 @@ address = "a@example.org"
 }
 
 #[tokio::test]
-async fn a_broken_file_leaves_the_last_good_one_in_force_and_says_so() {
+async fn invalid_file_leaves_the_last_valid_table_in_force_with_an_event() {
     let dir = tempfile::tempdir().expect("folder");
     let path = dir.path().join("directory.toml");
     let (events, captured) = Events::capture();
@@ -313,29 +313,29 @@ async fn a_broken_file_leaves_the_last_good_one_in_force_and_says_so() {
     assert_eq!(captured.ids(), [10000]);
     fs::write(&path, "domains = 5").expect("writes");
     assert!(directory.reload().is_err());
-    assert_eq!(meanings(&directory, "anna@example.org").await, ["account anna"]);
+    assert_eq!(meanings_of(&directory, "anna@example.org").await, ["account anna"]);
     fs::remove_file(&path).expect("removes");
     assert!(directory.reload().is_err());
-    assert_eq!(meanings(&directory, "anna@example.org").await, ["account anna"]);
+    assert_eq!(meanings_of(&directory, "anna@example.org").await, ["account anna"]);
     assert_eq!(captured.ids(), [10000, 5020, 5020]);
 }
 
 #[tokio::test]
-async fn a_changed_file_is_noticed_by_a_lookup() {
+async fn lookup_detects_a_changed_file() {
     let dir = tempfile::tempdir().expect("folder");
     let path = dir.path().join("directory.toml");
     let directory = open(dir.path(), FILE).expect("right");
     fs::write(&path, FILE.replace("bert@example.org", "bertha@example.org")).expect("writes");
-    let patience = Instant::now() + Duration::from_secs(30);
-    while meanings(&directory, "bertha@example.org").await.is_empty() {
-        assert!(Instant::now() < patience, "the change was never seen");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while meanings_of(&directory, "bertha@example.org").await.is_empty() {
+        assert!(Instant::now() < deadline, "the change was never seen");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(meanings(&directory, "bert@example.org").await.is_empty());
+    assert!(meanings_of(&directory, "bert@example.org").await.is_empty());
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_accounts_are_read_and_found() {
+async fn reads_a_hundred_thousand_accounts() {
     use std::fmt::Write;
     let mut text = "domains = ['example.org']\n".to_owned();
     for n in 0..100_000 {
@@ -343,5 +343,5 @@ async fn a_hundred_thousand_accounts_are_read_and_found() {
     }
     let dir = tempfile::tempdir().expect("folder");
     let directory = open(dir.path(), &text).expect("right");
-    assert_eq!(meanings(&directory, "u99999@example.org").await, ["account u99999"]);
+    assert_eq!(meanings_of(&directory, "u99999@example.org").await, ["account u99999"]);
 }

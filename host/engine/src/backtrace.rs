@@ -1,16 +1,17 @@
-//! Where in a policy's own code a fault arose.
+//! Source locations of faults: resolves a WebAssembly backtrace to a function and line of the policy's own code.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use wasmtime::{FrameInfo, WasmBacktrace};
 
 use super::debug_info::{DebugInfo, DebugInfoReader};
 
-/// Frames of one component that are remembered. One that faults everywhere is looked up more often.
-const REMEMBERED: usize = 4096;
+/// Maximum number of resolved frames that are cached for a component. A full cache is cleared.
+const MAX_FRAMES: usize = 4096;
 
-/// A place in a guest's source.
+/// A location in a guest's source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourcePlace {
     /// Demangled name.
@@ -19,39 +20,39 @@ pub struct SourcePlace {
     pub location: Option<String>,
 }
 
-/// Finds places of one component. Faults repeat: each instruction is looked up once.
+/// Resolves backtraces of a component. Faults repeat, so resolved frames are cached by instruction.
 #[derive(Debug)]
 pub(super) struct SourceMap {
     debug: DebugInfo,
-    /// By offset in the component.
-    known: Mutex<HashMap<usize, Arc<Frame>>>,
+    /// Resolved frames by offset in the component.
+    frames: Mutex<HashMap<usize, Arc<Frame>>>,
 }
 
-/// A frame stands for several functions when calls were inlined.
+/// A resolved frame; stands for several functions if calls were inlined.
 #[derive(Debug)]
 struct Frame {
     innermost: SourcePlace,
-    /// The innermost of the policy's own code.
-    own: Option<SourcePlace>,
+    /// The innermost function of the policy's own code.
+    policy_code: Option<SourcePlace>,
 }
 
 impl SourceMap {
     pub(super) fn of(component: Arc<[u8]>) -> Self {
         Self {
             debug: DebugInfo::of(component),
-            known: Mutex::default(),
+            frames: Mutex::default(),
         }
     }
 
-    /// The innermost frame of the policy's own code; the innermost of all if every frame belongs to a
+    /// Location of the innermost frame of the policy's own code, or of the innermost frame if all frames belong to a
     /// language's runtime.
     pub(super) fn place(&self, trace: &WasmBacktrace) -> SourcePlace {
         let mut reader = self.debug.reader();
         let mut innermost = None;
         for info in trace.frames() {
             let frame = self.frame(info, &mut reader);
-            if let Some(own) = &frame.own {
-                return own.clone();
+            if let Some(place) = &frame.policy_code {
+                return place.clone();
             }
             innermost.get_or_insert(frame);
         }
@@ -59,20 +60,19 @@ impl SourceMap {
     }
 
     fn frame(&self, info: &FrameInfo, reader: &mut DebugInfoReader<'_>) -> Arc<Frame> {
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(offset) = info.module_offset() else {
             return Arc::new(Frame::new(functions(info, reader)));
         };
-        if let Some(frame) = known().get(&offset) {
+        if let Some(frame) = self.frames.lock().get(&offset) {
             return Arc::clone(frame);
         }
-        // Nobody waits for this lock while debug information is read.
+        // The lock is not held while debug information is read.
         let frame = Arc::new(Frame::new(functions(info, reader)));
-        let mut known = known();
-        if known.len() >= REMEMBERED {
-            known.clear();
+        let mut frames = self.frames.lock();
+        if frames.len() >= MAX_FRAMES {
+            frames.clear();
         }
-        known.insert(offset, Arc::clone(&frame));
+        frames.insert(offset, Arc::clone(&frame));
         frame
     }
 }
@@ -80,14 +80,14 @@ impl SourceMap {
 impl Frame {
     fn new(functions: Vec<SourcePlace>) -> Self {
         Self {
-            own: functions.iter().find(|place| !is_machinery(place)).cloned(),
+            policy_code: functions.iter().find(|place| !is_runtime_code(place)).cloned(),
             innermost: functions.into_iter().next().unwrap_or_default(),
         }
     }
 }
 
-/// The innermost comes first, and the function that was really called, whose full name the component
-/// has, comes last.
+/// Functions of a frame, innermost first. The last function is the one that was called and not inlined; the component's
+/// name section has its full name.
 fn functions(info: &FrameInfo, reader: &mut DebugInfoReader<'_>) -> Vec<SourcePlace> {
     let symbols = info
         .module_offset()
@@ -116,12 +116,13 @@ fn functions(info: &FrameInfo, reader: &mut DebugInfoReader<'_>) -> Vec<SourcePl
     places.collect()
 }
 
-/// Without the hash that a compiler appends.
+/// Demangles a name and drops the hash that a compiler appends.
 fn demangle(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name))
 }
 
-fn is_machinery(place: &SourcePlace) -> bool {
+/// True for code of a language's runtime: panic handling, allocation and the standard library.
+fn is_runtime_code(place: &SourcePlace) -> bool {
     const FUNCTIONS: &[&str] = &[
         "std::",
         "core::",
@@ -151,7 +152,7 @@ fn is_machinery(place: &SourcePlace) -> bool {
         || (place.function.is_none() && place.location.is_none())
 }
 
-/// From the crate's folder on, or the last parts of the path.
+/// Shortens a path: from the crate's folder on, or to the last three parts.
 fn shorten(file: &str) -> String {
     if let Some(at) = file.rfind("/library/") {
         return file[at + 1..].to_owned();
@@ -169,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_begin_at_the_crate() {
+    fn shortens_paths_to_the_crate() {
         assert_eq!(
             shorten("/home/a/policy-wasm/src/ndr/plan.rs"),
             "policy-wasm/src/ndr/plan.rs"
@@ -188,17 +189,20 @@ mod tests {
     }
 
     #[test]
-    fn the_panic_machinery_is_passed_over() {
+    fn skips_panic_machinery() {
         let place = |function: &str, location: &str| SourcePlace {
             function: Some(function.to_owned()),
             location: Some(location.to_owned()),
         };
-        assert!(is_machinery(&place(
+        assert!(is_runtime_code(&place(
             "core::option::unwrap_failed",
             "library/core/src/option.rs:1"
         )));
-        assert!(is_machinery(&place("plan", "library/core/src/option.rs:1")));
-        assert!(!is_machinery(&place("policy::ndr::plan", "policy-wasm/src/ndr.rs:12")));
-        assert!(!is_machinery(&place("plan", "policy.c:3")));
+        assert!(is_runtime_code(&place("plan", "library/core/src/option.rs:1")));
+        assert!(!is_runtime_code(&place(
+            "policy::ndr::plan",
+            "policy-wasm/src/ndr.rs:12"
+        )));
+        assert!(!is_runtime_code(&place("plan", "policy.c:3")));
     }
 }

@@ -1,4 +1,5 @@
-//! What the contract in `wit/` generates; nobody outside this crate sees these types.
+//! Types and traits that `bindgen!` generates from the contract in `wit/`. Of other crates only host-policy uses them,
+//! to build questions.
 #![allow(missing_docs, clippy::all)]
 
 pub use crate::message_view::{MessageView, Slot};

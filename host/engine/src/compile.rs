@@ -1,66 +1,57 @@
-//! Where components are compiled: off the mail path.
+//! Compilation of components, off the mail path.
 //!
-//! Code from outside is compiled by a short-lived child of the same executable, at low priority and
-//! within bounds of time and memory: what a hostile component does to the compiler, and the
-//! hundreds of megabytes a large one leaves behind, go with the child. The child fills the engine's
-//! cache on disk, where this process then finds the result. What the host carries itself is known
-//! to compile, is small, and is compiled here.
+//! Foreign code is compiled by a short-lived child of the same executable, at low priority and within bounds of time
+//! and memory. A hostile component can hurt only the child, and the hundreds of megabytes that a large component takes
+//! are freed when the child ends. The child fills the engine's disk cache, where this process finds the result.
+//! Built-in components are small and known to compile, and are compiled in this process.
 
 mod cache;
 mod child;
 mod parent;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 use wasmtime::component::Component;
-use wasmtime::{Cache, CacheConfig, Engine};
+use wasmtime::{Cache, Engine};
 
+use crate::compile::cache::{CACHE_LIMIT, tidy};
 use crate::component::builtin;
 use host_config::PolicyEngine;
 use host_events::{Event, Events};
 
+pub(super) use crate::compile::cache::open_cache;
 pub use crate::compile::parent::COMMAND;
 use crate::compile::parent::{ChildOptions, CompileFailure};
 pub use child::compile_as_child;
 
-/// Bytes of compiled code that are kept; what was used longest ago goes first.
-const KEPT: u64 = 512 << 20;
-
-/// Which process compiles code from outside.
+/// Process that compiles foreign code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compiler {
     /// A child of this process's executable, which must be `posthouse`. Needs a cache.
     Child,
-    /// This one: right for commands that end soon.
+    /// The current process: right for commands that end soon.
     Here,
 }
 
-/// The cache of compiled code in `folder`.
-pub(super) fn open_cache(folder: &Path) -> wasmtime::Result<Cache> {
-    let mut settings = CacheConfig::new();
-    settings.with_directory(folder).with_files_total_size_soft_limit(KEPT);
-    Cache::new(settings)
-}
-
-/// Compiles for one engine.
-pub(super) struct Compiling {
+/// Compiles components for an engine.
+pub(super) struct ComponentCompiler {
     engine: Engine,
-    /// None compiles everything here.
-    outside: Option<Outside>,
+    /// Compiler of foreign code; `None` compiles every component in this process.
+    child: Option<ChildCompiler>,
 }
 
-struct Outside {
+struct ChildCompiler {
     cache: Cache,
-    order: ChildOptions,
+    options: ChildOptions,
     events: Events,
-    /// One child at a time, so that their memory does not add up and a hit can be told.
-    turn: Mutex<()>,
+    /// Serialises children, so that their memory does not add up and cache hits can be attributed.
+    one_at_a_time: Mutex<()>,
 }
 
-impl Compiling {
-    /// `cache` is the one that `engine` uses.
+impl ComponentCompiler {
+    /// Makes a compiler for `engine`; `cache` is the engine's own cache and its folder.
     pub(super) fn new(
         engine: Engine,
         settings: &PolicyEngine,
@@ -68,57 +59,57 @@ impl Compiling {
         compiler: Compiler,
         events: &Events,
     ) -> Self {
-        let outside = cache
+        let child = cache
             .filter(|_| compiler == Compiler::Child)
-            .map(|(cache, folder)| Outside {
+            .map(|(cache, folder)| ChildCompiler {
                 cache,
-                order: ChildOptions {
+                options: ChildOptions {
                     cache: folder,
                     memory: settings.compile_memory,
                     time: settings.compile_time,
                 },
                 events: events.clone(),
-                turn: Mutex::new(()),
+                one_at_a_time: Mutex::new(()),
             });
-        Self { engine, outside }
+        Self { engine, child }
     }
 
-    /// Compiles, or finds what was compiled before. Errors say what an operator can do.
-    pub(super) async fn component(&self, bytes: Arc<[u8]>, digest: &str) -> Result<Component, String> {
-        match &self.outside {
-            Some(outside) if !builtin::carries(&bytes) => outside.component(&self.engine, bytes, digest).await,
-            _ => here(&self.engine, bytes).await,
+    /// Compiles a component, or loads an earlier result from the cache. Errors are texts for an operator.
+    pub(super) async fn compile(&self, bytes: Arc<[u8]>, digest: &str) -> Result<Component, String> {
+        match &self.child {
+            Some(child) if !builtin::carries(&bytes) => child.compile(&self.engine, bytes, digest).await,
+            _ => compile_here(&self.engine, bytes).await,
         }
     }
 }
 
-impl Outside {
-    async fn component(&self, engine: &Engine, bytes: Arc<[u8]>, digest: &str) -> Result<Component, String> {
-        let _turn = self.turn.lock().await;
-        let folder = self.order.cache.clone();
-        let tidied = tokio::task::spawn_blocking(move || cache::tidy(&folder, KEPT)).await;
+impl ChildCompiler {
+    async fn compile(&self, engine: &Engine, bytes: Arc<[u8]>, digest: &str) -> Result<Component, String> {
+        let _guard = self.one_at_a_time.lock().await;
+        let folder = self.options.cache.clone();
+        let tidied = tokio::task::spawn_blocking(move || tidy(&folder, CACHE_LIMIT)).await;
         if let Ok(Err(error)) = tidied {
             tracing::warn!(%error, "the cache of compiled policies could not be tidied up");
         }
-        let why = match self.order.carry_out(&bytes).await {
+        let reason = match self.options.compile(&bytes).await {
             Ok(()) => "the result was not found in the cache".to_owned(),
             Err(CompileFailure::Refused(text)) => return Err(text),
             Err(CompileFailure::NotStarted(error)) => format!("no process could be started: {error}"),
         };
         let hits = self.cache.cache_hits();
-        let component = here(engine, bytes).await?;
+        let component = compile_here(engine, bytes).await?;
         if self.cache.cache_hits() == hits {
             self.events.emit(Event::PolicyCompiledHere {
                 digest: digest.to_owned(),
-                reason: why,
+                reason,
             });
         }
         Ok(component)
     }
 }
 
-/// In this process, on a thread that may block.
-async fn here(engine: &Engine, bytes: Arc<[u8]>) -> Result<Component, String> {
+/// Compiles in this process, on a thread that may block.
+async fn compile_here(engine: &Engine, bytes: Arc<[u8]>) -> Result<Component, String> {
     let engine = engine.clone();
     let compiled = tokio::task::spawn_blocking(move || Component::from_binary(&engine, &bytes)).await;
     match compiled {

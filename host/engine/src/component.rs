@@ -1,8 +1,8 @@
-//! What can be said of a component before it is compiled: whether it is one, which contract it was
-//! built for, what it exports and what it uses.
+//! Checks of a component before compilation: format, contract version, exported roles and imports.
 
 pub mod anatomy;
 pub mod builtin;
+pub mod digest;
 pub mod encode;
 pub mod inspection;
 pub mod signature;
@@ -30,8 +30,8 @@ pub struct Contract {
 }
 
 impl Contract {
-    /// The contracts this host serves, oldest first; the newest is `wit/policy.wit`. Versions of one
-    /// minor release link with each other (`wit/README.md`).
+    /// Contracts that this host serves, oldest first. Versions of one minor release link with each other
+    /// (`wit/README.md`).
     pub const SERVED: [Self; 2] = [Self::new(0, 1, 0), Self::NEWEST];
     /// The contract in `wit/policy.wit`.
     pub const NEWEST: Self = Self::new(0, 2, 0);
@@ -40,17 +40,17 @@ impl Contract {
         Self { major, minor, patch }
     }
 
-    /// An interface's name in this version, as imports and exports have it.
+    /// Returns the name of an interface in this version, as in imports and exports.
     pub fn interface(self, name: &str) -> String {
         format!("{PACKAGE}/{name}@{self}")
     }
 
-    /// Same major and minor release: the host's serves it.
+    /// Major and minor release; versions with an equal release link with each other.
     fn release(self) -> (u64, u64) {
         (self.major, self.minor)
     }
 
-    /// Reads what follows the `@`. What is after the three numbers does not count.
+    /// Parses the version after the `@`. A suffix after the three numbers is ignored.
     fn parse(version: &str) -> Option<Self> {
         let mut parts = version.split(['.', '-', '+']).map(|part| part.parse::<u64>().ok());
         Some(Self::new(parts.next()??, parts.next()??, parts.next()??))
@@ -63,7 +63,7 @@ impl fmt::Display for Contract {
     }
 }
 
-/// Questions a module can be asked.
+/// Roles of a module, each with an exported interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// `exemption`.
@@ -75,10 +75,10 @@ pub enum Role {
 }
 
 impl Role {
-    /// Every role, in the order of the dialogue.
+    /// Every role, in the order of the SMTP dialogue.
     pub const ALL: [Self; 3] = [Self::Exemption, Self::Homing, Self::Ndr];
 
-    /// Name of the interface.
+    /// Returns the name of the interface.
     pub fn interface(self) -> &'static str {
         match self {
             Self::Exemption => "exemption",
@@ -88,19 +88,19 @@ impl Role {
     }
 }
 
-/// What a component is.
+/// Contract, roles and imports of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
-    /// What it was built for: the version of its exports.
+    /// Contract that the component was built for: the version of the exports.
     pub contract: Contract,
     /// Roles whose interfaces the component exports.
     pub roles: BTreeSet<Role>,
-    /// Interfaces of the contract from which it imports functions. A type alone gives no access.
+    /// Interfaces of the contract with imported functions. An imported type gives no access and is not listed.
     pub uses: BTreeSet<String>,
 }
 
 impl Shape {
-    /// What is used without being granted; `grants_key` is where an operator would grant it.
+    /// Lists used interfaces that `grants` lacks. Problems name `grants_key`, the configuration key of the grants.
     pub fn beyond(&self, grants: &[String], grants_key: &str) -> Vec<Problem> {
         let ungranted = self.uses.iter().filter(|used| !grants.contains(used));
         ungranted
@@ -114,17 +114,17 @@ impl Shape {
     }
 }
 
-/// Parses and validates. All problems of its imports and exports are listed.
+/// Parses and validates a component. Errors list all problems of imports and exports.
 pub fn inspect(bytes: &[u8]) -> Result<Shape, Vec<Problem>> {
     let one = |text: String| vec![Problem::new("file", text)];
     recognise(bytes).map_err(one)?;
     let (imports, exports) = names(bytes).map_err(|error| one(damage(&error)))?;
     let mut validator = Validator::new_with_features(features());
     let types = validator.validate_all(bytes).map_err(|error| one(invalid(&error)))?;
-    let mut problems = refusals(imports.iter().chain(&exports));
+    let mut problems = unserved_versions(imports.iter().chain(&exports));
     let mut uses = BTreeSet::new();
     for name in &imports {
-        match import(types.as_ref(), name) {
+        match used_interface(types.as_ref(), name) {
             Ok(used) => uses.extend(used),
             Err(text) => problems.push(text),
         }
@@ -137,7 +137,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Shape, Vec<Problem>> {
     }
 }
 
-/// Tells the other things that are handed over as a policy.
+/// Refuses files that are not components, with advice: native code, core modules, other formats, truncated files.
 pub(crate) fn recognise(bytes: &[u8]) -> Result<(), String> {
     if bytes.starts_with(b"\x7fELF") {
         return Err(
@@ -167,8 +167,7 @@ pub(crate) fn recognise(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Names of the component's own imports and exports; those of components inside it are its own
-/// affair.
+/// Returns the names of imports and exports of the outermost component, without nested components.
 pub(crate) fn names(bytes: &[u8]) -> wasmparser::Result<(Vec<String>, Vec<String>)> {
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     let mut depth = 0_usize;
@@ -195,15 +194,17 @@ pub(crate) fn names(bytes: &[u8]) -> wasmparser::Result<(Vec<String>, Vec<String
     Ok((imports, exports))
 }
 
-/// What the engine accepts; the same without asynchronous functions, which it does not serve.
+/// WebAssembly features that the engine accepts: the defaults without asynchronous functions.
 pub(crate) fn features() -> WasmFeatures {
     WasmFeatures::default() & !WasmFeatures::CM_ASYNC
 }
 
+/// Text for a component that cannot be parsed.
 pub(crate) fn damage(error: &wasmparser::BinaryReaderError) -> String {
     format!("truncated or damaged at offset {}: {}", error.offset(), error.message())
 }
 
+/// Text for a component that does not validate.
 pub(crate) fn invalid(error: &wasmparser::BinaryReaderError) -> String {
     if error.message().contains("component model async") {
         return format!(
@@ -214,8 +215,8 @@ pub(crate) fn invalid(error: &wasmparser::BinaryReaderError) -> String {
     damage(error)
 }
 
-/// The interface of the contract that an import makes use of, if any.
-fn import(types: TypesRef<'_>, name: &str) -> Result<Option<String>, String> {
+/// Returns the interface of the contract whose functions an import uses, if any.
+fn used_interface(types: TypesRef<'_>, name: &str) -> Result<Option<String>, String> {
     if let Some((interface, _)) = of_contract(name) {
         return Ok(has_functions(types, name).then(|| interface.to_owned()));
     }
@@ -225,14 +226,14 @@ fn import(types: TypesRef<'_>, name: &str) -> Result<Option<String>, String> {
     Err(format!("imports {name}: not granted, and no policy can be granted it"))
 }
 
-/// `posthouse:policy/INTERFACE@VERSION`.
+/// Splits `posthouse:policy/INTERFACE@VERSION` into interface and version.
 pub(crate) fn of_contract(name: &str) -> Option<(&str, &str)> {
     let rest = name.strip_prefix(PACKAGE)?.strip_prefix('/')?;
     Some(rest.split_once('@').unwrap_or((rest, "")))
 }
 
-/// One problem for each version that is not served, however many names have it.
-fn refusals<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+/// Returns a problem for each version that is not served.
+fn unserved_versions<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
     let versions: BTreeSet<&str> = names
         .filter_map(|name| of_contract(name))
         .map(|(_, version)| version)
@@ -243,7 +244,7 @@ fn refusals<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
         .collect()
 }
 
-/// Why a version of the contract is not served, and what to do about it.
+/// Parses a version that this host serves. The error explains why a version is not served, with advice.
 fn served(version: &str) -> Result<Contract, String> {
     let serves: Vec<String> = Contract::SERVED
         .iter()
@@ -273,15 +274,14 @@ fn served(version: &str) -> Result<Contract, String> {
     ))
 }
 
-/// The version of all exports: questions are asked in the words of one contract. Imports may be of
-/// another that is served, as those of a part that was linked in are.
+/// Returns the common version of all exports. Imports may have another served version, as those of a linked library do.
+/// The error is `None` without exports, which [`roles`] reports.
 fn built_for(exports: &[String]) -> Result<Contract, Option<String>> {
     let exported = exports.iter().filter_map(|name| of_contract(name));
     let versions: BTreeSet<Contract> = exported.filter_map(|(_, version)| Contract::parse(version)).collect();
     let mut versions = versions.into_iter();
     match (versions.next(), versions.next()) {
         (Some(only), None) => Ok(only),
-        // What is missing has been said.
         (None, _) => Err(None),
         (Some(one), Some(other)) => Err(Some(format!(
             "exports interfaces of {PACKAGE}@{one} and of {PACKAGE}@{other}: build all of it against one of them"
@@ -289,6 +289,7 @@ fn built_for(exports: &[String]) -> Result<Contract, Option<String>> {
     }
 }
 
+/// True if `import` imports more than types.
 pub(crate) fn has_functions(types: TypesRef<'_>, import: &str) -> bool {
     let Some(ComponentItem {
         ty: ComponentEntityType::Instance(id),
@@ -303,7 +304,7 @@ pub(crate) fn has_functions(types: TypesRef<'_>, import: &str) -> bool {
         .any(|item| !matches!(item.ty, ComponentEntityType::Type { .. }))
 }
 
-/// Parts of WASI that every guest may import, since nothing can be reached through them.
+/// True for packages of WASI that every guest may import, since the host's implementations are inert.
 pub(crate) fn is_inert(name: &str) -> bool {
     ["cli", "clocks", "filesystem", "io", "random", "sockets"]
         .iter()
@@ -315,7 +316,7 @@ pub(crate) fn is_inert(name: &str) -> bool {
         })
 }
 
-/// More exports than the contract's are none of the host's business: some toolchains add them.
+/// Returns the exported roles. Exports outside of the contract are ignored, since some toolchains add them.
 fn roles(exports: &[String]) -> Result<BTreeSet<Role>, Vec<String>> {
     let exported: BTreeSet<&str> = exports
         .iter()

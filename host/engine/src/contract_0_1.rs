@@ -1,8 +1,8 @@
-//! What policies of older contracts import, under the names they know it by.
+//! Imports of contract 0.1, under their versioned names.
 //!
-//! The newest contract is linked by what `bindgen!` generates; each older one is a part of it, and
-//! its functions are the same. The engine compares the types when a component is linked; a test
-//! links everything that the frozen contracts in `wit/` have.
+//! `bindgen!` generates the linking of the newest contract. An older contract is a subset of the newest and has the
+//! same functions, so the same implementations are linked here. The engine compares types when a component is linked;
+//! a test links all functions of the frozen contracts in `wit/`.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceType};
@@ -13,19 +13,19 @@ use crate::instance_state::InstanceState;
 use crate::message_view::MessageView;
 use crate::message_view::Slot;
 
-/// Links one function of an interface: its name, what answers it, its arguments.
+/// Links one function of an interface, given by name, implementation and arguments.
 macro_rules! function {
-    ($interface:ident, $name:literal, $answer:path, $($argument:ident: $type:ty),*) => {
+    ($interface:ident, $name:literal, $function:path, $($argument:ident: $type:ty),*) => {
         $interface.func_wrap_async(
             $name,
             |mut store: StoreContextMut<'_, InstanceState>, ($($argument,)*): ($($type,)*)| {
-                Box::new(async move { Ok(($answer(store.data_mut(), $($argument),*).await?,)) })
+                Box::new(async move { Ok(($function(store.data_mut(), $($argument),*).await?,)) })
             },
         )?
     };
 }
 
-/// Contract 0.1.
+/// Links the imports of contract 0.1.
 pub(super) fn link_0_1(linker: &mut Linker<InstanceState>, contract: Contract) -> wasmtime::Result<()> {
     link_types(linker, contract)?;
     link_directory(linker, contract)?;
@@ -33,7 +33,7 @@ pub(super) fn link_0_1(linker: &mut Linker<InstanceState>, contract: Contract) -
     link_host(linker, contract)
 }
 
-/// Growth slots have no values, so nothing is ever dropped.
+/// Links the growth slots. Slots have no values, so their destructors do nothing.
 fn link_types(linker: &mut Linker<InstanceState>, contract: Contract) -> wasmtime::Result<()> {
     let mut interface = linker.instance(&contract.interface("types"))?;
     for slot in ["more-client", "more-envelope", "more-failure"] {

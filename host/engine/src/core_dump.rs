@@ -1,6 +1,6 @@
-//! Core dumps of policies: what an instance held when it trapped, in the format of WebAssembly's tool
-//! conventions. For authors. Written only where the operator asked for it, since a dump holds
-//! whatever the policy had read of a message.
+//! Core dumps of policies: memory and stack of an instance at a trap, in the format of WebAssembly's tool conventions.
+//! Dumps are for policy authors, and written only if the operator configured a folder, since a dump contains the parts
+//! of a message that the policy had read.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -15,21 +15,20 @@ use wasmtime::{Store, WasmCoreDump};
 use crate::instance_state::InstanceState;
 use host_mail::Timestamp;
 
-/// Dumps of one module in a folder. No more are written until some are removed.
-const MOST: usize = 10;
-/// Bytes of one dump.
-const LARGEST: usize = 256 << 20;
-/// How their names end.
-const ENDING: &str = ".coredump";
+/// Maximum number of dumps of a module in a folder; further dumps are dropped until files are removed.
+const MAX_DUMPS: usize = 10;
+/// Maximum size of a dump, in bytes; a larger dump is dropped.
+const MAX_DUMP_SIZE: usize = 256 << 20;
+const SUFFIX: &str = ".coredump";
 
-/// Where a module's dumps go, if anywhere. May change while the module runs.
+/// Folder of a module's dumps, if any. May change while the module runs.
 #[derive(Debug, Default)]
 pub struct CoreDumps {
     folder: ArcSwapOption<PathBuf>,
 }
 
 impl CoreDumps {
-    /// Writes to `folder`; `None` writes nothing.
+    /// Dumps go to `folder`; `None` writes no dump.
     pub fn new(folder: Option<PathBuf>) -> Self {
         let dumps = Self::default();
         dumps.set(folder);
@@ -41,8 +40,8 @@ impl CoreDumps {
         self.folder.store(folder.map(Arc::new));
     }
 
-    /// Writes the dump that belongs to an error, if one is wanted and there is one. A dump that cannot
-    /// be written is a line in the log: the fault itself is told in any case.
+    /// Writes the dump that `error` carries, and returns its path. Returns `None` without a folder, without a dump, or
+    /// at a limit. A dump that cannot be written is logged as a warning; the fault is reported in any case.
     pub(super) fn write(
         &self,
         module: &str,
@@ -51,7 +50,7 @@ impl CoreDumps {
     ) -> Option<PathBuf> {
         let folder = self.folder.load_full()?;
         let dump = error.downcast_ref::<WasmCoreDump>()?;
-        // The engine indexes what it collected, and not every component's parts are among it.
+        // `serialize` indexes the instances that the engine collected, and panics if one of the component is missing.
         let Ok(bytes) = catch_unwind(AssertUnwindSafe(|| dump.serialize(&mut *store, module))) else {
             tracing::warn!(module, "the engine cannot make a core dump of this component");
             return None;
@@ -66,19 +65,19 @@ impl CoreDumps {
     }
 }
 
-/// None if there are enough, or if it is too large.
+/// Saves a dump and returns its path; `None` if the dump is too large or the folder has [`MAX_DUMPS`] of the module.
 fn save(folder: &Path, module: &str, bytes: &[u8]) -> io::Result<Option<PathBuf>> {
     let start = format!("{module}-");
-    let mut there = 0;
+    let mut existing = 0;
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
-        there += usize::from(name.starts_with(&start) && name.ends_with(ENDING));
+        existing += usize::from(name.starts_with(&start) && name.ends_with(SUFFIX));
     }
-    if there >= MOST || bytes.len() > LARGEST {
+    if existing >= MAX_DUMPS || bytes.len() > MAX_DUMP_SIZE {
         return Ok(None);
     }
-    let path = folder.join(format!("{start}{}-{there}{ENDING}", Timestamp::now().0));
+    let path = folder.join(format!("{start}{}-{existing}{SUFFIX}", Timestamp::now().0));
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -93,10 +92,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_at_most_ten_of_a_module() {
+    fn saves_at_most_ten_dumps_of_a_module() {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |module: &str| save(folder.path(), module, b"dump").expect("written").is_some();
-        assert!((0..MOST).all(|_| write("one")));
+        assert!((0..MAX_DUMPS).all(|_| write("one")));
         assert!(!write("one"));
         assert!(write("other"));
         assert!(save(&folder.path().join("nowhere"), "one", b"dump").is_err());

@@ -1,8 +1,8 @@
-//! The debug information of a component: which places in the source its instructions come from (DWARF 5,
-//! and its convention for WebAssembly: addresses count from the beginning of the code section).
+//! DWARF debug information of a component: resolves instructions to source locations (DWARF 5 and its convention for
+//! WebAssembly, by which addresses count from the beginning of the code section).
 //!
-//! The engine could look this up, but reads all of it anew for each frame of each backtrace: that is
-//! milliseconds a fault, for which the questions of others would wait.
+//! The engine can resolve locations too, but reads all debug information again for each frame of each backtrace. That
+//! takes milliseconds for every fault, and delays other sessions' questions.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use addr2line::Context;
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
 use wasmparser::{Encoding, Parser, Payload};
 
-/// What is needed to find places; the rest (variables, types' names) is not kept.
+/// Sections needed to resolve locations. Other sections (variables, names of types) are not kept.
 const SECTIONS: [SectionId; 10] = [
     SectionId::DebugAbbrev,
     SectionId::DebugAddr,
@@ -26,7 +26,7 @@ const SECTIONS: [SectionId; 10] = [
     SectionId::DebugTypes,
 ];
 
-/// Of all core modules of one component that have any.
+/// Debug information of a component: an index of all core modules that carry DWARF sections.
 #[derive(Debug)]
 pub(super) struct DebugInfo {
     component: Arc<[u8]>,
@@ -35,24 +35,24 @@ pub(super) struct DebugInfo {
 
 #[derive(Debug, Default)]
 struct CoreModule {
-    /// Where its code is in the component, in bytes.
+    /// Byte range of the code section in the component.
     code: Range<usize>,
-    /// Where they are in the component.
+    /// Byte ranges of debug sections in the component.
     sections: Vec<(SectionId, Range<usize>)>,
 }
 
-/// One function at an instruction: the one that was called, or one that was inlined there.
+/// A function at an instruction: either called or inlined there.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Symbol {
-    /// As the compiler names it, mangled.
+    /// Mangled name.
     pub(super) function: Option<String>,
     pub(super) file: Option<String>,
-    /// From 1 on.
+    /// Line number, from 1.
     pub(super) line: Option<u32>,
 }
 
 impl DebugInfo {
-    /// What there is of it in a component. A component that is damaged does not get as far as here.
+    /// Indexes the debug sections of a component, which was validated before. Stops at the first parse error.
     pub(super) fn of(component: Arc<[u8]>) -> Self {
         let mut modules = Vec::new();
         let mut open: Option<CoreModule> = None;
@@ -74,7 +74,7 @@ impl DebugInfo {
                         module.sections.push((id, start..start + section.data().len()));
                     }
                 }
-                // Of the module: nothing is nested in one.
+                // Ends the module, since nothing is nested in a core module.
                 Ok(Payload::End(_)) => modules.extend(open.take().filter(|module| !module.sections.is_empty())),
                 Ok(_) => {}
                 Err(_) => break,
@@ -83,20 +83,20 @@ impl DebugInfo {
         Self { component, modules }
     }
 
-    /// Looks up places, for as long as one backtrace takes.
+    /// Makes a reader for one backtrace.
     pub(super) fn reader(&self) -> DebugInfoReader<'_> {
         DebugInfoReader {
             info: self,
-            read: Vec::new(),
+            contexts: Vec::new(),
         }
     }
 }
 
 impl CoreModule {
-    /// None if it makes no sense: nobody has validated it.
+    /// Parses the sections; `None` if they are malformed, since DWARF is never validated.
     fn read<'a>(&self, component: &'a [u8]) -> Option<Context<EndianSlice<'a, LittleEndian>>> {
-        let load = |wanted: SectionId| {
-            let found = self.sections.iter().find(|(id, _)| *id == wanted);
+        let load = |section: SectionId| {
+            let found = self.sections.iter().find(|(id, _)| *id == section);
             let bytes = found.and_then(|(_, range)| component.get(range.clone()));
             Ok::<_, Infallible>(EndianSlice::new(bytes.unwrap_or_default(), LittleEndian))
         };
@@ -105,30 +105,31 @@ impl CoreModule {
     }
 }
 
-/// Reads a core module's debug information once, when it is first asked for.
+/// Resolves instructions; parses each core module's debug information once, on first use.
 pub(super) struct DebugInfoReader<'a> {
     info: &'a DebugInfo,
-    read: Vec<(usize, Option<Context<EndianSlice<'a, LittleEndian>>>)>,
+    /// Parsed sections by index of the core module.
+    contexts: Vec<(usize, Option<Context<EndianSlice<'a, LittleEndian>>>)>,
 }
 
 impl DebugInfoReader<'_> {
-    /// The functions at an instruction `offset` bytes into the component, the innermost first. Empty
-    /// if nothing is known about it.
+    /// Functions at the instruction `offset` bytes into the component, innermost first. Empty without debug
+    /// information.
     pub(super) fn symbols(&mut self, offset: usize) -> Vec<Symbol> {
         self.find(offset).unwrap_or_default()
     }
 
     fn find(&mut self, offset: usize) -> Option<Vec<Symbol>> {
         let modules = self.info.modules.iter();
-        let (place, module) = modules.enumerate().find(|(_, module)| module.code.contains(&offset))?;
-        let at = match self.read.iter().position(|(known, _)| *known == place) {
+        let (index, module) = modules.enumerate().find(|(_, module)| module.code.contains(&offset))?;
+        let at = match self.contexts.iter().position(|(parsed, _)| *parsed == index) {
             Some(at) => at,
             None => {
-                self.read.push((place, module.read(&self.info.component)));
-                self.read.len() - 1
+                self.contexts.push((index, module.read(&self.info.component)));
+                self.contexts.len() - 1
             }
         };
-        let context = self.read.get(at)?.1.as_ref()?;
+        let context = self.contexts.get(at)?.1.as_ref()?;
         let address = u64::try_from(offset - module.code.start).ok()?;
         let mut frames = context.find_frames(address).skip_all_loads().ok()?;
         let mut symbols = Vec::new();

@@ -1,8 +1,8 @@
-//! What a component exports, under the version of the contract it was built for.
+//! Exported functions of a component, looked up under the version of the contract that the component was built for.
 //!
-//! Contracts that are served side by side have the same types where they have the same names
-//! (`wit/README.md`), and linking is by the shape of types: the functions of an older contract are
-//! called with the types of the newest. What differs is the name they are found under.
+//! Contracts that are served side by side have equal types under equal names (`wit/README.md`), and linking compares
+//! the structure of types. Functions of an older contract are called with the types of the newest; only the name of
+//! the export differs.
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ use crate::component::{Role, Shape};
 use crate::instance_state::InstanceState;
 use crate::message_view::MessageView;
 
-/// Arguments are shared, so that a function can be kept without borrowing from one call of it.
+// Arguments are shared (`Arc`), so that a typed function can be kept without borrowing from a call's arguments.
 type Admit = TypedFunc<(Arc<Client>,), ((exemption::Admission, Because),)>;
 type CheckSender = TypedFunc<(Arc<Client>, Arc<ReversePath>), (Decision,)>;
 type CheckRecipient = TypedFunc<(Arc<Client>, Arc<ReversePath>, String), (Decision,)>;
 type CheckMessage = TypedFunc<(Arc<Client>, Arc<Envelope>, Resource<MessageView>), ((homing::Disposition, Because),)>;
 type Plan = TypedFunc<(Arc<Failure>,), ((Vec<ndr::Notice>, Because),)>;
 
-/// Where a component's functions are, found once for all its instances.
+/// Indices of a component's exported functions, looked up once for all instances.
 pub(super) struct Exports {
     describe: ComponentExportIndex,
     configure: ComponentExportIndex,
@@ -33,20 +33,20 @@ pub(super) struct Exports {
     ndr: Option<ComponentExportIndex>,
 }
 
-/// `lifecycle` of an instance.
+/// Functions of `lifecycle` in an instance.
 #[derive(Clone)]
 pub(super) struct LifecycleExport {
     pub(super) describe: TypedFunc<(), (lifecycle::Description,)>,
     pub(super) configure: TypedFunc<(String,), (Result<(), Vec<lifecycle::Problem>>,)>,
 }
 
-/// `exemption` of an instance.
+/// Functions of `exemption` in an instance.
 #[derive(Clone)]
 pub(super) struct ExemptionExport {
     pub(super) admit: Admit,
 }
 
-/// `homing` of an instance.
+/// Functions of `homing` in an instance.
 #[derive(Clone)]
 pub(super) struct HomingExport {
     pub(super) check_sender: CheckSender,
@@ -54,16 +54,19 @@ pub(super) struct HomingExport {
     pub(super) check_message: CheckMessage,
 }
 
-/// `ndr` of an instance.
+/// Functions of `ndr` in an instance.
 #[derive(Clone)]
 pub(super) struct NdrExport {
     pub(super) plan: Plan,
 }
 
 impl Exports {
-    /// Finds the functions of every role that `shape` has.
+    /// Looks up the functions of `lifecycle` and of every role in `shape`.
+    ///
+    /// # Errors
+    /// A function is missing.
     pub(super) fn find(component: &Component, shape: &Shape) -> wasmtime::Result<Self> {
-        let one = |interface: &str, function: &str| -> wasmtime::Result<ComponentExportIndex> {
+        let index = |interface: &str, function: &str| -> wasmtime::Result<ComponentExportIndex> {
             let name = shape.contract.interface(interface);
             component
                 .get_export_index(None, name.as_str())
@@ -72,22 +75,22 @@ impl Exports {
         };
         let homing = || -> wasmtime::Result<_> {
             Ok([
-                one("homing", "check-sender")?,
-                one("homing", "check-recipient")?,
-                one("homing", "check-message")?,
+                index("homing", "check-sender")?,
+                index("homing", "check-recipient")?,
+                index("homing", "check-message")?,
             ])
         };
         let has = |role| shape.roles.contains(&role);
         Ok(Self {
-            describe: one("lifecycle", "describe")?,
-            configure: one("lifecycle", "configure")?,
-            exemption: has(Role::Exemption).then(|| one("exemption", "admit")).transpose()?,
+            describe: index("lifecycle", "describe")?,
+            configure: index("lifecycle", "configure")?,
+            exemption: has(Role::Exemption).then(|| index("exemption", "admit")).transpose()?,
             homing: has(Role::Homing).then(homing).transpose()?,
-            ndr: has(Role::Ndr).then(|| one("ndr", "plan")).transpose()?,
+            ndr: has(Role::Ndr).then(|| index("ndr", "plan")).transpose()?,
         })
     }
 
-    /// Checks the types against the contract.
+    /// Returns the functions of `lifecycle` after checking their types.
     pub(super) fn lifecycle(
         &self,
         store: &mut Store<InstanceState>,
@@ -99,7 +102,7 @@ impl Exports {
         })
     }
 
-    /// Checks the types against the contract.
+    /// Returns the functions of `exemption` after checking their types.
     pub(super) fn exemption(
         &self,
         store: &mut Store<InstanceState>,
@@ -111,7 +114,7 @@ impl Exports {
         })
     }
 
-    /// Checks the types against the contract.
+    /// Returns the functions of `homing` after checking their types.
     pub(super) fn homing(
         &self,
         store: &mut Store<InstanceState>,
@@ -125,7 +128,7 @@ impl Exports {
         })
     }
 
-    /// Checks the types against the contract.
+    /// Returns the functions of `ndr` after checking their types.
     pub(super) fn ndr(&self, store: &mut Store<InstanceState>, instance: &Instance) -> wasmtime::Result<NdrExport> {
         let plan = self.ndr.as_ref().ok_or_else(|| missing(Role::Ndr))?;
         Ok(NdrExport {

@@ -1,31 +1,31 @@
-//! What went wrong in a policy: from the engine's errors to the words of Event 4037.
+//! Faults of policies: classifies traps and other errors of the engine for Event 4037.
 
 use std::fmt;
 use std::time::Duration;
 
 use wasmtime::component::ResourceTableError;
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace, WasmCoreDump};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace, WasmCoreDump};
 use wasmtime_wasi::I32Exit;
 
 use super::backtrace::{SourceMap, SourcePlace};
-use super::core_dump::CoreDumps;
-use crate::instance_state::InstanceState;
+use crate::abort::Abort;
+use crate::limits::Denied;
 use crate::validate::InvalidAnswer;
 use host_mail::cut;
 
-/// Bytes of an error's text that are kept.
+/// Bytes of an error's text that are quoted.
 const QUOTED: usize = 512;
 
-/// Kinds of faults; the names in events and status.
+/// Classes of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// The guest gave up: a panic, an exception, an abort.
+    /// The guest gave up: a panic, an exception or an abort.
     Panic,
-    /// Too much guest CPU in one call.
+    /// The call used more guest CPU than `limits.cpu`.
     CpuTimeout,
-    /// The call took too long on the wall clock.
+    /// The call took longer than `limits.wall`.
     HostTimeout,
-    /// The guest ended after memory was denied to it.
+    /// The guest ended after a denied growth of memory.
     Memory,
     /// The call stack was exhausted.
     Stack,
@@ -33,7 +33,7 @@ pub enum Class {
     Trap,
     /// The result could not be decoded.
     Abi,
-    /// The result was decoded and cannot be true.
+    /// The result was decoded and breaks a rule of the contract.
     InvalidAnswer,
     /// The host failed, not the policy.
     HostBug,
@@ -52,7 +52,7 @@ impl Class {
         Self::HostBug,
     ];
 
-    /// Returns the class as events and `status` name it.
+    /// Returns the class as in events and `status`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Panic => "panic",
@@ -68,51 +68,45 @@ impl Class {
     }
 }
 
-/// Why the host itself ended a guest.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Abort {
-    /// See [`super::limits::CpuLimit`].
-    #[error("more than {} ms of guest CPU in one call", .0.as_millis())]
-    Cpu(Duration),
-    /// See `limits.host-calls`.
-    #[error("more than {0} calls to the host in one unit of work")]
-    HostCalls(u64),
-    /// A host function failed.
-    #[error("{0}")]
-    Host(String),
-}
-
-/// How a bounded call ended if not with a result.
+/// End of a bounded call without a result.
 pub(super) enum CallEnd {
-    /// The engine says why.
+    /// The engine returned an error: a trap, or an [`Abort`] of the host.
     Error(wasmtime::Error),
-    /// Not within this time.
-    Slow(Duration),
-    /// The host panicked.
+    /// The call did not end within this time.
+    TimedOut(Duration),
+    /// The host panicked with this text.
     Panicked(String),
 }
 
-/// One fault, before it is known what the host does about it.
+/// State of an instance that explains a fault.
+pub(super) struct FaultContext {
+    /// Output of the guest to stdout and stderr.
+    pub(super) stderr: String,
+    /// Last growth of memory that was denied.
+    pub(super) denied: Option<Denied>,
+}
+
+/// A fault of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// Kind of fault.
     pub class: Class,
-    /// The trap's code or the lie, in words.
+    /// Text of the trap, or of the rule that the answer breaks.
     pub code: String,
-    /// Function and source line, as far as debug information tells.
+    /// Function and source line, as far as debug information is available.
     pub place: SourcePlace,
-    /// Text that the guest wrote to stderr, at most 4 KiB.
+    /// Output of the guest to stdout and stderr, at most the last 8 KiB.
     pub stderr: String,
-    /// File with what the guest held.
+    /// Path of the core dump.
     pub core_dump: Option<String>,
 }
 
-/// Why a call has no result.
+/// Reason for which a call has no result.
 #[derive(Debug)]
 pub enum CallFailed {
-    /// It is the policy's fault.
+    /// The policy is at fault, or the host is ([`Class::HostBug`]).
     Fault(Box<Fault>),
-    /// There was no room in the pool: nobody's fault.
+    /// The pool of instances is full; no fault of the policy.
     Crowded,
 }
 
@@ -132,17 +126,17 @@ impl From<Fault> for CallFailed {
 }
 
 impl Fault {
-    fn new(class: Class, code: impl Into<String>, host: &InstanceState) -> Self {
+    fn new(class: Class, code: impl Into<String>, context: FaultContext) -> Self {
         Self {
             class,
             code: code.into(),
             place: SourcePlace::default(),
-            stderr: host.console.text(),
+            stderr: context.stderr,
             core_dump: None,
         }
     }
 
-    /// The host could not even begin.
+    /// A fault of the host that prevented the call.
     pub fn of_host(code: &str) -> Self {
         Self {
             class: Class::HostBug,
@@ -153,58 +147,42 @@ impl Fault {
         }
     }
 
-    /// An answer that was decoded and cannot be true.
-    pub(super) fn lie(lie: &InvalidAnswer, host: &InstanceState) -> Self {
-        Self::new(Class::InvalidAnswer, lie.to_string(), host)
+    /// The fault for an answer that breaks a rule of the contract.
+    pub(super) fn invalid_answer(invalid: &InvalidAnswer, context: FaultContext) -> Self {
+        Self::new(Class::InvalidAnswer, invalid.to_string(), context)
     }
-}
-
-/// Classifies how a call ended, and writes a core dump if one is wanted.
-pub(super) fn account(
-    ended: &CallEnd,
-    places: &SourceMap,
-    store: &mut Store<InstanceState>,
-    module: &str,
-    dumps: &CoreDumps,
-) -> CallFailed {
-    let mut failed = classify(ended, places, store.data());
-    if let (CallFailed::Fault(fault), CallEnd::Error(error)) = (&mut failed, ended) {
-        let written = dumps.write(module, error, store);
-        fault.core_dump = written.map(|path| path.display().to_string());
-    }
-    failed
 }
 
 /// Classifies how a call ended.
-fn classify(ended: &CallEnd, places: &SourceMap, host: &InstanceState) -> CallFailed {
-    match ended {
-        CallEnd::Slow(limit) => Fault::new(
+pub(super) fn classify(end: &CallEnd, source_map: &SourceMap, context: FaultContext) -> CallFailed {
+    match end {
+        CallEnd::TimedOut(limit) => Fault::new(
             Class::HostTimeout,
             format!("no answer within {} ms", limit.as_millis()),
-            host,
+            context,
         )
         .into(),
-        CallEnd::Panicked(text) => Fault::new(Class::HostBug, format!("the host panicked: {text}"), host).into(),
+        CallEnd::Panicked(text) => Fault::new(Class::HostBug, format!("the host panicked: {text}"), context).into(),
         CallEnd::Error(error) if error.is::<PoolConcurrencyLimitError>() => CallFailed::Crowded,
         CallEnd::Error(error) => {
-            let (class, code) = class_and_code(error, host);
+            let (class, code) = class_and_code(error, context.denied);
             let trace = error.downcast_ref::<WasmBacktrace>();
             CallFailed::from(Fault {
-                place: trace.map(|trace| places.place(trace)).unwrap_or_default(),
-                ..Fault::new(class, code, host)
+                place: trace.map(|trace| source_map.place(trace)).unwrap_or_default(),
+                ..Fault::new(class, code, context)
             })
         }
     }
 }
 
-fn class_and_code(error: &wasmtime::Error, host: &InstanceState) -> (Class, String) {
-    if let Some(stop) = error.downcast_ref::<Abort>() {
-        let class = match stop {
+fn class_and_code(error: &wasmtime::Error, denied: Option<Denied>) -> (Class, String) {
+    if let Some(abort) = error.downcast_ref::<Abort>() {
+        let class = match abort {
             Abort::Cpu(_) => Class::CpuTimeout,
             Abort::HostCalls(_) => Class::Trap,
             Abort::Host(_) => Class::HostBug,
         };
-        return (class, stop.to_string());
+        return (class, abort.to_string());
     }
     let trap = error.downcast_ref::<Trap>().copied();
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
@@ -214,10 +192,10 @@ fn class_and_code(error: &wasmtime::Error, host: &InstanceState) -> (Class, Stri
         trap,
         None | Some(Trap::UnreachableCodeReached | Trap::MemoryOutOfBounds | Trap::AllocationTooLarge)
     );
-    if let Some(denied) = host.memory.denied()
+    if let Some(denied) = denied
         && may_be_memory
     {
-        let code = format!("{} bytes of memory wanted, {} allowed", denied.wanted, denied.limit);
+        let code = format!("{} bytes of memory wanted, {} allowed", denied.requested, denied.limit);
         return (Class::Memory, code);
     }
     match trap {
@@ -231,12 +209,12 @@ fn class_and_code(error: &wasmtime::Error, host: &InstanceState) -> (Class, Stri
     }
 }
 
-/// The error and what it came of. Backtrace and core dump among them are told apart.
+/// The texts of an error and of all causes, without backtrace and core dump, which are reported separately.
 fn causes(error: &wasmtime::Error) -> String {
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
     let dump = error.downcast_ref::<WasmCoreDump>().map(ToString::to_string);
-    let apart = |text: &String| Some(text) == backtrace.as_ref() || Some(text) == dump.as_ref();
+    let is_separate = |text: &String| Some(text) == backtrace.as_ref() || Some(text) == dump.as_ref();
     let texts = error.chain().map(ToString::to_string);
-    let texts: Vec<String> = texts.filter(|text| !apart(text)).collect();
+    let texts: Vec<String> = texts.filter(|text| !is_separate(text)).collect();
     cut(texts.join(": "), QUOTED)
 }

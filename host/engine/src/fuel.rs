@@ -1,17 +1,17 @@
-//! Fuel: what guests execute, counted. The same question costs the same on every machine.
+//! Fuel: counted guest instructions. The same question costs the same fuel on every machine.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
-/// More than any guest executes before another limit ends it.
+/// More fuel than any guest burns before another limit ends the call.
 pub const PLENTY: u64 = u64::MAX;
 
-/// Counts, and may hold a fuse.
+/// Turns fuel counting on for a runtime, and may hold a fuse for a stage.
 #[derive(Debug, Default)]
 pub struct Meter {
     fuse: Mutex<Option<StageFuse>>,
 }
 
-/// Ends the guest of one stage after so much fuel.
+/// Fuel limit for calls of a stage.
 #[derive(Debug, Clone)]
 struct StageFuse {
     stage: String,
@@ -19,22 +19,18 @@ struct StageFuse {
 }
 
 impl Meter {
-    /// From now on a call of `stage` traps when it has burnt `fuel`.
+    /// Lets calls of `stage` trap after `fuel` from now on. Replaces the fuse of any other stage.
     pub fn set_fuse(&self, stage: &str, fuel: u64) {
-        *self.lock() = Some(StageFuse {
+        *self.fuse.lock() = Some(StageFuse {
             stage: stage.to_owned(),
             fuel,
         });
     }
 
-    /// What a call of this stage may burn, if the fuse is for it.
-    pub(super) fn ration(&self, stage: &str) -> Option<u64> {
-        let fuse = self.lock();
+    /// Fuel limit of a call of `stage`; `None` if the fuse is not for that stage.
+    pub(super) fn limit(&self, stage: &str) -> Option<u64> {
+        let fuse = self.fuse.lock();
         fuse.as_ref().filter(|fuse| fuse.stage == stage).map(|fuse| fuse.fuel)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<StageFuse>> {
-        self.fuse.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -43,11 +39,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fuse_is_for_one_stage() {
+    fn fuse_limits_one_stage_at_a_time() {
         let meter = Meter::default();
         meter.set_fuse("ndr", 7);
-        assert_eq!((meter.ration("ndr"), meter.ration("admit")), (Some(7), None));
+        assert_eq!((meter.limit("ndr"), meter.limit("admit")), (Some(7), None));
         meter.set_fuse("admit", 0);
-        assert_eq!((meter.ration("ndr"), meter.ration("admit")), (None, Some(0)));
+        assert_eq!((meter.limit("ndr"), meter.limit("admit")), (None, Some(0)));
     }
 }

@@ -1,17 +1,15 @@
-//! A generation: one module's code with its settings, limits and grants, proven to run.
+//! A generation: a module's code with settings, limits and grants, verified to run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::backtrace::SourceMap;
 use super::core_dump::CoreDumps;
 use super::exports::Exports;
 use super::metrics::GenerationMetrics;
-use crate::admission_cache::Admissions;
 use crate::component::{Contract, Role, Shape, builtin, inspect};
 use crate::instance_state::InstanceState;
 use crate::runtime::Runtime;
@@ -19,28 +17,30 @@ use crate::validate::Description;
 use host_config::{PolicyLimits, Problem};
 use host_mail::Timestamp;
 
-/// Compiled code, whatever its settings.
+pub use crate::component::digest::digest;
+
+/// Compiled and linked code, independent of settings.
 pub struct Code {
     /// SHA-256 of the component, hexadecimal.
     pub digest: String,
     /// Roles, contract and imports.
     pub shape: Shape,
-    /// The component as it was loaded.
+    /// Bytes of the component.
     pub bytes: Arc<[u8]>,
     pub(super) pre: InstancePre<InstanceState>,
     pub(super) exports: Exports,
-    pub(super) places: SourceMap,
+    pub(super) source_map: SourceMap,
 }
 
 impl Code {
-    /// Inspects, compiles and links.
+    /// Inspects, compiles and links a component. Errors are problems for an operator.
     pub async fn new(runtime: &Runtime, bytes: Arc<[u8]>) -> Result<Self, Vec<Problem>> {
         let one = |text: String| vec![Problem::new("file", text)];
-        let looking = Arc::clone(&bytes);
-        let look = move || Ok((inspect(&looking)?, digest(&looking), SourceMap::of(looking)));
-        let looked = tokio::task::spawn_blocking(look).await;
-        let not_looked = |error| Err(one(format!("it could not be looked at: {error}")));
-        let (shape, digest, places) = looked.unwrap_or_else(not_looked)?;
+        let component = Arc::clone(&bytes);
+        let inspect = move || Ok((inspect(&component)?, digest(&component), SourceMap::of(component)));
+        let inspected = tokio::task::spawn_blocking(inspect).await;
+        let panicked = |error| Err(one(format!("it could not be looked at: {error}")));
+        let (shape, digest, source_map) = inspected.unwrap_or_else(panicked)?;
         let component = runtime.compile(Arc::clone(&bytes), &digest).await.map_err(one)?;
         let link = || -> wasmtime::Result<Self> {
             Ok(Self {
@@ -49,13 +49,13 @@ impl Code {
                 digest,
                 shape: shape.clone(),
                 bytes: Arc::clone(&bytes),
-                places,
+                source_map,
             })
         };
-        link().map_err(|error| one(misfit(shape.contract, &error)))
+        link().map_err(|error| one(link_error(shape.contract, &error)))
     }
 
-    /// The same policy in the form of another component.
+    /// Links another component that has the same exports and the same digest, such as a snapshot.
     pub(super) fn linked(
         &self,
         component: &Component,
@@ -67,14 +67,15 @@ impl Code {
             pre: linker.instantiate_pre(component)?,
             digest: self.digest.clone(),
             shape: self.shape.clone(),
-            places: SourceMap::of(Arc::clone(&bytes)),
+            source_map: SourceMap::of(Arc::clone(&bytes)),
             bytes,
         })
     }
 }
 
-/// A policy may use what a later patch release of its contract added.
-fn misfit(contract: Contract, error: &wasmtime::Error) -> String {
+/// Text for a component that does not link. The policy may use functions that a later patch release of the contract
+/// added.
+fn link_error(contract: Contract, error: &wasmtime::Error) -> String {
     if Contract::SERVED.contains(&contract) {
         return format!("does not fit the contract: {error:#}");
     }
@@ -85,7 +86,7 @@ fn misfit(contract: Contract, error: &wasmtime::Error) -> String {
     )
 }
 
-/// What is to become a generation.
+/// A candidate for a generation: code with settings, grants and limits.
 #[derive(Clone)]
 pub struct Candidate {
     /// Name in the chain.
@@ -98,16 +99,16 @@ pub struct Candidate {
     pub grants: Vec<String>,
     /// Limits of each instance.
     pub limits: PolicyLimits,
-    /// Where the code came from.
+    /// Origin of the code, such as a file's path.
     pub origin: String,
-    /// Who wants it.
+    /// The user or part of the host that requested the candidate.
     pub by: String,
-    /// No decision depends on it.
+    /// Destination of core dumps; not part of the identity, since no decision depends on core dumps.
     pub core_dumps: Arc<CoreDumps>,
 }
 
 impl Candidate {
-    /// Digest of everything a decision can depend on.
+    /// Digest of everything that a decision can depend on: code, settings, grants and limits.
     pub fn identity(&self) -> String {
         let limits = &self.limits;
         let parts = serde_json::json!({
@@ -126,32 +127,30 @@ impl Candidate {
     }
 }
 
-/// A candidate that runs, with its number. Immutable but for its counters.
+/// A verified candidate with a number. Immutable except for counters and pre-initialisation.
 pub struct Generation {
     /// Number in the module's history, from 1.
     pub number: u64,
     /// See [`Candidate::identity`].
     pub identity: String,
-    /// Its code is the default policy that the host carries, wherever it was loaded from.
+    /// True if the code is the built-in default policy, even if loaded from a file.
     pub is_built_in: bool,
-    /// What the generation was made of.
+    /// The candidate that became this generation.
     pub candidate: Candidate,
-    /// The settings as `configure` gets them.
+    /// Settings as JSON text, the argument of `configure`.
     pub settings: String,
-    /// What `describe` returned.
+    /// The checked result of `describe`.
     pub description: Description,
     /// Time of activation.
     pub since: Timestamp,
     /// Calls, faults and latency.
     pub counters: GenerationMetrics,
-    /// Admissions that need not be asked again.
-    pub admissions: Admissions,
-    /// The code with the settings taken in, as soon as there is any.
+    /// Pre-initialised code, as soon as available.
     pub preparation: Preparation,
 }
 
 impl Generation {
-    /// Makes a generation of a candidate that was shown to run.
+    /// Makes a generation of a candidate that was verified to run.
     pub fn new(number: u64, since: Timestamp, candidate: Candidate, description: Description) -> Self {
         Self {
             number,
@@ -162,12 +161,11 @@ impl Generation {
             description,
             since,
             counters: GenerationMetrics::default(),
-            admissions: Admissions::default(),
             preparation: Preparation::default(),
         }
     }
 
-    /// What instances are made of if they need not be configured any more.
+    /// Returns the pre-initialised code, whose instances need no `configure`; `None` if not available.
     pub fn prepared(&self) -> Option<&Arc<Code>> {
         self.preparation.outcome.get()?.as_ref().ok()
     }
@@ -178,7 +176,7 @@ impl Generation {
     }
 }
 
-/// Whether instances need not read their settings any more.
+/// Progress of pre-initialisation.
 #[derive(Default)]
 pub struct Preparation {
     begun: AtomicBool,
@@ -186,30 +184,42 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    /// Whether the caller is the first.
+    /// Claims the work; true for the first caller only.
     pub fn begin(&self) -> bool {
         !self.begun.swap(true, Ordering::Relaxed)
     }
 
-    /// From now on instances come up configured, or it is known why they cannot.
+    /// Stores the result: code whose instances come up configured, or the reason why there is none.
     pub fn end(&self, outcome: Result<Code, String>) {
-        // Whoever began is the only one who ends.
+        // Set once, since only one caller of `begin` gets true.
         let _ = self.outcome.set(outcome.map(Arc::new));
     }
 
-    /// In words; none as long as it is not decided.
+    /// Returns the result with the reason of a failure; `None` until [`Self::end`].
     pub fn result(&self) -> Option<Result<(), &str>> {
         let outcome = self.outcome.get()?;
         Some(outcome.as_ref().map(|_| ()).map_err(String::as_str))
     }
 }
 
-/// Settings as JSON text.
+/// Returns settings as JSON text.
 pub fn settings_text(settings: &Map<String, Value>) -> String {
     Value::Object(settings.clone()).to_string()
 }
 
-/// SHA-256, hexadecimal.
-pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+/// A guard that counts an instance of a generation as live.
+pub struct InUse(Arc<Generation>);
+
+impl InUse {
+    /// Counts an instance of `generation` as live until the guard is dropped.
+    pub fn new(generation: &Arc<Generation>) -> Self {
+        generation.counters.begin_instance();
+        Self(Arc::clone(generation))
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.counters.end_instance();
+    }
 }

@@ -1,17 +1,15 @@
-//! How long questions take: a histogram that many tasks write at the same time without waiting for
-//! each other.
+//! A lock-free latency histogram with logarithmic buckets.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Each power of two is divided into so many buckets (a power of two itself): what is read is at
-/// most an eighth too large.
-const PARTS: u64 = 8;
-const PARTS_LOG: u32 = PARTS.ilog2();
-/// Up to 2^28 µs, four and a half minutes. What takes longer is counted as that.
-const BUCKETS: usize = ((28 - PARTS_LOG as usize) + 1) * PARTS as usize;
+/// Buckets for each power of two (a power of two as well): quantiles are at most an eighth too large.
+const BUCKETS_PER_OCTAVE: u64 = 8;
+const BUCKETS_PER_OCTAVE_LOG: u32 = BUCKETS_PER_OCTAVE.ilog2();
+/// Number of buckets, up to 2^28 µs (four and a half minutes). The last bucket takes all longer durations.
+const BUCKETS: usize = ((28 - BUCKETS_PER_OCTAVE_LOG as usize) + 1) * BUCKETS_PER_OCTAVE as usize;
 
-/// Durations in microseconds.
+/// A histogram of durations in microseconds.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: [AtomicU64; BUCKETS],
@@ -28,50 +26,50 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one duration.
+    /// Counts a duration.
     pub fn record(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        if let Some(bucket) = self.buckets.get(bucket(micros)) {
+        if let Some(bucket) = self.buckets.get(bucket_index(micros)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
         self.longest.fetch_max(micros, Ordering::Relaxed);
     }
 
-    /// The longest, in microseconds.
+    /// Longest duration, in microseconds.
     pub fn longest(&self) -> u64 {
         self.longest.load(Ordering::Relaxed)
     }
 
-    /// Microseconds within which so many thousandths of all stayed; none when nothing was recorded.
+    /// Quantile in microseconds: the bound that `thousandths` of all durations do not exceed. `None` without durations.
     pub fn within(&self, thousandths: u64) -> Option<u64> {
         let counts: Vec<u64> = self.buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();
         let all: u64 = counts.iter().sum();
-        let wanted = (all * thousandths).div_ceil(1000).max(1);
+        let rank = (all * thousandths).div_ceil(1000).max(1);
         let mut seen = 0;
         let reached = counts.iter().position(|count| {
             seen += count;
-            seen >= wanted
+            seen >= rank
         });
-        reached.map(|bucket| last_of(bucket).min(self.longest()))
+        reached.map(|bucket| upper_bound(bucket).min(self.longest()))
     }
 }
 
-fn bucket(micros: u64) -> usize {
-    let index = if micros < PARTS {
+fn bucket_index(micros: u64) -> usize {
+    let index = if micros < BUCKETS_PER_OCTAVE {
         micros
     } else {
-        let shift = micros.ilog2() - PARTS_LOG;
-        u64::from(shift) * PARTS + (micros >> shift)
+        let shift = micros.ilog2() - BUCKETS_PER_OCTAVE_LOG;
+        u64::from(shift) * BUCKETS_PER_OCTAVE + (micros >> shift)
     };
     usize::try_from(index).unwrap_or(usize::MAX).min(BUCKETS - 1)
 }
 
-/// The largest number of microseconds that a bucket takes.
-fn last_of(bucket: usize) -> u64 {
+/// Largest number of microseconds in a bucket.
+fn upper_bound(bucket: usize) -> u64 {
     let bucket = bucket as u64;
-    match bucket / PARTS {
+    match bucket / BUCKETS_PER_OCTAVE {
         0 => bucket,
-        octave => ((PARTS + bucket % PARTS + 1) << (octave - 1)) - 1,
+        octave => ((BUCKETS_PER_OCTAVE + bucket % BUCKETS_PER_OCTAVE + 1) << (octave - 1)) - 1,
     }
 }
 
@@ -80,12 +78,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_bucket_ends_where_the_next_begins() {
+    fn buckets_are_contiguous() {
         for index in 0..BUCKETS - 1 {
-            assert_eq!(bucket(last_of(index)), index);
-            assert_eq!(bucket(last_of(index) + 1), index + 1);
+            assert_eq!(bucket_index(upper_bound(index)), index);
+            assert_eq!(bucket_index(upper_bound(index) + 1), index + 1);
         }
-        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+        assert_eq!(bucket_index(u64::MAX), BUCKETS - 1);
     }
 
     #[test]

@@ -1,13 +1,17 @@
-//! What a policy asks the host while it decides, as data: an answer that was given can be recorded and
-//! given again. The message is not among it; policies read it through [`host_mail::Content`].
+//! Calls of a policy to the host as data, so that answers can be recorded and replayed. Reading the message is not
+//! among the calls; policies read a message through [`host_mail::Content`].
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use crate::message_view::MessageView;
+
+pub use crate::message_view::Finding;
+
 /// A call of an imported function.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)] // wit/policy.wit says it
+#[allow(missing_docs)] // documented in wit/policy.wit
 pub enum Call {
     /// `directory.lookup`.
     Lookup { address: String },
@@ -25,7 +29,7 @@ pub enum Call {
     Texts { name: String },
     /// `dns.names`.
     Names { address: String },
-    /// `counters.add`. Equal calls have answers that differ: the order counts.
+    /// `counters.add`. Equal calls have different answers, so a replay keeps their order.
     CounterAdd { key: String, amount: u64, seconds: u32 },
     /// `counters.value`.
     CounterValue { key: String },
@@ -33,13 +37,13 @@ pub enum Call {
     Findings,
 }
 
-/// What was answered.
+/// Answer to a [`Call`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// Meanings of an address.
+    /// Directory entries of an address.
     Entries(Vec<DirectoryEntry>),
-    /// Yes or no.
+    /// Answer to a yes-or-no call.
     Truth(bool),
     /// Addresses, texts or names.
     Texts(Vec<String>),
@@ -51,56 +55,45 @@ pub enum Answer {
     Findings(Vec<Finding>),
 }
 
-/// Why there is no answer.
+/// Reason for which a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoAnswer {
-    /// It may pass.
+    /// Temporary: a later call may succeed.
     #[error("unavailable: {0}")]
     Unavailable(String),
-    /// There are more counters than the module may keep.
+    /// The module has reached the limit of counters.
     #[error("full")]
     Full,
-    /// It will not pass.
+    /// Permanent.
     #[error("{0}")]
     Other(String),
 }
 
-/// One meaning of an address, as a policy sees it.
+/// A directory entry of an address, as a policy sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DirectoryEntry {
-    /// The account that owns it.
+    /// The account that owns the address.
     pub account: Option<String>,
-    /// As the directory has it.
+    /// The address as the directory has it.
     pub address: String,
-    /// Another host; none is here.
+    /// Destination on another host; `None` for this host.
     pub elsewhere: Option<String>,
     /// `account`, `alias` or `group`.
     pub kind: String,
 }
 
-/// One result of verification (RFC 8601).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)] // wit/policy.wit says it
-pub struct Finding {
-    pub method: String,
-    pub outcome: String,
-    pub domain: Option<String>,
-    pub detail: Option<String>,
-}
-
-/// Who asks.
+/// The module that calls the host, and the message in question.
 pub struct Caller<'a> {
     /// The module's name in the chain.
     pub module: &'a str,
-    /// The message under decision, with the client and the envelope it came with.
-    pub message: Option<&'a crate::message_view::MessageView>,
+    /// The message under decision, with client and envelope.
+    pub message: Option<&'a MessageView>,
 }
 
-/// Where answers come from: from the host as it stands, or from a record of the past.
+/// Source of answers: the live host, or a record that is replayed.
 pub trait HostServices: Send + Sync {
-    /// Answers one call. May take long; whoever asks bounds the time.
-    fn answer<'a>(&'a self, asker: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>>;
+    /// Answers a call. May take arbitrarily long: the caller bounds the time and cancels by dropping the future.
+    fn answer<'a>(&'a self, caller: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>>;
 }

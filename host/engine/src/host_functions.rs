@@ -1,4 +1,4 @@
-//! The functions that a policy can call: directory, DNS, counters, verification, message, log and clock.
+//! Host functions that a policy can import: directory, DNS, counters, verification, message, log and clock.
 
 use wasmtime::component::Resource;
 
@@ -9,13 +9,16 @@ use crate::message_view::{MessageView, Slot, unreadable};
 use host_events::Event;
 use host_mail::cut;
 
-/// Bounds of `host.log`.
-const LOG_LINES: u32 = 64;
-const LOG_LINE: usize = 4 * 1024;
-/// Bounds of `message.header` and `message.read`.
-const HEADER_VALUES: usize = 64;
-const HEADER_VALUE: usize = 8 * 1024;
-const READ: u32 = 1024 * 1024;
+/// Maximum number of lines of `host.log` in one unit of work; further lines are dropped.
+const MAX_LOG_LINES: u32 = 64;
+/// Maximum length of a line of `host.log`, in bytes; a longer line is cut.
+const MAX_LOG_LINE: usize = 4 * 1024;
+/// Maximum number of values that `message.header` returns.
+const MAX_HEADER_VALUES: usize = 64;
+/// Maximum length of a value that `message.header` returns, in bytes.
+const MAX_HEADER_VALUE: usize = 8 * 1024;
+/// Maximum number of bytes that `message.read` returns.
+const MAX_READ: u32 = 1024 * 1024;
 
 impl types::Host for InstanceState {}
 
@@ -38,48 +41,49 @@ impl types::HostMoreFailure for InstanceState {
 }
 
 impl InstanceState {
-    /// One call that is answered by the host as it stands, or from a record.
+    /// Answers a call that concerns no message.
     async fn ask(&mut self, call: Call) -> wasmtime::Result<Result<Answer, NoAnswer>> {
         self.ask_about(None, call).await
     }
 
+    /// Counts a call and has the services of the unit of work answer the call.
     async fn ask_about(
         &mut self,
         message: Option<&MessageView>,
         call: Call,
     ) -> wasmtime::Result<Result<Answer, NoAnswer>> {
-        self.count()?;
-        let asker = Caller {
+        self.count_call()?;
+        let caller = Caller {
             module: &self.module,
             message,
         };
-        Ok(self.context.answers.answer(asker, &call).await)
+        Ok(self.context.answers.answer(caller, &call).await)
     }
 }
 
-/// An answer of another kind than the question's: only a damaged record has one.
-fn unfit<T>(_: Answer) -> Result<T, NoAnswer> {
+/// Error for an answer of another kind than the call's, as only a damaged record contains.
+fn wrong_kind<T>(_: Answer) -> Result<T, NoAnswer> {
     Err(NoAnswer::Other("the answer does not fit the question".to_owned()))
 }
 
 fn truth(answer: Answer) -> Result<bool, NoAnswer> {
     match answer {
         Answer::Truth(truth) => Ok(truth),
-        other => unfit(other),
+        other => wrong_kind(other),
     }
 }
 
 fn texts(answer: Answer) -> Result<Vec<String>, NoAnswer> {
     match answer {
         Answer::Texts(texts) => Ok(texts),
-        other => unfit(other),
+        other => wrong_kind(other),
     }
 }
 
 fn count(answer: Answer) -> Result<u64, NoAnswer> {
     match answer {
         Answer::Count(count) => Ok(count),
-        other => unfit(other),
+        other => wrong_kind(other),
     }
 }
 
@@ -91,7 +95,7 @@ impl directory::Host for InstanceState {
         let answer = self.ask(Call::Lookup { address }).await?;
         let entries = answer.and_then(|answer| match answer {
             Answer::Entries(entries) => Ok(entries.into_iter().map(entry).collect()),
-            other => unfit(other),
+            other => wrong_kind(other),
         });
         Ok(entries.map_err(lookup_error))
     }
@@ -120,14 +124,14 @@ impl directory::Host for InstanceState {
     }
 }
 
-fn entry(meaning: DirectoryEntry) -> directory::Entry {
+fn entry(entry: DirectoryEntry) -> directory::Entry {
     directory::Entry {
-        account: meaning.account,
-        address: meaning.address,
-        home: meaning
+        account: entry.account,
+        address: entry.address,
+        home: entry
             .elsewhere
             .map_or(directory::Home::Here, directory::Home::Elsewhere),
-        kind: meaning.kind,
+        kind: entry.kind,
     }
 }
 
@@ -149,7 +153,7 @@ impl dns::Host for InstanceState {
         let exchange = |(preference, name)| dns::Exchange { preference, name };
         let exchanges = answer.and_then(|answer| match answer {
             Answer::Exchanges(exchanges) => Ok(exchanges.into_iter().map(exchange).collect()),
-            other => unfit(other),
+            other => wrong_kind(other),
         });
         Ok(exchanges.map_err(dns_error))
     }
@@ -208,7 +212,7 @@ impl verification::Host for InstanceState {
         let message = self.message(&handle)?;
         match self.ask_about(Some(&message), Call::Findings).await? {
             Ok(Answer::Findings(findings)) => Ok(findings.into_iter().map(finding).collect()),
-            // What cannot be looked up is a finding of its own (`temperror`), never an error.
+            // The interface has no error: a failed lookup is a finding of its own (`temperror`).
             Ok(_) | Err(_) => Ok(Vec::new()),
         }
     }
@@ -218,30 +222,30 @@ impl message::Host for InstanceState {}
 
 impl message::HostMessage for InstanceState {
     async fn size(&mut self, handle: Resource<MessageView>) -> wasmtime::Result<u64> {
-        self.count()?;
+        self.count_call()?;
         Ok(self.message(&handle)?.content().size())
     }
 
     async fn header(&mut self, handle: Resource<MessageView>, name: String) -> wasmtime::Result<Vec<String>> {
-        self.count()?;
+        self.count_call()?;
         let message = self.message(&handle)?;
         let values = message
             .header()?
             .named(&name)
-            .take(HEADER_VALUES)
-            .map(|field| field.unfolded(HEADER_VALUE))
+            .take(MAX_HEADER_VALUES)
+            .map(|field| field.unfolded(MAX_HEADER_VALUE))
             .collect();
         Ok(values)
     }
 
     async fn header_block(&mut self, handle: Resource<MessageView>) -> wasmtime::Result<Vec<u8>> {
-        self.count()?;
+        self.count_call()?;
         Ok(self.message(&handle)?.header()?.as_bytes().to_vec())
     }
 
     async fn read(&mut self, handle: Resource<MessageView>, offset: u64, length: u32) -> wasmtime::Result<Vec<u8>> {
-        self.count()?;
-        let length = usize::try_from(length.min(READ))?;
+        self.count_call()?;
+        let length = usize::try_from(length.min(MAX_READ))?;
         let bytes = self
             .message(&handle)?
             .content()
@@ -258,11 +262,11 @@ impl message::HostMessage for InstanceState {
 
 impl host::Host for InstanceState {
     async fn log(&mut self, level: host::Level, text: String) -> wasmtime::Result<()> {
-        self.count()?;
-        if self.usage.lines >= LOG_LINES {
+        self.count_call()?;
+        if self.usage.log_lines >= MAX_LOG_LINES {
             return Ok(());
         }
-        self.usage.lines += 1;
+        self.usage.log_lines += 1;
         let level = match level {
             host::Level::Debug => "debug",
             host::Level::Info => "info",
@@ -272,7 +276,7 @@ impl host::Host for InstanceState {
         self.context.events.emit(Event::PolicyLog {
             policy: self.module.to_string(),
             level: level.to_owned(),
-            text: cut(text, LOG_LINE),
+            text: cut(text, MAX_LOG_LINE),
             session: self.context.origin.session.map(|id| id.to_string()),
             message: self.context.origin.message.map(|id| id.to_string()),
         });
@@ -280,7 +284,7 @@ impl host::Host for InstanceState {
     }
 
     async fn now(&mut self) -> wasmtime::Result<u64> {
-        self.count()?;
+        self.count_call()?;
         Ok(self.context.now.seconds())
     }
 }

@@ -1,11 +1,12 @@
-//! The state of one instance: its limits, its handles and what its calls are answered from.
+//! Host-side state of an instance: limits, handles and the context in which calls are answered.
 
 use std::sync::Arc;
 
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::fault::Abort;
+use crate::abort::Abort;
+use crate::fault::FaultContext;
 use crate::host_call::HostServices;
 use crate::limits::{CpuLimit, MemoryLimit};
 use crate::message_view::MessageView;
@@ -15,29 +16,30 @@ use host_contract::Origin;
 use host_events::Events;
 use host_mail::Timestamp;
 
-/// Handles an instance may have at once, on both sides.
-const HANDLES: usize = 1024;
-/// What all instances of one unit of work share.
+/// Maximum number of handles that an instance has at once.
+const MAX_HANDLES: usize = 1024;
+
+/// The context that all instances of a unit of work share.
 #[derive(Clone)]
 pub struct CallContext {
-    /// What policies' calls are answered from.
+    /// Source of answers to policies' calls.
     pub answers: Arc<dyn HostServices>,
-    /// Where `host.log` goes.
+    /// Receives the lines of `host.log`.
     pub events: Events,
-    /// The time `host.now` tells.
+    /// The time that `host.now` returns.
     pub now: Timestamp,
-    /// Session and message that events name.
+    /// Session and message named in events.
     pub origin: Origin,
 }
 
-/// What a module took of the bounds that hold for a whole unit of work.
+/// A module's use of the limits that hold for a whole unit of work.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
     calls: u64,
-    pub(super) lines: u32,
+    pub(super) log_lines: u32,
 }
 
-/// The state of one instance.
+/// Data of an instance's store.
 pub(super) struct InstanceState {
     pub(super) memory: MemoryLimit,
     pub(super) cpu: CpuLimit,
@@ -47,21 +49,20 @@ pub(super) struct InstanceState {
     pub(super) usage: Usage,
     pub(super) module: Arc<str>,
     limits: PolicyLimits,
-    /// Made when the guest first asks for it: most never do. Its clock must not begin again.
+    /// Made on the first call to WASI, since most guests make none; then kept, since the monotonic clock must not
+    /// restart.
     wasi: Option<WasiCtx>,
-    asked_wasi: bool,
 }
 
 impl InstanceState {
     pub(super) fn new(module: Arc<str>, limits: &PolicyLimits, context: CallContext) -> Self {
         let console = Console::default();
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES);
+        table.set_max_capacity(MAX_HANDLES);
         Self {
             memory: MemoryLimit::new(limits.memory),
             cpu: CpuLimit::new(limits.cpu),
             wasi: None,
-            asked_wasi: false,
             console,
             context,
             table,
@@ -75,27 +76,24 @@ impl InstanceState {
         &self.limits
     }
 
-    /// Whether the guest has called neither the host nor WASI.
-    pub(super) fn asked_nothing(&self) -> bool {
-        self.usage.calls == 0 && !self.asked_wasi
-    }
-
-    /// Of memory and handles it has less than half of what it may have.
+    /// True if the instance has at most half of the memory and handles that the limits allow.
     pub(super) fn below_memory_limit(&mut self) -> bool {
-        self.memory.used() <= self.limits.memory / 2 && self.table.iter_mut().count() <= HANDLES / 2
+        self.memory.used() <= self.limits.memory / 2 && self.table.iter_mut().count() <= MAX_HANDLES / 2
     }
 
-    /// It is for something else from here on. What is left of before are the guest's memory and its open handles.
+    /// Prepares a cached instance for another use in `context`. The guest's memory and open handles remain.
     pub(super) fn begin(&mut self, context: CallContext) {
         self.memory.forget_denied();
         self.console.clear();
-        self.asked_wasi = false;
         self.context = context;
         self.usage = Usage::default();
     }
 
     /// Counts a call of the guest to the host.
-    pub(super) fn count(&mut self) -> Result<(), Abort> {
+    ///
+    /// # Errors
+    /// [`Abort::HostCalls`] above the limit.
+    pub(super) fn count_call(&mut self) -> Result<(), Abort> {
         self.usage.calls += 1;
         if self.usage.calls > self.limits.host_calls {
             return Err(Abort::HostCalls(self.limits.host_calls));
@@ -103,6 +101,15 @@ impl InstanceState {
         Ok(())
     }
 
+    /// The state that a fault's report quotes.
+    pub(super) fn fault_context(&self) -> FaultContext {
+        FaultContext {
+            stderr: self.console.text(),
+            denied: self.memory.denied(),
+        }
+    }
+
+    /// Returns the message that `handle` refers to.
     pub(super) fn message(&self, handle: &Resource<MessageView>) -> wasmtime::Result<MessageView> {
         Ok(self.table.get(handle)?.clone())
     }
@@ -110,7 +117,6 @@ impl InstanceState {
 
 impl WasiView for InstanceState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        self.asked_wasi = true;
         WasiCtxView {
             ctx: self.wasi.get_or_insert_with(|| wasi::inert(&self.console)),
             table: &mut self.table,

@@ -1,7 +1,7 @@
-//! Where a policy runs: the engine, one instance for each unit of work, what it may call and take,
-//! and what becomes of its faults.
+//! The policy sandbox: inspection, compilation and instantiation of components, limits of instances, functions that
+//! policies import, and the classification of faults.
 
-pub mod admission_cache;
+mod abort;
 pub mod backtrace;
 pub mod bindings;
 pub mod compile;
@@ -9,6 +9,7 @@ pub mod component;
 pub mod contract_0_1;
 pub mod core_dump;
 pub mod debug_info;
+mod engine_config;
 pub mod exports;
 pub mod fault;
 pub mod fuel;
@@ -21,16 +22,16 @@ pub mod instance_cache;
 pub mod instance_state;
 pub mod limits;
 pub mod linker;
+mod memory_budget;
 pub mod message_view;
 pub mod metrics;
 pub mod preinitialise;
 pub mod runtime;
 pub mod sliding_window;
+pub mod start_error;
 pub mod to_wit;
 pub mod validate;
 pub mod wasi;
 
-pub mod start_error;
-
-/// The contract this host serves, as authors get it.
+/// Text of the newest contract that this host serves, `wit/policy.wit`.
 pub const CONTRACT_WIT: &str = include_str!("../../../wit/policy.wit");

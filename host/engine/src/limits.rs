@@ -1,27 +1,27 @@
-//! What one instance may take: memory over all its linear memories, tables, and guest CPU.
+//! Limits of an instance: memory, tables and guest CPU.
 
 use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
-use crate::runtime::TICK;
+use crate::engine_config::TICK;
 
-/// Elements of all tables of one instance.
+/// Maximum number of elements of all tables of an instance.
 const TABLE_ELEMENTS: usize = 200_000;
-/// Core instances, tables and memories of one store.
-const PARTS: usize = 64;
+/// Maximum number of core instances, of tables and of memories in a store.
+const MAX_PARTS: usize = 64;
 
-/// A growth that was not granted.
+/// A growth of memory that was denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Denied {
     /// Bytes the instance would have had.
-    pub(super) wanted: usize,
-    /// Bytes it may have.
+    pub(super) requested: usize,
+    /// Bytes the instance may have.
     pub(super) limit: usize,
 }
 
-/// Counts memory over the whole instance: some guests have three linear memories, and a limit for
-/// each would be three limits. A guest shows a denied growth as an ordinary panic, so it is kept.
+/// Limit of the sum of an instance's linear memories; some guests have three. The last denied growth is kept, since the
+/// guest reports out-of-memory as an ordinary panic.
 #[derive(Debug)]
 pub(super) struct MemoryLimit {
     limit: usize,
@@ -40,17 +40,17 @@ impl MemoryLimit {
         }
     }
 
-    /// Bytes the instance has; memories never shrink, so this is also the most it had.
+    /// Bytes the instance has. Memories never shrink, so this is also the peak.
     pub(super) fn used(&self) -> usize {
         self.used
     }
 
-    /// What was denied to somebody else explains nothing from here on.
+    /// Forgets the denied growth, which explains no fault of a later use.
     pub(super) fn forget_denied(&mut self) {
         self.denied = None;
     }
 
-    /// The last growth that was not granted.
+    /// Returns the last denied growth.
     pub(super) fn denied(&self) -> Option<Denied> {
         self.denied
     }
@@ -58,10 +58,10 @@ impl MemoryLimit {
 
 impl ResourceLimiter for MemoryLimit {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let wanted = self.used.saturating_sub(current).saturating_add(desired);
-        if wanted > self.limit {
+        let requested = self.used.saturating_sub(current).saturating_add(desired);
+        if requested > self.limit {
             self.denied = Some(Denied {
-                wanted,
+                requested,
                 limit: self.limit,
             });
             return Ok(false);
@@ -69,34 +69,34 @@ impl ResourceLimiter for MemoryLimit {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        self.used = wanted;
+        self.used = requested;
         Ok(true)
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let wanted = self.elements.saturating_sub(current).saturating_add(desired);
-        if wanted > TABLE_ELEMENTS || maximum.is_some_and(|maximum| desired > maximum) {
+        let requested = self.elements.saturating_sub(current).saturating_add(desired);
+        if requested > TABLE_ELEMENTS || maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        self.elements = wanted;
+        self.elements = requested;
         Ok(true)
     }
 
     fn instances(&self) -> usize {
-        PARTS
+        MAX_PARTS
     }
 
     fn tables(&self) -> usize {
-        PARTS
+        MAX_PARTS
     }
 
     fn memories(&self) -> usize {
-        PARTS
+        MAX_PARTS
     }
 }
 
-/// Guest CPU of one call, counted in ticks during which the guest was found running. Time a guest
-/// waits for the host, or for its turn, is not counted.
+/// Limit of guest CPU in one call, counted in ticks of epoch interruption that found the guest running. Time in which a
+/// guest waits for the host or for a worker thread is not counted.
 #[derive(Debug)]
 pub(super) struct CpuLimit {
     allowed: u64,
@@ -112,12 +112,12 @@ impl CpuLimit {
         }
     }
 
-    /// A new call begins.
+    /// Starts a new call.
     pub(super) fn restart(&mut self) {
         self.used = 0;
     }
 
-    /// A tick passed; whether the guest may go on.
+    /// Counts a tick; true if the guest may go on.
     pub(super) fn tick(&mut self) -> bool {
         self.used += 1;
         self.used <= self.allowed
@@ -129,14 +129,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memories_are_counted_together() {
+    fn limits_the_sum_of_all_memories() {
         let mut limit = MemoryLimit::new(100);
         assert!(limit.memory_growing(0, 60, None).expect("no error"));
         assert!(!limit.memory_growing(0, 60, None).expect("no error"));
         assert_eq!(
             limit.denied(),
             Some(Denied {
-                wanted: 120,
+                requested: 120,
                 limit: 100
             })
         );
@@ -145,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn growth_beyond_a_memorys_own_maximum_is_not_the_limits_doing() {
+    fn growth_beyond_a_memorys_own_maximum_is_not_recorded_as_denied() {
         let mut limit = MemoryLimit::new(100);
         assert!(!limit.memory_growing(0, 60, Some(50)).expect("no error"));
         assert_eq!(limit.denied(), None);
     }
 
     #[test]
-    fn cpu_is_counted_by_call_and_never_zero() {
+    fn every_call_gets_at_least_one_tick_of_cpu() {
         let mut limit = CpuLimit::new(Duration::ZERO);
         assert!(limit.tick());
         assert!(!limit.tick());

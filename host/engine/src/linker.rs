@@ -1,4 +1,4 @@
-//! The linker: everything that a policy can import.
+//! The linker: every function that a policy can import.
 
 use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker};
@@ -8,7 +8,8 @@ use crate::component::Contract;
 use crate::contract_0_1::link_0_1;
 use crate::instance_state::InstanceState;
 
-/// Everything that can be imported. Grants are checked before a component gets here.
+/// Links WASI 0.2 and all interfaces of each contract served. Grants are not checked here: a component's imports
+/// are compared with the grants when a candidate is built.
 pub(super) fn link(engine: &Engine) -> wasmtime::Result<Linker<InstanceState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;

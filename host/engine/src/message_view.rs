@@ -1,23 +1,23 @@
-//! The message under decision, as the guest's handle sees it.
+//! A guest's view of the message under decision.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use crate::fault::Abort;
-use crate::host_call::Finding;
+use crate::abort::Abort;
 use host_contract::{Excerpt, Octets};
 use host_mail::{Content, HeaderBlock, ReversePath};
 
-/// What ends a header.
+/// Length of the empty line that ends a header block.
 const EMPTY_LINE: usize = 2;
 
-/// A growth slot of the contract: there is none yet, so no value of it exists.
+/// A growth slot of the contract. No value exists, since no contract uses the slots yet.
 pub enum Slot {}
 
-/// The message under decision, as the guest's handle sees it.
+/// A message as a guest's handle refers to it. Clones share the header block and the verification findings.
 #[derive(Clone)]
 pub struct MessageView {
     content: Arc<dyn Content>,
@@ -27,7 +27,7 @@ pub struct MessageView {
 }
 
 impl MessageView {
-    /// Makes a view of `content`. Its header block is scanned at the first question about it.
+    /// Makes a view of `content`. The header block is scanned on first use.
     pub fn new(content: Arc<dyn Content>) -> Self {
         Self {
             content,
@@ -37,7 +37,7 @@ impl MessageView {
         }
     }
 
-    /// Its header is known already.
+    /// Makes a view of `content` whose header block is known already.
     pub fn with_header(content: Arc<dyn Content>, header: HeaderBlock) -> Self {
         Self {
             header: Arc::new(OnceLock::from(header)),
@@ -45,7 +45,7 @@ impl MessageView {
         }
     }
 
-    /// With what is known of how it came here.
+    /// Adds how the message arrived, which verification needs.
     pub fn received_from(self, received: Arrival) -> Self {
         Self {
             received: Some(Arc::new(received)),
@@ -58,11 +58,14 @@ impl MessageView {
         Arc::clone(&self.content)
     }
 
-    /// What a record keeps of it: the header, the empty line and `body` bytes behind it.
+    /// Returns an excerpt for a record: the header block, the empty line and `body` bytes of the body.
+    ///
+    /// # Errors
+    /// The content cannot be read.
     pub fn excerpt(&self, body: u64) -> std::io::Result<Excerpt> {
         let header = match self.header() {
             Ok(header) => Bytes::copy_from_slice(header.as_bytes()),
-            Err(stop) => return Err(std::io::Error::other(stop)),
+            Err(abort) => return Err(std::io::Error::other(abort)),
         };
         let length = usize::try_from(body).unwrap_or(usize::MAX).saturating_add(EMPTY_LINE);
         let body = self.content.read(header.len() as u64, length)?;
@@ -78,12 +81,12 @@ impl MessageView {
         self.received.as_deref()
     }
 
-    /// What was verified, once for all modules of the chain.
+    /// Findings of verification, computed once for all modules of the chain.
     pub fn findings(&self) -> &OnceCell<Vec<Finding>> {
         &self.findings
     }
 
-    /// Scanned once for all modules of the chain.
+    /// Returns the header block, scanned once for all modules of the chain.
     pub(super) fn header(&self) -> Result<&HeaderBlock, Abort> {
         if let Some(header) = self.header.get() {
             return Ok(header);
@@ -93,11 +96,23 @@ impl MessageView {
     }
 }
 
+/// The abort for a message that cannot be read.
 pub(super) fn unreadable(error: std::io::Error) -> Abort {
     Abort::Host(format!("the message could not be read: {error}"))
 }
 
-/// How a message came here.
+/// A result of verification (RFC 8601).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // documented in wit/policy.wit
+pub struct Finding {
+    pub method: String,
+    pub outcome: String,
+    pub domain: Option<String>,
+    pub detail: Option<String>,
+}
+
+/// The client and reverse-path of a message that arrived by SMTP.
 #[derive(Debug, Clone)]
 pub struct Arrival {
     /// The address of the client.

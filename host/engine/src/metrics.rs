@@ -1,40 +1,39 @@
-//! What is counted about one generation, while it works.
+//! Metrics of a generation.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::fault::Class;
-use super::generation::Generation;
 use super::histogram::Histogram;
 use crate::sliding_window::{Tally, Window};
 use host_mail::Timestamp;
 
-/// How far back a fault still shows in the host's health.
+/// Length of the sliding window of calls and faults; a fault shows in the host's health for that long.
 pub const RECENT: Duration = Duration::from_secs(5 * 60);
 
-/// Calls, faults and time of one generation, and who has it in use.
+/// Calls, faults and latency of a generation, and the units of work that use the generation.
 #[derive(Debug)]
 pub struct GenerationMetrics {
     calls: AtomicU64,
-    remembered: AtomicU64,
     faults: [AtomicU64; Class::ALL.len()],
     recent: Window,
-    /// Time of each question, instantiation included.
+    /// Latency of each question, including instantiation.
     pub latency: Histogram,
     instances: AtomicU64,
-    /// How many began when.
+    /// Number of active units of work by start time.
     units: Mutex<BTreeMap<Timestamp, u64>>,
 }
 
-/// Units of work that began with a generation and go on.
+/// Active units of work of a generation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct InHand {
+pub struct ActiveUnits {
     /// Number of units of work.
     pub units: u64,
-    /// When the oldest began; none if there is none.
+    /// Start time of the oldest unit; `None` without active units.
     pub oldest: Option<Timestamp>,
 }
 
@@ -42,7 +41,6 @@ impl Default for GenerationMetrics {
     fn default() -> Self {
         Self {
             calls: AtomicU64::new(0),
-            remembered: AtomicU64::new(0),
             faults: Default::default(),
             recent: Window::new(RECENT),
             latency: Histogram::default(),
@@ -74,36 +72,36 @@ impl GenerationMetrics {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// A call was answered from memory.
-    pub fn remember(&self) {
-        self.remembered.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Calls that were answered from memory.
-    pub fn remembered(&self) -> u64 {
-        self.remembered.load(Ordering::Relaxed)
-    }
-
-    /// Classes that occurred.
+    /// Returns the classes that occurred, with their counts.
     pub fn faults(&self) -> impl Iterator<Item = (Class, u64)> {
         let counts = self.faults.iter().map(|count| count.load(Ordering::Relaxed));
         Class::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0)
     }
 
-    /// Of the last [`RECENT`].
+    /// Returns calls and faults of the last [`RECENT`].
     pub fn recent(&self) -> Tally {
         self.recent.tally(Instant::now())
     }
 
-    /// Instances alive.
+    /// Returns the number of live instances.
     pub fn instances(&self) -> u64 {
         self.instances.load(Ordering::Relaxed)
     }
 
-    /// Returns units of work in progress.
-    pub fn in_hand(&self) -> InHand {
-        let units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
-        InHand {
+    /// Counts a new instance.
+    pub(super) fn begin_instance(&self) {
+        self.instances.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an instance as gone.
+    pub(super) fn end_instance(&self) {
+        self.instances.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Returns the active units of work.
+    pub fn in_hand(&self) -> ActiveUnits {
+        let units = self.units.lock();
+        ActiveUnits {
             units: units.values().sum(),
             oldest: units.keys().next().copied(),
         }
@@ -111,35 +109,18 @@ impl GenerationMetrics {
 
     /// Counts a unit of work that began at `since`.
     pub fn begin_unit(&self, since: Timestamp) {
-        let mut units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut units = self.units.lock();
         *units.entry(since).or_default() += 1;
     }
 
-    /// Of one that began then.
+    /// Ends a unit of work that began at `since`.
     pub fn end_unit(&self, since: Timestamp) {
-        let mut units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut units = self.units.lock();
         if let Entry::Occupied(mut began) = units.entry(since) {
             *began.get_mut() -= 1;
             if *began.get() == 0 {
                 began.remove();
             }
         }
-    }
-}
-
-/// One instance of a generation is alive as long as this is.
-pub struct InUse(Arc<Generation>);
-
-impl InUse {
-    /// Counts an instance of `generation` as alive until the guard is dropped.
-    pub fn new(generation: &Arc<Generation>) -> Self {
-        generation.counters.instances.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(generation))
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        self.0.counters.instances.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,9 +1,9 @@
-//! Code whose instances come up configured: what `configure` left in an instance becomes part of a
-//! component of its own (wasmtime's Wizer), which is compiled like any other.
+//! Pre-initialisation: a snapshot of a configured instance becomes a new component (wasmtime's Wizer), whose instances
+//! come up configured.
 //!
-//! That is right only for policies that ask nothing of the host while they are configured, since an
-//! answer, a random number, the time or a handle would be the same in all instances to come. For
-//! them every import is a trap while the snapshot is taken, and they go on as before.
+//! A snapshot is right only for policies that call no import during `configure`, since an answer, a random number, the
+//! time or a handle would be frozen into all later instances. Every import therefore traps while the snapshot is taken;
+//! policies that call an import keep their original code.
 
 use std::sync::Arc;
 
@@ -11,76 +11,85 @@ use wasmtime::StoreContext;
 use wasmtime::component::{Component, ComponentNamedList, ComponentType, Lift, Linker, WasmList};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
-use super::generation::{Candidate, Code, digest, settings_text};
+use super::generation::{Candidate, Code, settings_text};
 use super::instance::Instance;
-use crate::instance_state::CallContext;
-use crate::instance_state::InstanceState;
+use crate::component::digest::digest;
+use crate::instance_state::{CallContext, InstanceState};
 use crate::runtime::Runtime;
 
-/// Code of which each instance has taken the candidate's settings already. The error says why there
-/// can be none; the candidate is as good as it was. Takes processor time between awaits.
+/// Makes code whose instances have taken the candidate's settings already. Takes processor time between awaits.
+///
+/// # Errors
+/// A text that explains why there is no such code. The candidate remains usable.
 pub async fn with_settings(runtime: &Runtime, candidate: &Candidate, context: &CallContext) -> Result<Code, String> {
     let code = &candidate.code;
     let wizer = Wizer::new();
-    let (wizened, instrumented) = wizer.instrument_component(&code.bytes).map_err(in_words)?;
+    let (wizened, instrumented) = wizer.instrument_component(&code.bytes).map_err(error_text)?;
     let instrumented: Arc<[u8]> = instrumented.into();
-    let component = compiled(runtime, &instrumented).await?;
-    let mut nothing = Linker::<InstanceState>::new(runtime.engine());
-    nothing.define_unknown_imports_as_traps(&component).map_err(in_words)?;
-    let observed = Arc::new(code.linked(&component, instrumented, &nothing).map_err(in_words)?);
-    let mut instance = Instance::of(runtime, candidate, observed, context.clone())
+    let component = compile(runtime, &instrumented).await?;
+    let mut traps = Linker::<InstanceState>::new(runtime.engine());
+    traps.define_unknown_imports_as_traps(&component).map_err(error_text)?;
+    let instrumented = Arc::new(code.linked(&component, instrumented, &traps).map_err(error_text)?);
+    let mut instance = Instance::of(runtime, candidate, instrumented, context.clone())
         .await
         .map_err(|failed| failed.to_string())?;
-    let taken = instance.configure(&settings_text(&candidate.settings)).await;
-    taken
+    let configured = instance.configure(&settings_text(&candidate.settings)).await;
+    configured
         .map_err(|failed| failed.to_string())?
         .map_err(|_| "it refuses the settings it took before".to_owned())?;
-    let mut state = SnapshotReader {
+    let mut reader = SnapshotReader {
         instance: &mut instance,
         failed: None,
     };
-    let snapshot = wizer.snapshot_component(&wizened, &mut state).await.map_err(in_words)?;
-    if let Some(why) = state.failed {
-        return Err(why);
+    let snapshot = wizer
+        .snapshot_component(&wizened, &mut reader)
+        .await
+        .map_err(error_text)?;
+    if let Some(error) = reader.failed {
+        return Err(error);
     }
     drop(instance);
     let snapshot: Arc<[u8]> = snapshot.into();
-    let component = compiled(runtime, &snapshot).await?;
-    let prepared = Arc::new(code.linked(&component, snapshot, runtime.linker()).map_err(in_words)?);
-    proven(runtime, candidate, &prepared, context).await?;
-    Arc::into_inner(prepared).ok_or_else(|| "it is still in use".to_owned())
+    let component = compile(runtime, &snapshot).await?;
+    let preinitialised = Arc::new(
+        code.linked(&component, snapshot, runtime.linker())
+            .map_err(error_text)?,
+    );
+    check_description(runtime, candidate, &preinitialised, context).await?;
+    Arc::into_inner(preinitialised).ok_or_else(|| "it is still in use".to_owned())
 }
 
-async fn compiled(runtime: &Runtime, bytes: &Arc<[u8]>) -> Result<Component, String> {
+async fn compile(runtime: &Runtime, bytes: &Arc<[u8]>) -> Result<Component, String> {
     runtime.compile(Arc::clone(bytes), &digest(bytes)).await
 }
 
-/// It runs, and says of itself what the candidate said.
-async fn proven(
+/// Checks that instances of `preinitialised` run and describe themselves as the candidate's do.
+async fn check_description(
     runtime: &Runtime,
     candidate: &Candidate,
-    prepared: &Arc<Code>,
+    preinitialised: &Arc<Code>,
     context: &CallContext,
 ) -> Result<(), String> {
-    let mut described = Vec::new();
-    for code in [&candidate.code, prepared] {
+    let mut descriptions = Vec::new();
+    for code in [&candidate.code, preinitialised] {
         let made = Instance::of(runtime, candidate, Arc::clone(code), context.clone()).await;
         let mut instance = made.map_err(|failed| failed.to_string())?;
         instance.check_types().map_err(|failed| failed.to_string())?;
-        described.push(instance.describe().await.map_err(|failed| failed.to_string())?);
+        descriptions.push(instance.describe().await.map_err(|failed| failed.to_string())?);
     }
-    if described[0] == described[1] {
+    if descriptions[0] == descriptions[1] {
         Ok(())
     } else {
         Err("it describes itself differently after it was configured".to_owned())
     }
 }
 
-fn in_words(error: wasmtime::Error) -> String {
+fn error_text(error: wasmtime::Error) -> String {
     format!("{error:#}")
 }
 
-/// Reads the globals and memories of an instance through functions that Wizer added.
+/// Reads the globals and memories of an instance through functions that Wizer added. The first failure is kept, and
+/// failed reads return defaults.
 struct SnapshotReader<'a> {
     instance: &'a mut Instance,
     failed: Option<String>,

@@ -1,57 +1,38 @@
-//! The machinery every policy runs on: the compiler, the pool of instances and the clock that
-//! bounds guest CPU. One type owns all three, so that none can exist without the others.
+//! The runtime that every policy shares: compiler, linker, pool of instances and the clock of epoch interruption.
 
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Cache, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{Cache, Engine};
 
-use super::compile::{Compiler, Compiling, open_cache};
-use super::generation::Generation;
-use super::instance::Instance;
+use super::compile::{Compiler, ComponentCompiler, open_cache};
+use crate::engine_config::{TICK, engine_config};
 use crate::fuel::{Meter, PLENTY};
-use crate::instance_cache::{self, InstanceCache, MemoryBudget};
 use crate::instance_state::InstanceState;
 use crate::linker::link;
+use crate::memory_budget::MemoryBudget;
 use crate::start_error::StartError;
 use host_config::PolicyEngine;
 use host_events::Events;
 use host_sync::permit_pool::{AcquireTimeout, Permit, PermitPool};
 
-/// The unit of guest CPU accounting.
-pub(super) const TICK: Duration = Duration::from_millis(5);
-
-/// Instances beside the configured ones: for candidates that are being checked, and one in the shadow.
-const SPARE_INSTANCES: u32 = 4;
-/// Core instances, tables and memories one component may need. Python guests built without WASI
-/// take 38 core instances, JavaScript ones three memories.
-const CORE_INSTANCES: u32 = 48;
-const TABLES: u32 = 48;
-const MEMORIES: u32 = 4;
-/// Bytes a guest wrote that are cleared by hand, rather than given back to the kernel and faulted in
-/// again by the next instance. Where the kernel can tell which pages were written this is worth
-/// more, since all others are skipped.
-const KEEP_RESIDENT: usize = 128 * 1024;
-
-/// Compiler, pool and clock.
+/// Compiler, linker, pool and clock, owned together so that none exists without the others.
 pub struct Runtime {
     engine: Engine,
     linker: Linker<InstanceState>,
-    compiling: Compiling,
-    pool: Arc<PermitPool>,
-    idle: MemoryBudget,
-    admissions: Option<NonZero<usize>>,
-    /// Counts what guests execute; none in the daemon, where counting would cost.
+    compiler: ComponentCompiler,
+    permits: Arc<PermitPool>,
+    memory_budget: MemoryBudget,
+    /// Fuel meter for measurements; `None` in the daemon, where counting would slow guests down.
     meter: Option<Meter>,
     _ticker: Ticker,
 }
 
 impl Runtime {
-    /// Compiled code is kept in `folder`, if there is one.
+    /// Makes a runtime without a fuel meter. Compiled code is cached in `folder`, if given.
     pub fn new(
         settings: &PolicyEngine,
         folder: Option<&Path>,
@@ -61,7 +42,7 @@ impl Runtime {
         Self::with(settings, folder, compiler, events, None)
     }
 
-    /// As [`Self::new`], and what guests execute is counted: for measuring, not for the daemon.
+    /// Makes a runtime with a fuel meter, for measurements and tests. Compiles in this process and emits no events.
     pub fn metered(settings: &PolicyEngine, folder: Option<&Path>) -> Result<Self, StartError> {
         let meter = Some(Meter::default());
         Self::with(settings, folder, Compiler::Here, &Events::discard(), meter)
@@ -85,36 +66,30 @@ impl Runtime {
         };
         let (engine, linker, cache) = make().map_err(|error| StartError(format!("{error:#}")))?;
         let cache = cache.zip(folder.map(PathBuf::from));
-        let compiling = Compiling::new(engine.clone(), settings, cache, compiler, events);
+        let compiler = ComponentCompiler::new(engine.clone(), settings, cache, compiler, events);
         let ticker = Ticker::start(engine.clone()).map_err(|error| StartError(format!("clock: {error}")))?;
         Ok(Self {
             engine,
             linker,
-            compiling,
-            pool: PermitPool::new(capacity),
-            idle: MemoryBudget::new(capacity),
-            admissions: NonZero::new(settings.remembered_admissions),
+            compiler,
+            permits: PermitPool::new(capacity),
+            memory_budget: MemoryBudget::new(capacity),
             meter,
             _ticker: ticker,
         })
     }
 
-    /// The meter, if this engine has one.
+    /// Returns the fuel meter, if this runtime has one.
     pub fn meter(&self) -> Option<&Meter> {
         self.meter.as_ref()
     }
 
-    /// How many admissions of one generation are remembered, if any.
-    pub fn remembered_admissions(&self) -> Option<NonZero<usize>> {
-        self.admissions
-    }
-
-    /// What a call of this stage may burn, if a fuse is set for it.
+    /// Fuel limit of a call of `stage`; `None` if no fuse is set for that stage.
     pub fn ration(&self, stage: &str) -> Option<u64> {
-        self.meter.as_ref()?.ration(stage)
+        self.meter.as_ref()?.limit(stage)
     }
 
-    /// What a fresh instance begins with; none where nothing is counted.
+    /// Fuel of a new instance; `None` without a fuel meter.
     pub fn first_fuel(&self) -> Option<u64> {
         self.meter.as_ref().map(|_| PLENTY)
     }
@@ -127,70 +102,23 @@ impl Runtime {
         &self.linker
     }
 
-    /// Compiles off the mail path: this takes up to seconds.
+    pub(super) fn memory_budget(&self) -> &MemoryBudget {
+        &self.memory_budget
+    }
+
+    /// Compiles a component, which takes up to seconds. Callers are never on the path of a message.
     pub(super) async fn compile(&self, bytes: Arc<[u8]>, digest: &str) -> Result<Component, String> {
-        self.compiling.component(bytes, digest).await
+        self.compiler.compile(bytes, digest).await
     }
 
-    /// The right to have `count` instances, see [`PermitPool::take`].
+    /// Acquires the right to have `count` instances, see [`PermitPool::acquire`].
     pub async fn slots(&self, count: usize, wait: Duration) -> Result<Permit, AcquireTimeout> {
-        self.pool.acquire(count, wait).await
-    }
-
-    /// Keeps an instance for the next question, or gives it back if it cannot be kept. Where what is executed is counted, fresh
-    /// ones are to count.
-    pub fn keep(&self, idle: &InstanceCache, generation: &Arc<Generation>, instance: Instance) -> Option<Instance> {
-        match self.meter {
-            Some(_) => Some(instance),
-            None => idle.keep(&self.idle, generation, instance),
-        }
+        self.permits.acquire(count, wait).await
     }
 }
 
-/// Whoever compiles for whom must use the same: what is compiled depends on it, though not on
-/// `capacity`.
-pub(super) fn engine_config(capacity: u32, cache: Option<&Cache>) -> wasmtime::Config {
-    let mut config = wasmtime::Config::new();
-    config
-        .concurrency_support(false)
-        .epoch_interruption(true)
-        .memory_init_cow(true)
-        // `debug_info` looks places up.
-        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        // A few handles more with each trap; written only where somebody wants it.
-        .coredump_on_trap(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(capacity)));
-    config.cache(cache.cloned());
-    config
-}
-
-fn pool(capacity: u32) -> PoolingAllocationConfig {
-    let idle = instance_cache::most(capacity);
-    let instances = capacity.saturating_add(idle).saturating_add(SPARE_INSTANCES);
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
-        .total_tables(instances.saturating_mul(TABLES))
-        // Four gigabytes of addresses each. Hardly any guest has more than one, so the spare ones find
-        // theirs; and the smallest pool fits where addresses are few, as under valgrind.
-        .total_memories(
-            (capacity + idle)
-                .saturating_mul(MEMORIES)
-                .saturating_add(SPARE_INSTANCES),
-        )
-        .total_stacks(instances)
-        .max_core_instances_per_component(CORE_INSTANCES)
-        .max_tables_per_component(TABLES)
-        .max_memories_per_component(MEMORIES)
-        .max_unused_warm_slots(instances)
-        .linear_memory_keep_resident(KEEP_RESIDENT)
-        .table_keep_resident(KEEP_RESIDENT)
-        .pagemap_scan(Enabled::Auto);
-    pool
-}
-
-/// Advances the engine's epoch until it is dropped. A thread of its own, since a guest that spins
-/// may hold every worker of the async runtime until the next tick.
+/// Advances the engine's epoch every [`TICK`] until dropped. Has its own thread, since guests that spin may occupy
+/// every worker of the async runtime until the next tick.
 struct Ticker {
     stop: Option<mpsc::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -215,7 +143,7 @@ impl Drop for Ticker {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // It ends at once: its channel is closed.
+            // Does not block: the closed channel ends the thread at once.
             let _ = thread.join();
         }
     }

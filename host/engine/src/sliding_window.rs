@@ -1,29 +1,29 @@
-//! Calls and faults of the last while, counted in slices of time that are used again and again.
+//! Sliding-window counters of calls and faults, in a ring of time slices.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const SLICES: usize = 12;
 
-/// The last while reaches back at most its length, and at least eleven twelfths of it. Counts made
-/// in the instant a slice begins may be lost: this is a rate, no account.
+/// A sliding window, which reaches back between eleven twelfths of the length and the full length. Increments that race
+/// with the reset of a slice may be lost: counts serve as rates, not as accounts.
 #[derive(Debug)]
 pub struct Window {
     began: Instant,
-    /// Milliseconds.
+    /// Length of a slice in milliseconds, at least 1.
     slice: u64,
     slices: [Slice; SLICES],
 }
 
 #[derive(Debug, Default)]
 struct Slice {
-    /// How many slices began before this one, since the window was made.
+    /// Number of the slice since the window was made.
     number: AtomicU64,
     calls: AtomicU64,
     faults: AtomicU64,
 }
 
-/// What was counted.
+/// Counts within a window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Calls within the window.
@@ -73,10 +73,10 @@ impl Window {
         u64::try_from(millis).unwrap_or(u64::MAX) / self.slice
     }
 
-    /// Empty if it was last used in an earlier turn.
+    /// Returns the slice with this number; a slice of an earlier round of the ring is reset first.
     fn slice_at(&self, number: u64) -> Option<&Slice> {
-        let place = usize::try_from(number % SLICES as u64).ok()?;
-        let slice = self.slices.get(place)?;
+        let index = usize::try_from(number % SLICES as u64).ok()?;
+        let slice = self.slices.get(index)?;
         if slice.number.load(Ordering::Relaxed) != number && slice.number.swap(number, Ordering::Relaxed) != number {
             slice.calls.store(0, Ordering::Relaxed);
             slice.faults.store(0, Ordering::Relaxed);
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_past_does_not_count() {
+    fn slices_leave_the_window() {
         let window = Window::new(Duration::from_secs(12));
         let at = |seconds| window.began + Duration::from_secs(seconds);
         let counted = |seconds| {

@@ -1,6 +1,6 @@
-//! Why the engine cannot start.
+//! Error of starting the engine.
 
-/// Error of making the engine itself; a bad policy is never the reason.
+/// Failure to make the engine; a bad policy is never the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("policy engine: {0}")]
 pub struct StartError(pub String);

@@ -1,4 +1,5 @@
-//! From the host's words to the contract's: what a policy is asked with, shared by the modules that are asked.
+//! Conversion of questions from the host's types to the contract's. Converted values are shared by all modules of a
+//! chain.
 
 use std::sync::Arc;
 
@@ -6,17 +7,17 @@ use super::bindings::posthouse::policy::types;
 use host_contract::{FailedRecipient, Failure};
 use host_mail::{Client, Envelope, Identity, Reply, ReversePath};
 
-/// Who has to do with a mail transaction before it has a recipient.
+/// Client and reverse-path of a mail transaction.
 #[derive(Clone)]
 pub struct Parties {
-    /// The client as the contract has it.
+    /// The client in the contract's type.
     pub client: Arc<types::Client>,
-    /// The reverse-path as the contract has it.
+    /// The reverse-path in the contract's type.
     pub sender: Arc<types::ReversePath>,
 }
 
 impl Parties {
-    /// Converts both, once for each transaction.
+    /// Converts client and reverse-path; done once for each transaction.
     pub fn new(client: &Client, sender: &ReversePath) -> Self {
         Self {
             client: self::client(client),
@@ -90,8 +91,8 @@ fn failed_recipient(failed: &FailedRecipient) -> types::FailedRecipient {
     }
 }
 
-/// A remote need not give a status code; the contract's replies have one, and `X.0.0` is RFC 3463's
-/// way of saying nothing more.
+/// Converts a reply. A remote may omit the enhanced status code, which the contract requires: `X.0.0` is then the
+/// undefined status of RFC 3463.
 fn reply(reply: &Reply) -> types::Reply {
     let class = u8::try_from(reply.code / 100).unwrap_or(5);
     types::Reply {

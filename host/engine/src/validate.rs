@@ -1,5 +1,5 @@
-//! From the contract's words to the host's: an answer that breaks a promise of the contract is a
-//! lie, and a lie is a fault. Everything the prose of `wit/policy.wit` promises is checked here.
+//! Validation of answers, and their conversion from the contract's types to the host's. An answer that breaks a rule in
+//! the prose of `wit/policy.wit` is invalid, and counts as a fault of the policy.
 
 use super::bindings::exports::posthouse::policy::{exemption, homing, lifecycle, ndr};
 use super::bindings::posthouse::policy::types;
@@ -9,14 +9,14 @@ use host_contract::{
 use host_mail::cut;
 use host_mail::{Envelope, Mailbox, Reply, ReversePath};
 
-/// Bounds of the contract.
+// Bounds of the contract, in bytes or items.
 const REPLY_TEXT: usize = 400;
 const EXEMPTIONS: usize = 32;
 const NAME: usize = 64;
 const HEADER_FIELD: usize = 998;
 const NOTICES: usize = 16;
 const REMARK: usize = 2_000;
-/// Bounds of the host's own: far beyond any use.
+// Bounds of this host, far beyond any use, in bytes or items.
 const RULE: usize = 128;
 const RULES: usize = 1_024;
 const SUMMARY: usize = 1_024;
@@ -24,26 +24,26 @@ const ENTRY: usize = 1_024;
 const EDITS: usize = 1_024;
 const QUOTED: usize = 512;
 
-/// What cannot be true about an answer.
+/// Text of the contract's rule that an answer breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidAnswer(String);
 
 impl InvalidAnswer {
-    /// Lies may quote what the policy said, which is bounded here.
+    /// Makes an error of `text`, cut to 512 bytes since the text may quote the policy.
     pub fn new(text: impl Into<String>) -> Self {
         Self(cut(text.into(), QUOTED))
     }
 }
 
-/// None is no opinion.
+/// An answer with its reason; `None` if the policy has no opinion.
 pub type Opinion<T> = Option<(T, Reason)>;
 
-fn lie<T>(text: impl Into<String>) -> Result<T, InvalidAnswer> {
+fn invalid<T>(text: impl Into<String>) -> Result<T, InvalidAnswer> {
     Err(InvalidAnswer::new(text))
 }
 
-/// What `describe` says, within bounds.
+/// The checked result of `describe`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     /// 1 to 64 printable bytes.
@@ -54,25 +54,32 @@ pub struct Description {
     pub rules: Vec<(String, String)>,
 }
 
-pub(super) fn description(said: lifecycle::Description) -> Result<Description, InvalidAnswer> {
-    for (what, text) in [("name", &said.name), ("version", &said.version)] {
+pub(super) fn description(description: lifecycle::Description) -> Result<Description, InvalidAnswer> {
+    for (field, text) in [("name", &description.name), ("version", &description.version)] {
         if text.is_empty() || text.len() > NAME || !is_printable(text) {
-            return lie(format!("describe: {what} {text:?} is not 1 to {NAME} printable bytes"));
+            return invalid(format!("describe: {field} {text:?} is not 1 to {NAME} printable bytes"));
         }
     }
-    if said.rules.len() > RULES {
-        return lie(format!("describe: {} rules, more than {RULES}", said.rules.len()));
+    if description.rules.len() > RULES {
+        return invalid(format!(
+            "describe: {} rules, more than {RULES}",
+            description.rules.len()
+        ));
     }
-    for rule in &said.rules {
+    for rule in &description.rules {
         rule_name(&rule.name)?;
         if rule.summary.len() > SUMMARY {
-            return lie(format!("describe: the summary of rule {} is too long", rule.name));
+            return invalid(format!("describe: the summary of rule {} is too long", rule.name));
         }
     }
     Ok(Description {
-        name: said.name,
-        version: said.version,
-        rules: said.rules.into_iter().map(|rule| (rule.name, rule.summary)).collect(),
+        name: description.name,
+        version: description.version,
+        rules: description
+            .rules
+            .into_iter()
+            .map(|rule| (rule.name, rule.summary))
+            .collect(),
     })
 }
 
@@ -85,16 +92,16 @@ pub(super) fn admission(
         exemption::Admission::Admit(terms) => Admission::Admit(self::terms(terms)?),
         exemption::Admission::Refuse(reply) => Admission::Refuse(self::reply(reply, None)?),
     };
-    Ok(Some((answer, self::because(policy, because)?)))
+    Ok(Some((answer, reason(policy, because)?)))
 }
 
 fn terms(terms: exemption::Terms) -> Result<AdmissionTerms, InvalidAnswer> {
     if terms.exemptions.len() > EXEMPTIONS {
-        return lie(format!("{} exemptions, more than {EXEMPTIONS}", terms.exemptions.len()));
+        return invalid(format!("{} exemptions, more than {EXEMPTIONS}", terms.exemptions.len()));
     }
     for name in &terms.exemptions {
         if name.is_empty() || name.len() > NAME || !is_printable(name) {
-            return lie(format!("exemption {name:?} is not 1 to {NAME} printable bytes"));
+            return invalid(format!("exemption {name:?} is not 1 to {NAME} printable bytes"));
         }
     }
     Ok(AdmissionTerms {
@@ -111,7 +118,7 @@ pub(super) fn decision(policy: &str, decision: types::Decision) -> Result<Opinio
         types::Verdict::Reject(reply) => Verdict::Reject(self::reply(reply, Some(5))?),
         types::Verdict::Defer(reply) => Verdict::Defer(self::reply(reply, Some(4))?),
     };
-    Ok(Some((verdict, because(policy, decision.because)?)))
+    Ok(Some((verdict, reason(policy, decision.because)?)))
 }
 
 pub(super) fn disposition(
@@ -128,13 +135,13 @@ pub(super) fn disposition(
         homing::Disposition::Quarantine(folder) => Disposition::Quarantine(token("folder", folder)?),
         homing::Disposition::Discard => Disposition::Discard,
     };
-    Ok(Some((answer, self::because(policy, because)?)))
+    Ok(Some((answer, reason(policy, because)?)))
 }
 
 fn edits(edits: Vec<homing::Edit>, envelope: &Envelope) -> Result<Vec<Edit>, InvalidAnswer> {
     let limit = EDITS + envelope.recipients.len();
     if edits.len() > limit {
-        return lie(format!("{} edits, more than {limit}", edits.len()));
+        return invalid(format!("{} edits, more than {limit}", edits.len()));
     }
     edits.into_iter().map(|edit| self::edit(edit, envelope)).collect()
 }
@@ -144,10 +151,10 @@ fn edit(edit: homing::Edit, envelope: &Envelope) -> Result<Edit, InvalidAnswer> 
         homing::Edit::AddHeader((name, value)) => {
             let name = field_name(name)?;
             if name.len() + value.len() > HEADER_FIELD {
-                return lie(format!("header field {name:?} is longer than {HEADER_FIELD} bytes"));
+                return invalid(format!("header field {name:?} is longer than {HEADER_FIELD} bytes"));
             }
             if value.chars().any(|c| c.is_control() && c != '\t') {
-                return lie(format!("value of header field {name:?} has a control character"));
+                return invalid(format!("value of header field {name:?} has a control character"));
             }
             Edit::AddHeader(name, value)
         }
@@ -155,7 +162,7 @@ fn edit(edit: homing::Edit, envelope: &Envelope) -> Result<Edit, InvalidAnswer> 
         homing::Edit::RemoveRecipient(address) => {
             let mailbox = self::mailbox(&address)?;
             if !envelope.recipients.contains(&mailbox) {
-                return lie(format!("recipient {address:?} to be removed is not in the envelope"));
+                return invalid(format!("recipient {address:?} to be removed is not in the envelope"));
             }
             Edit::RemoveRecipient(mailbox)
         }
@@ -169,16 +176,16 @@ pub(super) fn plan(
     sender: &ReversePath,
 ) -> Result<(Plan, Reason), InvalidAnswer> {
     if notices.len() > NOTICES {
-        return lie(format!("{} notices, more than {NOTICES}", notices.len()));
+        return invalid(format!("{} notices, more than {NOTICES}", notices.len()));
     }
     let plan: Result<Plan, InvalidAnswer> = notices.into_iter().map(|notice| self::notice(notice, sender)).collect();
-    Ok((plan?, self::because(policy, because)?))
+    Ok((plan?, reason(policy, because)?))
 }
 
 fn notice(notice: ndr::Notice, sender: &ReversePath) -> Result<Notice, InvalidAnswer> {
     let to = match notice.to {
         ndr::Audience::Sender if *sender == ReversePath::Null => {
-            return lie("a notice to the sender of a message with a null reverse-path");
+            return invalid("a notice to the sender of a message with a null reverse-path");
         }
         ndr::Audience::Sender => Audience::Sender,
         ndr::Audience::Administrator => Audience::Administrator,
@@ -186,13 +193,13 @@ fn notice(notice: ndr::Notice, sender: &ReversePath) -> Result<Notice, InvalidAn
     };
     if let Some(remark) = &notice.remark {
         if remark.len() > REMARK {
-            return lie(format!("a remark of {} bytes, more than {REMARK}", remark.len()));
+            return invalid(format!("a remark of {} bytes, more than {REMARK}", remark.len()));
         }
         if remark
             .chars()
             .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
         {
-            return lie("a remark has a control character");
+            return invalid("a remark has a control character");
         }
     }
     Ok(Notice {
@@ -206,47 +213,46 @@ fn notice(notice: ndr::Notice, sender: &ReversePath) -> Result<Notice, InvalidAn
     })
 }
 
-/// `class` is the first digit that the verdict asks for; none takes 4 and 5.
+/// Checks a reply. `class` is the first digit that the verdict requires; `None` accepts 4 and 5.
 fn reply(reply: types::Reply, class: Option<u16>) -> Result<Reply, InvalidAnswer> {
     let first = reply.code / 100;
     if !(400..=599).contains(&reply.code) {
-        return lie(format!("reply code {} is not 4xx or 5xx", reply.code));
+        return invalid(format!("reply code {} is not 4xx or 5xx", reply.code));
     }
     if class.is_some_and(|class| class != first) {
-        let wanted = if first == 4 {
+        let rule = if first == 4 {
             "reject needs 5xx"
         } else {
             "defer needs 4xx"
         };
-        return lie(format!("reply code {}: {wanted}", reply.code));
+        return invalid(format!("reply code {}: {rule}", reply.code));
     }
     let (status_class, subject, detail) = reply.status;
     if u16::from(status_class) != first {
-        return lie(format!(
+        return invalid(format!(
             "status {status_class}.{subject}.{detail} does not fit reply code {}",
             reply.code
         ));
     }
     if subject > 999 || detail > 999 {
-        return lie(format!(
+        return invalid(format!(
             "status {status_class}.{subject}.{detail} has more than three digits in a part"
         ));
     }
     if reply.text.len() > REPLY_TEXT {
-        return lie(format!(
+        return invalid(format!(
             "a reply text of {} bytes, more than {REPLY_TEXT}",
             reply.text.len()
         ));
     }
     if !is_printable(&reply.text) {
-        return lie("a reply text has a control character or a line break");
+        return invalid("a reply text has a control character or a line break");
     }
     Ok(Reply::new(reply.code, reply.status, reply.text))
 }
 
-/// The entry may quote hostile text from the network: it is bounded here and escaped where it is
-/// written.
-fn because(policy: &str, because: types::Because) -> Result<Reason, InvalidAnswer> {
+/// Checks a reason. The entry may quote hostile text from the network, so the entry is cut here and escaped on output.
+fn reason(policy: &str, because: types::Because) -> Result<Reason, InvalidAnswer> {
     rule_name(&because.rule)?;
     Ok(Reason {
         policy: policy.to_owned(),
@@ -257,27 +263,27 @@ fn because(policy: &str, because: types::Because) -> Result<Reason, InvalidAnswe
 
 fn rule_name(rule: &str) -> Result<(), InvalidAnswer> {
     if rule.is_empty() || rule.len() > RULE || !is_printable(rule) {
-        return lie(format!("rule {rule:?} is not 1 to {RULE} printable bytes"));
+        return invalid(format!("rule {rule:?} is not 1 to {RULE} printable bytes"));
     }
     Ok(())
 }
 
-/// Lower-case letters, digits and hyphens: names of failure classes and folders.
-fn token(what: &str, text: String) -> Result<String, InvalidAnswer> {
+/// Checks the name of a failure class or folder: lower-case letters, digits and hyphens.
+fn token(kind: &str, text: String) -> Result<String, InvalidAnswer> {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if text.is_empty() || text.len() > NAME || !text.bytes().all(fits) {
-        return lie(format!(
-            "{what} {text:?} is not 1 to {NAME} lower-case letters, digits and hyphens"
+        return invalid(format!(
+            "{kind} {text:?} is not 1 to {NAME} lower-case letters, digits and hyphens"
         ));
     }
     Ok(text)
 }
 
-/// RFC 5322 section 2.2: printable US-ASCII without the colon.
+/// Checks the name of a header field: printable US-ASCII without the colon (RFC 5322 section 2.2).
 fn field_name(name: String) -> Result<String, InvalidAnswer> {
     let fits = |b: u8| matches!(b, 33..=126) && b != b':';
     if name.is_empty() || name.len() > HEADER_FIELD || !name.bytes().all(fits) {
-        return lie(format!("{name:?} is not the name of a header field"));
+        return invalid(format!("{name:?} is not the name of a header field"));
     }
     Ok(name)
 }
@@ -285,7 +291,7 @@ fn field_name(name: String) -> Result<String, InvalidAnswer> {
 fn mailbox(address: &str) -> Result<Mailbox, InvalidAnswer> {
     match address.parse() {
         Ok(mailbox) => Ok(mailbox),
-        Err(error) => lie(format!("address {address:?}: {error}")),
+        Err(error) => invalid(format!("address {address:?}: {error}")),
     }
 }
 

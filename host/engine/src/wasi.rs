@@ -1,24 +1,24 @@
-//! The WASI that guests find: present, because language runtimes import it, and inert. No files,
-//! environment, arguments, sockets or input; what is written on stdout and stderr is kept for
-//! Event 4037.
+//! WASI for guests: present, because language runtimes import WASI, and inert. Guests have no files, environment,
+//! arguments, sockets or input; output to stdout and stderr is kept for Event 4037.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-/// Bytes of output that are kept: the last ones, since a panic is a guest's last word.
-const CONSOLE: usize = 8 * 1024;
-/// Most bytes of randomness a guest gets in one call.
-const RANDOM: u64 = 64 * 1024;
+/// Bytes of output that are kept. The last bytes are kept, since a panic message comes last.
+const CONSOLE_SIZE: usize = 8 * 1024;
+/// Maximum number of random bytes in one call.
+const MAX_RANDOM: u64 = 64 * 1024;
 
-/// A context without access to anything, writing to `console`.
+/// Makes a WASI context that has access to nothing and writes to `console`.
 pub(super) fn inert(console: &Console) -> WasiCtx {
     let mut builder = WasiCtxBuilder::new();
     builder
@@ -27,34 +27,33 @@ pub(super) fn inert(console: &Console) -> WasiCtx {
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
-        .max_random_size(RANDOM);
+        .max_random_size(MAX_RANDOM);
     builder.build()
 }
 
-/// The last output of a guest.
+/// Buffer of a guest's last output.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Console {
-    kept: Arc<Mutex<VecDeque<u8>>>,
+    output: Arc<Mutex<VecDeque<u8>>>,
 }
 
 impl Console {
-    /// What was kept, as text.
+    /// Returns the kept output as text; invalid UTF-8 is replaced.
     pub(super) fn text(&self) -> String {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(kept.make_contiguous()).into_owned()
+        let mut output = self.output.lock();
+        String::from_utf8_lossy(output.make_contiguous()).into_owned()
     }
 
     pub(super) fn clear(&self) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.clear();
+        self.output.lock().clear();
     }
 
-    fn keep(&self, bytes: &[u8]) {
-        let bytes = &bytes[bytes.len().saturating_sub(CONSOLE)..];
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let excess = (kept.len() + bytes.len()).saturating_sub(CONSOLE);
-        kept.drain(..excess);
-        kept.extend(bytes);
+    fn append(&self, bytes: &[u8]) {
+        let bytes = &bytes[bytes.len().saturating_sub(CONSOLE_SIZE)..];
+        let mut output = self.output.lock();
+        let excess = (output.len() + bytes.len()).saturating_sub(CONSOLE_SIZE);
+        output.drain(..excess);
+        output.extend(bytes);
     }
 }
 
@@ -76,7 +75,7 @@ impl StdoutStream for Console {
 
 impl OutputStream for Console {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.keep(&bytes);
+        self.append(&bytes);
         Ok(())
     }
 
@@ -85,7 +84,7 @@ impl OutputStream for Console {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(CONSOLE)
+        Ok(CONSOLE_SIZE)
     }
 }
 
@@ -101,7 +100,7 @@ impl Pollable for Console {
 
 impl AsyncWrite for Console {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.keep(bytes);
+        self.append(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -119,12 +118,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_output_is_kept() {
+    fn console_keeps_the_last_output() {
         let console = Console::default();
-        console.keep(&[b'a'; 3 * CONSOLE]);
-        console.keep(b"panicked");
+        console.append(&[b'a'; 3 * CONSOLE_SIZE]);
+        console.append(b"panicked");
         let text = console.text();
-        assert_eq!(text.len(), CONSOLE);
+        assert_eq!(text.len(), CONSOLE_SIZE);
         assert!(text.starts_with('a') && text.ends_with("panicked"));
     }
 }

@@ -1,5 +1,5 @@
-//! The contract only grows (`wit/README.md`): whatever a compiled policy was linked with must keep
-//! its shape. The frozen contracts in `wit/` are compared with the one that is worked on.
+//! Compatibility of the contract, which may only grow (`wit/README.md`): every item that a compiled policy links with
+//! must stay as it is. Compares the frozen contracts in `wit/` with the current contract.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -10,8 +10,8 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 use wit_parser::{Handle, Resolve, Type, TypeDefKind, TypeId, WorldItem, WorldKey};
 
-/// What was released, and policies that were compiled against it. Never edited; a new release adds
-/// lines.
+/// Released contracts, and policies that were compiled against a release, with digests. Lines are never edited; a new
+/// release adds lines.
 const FROZEN: [(&str, &str); 5] = [
     (
         "wit/0.1/policy.wit",
@@ -35,11 +35,11 @@ const FROZEN: [(&str, &str); 5] = [
     ),
 ];
 
-/// Interfaces that policies export: the host calls every function of them.
+/// Interfaces that policies export. The host calls every function, so no function may be added.
 const EXPORTED: [&str; 4] = ["exemption", "homing", "ndr", "lifecycle"];
 
 #[test]
-fn what_was_frozen_was_not_touched() {
+fn frozen_files_are_unchanged() {
     for (path, digest) in FROZEN {
         let found: String = Sha256::digest(read(path))
             .iter()
@@ -53,7 +53,7 @@ fn what_was_frozen_was_not_touched() {
 }
 
 #[test]
-fn compiled_policies_go_on_loading() {
+fn current_contract_is_compatible_with_frozen_ones() {
     let now = text("wit/policy.wit");
     for (path, _) in FROZEN.iter().filter(|(path, _)| path.ends_with(".wit")) {
         let broken = broken(&text(path), &now);
@@ -65,9 +65,9 @@ fn compiled_policies_go_on_loading() {
     }
 }
 
-/// The comparison finds what it is there to find.
+/// Checks the comparison.
 #[test]
-fn each_kind_of_change_is_told_from_growth() {
+fn distinguishes_breaking_changes_from_growth() {
     let now = text("wit/policy.wit");
     let changed = |from: &str, to: &str| {
         assert_eq!(now.matches(from).count(), 1, "{from:?} occurs once");
@@ -141,7 +141,7 @@ fn text(path: &str) -> String {
     String::from_utf8(read(path)).expect("text")
 }
 
-/// What a policy compiled against `old` would miss in `new`.
+/// Lists the items that a policy compiled against `old` would miss in `new`.
 fn broken(old: &str, new: &str) -> Vec<String> {
     let (old, new) = (items(old), items(new));
     let mut broken = Vec::new();
@@ -158,7 +158,7 @@ fn broken(old: &str, new: &str) -> Vec<String> {
     broken
 }
 
-/// Every type, function and world of a contract by name, with its shape; prose does not count.
+/// Returns every type, function and world of a contract by name, with shape and without prose.
 fn items(text: &str) -> BTreeMap<String, String> {
     let mut resolve = Resolve::default();
     let package = resolve.push_source("policy.wit", text).expect("a contract");
@@ -204,7 +204,7 @@ fn world_item(resolve: &Resolve, (key, _): (&WorldKey, &WorldItem)) -> String {
     }
 }
 
-/// A named type by its name, since it stands in the list itself; others by what they are made of.
+/// Shape of a type: the name of a named type, which is listed separately; the structure of any other type.
 fn shape(resolve: &Resolve, of: &Type) -> String {
     match of {
         Type::Id(id) => named(resolve, *id).unwrap_or_else(|| kind_shape(resolve, &resolve.types[*id].kind)),
@@ -215,7 +215,7 @@ fn shape(resolve: &Resolve, of: &Type) -> String {
 fn named(resolve: &Resolve, id: TypeId) -> Option<String> {
     let of = &resolve.types[id];
     let name = of.name.as_ref()?;
-    // What is taken over by `use` is what it was.
+    // Resolves aliases made by `use` to the original type.
     if let TypeDefKind::Type(Type::Id(original)) = of.kind {
         return named(resolve, original);
     }
@@ -229,15 +229,15 @@ fn named(resolve: &Resolve, id: TypeId) -> Option<String> {
 }
 
 fn kind_shape(resolve: &Resolve, kind: &TypeDefKind) -> String {
-    let one = |of: &Type| shape(resolve, of);
-    let perhaps = |of: &Option<Type>| of.as_ref().map_or("nothing".to_owned(), one);
+    let inner = |of: &Type| shape(resolve, of);
+    let optional = |of: &Option<Type>| of.as_ref().map_or("nothing".to_owned(), inner);
     let owner = |id: &TypeId| named(resolve, *id).unwrap_or_default();
     match kind {
         TypeDefKind::Record(record) => {
             let fields: Vec<_> = record
                 .fields
                 .iter()
-                .map(|f| format!("{}: {}", f.name, one(&f.ty)))
+                .map(|f| format!("{}: {}", f.name, inner(&f.ty)))
                 .collect();
             format!("{{{}}}", fields.join(", "))
         }
@@ -245,7 +245,7 @@ fn kind_shape(resolve: &Resolve, kind: &TypeDefKind) -> String {
             let cases: Vec<_> = variant
                 .cases
                 .iter()
-                .map(|c| format!("{}({})", c.name, perhaps(&c.ty)))
+                .map(|c| format!("{}({})", c.name, optional(&c.ty)))
                 .collect();
             cases.join(" | ")
         }
@@ -261,13 +261,13 @@ fn kind_shape(resolve: &Resolve, kind: &TypeDefKind) -> String {
             .map(|f| f.name.as_str())
             .collect::<Vec<_>>()
             .join(" & "),
-        TypeDefKind::Tuple(tuple) => format!("({})", tuple.types.iter().map(one).collect::<Vec<_>>().join(", ")),
-        TypeDefKind::Option(of) => format!("option<{}>", one(of)),
-        TypeDefKind::List(of) => format!("list<{}>", one(of)),
-        TypeDefKind::Result(result) => format!("result<{}, {}>", perhaps(&result.ok), perhaps(&result.err)),
+        TypeDefKind::Tuple(tuple) => format!("({})", tuple.types.iter().map(inner).collect::<Vec<_>>().join(", ")),
+        TypeDefKind::Option(of) => format!("option<{}>", inner(of)),
+        TypeDefKind::List(of) => format!("list<{}>", inner(of)),
+        TypeDefKind::Result(result) => format!("result<{}, {}>", optional(&result.ok), optional(&result.err)),
         TypeDefKind::Handle(Handle::Own(id)) => format!("own<{}>", owner(id)),
         TypeDefKind::Handle(Handle::Borrow(id)) => format!("borrow<{}>", owner(id)),
-        TypeDefKind::Type(of) => one(of),
+        TypeDefKind::Type(of) => inner(of),
         TypeDefKind::Resource => "resource".to_owned(),
         other => format!("{other:?}"),
     }

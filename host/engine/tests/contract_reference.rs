@@ -1,5 +1,4 @@
-//! `docs/contract.md` is the prose of `wit/policy.wit` as a page; this test writes it
-//! (`POSTHOUSE_BLESS=1`) and keeps the two equal.
+//! Test that `docs/reference/contract.md` equals the prose of `wit/policy.wit` as a page. `POSTHOUSE_BLESS=1` writes the page.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -14,9 +13,9 @@ const HEAD: &str = "# The contract\n\nMade from `wit/policy.wit`; a test keeps t
 what it imports is what it may ask.\n";
 
 #[test]
-fn the_page_is_the_contracts_prose() {
+fn reference_page_matches_the_contract() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let page: PathBuf = root.join("docs/contract.md");
+    let page: PathBuf = root.join("docs/reference/contract.md");
     let made = Reference::new(&root.join("wit/policy.wit")).page();
     if std::env::var_os("POSTHOUSE_BLESS").is_some() {
         std::fs::write(&page, &made).expect("docs/ can be written");
@@ -24,7 +23,7 @@ fn the_page_is_the_contracts_prose() {
     let found = std::fs::read_to_string(&page).unwrap_or_default();
     assert!(
         found == made,
-        "docs/contract.md is not what wit/policy.wit says: run this test with POSTHOUSE_BLESS=1"
+        "docs/reference/contract.md is not what wit/policy.wit says: run this test with POSTHOUSE_BLESS=1"
     );
 }
 
@@ -45,16 +44,16 @@ impl Reference {
 
     fn page(mut self) -> String {
         let package = self.resolve.packages.iter().next().expect("one package").1.clone();
-        self.say(&format!("Version: `{}`.", package.name));
+        self.push(&format!("Version: `{}`.", package.name));
         self.prose(&package.docs);
         for id in package.interfaces.values() {
             let interface = self.resolve.interfaces[*id].clone();
             self.interface(&interface);
         }
-        self.say("## Worlds");
+        self.push("## Worlds");
         for (name, id) in &package.worlds {
             let world = self.resolve.worlds[*id].clone();
-            self.say(&format!("### `{name}`"));
+            self.push(&format!("### `{name}`"));
             self.prose(&world.docs);
             let names = |items: &mut dyn Iterator<Item = (&WorldKey, &WorldItem)>| {
                 let names: Vec<String> = items.map(|(key, _)| self.world_name(key)).collect();
@@ -62,9 +61,9 @@ impl Reference {
             };
             let imports = names(&mut world.imports.iter());
             let exports = names(&mut world.exports.iter());
-            self.say(&format!("Imports {imports}."));
+            self.push(&format!("Imports {imports}."));
             if !exports.is_empty() {
-                self.say(&format!("Exports {exports}."));
+                self.push(&format!("Exports {exports}."));
             }
         }
         self.out
@@ -78,18 +77,18 @@ impl Reference {
         format!("`{name}`")
     }
 
-    fn say(&mut self, text: &str) {
+    fn push(&mut self, text: &str) {
         let _ = write!(self.out, "\n{text}\n");
     }
 
     fn prose(&mut self, docs: &Docs) {
         if let Some(text) = &docs.contents {
-            self.say(text.trim());
+            self.push(text.trim());
         }
     }
 
     fn interface(&mut self, interface: &Interface) {
-        self.say(&format!("## `{}`", interface.name.clone().unwrap_or_default()));
+        self.push(&format!("## `{}`", interface.name.clone().unwrap_or_default()));
         self.prose(&interface.docs);
         for (name, id) in &interface.types {
             let definition = self.resolve.types[*id].clone();
@@ -112,7 +111,7 @@ impl Reference {
             TypeDefKind::Resource => "resource",
             _ => "type",
         };
-        self.say(&format!("### {kind} `{name}`"));
+        self.push(&format!("### {kind} `{name}`"));
         self.prose(&definition.docs);
         let rows: Vec<(String, Option<String>)> = match &definition.kind {
             TypeDefKind::Record(record) => record
@@ -147,11 +146,11 @@ impl Reference {
             self.rows(&rows);
         }
         for function in interface.functions.values() {
-            let own = match function.kind {
+            let belongs = match function.kind {
                 FunctionKind::Method(of) | FunctionKind::Static(of) | FunctionKind::Constructor(of) => of == id,
                 _ => false,
             };
-            if own {
+            if belongs {
                 self.function(function);
             }
         }
@@ -159,7 +158,7 @@ impl Reference {
 
     fn rows(&mut self, rows: &[(String, Option<String>)]) {
         let mut list = String::new();
-        for (what, docs) in rows {
+        for (item, docs) in rows {
             let text = docs
                 .as_deref()
                 .unwrap_or_default()
@@ -167,19 +166,19 @@ impl Reference {
                 .collect::<Vec<_>>()
                 .join(" ");
             let _ = match text.is_empty() {
-                true => writeln!(list, "- `{what}`"),
-                false => writeln!(list, "- `{what}`: {text}"),
+                true => writeln!(list, "- `{item}`"),
+                false => writeln!(list, "- `{item}`: {text}"),
             };
         }
-        self.say(list.trim_end());
+        self.push(list.trim_end());
     }
 
     fn function(&mut self, function: &Function) {
-        let own = |name: &str| name != "self";
+        let is_argument = |name: &str| name != "self";
         let parameters: Vec<String> = function
             .params
             .iter()
-            .filter(|parameter| own(&parameter.name))
+            .filter(|parameter| is_argument(&parameter.name))
             .map(|parameter| format!("{}: {}", parameter.name, self.type_name(&parameter.ty)))
             .collect();
         let result = function
@@ -187,7 +186,7 @@ impl Reference {
             .map(|ty| format!(" -> {}", self.type_name(&ty)))
             .unwrap_or_default();
         let name = function.name.rsplit('.').next().unwrap_or(&function.name);
-        self.say(&format!("### `{name}({}){result}`", parameters.join(", ")));
+        self.push(&format!("### `{name}({}){result}`", parameters.join(", ")));
         self.prose(&function.docs);
     }
 

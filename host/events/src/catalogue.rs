@@ -1,43 +1,43 @@
-//! The table of events: id, name, severity, what it means and what to do.
+//! The catalogue of events: id, name, severity, meaning and action of the operator.
 
 use serde::Serialize;
 
-/// How much an event matters.
+/// Severity of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Normal life.
+    /// Normal operation; no action is needed.
     Info,
-    /// Somebody should look some day.
+    /// A problem that the operator should look at eventually.
     Warning,
-    /// Somebody should look now.
+    /// A problem that the operator should look at now.
     Error,
 }
 
-/// One row of the catalogue.
+/// An entry of the catalogue.
 #[derive(Debug, Clone, Copy)]
 pub struct EventKind {
-    /// Stable; never given to another kind of event.
+    /// Stable id, never reused for another kind of event.
     pub id: u32,
-    /// Name in logs, kebab-case.
+    /// Name in logs, in kebab-case.
     pub name: &'static str,
-    /// How much it matters.
+    /// Severity of all events of this kind.
     pub severity: Severity,
-    /// What happened.
+    /// Description of the event.
     pub meaning: &'static str,
-    /// What an operator does about it.
+    /// Action that the operator should take.
     pub action: &'static str,
-    /// The fields it carries.
+    /// Names of the event's fields, in snake case.
     pub fields: &'static [&'static str],
 }
 
 /// Declares the events: `id Name "name" severity { fields } "meaning" "action"`.
 macro_rules! events {
     ($($id:literal $variant:ident $name:literal $severity:ident { $($field:ident : $type:ty),* $(,)? } $meaning:literal $action:literal;)*) => {
-        /// Everything an operator is told.
+        /// An event for the operator.
         #[derive(Debug, Clone, Serialize)]
         #[serde(untagged)]
-        #[allow(missing_docs)] // the catalogue says it
+        #[allow(missing_docs)] // the catalogue documents each event
         pub enum Event {
             $(
                 #[doc = concat!($meaning, " (", $id, ")")]
@@ -46,7 +46,7 @@ macro_rules! events {
             )*
         }
 
-        /// Every event there is, by id.
+        /// The catalogue: all kinds of events, in the order of ids.
         pub fn catalogue() -> &'static [EventKind] {
             const CATALOGUE: &[EventKind] = &[$(EventKind {
                 id: $id,
@@ -60,7 +60,7 @@ macro_rules! events {
         }
 
         impl Event {
-            /// Its row of the catalogue.
+            /// Entry of the catalogue for this event.
             pub fn entry(&self) -> &'static EventKind {
                 let id: u32 = match self { $(Self::$variant { .. } => $id),* };
                 match catalogue().iter().find(|entry| entry.id == id) {
@@ -72,7 +72,7 @@ macro_rules! events {
     };
 }
 
-/// What is known of a fault in a policy.
+/// A fault of a policy, with the facts that the policy's author needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PolicyFault {
@@ -82,25 +82,25 @@ pub struct PolicyFault {
     pub policy: String,
     /// SHA-256 of the component, hexadecimal.
     pub digest: String,
-    /// Generation that was asked.
+    /// Generation of the policy that was called.
     pub generation: u64,
-    /// `admit`, `sender`, `recipient`, `message`, `ndr`, `configure`, `describe`.
+    /// Stage of the call: `admit`, `sender`, `recipient`, `message`, `ndr`, `configure`, `describe`.
     pub stage: String,
     /// The trap's code or the lie, in words.
     pub code: String,
-    /// Innermost function of the policy's own code.
+    /// Innermost function of the policy's own code, if known.
     pub function: Option<String>,
-    /// `file:line` of it.
+    /// Location of `function` as `file:line`.
     pub location: Option<String>,
-    /// What the policy wrote on stderr: the panic text.
+    /// Output of the policy on stderr, usually the panic text.
     pub stderr: String,
-    /// The connection.
+    /// Id of the session, if the call belongs to a connection.
     pub session: Option<String>,
-    /// The message, when there is one.
+    /// Id of the message, if the call belongs to a message.
     pub message: Option<String>,
-    /// What the host did instead.
+    /// Action of the host in place of the policy's answer.
     pub instead: String,
-    /// File with what the policy held when it trapped, where that is wanted.
+    /// Path of the core dump of the trapped instance, if core dumps are configured.
     #[serde(default)]
     pub core_dump: Option<String>,
 }
@@ -255,7 +255,7 @@ events! {
         "An address has several meanings in the directory." "Remove all but one.";
 }
 
-/// The catalogue as `docs/events.md` has it.
+/// Renders the catalogue as Markdown, the content of `docs/reference/events.md`.
 pub fn catalogue_markdown() -> String {
     let mut out = String::from(
         "# Events\n\nMade by `posthouse events --catalogue`; a test keeps the two equal. Ids below 5000 and 10000 are those\nof the system Posthouse descends from; new kinds start at 5000. An id never changes its meaning.\n\n| id | name | severity | meaning | what to do | fields |\n|---|---|---|---|---|---|\n",

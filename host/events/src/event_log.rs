@@ -1,9 +1,10 @@
-//! Reading the durable event log: what was recorded, and what is being recorded.
+//! Readers of the durable event log: queries of recorded events and a live feed of new records.
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
@@ -11,26 +12,26 @@ use super::journal::{self, Tail};
 use super::{Event, Severity};
 use host_mail::Timestamp;
 
-/// Records a follower may lag behind before it misses some.
+/// Records that a follower may lag behind. A slower follower misses records.
 const FOLLOWER_BACKLOG: usize = 4096;
 
-/// An event as it was recorded.
+/// A recorded event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventRecord {
-    /// RFC 3339.
+    /// Time of the event, RFC 3339 in UTC with milliseconds.
     pub time: String,
-    /// Catalogue id.
+    /// Id of the event in the catalogue.
     pub id: u32,
-    /// Catalogue name.
+    /// Name of the event in the catalogue.
     pub name: String,
-    /// `info`, `warning`, `error`.
+    /// Severity: `info`, `warning` or `error`.
     pub severity: Severity,
-    /// The event's fields.
+    /// Fields of the event, a JSON object with keys in kebab-case.
     pub fields: serde_json::Value,
 }
 
 impl EventRecord {
-    /// The event as it is kept.
+    /// Creates the record of an event that was emitted at the given time.
     pub fn new(at: Timestamp, event: &Event) -> Self {
         let entry = event.entry();
         Self {
@@ -43,29 +44,30 @@ impl EventRecord {
     }
 }
 
-/// What was recorded, and a receiver of what is recorded from then on, if anybody writes the log.
+/// Records so far, and a receiver of later records; `None` if the log has no writer in this process.
 pub type Followed = (Vec<EventRecord>, Option<broadcast::Receiver<Arc<EventRecord>>>);
 
-/// Which records to read.
+/// Selects records of the log. The default selects all.
 #[derive(Debug, Clone, Default)]
 pub struct Query {
-    /// Only this event.
+    /// Selects events with this catalogue id only.
     pub id: Option<u32>,
-    /// At most the last so many.
+    /// Selects at most this many of the newest records.
     pub last: Option<usize>,
 }
 
 impl Query {
-    /// Whether the record is asked for.
+    /// True if the query selects the record, apart from `last`.
     pub fn wants(&self, record: &EventRecord) -> bool {
         self.id.is_none_or(|id| record.id == id)
     }
 }
 
-/// What the writer and its readers share.
+/// State shared by the writer of the log and the readers.
 pub(super) struct LogFeed {
-    /// How far the log is written; held while records are written and announced.
+    /// End of the written log. The lock is held while records are written and sent to followers.
     pub(super) tail: Mutex<Tail>,
+    /// Sends each new record to the followers.
     pub(super) records: broadcast::Sender<Arc<EventRecord>>,
 }
 
@@ -78,49 +80,49 @@ impl LogFeed {
     }
 }
 
-/// Reads what was recorded. Cheap to clone.
+/// A reader of the event log. Clones are cheap.
 #[derive(Clone)]
 pub struct EventLog {
     dir: PathBuf,
-    live: Option<Arc<LogFeed>>,
+    feed: Option<Arc<LogFeed>>,
 }
 
 impl EventLog {
-    pub(super) fn live(dir: PathBuf, live: Arc<LogFeed>) -> Self {
-        Self { dir, live: Some(live) }
+    /// A reader of the log that this process writes.
+    pub(super) fn live(dir: PathBuf, feed: Arc<LogFeed>) -> Self {
+        Self { dir, feed: Some(feed) }
     }
 
-    /// The log of a host that may not be running; it cannot be followed.
+    /// Creates a reader of the log in `dir`, independent of a running host. Such a reader cannot follow the log.
     pub fn at_rest(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
-            live: None,
+            feed: None,
         }
     }
 
-    /// What was recorded so far, oldest first. Lines that a crash has torn are passed over.
+    /// Reads the selected records, oldest first. Lines that a crash has torn are skipped. Blocks on the disk.
     pub fn query(&self, query: &Query) -> io::Result<Vec<EventRecord>> {
-        let tail = self.live.as_ref().map(|live| lock(&live.tail).clone());
+        let tail = self.feed.as_ref().map(|feed| feed.tail.lock().clone());
         self.read(query, tail.as_ref())
     }
 
-    /// What was recorded so far, and a receiver of what is recorded from then on: no record is in
-    /// both, none is lost between them. The receiver gets every record, wanted or not; there is
-    /// none for a log at rest.
+    /// Reads the selected records, like [`Self::query`], and subscribes to later records, without a gap or an overlap.
+    /// The receiver gets all later records, selected or not; a reader made by [`Self::at_rest`] has no receiver.
     pub fn follow(&self, query: &Query) -> io::Result<Followed> {
-        let Some(live) = &self.live else {
+        let Some(feed) = &self.feed else {
             return Ok((self.read(query, None)?, None));
         };
         let (tail, receiver) = {
-            let tail = lock(&live.tail);
-            (tail.clone(), live.records.subscribe())
+            let tail = feed.tail.lock();
+            (tail.clone(), feed.records.subscribe())
         };
         Ok((self.read(query, Some(&tail))?, Some(receiver)))
     }
 
-    /// From the newest segment back, so that `last` reads no more than it must.
+    /// Reads the segments from the newest back, so that `last` reads no more segments than needed.
     fn read(&self, query: &Query, tail: Option<&Tail>) -> io::Result<Vec<EventRecord>> {
-        let wanted = query.last.unwrap_or(usize::MAX);
+        let max_records = query.last.unwrap_or(usize::MAX);
         let mut newest_first = Vec::new();
         for segment in journal::segments(&self.dir)?.into_iter().rev() {
             let bytes = journal::read_segment(&self.dir, segment, tail)?;
@@ -128,17 +130,12 @@ impl EventLog {
                 .rsplit(|b| *b == b'\n')
                 .filter_map(|line| serde_json::from_slice::<EventRecord>(line).ok())
                 .filter(|record| query.wants(record));
-            newest_first.extend(records.take(wanted - newest_first.len()));
-            if newest_first.len() >= wanted {
+            newest_first.extend(records.take(max_records - newest_first.len()));
+            if newest_first.len() >= max_records {
                 break;
             }
         }
         newest_first.reverse();
         Ok(newest_first)
     }
-}
-
-/// A poisoned tail is still a valid tail.
-pub(super) fn lock(tail: &Mutex<Tail>) -> std::sync::MutexGuard<'_, Tail> {
-    tail.lock().unwrap_or_else(PoisonError::into_inner)
 }

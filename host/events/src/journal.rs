@@ -1,28 +1,28 @@
-//! The files of the durable event log: JSON lines in numbered segments, bounded in all. When the
-//! bound is reached the oldest segment goes.
+//! Files of the durable event log: JSON lines in numbered segments of bounded total size. At the bound, the oldest
+//! segment is removed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The log is kept in about so many segments: a bound is honoured to within one of them.
+/// Largest number of segments. The size bound of the log is honoured to within a segment.
 const SEGMENTS: u64 = 8;
-/// A segment is not made smaller than this, in bytes.
+/// Smallest size of a segment, in bytes.
 const MIN_SEGMENT: u64 = 16 * 1024;
 
-/// How far the log is written.
+/// End of the written log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tail {
-    /// The segment being written.
+    /// Number of the current segment.
     pub(super) segment: u64,
-    /// Bytes in it.
+    /// Length of the current segment, in bytes.
     pub(super) length: u64,
 }
 
-/// The log's writing end; there is one.
+/// The writing end of the log. A file lock prevents a second writer.
 pub(super) struct Journal {
     dir: PathBuf,
-    /// Holds the lock that keeps a second writer out.
+    /// Holds the file lock on the folder.
     _lock: File,
     file: File,
     tail: Tail,
@@ -30,8 +30,10 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the folder, makes it if it is missing, and ends a line that a crash has torn. Fails if
-    /// another process writes the same log.
+    /// Opens or creates the folder and terminates a line that a crash has torn.
+    ///
+    /// # Errors
+    /// I/O errors; `ResourceBusy` if another process writes the same log.
     pub(super) fn open(dir: &Path, max_bytes: u64) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let lock = File::open(dir)?;
@@ -66,13 +68,13 @@ impl Journal {
         &self.tail
     }
 
-    /// Appends whole lines. `sync` makes them survive a loss of power.
+    /// Appends whole lines, in a new segment if the current one is full. With `sync` the lines are durable on return.
     pub(super) fn append(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
         if self.tail.length > 0 && self.tail.length + lines.len() as u64 > self.segment_size {
             self.rotate()?;
         }
         if let Err(error) = self.file.write_all(lines) {
-            // Part of a line may be there; the next append must not continue it.
+            // The file may end with part of a line, which the next append must not continue.
             self.file.set_len(self.tail.length)?;
             return Err(error);
         }
@@ -97,7 +99,7 @@ impl Journal {
     }
 }
 
-/// The numbers of the segments there are, ascending. A folder that is not there has none.
+/// Lists the numbers of all segments, ascending. The list is empty if the folder does not exist.
 pub(super) fn segments(dir: &Path) -> io::Result<Vec<u64>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -114,7 +116,7 @@ pub(super) fn segments(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// The bytes of a segment, no further than `tail`. A segment removed meanwhile is empty.
+/// Reads the bytes of a segment up to `tail`. A segment that no longer exists is read as empty.
 pub(super) fn read_segment(dir: &Path, segment: u64, tail: Option<&Tail>) -> io::Result<Vec<u8>> {
     let limit = match tail {
         Some(tail) if segment > tail.segment => 0,

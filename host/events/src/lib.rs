@@ -1,6 +1,6 @@
-//! What an operator is told: events with stable ids, one variant each, rendered in one place.
+//! Events for the operator, with stable ids: the catalogue, the output on stdout and the durable log.
 //!
-//! The catalogue (`docs/events.md`) is made from the table below.
+//! `docs/reference/events.md` is generated from the catalogue.
 
 mod catalogue;
 mod event_log;
@@ -10,22 +10,27 @@ mod sink;
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 pub use crate::event_log::{EventLog, EventRecord, Followed, Query};
 pub use catalogue::{Event, EventKind, PolicyFault, Severity, catalogue, catalogue_markdown};
 pub use render::{Format, escape};
 
-/// Where events go: structured log on stdout and the durable log. Cheap to clone; never blocks.
-/// When the last clone is dropped everything emitted is written.
+/// The sink of events: a structured log on stdout and the durable log. Clones are cheap and share the sink; dropping
+/// the last clone writes all pending events.
 #[derive(Clone)]
 pub struct Events {
-    inner: Arc<sink::Sink>,
+    sink: Arc<sink::Sink>,
 }
 
 impl Events {
-    /// Events go to stdout in `format` and to the log in `dir`, which is kept below about
-    /// `max_bytes`.
+    /// Opens the durable log in `dir`, kept below about `max_bytes`, and starts the writer thread. Events are also
+    /// printed to stdout in `format`.
+    ///
+    /// # Errors
+    /// I/O errors; [`io::ErrorKind::ResourceBusy`] if another process writes the log in `dir`.
     pub fn open(dir: &Path, format: Format, max_bytes: u64) -> io::Result<(Self, EventLog)> {
         Self::open_with(dir, format, max_bytes, Box::new(io::stdout()))
     }
@@ -40,47 +45,47 @@ impl Events {
         Ok((Self::from(sink::Sink::Writer(writer)), log))
     }
 
-    /// Nobody is told.
+    /// Creates a sink that discards all events.
     pub fn discard() -> Self {
         Self::from(sink::Sink::Discard)
     }
 
-    /// Events are kept in memory, without bound: for tests and for commands that show them.
+    /// Creates a sink that keeps all events in memory, without bound, for tests and for commands that show events.
     pub fn capture() -> (Self, Captured) {
         let captured = Captured::default();
         (Self::from(sink::Sink::Capture(captured.events.clone())), captured)
     }
 
-    /// Records an event.
+    /// Emits an event. Never blocks: if too many events are pending, infos and warnings are dropped and counted.
     pub fn emit(&self, event: Event) {
-        self.inner.emit(event);
+        self.sink.emit(event);
     }
 
-    /// Returns when everything emitted so far is written. Blocks the thread for that long.
+    /// Blocks the thread until all events emitted so far are written.
     pub fn flush(&self) {
-        self.inner.flush();
+        self.sink.flush();
     }
 }
 
 impl From<sink::Sink> for Events {
-    fn from(sinks: sink::Sink) -> Self {
-        Self { inner: Arc::new(sinks) }
+    fn from(sink: sink::Sink) -> Self {
+        Self { sink: Arc::new(sink) }
     }
 }
 
-/// What [`Events::capture`] collects.
+/// The events collected by [`Events::capture`].
 #[derive(Debug, Clone, Default)]
 pub struct Captured {
     events: Arc<Mutex<Vec<Event>>>,
 }
 
 impl Captured {
-    /// Everything emitted so far, oldest first.
+    /// Events emitted so far, oldest first.
     pub fn events(&self) -> Vec<Event> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.events.lock().clone()
     }
 
-    /// The ids of everything emitted so far, oldest first.
+    /// Catalogue ids of the events emitted so far, oldest first.
     pub fn ids(&self) -> Vec<u32> {
         self.events().iter().map(|event| event.entry().id).collect()
     }

@@ -1,5 +1,5 @@
-//! One place that turns events into lines. Whatever a peer or a policy put into a field, a line
-//! stays one line and a terminal shows it instead of obeying it.
+//! Rendering of events as lines of text or JSON. Control characters in the fields, which may come from peers and
+//! policies, are escaped: an event stays on a single line and cannot control the terminal.
 
 use std::fmt::Write;
 
@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::{Event, EventRecord, Severity, catalogue};
 use host_mail::Timestamp;
 
-/// Hexadecimal digits of a digest that a human is shown.
+/// Hexadecimal digits of a digest in text output.
 const SHORT_DIGEST: usize = 12;
 
-/// The order in which the fields of a policy fault are told.
+/// The fields of a policy fault, in the order of text output.
 const FAULT_FIELDS: [&str; 12] = [
     "class",
     "policy",
@@ -28,17 +28,17 @@ const FAULT_FIELDS: [&str; 12] = [
     "instead",
 ];
 
-/// How events are written on stdout.
+/// Format of events on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// A line a human reads.
+    /// A line of text for humans.
     Text,
-    /// A JSON object a line.
+    /// A JSON object on each line.
     Json,
 }
 
 impl Format {
-    /// The record as one line, without the line end.
+    /// Formats the record as a single line, without the line end.
     pub fn line(self, record: &EventRecord) -> String {
         match self {
             Self::Text => text(record),
@@ -47,8 +47,8 @@ impl Format {
     }
 }
 
-/// Hostile bytes made harmless: control characters, line breaks and bidirectional overrides become
-/// visible escapes. A backslash is doubled, so that what is shown is never ambiguous.
+/// Escapes hostile text: control characters, line breaks, invisible characters and bidirectional overrides become
+/// visible escapes. A backslash is doubled, so that the output is never ambiguous.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -66,7 +66,7 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// Characters that change how the rest of a line is shown, or that are not shown at all.
+/// True for characters that change the display of the rest of a line or are invisible.
 fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -79,11 +79,11 @@ fn is_hostile(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The event as the line that its record would be, without making the record.
+/// Formats an event as the JSON line of its [`EventRecord`], without creating the record.
 pub(super) fn json_of(at: Timestamp, event: &Event) -> String {
-    /// As [`EventRecord`].
+    /// Mirrors the fields of [`EventRecord`].
     #[derive(Serialize)]
-    struct Line<'a> {
+    struct JsonLine<'a> {
         time: String,
         id: u32,
         name: &'a str,
@@ -91,7 +91,7 @@ pub(super) fn json_of(at: Timestamp, event: &Event) -> String {
         fields: &'a Event,
     }
     let entry = event.entry();
-    json(&Line {
+    json(&JsonLine {
         time: at.to_string(),
         id: entry.id,
         name: entry.name,
@@ -100,10 +100,10 @@ pub(super) fn json_of(at: Timestamp, event: &Event) -> String {
     })
 }
 
-/// A JSON object on one line. Beyond what JSON asks for, [`is_hostile`] characters are escaped,
-/// too; outside of strings JSON is ASCII, so the escape is always inside one.
+/// Formats a JSON object on a single line. In addition to the escapes that JSON requires, [`is_hostile`] characters are
+/// escaped; outside of strings JSON is ASCII, so that the escape is always inside a string.
 fn json(record: &impl Serialize) -> String {
-    // A record is strings, numbers and lists: serializing it cannot fail.
+    // Records consist of strings, numbers and lists: serialization cannot fail.
     let plain = serde_json::to_string(record).unwrap_or_default();
     if plain.is_ascii() && !plain.contains('\u{7f}') {
         return plain;
@@ -121,7 +121,7 @@ fn json(record: &impl Serialize) -> String {
     out
 }
 
-/// `TIME SEVERITY ID name key=value …`, the fields in the catalogue's order.
+/// Formats a record as `TIME SEVERITY ID name key=value …`, the fields in the order of the catalogue.
 fn text(record: &EventRecord) -> String {
     let severity = match record.severity {
         Severity::Info => "info",
@@ -147,7 +147,7 @@ fn text(record: &EventRecord) -> String {
     out
 }
 
-/// The fields in `order`, then those it does not know (written by another release).
+/// Appends the fields in `order`, then the fields that `order` does not list (written by another release).
 fn push_fields(out: &mut String, fields: &Value, order: &[String]) {
     let Value::Object(fields) = fields else {
         return;
@@ -157,36 +157,36 @@ fn push_fields(out: &mut String, fields: &Value, order: &[String]) {
     for (key, value) in known.chain(unknown) {
         match (key.as_str(), value) {
             (_, Value::Null) => {}
-            ("digest", Value::String(digest)) => push(out, "digest", &shown(&short_digest(digest))),
-            ("stderr", Value::String(said)) if said.trim().is_empty() => {}
-            ("stderr", Value::String(said)) => push(out, "text", &shown(said.trim())),
-            (key, value) => push(out, key, &shown_value(value)),
+            ("digest", Value::String(digest)) => push_field(out, "digest", &quote(&short_digest(digest))),
+            ("stderr", Value::String(output)) if output.trim().is_empty() => {}
+            ("stderr", Value::String(output)) => push_field(out, "text", &quote(output.trim())),
+            (key, value) => push_field(out, key, &format_value(value)),
         }
     }
 }
 
-fn push(out: &mut String, key: &str, value: &str) {
+fn push_field(out: &mut String, key: &str, value: &str) {
     let _ = write!(out, " {}={value}", escape(key));
 }
 
-/// The first digits of a digest, enough to tell generations apart.
+/// Shortens a digest to the first digits, enough to distinguish generations.
 fn short_digest(digest: &str) -> String {
     digest.chars().take(SHORT_DIGEST).collect()
 }
 
-fn shown_value(value: &Value) -> String {
+fn format_value(value: &Value) -> String {
     match value {
-        Value::String(text) => shown(text),
-        Value::Array(items) => format!("[{}]", items.iter().map(shown_value).collect::<Vec<_>>().join(", ")),
-        Value::Object(_) => shown(&value.to_string()),
+        Value::String(text) => quote(text),
+        Value::Array(items) => format!("[{}]", items.iter().map(format_value).collect::<Vec<_>>().join(", ")),
+        Value::Object(_) => quote(&value.to_string()),
         other => other.to_string(),
     }
 }
 
-/// As it is when it is one plain word, else escaped and in quotes.
-fn shown(text: &str) -> String {
-    let plain = |c: char| !c.is_whitespace() && !is_hostile(c) && !matches!(c, '"' | '\\' | '=' | ',' | '[');
-    if !text.is_empty() && text.chars().all(plain) {
+/// Quotes and escapes the text, unless the text is a single plain word.
+fn quote(text: &str) -> String {
+    let is_plain = |c: char| !c.is_whitespace() && !is_hostile(c) && !matches!(c, '"' | '\\' | '=' | ',' | '[');
+    if !text.is_empty() && text.chars().all(is_plain) {
         text.to_owned()
     } else {
         format!("\"{}\"", escape(text).replace('"', "\\\""))
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_time_severity_id_name_and_fields_in_order() {
+    fn text_has_time_severity_id_name_and_fields_in_order() {
         assert_eq!(
             text(&record(filtered("<a@b.example>"))),
             "1970-01-01T00:00:00.000Z WARNING 4192 message-filtered session=s1 sender=<a@b.example> action=discard \
@@ -222,13 +222,13 @@ mod tests {
     }
 
     #[test]
-    fn format_strings_of_1999_are_only_text() {
+    fn percent_signs_are_plain_text() {
         let line = text(&record(filtered("%s%n%x%%")));
         assert!(line.contains("sender=%s%n%x%%"), "{line}");
     }
 
     #[test]
-    fn hostile_text_stays_on_its_line_and_is_not_obeyed() {
+    fn escapes_hostile_characters_in_text_and_json() {
         let attacks = [
             "a\r\n2026-01-01T00:00:00.000Z info 5000 started",
             "\x1b]0;owned\x07\x1b[2J",
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn json_lines_give_back_exactly_what_went_in() {
+    fn json_round_trips_hostile_text() {
         for attack in ["a\r\nb", "\x1b[31m", "\u{202e}x", "\u{e0041}", "\u{7f}\"\\"] {
             let line = json(&record(filtered(attack)));
             let back: EventRecord = serde_json::from_str(&line).expect("valid JSON");
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_its_record() {
+    fn json_of_an_event_equals_its_record() {
         let event = filtered("\u{202e}x");
         let line = json_of(Timestamp(1), &event);
         assert!(!line.chars().any(is_hostile), "{line:?}");
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_cannot_forge_a_field() {
+    fn quotes_in_a_value_cannot_forge_a_field() {
         let line = text(&record(filtered("x\" action=accept y=\"")));
         assert!(
             line.contains(r#"sender="x\" action=accept y=\"" action=discard"#),
@@ -275,14 +275,14 @@ mod tests {
     }
 
     #[test]
-    fn lone_surrogates_arrive_as_replacement_characters() {
+    fn lone_surrogates_become_replacement_characters() {
         let bytes = [b'a', 0xed, 0xa0, 0x80, b'b'];
         let line = text(&record(filtered(&String::from_utf8_lossy(&bytes))));
         assert!(line.contains("sender=a\u{fffd}\u{fffd}\u{fffd}b"), "{line}");
     }
 
     #[test]
-    fn an_escape_is_never_ambiguous() {
+    fn escapes_are_unambiguous() {
         assert_eq!(escape("\n"), "\\n");
         assert_eq!(escape("\\n"), "\\\\n");
         assert_eq!(escape("\u{202e}\x1b"), "\\u{202e}\\u{1b}");
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_tells_what_its_author_needs() {
+    fn text_of_a_policy_fault_has_all_facts_for_its_author() {
         let fault = PolicyFault {
             class: "panic".into(),
             policy: "default".into(),

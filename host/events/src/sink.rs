@@ -1,38 +1,45 @@
-//! Where events go. Emitting never blocks: a thread of its own writes stdout and the durable log.
+//! The sink of events. Emitting never blocks: a writer thread prints to stdout and appends to the durable log, with
+//! group commit.
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::journal::Journal;
 use super::{Event, EventLog, EventRecord, Format, Severity, render};
-use crate::event_log::{LogFeed, lock};
+use crate::event_log::LogFeed;
 use host_mail::Timestamp;
 use host_sync::batch_queue::{BatchQueue, BatchReader};
 
-/// Beyond so many waiting events those of severity info are dropped and counted.
+/// Bound of pending events for severity info. Further events are dropped and counted.
 const INFO_BACKLOG: usize = 64 * 1024;
-/// Beyond so many warnings are dropped and counted, too. Errors never are.
+/// Bound of pending events for severity warning. Further events are dropped and counted; errors have no bound.
 const WARNING_BACKLOG: usize = 2 * INFO_BACKLOG;
-/// So long an event waits for others, to be written with them. An error does not wait, nor does what
-/// came before it.
-const COMPANY: Duration = Duration::from_millis(5);
-/// Events written at once.
-const BATCH: usize = 512;
+/// Time for which events wait to be written in a batch with others. An error ends the wait, also for the events before.
+const LINGER: Duration = Duration::from_millis(5);
+/// Number of events that are written at once.
+const MAX_BATCH: usize = 512;
 
+/// A task for the writer thread.
 enum Task {
+    /// Writes an event that was emitted at the given time.
     Write(Timestamp, Box<Event>),
-    /// Answered when everything before it is written.
+    /// Sends a reply once all tasks before are done.
     Flush(mpsc::SyncSender<()>),
 }
 
-/// The one sink of a host.
+/// Destination of the events of a host.
 pub(super) enum Sink {
+    /// Drops events.
     Discard,
+    /// Keeps events in memory.
     Capture(Arc<Mutex<Vec<Event>>>),
+    /// Hands events to the writer thread.
     Writer(WriterHandle),
 }
 
@@ -40,7 +47,7 @@ impl Sink {
     pub(super) fn emit(&self, event: Event) {
         match self {
             Self::Discard => {}
-            Self::Capture(events) => events.lock().unwrap_or_else(PoisonError::into_inner).push(event),
+            Self::Capture(events) => events.lock().push(event),
             Self::Writer(writer) => writer.emit(event),
         }
     }
@@ -52,15 +59,16 @@ impl Sink {
     }
 }
 
-/// The emitting end of the writer's thread.
+/// Handle of the writer thread. Dropping the handle writes all pending events and joins the thread.
 pub(super) struct WriterHandle {
     tasks: Arc<BatchQueue<Task>>,
+    /// Number of events dropped since the writer last reported.
     dropped: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl WriterHandle {
-    /// Opens the log in `dir` and starts the thread.
+    /// Opens the log in `dir` and starts the writer thread.
     pub(super) fn start(
         dir: &Path,
         format: Format,
@@ -68,41 +76,41 @@ impl WriterHandle {
         out: Box<dyn Write + Send>,
     ) -> io::Result<(Self, EventLog)> {
         let journal = Journal::open(dir, max_bytes)?;
-        let live = Arc::new(LogFeed::new(journal.tail().clone()));
-        let log = EventLog::live(dir.to_owned(), live.clone());
+        let feed = Arc::new(LogFeed::new(journal.tail().clone()));
+        let log = EventLog::live(dir.to_owned(), feed.clone());
         let tasks = Arc::new(BatchQueue::default());
         let dropped = Arc::new(AtomicU64::new(0));
-        let scribe = EventWriter {
+        let writer = EventWriter {
             tasks: tasks.reader(),
             dropped: dropped.clone(),
             journal,
-            live,
+            feed,
             format,
             out,
             log_failed: false,
         };
         let thread = std::thread::Builder::new()
             .name("events".to_owned())
-            .spawn(move || scribe.run())?;
-        let writer = Self {
+            .spawn(move || writer.run())?;
+        let handle = Self {
             tasks,
             dropped,
             thread: Some(thread),
         };
-        Ok((writer, log))
+        Ok((handle, log))
     }
 
     fn emit(&self, event: Event) {
         let severity = event.entry().severity;
-        let bound = match severity {
+        let max_pending = match severity {
             Severity::Info => INFO_BACKLOG,
             Severity::Warning => WARNING_BACKLOG,
             Severity::Error => usize::MAX,
         };
         let event = Box::new(event);
-        // The time is taken in the order of the queue.
+        // The queue calls this in its own order, so that times ascend.
         let task = || Task::Write(Timestamp::now(), event);
-        if !self.tasks.push(severity == Severity::Error, bound, task) {
+        if !self.tasks.push(severity == Severity::Error, max_pending, task) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -110,7 +118,7 @@ impl WriterHandle {
     fn flush(&self) {
         let (done, wait) = mpsc::sync_channel(1);
         self.tasks.push(true, usize::MAX, || Task::Flush(done));
-        // A thread that is gone drops the sender.
+        // If the thread has ended, the sender is dropped and this call returns at once.
         let _ = wait.recv();
     }
 }
@@ -124,15 +132,15 @@ impl Drop for WriterHandle {
     }
 }
 
-/// What the writer's thread owns.
+/// State of the writer thread.
 struct EventWriter {
     tasks: BatchReader<Task>,
     dropped: Arc<AtomicU64>,
     journal: Journal,
-    live: Arc<LogFeed>,
+    feed: Arc<LogFeed>,
     format: Format,
     out: Box<dyn Write + Send>,
-    /// The last append failed; said once until one works again.
+    /// True if the last append failed. The failure is reported once until an append succeeds.
     log_failed: bool,
 }
 
@@ -140,7 +148,7 @@ impl EventWriter {
     fn run(mut self) {
         let mut tasks = Vec::new();
         let mut events = Vec::new();
-        while self.tasks.take(&mut tasks, || (BATCH, COMPANY)) {
+        while self.tasks.take(&mut tasks, || (MAX_BATCH, LINGER)) {
             for task in tasks.drain(..) {
                 match task {
                     Task::Write(at, event) => events.push((at, event)),
@@ -149,7 +157,7 @@ impl EventWriter {
                         let _ = done.send(());
                     }
                 }
-                if events.len() >= BATCH {
+                if events.len() >= MAX_BATCH {
                     self.write(&mut events);
                 }
             }
@@ -158,23 +166,23 @@ impl EventWriter {
                 events.push((Timestamp::now(), Box::new(Event::EventsDropped { count })));
             }
             self.write(&mut events);
-            // A flood leaves no room behind that nobody needs any more.
-            tasks.shrink_to(BATCH);
+            // Releases the memory of a burst of events.
+            tasks.shrink_to(MAX_BATCH);
         }
     }
 
-    /// Leaves none.
+    /// Prints, appends and sends all `events` and clears the vector.
     fn write(&mut self, events: &mut Vec<(Timestamp, Box<Event>)>) {
         if events.is_empty() {
             return;
         }
-        let mut kept = String::new();
+        let mut lines = String::new();
         for (at, event) in &*events {
-            kept.push_str(&render::json_of(*at, event));
-            kept.push('\n');
+            lines.push_str(&render::json_of(*at, event));
+            lines.push('\n');
         }
         match self.format {
-            Format::Json => self.print(&kept),
+            Format::Json => self.print(&lines),
             Format::Text => {
                 let line =
                     |(at, event): &(Timestamp, Box<Event>)| Format::Text.line(&EventRecord::new(*at, event)) + "\n";
@@ -184,29 +192,29 @@ impl EventWriter {
         let sync = events
             .iter()
             .any(|(_, event)| event.entry().severity == Severity::Error);
-        let live = self.live.clone();
-        let mut tail = lock(&live.tail);
-        let appended = self.journal.append(kept.as_bytes(), sync);
+        let feed = self.feed.clone();
+        let mut tail = feed.tail.lock();
+        let appended = self.journal.append(lines.as_bytes(), sync);
         tail.clone_from(self.journal.tail());
-        // Whoever begins to follow waits for the tail.
-        if live.records.receiver_count() > 0 {
+        // New followers wait for the lock of `tail`, so that the count cannot grow here.
+        if feed.records.receiver_count() > 0 {
             for (at, event) in &*events {
-                // Nobody following any more is no error.
-                let _ = live.records.send(Arc::new(EventRecord::new(*at, event)));
+                // An error means that the last follower has left.
+                let _ = feed.records.send(Arc::new(EventRecord::new(*at, event)));
             }
         }
         drop(tail);
         events.clear();
-        self.note(appended);
+        self.report_append(appended);
     }
 
-    /// A closed stdout does not stop the log.
+    /// Prints to stdout. Errors are ignored: a closed stdout must not stop the log.
     fn print(&mut self, lines: &str) {
         let _ = self.out.write_all(lines.as_bytes()).and_then(|()| self.out.flush());
     }
 
-    /// The log cannot tell of its own failure: stderr does, once.
-    fn note(&mut self, appended: io::Result<()>) {
+    /// Reports the first of consecutive failures to append on stderr, since the log itself is unavailable.
+    fn report_append(&mut self, appended: io::Result<()>) {
         match appended {
             Ok(()) => self.log_failed = false,
             Err(error) if !self.log_failed => {

@@ -1,23 +1,23 @@
-//! The log as a whole: what is emitted is printed, kept, bounded and found again.
+//! Tests of the whole log: events are printed, recorded, bounded and read back.
 
 use std::fs;
 use std::io::{self, Write};
 
 use super::*;
 
-/// A stdout that can be read.
+/// A stdout that records its output.
 #[derive(Clone, Default)]
-struct Screen(Arc<Mutex<Vec<u8>>>);
+struct RecordedStdout(Arc<Mutex<Vec<u8>>>);
 
-impl Screen {
+impl RecordedStdout {
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("screen").clone()).expect("UTF-8")
+        String::from_utf8(self.0.lock().clone()).expect("UTF-8")
     }
 }
 
-impl Write for Screen {
+impl Write for RecordedStdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("screen").extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -26,10 +26,10 @@ impl Write for Screen {
     }
 }
 
-/// A stdout whose reader has gone.
-struct Gone;
+/// A closed stdout.
+struct ClosedStdout;
 
-impl Write for Gone {
+impl Write for ClosedStdout {
     fn write(&mut self, _: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::BrokenPipe.into())
     }
@@ -57,10 +57,10 @@ fn reasons(records: &[EventRecord]) -> Vec<String> {
 const ALL: Query = Query { id: None, last: None };
 
 #[test]
-fn what_is_emitted_is_printed_and_found_again_after_a_restart() {
+fn events_are_printed_and_survive_a_restart() {
     let dir = tempfile::tempdir().expect("folder");
-    let screen = Screen::default();
-    let (events, log) = Events::open_with(dir.path(), Format::Text, 1 << 20, Box::new(screen.clone())).expect("opens");
+    let stdout = RecordedStdout::default();
+    let (events, log) = Events::open_with(dir.path(), Format::Text, 1 << 20, Box::new(stdout.clone())).expect("opens");
     events.emit(aborted("one\nline %s"));
     events.emit(Event::Reloaded { what: vec!["x".into()] });
     events.flush();
@@ -72,14 +72,14 @@ fn what_is_emitted_is_printed_and_found_again_after_a_restart() {
     assert_eq!(log.query(&only).expect("reads")[0].name, "reloaded");
     drop(events);
 
-    assert_eq!(screen.text().lines().count(), 2);
-    assert!(screen.text().contains(r#"reason="one\nline %s""#));
+    assert_eq!(stdout.text().lines().count(), 2);
+    assert!(stdout.text().contains(r#"reason="one\nline %s""#));
     let kept = EventLog::at_rest(dir.path()).query(&ALL).expect("reads");
     assert_eq!(reasons(&kept), ["one\nline %s"]);
 }
 
 #[test]
-fn a_torn_last_line_costs_only_itself() {
+fn skips_a_torn_last_line() {
     let dir = tempfile::tempdir().expect("folder");
     fs::write(dir.path().join("000000000007.jsonl"), "{\"time\":\"2026-01").expect("writes");
     let (events, log) = Events::open_with(dir.path(), Format::Json, 1 << 20, Box::new(io::sink())).expect("opens");
@@ -89,7 +89,7 @@ fn a_torn_last_line_costs_only_itself() {
 }
 
 #[test]
-fn a_second_writer_is_kept_out() {
+fn refuses_a_second_writer() {
     let dir = tempfile::tempdir().expect("folder");
     let open = || Events::open_with(dir.path(), Format::Json, 1 << 20, Box::new(io::sink()));
     let first = open().expect("opens");
@@ -100,7 +100,7 @@ fn a_second_writer_is_kept_out() {
 }
 
 #[test]
-fn the_log_is_bounded_and_keeps_the_newest() {
+fn bounds_the_log_and_keeps_the_newest_events() {
     let dir = tempfile::tempdir().expect("folder");
     let (events, log) = Events::open_with(dir.path(), Format::Json, 0, Box::new(io::sink())).expect("opens");
     let filler = "x".repeat(1000);
@@ -127,7 +127,7 @@ fn the_log_is_bounded_and_keeps_the_newest() {
 }
 
 #[test]
-fn a_follower_gets_each_record_once() {
+fn followers_get_each_record_once() {
     let dir = tempfile::tempdir().expect("folder");
     let (events, log) = Events::open_with(dir.path(), Format::Json, 1 << 20, Box::new(io::sink())).expect("opens");
     events.emit(aborted("before"));
@@ -142,16 +142,16 @@ fn a_follower_gets_each_record_once() {
 }
 
 #[test]
-fn a_closed_stdout_does_not_stop_the_log() {
+fn writes_the_log_despite_a_closed_stdout() {
     let dir = tempfile::tempdir().expect("folder");
-    let (events, log) = Events::open_with(dir.path(), Format::Text, 1 << 20, Box::new(Gone)).expect("opens");
+    let (events, log) = Events::open_with(dir.path(), Format::Text, 1 << 20, Box::new(ClosedStdout)).expect("opens");
     events.emit(aborted("kept"));
     events.flush();
     assert_eq!(reasons(&log.query(&ALL).expect("reads")), ["kept"]);
 }
 
 #[test]
-fn captured_events_can_be_asked_for() {
+fn capture_collects_its_own_events_only() {
     let (events, captured) = Events::capture();
     events.clone().emit(aborted("a"));
     Events::discard().emit(aborted("b"));
@@ -159,24 +159,24 @@ fn captured_events_can_be_asked_for() {
 }
 
 #[test]
-fn ids_and_names_are_unique_and_sorted() {
+fn catalogue_ids_are_sorted_and_names_unique() {
     let ids: Vec<u32> = catalogue().iter().map(|entry| entry.id).collect();
     assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
     let names: std::collections::HashSet<_> = catalogue().iter().map(|entry| entry.name).collect();
     assert_eq!(names.len(), ids.len());
 }
 
-/// Set `POSTHOUSE_BLESS=1` to write the page anew.
+/// Compares the page with the catalogue. `POSTHOUSE_BLESS=1` rewrites the page.
 #[test]
-fn the_page_of_events_is_the_catalogue() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/events.md");
+fn docs_events_md_equals_the_catalogue() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/events.md");
     if std::env::var_os("POSTHOUSE_BLESS").is_some() {
         fs::write(&page, catalogue_markdown()).expect("writes");
     }
-    let written = fs::read_to_string(&page).expect("docs/events.md");
+    let written = fs::read_to_string(&page).expect("docs/reference/events.md");
     assert_eq!(
         written,
         catalogue_markdown(),
-        "run `posthouse events --catalogue > docs/events.md`"
+        "run `posthouse events --catalogue > docs/reference/events.md`"
     );
 }

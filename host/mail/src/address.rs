@@ -12,10 +12,10 @@ const MAX_DOMAIN: usize = 255;
 /// Longest path without its angle brackets, in octets (RFC 5321 section 4.5.3.1.3).
 const MAX_PATH: usize = 254;
 
-/// What is wrong with an address.
+/// Error of parsing a [`Mailbox`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// There is no `@` with something on both sides.
+    /// The `@` is missing, or the part before or after the last `@` is empty.
     #[error("an address is local-part@domain")]
     NotAMailbox,
     /// The local-part is neither a dot-string nor a quoted string.
@@ -24,22 +24,23 @@ pub enum AddressError {
     /// The domain is neither a name nor an address literal.
     #[error("bad domain")]
     Domain,
-    /// A part is longer than RFC 5321 section 4.5.3.1 allows.
+    /// A part or the whole is longer than RFC 5321 section 4.5.3.1 allows.
     #[error("address too long")]
     TooLong,
 }
 
-/// `local-part@domain`. The domain is kept in lower case; the local-part as written, since only
-/// its own host may interpret it (RFC 5321 section 2.4).
+/// A mailbox, `local-part@domain`. The domain is kept in lower case; the local-part is kept as written, since only the
+/// host of the domain may interpret a local-part (RFC 5321 section 2.4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mailbox {
     text: String,
+    /// Index of the `@` before the domain.
     at: usize,
 }
 
 impl Mailbox {
-    /// The part before the `@`, with its quotes if it had any.
+    /// The part before the `@`, including the quotes of a quoted string.
     pub fn local_part(&self) -> &str {
         &self.text[..self.at]
     }
@@ -49,17 +50,17 @@ impl Mailbox {
         &self.text[self.at + 1..]
     }
 
-    /// The whole.
+    /// The whole mailbox, `local-part@domain`.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The form under which the directory files an address: all lower case.
+    /// The key of the mailbox in the directory: all lower case. Mailboxes that differ only in case share a key.
     pub fn key(&self) -> String {
         self.text.to_lowercase()
     }
 
-    /// Whether only US-ASCII occurs, so that a host without SMTPUTF8 can take it.
+    /// True if the mailbox is US-ASCII, so that a host without SMTPUTF8 (RFC 6531) can accept it.
     pub fn is_ascii(&self) -> bool {
         self.text.is_ascii()
     }
@@ -73,21 +74,22 @@ impl FromStr for Mailbox {
             return Err(AddressError::TooLong);
         }
         let at = text.rfind('@').ok_or(AddressError::NotAMailbox)?;
-        let (local, domain) = (&text[..at], &text[at + 1..]);
+        // The lower-case form is what is kept and parsed again: some characters grow by it, and all checks are of that form.
+        let (local, domain) = (&text[..at], text[at + 1..].to_lowercase());
         if local.is_empty() || domain.is_empty() {
             return Err(AddressError::NotAMailbox);
         }
-        if local.len() > MAX_LOCAL_PART || domain.len() > MAX_DOMAIN {
+        if local.len() > MAX_LOCAL_PART || domain.len() > MAX_DOMAIN || at + 1 + domain.len() > MAX_PATH {
             return Err(AddressError::TooLong);
         }
         if !(is_dot_string(local) || is_quoted_string(local)) {
             return Err(AddressError::LocalPart);
         }
-        if !(is_domain_name(domain) || is_address_literal(domain)) {
+        if !(is_domain_name(&domain) || is_address_literal(&domain)) {
             return Err(AddressError::Domain);
         }
         Ok(Self {
-            text: format!("{local}@{}", domain.to_lowercase()),
+            text: format!("{local}@{domain}"),
             at,
         })
     }
@@ -113,7 +115,7 @@ impl fmt::Display for Mailbox {
     }
 }
 
-/// RFC 5322 section 3.2.3 `atext`, widened by RFC 6531 section 3.3.
+/// True for `atext` (RFC 5322 section 3.2.3), extended by RFC 6531 section 3.3.
 fn is_atext(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || is_utf8_non_ascii(c)
 }
@@ -146,8 +148,8 @@ fn is_quoted_string(text: &str) -> bool {
     text.len() > 1
 }
 
-/// True if every label has 1 to 63 letters, digits, hyphens or underscores (or characters beyond ASCII, RFC 6531) and
-/// neither begins nor ends with a hyphen. The length of the whole is not looked at.
+/// True if every label has 1 to 63 bytes of letters, digits, hyphens, underscores or characters beyond ASCII (RFC 6531)
+/// and neither begins nor ends with a hyphen. The length of the whole name is not checked.
 pub fn is_domain_name(text: &str) -> bool {
     text.split('.').all(|label| {
         !label.is_empty()
@@ -160,7 +162,7 @@ pub fn is_domain_name(text: &str) -> bool {
     })
 }
 
-/// RFC 5321 section 4.1.3.
+/// True for an IPv4 or IPv6 address literal in brackets, such as `[IPv6:::1]` (RFC 5321 section 4.1.3).
 pub fn is_address_literal(text: &str) -> bool {
     let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
         return false;
@@ -171,18 +173,19 @@ pub fn is_address_literal(text: &str) -> bool {
     }
 }
 
-/// RFC 5321 section 4.5.5: the null reverse-path is mail of its own kind, not an empty mailbox.
+/// The reverse-path of an envelope. The null reverse-path marks notifications (RFC 5321 section 4.5.5) and is distinct
+/// from an empty mailbox.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReversePath {
-    /// `<>`: nobody is to be told about failures.
+    /// The null reverse-path `<>`: failures cause no notification.
     Null,
-    /// Where notifications go.
+    /// Recipient of notifications about the message.
     Mailbox(Mailbox),
 }
 
 impl ReversePath {
-    /// The mailbox, unless the path is null.
+    /// The mailbox; `None` for the null reverse-path.
     pub fn mailbox(&self) -> Option<&Mailbox> {
         match self {
             Self::Null => None,
@@ -205,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepts_what_rfc_5321_allows() {
+    fn accepts_the_mailboxes_of_rfc_5321_and_6531() {
         for text in [
             "anna@example.org",
             "a.b+c@example.org",
@@ -221,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_could_break_a_line_or_a_parser() {
+    fn refuses_malformed_mailboxes() {
         for text in [
             "",
             "@",
@@ -245,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_local_part_and_lowers_the_domain() {
+    fn keeps_the_case_of_the_local_part_and_lowers_the_domain() {
         let mailbox: Mailbox = "Anna@EXAMPLE.Org".parse().expect("valid");
         assert_eq!(mailbox.as_str(), "Anna@example.org");
         assert_eq!(mailbox.key(), "anna@example.org");
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn enforces_the_limits_of_section_4_5_3_1() {
+    fn refuses_a_local_part_of_more_than_64_octets() {
         let long = |n| format!("{}@example.org", "a".repeat(n));
         assert!(long(64).parse::<Mailbox>().is_ok());
         assert_eq!(long(65).parse::<Mailbox>(), Err(AddressError::TooLong));

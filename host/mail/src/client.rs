@@ -1,11 +1,11 @@
-//! What is known of a peer.
+//! The peer of a connection: address, TLS session, identity.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// An account that proved who it is.
+/// An authenticated account.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// The account's name in the directory, in lower case.
@@ -14,40 +14,40 @@ pub struct Identity {
     pub mechanism: String,
 }
 
-/// The TLS session a connection runs in.
+/// Parameters of a connection's TLS session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TlsSession {
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: String,
-    /// IANA's name of the cipher suite.
+    /// Name of the cipher suite, as registered with IANA.
     pub cipher: String,
-    /// Subject of a verified client certificate.
+    /// Subject of the client certificate, if the client presented a verified certificate.
     pub subject: Option<String>,
 }
 
-/// Facts about the peer of one connection; `helo` is the one claim among them.
+/// The peer of a connection. All fields are facts that the host knows, except `helo`, which is the peer's claim.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Client {
-    /// Name of the listener that took the connection.
+    /// Name of the listener that accepted the connection.
     pub listener: String,
-    /// Canonical: IPv4-mapped addresses are IPv4 here.
+    /// Address of the peer. An IPv4-mapped IPv6 address is stored as IPv4.
     pub address: IpAddr,
-    /// The peer's port.
+    /// Port of the peer.
     pub port: u16,
-    /// Forward-confirmed name of the address.
+    /// Forward-confirmed reverse DNS name of the address, if there is any.
     pub name: Option<String>,
-    /// Argument of HELO or EHLO.
+    /// Argument of HELO or EHLO; `None` before the command.
     pub helo: Option<String>,
-    /// None while the connection is in the clear.
+    /// TLS session; `None` while the connection is not encrypted.
     pub tls: Option<TlsSession>,
-    /// None before AUTH, and for clients that need not authenticate.
+    /// Authenticated account; `None` before AUTH and for clients that do not authenticate.
     pub identity: Option<Identity>,
-    /// What admission granted.
+    /// Exemptions that admission granted, see `terms.exemptions` in `wit/policy.wit`.
     pub exemptions: Arc<[String]>,
 }
 
 impl Client {
-    /// One that has just connected, and said nothing.
+    /// Creates a client that has just connected, without any of the optional facts.
     pub fn new(listener: &str, peer: SocketAddr) -> Self {
         Self {
             listener: listener.to_owned(),

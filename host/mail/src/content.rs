@@ -1,18 +1,18 @@
-//! Access to a message's bytes without saying where they are kept.
+//! Access to the bytes of a message, independent of the storage.
 
 use std::io;
 
 use bytes::Bytes;
 
-/// A complete message, header and body with CRLF line ends. Reads may block shortly on a disk.
+/// A complete message, header and body with CRLF line ends. Reads may block for the time of a disk access.
 pub trait Content: Send + Sync {
-    /// Bytes in all.
+    /// Size of the message in bytes.
     fn size(&self) -> u64;
-    /// Up to `length` bytes from `offset`; short at the end, empty beyond it.
+    /// Reads up to `length` bytes from `offset`: fewer at the end of the message, and no byte beyond the end.
     fn read(&self, offset: u64, length: usize) -> io::Result<Bytes>;
 }
 
-/// A message that is wholly in memory.
+/// A message in memory.
 #[derive(Debug, Clone, Default)]
 pub struct InMemory(pub Bytes);
 

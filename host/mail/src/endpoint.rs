@@ -1,19 +1,19 @@
-//! Endpoint: where a server listens, as operators write it.
+//! The address of a server, in the notation of the configuration.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a server listens.
+/// The address of a server: TCP or a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Endpoint {
     /// Host name or address, and port.
     Tcp(String, u16),
-    /// Unix socket.
+    /// Path of a Unix socket.
     Unix(PathBuf),
 }
 
 impl Endpoint {
-    /// Its name, without the port.
+    /// The host name or address without the port, or the path of the socket.
     pub fn host(&self) -> String {
         match self {
             Self::Tcp(host, _) => host.clone(),
@@ -32,7 +32,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// `host:port`, `[v6]:port` or an absolute path of a Unix socket.
+/// Parses `host:port`, `[v6]:port` or an absolute path of a Unix socket. Port 0 is an error.
 impl std::str::FromStr for Endpoint {
     type Err = String;
 
@@ -40,12 +40,12 @@ impl std::str::FromStr for Endpoint {
         if text.starts_with('/') {
             return Ok(Self::Unix(text.into()));
         }
-        let wrong = || format!("{text:?} is not host:port, [v6]:port or a socket's absolute path");
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let error = || format!("{text:?} is not host:port, [v6]:port or a socket's absolute path");
+        let (host, port) = text.rsplit_once(':').ok_or_else(error)?;
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(error)?;
         if host.is_empty() || host.contains(char::is_whitespace) {
-            return Err(wrong());
+            return Err(error());
         }
         Ok(Self::Tcp(host.to_owned(), port))
     }

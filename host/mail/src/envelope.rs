@@ -1,4 +1,4 @@
-//! The envelope: who a message is from and for, as the dialogue said.
+//! The envelope of a message, as given in the SMTP dialogue.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,21 +16,21 @@ pub enum BodyType {
     EightBitMime,
 }
 
-/// Who a message is from and for.
+/// The envelope of a message: reverse-path, forward-paths and parameters of MAIL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
-    /// Where notifications go.
+    /// The reverse-path, recipient of notifications.
     pub sender: ReversePath,
-    /// Accepted forward-paths in the order given.
+    /// Accepted forward-paths, in the order of the RCPT commands.
     pub recipients: Vec<Mailbox>,
-    /// RFC 6152.
+    /// The BODY parameter of MAIL (RFC 6152).
     pub body: BodyType,
-    /// RFC 6531: addresses or header fields may be UTF-8.
+    /// The SMTPUTF8 parameter of MAIL (RFC 6531): addresses or header fields may be UTF-8.
     pub smtputf8: bool,
 }
 
 impl Envelope {
-    /// An envelope without recipients yet.
+    /// Creates an envelope without recipients, with a 7-bit body and without SMTPUTF8.
     pub fn from_sender(sender: ReversePath) -> Self {
         Self {
             sender,

@@ -1,29 +1,29 @@
-//! Header lines, found and unfolded; nothing here parses MIME (RFC 5322 section 2.2).
+//! Header fields of a message, found and unfolded (RFC 5322 section 2.2). MIME structure is not parsed.
 
 use bytes::Bytes;
 use memchr::{memchr, memmem};
 
 use super::Content;
 
-/// A header block is read no further than this, in bytes.
+/// Largest header block that is read, in bytes. A longer block is cut after the last complete line.
 pub const MAX_HEADER_BLOCK: usize = 256 * 1024;
 
-/// One header field as it stands in the message.
+/// A header field, as written in the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
     /// Field name without the colon.
     pub name: &'a [u8],
-    /// The value as it stands, folded, without the final CRLF.
+    /// The folded value, without the final CRLF.
     pub value: &'a [u8],
 }
 
 impl Field<'_> {
-    /// Whether the field has this name; case does not matter.
+    /// True if the field has this name, ignoring ASCII case.
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 
-    /// The value on one line, trimmed, at most `limit` bytes; bad UTF-8 becomes U+FFFD.
+    /// Returns at most `limit` bytes of the value, unfolded to a single line and trimmed. Invalid UTF-8 becomes U+FFFD.
     pub fn unfolded(&self, limit: usize) -> String {
         let text = String::from_utf8_lossy(&self.value[..self.value.len().min(limit)]);
         let mut line: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
@@ -36,18 +36,18 @@ impl Field<'_> {
     }
 }
 
-/// The header of a message: everything before the first empty line.
+/// The header of a message: all bytes before the first empty line.
 #[derive(Debug, Clone, Default)]
 pub struct HeaderBlock {
     bytes: Bytes,
 }
 
 impl HeaderBlock {
-    /// Reads the header from the front of a message, bounded by `MAX_HEADER_BLOCK`.
+    /// Reads the header of a message, at most `MAX_HEADER_BLOCK` bytes.
     pub fn read(content: &dyn Content) -> std::io::Result<Self> {
         const STEP: usize = 16 * 1024;
         let mut first = content.read(0, STEP)?;
-        // Nearly always: shared with the message, not copied.
+        // The usual case: the bytes are shared with the message, not copied.
         if let Some(end) = end_of_header(&first, 0) {
             first.truncate(end);
             return Ok(Self { bytes: first });
@@ -74,23 +74,23 @@ impl HeaderBlock {
         Ok(Self { bytes: bytes.into() })
     }
 
-    /// The block up to and without the empty line.
+    /// The bytes of the header, without the empty line.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Every field in order; lines that are no field are passed over.
+    /// The fields in order. Lines that are not part of a field are skipped.
     pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         Fields { rest: &self.bytes }
     }
 
-    /// The fields of one name, in order.
+    /// The fields with the name, ignoring ASCII case, in order.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Field<'a>> {
         self.fields().filter(move |field| field.is(name))
     }
 }
 
-/// Where the header ends: the index of the empty line, its CRLF not included.
+/// Returns the index of the CRLF that forms the empty line after the header. The search begins at `from`.
 fn end_of_header(bytes: &[u8], from: usize) -> Option<usize> {
     if bytes.starts_with(b"\r\n") {
         return Some(0);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_unfolds_and_stops_at_the_empty_line() {
+    fn finds_fields_by_name_unfolds_and_stops_at_the_empty_line() {
         let header = block("From: a@b\r\nSubject: one\r\n two\r\nfrom : c@d\r\n\r\nFrom: body\r\n");
         let from: Vec<_> = header.named("From").map(|f| f.unfolded(100)).collect();
         assert_eq!(from, ["a@b", "c@d"]);
@@ -148,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_may_be_all_header_or_none() {
+    fn reads_messages_without_body_and_without_header() {
         assert_eq!(block("A: b\r\n").fields().count(), 1);
         assert_eq!(block("\r\nA: b\r\n").fields().count(), 0);
         assert_eq!(block("").fields().count(), 0);
     }
 
     #[test]
-    fn a_cut_never_splits_a_character() {
+    fn unfolded_never_splits_a_character() {
         assert_eq!(
             block("S: aé\r\n\r\n").named("S").next().expect("field").unfolded(3),
             "a"

@@ -1,4 +1,4 @@
-//! Names of messages and sessions: sortable by time, unique on this host.
+//! Ids of messages, sessions and records: sortable by time, unique on this host.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 
-/// 48 bits of milliseconds since 1970, then 32 random bits: 20 hexadecimal digits.
+/// Generates an id of 80 bits: 48 bits of milliseconds since 1970, then 32 random bits; 20 hexadecimal digits.
 fn generate() -> u128 {
     let millis = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -24,10 +24,10 @@ macro_rules! id {
         pub struct $name(u128);
 
         impl $name {
-            /// No other is greater.
+            /// The greatest id.
             pub const LAST: Self = Self((1 << 80) - 1);
 
-            /// A new one.
+            /// Generates an id from the current time and random bits.
             pub fn generate() -> Self {
                 Self(generate())
             }
@@ -37,7 +37,7 @@ macro_rules! id {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let mut rest = self.0;
                 let digits: [u8; 20] = std::array::from_fn(|_| {
-                    // Of 80 bits, four at a time from the top.
+                    // Shifts four bits at a time out of the top of 80.
                     rest = (rest << 4) & ((1 << 84) - 1);
                     b"0123456789abcdef"[(rest >> 80) as usize]
                 });
@@ -76,23 +76,23 @@ macro_rules! id {
 
 id!(
     MessageId,
-    "Names a message from the moment it is received until it has left the spool."
+    "Id of a message, from reception until removal from the spool."
 );
-id!(SessionId, "Names one connection.");
-id!(RecordId, "Names the record of one unit of work as one policy saw it.");
+id!(SessionId, "Id of a session, that is of a connection.");
+id!(RecordId, "Id of a decision record: a unit of work as seen by a policy.");
 
 impl RecordId {
-    /// A new one, of something that began then.
+    /// Generates the id of a record whose work began at `time`.
     pub fn at(time: Timestamp) -> Self {
         Self(Self::first(time).0 | u128::from(rand::random::<u32>()))
     }
 
-    /// No id of that time or later is smaller.
+    /// The smallest id of `time`.
     pub fn first(time: Timestamp) -> Self {
         Self((u128::from(time.0) & 0xffff_ffff_ffff) << 32)
     }
 
-    /// When what it names began.
+    /// The time at which the record's work began.
     pub fn time(self) -> Timestamp {
         Timestamp(u64::try_from(self.0 >> 32).unwrap_or(u64::MAX))
     }
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_twenty_hexadecimal_digits_and_back() {
+    fn ids_round_trip_as_twenty_hexadecimal_digits() {
         for value in [0, 1, 0x10, 0x0123_4567_89ab_cdef_0123, (1 << 80) - 1] {
             let id = MessageId(value);
             assert_eq!(id.to_string(), format!("{value:020x}"));

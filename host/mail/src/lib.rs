@@ -1,4 +1,5 @@
-//! The words every part shares: paths, envelopes, replies, headers. No I/O and no tokio here.
+//! Types of the mail system that every part of the host shares: paths, envelopes, replies, headers. The crate performs
+//! no I/O and does not depend on tokio.
 
 mod address;
 mod client;

@@ -1,40 +1,40 @@
-//! This host's own mark on a message whose recipients a policy changed: what finds a policy that sends
-//! a message round in circles.
+//! Loop detection for redirected messages. The host adds a trace field to a message after a policy changed the
+//! recipients, and counts how often the message comes back.
 
 use super::HeaderBlock;
 
-/// The field's name.
+/// Name of the trace field.
 pub const REDIRECTED: &str = "Posthouse-Redirected";
 
-/// Bytes of a field's value that are looked at.
-const VALUE: usize = 1024;
+/// Bytes of a field's value that are parsed.
+const MAX_VALUE: usize = 1024;
 
-/// The field with its CRLF, to stand below the trace field: `host` let `policy` change the recipients.
+/// Returns the field, including the CRLF, which records that `policy` changed the recipients on `host`. The field
+/// belongs below the `Received:` field of the host.
 pub fn redirected_field(host: &str, policy: &str) -> String {
     format!("{REDIRECTED}: by {host} policy {policy}\r\n")
 }
 
-/// What a message tells of its way since a policy changed its recipients.
+/// History of a message since a policy of this host first changed the recipients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirected {
-    /// The policy that changed them last.
+    /// The policy that changed the recipients last.
     pub policy: String,
-    /// How often the message passed this host since they were first changed, that time included.
+    /// Number of passes through this host since the first change, including the pass of that change.
     pub passes: usize,
 }
 
-/// Reads the marks of `host`; none if no policy of this host changed the recipients.
+/// Reads the trace fields of `host`. Returns `None` if no policy of the host changed the recipients.
 pub fn redirected(header: &HeaderBlock, host: &str) -> Option<Redirected> {
     let mut passes = 0;
     let mut found: Option<Redirected> = None;
     // The newest field comes first.
     for field in header.fields() {
         if field.is("Received") {
-            passes += usize::from(is_by(&field.unfolded(VALUE), host));
+            passes += usize::from(is_added_by(&field.unfolded(MAX_VALUE), host));
         } else if field.is(REDIRECTED) {
-            let value = field.unfolded(VALUE);
-            let mark = policy_of(&value, host);
-            match (&mut found, mark) {
+            let value = field.unfolded(MAX_VALUE);
+            match (&mut found, policy_of(&value, host)) {
                 (_, None) => {}
                 (Some(found), Some(_)) => found.passes = passes,
                 (None, Some(policy)) => {
@@ -47,20 +47,21 @@ pub fn redirected(header: &HeaderBlock, host: &str) -> Option<Redirected> {
     found
 }
 
-/// Whether a trace field is this host's own (RFC 5321 section 4.4).
-fn is_by(received: &str, host: &str) -> bool {
+/// True if the `Received:` field was added by `host` (RFC 5321 section 4.4).
+fn is_added_by(received: &str, host: &str) -> bool {
     let words = || received.split_ascii_whitespace();
-    // A client may call itself "by".
+    // The name that a client gives in HELO may be "by".
     words()
         .zip(words().skip(1))
         .any(|(by, name)| by == "by" && name.eq_ignore_ascii_case(host))
 }
 
+/// Returns the policy named in the value of a trace field of `host`; `None` for other hosts and malformed values.
 fn policy_of<'a>(value: &'a str, host: &str) -> Option<&'a str> {
     let mut words = value.split_ascii_whitespace();
-    let (by, name, what, policy) = (words.next()?, words.next()?, words.next()?, words.next()?);
-    let ours = by == "by" && name.eq_ignore_ascii_case(host) && what == "policy";
-    (ours && words.next().is_none()).then_some(policy)
+    let (by, name, keyword, policy) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let is_ours = by == "by" && name.eq_ignore_ascii_case(host) && keyword == "policy";
+    (is_ours && words.next().is_none()).then_some(policy)
 }
 
 #[cfg(test)]
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn passes_count_from_the_first_mark_on() {
+    fn counts_passes_from_the_first_redirection() {
         let here = "Received: from by ([192.0.2.1])\r\n\tby MAIL.example.org with ESMTP id 1;\r\n\tnow\r\n";
         let there = "Received: from b ([192.0.2.2])\r\n\tby mail.example.net with ESMTP id 2;\r\n\tnow\r\n";
         let (copies, lists) = (redirected_field(HOST, "copies"), redirected_field(HOST, "lists"));
@@ -91,14 +92,14 @@ mod tests {
     }
 
     #[test]
-    fn the_marks_of_others_and_broken_ones_do_not_count() {
-        for mark in [
+    fn ignores_fields_of_other_hosts_and_malformed_fields() {
+        for field in [
             redirected_field("mail.example.net", "copies"),
             format!("{REDIRECTED}: by {HOST} policy lists and more\r\n"),
             format!("{REDIRECTED}: by {HOST}\r\n"),
             format!("{REDIRECTED}:\r\n"),
         ] {
-            assert_eq!(read(&[&mark]), None, "{mark}");
+            assert_eq!(read(&[&field]), None, "{field}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-/// RFC 3463 class, subject, detail.
+/// An enhanced status code: class, subject and detail (RFC 3463).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusCode(pub u8, pub u16, pub u16);
 
@@ -35,20 +35,19 @@ impl std::str::FromStr for StatusCode {
     }
 }
 
-/// One reply, ours or a remote's. The text has no line break but `\n` between the lines of a
-/// multi-line reply.
+/// An SMTP reply of this host or of a remote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
-    /// 200 to 599.
+    /// Reply code, 200 to 599.
     pub code: u16,
-    /// Absent in banners, EHLO answers and from remotes that do not send any.
+    /// Enhanced status code; absent from banners, EHLO replies and replies of remotes that send no status codes.
     pub status: Option<StatusCode>,
-    /// What a human reads.
+    /// Text for humans. Lines of a multi-line reply are separated by `\n`, without other line breaks.
     pub text: String,
 }
 
 impl Reply {
-    /// A reply with an enhanced status code.
+    /// Creates a reply with an enhanced status code.
     pub fn new(code: u16, status: (u8, u16, u16), text: impl Into<String>) -> Self {
         Self {
             code,
@@ -57,7 +56,7 @@ impl Reply {
         }
     }
 
-    /// A reply without one.
+    /// Creates a reply without an enhanced status code.
     pub fn bare(code: u16, text: impl Into<String>) -> Self {
         Self {
             code,
@@ -66,27 +65,27 @@ impl Reply {
         }
     }
 
-    /// 2xx or 3xx.
+    /// True for codes 2xx and 3xx.
     pub fn is_positive(&self) -> bool {
         (200..400).contains(&self.code)
     }
 
-    /// 4xx: trying again may help.
+    /// True for codes 4xx: a retry may succeed.
     pub fn is_transient(&self) -> bool {
         (400..500).contains(&self.code)
     }
 
-    /// 5xx.
+    /// True for codes 5xx: a retry will fail again.
     pub fn is_permanent(&self) -> bool {
         (500..600).contains(&self.code)
     }
 
-    /// The octets to send, CRLF included. Control characters in the text become `?`.
+    /// Appends the octets to send, including CRLF, to `out`. Control characters in the text become `?`.
     pub fn write_to(&self, out: &mut Vec<u8>) {
         let mut lines = self.text.split('\n').peekable();
         while let Some(line) = lines.next() {
             let separator = if lines.peek().is_some() { '-' } else { ' ' };
-            // Memory takes whatever is written.
+            // Writes to a vector cannot fail.
             let _ = write!(out, "{}{separator}", self.code);
             if let Some(status) = self.status {
                 let _ = write!(out, "{status} ");
@@ -117,14 +116,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_of_several_lines_repeats_code_and_status() {
+    fn multi_line_replies_repeat_code_and_status() {
         let mut out = Vec::new();
         Reply::new(550, (5, 1, 1), "one\ntwo\r").write_to(&mut out);
         assert_eq!(out, b"550-5.1.1 one\r\n550 5.1.1 two?\r\n");
     }
 
     #[test]
-    fn no_control_character_gets_into_a_reply() {
+    fn replaces_control_characters_in_replies() {
         for (text, expected) in [
             ("grüß \u{7f}", "250 grüß ?\r\n"),
             ("\u{85}\0\tx", "250 ???x\r\n"),
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_code_is_three_small_numbers() {
+    fn parses_status_codes_of_three_numbers_only() {
         assert_eq!("5.1.10".parse(), Ok(StatusCode(5, 1, 10)));
         for bad in ["", "5", "5.1", "5.1.1.1", "3.0.0", "5.1.1000", "5.+1.1", "5..1"] {
             assert_eq!(bad.parse::<StatusCode>(), Err(()), "{bad}");

@@ -1,6 +1,6 @@
-//! Text within bounds.
+//! Truncation of text.
 
-/// At most `limit` bytes of a text, cut between characters.
+/// Truncates a text to at most `limit` bytes, at a character boundary.
 pub fn cut(mut text: String, limit: usize) -> String {
     text.truncate(text.floor_char_boundary(limit));
     text

@@ -1,28 +1,28 @@
-//! Points in time as the spool and the events keep them.
+//! Points in time, as stored by the spool and the event log.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// Milliseconds since 1970-01-01T00:00:00Z.
+/// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The time of the system's clock.
+    /// The current time of the system clock.
     pub fn now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Whole seconds since 1970.
+    /// Whole seconds since 1970-01-01T00:00:00Z.
     pub fn seconds(self) -> u64 {
         self.0 / 1000
     }
 
-    /// This much later.
+    /// Adds `duration`, saturating.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(
@@ -31,7 +31,7 @@ impl Timestamp {
         )
     }
 
-    /// How long until `later`; zero if that is past.
+    /// Returns the time from `self` until `later`; zero if `later` is not later.
     pub fn until(self, later: Self) -> Duration {
         Duration::from_millis(later.0.saturating_sub(self.0))
     }
@@ -43,13 +43,13 @@ impl Timestamp {
             .unwrap_or(jiff::Timestamp::MAX)
     }
 
-    /// RFC 5322 section 3.3 date-time, in UTC.
+    /// Formats the time as an RFC 5322 section 3.3 date-time in UTC.
     pub fn rfc5322(self) -> String {
         self.jiff().strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
     }
 }
 
-/// RFC 3339 in UTC with milliseconds.
+/// Formats the time by RFC 3339, in UTC with milliseconds.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.jiff().strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))

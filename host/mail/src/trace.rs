@@ -2,27 +2,28 @@
 
 use super::{Client, HeaderBlock, Mailbox, MessageId, Timestamp};
 
-/// What a `Received:` field says.
+/// Data of a `Received:` field.
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
-    /// Who handed the message over.
+    /// The client that sent the message.
     pub client: &'a Client,
-    /// This host's name.
+    /// Name of this host.
     pub by: &'a str,
-    /// The message's name here.
+    /// Id of the message on this host.
     pub id: MessageId,
-    /// EHLO was used.
+    /// True if the client used EHLO.
     pub extended: bool,
-    /// SMTPUTF8 was used (RFC 6531 section 3.7.3).
+    /// True if the client used SMTPUTF8 (RFC 6531 section 3.7.3).
     pub utf8: bool,
-    /// Named only when there is exactly one recipient: `for` must not disclose others.
+    /// The recipient for the `for` clause; `None` if there are several, since the clause must not disclose
+    /// recipients to each other.
     pub recipient: Option<&'a Mailbox>,
-    /// When the message was complete.
+    /// Time at which the message was complete.
     pub at: Timestamp,
 }
 
 impl Received<'_> {
-    /// The field with its CRLF. The `with` keyword is RFC 3848's and RFC 6531's.
+    /// Returns the field including the CRLF. The `with` keywords come from RFC 3848 and RFC 6531.
     pub fn field(&self) -> String {
         let helo = self.client.helo.as_deref().unwrap_or("unknown");
         let name = self
@@ -57,7 +58,7 @@ impl Received<'_> {
     }
 }
 
-/// How many hosts the message has passed.
+/// Counts the hosts that the message has passed: the `Received:` fields.
 pub fn hop_count(header: &HeaderBlock) -> usize {
     header.named("Received").count()
 }

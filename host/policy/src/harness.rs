@@ -7,11 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::evaluate::evaluation::{Core, FaultSite, configured};
+use crate::evaluate::evaluation::configured;
+use crate::evaluate::evaluator::{Evaluator, FaultSite};
+use crate::evaluate::prepared_question::{LiveQuestion, PreparedQuestion};
 use crate::manage::candidate::{fits, problem_of, validate};
-use crate::record::offline_replay::Nobody;
+use crate::record::offline_replay::NoHost;
 use host_config::{PolicyEngine, PolicyModule, Problem};
-use host_contract::{Admission, Disposition, Failure, Origin, Plan, Reason, Verdict};
+use host_contract::{Decision, Origin, Reason};
 use host_directory::Directory;
 use host_engine::compile::Compiler;
 use host_engine::core_dump::CoreDumps;
@@ -22,12 +24,10 @@ use host_engine::host_call::HostServices;
 use host_engine::instance::Instance;
 use host_engine::instance_state::CallContext;
 use host_engine::instance_state::Usage;
-use host_engine::message_view::MessageView;
 use host_engine::runtime::Runtime;
 use host_engine::start_error::StartError;
-use host_engine::to_wit::{self, Parties};
 use host_events::{Captured, Event, Events, PolicyFault};
-use host_mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId, Timestamp};
+use host_mail::{MessageId, SessionId, Timestamp};
 
 /// What a lab is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +40,8 @@ pub enum Purpose {
 
 /// An engine for one module at a time.
 pub struct PolicyHarness {
-    core: Core,
-    told: Captured,
+    evaluator: Evaluator,
+    captured: Captured,
 }
 
 /// Compiled code, whatever its settings.
@@ -66,69 +66,6 @@ pub struct PolicyDescription {
     pub instantiation: Cost,
 }
 
-/// What a policy can be asked.
-#[derive(Clone)]
-pub enum Inquiry {
-    /// `exemption.admit`.
-    Admit {
-        /// Who connects.
-        client: Client,
-    },
-    /// `homing.check-sender`.
-    Sender {
-        /// Who asks.
-        client: Client,
-        /// MAIL FROM.
-        sender: ReversePath,
-    },
-    /// `homing.check-recipient`.
-    Recipient {
-        /// Who asks.
-        client: Client,
-        /// MAIL FROM.
-        sender: ReversePath,
-        /// RCPT TO.
-        recipient: Mailbox,
-    },
-    /// `homing.check-message`.
-    Message {
-        /// Who asks.
-        client: Client,
-        /// As it was accepted.
-        envelope: Envelope,
-        /// Header and body.
-        content: Arc<dyn Content>,
-    },
-    /// `ndr.plan`.
-    Plan(Box<Failure>),
-}
-
-impl Inquiry {
-    /// The stage, as events have it.
-    pub fn stage(&self) -> &'static str {
-        match self {
-            Self::Admit { .. } => "admit",
-            Self::Sender { .. } => "sender",
-            Self::Recipient { .. } => "recipient",
-            Self::Message { .. } => "message",
-            Self::Plan(_) => "ndr",
-        }
-    }
-}
-
-/// A checked answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reaction {
-    /// To `admit`.
-    Admission(Admission),
-    /// To MAIL or RCPT.
-    Verdict(Verdict),
-    /// To a message.
-    Disposition(Disposition),
-    /// To a failure.
-    Plan(Plan),
-}
-
 /// What something took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cost {
@@ -144,7 +81,7 @@ pub struct Cost {
 #[derive(Debug, Clone)]
 pub struct Measurement {
     /// The answer and its reason; none is `pass`, or a fault.
-    pub opinion: Option<(Reaction, Reason)>,
+    pub opinion: Option<(Decision, Reason)>,
     /// Why there is no answer, as Event 4037 has it.
     pub fault: Option<PolicyFault>,
     /// Level and text of each line the policy logged.
@@ -163,7 +100,7 @@ impl PolicyHarness {
             instances: 4,
             ..PolicyEngine::default()
         };
-        let (events, told) = Events::capture();
+        let (events, captured) = Events::capture();
         let (runtime, events) = match purpose {
             Purpose::Observe => (Runtime::metered(&engine, cache)?, events),
             Purpose::Time => (
@@ -172,25 +109,21 @@ impl PolicyHarness {
             ),
         };
         Ok(Self {
-            core: Core::answering(runtime, Arc::new(Nobody), directory, events),
-            told,
+            evaluator: Evaluator::unobserved(runtime, Arc::new(NoHost), directory, events),
+            captured,
         })
     }
 
     /// Inspects, compiles and links.
     pub async fn compile(&self, bytes: &[u8]) -> Result<HarnessCode, Vec<Problem>> {
-        let code = Code::new(&self.core.runtime, bytes.into()).await?;
+        let code = Code::new(&self.evaluator.runtime, bytes.into()).await?;
         Ok(HarnessCode(Arc::new(code)))
     }
 
     /// Who a policy says it is, before anything is configured or granted.
-    pub async fn introduce(
-        &self,
-        code: &HarnessCode,
-        module: &PolicyModule,
-    ) -> Result<PolicyDescription, Vec<Problem>> {
+    pub async fn describe(&self, code: &HarnessCode, module: &PolicyModule) -> Result<PolicyDescription, Vec<Problem>> {
         let candidate = candidate(code, module);
-        let context = self.core.surroundings(Origin::default());
+        let context = self.evaluator.context(Origin::default());
         let faulted = |stage: &str, failed: CallFailed| {
             let problem = match failed {
                 CallFailed::Fault(fault) => problem_of(&fault, stage),
@@ -199,7 +132,7 @@ impl PolicyHarness {
             vec![problem]
         };
         let since = Instant::now();
-        let made = Instance::new(&self.core.runtime, &candidate, context).await;
+        let made = Instance::new(&self.evaluator.runtime, &candidate, context).await;
         let mut instance = made.map_err(|failed| faulted("instantiate", failed))?;
         let instantiation = cost(&instance, since);
         let description = instance
@@ -224,16 +157,16 @@ impl PolicyHarness {
     ) -> Result<LoadedPolicy, Vec<Problem>> {
         fits(size, module.limits.component_size).map_err(|text| vec![Problem::new("file", text)])?;
         let candidate = candidate(code, module);
-        let description = validate(&self.core, &candidate, "policy").await?;
+        let description = validate(&self.evaluator, &candidate, "policy").await?;
         Ok(LoadedPolicy {
             generation: Arc::new(Generation::new(0, Timestamp(0), candidate, description)),
         })
     }
 
     /// One unit of work: its questions share an instance, the time and the answers of the host.
-    pub fn sitting<'a>(
+    pub fn session<'a>(
         &'a self,
-        specimen: &'a LoadedPolicy,
+        policy: &'a LoadedPolicy,
         answers: Arc<dyn HostServices>,
         now: Timestamp,
     ) -> HarnessSession<'a> {
@@ -242,12 +175,12 @@ impl PolicyHarness {
             message: None,
         };
         HarnessSession {
-            lab: self,
-            specimen,
+            harness: self,
+            policy,
             context: CallContext {
                 answers,
                 now,
-                ..self.core.surroundings(origin)
+                ..self.evaluator.context(origin)
             },
             instance: None,
         }
@@ -280,21 +213,17 @@ impl HarnessCode {
 }
 
 impl LoadedPolicy {
-    /// Whether it can be asked at this stage.
-    pub fn serves(&self, inquiry: &Inquiry) -> bool {
-        use host_engine::component::Role;
-        self.generation.serves(match inquiry {
-            Inquiry::Admit { .. } => Role::Exemption,
-            Inquiry::Plan(_) => Role::Ndr,
-            _ => Role::Homing,
-        })
+    /// True if the policy can be asked at this question's stage.
+    pub fn serves(&self, question: &LiveQuestion) -> bool {
+        self.generation
+            .serves(crate::evaluate::prepared_question::role(question))
     }
 }
 
-/// See [`PolicyHarness::sitting`].
+/// See [`PolicyHarness::session`].
 pub struct HarnessSession<'a> {
-    lab: &'a PolicyHarness,
-    specimen: &'a LoadedPolicy,
+    harness: &'a PolicyHarness,
+    policy: &'a LoadedPolicy,
     context: CallContext,
     instance: Option<Instance>,
 }
@@ -302,10 +231,10 @@ pub struct HarnessSession<'a> {
 impl HarnessSession<'_> {
     /// Puts a question to the instance of this unit of work, which is made if there is none. After a
     /// fault the next question has a fresh one.
-    pub async fn ask(&mut self, inquiry: &Inquiry) -> Measurement {
-        let heard = self.lab.told.events().len();
-        let mut reading = self.put(inquiry).await;
-        for event in self.lab.told.events().drain(heard..) {
+    pub async fn ask(&mut self, question: &LiveQuestion) -> Measurement {
+        let heard = self.harness.captured.events().len();
+        let mut reading = self.put(question).await;
+        for event in self.harness.captured.events().drain(heard..) {
             if let Event::PolicyLog { level, text, .. } = event {
                 reading.logged.push((level, text));
             }
@@ -328,11 +257,11 @@ impl HarnessSession<'_> {
     }
 
     /// The instance is dropped; the next question has a fresh one.
-    pub fn rest(&mut self) {
+    pub fn release(&mut self) {
         self.instance = None;
     }
 
-    async fn put(&mut self, inquiry: &Inquiry) -> Measurement {
+    async fn put(&mut self, question: &LiveQuestion) -> Measurement {
         let mut reading = Measurement {
             opinion: None,
             fault: None,
@@ -353,24 +282,30 @@ impl HarnessSession<'_> {
                 }
             },
         };
-        instance.refuel(self.lab.core.runtime.first_fuel());
+        instance.refuel(self.harness.evaluator.runtime.first_fuel());
         let since = Instant::now();
-        let answer = put(&mut instance, inquiry).await;
+        let answer = put(&mut instance, question).await;
         reading.cost = cost(&instance, since);
         match answer {
             Ok(opinion) => {
                 reading.opinion = opinion;
                 self.instance = Some(instance);
             }
-            Err(failed) => reading.fault = Some(self.fault(&failed, inquiry.stage())),
+            Err(failed) => reading.fault = Some(self.fault(&failed, question.stage())),
         }
         reading
     }
 
     async fn fresh(&self) -> Result<(Instance, Cost), CallFailed> {
         let since = Instant::now();
-        let generation = &self.specimen.generation;
-        let instance = configured(&self.lab.core, generation, self.context.clone(), Usage::default()).await?;
+        let generation = &self.policy.generation;
+        let instance = configured(
+            &self.harness.evaluator,
+            generation,
+            self.context.clone(),
+            Usage::default(),
+        )
+        .await?;
         let cost = cost(&instance, since);
         Ok((instance, cost))
     }
@@ -383,7 +318,7 @@ impl HarnessSession<'_> {
             CallFailed::Crowded => &crowded,
         };
         FaultSite {
-            candidate: &self.specimen.generation.candidate,
+            candidate: &self.policy.generation.candidate,
             generation: 0,
             stage,
             origin: self.context.origin,
@@ -401,43 +336,9 @@ fn cost(instance: &Instance, since: Instant) -> Cost {
     }
 }
 
-async fn put(instance: &mut Instance, inquiry: &Inquiry) -> Result<Option<(Reaction, Reason)>, CallFailed> {
-    fn of<T>(opinion: Option<(T, Reason)>, kind: impl Fn(T) -> Reaction) -> Option<(Reaction, Reason)> {
-        opinion.map(|(answer, because)| (kind(answer), because))
+async fn put(instance: &mut Instance, question: &LiveQuestion) -> Result<Option<(Decision, Reason)>, CallFailed> {
+    if question.message().is_some() {
+        instance.about(MessageId::generate());
     }
-    Ok(match inquiry {
-        Inquiry::Admit { client } => of(instance.admit(&to_wit::client(client)).await?, Reaction::Admission),
-        Inquiry::Sender { client, sender } => {
-            let parties = Parties::new(client, sender);
-            of(instance.sender(&parties).await?, Reaction::Verdict)
-        }
-        Inquiry::Recipient {
-            client,
-            sender,
-            recipient,
-        } => {
-            let parties = Parties::new(client, sender);
-            let opinion = instance.recipient(&parties, recipient.as_str()).await?;
-            of(opinion, Reaction::Verdict)
-        }
-        Inquiry::Message {
-            client,
-            envelope,
-            content,
-        } => {
-            instance.about(MessageId::generate());
-            let (client, said) = (to_wit::client(client), Arc::new(to_wit::envelope(envelope)));
-            let message = MessageView::new(Arc::clone(content));
-            of(
-                instance.message(&client, envelope, &said, message).await?,
-                Reaction::Disposition,
-            )
-        }
-        Inquiry::Plan(failure) => {
-            let plan = instance
-                .plan(&to_wit::failure(failure), &failure.envelope.sender)
-                .await?;
-            of(Some(plan), Reaction::Plan)
-        }
-    })
+    PreparedQuestion::new(question.clone()).ask(instance).await
 }

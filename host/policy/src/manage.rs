@@ -1,5 +1,5 @@
-//! From a candidate to the generation in force, and back: checked, loaded, watched, staged, on
-//! probation, rolled back, remembered.
+//! Managing policies: from a candidate to the active generation and back. A candidate is checked, loaded, staged, put on
+//! probation, rolled back and remembered.
 
 pub(crate) mod activate;
 pub(crate) mod activation_history;
@@ -10,8 +10,12 @@ pub(crate) mod desired;
 pub(crate) mod dry_run;
 pub(crate) mod manager;
 pub(crate) mod module_status;
+pub(crate) mod observers;
+pub(crate) mod policy_set;
 pub(crate) mod preinitialise_task;
 pub(crate) mod probation;
+pub(crate) mod reconfigure;
+pub(crate) mod request;
 pub(crate) mod rollback_backoff;
 pub(crate) mod rollout;
 pub(crate) mod supervisor;

@@ -1,7 +1,6 @@
 //! The record of one unit of work as one module saw it: what was asked, what the module asked of the
 //! host meanwhile, and what it decided. Whoever has it can ask another policy the same.
 
-pub(crate) mod ask_again;
 pub(crate) mod decision_diff;
 pub(crate) mod offline_replay;
 pub(crate) mod recorder;

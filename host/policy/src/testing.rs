@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
-use crate::{LoadRequest, Policies, Record, Recorder};
+use crate::{LoadRequest, PolicyManager, Record, Recorder};
 use host_config::{
     AdmitFault, Config, DeliveryConfig, DnsConfig, FaultActions, Limits, ModuleFaults, NdrFault, OverloadConfig,
     PolicyEngine, PolicyLimits, PolicyModule, RecordMode, Timeouts,
@@ -130,7 +130,6 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
             // Tests prepare what they want prepared.
             prepare_after: Duration::from_secs(3600),
             // And what they ask, they want asked.
-            remembered_admissions: 0,
             ..PolicyEngine::default()
         },
         faults: FaultActions {
@@ -218,7 +217,7 @@ impl Recorder for Collected {
 /// An engine and what it told.
 pub(super) struct Bench {
     pub(super) config: Config,
-    pub(super) policies: Policies,
+    pub(super) policies: Arc<PolicyManager>,
     pub(super) told: Captured,
     pub(super) folder: tempfile::TempDir,
 }
@@ -292,9 +291,9 @@ impl Bench {
     }
 }
 
-async fn start(config: &Config) -> (Policies, Captured) {
+async fn start(config: &Config) -> (Arc<PolicyManager>, Captured) {
     let (events, told) = Events::capture();
-    let policies = Policies::start(config, Arc::new(TestDirectory), events, Compiler::Here)
+    let policies = PolicyManager::start(config, Arc::new(TestDirectory), events, Compiler::Here)
         .await
         .expect("an engine");
     (policies, told)

@@ -1,6 +1,5 @@
 //! The engine as a whole, with real guests and with hostile ones.
 
-mod admissions;
 mod contracts;
 mod core_dumps;
 mod faults;

@@ -1,4 +1,4 @@
-//! The command line: one file for each command under `cli/`.
+//! The command line. Every command has a file of its own under `cli/`.
 
 mod account;
 mod check_config;
@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
 
 use target::{ConfigFile, Daemon};
 
-/// An SMTP host whose homing, exemption and NDR policy is a sandboxed WebAssembly component.
+/// An SMTP host with homing, exemption and NDR policies as sandboxed WebAssembly components.
 #[derive(Debug, Parser)]
 #[command(name = "posthouse", version, propagate_version = true)]
 struct Arguments {
@@ -34,37 +34,37 @@ struct Arguments {
 enum TopCommand {
     /// Run the daemon in the foreground
     ///
-    /// Without --config the built-in defaults hold: listeners on loopback, data in the user's own
-    /// state folder. SIGTERM stops it with the work in hand finished or given back; a second one
-    /// stops it at once. SIGHUP reads configuration, directory, policies and certificate again.
+    /// Without --config the built-in defaults apply: listeners on loopback, data in the user's own
+    /// state folder. SIGTERM drains: sessions and deliveries finish or return their messages to the
+    /// spool. A second SIGTERM stops the daemon at once. SIGHUP reloads configuration, directory,
+    /// policies and certificate.
     ///
     /// Example: posthouse run --config /etc/posthouse/posthouse.toml
     #[command(verbatim_doc_comment)]
     Run(ConfigFile),
 
-    /// Report every problem of a configuration, and change nothing
+    /// Report every problem of a configuration without changing anything
     ///
-    /// Looks at the file, the directory, the administrator, the certificate, the passwords of logins and the policies.
-    /// Exit code 0 without problems, 1 with.
+    /// Checks the file, the directory, the administrator, the certificate, the passwords of logins and the policies.
+    /// Exit code 0 without problems, 1 with problems.
     ///
     /// Example: posthouse check --config posthouse.toml
     #[command(verbatim_doc_comment)]
-    Check(crate::cli::check_config::CheckConfigArgs),
+    Check(check_config::CheckConfigArgs),
 
-    /// Ask the policies about a message, without a socket and without a write
+    /// Ask the policies about a message, without network and without writing
     ///
-    /// Prints each decision with the rule and the entry that made it, and the reply the client
-    /// would get. Exit code 0 if the message would be accepted, 1 if it would not.
+    /// Prints each decision with its rule and entry, and the reply that the client would get. Exit code 0 if the message would be accepted, 1 if it would not.
     ///
     /// Example: posthouse try 192.0.2.7 --sender anna@example.org --recipient bert@example.org --message mail.eml
     #[command(verbatim_doc_comment)]
-    Try(crate::cli::try_command::TryArgs),
+    Try(try_command::TryArgs),
 
-    /// Load a policy into the running daemon, or show how policies do
+    /// Load, test and inspect policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
 
-    /// Show what was recorded, and what is being recorded
+    /// Show recorded events, and follow new events
     ///
     /// Example: posthouse events --id 4037 --last 5 --follow
     #[command(verbatim_doc_comment)]
@@ -78,15 +78,15 @@ enum TopCommand {
     #[command(subcommand)]
     Account(account::AccountCommand),
 
-    /// Show how the running daemon does
+    /// Show the state of the running daemon
     ///
     /// Example: posthouse status --json
     #[command(verbatim_doc_comment)]
     Status(Daemon),
 
-    /// Have the running daemon read everything again, as SIGHUP does
+    /// Reload configuration, certificate, directory and policies of the running daemon, as SIGHUP does
     ///
-    /// Prints what was applied and what was not; exit code 1 if anything was not.
+    /// Prints the parts that were applied and the problems; exit code 1 if there are problems.
     ///
     /// Example: posthouse reload --config /etc/posthouse/posthouse.toml
     #[command(verbatim_doc_comment)]
@@ -98,19 +98,19 @@ enum TopCommand {
     #[command(verbatim_doc_comment)]
     Stop(Daemon),
 
-    /// Play the story of the crash of 1999 on a host of its own, and show that it stands
+    /// Replay the crash of 1999 (Q178091) against a temporary daemon and check each step
     ///
     /// Example: posthouse demo
     #[command(verbatim_doc_comment)]
     Demo,
 
-    /// Compile the component on standard input into a cache; the daemon starts this by itself
+    /// Compile the component on standard input into a cache; started by the daemon
     ///
-    /// Reads the component's length (8 octets, little-endian) and the component. Ends when its input does.
+    /// Reads the component's length (8 octets, little-endian) and the component. Ends at the end of its input.
     ///
     /// Example: posthouse compile-policy --cache /var/lib/posthouse/policies/cache --memory 2147483648
     #[command(hide = true, name = host_engine::compile::COMMAND, verbatim_doc_comment)]
-    CompilePolicy(crate::cli::compile_child::CompileChildArgs),
+    CompilePolicy(compile_child::CompileChildArgs),
 }
 
 /// Parses the process's arguments and runs the command.
@@ -126,13 +126,13 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    output::libraries_to_stderr();
+    output::trace_libraries();
     match dispatch(command) {
         Ok(code) => code,
-        // Whoever read our output has seen enough.
+        // The reader of the output, such as `head`, has seen enough.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::complain(&error);
+            output::print_error(&error);
             ExitCode::FAILURE
         }
     }
@@ -141,7 +141,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: TopCommand) -> anyhow::Result<ExitCode> {
     let command = match command {
         TopCommand::Account(command) => return account::run(command),
-        TopCommand::CompilePolicy(options) => return Ok(crate::cli::compile_child::run(&options)),
+        TopCommand::CompilePolicy(options) => return Ok(compile_child::run(&options)),
         others => others,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -150,15 +150,15 @@ fn dispatch(command: TopCommand) -> anyhow::Result<ExitCode> {
         .context("no runtime")?;
     let result = runtime.block_on(async {
         match command {
-            TopCommand::Run(file) => crate::cli::run_daemon::run(file).await,
-            TopCommand::Check(options) => crate::cli::check_config::run(options).await,
-            TopCommand::Try(options) => crate::cli::try_command::run(options).await,
+            TopCommand::Run(file) => run_daemon::run(file).await,
+            TopCommand::Check(options) => check_config::run(options).await,
+            TopCommand::Try(options) => try_command::run(options).await,
             TopCommand::Policy(command) => policy::run(command).await,
             TopCommand::Events(options) => events::run(options).await,
             TopCommand::Queue(command) => queue::run(command).await,
-            TopCommand::Status(daemon) => crate::cli::service::status(daemon).await,
-            TopCommand::Reload(daemon) => crate::cli::service::reload(daemon).await,
-            TopCommand::Stop(daemon) => crate::cli::service::stop(daemon).await,
+            TopCommand::Status(daemon) => service::status(daemon).await,
+            TopCommand::Reload(daemon) => service::reload(daemon).await,
+            TopCommand::Stop(daemon) => service::stop(daemon).await,
             TopCommand::Demo => Ok(if demo::run().await? {
                 ExitCode::SUCCESS
             } else {
@@ -169,7 +169,7 @@ fn dispatch(command: TopCommand) -> anyhow::Result<ExitCode> {
             }
         }
     });
-    // What must be finished is; a blocking read that never returns must not keep the process.
+    // All necessary work is finished. A blocking read that never returns must not keep the process alive.
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));
     result
 }

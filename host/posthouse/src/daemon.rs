@@ -1,12 +1,14 @@
-//! Wiring: the only file that knows every stage.
+//! The daemon: starts every part of the host, connects the parts and waits for the end.
 //!
-//! Read [`run`] from top to bottom: it is the way a message goes.
+//! Other files know at most their neighbours; this file knows all parts. [`run`] starts the parts in the order in which
+//! each needs the others.
 
 mod descriptors;
 mod preflight;
 mod reload;
 mod running;
 mod services;
+mod start_failed;
 mod threads;
 
 use std::sync::Arc;
@@ -16,36 +18,36 @@ use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 
 use crate::control;
-use host_config::{Config, Problem};
-use host_delivery;
+use host_config::Config;
 use host_delivery::ndr::NdrService;
 use host_engine::compile::Compiler;
 use host_events::Events;
 use host_policy::DecisionLog;
-use host_policy::Policies;
+use host_policy::PolicyManager;
 use host_smtp::listener::{self, ConnectionLimiter};
 use host_smtp::session::SessionPermits;
 use host_spool::{Recovery, Spool, SpoolOptions};
 
-use crate::daemon::preflight::{Prepared, prepare, refuse};
-pub use crate::daemon::preflight::{administrator_problem, open_directory, say_will_not_start};
-use crate::daemon::services::RunningHost;
+use preflight::{Prepared, prepare, start_failure};
+pub use preflight::{administrator_problem, open_directory, print_will_not_start};
 use running::{Running, Signals};
-use threads::Threads;
+use services::RunningHost;
+pub use start_failed::StartFailed;
+use threads::StageRuntime;
 
-/// Why the host did not start, or did not go on. Events have told it already.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct StartFailed(pub Vec<Problem>);
-
-/// Runs the host until it is told to stop. SIGTERM, SIGINT and the control socket stop it with
-/// what is in hand finished or given back; a second signal stops it at once. SIGHUP reads
-/// everything again.
+/// Runs the host until a signal or the control socket stops the host.
+///
+/// SIGTERM, SIGINT and `posthouse stop` drain: sessions end at a safe point, deliveries finish or return their messages
+/// to the spool. A second signal ends the drain at once. SIGHUP reloads configuration, certificate, directory and
+/// policies.
+///
+/// # Errors
+/// The host could not start, or a part failed while the host ran.
 pub async fn run(config: Config) -> Result<(), StartFailed> {
     let prepared = prepare(config).await?;
     let events = prepared.events.clone();
     let result = start_and_serve(prepared).await;
-    // Nothing may be said after the last word.
+    // The last event must be written before the process ends.
     let _ = tokio::task::spawn_blocking(move || events.flush()).await;
     result
 }
@@ -60,17 +62,17 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
         bound,
         sessions,
     } = prepared;
-    let signals = Signals::new().map_err(|error| refuse(&events, "signals", &error))?;
+    let signals = Signals::new().map_err(|error| start_failure(&events, "signals", &error))?;
     let socket = control::bind(&config.control)
-        .map_err(|error| refuse(&events, "control", &format!("{}: {error}", config.control.display())))?;
+        .map_err(|error| start_failure(&events, "control", &format!("{}: {error}", config.control.display())))?;
     let (stop, stopping) = watch::channel(false);
 
-    let policies = Policies::start(&config, directory.clone(), events.clone(), Compiler::Child)
+    let policies = PolicyManager::start(&config, directory.clone(), events.clone(), Compiler::Child)
         .await
-        .map_err(|error| refuse(&events, "policy-engine", &error))?;
+        .map_err(|error| start_failure(&events, "policy-engine", &error))?;
     let (spool, recovery) = open_spool(&config, &events).await?;
     let ndr = NdrService {
-        policies: Arc::new(policies.clone()),
+        policies: policies.clone(),
         spool: spool.clone(),
         events: events.clone(),
         hostname: config.hostname.clone(),
@@ -95,43 +97,44 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
         session_permits,
     };
 
-    // A large spool takes seconds to read, and mail need not wait for that.
-    let recovering = tokio::task::spawn_blocking(|| recovery.run()).fuse();
-    // However many sessions wait for a processor, mail goes out.
-    let threads = Threads::new("delivery").map_err(|error| refuse(&host.events, "delivery", &error))?;
-    let delivering = threads.spawn(host_delivery::run(host.delivery_context(ndr), stopping.clone()));
+    // Reading a large spool takes seconds; mail is accepted meanwhile.
+    let recovery_task = tokio::task::spawn_blocking(|| recovery.run()).fuse();
+    // Delivery has threads of its own, so that many busy sessions do not delay outgoing mail.
+    let delivery_runtime =
+        StageRuntime::new("delivery").map_err(|error| start_failure(&host.events, "delivery", &error))?;
+    let delivery_task = delivery_runtime.spawn(host_delivery::run(host.delivery_context(ndr), stopping.clone()));
     let listeners = RunningHost::listeners(&bound);
     let context = host.session_context();
-    let accepting = bound.into_iter().map(|(_, bound)| {
+    let listener_tasks = bound.into_iter().map(|(_, bound)| {
         let run = listener::run(bound, host.connections.clone(), context.clone(), stopping.clone());
         tokio::spawn(run)
     });
-    let accepting = accepting.collect();
-    let watching_sessions = tokio::spawn(host.connections.clone().watch());
-    let (orders, ordered) = mpsc::channel(8);
-    let handles = host.control_handles(listeners.clone(), orders, stopping);
-    let controlling = tokio::spawn(control::serve(socket, handles));
-    host.say_ready(&listeners);
-    let watching = host.watch_policies(stop.subscribe());
+    let listener_tasks = listener_tasks.collect();
+    let limiter_task = tokio::spawn(host.connections.clone().watch());
+    let (order_sender, orders) = mpsc::channel(8);
+    let handles = host.control_handles(listeners.clone(), order_sender, stopping);
+    let control_task = tokio::spawn(control::serve(socket, handles));
+    host.emit_started(&listeners);
+    let policy_watch_task = host.watch_policies(stop.subscribe());
 
     let running = Running {
         host,
-        recovering,
-        delivering,
-        accepting,
-        controlling,
-        watching,
+        recovery_task,
+        delivery_task,
+        listener_tasks,
+        control_task,
+        policy_watch_task,
         stop,
         signals,
-        ordered,
+        orders,
     };
     let served = running.serve().await;
-    drop(threads);
-    watching_sessions.abort();
+    drop(delivery_runtime);
+    limiter_task.abort();
     served
 }
 
-/// The store reads its journal.
+/// Opens the spool's store, which replays its journal. The returned [`Recovery`] reads the stored messages.
 async fn open_spool(config: &Config, events: &Events) -> Result<(Spool, Recovery), StartFailed> {
     let path = config.data.join("spool");
     let options = SpoolOptions {
@@ -139,17 +142,17 @@ async fn open_spool(config: &Config, events: &Events) -> Result<(Spool, Recovery
         memory: config.overload.memory,
         wait: config.overload.disk,
     };
-    let told = events.clone();
-    let opened = tokio::task::spawn_blocking(move || Spool::begin(&path, options, told)).await;
+    let spool_events = events.clone();
+    let opened = tokio::task::spawn_blocking(move || Spool::begin(&path, options, spool_events)).await;
     match opened {
         Ok(Ok(opened)) => Ok(opened),
-        Ok(Err(error)) => Err(refuse(events, "spool", &error)),
-        Err(error) => Err(refuse(events, "spool", &error)),
+        Ok(Err(error)) => Err(start_failure(events, "spool", &error)),
+        Err(error) => Err(start_failure(events, "spool", &error)),
     }
 }
 
 fn open_decisions(config: &Arc<ArcSwap<Config>>, spool: &Spool, events: &Events) -> Result<DecisionLog, StartFailed> {
     let folder = config.load().data.clone();
     DecisionLog::start(spool, &folder, config.clone(), events.clone())
-        .map_err(|error| refuse(events, "decisions", &error))
+        .map_err(|error| start_failure(events, "decisions", &error))
 }

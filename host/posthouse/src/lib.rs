@@ -1,5 +1,5 @@
-//! Posthouse: an SMTP host whose homing, exemption and NDR policy is a sandboxed WebAssembly
-//! component. `docs/flow.md` follows one message through these modules.
+//! Posthouse: an SMTP host with homing, exemption and NDR policies as sandboxed WebAssembly components. `docs/internals/flow.md`
+//! follows a message through the crates.
 
 pub mod cli;
 pub mod control;

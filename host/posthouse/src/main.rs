@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// A message costs some hundred small pieces of memory, many of which are given back by another thread
-/// than took them; `docs/performance.md` has what this saves.
+/// mimalloc, since a message costs some hundred small allocations and many are freed on another thread.
+/// `docs/performance.md` has the measurement.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,5 +1,6 @@
-//! The SMTP server: listeners and sessions. Mail that is accepted is on disk before its 250; what a policy decides is asked
+//! The SMTP server: listeners and sessions. An accepted message is on disk before its 250. Policies are consulted
 //! through [`host_contract::Decide`].
 
 pub mod listener;
 pub mod session;
+mod shutdown;

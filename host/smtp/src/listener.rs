@@ -1,4 +1,4 @@
-//! Listeners: bind, permit before accept, 421 when full.
+//! Listeners: bind, accept, and refuse with 421 when all slots are taken.
 
 mod connection_limiter;
 mod proxy_header;
@@ -7,30 +7,33 @@ mod scheduler_latency;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
-use crate::session::{self, SessionContext};
+use crate::session::{self, SessionContext, replies};
+use crate::shutdown::stopped;
 use host_config::Listener;
 use host_events::Event;
 use host_mail::SessionId;
 
+use crate::listener::proxy_header::read_client;
 use crate::listener::reject_rate::RejectRate;
 
 pub use crate::listener::connection_limiter::{Admitted, ConnectionLimiter, NoSlot};
 
-/// Connections the kernel keeps for us.
+/// Length of the kernel's queue of connections that wait for an accept.
 const BACKLOG: u32 = 1024;
-/// How long accepting rests after the system had no room for a connection.
+/// Pause after a failed accept, such as for lack of file descriptors.
 const BACK_OFF: Duration = Duration::from_millis(250);
-/// Maximum time that a proxy takes to send its header, which it does at once.
-const HEADER: Duration = Duration::from_secs(5);
-/// Maximum number of connections of a listener whose PROXY header has not been read yet. As many are accepted in a row
-/// as the runtime lets one task do without a pause.
+/// Maximum time for a proxy to send the PROXY header; proxies send the header at once.
+const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum number of connections of a listener whose PROXY header has not been read yet. Larger than the burst that the
+/// runtime lets the accept loop take without a pause, since few headers are read during a burst.
 pub const BEHIND_PROXIES: usize = 256;
 
 /// A bound socket that does not accept yet.
@@ -41,17 +44,17 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Binds; the error names the address (4007 is the caller's).
+    /// Binds the listener. The error names the address; the caller emits event 4007.
     pub async fn bind(listener: &Listener) -> io::Result<Self> {
         let open = || {
             let socket = match listener.address {
                 SocketAddr::V4(_) => TcpSocket::new_v4()?,
                 SocketAddr::V6(_) => TcpSocket::new_v6()?,
             };
-            // A restart need not wait for the connections of the last run to be forgotten.
+            // A restart does not wait for old connections in TIME_WAIT.
             socket.set_reuseaddr(true)?;
-            // Small packets, each waited for: Nagle's algorithm would only add its delay. Connections
-            // inherit this (tcp(7)).
+            // Each small packet is awaited by the peer: Nagle's algorithm would only add a delay. Accepted connections
+            // inherit the option (tcp(7)).
             socket.set_nodelay(true)?;
             socket.bind(listener.address)?;
             let socket = socket.listen(BACKLOG)?;
@@ -66,47 +69,46 @@ impl Bound {
         })
     }
 
-    /// Where it is bound; the port that was chosen if the configuration said 0.
+    /// Bound address, with the chosen port if the configuration has port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// Accepts until `stop` turns true, then returns; sessions go on in their own tasks and are
-/// counted in `connections`. `context` is asked for each connection, so that a reload reaches new
-/// ones.
+/// Accepts connections until `stop` turns true. Sessions continue in separate tasks and are counted in `connections`.
+/// `context` is called for each connection, so that new connections use a reloaded configuration.
 pub async fn run(
     bound: Bound,
     connections: ConnectionLimiter,
     context: Arc<dyn Fn() -> SessionContext + Send + Sync>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let door = Arc::new(Acceptor {
+    let acceptor = Arc::new(Acceptor {
         connections,
         stop: stop.clone(),
-        refusals: Mutex::new(RejectRate::new(Instant::now())),
+        reject_rate: Mutex::new(RejectRate::new(Instant::now())),
         behind_proxies: Semaphore::new(BEHIND_PROXIES),
     });
     let mut failing = false;
     loop {
-        let rest = door.refusals().rest(Instant::now());
-        if let Some(end) = rest {
+        let paused_until = acceptor.reject_rate.lock().paused_until(Instant::now());
+        if let Some(end) = paused_until {
             tokio::select! {
-                () = door.connections.room() => {}
+                () = acceptor.connections.wait_for_room() => {}
                 () = tokio::time::sleep_until(end) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
             }
         }
         let accepted = tokio::select! {
             accepted = bound.socket.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopped(&mut stop) => return,
         };
         let (stream, peer) = match accepted {
             Ok(connection) => {
                 failing = false;
                 connection
             }
-            Err(error) if is_of_the_connection(&error) => continue,
+            Err(error) if is_connection_error(&error) => continue,
             Err(error) => {
                 if !failing {
                     let (listener, error) = (bound.listener.name.clone(), error.to_string());
@@ -118,39 +120,34 @@ pub async fn run(
             }
         };
         let context = context();
-        let listener = current(&bound.listener, &context);
+        let listener = current_listener(&bound.listener, &context);
         let address = peer.ip().to_canonical();
         if listener.proxies.iter().any(|proxy| proxy.contains(&address)) {
-            tokio::spawn(Arc::clone(&door).let_in_for_proxy(context, listener, stream, peer));
+            tokio::spawn(Arc::clone(&acceptor).accept_proxied(context, listener, stream, peer));
         } else {
-            door.let_in(context, listener, stream, peer);
+            acceptor.admit(context, listener, stream, peer);
         }
     }
 }
 
-/// Who comes in.
+/// Admits or refuses the connections of a listener.
 struct Acceptor {
     connections: ConnectionLimiter,
     stop: watch::Receiver<bool>,
-    refusals: Mutex<RejectRate>,
-    /// Connections of which it is not known yet whose they are.
+    reject_rate: Mutex<RejectRate>,
+    /// Permits of connections whose PROXY header has not been read yet.
     behind_proxies: Semaphore,
 }
 
 impl Acceptor {
-    /// Nothing that holds the lock can panic.
-    fn refusals(&self) -> MutexGuard<'_, RejectRate> {
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has the connection served, or refuses it at once.
-    fn let_in(&self, context: SessionContext, listener: Arc<Listener>, stream: TcpStream, client: SocketAddr) {
+    /// Serves the connection in a new task, or refuses the connection at once.
+    fn admit(&self, context: SessionContext, listener: Arc<Listener>, stream: TcpStream, client: SocketAddr) {
         match self.connections.admit(client.ip().to_canonical()) {
             Ok(admitted) => {
                 let stop = self.stop.clone();
                 let session = async move {
-                    let place = Arc::clone(&admitted.place);
-                    session::serve(context, listener, stream, client, place, stop).await;
+                    let slot = Arc::clone(&admitted.slot);
+                    session::serve(context, listener, stream, client, slot, stop).await;
                     drop(admitted);
                 };
                 tokio::spawn(session);
@@ -158,11 +155,11 @@ impl Acceptor {
             Err(refused) => {
                 let hostname = &context.config.hostname;
                 let reply = match refused {
-                    // Of one client; the others are not kept waiting for it.
-                    NoSlot::TooMany => session::too_many(hostname),
-                    NoSlot::Full | NoSlot::Behind => {
-                        self.refusals().count(Instant::now());
-                        session::no_room(hostname)
+                    // Concerns a single client: other clients are not delayed by the reject rate.
+                    NoSlot::TooMany => replies::too_many_connections(hostname),
+                    NoSlot::Full | NoSlot::Overloaded => {
+                        self.reject_rate.lock().count(Instant::now());
+                        replies::too_busy(hostname)
                     }
                 };
                 session::refuse(&stream, &listener, &reply);
@@ -170,38 +167,39 @@ impl Acceptor {
         }
     }
 
-    /// The same, once it is known whose connection it is.
-    async fn let_in_for_proxy(
+    /// Reads the PROXY header, then admits or refuses the connection of the client.
+    async fn accept_proxied(
         self: Arc<Self>,
         context: SessionContext,
         listener: Arc<Listener>,
         mut stream: TcpStream,
         proxy: SocketAddr,
     ) {
-        let Ok(_one) = self.behind_proxies.try_acquire() else {
-            // What it has sent is not read, so that nothing can be said.
-            return self.refusals().count(Instant::now());
+        let Ok(_permit) = self.behind_proxies.try_acquire() else {
+            // Closed without a reply, since the header is unread.
+            return self.reject_rate.lock().count(Instant::now());
         };
         let mut stop = self.stop.clone();
-        let told = tokio::select! {
-            told = timeout(HEADER, crate::listener::proxy_header::client(&mut stream)) => told,
-            _ = stop.wait_for(|stop| *stop) => return,
+        let header = tokio::select! {
+            header = timeout(PROXY_HEADER_TIMEOUT, read_client(&mut stream)) => header,
+            () = stopped(&mut stop) => return,
         };
-        let why = match told {
-            Ok(Ok(client)) => return self.let_in(context, listener, stream, client.unwrap_or(proxy)),
-            Ok(Err(why)) => why.to_string(),
+        let error = match header {
+            Ok(Ok(client)) => return self.admit(context, listener, stream, client.unwrap_or(proxy)),
+            Ok(Err(error)) => error.to_string(),
             Err(_) => "timed out".to_owned(),
         };
         context.events.emit(Event::SessionAborted {
             session: SessionId::generate().to_string(),
             client: proxy.ip().to_canonical().to_string(),
-            reason: format!("no PROXY header: {why}"),
+            reason: format!("no PROXY header: {error}"),
         });
     }
 }
 
-/// The peer broke it off before we took it (accept(2), "Error handling").
-fn is_of_the_connection(error: &io::Error) -> bool {
+/// True if the error concerns a single connection that the peer aborted before the accept (accept(2), "Error
+/// handling").
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut};
     matches!(
         error.kind(),
@@ -209,9 +207,9 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-/// What the configuration in force says about this listener; what it was bound with if that no longer
-/// names it.
-fn current(bound: &Arc<Listener>, context: &SessionContext) -> Arc<Listener> {
+/// Returns the listener of the configuration in force, or the listener as bound if the configuration no longer names
+/// the listener.
+fn current_listener(bound: &Arc<Listener>, context: &SessionContext) -> Arc<Listener> {
     let listeners = &context.config.listeners;
     match listeners.iter().find(|listener| listener.name == bound.name) {
         Some(listener) if *listener != **bound => Arc::new(listener.clone()),

@@ -1,12 +1,13 @@
-//! One SMTP connection: a pure machine and the driver that feeds it.
+//! An SMTP connection: a pure machine and the driver that feeds it.
 //!
-//! `machine` knows the protocol and does no I/O; `driver` reads, steps it, performs what it says
-//! and writes. `docs/smtp.md` says what a client meets.
+//! `machine` knows the protocol and does no I/O. `driver` reads, steps the machine, performs the step's action and
+//! writes. `docs/reference/smtp.md` describes the dialogue as a client sees it.
 
 mod accept_message;
 mod auth;
 mod command;
 mod connection_slot;
+mod context;
 mod data_reader;
 mod driver;
 mod edits;
@@ -30,14 +31,12 @@ use rustix::net::SendFlags;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use host_config::{Config, Listener, ListenerTls};
-use host_contract::{Decide, Reason};
-use host_directory::Directory;
-use host_events::Events;
+use host_config::{Listener, ListenerTls};
+use host_contract::Reason;
 use host_mail::{Client, Reply, ReversePath, SessionId};
-use host_spool::Spool;
 
 pub use crate::session::connection_slot::ConnectionSlot;
+pub use crate::session::context::SessionContext;
 use crate::session::refusal_events::RefusalEvent;
 pub use crate::session::session_permit::SessionPermits;
 use crate::session::session_permit::{PermitDenied, SessionPermit};
@@ -46,44 +45,25 @@ use driver::Driver;
 use machine::{Rules, Session};
 use wire::{COMMAND_ROOM, Wire};
 
-/// What every session needs.
-#[derive(Clone)]
-pub struct SessionContext {
-    /// In force when the connection was accepted.
-    pub config: Arc<Config>,
-    /// For STARTTLS and implicit TLS.
-    pub tls: Option<tokio_rustls::TlsAcceptor>,
-    /// Answers the questions of admission and of each transaction.
-    pub policies: Arc<dyn Decide>,
-    /// Credentials.
-    pub directory: Arc<dyn Directory>,
-    /// Where accepted mail goes.
-    pub spool: Spool,
-    /// Told.
-    pub events: Events,
-    /// Who is served.
-    pub session_permits: SessionPermits,
-}
-
-/// Serves one connection to its end, when it is its turn. `stop` turning true ends it at the next safe point with 421,
-/// and so does `place` where it stands.
+/// Serves a connection to its end, once a session permit is free. When `stop` turns true or `slot` is evicted, the
+/// connection ends at the next safe point with 421. A client that gets no permit in time is refused with 421.
 pub async fn serve(
     context: SessionContext,
     listener: Arc<Listener>,
     stream: TcpStream,
     peer: SocketAddr,
-    place: Arc<ConnectionSlot>,
+    slot: Arc<ConnectionSlot>,
     mut stop: watch::Receiver<bool>,
 ) {
     let client = Client::new(&listener.name, peer);
-    let taken = tokio::select! {
+    let permit = tokio::select! {
         biased;
-        taken = context.session_permits.take(&mut stop) => taken,
-        () = gone(&stream) => return,
+        permit = context.session_permits.acquire(&mut stop) => permit,
+        () = closed_by_peer(&stream) => return,
     };
-    match taken {
-        // Kilobytes, which nobody has who only waits, and which the runtime would move several times.
-        Ok(permit) => Box::pin(with_permit(context, listener, stream, client, place, stop, permit)).await,
+    match permit {
+        // Boxed: a waiting connection does not pay for the session's kilobytes, and the runtime does not move them.
+        Ok(permit) => Box::pin(run_session(context, listener, stream, client, slot, stop, permit)).await,
         Err(PermitDenied::TooBusy) => {
             let reply = replies::too_busy(&context.config.hostname);
             refuse(&stream, &listener, &reply);
@@ -101,23 +81,23 @@ pub async fn serve(
     }
 }
 
-/// Returns when the peer has closed, if it has sent nothing before.
-async fn gone(stream: &TcpStream) {
+/// Returns when the peer has closed the connection without having sent an octet.
+async fn closed_by_peer(stream: &TcpStream) {
     if let Ok(1) = stream.peek(&mut [0]).await {
         std::future::pending().await
     }
 }
 
-async fn with_permit(
+async fn run_session(
     context: SessionContext,
     listener: Arc<Listener>,
     stream: TcpStream,
     mut client: Client,
-    place: Arc<ConnectionSlot>,
+    slot: Arc<ConnectionSlot>,
     stop: watch::Receiver<bool>,
     permit: SessionPermit,
 ) {
-    let mut driver = Driver::new(context.clone(), &client, place, stop, permit);
+    let mut driver = Driver::new(context.clone(), &client, slot, stop, permit);
     let mut wire = Wire::new(Transport::Plain(stream));
     if listener.tls == ListenerTls::Implicit {
         let Some((secured, session)) = driver.secure(wire).await else {
@@ -140,36 +120,21 @@ async fn with_permit(
     driver.converse(wire, Session::new(rules, client)).await;
 }
 
-/// Returns when this host stops; a sender that is gone stops, too.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// The reply to a connection of a client that has as many as it may.
-pub(crate) fn too_many(hostname: &str) -> Reply {
-    replies::too_many_connections(hostname)
-}
-
-/// The reply to a connection that there is no room for.
-pub(crate) fn no_room(hostname: &str) -> Reply {
-    replies::too_busy(hostname)
-}
-
-/// Says 421 to a connection that was not greeted, and closes. Where TLS comes first nothing can be said. This is done most
-/// often when there is least time for it: nothing is waited for, since what is new has room for one line.
+/// Sends `reply` to a connection that was not greeted. Never waits: the socket buffer of a new connection holds one
+/// line. Sends nothing under implicit TLS, where a plaintext reply cannot be read. The caller closes the connection.
 pub(crate) fn refuse(stream: &TcpStream, listener: &Listener, reply: &Reply) {
     if listener.tls == ListenerTls::Implicit {
         return;
     }
     let mut text = Vec::new();
     reply.write_to(&mut text);
-    // The client is told if it can be; it is gone either way. What is to be continued leaves with the end of the
-    // connection, which follows at once: one packet, and the client is woken once.
+    // MORE delays the reply until the close, which follows at once: one packet, and the client is woken once. An error
+    // is ignored, since the connection ends in any case.
     let _ = rustix::net::send(stream, &text, SendFlags::MORE | SendFlags::NOSIGNAL);
 }
 
-/// RFC 5321 section 4.3.1. Asks the kernel and does not wait: tokio may not have heard of what came
-/// with a connection that it was only just told about.
+/// True if the client sent something before the greeting (RFC 5321 section 4.3.1). Does not wait. Asks the kernel,
+/// since tokio may not yet have seen octets that arrived together with a new connection.
 fn spoke_first(wire: &mut Wire<TcpStream>) -> bool {
     match wire.transport() {
         Transport::Plain(stream) => {

@@ -1,29 +1,30 @@
-//! A log in the spool's store: entries that sort by their key, bounded, and never in the way of mail.
+//! A bounded log in the spool's store: entries sorted by key, which never delay mail.
 //!
-//! Entries are not synced one by one: after a crash the last ones may be missing.
+//! Entries are not synced singly: after a crash the last entries may be missing.
 
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
-use super::PutError;
-use super::shared::Shared;
+use crate::shared::Shared;
+use crate::spool_error::PutError;
 
-/// What is known of the log without reading it. An old entry that was removed leaves a mark in the
-/// store for a while; `first` spares going over all of them again.
+/// Size and beginning of the log. A removed entry leaves a tombstone in the store for a while; `first` spares scanning
+/// all tombstones again.
 #[derive(Default)]
 struct Extent {
     bytes: u64,
-    /// Nothing is before it.
+    /// Lower bound of all keys.
     first: String,
     measured: bool,
 }
 
-/// An entry: its key and its value.
+/// Key and value of an entry.
 pub type Entry = (String, Bytes);
 
-/// Cheap to clone.
+/// A handle of the log. Cheap to clone. All methods block.
 #[derive(Clone)]
 pub struct Log {
     shared: Arc<Shared>,
@@ -38,11 +39,15 @@ impl Log {
         }
     }
 
-    /// Adds entries, all or none. While the disk has less than twice the room that mail needs there is
-    /// none for them ([`PutError::Full`]): a write that the disk refuses would be the end of the store.
+    /// Adds entries, all or none.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Full`] while free space is below twice the low-water mark: a write that the disk refuses would end
+    /// the store.
     pub fn append(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), PutError> {
         self.shared.disk.check_spare()?;
-        let mut extent = self.extent();
+        let mut extent = self.extent.lock();
         for (key, value) in &entries {
             extent.bytes = extent.bytes.saturating_add(weight(key.len(), value.len()));
             if *key < extent.first {
@@ -53,35 +58,35 @@ impl Log {
         self.shared.store.append_log(entries).map_err(PutError::Store)
     }
 
-    /// One entry.
+    /// Returns the value of an entry.
     pub fn get(&self, key: &str) -> Result<Option<Bytes>, PutError> {
         self.shared.store.log_entry(key).map_err(PutError::Store)
     }
 
-    /// Entries from a key on, in order.
+    /// Iterates over the entries from a key on, in order.
     pub fn scan(&self, from: &str) -> impl Iterator<Item = Result<Entry, PutError>> + use<> {
-        let from = Bound::Included(from.max(&self.extent().first).to_owned());
+        let from = Bound::Included(from.max(&self.extent.lock().first).to_owned());
         self.shared
             .store
             .scan_log(from)
             .map(|item| item.map_err(PutError::Store))
     }
 
-    /// Entries down to a key, the last one first.
+    /// Iterates over the entries from the last down to a key.
     pub fn scan_back(&self, to: &str) -> impl Iterator<Item = Result<Entry, PutError>> + use<> {
-        let to = Bound::Included(to.max(&self.extent().first).to_owned());
+        let to = Bound::Included(to.max(&self.extent.lock().first).to_owned());
         let items = self.shared.store.scan_log(to).rev();
         items.map(|item| item.map_err(PutError::Store))
     }
 
-    /// Removes what is before a key, and then the first entries until no more than so many bytes are
-    /// left; returns how many entries that were. The first time the whole log is read.
+    /// Removes the entries before a key, then the first entries until at most `bytes` bytes are left. Returns the
+    /// number of removed entries. The first call of a handle reads the whole log.
     pub fn trim(&self, before: &str, bytes: u64) -> Result<u64, PutError> {
         self.measure()?;
         let mut removed = 0;
         loop {
             let (first, mut left) = {
-                let extent = self.extent();
+                let extent = self.extent.lock();
                 (extent.first.clone(), extent.bytes)
             };
             let mut keys = Vec::new();
@@ -100,15 +105,15 @@ impl Log {
             }
             removed += keys.len() as u64;
             self.shared.store.remove_log(keys).map_err(PutError::Store)?;
-            let mut extent = self.extent();
-            // Entries that came meanwhile are counted already, and are not among those removed.
+            let mut extent = self.extent.lock();
+            // Entries appended meanwhile are counted already, and are not among the removed ones.
             extent.bytes = left;
             extent.first = next;
         }
     }
 
     fn measure(&self) -> Result<(), PutError> {
-        if self.extent().measured {
+        if self.extent.lock().measured {
             return Ok(());
         }
         let (mut total, mut first) = (0_u64, None);
@@ -117,7 +122,7 @@ impl Log {
             total = total.saturating_add(weight(key.len(), value.len()));
             first.get_or_insert(key);
         }
-        let mut extent = self.extent();
+        let mut extent = self.extent.lock();
         *extent = Extent {
             bytes: total,
             first: first.unwrap_or_default(),
@@ -125,13 +130,9 @@ impl Log {
         };
         Ok(())
     }
-
-    fn extent(&self) -> std::sync::MutexGuard<'_, Extent> {
-        self.extent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Entries removed at once.
+/// Number of entries removed in a batch.
 const BATCH: usize = 1024;
 
 fn weight(key: usize, value: usize) -> u64 {

@@ -1,48 +1,49 @@
-//! How much memory all messages that are being received take together.
+//! A memory budget for the buffers of all drafts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Every message has so many bytes of its own, whatever the others take: most are no longer, and
-/// need no file even while slow clients hold all there is to share.
-pub(super) const OWN: usize = 16 * 1024;
+/// Bytes that each draft may buffer outside the budget. Most messages are no longer, and need no file even while slow
+/// clients hold the whole budget.
+pub(super) const BASE_BUFFER: usize = 16 * 1024;
 
-/// What there is to share.
+/// The bytes of buffer that all drafts share.
 #[derive(Debug)]
 pub(super) struct BufferBudget {
-    left: AtomicU64,
+    available: AtomicU64,
 }
 
-/// One message's share; dropping it gives it back.
+/// The bytes that a draft has taken from the budget. Dropping returns the bytes.
 #[derive(Debug)]
 pub(super) struct BufferShare {
-    memory: Arc<BufferBudget>,
+    budget: Arc<BufferBudget>,
     bytes: u64,
 }
 
 impl BufferBudget {
     pub fn new(bytes: u64) -> Arc<Self> {
         Arc::new(Self {
-            left: AtomicU64::new(bytes),
+            available: AtomicU64::new(bytes),
         })
     }
 
-    /// Nothing yet.
+    /// Creates an empty share.
     pub fn share(self: &Arc<Self>) -> BufferShare {
         BufferShare {
-            memory: Arc::clone(self),
+            budget: Arc::clone(self),
             bytes: 0,
         }
     }
 }
 
 impl BufferShare {
-    /// Makes the share enough for a buffer of so many bytes; false, and as it was, if it cannot be.
+    /// Grows the share to suffice for a buffer of `capacity` bytes. False if the budget is too small; the share is
+    /// unchanged then.
     pub fn try_grow(&mut self, capacity: usize) -> bool {
-        let more = (capacity.saturating_sub(OWN) as u64).saturating_sub(self.bytes);
-        let take = |left: u64| left.checked_sub(more);
-        let left = &self.memory.left;
-        let taken = left.try_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+        let more = (capacity.saturating_sub(BASE_BUFFER) as u64).saturating_sub(self.bytes);
+        let take = |available: u64| available.checked_sub(more);
+        let available = &self.budget.available;
+        let taken = available.try_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
         if taken {
             self.bytes += more;
         }
@@ -52,7 +53,7 @@ impl BufferShare {
 
 impl Drop for BufferShare {
     fn drop(&mut self) {
-        self.memory.left.fetch_add(self.bytes, Ordering::Relaxed);
+        self.budget.available.fetch_add(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -61,15 +62,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_so_much_to_share_and_it_comes_back() {
-        let memory = BufferBudget::new(100);
-        let (mut one, mut other) = (memory.share(), memory.share());
-        assert!(one.try_grow(OWN) && other.try_grow(OWN), "one's own is not shared");
-        assert!(one.try_grow(OWN + 60));
-        assert!(one.try_grow(OWN + 50), "it has that");
-        assert!(!other.try_grow(OWN + 41));
-        assert!(other.try_grow(OWN + 40));
-        drop(one);
-        assert!(other.try_grow(OWN + 100));
+    fn shares_are_bounded_by_the_budget_and_returned_when_dropped() {
+        let budget = BufferBudget::new(100);
+        let (mut first, mut second) = (budget.share(), budget.share());
+        assert!(
+            first.try_grow(BASE_BUFFER) && second.try_grow(BASE_BUFFER),
+            "the base buffer is outside the budget"
+        );
+        assert!(first.try_grow(BASE_BUFFER + 60));
+        assert!(first.try_grow(BASE_BUFFER + 50), "the share is large enough already");
+        assert!(!second.try_grow(BASE_BUFFER + 41));
+        assert!(second.try_grow(BASE_BUFFER + 40));
+        drop(first);
+        assert!(second.try_grow(BASE_BUFFER + 100));
     }
 }

@@ -1,48 +1,48 @@
-//! A message somebody works on.
+//! A message claimed for delivery.
 
 use std::sync::Arc;
 
 use fjall::Slice;
-
-use super::Message;
-use super::index::IndexEntry;
-use super::store::SpoolStore;
-use crate::lease::Lease;
-use crate::stored_content::StoredContent;
-use crate::stored_record::Stored;
 use host_mail::Content;
 
-/// A message somebody works on. Dropped without settling it is given back, due as before.
+use crate::index_entry::IndexEntry;
+use crate::lease::Lease;
+use crate::message::Message;
+use crate::store::SpoolStore;
+use crate::stored_content::StoredContent;
+use crate::stored_record::Stored;
+
+/// A message with an exclusive lease, for delivery. Dropping an unsettled claim gives the message back, due as before.
 pub struct Claim {
     pub(super) stored: Stored,
-    pub(super) held: Lease,
+    pub(super) lease: Lease,
     content: Arc<StoredContent>,
 }
 
 impl Claim {
-    pub(super) fn new(store: &SpoolStore, stored: Stored, held: Lease) -> Self {
+    pub(super) fn new(store: &SpoolStore, stored: Stored, lease: Lease) -> Self {
         let content = Arc::new(content(store, &stored));
-        Self { stored, held, content }
+        Self { stored, lease, content }
     }
 
-    /// Of what has just been put.
-    pub(super) fn fresh(store: &SpoolStore, stored: Stored, head: Slice, held: Lease) -> Self {
+    /// Creates the claim of a recent write, whose head is still in memory.
+    pub(super) fn with_head(store: &SpoolStore, stored: Stored, head: Slice, lease: Lease) -> Self {
         let content = Arc::new(content(store, &stored).with_head(head));
-        Self { stored, held, content }
+        Self { stored, lease, content }
     }
 
-    /// Gives the message back as it was. It is not due before `destination` is woken, or it expires.
+    /// Gives the message back unchanged, due when `destination` is woken or the message expires.
     pub fn wait_for(self, destination: &str) {
-        let (place, expires) = (IndexEntry::from(&self.stored), self.stored.message.expires);
-        self.held.waits(place, destination, expires);
+        let (entry, expires) = (IndexEntry::from(&self.stored), self.stored.message.expires);
+        self.lease.wait_for(entry, destination, expires);
     }
 
-    /// Its record.
+    /// The message's record.
     pub fn message(&self) -> &Message {
         &self.stored.message
     }
 
-    /// Its bytes.
+    /// The message's bytes.
     pub fn content(&self) -> Arc<dyn Content> {
         self.content.clone()
     }

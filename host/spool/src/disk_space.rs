@@ -1,15 +1,17 @@
-//! The water mark: how much room the spool's disk has.
+//! The low-water mark: the free space that the spool's disk must have.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::PutError;
 use host_events::{Event, Events};
+use parking_lot::Mutex;
 
-/// The disk is asked no more often than this.
-const FRESH: Duration = Duration::from_secs(1);
+use crate::spool_error::PutError;
 
+/// Time for which a measurement of free space is reused.
+const CACHE_TIME: Duration = Duration::from_secs(1);
+
+/// The spool's disk and the low-water mark.
 pub(super) struct Disk {
     path: PathBuf,
     mark: u64,
@@ -19,9 +21,9 @@ pub(super) struct Disk {
 
 #[derive(Default)]
 struct DiskState {
-    /// When the disk was asked, and what it answered.
-    asked: Option<(Instant, u64)>,
-    /// Below the mark, and not yet well above it again.
+    /// Time and result of the last measurement.
+    measured: Option<(Instant, u64)>,
+    /// True from a fall below the mark until free space is 5 % above the mark.
     low: bool,
 }
 
@@ -35,10 +37,10 @@ impl Disk {
         }
     }
 
-    /// Whether there is room for new mail. Tells the operator when that changes.
+    /// Checks that the disk has room for new mail. Emits an event when the result changes (5013, 5014).
     pub fn check(&self) -> Result<(), PutError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = self.fresh(&mut state)?;
+        let mut state = self.state.lock();
+        let free = self.recent_free(&mut state)?;
         let mark = self.mark;
         match (state.low, is_low(state.low, free, mark)) {
             (false, true) => self.events.emit(Event::SpaceLow { free, mark }),
@@ -52,25 +54,26 @@ impl Disk {
         }
     }
 
-    /// Whether there is room for what can be done without: twice as much as mail needs. Says nothing.
+    /// Checks that free space is at least twice the low-water mark. For optional data such as decision records. Emits
+    /// no event.
     pub fn check_spare(&self) -> Result<(), PutError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (free, mark) = (self.fresh(&mut state)?, self.mark.saturating_mul(2));
+        let mut state = self.state.lock();
+        let (free, mark) = (self.recent_free(&mut state)?, self.mark.saturating_mul(2));
         match free < mark {
             true => Err(PutError::Full { free, mark }),
             false => Ok(()),
         }
     }
 
-    /// Asked no longer ago than [`FRESH`].
-    fn fresh(&self, state: &mut DiskState) -> Result<u64, PutError> {
-        if let Some((when, free)) = state.asked
-            && when.elapsed() < FRESH
+    /// Returns the free bytes, measured at most [`CACHE_TIME`] ago.
+    fn recent_free(&self, state: &mut DiskState) -> Result<u64, PutError> {
+        if let Some((when, free)) = state.measured
+            && when.elapsed() < CACHE_TIME
         {
             return Ok(free);
         }
         let free = self.free()?;
-        state.asked = Some((Instant::now(), free));
+        state.measured = Some((Instant::now(), free));
         Ok(free)
     }
 
@@ -81,7 +84,7 @@ impl Disk {
     }
 }
 
-/// Once low, it takes 5 % more than the mark to be enough again.
+/// True if `free` is below the mark, or, while the disk was low, below 105 % of the mark (hysteresis).
 fn is_low(was: bool, free: u64, mark: u64) -> bool {
     free < if was { mark.saturating_add(mark / 20) } else { mark }
 }
@@ -91,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_takes_more_to_be_enough_again_than_it_took_to_be_low() {
+    fn a_low_disk_needs_five_percent_more_than_the_mark() {
         assert!(!is_low(false, 100, 100));
         assert!(is_low(false, 99, 100));
         assert!(is_low(true, 104, 100));
@@ -100,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn each_crossing_is_told_once() {
+    fn each_crossing_of_the_mark_is_one_event() {
         let (events, captured) = Events::capture();
         let full = Disk::new(std::env::temp_dir(), u64::MAX, events.clone());
         for _ in 0..3 {
@@ -109,7 +112,7 @@ mod tests {
         assert_eq!(captured.ids(), [5013]);
 
         let roomy = Disk::new(std::env::temp_dir(), 1, events);
-        roomy.state.lock().expect("lock").low = true;
+        roomy.state.lock().low = true;
         for _ in 0..3 {
             assert!(roomy.check().is_ok());
         }

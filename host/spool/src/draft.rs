@@ -1,147 +1,156 @@
-//! A message that is being received.
+//! A draft: a message that is being received.
 
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use fjall::Slice;
-
-use super::index::IndexEntry;
-use super::shared::{Reserved, Shared};
-use super::spill::Spill;
-use super::store::{StoreEdit, StoreTable};
-use super::{Message, PutError};
-use crate::buffer_budget::{BufferShare, OWN};
-use crate::queue_actions::SpoolCore;
-use crate::recent_writes::StoredMessage;
-use crate::stored_content::DraftContent;
-use crate::stored_record::{FilePart, Stored};
 use host_mail::{Content, MessageId, Timestamp};
 
-/// So much is kept in memory; what does not fit goes to a file in pieces of this size.
+use crate::buffer_budget::{BASE_BUFFER, BufferShare};
+use crate::index_entry::IndexEntry;
+use crate::message::Message;
+use crate::queue_actions::SpoolCore;
+use crate::recent_writes::StoredMessage;
+use crate::shared::{ReservedId, Shared};
+use crate::spill::Spill;
+use crate::spool_error::PutError;
+use crate::store::{StoreEdit, StoreTable};
+use crate::stored_content::DraftContent;
+use crate::stored_record::{FilePart, Stored};
+
+/// Maximum bytes of a draft in memory. A longer draft is appended to a spill file in pieces of this size.
 pub(super) const PIECE: usize = 256 * 1024;
 
-/// A message that is being received. Dropping it removes what was written.
+/// A message that is being received. Dropping the draft removes the bytes written so far.
 pub struct Draft {
     spool: Arc<SpoolCore>,
-    reserved: Reserved,
+    reserved: ReservedId,
     share: BufferShare,
-    file: File,
-    /// What follows the file and was shown to somebody.
-    shown: Bytes,
-    /// What follows that.
-    rest: Vec<u8>,
+    file: DraftFile,
+    /// Bytes after the file that [`Self::content`] has shared with a reader.
+    shared: Bytes,
+    /// Bytes after `shared`.
+    buffer: Vec<u8>,
     prefix: Vec<u8>,
     skip: u64,
 }
 
-enum File {
-    /// Everything fits in memory so far.
+enum DraftFile {
+    /// The draft fits in memory so far.
     None,
     Some(Spill),
-    /// A write failed or was given up half-way: what is in the file is not known.
+    /// A write failed or was cancelled: the content of the file is unknown.
     Lost,
 }
 
 impl Draft {
     pub(super) fn new(spool: Arc<SpoolCore>) -> Self {
         let reserved = spool.shared.reserve();
-        let share = spool.shared.memory.share();
+        let share = spool.shared.buffer_budget.share();
         Self {
             spool,
             reserved,
             share,
-            file: File::None,
-            shown: Bytes::new(),
-            rest: Vec::new(),
+            file: DraftFile::None,
+            shared: Bytes::new(),
+            buffer: Vec::new(),
             prefix: Vec::new(),
             skip: 0,
         }
     }
 
-    /// The message's name.
+    /// The id of the message.
     pub fn id(&self) -> MessageId {
         self.reserved.id
     }
 
-    /// Adds bytes; beyond a small buffer they go to the disk, not yet synced.
+    /// Appends bytes. A full buffer goes to the spill file, not yet synced. Not cancel safe: a cancelled or failed
+    /// write may lose the draft, so that the commit fails.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
         let mut bytes = bytes;
         while !bytes.is_empty() {
             let room = self.make_room(bytes.len());
-            // Only when more is coming: a message of exactly one piece stays in memory.
+            // Spills only when more bytes come: a message of exactly one piece stays in memory.
             if room == 0 {
                 self.spill().await?;
                 continue;
             }
             let (now, later) = bytes.split_at(room);
-            self.rest.extend_from_slice(now);
+            self.buffer.extend_from_slice(now);
             bytes = later;
         }
         Ok(())
     }
 
-    /// Room for some of so many bytes, if there is any. Doubles as a vector does, but never beyond one
-    /// piece, nor beyond this message's own bytes while others have taken all there is to share.
+    /// Grows the buffer for `more` bytes and returns the number of bytes that fit. Doubles as a vector does, at most to
+    /// a piece, and at most to the base buffer while the budget is spent.
     fn make_room(&mut self, more: usize) -> usize {
-        let (length, now) = (self.rest.len(), self.rest.capacity());
+        let (length, now) = (self.buffer.len(), self.buffer.capacity());
         let needed = length + more;
         if needed > now {
             let mut capacity = needed.max(now * 2).min(PIECE);
             if !self.share.try_grow(capacity) {
-                capacity = capacity.min(now.max(OWN));
+                capacity = capacity.min(now.max(BASE_BUFFER));
             }
-            self.rest.reserve_exact(capacity - length);
+            self.buffer.reserve_exact(capacity - length);
         }
-        more.min(self.rest.capacity().min(PIECE) - length)
+        more.min(self.buffer.capacity().min(PIECE) - length)
     }
 
-    /// Bytes written so far.
+    /// Number of bytes written so far, without the prefix.
     pub fn size(&self) -> u64 {
         let spilled = match &self.file {
-            File::Some(spill) => spill.size(),
-            File::None | File::Lost => 0,
+            DraftFile::Some(spill) => spill.size(),
+            DraftFile::None | DraftFile::Lost => 0,
         };
-        spilled + (self.shown.len() + self.rest.len()) as u64
+        spilled + (self.shared.len() + self.buffer.len()) as u64
     }
 
-    /// What was written so far, without the prefix, readable as long as the draft lives.
+    /// Returns the bytes written so far, without the prefix. Readable as long as the draft lives.
     pub fn content(&mut self) -> Arc<dyn Content> {
-        if self.shown.is_empty() {
-            // Shared, not copied: there is one of a big message.
-            self.shown = std::mem::take(&mut self.rest).into();
-        } else if !self.rest.is_empty() {
-            self.shown = [&self.shown[..], &self.rest].concat().into();
-            self.rest = Vec::new();
+        if self.shared.is_empty() {
+            // Moved, not copied: a large message is in memory once.
+            self.shared = std::mem::take(&mut self.buffer).into();
+        } else if !self.buffer.is_empty() {
+            self.shared = [&self.shared[..], &self.buffer].concat().into();
+            self.buffer = Vec::new();
         }
         let file = match &self.file {
-            File::Some(spill) => Some((spill.file().clone(), spill.size())),
-            File::None | File::Lost => None,
+            DraftFile::Some(spill) => Some((spill.file().clone(), spill.size())),
+            DraftFile::None | DraftFile::Lost => None,
         };
         Arc::new(DraftContent {
             file,
-            rest: self.shown.clone(),
+            buffered: self.shared.clone(),
         })
     }
 
-    /// Replaces the first `skip` bytes by `prefix`: trace header, added and removed fields.
+    /// Replaces the first `skip` bytes by `prefix`: the trace header, added and removed fields.
     pub fn set_prefix(&mut self, prefix: Vec<u8>, skip: u64) {
         self.prefix = prefix;
         self.skip = skip;
     }
 
-    /// Returns after the sync: the message is on disk. `message.id` is this draft's, its size is
-    /// set here.
+    /// Puts the message; returns after the sync. `message.id` must be the draft's id; `message.size` is set here.
+    ///
+    /// # Errors
+    ///
+    /// After an error the message is not in the spool, unless the sync itself failed (see `docs/internals/spool.md`).
     pub async fn commit(self, message: Message) -> Result<(), PutError> {
         let spool = self.spool.clone();
-        let put = self.prepare(message).await?;
+        let complete = self.prepare(message).await?;
         let shared = spool.shared.clone();
-        let CompleteDraft { edits, arrival } = put;
-        let _on_the_way = spool.shared.pace.begin();
-        spool.writer.submit(edits, move || arrival.arrive(&shared)).wait().await
+        let CompleteDraft { edits, cleanup } = complete;
+        let _pending = spool.shared.write_latency.begin();
+        spool
+            .writer
+            .submit(edits, move || cleanup.publish(&shared))
+            .wait()
+            .await
     }
 
-    /// Everything but the batch: afterwards only the record is missing.
+    /// Does all of a commit but the batch: syncs the spill file and builds the edits.
     pub(super) async fn prepare(mut self, message: Message) -> Result<CompleteDraft, PutError> {
         let id = self.id();
         if message.id != id {
@@ -150,19 +159,19 @@ impl Draft {
                 message.id
             )));
         }
-        if !matches!(self.file, File::None) {
+        if !matches!(self.file, DraftFile::None) {
             self.spill().await?;
         }
-        let (head, part, spill) = match std::mem::replace(&mut self.file, File::Lost) {
-            File::Lost => return Err(lost()),
-            File::None => {
+        let (head, part, spill) = match std::mem::replace(&mut self.file, DraftFile::Lost) {
+            DraftFile::Lost => return Err(lost()),
+            DraftFile::None => {
                 let skip = usize::try_from(self.skip).unwrap_or(usize::MAX);
-                let (shown, rest) = (&self.shown[..], &self.rest[..]);
-                let later = rest.get(skip.saturating_sub(shown.len())..).unwrap_or_default();
-                let shown = shown.get(skip..).unwrap_or_default();
-                ([&self.prefix[..], shown, later].concat(), None, None)
+                let (shared, buffer) = (&self.shared[..], &self.buffer[..]);
+                let later = buffer.get(skip.saturating_sub(shared.len())..).unwrap_or_default();
+                let shared = shared.get(skip..).unwrap_or_default();
+                ([&self.prefix[..], shared, later].concat(), None, None)
             }
-            File::Some(spill) => {
+            DraftFile::Some(spill) => {
                 let spill = blocking(move || spill.sync().map(|()| spill)).await?;
                 let (size, skip) = (spill.size(), self.skip.min(spill.size()));
                 let part = FilePart { size, skip };
@@ -171,7 +180,7 @@ impl Draft {
         };
         let head = Slice::from(head);
         let stored = Stored::new(message, head.len() as u64, part);
-        let mut edits = vec![record_edit(&stored)?];
+        let mut edits = vec![StoreEdit::record(&stored)?];
         if !head.is_empty() {
             edits.push(StoreEdit {
                 table: StoreTable::Bodies,
@@ -179,89 +188,81 @@ impl Draft {
                 value: Some(head.clone()),
             });
         }
-        let arrival = DraftCleanup {
-            place: IndexEntry::from(&stored),
+        let cleanup = DraftCleanup {
+            entry: IndexEntry::from(&stored),
             head: stored.head,
             spill,
             reserved: self.reserved,
             _share: self.share,
-            fresh: (stored, head),
+            message: (stored, head),
         };
-        Ok(CompleteDraft { edits, arrival })
+        Ok(CompleteDraft { edits, cleanup })
     }
 
     #[cfg(test)]
-    pub(super) fn rest_capacity(&self) -> usize {
-        self.rest.capacity()
+    pub(super) fn buffer_capacity(&self) -> usize {
+        self.buffer.capacity()
     }
 
-    /// Moves what is in memory to the file. Given up half-way, the draft is lost.
+    /// Moves the buffered bytes to the spill file. If cancelled, the draft is lost.
     async fn spill(&mut self) -> Result<(), PutError> {
-        let file = match std::mem::replace(&mut self.file, File::Lost) {
-            File::Lost => return Err(lost()),
-            File::None => None,
-            File::Some(spill) => Some(spill),
+        let file = match std::mem::replace(&mut self.file, DraftFile::Lost) {
+            DraftFile::Lost => return Err(lost()),
+            DraftFile::None => None,
+            DraftFile::Some(spill) => Some(spill),
         };
-        let shared = self.spool.shared.clone();
-        let path = shared.store.large_file(self.id());
-        let shown = std::mem::take(&mut self.shown);
-        let mut piece = std::mem::take(&mut self.rest);
-        let (spill, piece) = blocking(move || {
+        let core = self.spool.shared.clone();
+        let path = core.store.large_file(self.id());
+        let shared = std::mem::take(&mut self.shared);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let (spill, buffer) = blocking(move || {
             let mut spill = match file {
                 Some(spill) => spill,
-                None => Spill::create(path, shared.janitor.clone())?,
+                None => Spill::create(path, core.janitor.clone())?,
             };
-            spill.append(&shown)?;
-            spill.append(&piece)?;
-            piece.clear();
-            Ok((spill, piece))
+            spill.append(&shared)?;
+            spill.append(&buffer)?;
+            buffer.clear();
+            Ok((spill, buffer))
         })
         .await?;
-        self.file = File::Some(spill);
-        self.rest = piece;
+        self.file = DraftFile::Some(spill);
+        self.buffer = buffer;
         Ok(())
     }
 }
 
-/// A draft that lacks nothing but its batch.
+/// A draft that lacks only the batch.
 pub(super) struct CompleteDraft {
     pub edits: Vec<StoreEdit>,
-    pub arrival: DraftCleanup,
+    pub cleanup: DraftCleanup,
 }
 
-/// What is undone by itself if the batch is not written.
+/// The resources of a draft until the batch is written. Dropping removes the spill file and frees the id.
 pub(super) struct DraftCleanup {
-    place: IndexEntry,
+    entry: IndexEntry,
     head: u64,
     spill: Option<Spill>,
-    reserved: Reserved,
-    /// The bytes wait in memory until they are on disk.
+    reserved: ReservedId,
+    /// Share of the buffers, which stay in memory until the batch is written.
     _share: BufferShare,
-    /// For whoever claims it at once.
-    fresh: StoredMessage,
+    /// Candidate for the recent writes.
+    message: StoredMessage,
 }
 
 impl DraftCleanup {
-    /// The batch is on disk.
-    pub fn arrive(self, shared: &Shared) {
+    /// Adds the message to the index after the batch was written.
+    pub fn publish(self, shared: &Shared) {
         if let Some(spill) = self.spill {
             spill.keep();
         }
-        // First: once it is in the index somebody may claim it.
-        if self.place.kind.is_worked_on() && self.place.due <= Timestamp::now() {
-            shared.fresh().put(self.fresh);
+        // Before the index: a message in the index may be claimed at once.
+        if self.entry.kind.is_claimable() && self.entry.due <= Timestamp::now() {
+            shared.recent_writes().insert(self.message);
         }
-        shared.index().arrive(self.reserved.id, self.place, self.head);
+        shared.index().add(self.reserved.id, self.entry, self.head);
         shared.changed.notify_one();
     }
-}
-
-pub(super) fn record_edit(stored: &Stored) -> Result<StoreEdit, PutError> {
-    Ok(StoreEdit {
-        table: StoreTable::Messages,
-        id: stored.message.id,
-        value: Some(stored.encode().map_err(PutError::Store)?.into()),
-    })
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, PutError> {

@@ -1,99 +1,60 @@
-//! What is due, what is parked and how many there are: in memory, made from the records at open.
+//! The index: due, waiting and parked messages, with counts. In memory, built from the records at open.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::waiting::WaitingByDestination;
-use super::{Counts, State};
-use crate::stored_record::Stored;
 use host_mail::{MessageId, Timestamp};
 
-/// Which count a message belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Queued,
-    Failing,
-    Quarantined,
-    Frozen,
-}
+use crate::counts::Counts;
+use crate::index_entry::{IndexEntry, StateKind};
+use crate::waiting::WaitingByDestination;
 
-impl Kind {
-    pub fn is_worked_on(self) -> bool {
-        matches!(self, Self::Queued | Self::Failing)
-    }
-}
-
-impl From<&State> for Kind {
-    fn from(state: &State) -> Self {
-        match state {
-            State::Queued => Self::Queued,
-            State::Failing { .. } => Self::Failing,
-            State::Quarantined { .. } => Self::Quarantined,
-            State::Frozen { .. } => Self::Frozen,
-        }
-    }
-}
-
-/// Where a message stands in the index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct IndexEntry {
-    pub kind: Kind,
-    pub due: Timestamp,
-}
-
-impl From<&Stored> for IndexEntry {
-    fn from(stored: &Stored) -> Self {
-        Self {
-            kind: Kind::from(&stored.message.state),
-            due: stored.message.due,
-        }
-    }
-}
-
-/// What became of a message that was held.
+/// The effect of a lease on the message.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum LeaseOutcome {
-    /// Nothing; perhaps it is due later.
+    /// The record is unchanged; the due time may be later.
     GivenBack(IndexEntry),
-    /// It has a new record.
-    Became(IndexEntry),
-    /// It is no longer in the spool.
-    Gone,
-    /// It could not be read.
+    /// The message has a new record.
+    Replaced(IndexEntry),
+    /// The message has left the spool.
+    Removed,
+    /// The record could not be read.
     SetAside,
-    /// It waits for its destination, see [`Index::wait`].
-    Waits,
+    /// The message waits for a destination, see [`Index::add_waiting`].
+    Waiting,
 }
 
-/// Every message is in `due`, in `waiting`, in `parked`, or held by exactly one [`crate::lease::Lease`].
+/// Messages by due time, by destination and by id. A message is in exactly one place: in `due`, in `waiting`, in
+/// `parked`, or under the lease of a [`crate::lease::Lease`].
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    due: BTreeMap<(Timestamp, MessageId), Kind>,
-    /// Whose turn it is of what is due: the newest's or the oldest's.
+    due: BTreeMap<(Timestamp, MessageId), StateKind>,
+    /// True if the next claim takes the newest due message, false if the oldest.
     newest_next: bool,
     waiting: WaitingByDestination,
-    parked: HashMap<MessageId, Kind>,
+    parked: HashMap<MessageId, StateKind>,
     counts: Counts,
     /// Bytes of bodies that belong to a message.
     bodies: u64,
 }
 
 impl Index {
-    pub fn arrive(&mut self, id: MessageId, place: IndexEntry, head: u64) {
-        *self.count(place.kind) += 1;
+    /// Adds a message with `head` bytes of body.
+    pub fn add(&mut self, id: MessageId, entry: IndexEntry, head: u64) {
+        *self.count(entry.kind) += 1;
         self.bodies += head;
-        self.insert(id, place);
+        self.insert(id, entry);
     }
 
-    pub fn count_set_aside(&mut self, how_many: u64) {
-        self.counts.set_aside += how_many;
+    pub fn count_set_aside(&mut self, added: u64) {
+        self.counts.set_aside += added;
     }
 
     pub fn forget_set_aside(&mut self) {
         self.counts.set_aside = self.counts.set_aside.saturating_sub(1);
     }
 
-    /// Takes what is due, by turns the oldest and the newest: neither a backlog nor what comes meanwhile is held up by
-    /// the other.
+    /// Takes up to `at_most` messages due at `now`, alternately the oldest and the newest, so that neither a backlog
+    /// nor new mail delays the other. A lease must follow for each.
     pub fn claim(&mut self, now: Timestamp, at_most: usize) -> Vec<(MessageId, IndexEntry)> {
         let mut taken = Vec::new();
         while taken.len() < at_most {
@@ -108,10 +69,11 @@ impl Index {
         taken
     }
 
-    /// Takes one message from where its record says it stands; false if it is not there.
-    pub fn hold(&mut self, id: MessageId, place: IndexEntry) -> bool {
-        let found = if place.kind.is_worked_on() {
-            self.due.remove(&(place.due, id)).is_some() || self.waiting.take(id).is_some()
+    /// Takes the message that has this entry, due or not. A lease must follow. False if the message holds a lease, is
+    /// postponed, or is not in the index.
+    pub fn acquire(&mut self, id: MessageId, entry: IndexEntry) -> bool {
+        let found = if entry.kind.is_claimable() {
+            self.due.remove(&(entry.due, id)).is_some() || self.waiting.take(id).is_some()
         } else {
             self.parked.remove(&id).is_some()
         };
@@ -119,39 +81,40 @@ impl Index {
         found
     }
 
-    /// Ends what [`Self::claim`] or [`Self::hold`] began. `was` is where the message stood.
-    pub fn end(&mut self, id: MessageId, was: Kind, head: u64, outcome: LeaseOutcome) {
+    /// Ends the lease on a message that [`Self::claim`] or [`Self::acquire`] took. `was` is the kind that the message
+    /// was taken under, `head` the bytes of body.
+    pub fn end_lease(&mut self, id: MessageId, was: StateKind, head: u64, outcome: LeaseOutcome) {
         self.counts.claimed = self.counts.claimed.saturating_sub(1);
         match outcome {
-            LeaseOutcome::GivenBack(place) => return self.insert(id, place),
-            LeaseOutcome::Waits => return,
+            LeaseOutcome::GivenBack(entry) => return self.insert(id, entry),
+            LeaseOutcome::Waiting => return,
             _ => {}
         }
         let count = self.count(was);
         *count = count.saturating_sub(1);
         match outcome {
-            LeaseOutcome::GivenBack(_) | LeaseOutcome::Waits => {}
-            LeaseOutcome::Became(place) => {
-                *self.count(place.kind) += 1;
-                self.insert(id, place);
+            LeaseOutcome::GivenBack(_) | LeaseOutcome::Waiting => {}
+            LeaseOutcome::Replaced(entry) => {
+                *self.count(entry.kind) += 1;
+                self.insert(id, entry);
             }
-            LeaseOutcome::Gone => self.bodies = self.bodies.saturating_sub(head),
+            LeaseOutcome::Removed => self.bodies = self.bodies.saturating_sub(head),
             LeaseOutcome::SetAside => self.counts.set_aside += 1,
         }
     }
 
-    /// A message that is held will be due when its destination can be reached, and at the latest when it expires.
-    pub fn wait(&mut self, id: MessageId, place: IndexEntry, destination: &str, expires: Timestamp) {
-        self.waiting.add(id, place, destination, expires);
+    /// Files a leased message under a destination. [`LeaseOutcome::Waiting`] must end the lease.
+    pub fn add_waiting(&mut self, id: MessageId, entry: IndexEntry, destination: &str, expires: Timestamp) {
+        self.waiting.add(id, entry, destination, expires);
     }
 
-    /// Makes up to so many messages due that wait for this destination; how many there were.
+    /// Makes up to `at_most` messages due that wait for this destination; returns the number.
     pub fn wake(&mut self, destination: &str, at_most: usize) -> usize {
-        let woken = self.waiting.take_some(destination, at_most);
+        let woken = self.waiting.take_first(destination, at_most);
         self.make_due(woken)
     }
 
-    /// Makes those due that have waited too long.
+    /// Makes every waiting message due that has expired at `now`; returns the number.
     pub fn wake_expired(&mut self, now: Timestamp) -> usize {
         let woken = self.waiting.take_expired(now);
         self.make_due(woken)
@@ -159,7 +122,7 @@ impl Index {
 
     fn make_due(&mut self, woken: Vec<(MessageId, IndexEntry)>) -> usize {
         let count = woken.len();
-        woken.into_iter().for_each(|(id, place)| self.insert(id, place));
+        woken.into_iter().for_each(|(id, entry)| self.insert(id, entry));
         count
     }
 
@@ -182,20 +145,20 @@ impl Index {
         self.bodies
     }
 
-    fn insert(&mut self, id: MessageId, place: IndexEntry) {
-        if place.kind.is_worked_on() {
-            self.due.insert((place.due, id), place.kind);
+    fn insert(&mut self, id: MessageId, entry: IndexEntry) {
+        if entry.kind.is_claimable() {
+            self.due.insert((entry.due, id), entry.kind);
         } else {
-            self.parked.insert(id, place.kind);
+            self.parked.insert(id, entry.kind);
         }
     }
 
-    fn count(&mut self, kind: Kind) -> &mut u64 {
+    fn count(&mut self, kind: StateKind) -> &mut u64 {
         match kind {
-            Kind::Queued => &mut self.counts.queued,
-            Kind::Failing => &mut self.counts.failing,
-            Kind::Quarantined => &mut self.counts.quarantined,
-            Kind::Frozen => &mut self.counts.frozen,
+            StateKind::Queued => &mut self.counts.queued,
+            StateKind::Failing => &mut self.counts.failing,
+            StateKind::Quarantined => &mut self.counts.quarantined,
+            StateKind::Frozen => &mut self.counts.frozen,
         }
     }
 }

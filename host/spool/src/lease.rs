@@ -1,29 +1,34 @@
-//! The right to work on one message. Whatever happens, it ends by giving the message back or by
-//! saying what became of it.
+//! The lease: the exclusive right to work on a message.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::index::{IndexEntry, Kind, LeaseOutcome};
-use super::shared::Shared;
 use host_mail::{MessageId, Timestamp};
 
+use crate::index::LeaseOutcome;
+use crate::index_entry::{IndexEntry, StateKind};
+use crate::shared::Shared;
+
+/// A lease on a message. Ends when dropped: the outcome set last is entered in the index, which by default gives
+/// the message back as the index had it.
 pub(super) struct Lease {
     shared: Arc<Shared>,
     id: MessageId,
-    was: Kind,
+    was: StateKind,
     outcome: LeaseOutcome,
-    /// Bytes that leave `bodies` with the message.
+    /// Bytes of bodies that leave with a removed message.
     head: u64,
 }
 
 impl Lease {
-    pub fn new(shared: Arc<Shared>, id: MessageId, place: IndexEntry) -> Self {
+    /// Wraps what [`crate::index::Index::claim`] or [`crate::index::Index::acquire`] took. `entry` is the message's
+    /// former entry.
+    pub fn new(shared: Arc<Shared>, id: MessageId, entry: IndexEntry) -> Self {
         Self {
             shared,
             id,
-            was: place.kind,
-            outcome: LeaseOutcome::GivenBack(place),
+            was: entry.kind,
+            outcome: LeaseOutcome::GivenBack(entry),
             head: 0,
         }
     }
@@ -32,36 +37,36 @@ impl Lease {
         self.id
     }
 
-    /// Given back, it will not be due before this long from now: for what fails at once each time.
+    /// Delays a message that is given back until `by` from now. For failures that would repeat at once.
     pub fn postpone(&mut self, by: Duration) {
-        if let LeaseOutcome::GivenBack(place) = &mut self.outcome {
-            place.due = Timestamp::now().after(by);
+        if let LeaseOutcome::GivenBack(entry) = &mut self.outcome {
+            entry.due = Timestamp::now().after(by);
         }
     }
 
-    /// Given back, it is due as its record says.
-    pub fn as_before(&mut self, place: IndexEntry) {
-        self.outcome = LeaseOutcome::GivenBack(place);
+    /// Gives the message back under this entry when the lease is dropped; revokes [`Self::postpone`].
+    pub fn restore(&mut self, entry: IndexEntry) {
+        self.outcome = LeaseOutcome::GivenBack(entry);
     }
 
-    /// Given back, it is due when its destination can be reached, or when it expires.
-    pub fn waits(mut self, place: IndexEntry, destination: &str, expires: Timestamp) {
-        self.shared.index().wait(self.id, place, destination, expires);
-        self.outcome = LeaseOutcome::Waits;
+    /// Ends the lease; the message is due when `destination` is woken, or at `expires`.
+    pub fn wait_for(mut self, entry: IndexEntry, destination: &str, expires: Timestamp) {
+        self.shared.index().add_waiting(self.id, entry, destination, expires);
+        self.outcome = LeaseOutcome::Waiting;
     }
 
-    /// It has a new record.
-    pub fn became(mut self, place: IndexEntry) {
-        self.outcome = LeaseOutcome::Became(place);
+    /// Ends the lease of a message that has a new record.
+    pub fn replaced(mut self, entry: IndexEntry) {
+        self.outcome = LeaseOutcome::Replaced(entry);
     }
 
-    /// It has left; `head` bytes of `bodies` with it.
-    pub fn gone(mut self, head: u64) {
+    /// Ends the lease of a message that has left the spool, with `head` bytes of bodies.
+    pub fn removed(mut self, head: u64) {
         self.head = head;
-        self.outcome = LeaseOutcome::Gone;
+        self.outcome = LeaseOutcome::Removed;
     }
 
-    /// Its record is now among those set aside.
+    /// Ends the lease of a message of which the record was set aside.
     pub fn set_aside(mut self) {
         self.outcome = LeaseOutcome::SetAside;
     }
@@ -69,9 +74,11 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.shared.index().end(self.id, self.was, self.head, self.outcome);
-        // What has left is nobody's work any more.
-        if matches!(self.outcome, LeaseOutcome::GivenBack(_) | LeaseOutcome::Became(_)) {
+        self.shared
+            .index()
+            .end_lease(self.id, self.was, self.head, self.outcome);
+        // The other outcomes leave nothing to claim.
+        if matches!(self.outcome, LeaseOutcome::GivenBack(_) | LeaseOutcome::Replaced(_)) {
             self.shared.changed.notify_one();
         }
     }

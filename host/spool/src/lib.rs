@@ -1,13 +1,16 @@
-//! The spool: durable put, claim, settle. A 250 means a put has returned.
+//! The spool: durable put, claim and settle. A client gets the 250 after the put has returned.
 //!
-//! `docs/spool.md` has the table of states and what a crash leaves in each.
+//! `docs/internals/spool.md` has the table of states and the effect of a crash in each.
 
 mod bounded_log;
 mod buffer_budget;
 mod claim;
+mod cleanup_task;
+mod counts;
 mod disk_space;
 mod draft;
 mod index;
+mod index_entry;
 mod janitor;
 mod lease;
 mod message;
@@ -16,6 +19,8 @@ mod recent_writes;
 mod recovery;
 mod shared;
 mod spill;
+mod spool_error;
+mod spool_options;
 mod store;
 mod stored_content;
 mod stored_record;
@@ -29,261 +34,181 @@ mod tests;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
 
-use serde::Serialize;
-
-use self::draft::record_edit;
-use self::index::IndexEntry;
-use self::shared::Shared;
-use self::store::{SpoolStore, StoreTable};
-use self::writer::SpoolWriter;
-use crate::disk_space::Disk;
-use crate::lease::Lease;
-use crate::queue_actions::SpoolCore;
-use crate::stored_record::{SetAside, Stored};
 use host_events::Events;
 use host_mail::{Content, MessageId, Timestamp};
 
+use crate::disk_space::Disk;
+use crate::index_entry::IndexEntry;
+use crate::lease::Lease;
+use crate::queue_actions::SpoolCore;
+use crate::shared::Shared;
+use crate::store::{SpoolStore, StoreEdit, StoreTable, id_of};
+use crate::stored_record::{SetAside, Stored};
+use crate::writer::SpoolWriter;
+
 pub use crate::bounded_log::{Entry, Log};
 pub use claim::Claim;
+pub use counts::Counts;
 pub use draft::Draft;
 pub use message::{Failed, Message, Recipient, RecipientState, State};
 pub use recovery::Recovery;
+pub use spool_error::{OpenError, PutError};
+pub use spool_options::SpoolOptions;
 
-/// How a spool is opened.
-#[derive(Debug, Clone)]
-pub struct SpoolOptions {
-    /// New mail is refused below this many free bytes; delivery goes on.
-    pub low_water: u64,
-    /// Bytes of memory that messages being received share; beyond it they go to files sooner.
-    pub memory: u64,
-    /// New mail is refused while what was accepted waits for the disk for longer than this.
-    pub wait: Duration,
-}
-
-impl Default for SpoolOptions {
-    /// Without a water mark.
-    fn default() -> Self {
-        Self {
-            low_water: 0,
-            memory: 256 << 20,
-            wait: Duration::from_secs(5),
-        }
-    }
-}
-
-/// Why a spool was not opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// A newer Posthouse wrote it.
-    #[error(
-        "the spool has format {found}, this Posthouse knows up to {known}: use the newer release, or another data folder"
-    )]
-    Newer {
-        /// The format found.
-        found: u32,
-        /// The newest format known here.
-        known: u32,
-    },
-    /// Another process has it open.
-    #[error("the spool is in use by another process")]
-    InUse,
-    /// The store failed.
-    #[error("spool: {0}")]
-    Store(String),
-}
-
-/// Why something was not put.
-#[derive(Debug, thiserror::Error)]
-pub enum PutError {
-    /// Below the water mark.
-    #[error("{free} bytes free, below the mark of {mark}")]
-    Full {
-        /// Free bytes on the spool's disk.
-        free: u64,
-        /// The configured mark.
-        mark: u64,
-    },
-    /// The disk is too slow for what was accepted already.
-    #[error("what was accepted waits {waited:?} for the disk")]
-    Behind {
-        /// The oldest of it.
-        waited: Duration,
-    },
-    /// The store failed; nothing was put.
-    #[error("spool: {0}")]
-    Store(String),
-}
-
-/// Which messages to list.
+/// The selection of messages that [`Spool::list`] returns.
 #[derive(Debug, Clone, Default)]
 pub struct ListFilter {
-    /// `queued`, `failing`, `quarantined` or `frozen`; none is all.
+    /// `queued`, `failing`, `quarantined` or `frozen`; `None` lists every state.
     pub state: Option<String>,
-    /// Only after this id.
+    /// Id after which the page begins; `None` begins with the first message.
     pub after: Option<MessageId>,
-    /// At most so many.
+    /// Maximum number of messages in the page.
     pub limit: usize,
 }
 
-/// Records one call of [`Spool::list`] looks at.
-const LOOK: usize = 10_000;
+/// Maximum number of records that a call of [`Spool::list`] reads.
+const MAX_SCANNED: usize = 10_000;
 
-/// What a list was found to have.
+/// A page of messages.
 #[derive(Debug, Default)]
 pub struct Listed {
-    /// In order of arrival. Perhaps none, though there are more.
+    /// Messages in order of arrival. May be empty although later pages have some.
     pub messages: Vec<Message>,
-    /// There may be more after this; none at the end.
+    /// Value of [`ListFilter::after`] for the next page; `None` on the last page.
     pub next: Option<MessageId>,
 }
 
-/// A message and its bytes.
+/// A message and the bytes.
 pub type Found = (Message, Arc<dyn Content>);
 
-/// How many messages stand where.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub struct Counts {
-    pub queued: u64,
-    pub failing: u64,
-    pub quarantined: u64,
-    pub frozen: u64,
-    pub set_aside: u64,
-    pub claimed: u64,
-    /// Of the queued ones, those whose destination cannot be reached.
-    pub waiting: u64,
-}
-
-/// The store of messages. Cheap to clone; the last clone to go closes it.
+/// A handle of the message store. Cheap to clone; dropping the last clone closes the store.
 #[derive(Clone)]
 pub struct Spool {
     inner: Arc<SpoolCore>,
 }
 
 impl Spool {
-    /// Opens the folder and puts every left-over of the last run in order (5015, 5016).
+    /// Opens the folder and recovers all left-overs of the last run (5015, 5016). Blocks.
     pub fn open(path: &Path, options: SpoolOptions, events: Events) -> Result<Self, OpenError> {
         let (spool, recovery) = Self::begin(path, options, events)?;
         recovery.run()?;
         Ok(spool)
     }
 
-    /// As [`Self::open`], with the left-overs still to be read. The spool can be used meanwhile: what is new
-    /// is as safe as ever, [`Self::list`] and [`Self::get`] find everything, the counts grow, and
-    /// [`Self::release`] and [`Self::delete`] wait.
+    /// Opens the folder without recovering the left-overs of the last run, which [`Recovery::run`] does.
+    ///
+    /// The spool is usable during recovery: puts are as durable as ever, [`Self::list`] and [`Self::get`] find every
+    /// message, the counts grow, and [`Self::release`] and [`Self::delete`] wait for the end of recovery.
     pub fn begin(path: &Path, options: SpoolOptions, events: Events) -> Result<(Self, Recovery), OpenError> {
         let (store, existed) = SpoolStore::open(path)?;
         let failed = |error: std::io::Error| OpenError::Store(error.to_string());
         let disk = Disk::new(path.to_owned(), options.low_water, events.clone());
-        let (janitor, chores) = mpsc::channel();
+        let (janitor, tasks) = mpsc::channel();
         let shared = Arc::new(Shared::new(store, disk, &options, events, janitor));
-        // Before anything of this run is in the folder.
+        // Recovery takes its snapshot before this run writes anything into the folder.
         let recovery = Recovery::new(shared.clone(), existed).map_err(OpenError::Store)?;
-        let writer = SpoolWriter::start(shared.store.clone(), shared.underway.clone()).map_err(failed)?;
-        janitor::start(&shared, chores).map_err(failed)?;
+        let writer = SpoolWriter::start(shared.store.clone(), shared.active_drafts.clone()).map_err(failed)?;
+        janitor::start(&shared, tasks).map_err(failed)?;
         let inner = Arc::new(SpoolCore { shared, writer });
         Ok((Self { inner }, recovery))
     }
 
-    /// Whether everything that the last run left is known.
+    /// True after recovery has read every left-over of the last run.
     pub fn is_recovered(&self) -> bool {
         self.inner.shared.recovered.initialized()
     }
 
-    /// The log beside the messages. Everything about it blocks.
+    /// Returns the log that the store keeps beside the messages. Every method of the log blocks.
     pub fn log(&self) -> Log {
         Log::new(self.inner.shared.clone())
     }
 
-    /// Whether a transaction may begin: there is room on the disk, and it keeps up.
+    /// Checks that a transaction may begin: the disk has room and the write latency is within the limit.
     pub fn check(&self) -> Result<(), PutError> {
         self.inner.shared.disk.check()?;
-        self.inner.shared.pace.check()
+        self.inner.shared.write_latency.check()
     }
 
-    /// Accepted messages wait for the disk for too long.
+    /// True from a [`Self::check`] that found the write latency above the limit until the pending writes are in time.
     pub fn is_behind(&self) -> bool {
-        self.inner.shared.pace.is_behind()
+        self.inner.shared.write_latency.is_behind()
     }
 
-    /// Counts a write as pending until the guard is dropped. For tests of what happens behind a slow disk.
+    /// Counts a write as pending until the guard is dropped. For tests of a slow disk.
     #[doc(hidden)]
     pub fn hold_up(&self) -> impl Drop + use<'_> {
-        self.inner.shared.pace.begin()
+        self.inner.shared.write_latency.begin()
     }
 
-    /// A place for a message that is being received. Below the water mark there is none.
+    /// Begins a message that is being received. [`PutError::Full`] below the low-water mark.
     pub fn draft(&self) -> Result<Draft, PutError> {
         self.inner.shared.disk.check()?;
         Ok(self.notice_draft())
     }
 
-    /// A place for the host's own notifications, which the water mark does not stop.
+    /// Begins a notification of the host's own, which the low-water mark does not stop.
     pub fn notice_draft(&self) -> Draft {
         Draft::new(self.inner.clone())
     }
 
-    /// Messages that are due and that nobody works on, queued or failing, by turns the longest due and the latest.
+    /// Claims up to `at_most` queued or failing messages that are due at `now` and hold no lease. Alternates between
+    /// the oldest and the newest due message, so that a backlog does not delay new mail. May read from the disk.
     pub fn claim_due(&self, now: Timestamp, at_most: usize) -> Vec<Claim> {
         let shared = &self.inner.shared;
         let taken = shared.index().claim(now, at_most);
-        let held = taken
+        let leases = taken
             .into_iter()
-            .map(|(id, place)| Lease::new(shared.clone(), id, place));
-        held.filter_map(|held| self.inner.claim(held)).collect()
+            .map(|(id, entry)| Lease::new(shared.clone(), id, entry));
+        leases.filter_map(|lease| self.inner.claim(lease)).collect()
     }
 
-    /// When the next unclaimed message is due.
+    /// Returns the due time of the next unclaimed message.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.inner.shared.index().next_due()
     }
 
-    /// Destinations that messages wait for, see [`Claim::wait_for`].
+    /// Returns the destinations that messages wait for, see [`Claim::wait_for`].
     pub fn waited_for(&self) -> Vec<Arc<str>> {
         self.inner.shared.index().waiting().destinations()
     }
 
-    /// What this message waits for, if it does.
+    /// Returns the destination that this message waits for; `None` if the message does not wait.
     pub fn waits_for(&self, id: MessageId) -> Option<Arc<str>> {
         self.inner.shared.index().waiting().destination_of(id)
     }
 
-    /// Makes up to so many messages due that wait for this destination.
+    /// Makes up to `at_most` messages due that wait for this destination, the first to expire first.
     pub fn wake(&self, destination: &str, at_most: usize) {
         let woken = self.inner.shared.index().wake(destination, at_most);
-        self.look_again(woken);
+        self.notify_woken(woken);
     }
 
-    /// Makes those due that have expired while they waited for a destination.
+    /// Makes every waiting message due that has expired at `now`.
     pub fn wake_expired(&self, now: Timestamp) {
         let woken = self.inner.shared.index().wake_expired(now);
-        self.look_again(woken);
+        self.notify_woken(woken);
     }
 
-    fn look_again(&self, woken: usize) {
+    fn notify_woken(&self, woken: usize) {
         if woken > 0 {
             self.inner.shared.changed.notify_one();
         }
     }
 
-    /// Returns when the store takes no more writes until it is opened again, as after an error of the
-    /// disk. What was settled in memory cannot be kept then, so that going on would deliver it again
-    /// and again. One waiter at a time.
+    /// Returns when the store refuses all further writes until the next open, as after a disk error. Settlements cannot
+    /// be kept then, so that going on would deliver the same messages again and again. Supports a single waiter.
     pub async fn lost(&self) {
         self.inner.shared.store.lost().await;
     }
 
-    /// Returns when something was put, given back or made due since the last call. One waiter at a
-    /// time.
+    /// Returns when a message was put, given back or made due since the last call. Supports a single waiter.
     pub async fn changed(&self) {
         self.inner.shared.changed.notified().await;
     }
 
-    /// One durable batch: the claimed message's new record (none removes it) and its notices.
-    /// On an error nothing has changed and the claim is given back.
+    /// Settles a claim with a single durable batch: the message's new record (`None` removes the message) and the
+    /// notices. On an error the spool is unchanged and the claim is given back.
     pub async fn settle(
         &self,
         claim: Claim,
@@ -291,40 +216,40 @@ impl Spool {
         notices: Vec<(Draft, Message)>,
     ) -> Result<(), PutError> {
         let mut edits = Vec::new();
-        let mut arrivals = Vec::with_capacity(notices.len());
+        let mut cleanups = Vec::with_capacity(notices.len());
         for (draft, message) in notices {
-            // Few messages have notices, and each would move the room for this along.
-            let put = Box::pin(draft.prepare(message)).await?;
-            edits.extend(put.edits);
-            arrivals.push(put.arrival);
+            // Boxed: few messages have notices, and the future of each would enlarge this one.
+            let complete = Box::pin(draft.prepare(message)).await?;
+            edits.extend(complete.edits);
+            cleanups.push(complete.cleanup);
         }
         let shared = self.inner.shared.clone();
-        let Claim { stored, held, .. } = claim;
+        let Claim { stored, lease, .. } = claim;
         let answer = match next {
-            Some(next) => self.inner.replace(held, &stored, next, edits, move || {
-                arrivals.into_iter().for_each(|arrival| arrival.arrive(&shared));
+            Some(next) => self.inner.replace(lease, &stored, next, edits, move || {
+                cleanups.into_iter().for_each(|cleanup| cleanup.publish(&shared));
             })?,
-            None => self.inner.remove(held, &stored, edits, move || {
-                arrivals.into_iter().for_each(|arrival| arrival.arrive(&shared));
+            None => self.inner.remove(lease, &stored, edits, move || {
+                cleanups.into_iter().for_each(|cleanup| cleanup.publish(&shared));
             }),
         };
         answer.wait().await
     }
 
-    /// Messages in order of arrival, of so many records that it takes no long time. Records that cannot be read are
-    /// passed over.
+    /// Lists a page of messages in order of arrival, skipping records that cannot be read. Reads at most 10,000
+    /// records, so that the call stays short. Blocks.
     pub fn list(&self, filter: &ListFilter) -> Result<Listed, PutError> {
-        self.list_within(filter, LOOK)
+        self.list_within(filter, MAX_SCANNED)
     }
 
-    fn list_within(&self, filter: &ListFilter, look: usize) -> Result<Listed, PutError> {
+    fn list_within(&self, filter: &ListFilter, max_scanned: usize) -> Result<Listed, PutError> {
         let mut found = Listed::default();
         if self.has_none(filter.state.as_deref()) {
             return Ok(found);
         }
         let mut last = None;
-        for (looked, item) in (self.inner.shared.store.scan(StoreTable::Messages, filter.after, true)).enumerate() {
-            if found.messages.len() == filter.limit || looked == look {
+        for (scanned, item) in (self.inner.shared.store.scan(StoreTable::Messages, filter.after, true)).enumerate() {
+            if found.messages.len() == filter.limit || scanned == max_scanned {
                 found.next = last;
                 break;
             }
@@ -342,7 +267,7 @@ impl Spool {
         Ok(found)
     }
 
-    /// Whether it is known, without looking, that no message is in this state.
+    /// True if the counts prove that no message is in this state.
     fn has_none(&self, state: Option<&str>) -> bool {
         let counts = self.counts();
         let count = match state {
@@ -355,7 +280,8 @@ impl Spool {
         count == 0 && self.is_recovered()
     }
 
-    /// One message and its bytes. For one that was set aside the reason is the error.
+    /// Returns a message and the bytes; `None` if the spool has no such message. For a message that was set aside the
+    /// error names the reason. Blocks.
     pub fn get(&self, id: MessageId) -> Result<Option<Found>, PutError> {
         let store = &self.inner.shared.store;
         if let Some(stored) = self.inner.stored(id)? {
@@ -372,43 +298,41 @@ impl Spool {
         }
     }
 
-    /// Makes a waiting, frozen or quarantined message due now; false if there is none to be.
+    /// Makes a queued, failing, frozen or quarantined message due now. False if the spool has no such message or the
+    /// message holds a lease.
     pub async fn release(&self, id: MessageId) -> Result<bool, PutError> {
         self.inner.shared.recovered.wait().await;
-        let Some((stored, held)) = self.inner.hold(id)? else {
+        let Some((stored, lease)) = self.inner.acquire(id)? else {
             return Ok(false);
         };
         let released = stored.released(Timestamp::now());
-        let edits = vec![record_edit(&released)?];
-        let place = IndexEntry::from(&released);
-        let answer = self.inner.writer.submit(edits, move || held.became(place));
+        let edits = vec![StoreEdit::record(&released)?];
+        let entry = IndexEntry::from(&released);
+        let answer = self.inner.writer.submit(edits, move || lease.replaced(entry));
         answer.wait().await.map(|()| true)
     }
 
-    /// Removes a message nobody works on; false if there is none.
+    /// Removes a message, or a record that was set aside. False if the spool has no such message or the message holds
+    /// a lease.
     pub async fn delete(&self, id: MessageId) -> Result<bool, PutError> {
         self.inner.shared.recovered.wait().await;
-        if let Some((stored, held)) = self.inner.hold(id)? {
-            let answer = self.inner.remove(held, &stored, Vec::new(), || {});
+        if let Some((stored, lease)) = self.inner.acquire(id)? {
+            let answer = self.inner.remove(lease, &stored, Vec::new(), || {});
             return answer.wait().await.map(|()| true);
         }
         self.inner.delete_set_aside(id).await
     }
 
-    /// How many messages stand where. Those being worked on are counted in their state, too.
+    /// Returns the numbers of messages in each state. Claimed messages count in their state, too.
     pub fn counts(&self) -> Counts {
         self.inner.shared.index().counts()
     }
 
-    /// Writes what is left to write and closes the store.
+    /// Writes all submitted edits and closes the store. Later writes fail.
     pub async fn close(&self) {
         self.inner.shared.closing.store(true, Ordering::Relaxed);
         if let Some(thread) = self.inner.writer.stop() {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
-}
-
-fn id_of(key: &[u8]) -> Option<MessageId> {
-    std::str::from_utf8(key).ok()?.parse().ok()
 }

@@ -1,69 +1,69 @@
-//! What the spool knows of a message beside its bytes.
+//! The record of a message, apart from its bytes.
 
 use serde::{Deserialize, Serialize};
 
 use host_contract::Reason;
 use host_mail::{Client, Envelope, Mailbox, MessageId, Reply, Timestamp};
 
-/// Everything about a message but its bytes.
+/// A message's record: everything but the bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Message {
-    /// Its name.
+    /// Unique name of the message in this spool.
     pub id: MessageId,
-    /// When it was complete.
+    /// Time when the last byte was received.
     pub received: Timestamp,
-    /// As the client gave it; [`Self::recipients`] is what becomes of it.
+    /// Envelope as the client gave it. Deliveries go to [`Self::recipients`].
     pub envelope: Envelope,
-    /// Who handed it over; none for the host's own notifications.
+    /// Client that handed the message over; `None` for the host's own notifications.
     pub client: Option<Client>,
-    /// Bytes, the trace header included.
+    /// Size in bytes, the trace header included.
     pub size: u64,
-    /// Where it stands.
+    /// State in the queue.
     pub state: State,
-    /// Each recipient and what became of it.
+    /// Recipients after alias and group expansion, each with a state.
     pub recipients: Vec<Recipient>,
-    /// Delivery attempts so far.
+    /// Number of delivery attempts so far.
     pub attempts: u32,
-    /// Not before this.
+    /// Earliest time of the next attempt.
     pub due: Timestamp,
-    /// Given up after this.
+    /// Time after which pending recipients are given up.
     pub expires: Timestamp,
-    /// It is an NDR: failures of it are never notified.
+    /// True for an NDR, of which failures are never notified.
     pub notification: bool,
-    /// Faults and processing errors met while working on it; survives restarts.
+    /// Number of faults and processing errors so far; survives restarts.
     pub faults: u32,
 }
 
-/// Where a message stands.
+/// State of a message in the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
 pub enum State {
-    /// To be delivered to its pending recipients.
+    /// The pending recipients are to be tried.
     Queued,
-    /// Accepted, but failed by the policy as a whole: to be notified, not delivered.
+    /// The policy accepted the message and failed all recipients: to be notified, not delivered.
     Failing {
         /// Failure class, such as `not-homed`.
         class: String,
-        /// The decision.
+        /// Decision of the policy.
         because: Reason,
     },
-    /// Kept apart by the policy for the operator.
+    /// The policy keeps the message apart for the operator.
     Quarantined {
-        /// Folder the policy named.
+        /// Folder that the policy named.
         folder: String,
-        /// The decision.
+        /// Decision of the policy.
         because: Reason,
     },
-    /// Not touched until an operator releases it (4117).
+    /// The message stays untouched until an operator's release (4117).
     Frozen {
-        /// Why.
+        /// Cause, for the operator.
         reason: String,
     },
 }
 
 impl State {
-    /// `queued`, `failing`, `quarantined` or `frozen`.
+    /// Returns `queued`, `failing`, `quarantined` or `frozen`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -74,20 +74,20 @@ impl State {
     }
 }
 
-/// One recipient and what became of it.
+/// A recipient and the state of the delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Recipient {
-    /// Where it is delivered.
+    /// Mailbox that the message is delivered to.
     pub address: Mailbox,
-    /// As the sender wrote it, when an alias or group led here.
+    /// Address as the sender wrote it, if an alias or a group was expanded.
     pub original: Option<Mailbox>,
-    /// What became of it.
+    /// State of the delivery.
     pub state: RecipientState,
 }
 
 impl Recipient {
-    /// A recipient that is still to be delivered.
+    /// Creates a recipient that is still to be delivered.
     pub fn pending(address: Mailbox) -> Self {
         Self {
             address,
@@ -96,38 +96,38 @@ impl Recipient {
         }
     }
 
-    /// What the sender wrote.
+    /// Returns the address as the sender wrote it.
     pub fn as_written(&self) -> &Mailbox {
         self.original.as_ref().unwrap_or(&self.address)
     }
 }
 
-/// What became of a recipient.
+/// State of the delivery to a recipient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
 pub enum RecipientState {
-    /// To be tried (again).
+    /// The delivery is to be tried, or tried again.
     Pending {
         /// Reply to the last attempt.
         last: Option<Reply>,
     },
-    /// Done.
+    /// The delivery is done.
     Delivered {
-        /// When.
+        /// Time of the positive reply.
         at: Timestamp,
     },
-    /// Given up, and whom the policy named was told.
+    /// The recipient was given up, and the address that the policy named was notified.
     Failed(Failed),
 }
 
-/// Why a recipient was given up.
+/// The reason why a recipient was given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Failed {
     /// Failure class, see `failure.class` in `wit/policy.wit`.
     pub class: String,
-    /// The reply that ended it.
+    /// Reply that ended the delivery.
     pub reply: Reply,
-    /// Who gave it; none is this host.
+    /// Host that gave the reply; `None` is this host.
     pub remote: Option<String>,
 }

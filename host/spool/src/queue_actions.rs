@@ -1,38 +1,40 @@
-//! What the spool does with one message that nobody else works on.
+//! Actions on a message under a lease: claim, replace, remove, set aside.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::claim::Claim;
-use super::draft::record_edit;
-use super::index::IndexEntry;
-use super::janitor::CleanupTask;
-use super::shared::Shared;
-use super::store::{StoreEdit, StoreTable};
-use super::writer::{SpoolWriter, WriteResult};
-use super::{Message, PutError};
-use crate::lease::Lease;
-use crate::stored_record::{SetAside, Stored};
 use host_events::Event;
 use host_mail::MessageId;
 
-/// A message that could not be read is looked at again after this.
-const UNREADABLE: Duration = Duration::from_secs(60);
+use crate::claim::Claim;
+use crate::cleanup_task::CleanupTask;
+use crate::index_entry::IndexEntry;
+use crate::lease::Lease;
+use crate::message::Message;
+use crate::shared::Shared;
+use crate::spool_error::PutError;
+use crate::store::{StoreEdit, StoreTable};
+use crate::stored_record::{SetAside, Stored};
+use crate::writer::{SpoolWriter, WriteResult};
 
-/// What all clones of a spool share.
+/// Delay before the next claim of a message after the store failed to read the record.
+const READ_RETRY_DELAY: Duration = Duration::from_secs(60);
+
+/// State shared by all clones of a spool.
 pub(super) struct SpoolCore {
     pub shared: Arc<Shared>,
     pub writer: SpoolWriter,
 }
 
 impl SpoolCore {
-    /// What is held becomes a claim, unless it cannot be read.
-    pub(super) fn claim(&self, mut held: Lease) -> Option<Claim> {
-        let (id, store) = (held.id(), &self.shared.store);
-        if let Some((stored, head)) = self.shared.fresh().take(id) {
-            return Some(Claim::fresh(store, stored, head, held));
+    /// Reads a leased message. A record that is damaged or lacks its bytes is set aside (5016); a store that cannot be
+    /// read postpones the message. `None` in both cases.
+    pub(super) fn claim(&self, mut lease: Lease) -> Option<Claim> {
+        let (id, store) = (lease.id(), &self.shared.store);
+        if let Some((stored, head)) = self.shared.recent_writes().take(id) {
+            return Some(Claim::with_head(store, stored, head, lease));
         }
-        held.postpone(UNREADABLE);
+        lease.postpone(READ_RETRY_DELAY);
         let read = store.value(StoreTable::Messages, id).and_then(|record| {
             let record = record.unwrap_or_default();
             let checked = match Stored::decode(id, &record) {
@@ -46,11 +48,11 @@ impl SpoolCore {
         });
         match read {
             Ok((_, Ok(stored))) => {
-                held.as_before(IndexEntry::from(&stored));
-                Some(Claim::new(store, stored, held))
+                lease.restore(IndexEntry::from(&stored));
+                Some(Claim::new(store, stored, lease))
             }
             Ok((record, Err(reason))) => {
-                self.set_aside(held, &record, reason);
+                self.set_aside(lease, &record, reason);
                 None
             }
             Err(error) => {
@@ -61,19 +63,20 @@ impl SpoolCore {
         }
     }
 
-    /// The record as it is now, and the right to change it; none if somebody else has that.
-    pub(super) fn hold(&self, id: MessageId) -> Result<Option<(Stored, Lease)>, PutError> {
+    /// Takes the lease on a message and reads its current record. `None` if the spool has no such message or the
+    /// message holds a lease already.
+    pub(super) fn acquire(&self, id: MessageId) -> Result<Option<(Stored, Lease)>, PutError> {
         let Some(seen) = self.stored(id)? else {
             return Ok(None);
         };
-        let place = IndexEntry::from(&seen);
-        if !self.shared.index().hold(id, place) {
+        let entry = IndexEntry::from(&seen);
+        if !self.shared.index().acquire(id, entry) {
             return Ok(None);
         }
-        let held = Lease::new(self.shared.clone(), id, place);
-        self.shared.fresh().take(id);
-        // It may have been settled between the look and the grip.
-        Ok(self.stored(id)?.map(|stored| (stored, held)))
+        let lease = Lease::new(self.shared.clone(), id, entry);
+        self.shared.recent_writes().take(id);
+        // Read again: the message may have been settled between the first read and the lease.
+        Ok(self.stored(id)?.map(|stored| (stored, lease)))
     }
 
     pub(super) fn stored(&self, id: MessageId) -> Result<Option<Stored>, PutError> {
@@ -88,34 +91,38 @@ impl SpoolCore {
             .map_err(|error| PutError::Store(format!("{id}: {error}")))
     }
 
+    /// Submits a new record for a leased message, in a batch with `edits`. `on_written` runs after the sync, before
+    /// the lease ends.
     pub(super) fn replace(
         &self,
-        held: Lease,
+        lease: Lease,
         stored: &Stored,
         next: Message,
         mut edits: Vec<StoreEdit>,
-        then: impl FnOnce() + Send + 'static,
+        on_written: impl FnOnce() + Send + 'static,
     ) -> Result<WriteResult, PutError> {
-        if next.id != held.id() {
-            return Err(PutError::Store(format!("{} was to become {}", held.id(), next.id)));
+        if next.id != lease.id() {
+            return Err(PutError::Store(format!("{} was to become {}", lease.id(), next.id)));
         }
-        let next = stored.with(next);
-        edits.push(record_edit(&next)?);
-        let place = IndexEntry::from(&next);
+        let next = stored.with_message(next);
+        edits.push(StoreEdit::record(&next)?);
+        let entry = IndexEntry::from(&next);
         Ok(self.writer.submit(edits, move || {
-            then();
-            held.became(place);
+            on_written();
+            lease.replaced(entry);
         }))
     }
 
+    /// Submits the removal of a leased message, in a batch with `edits`; without `edits` at low priority. The spill
+    /// file is unlinked after the sync.
     pub(super) fn remove(
         &self,
-        held: Lease,
+        lease: Lease,
         stored: &Stored,
         mut edits: Vec<StoreEdit>,
-        then: impl FnOnce() + Send + 'static,
+        on_written: impl FnOnce() + Send + 'static,
     ) -> WriteResult {
-        let (id, head) = (held.id(), stored.head);
+        let (id, head) = (lease.id(), stored.head);
         let alone = edits.is_empty();
         edits.push(StoreEdit {
             table: StoreTable::Messages,
@@ -131,22 +138,23 @@ impl SpoolCore {
         }
         let shared = self.shared.clone();
         let file = stored.file.map(|_| shared.store.large_file(id));
-        let then = move || {
-            then();
-            held.gone(head);
+        let on_written = move || {
+            on_written();
+            lease.removed(head);
             if let Some(path) = file {
                 let _ = shared.janitor.send(CleanupTask::Unlink(path));
             }
         };
         match alone {
-            true => self.writer.submit_patiently(edits, then),
-            false => self.writer.submit(edits, then),
+            true => self.writer.submit_low_priority(edits, on_written),
+            false => self.writer.submit(edits, on_written),
         }
     }
 
-    /// Nobody waits for this: if it fails, the message is met again.
-    pub(super) fn set_aside(&self, held: Lease, record: &[u8], reason: String) {
-        let id = held.id();
+    /// Submits the move of a record to the set-aside keyspace (5016) without waiting for the result. On an error the
+    /// lease gives the message back, and a later claim finds the damage again.
+    pub(super) fn set_aside(&self, lease: Lease, record: &[u8], reason: String) {
+        let id = lease.id();
         let Ok(value) = serde_json::to_vec(&SetAside::new(&reason, record)) else {
             return;
         };
@@ -164,7 +172,7 @@ impl SpoolCore {
         ];
         let events = self.shared.events.clone();
         drop(self.writer.submit(edits, move || {
-            held.set_aside();
+            lease.set_aside();
             events.emit(Event::SpoolEntrySetAside {
                 message: id.to_string(),
                 error: reason,
@@ -172,6 +180,7 @@ impl SpoolCore {
         }));
     }
 
+    /// Removes a record that was set aside, the body and the spill file. False if there is none.
     pub(super) async fn delete_set_aside(&self, id: MessageId) -> Result<bool, PutError> {
         let shared = self.shared.clone();
         let known = shared.store.value(StoreTable::SetAside, id).map_err(PutError::Store)?;

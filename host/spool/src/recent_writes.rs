@@ -1,22 +1,22 @@
-//! Messages that have just been put. Most are claimed at once and need not be read back.
+//! A cache of messages that were just put. Most are claimed at once and need not be read back.
 
 use std::collections::HashMap;
 
 use fjall::Slice;
-
-use crate::stored_record::Stored;
 use host_mail::MessageId;
 
-/// Bytes of messages that are kept; what comes beyond them is read from the store, as are large ones.
-/// The store has the same bytes in memory for a while and shares them.
-const ROOM: usize = 8 * 1024 * 1024;
-/// What a record counts beside the bytes, and again for each recipient.
-const RECORD: usize = 1024;
+use crate::stored_record::Stored;
 
-/// A message's record and head, as they are in the store.
+/// Capacity in bytes. Messages beyond the capacity, and the files of large ones, are read from the store, which
+/// shares the bytes of recent heads with this cache.
+const CAPACITY: usize = 8 * 1024 * 1024;
+/// Bytes that a record counts beside the head, and again for each recipient.
+const RECORD_WEIGHT: usize = 1024;
+
+/// A message's record and head, as stored.
 pub(super) type StoredMessage = (Stored, Slice);
 
-/// Holds no message that anybody had a grip on since it was put: it may have changed.
+/// A bounded cache of messages that had no lease since the put, so that the cached record is current.
 #[derive(Default)]
 pub(super) struct RecentWrites {
     messages: HashMap<MessageId, StoredMessage>,
@@ -24,12 +24,12 @@ pub(super) struct RecentWrites {
 }
 
 impl RecentWrites {
-    /// Keeps it if there is room.
-    pub fn put(&mut self, both: StoredMessage) {
-        let bytes = self.bytes + weight(&both);
-        if bytes <= ROOM {
+    /// Keeps a message if the capacity allows.
+    pub fn insert(&mut self, written: StoredMessage) {
+        let bytes = self.bytes + weight(&written);
+        if bytes <= CAPACITY {
             self.bytes = bytes;
-            self.messages.insert(both.0.message.id, both);
+            self.messages.insert(written.0.message.id, written);
         }
     }
 
@@ -38,7 +38,7 @@ impl RecentWrites {
         self.messages.len()
     }
 
-    /// Whoever gets hold of a message calls this first.
+    /// Removes a message. Every new lease must do so first, since the record may change under a lease.
     pub fn take(&mut self, id: MessageId) -> Option<StoredMessage> {
         let taken = self.messages.remove(&id)?;
         self.bytes = self.bytes.saturating_sub(weight(&taken));
@@ -47,5 +47,5 @@ impl RecentWrites {
 }
 
 fn weight((stored, head): &StoredMessage) -> usize {
-    RECORD * (1 + stored.message.recipients.len()) + head.len()
+    RECORD_WEIGHT * (1 + stored.message.recipients.len()) + head.len()
 }

@@ -1,4 +1,4 @@
-//! Every left-over of the last run is put in order, while the spool is used already.
+//! Recovery: reads the left-overs of the last run into the index while the spool is in use.
 
 use std::collections::HashSet;
 use std::fs;
@@ -7,90 +7,92 @@ use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::index::IndexEntry;
-use super::shared::Shared;
-use super::store::{ScanItem, Snapshot, SpoolStore, StoreEdit, StoreTable};
-use super::{OpenError, id_of};
-use crate::stored_record::{SetAside, Stored};
 use host_events::Event;
 use host_mail::MessageId;
 
-/// Edits written at once.
-const BATCH: usize = 1000;
-/// Messages that come into the index at once.
-const PORTION: usize = 1000;
+use crate::index_entry::IndexEntry;
+use crate::shared::Shared;
+use crate::spool_error::OpenError;
+use crate::store::{ScanItem, Snapshot, SpoolStore, StoreEdit, StoreTable, id_of};
+use crate::stored_record::{SetAside, Stored};
 
-/// What the last run left, as it lay there when the spool was opened: nothing that came since is touched by putting it in
-/// order.
-#[must_use = "what is in the spool is not known before it was read"]
+/// Maximum number of edits in a batch.
+const BATCH: usize = 1000;
+/// Number of messages added to the index under a single lock.
+const INDEX_BATCH: usize = 1000;
+
+/// The left-overs of the last run, as the spool had them when opened. Later messages are not touched.
+#[must_use = "the index lacks the messages of the last run until `run` has read them"]
 pub struct Recovery {
     shared: Arc<Shared>,
-    found: Snapshot,
-    /// The messages in `large/`.
+    snapshot: Snapshot,
+    /// Ids of the files in `large/`.
     files: Vec<MessageId>,
+    /// True unless this run created the spool.
     existed: bool,
 }
 
 impl Recovery {
     pub(super) fn new(shared: Arc<Shared>, existed: bool) -> Result<Self, String> {
-        let (found, files) = (shared.store.snapshot(), files(&shared.store)?);
+        let (snapshot, files) = (shared.store.snapshot(), files(&shared.store)?);
         Ok(Self {
             shared,
-            found,
+            snapshot,
             files,
             existed,
         })
     }
 
-    /// Reads everything once; see `docs/spool.md` for the order. What was read can be claimed while the rest is not. A
-    /// spool that is closed meanwhile leaves the rest to the next start.
+    /// Reads all records, in the order that `docs/internals/spool.md` gives. A message can be claimed as soon as the
+    /// record is read. If the spool is closed meanwhile, the rest is left to the next start. Blocks.
     ///
     /// # Errors
     ///
-    /// The store cannot be read, and so it is not known what should be done.
+    /// [`OpenError::Store`] if the store cannot be read: the messages of the last run are not known then.
     pub fn run(self) -> Result<(), OpenError> {
         self.read().map_err(OpenError::Store)
     }
 
     fn read(&self) -> Result<(), String> {
-        let Self { shared, found, .. } = self;
+        let Self { shared, snapshot, .. } = self;
         let store = &shared.store;
-        let kept: HashSet<Vec<u8>> = found
+        let set_aside_keys: HashSet<Vec<u8>> = snapshot
             .scan(StoreTable::SetAside, false)
             .map(|item| item.map(|(key, _)| key))
             .collect::<Result<_, _>>()?;
-        shared.index().count_set_aside(kept.len() as u64);
+        shared.index().count_set_aside(set_aside_keys.len() as u64);
         let mut scan = Scan {
             shared,
-            bodies: found.scan(StoreTable::Bodies, false).peekable(),
-            portion: Vec::with_capacity(PORTION),
+            bodies: snapshot.scan(StoreTable::Bodies, false).peekable(),
+            pending: Vec::with_capacity(INDEX_BATCH),
             messages: 0,
             with_file: HashSet::new(),
             orphans: Vec::new(),
-            bad: Vec::new(),
+            rejected: Vec::new(),
         };
-        for item in found.scan(StoreTable::Messages, true) {
+        for item in snapshot.scan(StoreTable::Messages, true) {
             if shared.closing.load(Ordering::Relaxed) {
                 return Ok(());
             }
             let (key, value) = item?;
-            scan.record(&kept, key, value.as_deref().unwrap_or_default())?;
+            scan.record(&set_aside_keys, key, value.as_deref().unwrap_or_default())?;
         }
-        scan.skip_bodies(&kept, None)?;
-        scan.arrive();
+        scan.skip_bodies(&set_aside_keys, None)?;
+        scan.publish();
         let Scan {
             messages,
             with_file,
             orphans,
-            bad,
+            rejected,
             ..
         } = scan;
         for keys in orphans.chunks(BATCH) {
             store.remove_keys(StoreTable::Bodies, keys.to_vec())?;
         }
-        let set_aside = set_aside(store, bad)?;
+        let set_aside = set_aside(store, rejected)?;
         shared.index().count_set_aside(set_aside);
-        let is_orphan = |id: &&MessageId| !with_file.contains(id) && !kept.contains(id.to_string().as_bytes());
+        let is_orphan =
+            |id: &&MessageId| !with_file.contains(id) && !set_aside_keys.contains(id.to_string().as_bytes());
         let removed = remove_files(store, self.files.iter().filter(is_orphan))?;
         if self.existed {
             shared.events.emit(Event::SpoolRecovered {
@@ -104,29 +106,29 @@ impl Recovery {
     }
 }
 
-/// Records and bodies, read side by side in the order of their keys.
+/// A merge scan of records and bodies in the order of the keys.
 struct Scan<'a, I: Iterator<Item = ScanItem>> {
     shared: &'a Shared,
     bodies: Peekable<I>,
-    /// Messages that are not in the index yet, and the bytes of their bodies.
-    portion: Vec<(MessageId, IndexEntry, u64)>,
+    /// Messages that are not in the index yet, with the bytes of each body.
+    pending: Vec<(MessageId, IndexEntry, u64)>,
     messages: u64,
-    /// Ids whose file must stay.
+    /// Ids of the files that are no orphans.
     with_file: HashSet<MessageId>,
     /// Keys of bodies without a record.
     orphans: Vec<Vec<u8>>,
-    /// Keys and values of records that cannot be used, and why.
-    bad: Vec<(Vec<u8>, Vec<u8>, String)>,
+    /// Keys and values of unusable records, and the reasons.
+    rejected: Vec<(Vec<u8>, Vec<u8>, String)>,
 }
 
 impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
-    fn record(&mut self, kept: &HashSet<Vec<u8>>, key: Vec<u8>, value: &[u8]) -> Result<(), String> {
-        let has_body = self.skip_bodies(kept, Some(&key))?;
+    fn record(&mut self, set_aside_keys: &HashSet<Vec<u8>>, key: Vec<u8>, value: &[u8]) -> Result<(), String> {
+        let has_body = self.skip_bodies(set_aside_keys, Some(&key))?;
         let Some(id) = id_of(&key) else {
-            // Under no id nobody can ask for it; it is filed under its own name all the same.
+            // A record without an id cannot be looked up, but the operator can find it set aside under a new id.
             return self.reject(key, value, "record: its key is no id".to_owned());
         };
-        // Whatever becomes of the record, its file is not an orphan.
+        // Even an unusable record keeps its file.
         self.with_file.insert(id);
         match Stored::decode(id, value) {
             Err(reason) => self.reject(key, value, reason),
@@ -138,9 +140,9 @@ impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
                         self.with_file.remove(&id);
                     }
                     self.messages += 1;
-                    self.portion.push((id, IndexEntry::from(&stored), stored.head));
-                    if self.portion.len() == PORTION {
-                        self.arrive();
+                    self.pending.push((id, IndexEntry::from(&stored), stored.head));
+                    if self.pending.len() == INDEX_BATCH {
+                        self.publish();
                     }
                     Ok(())
                 }
@@ -148,11 +150,11 @@ impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
         }
     }
 
-    /// What was read can be claimed from now on.
-    fn arrive(&mut self) {
+    /// Adds the pending messages to the index, where they can be claimed.
+    fn publish(&mut self) {
         let mut index = self.shared.index();
-        for (id, place, head) in self.portion.drain(..) {
-            index.arrive(id, place, head);
+        for (id, entry, head) in self.pending.drain(..) {
+            index.add(id, entry, head);
         }
         drop(index);
         self.shared.changed.notify_one();
@@ -160,17 +162,17 @@ impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
 
     fn reject(&mut self, key: Vec<u8>, value: &[u8], error: String) -> Result<(), String> {
         let message = String::from_utf8_lossy(&key).into_owned();
-        let told = error.clone();
-        self.shared
-            .events
-            .emit(Event::SpoolEntrySetAside { message, error: told });
-        self.bad.push((key, value.to_vec(), error));
+        self.shared.events.emit(Event::SpoolEntrySetAside {
+            message,
+            error: error.clone(),
+        });
+        self.rejected.push((key, value.to_vec(), error));
         Ok(())
     }
 
-    /// Passes over bodies before `key` (all, if none), noting those that belong to nobody. Returns
-    /// whether there is one under `key` itself.
-    fn skip_bodies(&mut self, kept: &HashSet<Vec<u8>>, key: Option<&[u8]>) -> Result<bool, String> {
+    /// Skips the bodies before `key` (all bodies for `None`) and notes the orphans among them. True if a body is stored
+    /// under `key`.
+    fn skip_bodies(&mut self, set_aside_keys: &HashSet<Vec<u8>>, key: Option<&[u8]>) -> Result<bool, String> {
         while let Some(next) = self.bodies.peek() {
             match (next, key) {
                 (Ok((body, _)), Some(key)) if body.as_slice() > key => return Ok(false),
@@ -181,7 +183,7 @@ impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
             if key == Some(body.as_slice()) {
                 return Ok(true);
             }
-            if !kept.contains(&body) {
+            if !set_aside_keys.contains(&body) {
                 self.orphans.push(body);
             }
         }
@@ -189,10 +191,10 @@ impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
     }
 }
 
-/// Moves records where they harm nobody.
-fn set_aside(store: &SpoolStore, bad: Vec<(Vec<u8>, Vec<u8>, String)>) -> Result<u64, String> {
+/// Moves unusable records to the set-aside keyspace; returns the number.
+fn set_aside(store: &SpoolStore, rejected: Vec<(Vec<u8>, Vec<u8>, String)>) -> Result<u64, String> {
     let mut moved = 0;
-    for (key, value, reason) in bad {
+    for (key, value, reason) in rejected {
         let id = id_of(&key).unwrap_or_else(MessageId::generate);
         let record = serde_json::to_vec(&SetAside::new(&reason, &value)).map_err(|error| error.to_string())?;
         store.write(vec![StoreEdit {
@@ -206,7 +208,7 @@ fn set_aside(store: &SpoolStore, bad: Vec<(Vec<u8>, Vec<u8>, String)>) -> Result
     Ok(moved)
 }
 
-/// The messages that have a file, or a draft of one. Names that are no ids are not ours.
+/// Lists the ids of the files in `large/`, those of drafts included. Names that are no ids are foreign and ignored.
 fn files(store: &SpoolStore) -> Result<Vec<MessageId>, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", store.large().display());
     let mut files = Vec::new();
@@ -217,7 +219,7 @@ fn files(store: &SpoolStore) -> Result<Vec<MessageId>, String> {
     Ok(files)
 }
 
-/// Removes files no record names: drafts of the last run, and messages whose file outlived them.
+/// Removes orphan files: drafts of the last run, and files of messages that were removed. Returns the number.
 fn remove_files<'a>(store: &SpoolStore, orphans: impl Iterator<Item = &'a MessageId>) -> Result<u64, String> {
     let mut removed = 0;
     for id in orphans {

@@ -1,40 +1,43 @@
-//! What every handle of the spool, and its threads, have in common.
+//! State of an open spool: store, index, limits.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, SetOnce};
-
-use super::SpoolOptions;
-use super::index::Index;
-use super::janitor::CleanupTask;
-use super::store::SpoolStore;
-use crate::buffer_budget::BufferBudget;
-use crate::disk_space::Disk;
-use crate::recent_writes::RecentWrites;
-use crate::write_latency::WriteLatency;
 use host_events::Events;
 use host_mail::MessageId;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, SetOnce};
 
+use crate::buffer_budget::BufferBudget;
+use crate::cleanup_task::CleanupTask;
+use crate::disk_space::Disk;
+use crate::index::Index;
+use crate::recent_writes::RecentWrites;
+use crate::spool_options::SpoolOptions;
+use crate::store::SpoolStore;
+use crate::write_latency::WriteLatency;
+
+/// State shared by every handle and thread of the spool.
 pub(super) struct Shared {
     pub store: SpoolStore,
     pub disk: Disk,
-    pub pace: WriteLatency,
-    pub memory: Arc<BufferBudget>,
+    pub write_latency: WriteLatency,
+    pub buffer_budget: Arc<BufferBudget>,
     pub events: Events,
+    /// Notified when a message may have become due.
     pub changed: Notify,
     pub janitor: Sender<CleanupTask>,
-    /// Messages that are being received, or being put.
-    pub underway: Arc<AtomicUsize>,
-    /// Set when all that the last run left is in the index.
+    /// Number of messages that are being received or put.
+    pub active_drafts: Arc<AtomicUsize>,
+    /// Set when every left-over of the last run is in the index.
     pub recovered: SetOnce<()>,
-    /// Nothing is to be begun any more.
+    /// True once the spool is closing: recovery stops.
     pub closing: AtomicBool,
     index: Mutex<Index>,
-    drafts: Mutex<HashSet<MessageId>>,
-    fresh: Mutex<RecentWrites>,
+    reserved_ids: Mutex<HashSet<MessageId>>,
+    recent_writes: Mutex<RecentWrites>,
 }
 
 impl Shared {
@@ -48,59 +51,55 @@ impl Shared {
         Self {
             store,
             disk,
-            pace: WriteLatency::new(options.wait, events.clone()),
-            memory: BufferBudget::new(options.memory),
+            write_latency: WriteLatency::new(options.wait, events.clone()),
+            buffer_budget: BufferBudget::new(options.memory),
             events,
             changed: Notify::new(),
             janitor,
-            underway: Arc::default(),
+            active_drafts: Arc::default(),
             recovered: SetOnce::new(),
             closing: AtomicBool::new(false),
             index: Mutex::default(),
-            drafts: Mutex::default(),
-            fresh: Mutex::default(),
+            reserved_ids: Mutex::default(),
+            recent_writes: Mutex::default(),
         }
     }
 
-    /// Held for a moment only, never across a read or write of the disk.
+    /// Locks the index. Callers hold the lock briefly, never across disk I/O.
     pub fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+        self.index.lock()
     }
 
-    /// Held for a moment only, and never together with the index.
-    pub fn fresh(&self) -> MutexGuard<'_, RecentWrites> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the recent writes. Callers hold the lock briefly, never together with the index.
+    pub fn recent_writes(&self) -> MutexGuard<'_, RecentWrites> {
+        self.recent_writes.lock()
     }
 
-    /// An id that no message and no draft has.
-    pub fn reserve(self: &Arc<Self>) -> Reserved {
+    /// Reserves an id that no message and no draft has.
+    pub fn reserve(self: &Arc<Self>) -> ReservedId {
         loop {
             let id = MessageId::generate();
-            // A store that cannot be read will not be written either: that is where the error shows.
-            if !self.store.has_record(id).unwrap_or(false) && self.drafts().insert(id) {
-                self.underway.fetch_add(1, Ordering::Relaxed);
-                return Reserved {
+            // A store that cannot be read fails at the write, which reports the error.
+            if !self.store.has_record(id).unwrap_or(false) && self.reserved_ids.lock().insert(id) {
+                self.active_drafts.fetch_add(1, Ordering::Relaxed);
+                return ReservedId {
                     shared: self.clone(),
                     id,
                 };
             }
         }
     }
-
-    fn drafts(&self) -> MutexGuard<'_, HashSet<MessageId>> {
-        self.drafts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Nobody else gets this id while it lives; afterwards its record says so, or it is free again.
-pub(super) struct Reserved {
+/// A reservation of an id for a draft. Once dropped, the id is the committed message's, or free again.
+pub(super) struct ReservedId {
     shared: Arc<Shared>,
     pub id: MessageId,
 }
 
-impl Drop for Reserved {
+impl Drop for ReservedId {
     fn drop(&mut self) {
-        self.shared.drafts().remove(&self.id);
-        self.shared.underway.fetch_sub(1, Ordering::Relaxed);
+        self.shared.reserved_ids.lock().remove(&self.id);
+        self.shared.active_drafts.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,4 +1,4 @@
-//! The file of a message too big for one value.
+//! The spill file: bytes of a message too large for a value of the store.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use super::janitor::CleanupTask;
-use super::store::sync_folder;
+use crate::cleanup_task::CleanupTask;
+use crate::store::sync_folder;
 
-/// A file that is removed again unless it is kept.
+/// A spill file. Dropping removes the file in the background, unless [`Self::keep`] was called.
 pub(super) struct Spill {
     file: Arc<File>,
     path: PathBuf,
@@ -19,7 +19,7 @@ pub(super) struct Spill {
 }
 
 impl Spill {
-    /// Makes the file; there must be none yet.
+    /// Creates the file. An error if the path exists already.
     pub fn create(path: PathBuf, janitor: Sender<CleanupTask>) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -41,7 +41,7 @@ impl Spill {
         Ok(())
     }
 
-    /// Bytes and name are on disk when this returns.
+    /// Syncs the bytes and the name of the file to the disk.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_all()?;
         self.path.parent().map_or(Ok(()), sync_folder)
@@ -55,7 +55,7 @@ impl Spill {
         &self.file
     }
 
-    /// A record names it now.
+    /// Leaves the file in place, since a record names the file now.
     pub fn keep(mut self) {
         self.kept = true;
     }
@@ -64,7 +64,7 @@ impl Spill {
 impl Drop for Spill {
     fn drop(&mut self) {
         if !self.kept {
-            // Without a janitor the next open removes it.
+            // Without a janitor the next open removes the file as an orphan.
             let _ = self.janitor.send(CleanupTask::Unlink(std::mem::take(&mut self.path)));
         }
     }

@@ -1,4 +1,4 @@
-//! The folder and the fjall store in it. Everything here blocks.
+//! The spool's folder and the fjall store inside. All functions block.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -9,28 +9,29 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable, Slice};
+use host_mail::MessageId;
 use tokio::sync::Notify;
 
-use super::OpenError;
+use crate::spool_error::{OpenError, PutError};
 use crate::stored_record::Stored;
-use host_mail::MessageId;
 
-/// The format of the folder, written in its `format` file.
+/// Format of the folder, written in the file `format`.
 const FORMAT: u32 = 1;
-/// Memory for records that are not in a table yet.
+/// Bytes of memory for records that are not in a table yet.
 const RECORD_MEMORY: u64 = 8 * 1024 * 1024;
-/// Memory for bodies that are not in a table yet; what leaves before it is full is never written.
+/// Bytes of memory for bodies that are not in a table yet. A body that is removed before the memory fills never reaches
+/// a table.
 const BODY_MEMORY: u64 = 32 * 1024 * 1024;
-/// Memory for blocks that were read.
+/// Bytes of memory for the cache of blocks that were read.
 const CACHE: u64 = 16 * 1024 * 1024;
-/// Beyond this the store writes out what keeps old journals alive.
+/// Bytes of journals beyond which the store flushes the memtables that keep old journals alive.
 const JOURNAL: u64 = 128 * 1024 * 1024;
-/// Tables that are kept open.
+/// Number of table files kept open.
 const OPEN_FILES: usize = 256;
-/// Bodies from this size on stay where they are when their keys are compacted.
+/// Size in bytes from which bodies are stored apart from the keys, so that compaction of keys does not rewrite them.
 const SEPARATE: u32 = 1024;
 
-/// One of the store's keyspaces.
+/// A keyspace of the store that is keyed by message id.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum StoreTable {
     Messages,
@@ -38,7 +39,7 @@ pub(super) enum StoreTable {
     SetAside,
 }
 
-/// One change; no value removes.
+/// A change of a key: `Some` inserts the value, `None` removes the key.
 #[derive(Debug)]
 pub(super) struct StoreEdit {
     pub table: StoreTable,
@@ -46,7 +47,18 @@ pub(super) struct StoreEdit {
     pub value: Option<Slice>,
 }
 
-/// Cheap to clone.
+impl StoreEdit {
+    /// Creates the edit that writes a message's record.
+    pub fn record(stored: &Stored) -> Result<Self, PutError> {
+        Ok(Self {
+            table: StoreTable::Messages,
+            id: stored.message.id,
+            value: Some(stored.encode().map_err(PutError::Store)?.into()),
+        })
+    }
+}
+
+/// A handle of the store and the folder. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct SpoolStore {
     db: Database,
@@ -59,7 +71,7 @@ pub(super) struct SpoolStore {
 }
 
 impl SpoolStore {
-    /// Opens or makes the folder; the flag says that it was there before.
+    /// Opens or creates the folder; the flag is true if the spool existed before.
     pub fn open(root: &Path) -> Result<(Self, bool), OpenError> {
         let store = |error: io::Error| OpenError::Store(format!("{}: {error}", root.display()));
         fs::create_dir_all(root).map_err(store)?;
@@ -69,7 +81,7 @@ impl SpoolStore {
         if !existed {
             write_format(root).map_err(store)?;
         }
-        // The store asserts what it believes of its files; a damaged one is an error, not our end.
+        // The store's assertions panic on damaged files: an error here, not the end of the process.
         let opened = catch_unwind(AssertUnwindSafe(|| open_database(&root.join("store"))))
             .unwrap_or_else(|panic| Err(OpenError::Store(panic_text(&*panic))));
         let (db, [messages, bodies, set_aside, log]) = opened?;
@@ -85,7 +97,7 @@ impl SpoolStore {
         Ok((store, existed))
     }
 
-    /// All edits or none, on disk when this returns.
+    /// Applies all edits or none, in a batch that is on disk when the call returns.
     pub fn write(&self, edits: Vec<StoreEdit>) -> Result<(), String> {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
         for edit in edits {
@@ -103,8 +115,8 @@ impl SpoolStore {
         })
     }
 
-    /// Returns when a write was refused because an earlier one went wrong: the store, open as it is,
-    /// takes no more.
+    /// Returns when a write was refused because of an earlier disk error. The store refuses all writes from then on,
+    /// until the next open.
     pub async fn lost(&self) {
         self.lost.notified().await;
     }
@@ -117,7 +129,7 @@ impl SpoolStore {
         }
     }
 
-    /// The value under `id`, as it stands.
+    /// Returns the current value under `id`.
     pub fn value(&self, table: StoreTable, id: MessageId) -> Result<Option<Bytes>, String> {
         match self.table(table).get(id.to_string()) {
             Ok(value) => Ok(value.map(Bytes::from_owner)),
@@ -125,19 +137,19 @@ impl SpoolStore {
         }
     }
 
-    /// Whether there is a record under `id`.
+    /// True if a record is stored under `id`.
     pub fn has_record(&self, id: MessageId) -> Result<bool, String> {
         self.messages
             .contains_key(id.to_string())
             .map_err(|error| error.to_string())
     }
 
-    /// Every key of a table in order. Values are read only where `wanted`.
+    /// Iterates over the keys of a table after `after`, in order. Values are read only if `with_values`.
     pub fn scan(
         &self,
         table: StoreTable,
         after: Option<MessageId>,
-        wanted: bool,
+        with_values: bool,
     ) -> impl Iterator<Item = ScanItem> + use<> {
         let from = match after {
             Some(id) => Bound::Excluded(id.to_string()),
@@ -145,18 +157,18 @@ impl SpoolStore {
         };
         self.table(table)
             .range::<String, _>((from, Bound::Unbounded))
-            .map(move |guard| scanned(guard, wanted))
+            .map(move |guard| scanned(guard, with_values))
     }
 
-    /// What is in the store now, for as long as it is looked at. It keeps what is removed meanwhile on the disk.
+    /// Takes a snapshot of the store. Values that are removed later stay on the disk until the snapshot is dropped.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             store: self.clone(),
-            now: self.db.snapshot(),
+            snapshot: self.db.snapshot(),
         }
     }
 
-    /// Removes keys that are no ids, too.
+    /// Removes keys, which need not be ids, in a durable batch.
     pub fn remove_keys(&self, table: StoreTable, keys: Vec<Vec<u8>>) -> Result<(), String> {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
         for key in keys {
@@ -165,7 +177,7 @@ impl SpoolStore {
         batch.commit().map_err(|error| error.to_string())
     }
 
-    /// Adds entries to the log, all or none. They are on disk with the next batch of mail, or later.
+    /// Adds entries to the log, all or none. Not synced: entries reach the disk with the next batch of mail or later.
     pub fn append_log(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), String> {
         let mut batch = self.db.batch();
         for (key, value) in entries {
@@ -174,7 +186,7 @@ impl SpoolStore {
         batch.commit().map_err(|error| error.to_string())
     }
 
-    /// As [`Self::append_log`].
+    /// Removes entries of the log, all or none. Not synced.
     pub fn remove_log(&self, keys: Vec<String>) -> Result<(), String> {
         let mut batch = self.db.batch();
         for key in keys {
@@ -183,7 +195,7 @@ impl SpoolStore {
         batch.commit().map_err(|error| error.to_string())
     }
 
-    /// An entry of the log.
+    /// Returns the value of an entry of the log.
     pub fn log_entry(&self, key: &str) -> Result<Option<Bytes>, String> {
         match self.log.get(key) {
             Ok(value) => Ok(value.map(Bytes::from_owner)),
@@ -191,7 +203,7 @@ impl SpoolStore {
         }
     }
 
-    /// The log from here on, or to here from its end.
+    /// Iterates over the log from a key on; reversed, from the end of the log down to the key.
     pub fn scan_log(&self, from: Bound<String>) -> impl DoubleEndedIterator<Item = LogItem> + use<> {
         let items = self.log.range::<String, _>((from, Bound::Unbounded));
         items.map(|guard| match guard.into_inner() {
@@ -200,7 +212,7 @@ impl SpoolStore {
         })
     }
 
-    /// Why the bytes of this message cannot all be there; none if they can.
+    /// Returns the reason why bytes of this message are missing, `None` if head and file have the recorded sizes.
     pub fn missing(&self, stored: &Stored) -> Result<Option<String>, String> {
         let id = stored.message.id;
         let head = match self.bodies.size_of(id.to_string()) {
@@ -213,7 +225,7 @@ impl SpoolStore {
         Ok(self.missing_file(stored))
     }
 
-    /// As [`Self::missing`], of the file alone.
+    /// Returns the reason why the spill file is missing or has another size, `None` if all is well.
     pub fn missing_file(&self, stored: &Stored) -> Option<String> {
         let part = stored.file?;
         match fs::metadata(self.large_file(stored.message.id)) {
@@ -223,22 +235,22 @@ impl SpoolStore {
         }
     }
 
-    /// Where the rest of a large message is.
+    /// Returns the path of a message's spill file.
     pub fn large_file(&self, id: MessageId) -> PathBuf {
         self.large.join(id.to_string())
     }
 
-    /// Where large messages are.
+    /// Returns the folder of the spill files.
     pub fn large(&self) -> &Path {
         &self.large
     }
 
-    /// Bytes the tables of bodies take on the disk.
+    /// Returns the bytes that the tables of bodies take on the disk.
     pub fn bodies_on_disk(&self) -> u64 {
         self.bodies.disk_space()
     }
 
-    /// Writes out what is in memory and drops what is deleted. Takes as long as copying what is alive.
+    /// Flushes the memtable and drops deleted bodies. Takes as long as copying all live bodies.
     pub fn compact_bodies(&self) -> Result<(), String> {
         // The first compaction finds out which files hold only garbage, the second drops them.
         self.bodies
@@ -249,31 +261,31 @@ impl SpoolStore {
     }
 }
 
-/// The store as it was at one moment.
+/// The content of the store at a moment.
 pub(super) struct Snapshot {
     store: SpoolStore,
-    now: fjall::Snapshot,
+    snapshot: fjall::Snapshot,
 }
 
 impl Snapshot {
-    /// As [`SpoolStore::scan`], from the beginning.
-    pub fn scan(&self, table: StoreTable, wanted: bool) -> impl Iterator<Item = ScanItem> + use<> {
-        let items = self.now.iter(self.store.table(table));
-        items.map(move |guard| scanned(guard, wanted))
+    /// Iterates over all keys of a table in order. Values are read only if `with_values`.
+    pub fn scan(&self, table: StoreTable, with_values: bool) -> impl Iterator<Item = ScanItem> + use<> {
+        let items = self.snapshot.iter(self.store.table(table));
+        items.map(move |guard| scanned(guard, with_values))
     }
 }
 
-fn scanned(guard: Guard, wanted: bool) -> ScanItem {
-    match guard.into_inner_if(|_| wanted) {
+fn scanned(guard: Guard, with_values: bool) -> ScanItem {
+    match guard.into_inner_if(|_| with_values) {
         Ok((key, value)) => Ok((key.to_vec(), value.map(Bytes::from_owner))),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// A key and, if wanted, its value.
+/// A key and, if the scan reads values, the value.
 pub(super) type ScanItem = Result<(Vec<u8>, Option<Bytes>), String>;
 
-/// A key and its value.
+/// Key and value of an entry of the log.
 pub(super) type LogItem = Result<(String, Bytes), String>;
 
 fn open_database(path: &Path) -> Result<(Database, [Keyspace; 4]), OpenError> {
@@ -289,7 +301,7 @@ fn open_database(path: &Path) -> Result<(Database, [Keyspace; 4]), OpenError> {
         .open()
         .map_err(failed)?;
     let records = || KeyspaceCreateOptions::default().max_memtable_size(RECORD_MEMORY);
-    // Files of bodies are rewritten, whatever their age, once more than half of one is garbage.
+    // A file of bodies is rewritten at any age once more than half of the file is garbage.
     let separation = KvSeparationOptions::default()
         .separation_threshold(SEPARATE)
         .staleness_threshold(0.5)
@@ -306,7 +318,7 @@ fn open_database(path: &Path) -> Result<(Database, [Keyspace; 4]), OpenError> {
     Ok((db, [messages, bodies, set_aside, log]))
 }
 
-/// Whether this is a spool already; nothing is touched.
+/// True if the folder is a spool of this format already; false if it is new. Changes nothing.
 fn check_format(root: &Path) -> Result<bool, OpenError> {
     let path = root.join("format");
     let text = match fs::read_to_string(&path) {
@@ -335,7 +347,7 @@ fn check_format(root: &Path) -> Result<bool, OpenError> {
     }
 }
 
-/// Written whole or not at all.
+/// Writes the file `format` atomically.
 fn write_format(root: &Path) -> io::Result<()> {
     let draft = root.join("format.new");
     let mut file = File::create(&draft)?;
@@ -345,12 +357,17 @@ fn write_format(root: &Path) -> io::Result<()> {
     sync_folder(root)
 }
 
-/// Makes a file's name as durable as its bytes.
+/// Syncs a folder, which makes the names of the files inside durable.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// What a panic said.
+/// Returns the id that a key encodes; `None` for a foreign key.
+pub(super) fn id_of(key: &[u8]) -> Option<MessageId> {
+    std::str::from_utf8(key).ok()?.parse().ok()
+}
+
+/// Returns the message of a panic.
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()

@@ -1,4 +1,4 @@
-//! The bytes of a message, wherever they are.
+//! Readers of a message's bytes in memory, in the store and in the spill file.
 
 use std::fs::File;
 use std::io;
@@ -7,15 +7,15 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use fjall::Slice;
-
-use super::store::{SpoolStore, StoreTable};
-use crate::stored_record::FilePart;
 use host_mail::{Content, MessageId};
 
-/// What a draft held when it was asked: a file, then what was still in memory.
+use crate::store::{SpoolStore, StoreTable};
+use crate::stored_record::FilePart;
+
+/// The bytes of a draft at a moment: the spill file up to a size, then the buffer.
 pub(super) struct DraftContent {
     pub file: Option<(Arc<File>, u64)>,
-    pub rest: Bytes,
+    pub buffered: Bytes,
 }
 
 impl DraftContent {
@@ -26,7 +26,7 @@ impl DraftContent {
 
 impl Content for DraftContent {
     fn size(&self) -> u64 {
-        self.spilled() + self.rest.len() as u64
+        self.spilled() + self.buffered.len() as u64
     }
 
     fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
@@ -35,12 +35,13 @@ impl Content for DraftContent {
             Some((file, _)) => read_file(file, offset, length),
             None => Ok(Bytes::new()),
         };
-        let back = |offset, length| Ok(slice(&self.rest, offset, length));
-        read_two(spilled, self.rest.len() as u64, offset, length, front, back)
+        let back = |offset, length| Ok(slice(&self.buffered, offset, length));
+        read_across(spilled, self.buffered.len() as u64, offset, length, front, back)
     }
 }
 
-/// A message in the spool: its head from the store, the rest from its file.
+/// The bytes of a stored message: the head from the store, the rest from the spill file. Both are opened at the first
+/// read and kept.
 pub(super) struct StoredContent {
     store: SpoolStore,
     id: MessageId,
@@ -62,7 +63,7 @@ impl StoredContent {
         }
     }
 
-    /// The head is in memory already.
+    /// Supplies the head, which is not read from the store then.
     pub fn with_head(self, head: Slice) -> Self {
         Self {
             head: OnceLock::from(Bytes::from_owner(head)),
@@ -94,26 +95,26 @@ impl StoredContent {
         Ok(self.file.get_or_init(|| file))
     }
 
-    fn behind_head(&self) -> u64 {
+    fn file_size(&self) -> u64 {
         self.part.map_or(0, |part| part.size - part.skip)
     }
 }
 
 impl Content for StoredContent {
     fn size(&self) -> u64 {
-        self.head_size + self.behind_head()
+        self.head_size + self.file_size()
     }
 
     fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
         let skip = self.part.map_or(0, |part| part.skip);
         let front = |offset, length| Ok(slice(self.head()?, offset, length));
         let back = |offset, length| read_file(self.file()?, offset + skip, length);
-        read_two(self.head_size, self.behind_head(), offset, length, front, back)
+        read_across(self.head_size, self.file_size(), offset, length, front, back)
     }
 }
 
-/// Reads across the seam between a front part and a back part of these sizes.
-fn read_two(
+/// Reads from two adjacent parts; a range that crosses the boundary is copied. Stops at the end.
+fn read_across(
     front_size: u64,
     back_size: u64,
     offset: u64,

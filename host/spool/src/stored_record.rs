@@ -1,31 +1,32 @@
-//! The record of a message as it lies on the disk.
+//! The stored record: a message as JSON on the disk.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, State};
 use host_mail::{MessageId, Timestamp};
 
-/// The record format written here.
+use crate::message::{Message, State};
+
+/// Format of the records that this version writes.
 const FORMAT: u32 = 1;
 
-/// A message and where its bytes are: `head` bytes in the store, then the file from `skip` on.
+/// A message and the places of its bytes: `head` bytes in the store, then the file from `skip` on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Stored {
     format: u32,
-    /// Bytes under the id in `bodies`.
+    /// Number of bytes under the id in the keyspace `bodies`.
     pub head: u64,
-    /// The rest of a large message.
+    /// Spill file with the rest of a large message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FilePart>,
-    /// What a frozen message was before, if that was not queued.
+    /// State of a frozen message before the freeze, unless queued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<State>,
-    /// What everybody else sees.
+    /// Part of the record that other crates see.
     pub message: Message,
 }
 
-/// `large/ID`, of `size` bytes, the first `skip` of which are not part of the message.
+/// The file `large/ID` of `size` bytes, the first `skip` of which are not part of the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct FilePart {
@@ -34,6 +35,7 @@ pub(super) struct FilePart {
 }
 
 impl Stored {
+    /// Creates a record and sets the message's size. `skip` must not exceed the file's size.
     pub fn new(mut message: Message, head: u64, file: Option<FilePart>) -> Self {
         message.size = head + file.map_or(0, |part| part.size - part.skip);
         Self {
@@ -45,8 +47,8 @@ impl Stored {
         }
     }
 
-    /// The same bytes under a new record.
-    pub fn with(&self, next: Message) -> Self {
+    /// Returns a new record for the same bytes. A freeze remembers the failing state.
+    pub fn with_message(&self, next: Message) -> Self {
         let mut stored = Self::new(next, self.head, self.file);
         stored.before = match (&stored.message.state, &self.message.state) {
             (State::Frozen { .. }, State::Failing { .. }) => Some(self.message.state.clone()),
@@ -56,7 +58,8 @@ impl Stored {
         stored
     }
 
-    /// The record after an operator released it at `now`.
+    /// Returns the record after an operator's release at `now`: due at once, and for a quarantined or frozen message
+    /// with no faults, a full time to live, and the state before the freeze.
     pub fn released(&self, now: Timestamp) -> Self {
         let mut next = self.message.clone();
         next.due = now;
@@ -65,18 +68,19 @@ impl Stored {
             State::Quarantined { .. } | State::Frozen { .. } => {
                 next.state = self.before.clone().unwrap_or(State::Queued);
                 next.faults = 0;
-                // The time it stood apart is not its own.
+                // The time to live starts anew: the time apart does not count.
                 next.expires = now.after(next.received.until(next.expires));
             }
         }
-        self.with(next)
+        self.with_message(next)
     }
 
     pub fn encode(&self) -> Result<Vec<u8>, String> {
         serde_json::to_vec(self).map_err(|error| error.to_string())
     }
 
-    /// Reads the record filed under `id`; anything else in its place is an error.
+    /// Decodes the record stored under `id`. An error for other bytes, a newer format, another message's id, or sizes
+    /// that do not add up.
     pub fn decode(id: MessageId, bytes: &[u8]) -> Result<Self, String> {
         let stored: Self = serde_json::from_slice(bytes).map_err(|error| format!("record: {error}"))?;
         if stored.format > FORMAT {
@@ -102,7 +106,7 @@ impl Stored {
 pub(super) struct SetAside {
     pub reason: String,
     pub at: Timestamp,
-    /// The record as it was found, base64.
+    /// Original bytes of the record, in base64.
     record: String,
 }
 

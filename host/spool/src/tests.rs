@@ -1,9 +1,11 @@
-//! Tests of the spool: one file per promise of `docs/spool.md`.
+//! Tests of the spool: a file for each promise of `docs/internals/spool.md`.
 
 mod basics;
 mod crash;
 mod damage;
+mod index_model;
 mod log;
+mod record_roundtrip;
 mod recovery;
 mod speed;
 
@@ -12,7 +14,7 @@ use std::path::Path;
 use super::*;
 use host_mail::{Envelope, Mailbox, ReversePath};
 
-/// A spool in a folder of its own.
+/// Opens a spool with default options.
 pub(super) fn open(path: &Path) -> Spool {
     Spool::open(path, SpoolOptions::default(), Events::discard()).expect("spool")
 }
@@ -21,7 +23,7 @@ pub(super) fn mailbox(text: &str) -> Mailbox {
     text.parse().expect("mailbox")
 }
 
-/// A queued message, due at 1000.
+/// Creates a queued message that is due at 1000.
 pub(super) fn message(id: MessageId) -> Message {
     let mut envelope = Envelope::from_sender(ReversePath::Null);
     envelope.recipients.push(mailbox("anna@example.org"));
@@ -56,7 +58,7 @@ pub(super) async fn put_as(spool: &Spool, bytes: &[u8], change: impl FnOnce(&mut
 }
 
 pub(super) fn claim_one(spool: &Spool) -> Claim {
-    spool.claim_due(Timestamp(u64::MAX), 1).pop().expect("something is due")
+    spool.claim_due(Timestamp(u64::MAX), 1).pop().expect("a due message")
 }
 
 pub(super) fn all(content: &dyn Content) -> Vec<u8> {
@@ -70,21 +72,21 @@ pub(super) fn bytes_of(spool: &Spool, id: MessageId) -> Vec<u8> {
     all(&*spool.get(id).expect("get").expect("message").1)
 }
 
-/// Bytes that differ everywhere, so that a misplaced piece shows.
+/// Returns bytes in which a misplaced piece shows.
 pub(super) fn pattern(size: usize) -> Vec<u8> {
     (0..size).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
 }
 
-/// Everything is written and the folder can be opened again.
+/// Closes the spool, so that the folder can be opened again.
 pub(super) async fn close(spool: Spool) {
     spool.close().await;
     drop(spool);
 }
 
-/// Names in `large/`, once the janitor has had time to remove what it was told to.
-pub(super) async fn large_files(root: &Path, wanted: usize) -> usize {
+/// Counts the files in `large/`, waiting up to 2 s for the janitor to reach `expected`.
+pub(super) async fn large_files(root: &Path, expected: usize) -> usize {
     for _ in 0..200 {
-        if std::fs::read_dir(root.join("large")).expect("folder").count() == wanted {
+        if std::fs::read_dir(root.join("large")).expect("folder").count() == expected {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;

@@ -1,50 +1,52 @@
-//! Messages that wait until their destination can be reached, by destination. In memory only: their
-//! records say that they are due, and so they are after a restart.
+//! Messages that wait until a destination can be reached. In memory only: the records call the messages due, and
+//! after a restart the messages are due.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::index::IndexEntry;
 use host_mail::{MessageId, Timestamp};
 
-/// When a message must be looked at whatever its destination does, and which it is.
+use crate::index_entry::IndexEntry;
+
+/// Expiry and id of a message.
 type Key = (Timestamp, MessageId);
 
-/// See the module. A destination without messages is not in it.
+/// Waiting messages by destination and expiry. Destinations without messages have no list.
 #[derive(Debug, Default)]
 pub(super) struct WaitingByDestination {
     lists: HashMap<Arc<str>, BTreeMap<Key, IndexEntry>>,
-    whereabouts: HashMap<MessageId, (Arc<str>, Timestamp)>,
+    /// Destination and expiry of each waiting message.
+    by_id: HashMap<MessageId, (Arc<str>, Timestamp)>,
 }
 
 impl WaitingByDestination {
-    pub fn add(&mut self, id: MessageId, place: IndexEntry, destination: &str, expires: Timestamp) {
+    pub fn add(&mut self, id: MessageId, entry: IndexEntry, destination: &str, expires: Timestamp) {
         let destination = match self.lists.get_key_value(destination) {
             Some((known, _)) => Arc::clone(known),
             None => Arc::from(destination),
         };
         let list = self.lists.entry(Arc::clone(&destination)).or_default();
-        list.insert((expires, id), place);
-        self.whereabouts.insert(id, (destination, expires));
+        list.insert((expires, id), entry);
+        self.by_id.insert(id, (destination, expires));
     }
 
-    /// Where it stands by its record, if it waits here.
+    /// Removes a message and returns the entry; `None` if the message does not wait.
     pub fn take(&mut self, id: MessageId) -> Option<IndexEntry> {
-        let (destination, expires) = self.whereabouts.remove(&id)?;
+        let (destination, expires) = self.by_id.remove(&id)?;
         let list = self.lists.get_mut(&destination)?;
-        let place = list.remove(&(expires, id));
+        let entry = list.remove(&(expires, id));
         if list.is_empty() {
             self.lists.remove(&destination);
         }
-        place
+        entry
     }
 
-    /// Up to so many of a destination, those that expire first.
-    pub fn take_some(&mut self, destination: &str, at_most: usize) -> Vec<(MessageId, IndexEntry)> {
+    /// Removes up to `at_most` messages of a destination, the first to expire first.
+    pub fn take_first(&mut self, destination: &str, at_most: usize) -> Vec<(MessageId, IndexEntry)> {
         self.take_while(destination, |taken, _| taken < at_most)
     }
 
-    /// Those that have expired.
+    /// Removes every message that has expired at `now`.
     pub fn take_expired(&mut self, now: Timestamp) -> Vec<(MessageId, IndexEntry)> {
         let mut taken = Vec::new();
         for destination in self.destinations() {
@@ -53,10 +55,11 @@ impl WaitingByDestination {
         taken
     }
 
+    /// Removes messages of a destination in order of expiry while `matches(taken so far, expiry)` is true.
     fn take_while(
         &mut self,
         destination: &str,
-        wanted: impl Fn(usize, Timestamp) -> bool,
+        matches: impl Fn(usize, Timestamp) -> bool,
     ) -> Vec<(MessageId, IndexEntry)> {
         let mut taken = Vec::new();
         let Some(list) = self.lists.get_mut(destination) else {
@@ -64,10 +67,10 @@ impl WaitingByDestination {
         };
         while let Some(first) = list.first_entry() {
             let (expires, id) = *first.key();
-            if !wanted(taken.len(), expires) {
+            if !matches(taken.len(), expires) {
                 break;
             }
-            self.whereabouts.remove(&id);
+            self.by_id.remove(&id);
             taken.push((id, first.remove()));
         }
         if list.is_empty() {
@@ -80,14 +83,12 @@ impl WaitingByDestination {
         self.lists.keys().cloned().collect()
     }
 
-    /// What this message waits for.
+    /// Returns the destination that a message waits for.
     pub fn destination_of(&self, id: MessageId) -> Option<Arc<str>> {
-        self.whereabouts
-            .get(&id)
-            .map(|(destination, _)| Arc::clone(destination))
+        self.by_id.get(&id).map(|(destination, _)| Arc::clone(destination))
     }
 
     pub fn len(&self) -> usize {
-        self.whereabouts.len()
+        self.by_id.len()
     }
 }

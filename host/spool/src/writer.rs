@@ -1,35 +1,36 @@
-//! The one thread that writes: all requests that wait become one batch and one sync.
+//! The writer thread. Group commit: all waiting requests become a single batch with a single sync.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use host_sync::batch_queue::{BatchQueue, BatchReader};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::PutError;
-use super::store::{SpoolStore, StoreEdit, panic_text};
-use host_sync::batch_queue::{BatchQueue, BatchReader};
+use crate::spool_error::PutError;
+use crate::store::{SpoolStore, StoreEdit, panic_text};
 
-/// A batch takes no further request once it has so many bytes.
+/// Bytes at which a batch takes no further request.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// A batch takes no further request once it has so many edits.
+/// Edits at which a batch takes no further request.
 const BATCH_EDITS: usize = 4096;
-/// A batch waits no longer than this for messages that are on their way.
-const COMPANY: Duration = Duration::from_micros(500);
-/// Removals wait for a message to share its sync with, but no longer than this: for so long after the next
-/// host has taken a message a crash may deliver it a second time.
-const REMOVALS: (usize, Duration) = (8, Duration::from_millis(2));
-/// A batch that waited in vain is followed by up to so many that do not wait.
-const PATIENCE: u32 = 63;
+/// Maximum time that a batch lingers for messages that are being received.
+const LINGER: Duration = Duration::from_micros(500);
+/// Number of low-priority requests (removals) that are written at once, and the maximum time that fewer linger for a
+/// put to share the sync with. A crash within that time after the next host's reply delivers the message twice.
+const LOW_PRIORITY: (usize, Duration) = (8, Duration::from_millis(2));
+/// Maximum number of batches that do not linger after a batch that lingered in vain.
+const MAX_SKIPPED: u32 = 63;
 
-/// Edits that belong together, and what happens in memory once they are on disk. When they do not
-/// get there `then` is dropped, and what it holds puts itself back.
+/// Edits of a request, and the work in memory after the sync. If the edits are not written, `on_written` is dropped,
+/// which gives back the leases and files inside.
 struct Request {
-    patient: bool,
+    low_priority: bool,
     edits: Vec<StoreEdit>,
-    then: Box<dyn FnOnce() + Send>,
+    on_written: Box<dyn FnOnce() + Send>,
     answer: oneshot::Sender<Result<(), PutError>>,
 }
 
@@ -43,56 +44,66 @@ impl Request {
     }
 }
 
-/// Handle of the writer thread.
+/// A handle of the writer thread.
 pub(super) struct SpoolWriter {
     requests: Arc<BatchQueue<Request>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl SpoolWriter {
-    /// `underway` counts the messages that are being received: they will be requests soon.
-    pub fn start(store: SpoolStore, underway: Arc<AtomicUsize>) -> std::io::Result<Self> {
+    /// Starts the thread. `active_drafts` counts the messages that are being received, which will be requests soon.
+    pub fn start(store: SpoolStore, active_drafts: Arc<AtomicUsize>) -> std::io::Result<Self> {
         let requests = Arc::new(BatchQueue::default());
         let reader = requests.reader();
         let thread = std::thread::Builder::new()
             .name("spool-writer".to_owned())
-            .spawn(move || run(&store, reader, &underway))?;
+            .spawn(move || run(&store, reader, &active_drafts))?;
         Ok(Self {
             requests,
             thread: Mutex::new(Some(thread)),
         })
     }
 
-    /// Hands the edits over; they are written even if nobody waits for the answer.
-    pub fn submit(&self, edits: Vec<StoreEdit>, then: impl FnOnce() + Send + 'static) -> WriteResult {
-        self.hand_over(false, edits, then)
+    /// Submits edits, which are written even if the result is dropped.
+    pub fn submit(&self, edits: Vec<StoreEdit>, on_written: impl FnOnce() + Send + 'static) -> WriteResult {
+        self.push(false, edits, on_written)
     }
 
-    /// As [`Self::submit`], of edits that can wait some milliseconds for others to be written with.
-    pub fn submit_patiently(&self, edits: Vec<StoreEdit>, then: impl FnOnce() + Send + 'static) -> WriteResult {
-        self.hand_over(true, edits, then)
+    /// Submits edits that may linger some milliseconds for others to share a sync with.
+    pub fn submit_low_priority(
+        &self,
+        edits: Vec<StoreEdit>,
+        on_written: impl FnOnce() + Send + 'static,
+    ) -> WriteResult {
+        self.push(true, edits, on_written)
     }
 
-    fn hand_over(&self, patient: bool, edits: Vec<StoreEdit>, then: impl FnOnce() + Send + 'static) -> WriteResult {
+    fn push(
+        &self,
+        low_priority: bool,
+        edits: Vec<StoreEdit>,
+        on_written: impl FnOnce() + Send + 'static,
+    ) -> WriteResult {
         let (answer, receiver) = oneshot::channel();
         let request = Request {
-            patient,
+            low_priority,
             edits,
-            then: Box::new(then),
+            on_written: Box::new(on_written),
             answer,
         };
-        // A writer that is gone drops the request, and with it the answer's sender.
-        match patient {
+        // A writer that has ended drops the request and with it the answer's sender.
+        match low_priority {
             true => self.requests.push_low_priority(|| request),
             false => self.requests.push(false, usize::MAX, || request),
         };
         WriteResult(receiver)
     }
 
-    /// Takes no more requests; returns the thread, which ends when all it has are answered.
+    /// Refuses further requests. Returns the thread, which ends when all earlier requests are answered; `None` after
+    /// the first call.
     pub fn stop(&self) -> Option<JoinHandle<()>> {
         self.requests.close();
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.thread.lock().take()
     }
 }
 
@@ -102,10 +113,11 @@ impl Drop for SpoolWriter {
     }
 }
 
-/// What became of a request.
+/// The pending result of a request.
 pub(super) struct WriteResult(oneshot::Receiver<Result<(), PutError>>);
 
 impl WriteResult {
+    /// Waits until the edits are on disk or refused. Cancel safe: the edits are written all the same.
     pub async fn wait(self) -> Result<(), PutError> {
         self.0
             .await
@@ -113,15 +125,15 @@ impl WriteResult {
     }
 }
 
-fn run(store: &SpoolStore, mut requests: BatchReader<Request>, underway: &AtomicUsize) {
+fn run(store: &SpoolStore, mut requests: BatchReader<Request>, active_drafts: &AtomicUsize) {
     let mut taken = Vec::new();
-    let mut patience = Linger::default();
-    while requests.take_low_priority(&mut taken, REMOVALS, || {
-        patience.linger(underway.load(Ordering::Relaxed))
+    let mut linger = Linger::default();
+    while requests.take_with_low_priority(&mut taken, LOW_PRIORITY, || {
+        linger.next_batch(active_drafts.load(Ordering::Relaxed))
     }) {
-        match taken.iter().filter(|request| !request.patient).count() {
-            0 => {} // Nobody was waited for.
-            eager => patience.came(eager),
+        match taken.iter().filter(|request| !request.low_priority).count() {
+            0 => {} // Low-priority requests alone do not linger for drafts.
+            normal => linger.observe(normal),
         }
         let (mut edits, mut bytes) = (0, 0);
         let mut group = Vec::with_capacity(taken.len());
@@ -138,38 +150,38 @@ fn run(store: &SpoolStore, mut requests: BatchReader<Request>, underway: &Atomic
     }
 }
 
-/// Whether to wait for company: a sync costs as much for one message as for twenty. Where those that are
-/// on their way do not come, as when their senders are slow, nobody waits for them for long.
+/// The decision whether a batch lingers: a sync costs the same for a single message as for twenty. After a batch that
+/// lingered in vain, as with slow senders, the next batches do not, twice as many each time.
 #[derive(Default)]
 struct Linger {
-    /// So many were waited for; none if nobody was.
-    wanted: usize,
-    /// Batches that will not wait.
-    rest: u32,
-    /// How many that were the last time.
-    rested: u32,
+    /// Number of requests that the current batch lingers for; 0 if the batch does not linger.
+    expected: usize,
+    /// Number of batches still to be written without lingering.
+    skip: u32,
+    /// Value of `skip` after the last batch that lingered in vain.
+    last_skip: u32,
 }
 
 impl Linger {
-    /// How many are worth waiting for, and for how long.
-    fn linger(&mut self, underway: usize) -> (usize, Duration) {
-        self.wanted = 0;
-        match self.rest.checked_sub(1) {
-            Some(rest) => self.rest = rest,
-            None => self.wanted = underway,
+    /// Returns the number of requests that the next batch lingers for, and the maximum time.
+    fn next_batch(&mut self, active_drafts: usize) -> (usize, Duration) {
+        self.expected = 0;
+        match self.skip.checked_sub(1) {
+            Some(skip) => self.skip = skip,
+            None => self.expected = active_drafts,
         }
-        (self.wanted, COMPANY)
+        (self.expected, LINGER)
     }
 
-    /// So many came.
-    fn came(&mut self, taken: usize) {
-        match (self.wanted, taken) {
+    /// Learns the number of normal requests that the batch has.
+    fn observe(&mut self, taken: usize) {
+        match (self.expected, taken) {
             (0 | 1, _) => {}
             (_, 1) => {
-                self.rested = (2 * self.rested + 1).min(PATIENCE);
-                self.rest = self.rested;
+                self.last_skip = (2 * self.last_skip + 1).min(MAX_SKIPPED);
+                self.skip = self.last_skip;
             }
-            _ => self.rested = 0,
+            _ => self.last_skip = 0,
         }
     }
 }
@@ -182,18 +194,18 @@ fn write(store: &SpoolStore, group: Vec<Request>) {
     let mut waiting = Vec::with_capacity(group.len());
     for request in group {
         edits.extend(request.edits);
-        waiting.push((request.then, request.answer));
+        waiting.push((request.on_written, request.answer));
     }
     let written = guarded(|| store.write(edits)).and_then(|written| written);
-    for (then, answer) in waiting {
+    for (on_written, answer) in waiting {
         let outcome = match &written {
-            // What is on disk is on disk: a panic in what follows must not turn it into an error.
+            // The edits are on disk: a panic in memory afterwards must not turn success into an error.
             Ok(()) => {
-                let _ = guarded(then);
+                let _ = guarded(on_written);
                 Ok(())
             }
             Err(error) => {
-                let _ = guarded(|| drop(then));
+                let _ = guarded(|| drop(on_written));
                 Err(PutError::Store(error.clone()))
             }
         };
@@ -207,12 +219,12 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::store::StoreTable;
     use super::*;
+    use crate::store::StoreTable;
     use host_mail::MessageId;
 
     #[tokio::test]
-    async fn what_is_on_disk_is_never_an_error_and_a_stopped_writer_always_is() {
+    async fn panic_after_the_sync_is_no_error_and_a_stopped_writer_is() {
         let folder = tempfile::tempdir().expect("folder");
         let (store, _) = SpoolStore::open(folder.path()).expect("store");
         let writer = SpoolWriter::start(store.clone(), Arc::default()).expect("writer");
@@ -231,34 +243,35 @@ mod tests {
 
         let last = writer.submit(vec![edit()], || {});
         let thread = writer.stop().expect("running");
-        assert!(last.wait().await.is_ok(), "what was taken is written");
+        assert!(last.wait().await.is_ok(), "a request taken before the stop is written");
         thread.join().expect("ended");
-        let undone = Arc::new(());
-        let held = undone.clone();
-        assert!(writer.submit(vec![edit()], move || drop(held)).wait().await.is_err());
-        assert_eq!(Arc::strong_count(&undone), 1, "what it held is back");
+        let dropped = Arc::new(());
+        let captured = dropped.clone();
+        let refused = writer.submit(vec![edit()], move || drop(captured));
+        assert!(refused.wait().await.is_err());
+        assert_eq!(Arc::strong_count(&dropped), 1, "a refused request drops its captures");
     }
 
     #[test]
-    fn slow_senders_are_not_waited_for_again_and_again() {
-        let mut patience = Linger::default();
-        let mut waited = 0;
+    fn lingers_rarely_for_slow_senders_and_again_when_requests_come() {
+        let mut linger = Linger::default();
+        let mut lingered = 0;
         for _ in 0..1000 {
-            waited += usize::from(patience.linger(5).0 > 1);
-            patience.came(1);
+            lingered += usize::from(linger.next_batch(5).0 > 1);
+            linger.observe(1);
         }
-        assert!(waited < 30, "{waited}");
-        while patience.linger(5).0 == 0 {}
-        patience.came(3);
-        assert_eq!(patience.linger(5).0, 5, "company is waited for while it comes");
+        assert!(lingered < 30, "{lingered}");
+        while linger.next_batch(5).0 == 0 {}
+        linger.observe(3);
+        assert_eq!(linger.next_batch(5).0, 5, "batches linger while requests come");
     }
 
     #[test]
-    fn who_is_alone_does_not_wait() {
-        let mut patience = Linger::default();
-        assert!(patience.linger(1).0 <= 1);
-        patience.came(1);
-        assert!(patience.linger(0).0 <= 1);
-        assert_eq!(patience.rest, 0);
+    fn a_lone_message_does_not_linger() {
+        let mut linger = Linger::default();
+        assert!(linger.next_batch(1).0 <= 1);
+        linger.observe(1);
+        assert!(linger.next_batch(0).0 <= 1);
+        assert_eq!(linger.skip, 0);
     }
 }

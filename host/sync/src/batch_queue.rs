@@ -1,49 +1,52 @@
-//! A queue of many writers and one reading thread, for work that is cheaper by the dozen: the reader is
-//! woken once and may then wait a moment for company. Waking a thread for each piece would cost more
-//! than most pieces.
+//! A batch queue for group commit: many writers, one reading thread. The reader is woken once and may then linger for
+//! more items, since waking a thread for each item would cost more than most items do.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// The writers' end.
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+/// The writers' end of the queue.
 pub struct BatchQueue<T> {
     state: Mutex<QueueState<T>>,
-    arrived: Condvar,
+    /// Wakes the reader.
+    wakeup: Condvar,
 }
 
 struct QueueState<T> {
     items: Vec<T>,
-    /// So many of them are patient.
-    low_priority: usize,
+    /// Number of `items` with low priority.
+    low_priority_len: usize,
     reader: ReaderState,
-    /// The reader is not to wait for company.
-    urgent: bool,
-    closed: bool,
+    /// True if the reader must not linger for the next batch.
+    is_urgent: bool,
+    is_closed: bool,
 }
 
-/// What the reading thread does.
+/// Activity of the reading thread, which decides when a writer must wake it.
 enum ReaderState {
-    /// Something else; it will look before it sleeps.
+    /// Processing a batch, or awake already; the reader looks at the queue before sleeping.
     Busy,
-    /// Sleeps until there is something.
+    /// Asleep until there is an item.
     Idle,
-    /// Sleeps until there are enough, or something is urgent, or its time is up.
-    Collecting {
-        /// So many that are not patient.
+    /// Asleep until a batch is full, an item is urgent or the linger time has passed.
+    Lingering {
+        /// Number of normal items that fill a batch.
         max_batch: usize,
-        /// So many that are.
+        /// Number of low-priority items that fill a batch.
         max_low_priority: usize,
     },
 }
 
 impl<T> QueueState<T> {
-    fn normal(&self) -> usize {
-        self.items.len() - self.low_priority
+    /// Returns the number of items with normal priority.
+    fn normal_len(&self) -> usize {
+        self.items.len() - self.low_priority_len
     }
 
-    /// Whether there is no reason to wait.
-    fn is_urgent(&self) -> bool {
-        self.urgent || self.closed
+    /// True if the reader must not linger.
+    fn must_flush(&self) -> bool {
+        self.is_urgent || self.is_closed
     }
 }
 
@@ -51,150 +54,150 @@ impl<T> Default for BatchQueue<T> {
     fn default() -> Self {
         let state = QueueState {
             items: Vec::new(),
-            low_priority: 0,
+            low_priority_len: 0,
             reader: ReaderState::Busy,
-            urgent: false,
-            closed: false,
+            is_urgent: false,
+            is_closed: false,
         };
         Self {
             state: Mutex::new(state),
-            arrived: Condvar::new(),
+            wakeup: Condvar::new(),
         }
     }
 }
 
 impl<T> BatchQueue<T> {
-    /// Adds what `make` makes, unless the queue is closed or so many wait already; false then. `make` is
-    /// called in the order of the queue, for a moment only.
-    pub fn push(&self, urgent: bool, at_most: usize, make: impl FnOnce() -> T) -> bool {
-        let mut state = self.lock();
-        if state.closed || state.items.len() >= at_most {
+    /// Adds the item that `make` returns. Returns false, without a call of `make`, if the queue is closed or has
+    /// `max_len` items already. An `urgent` item ends the reader's linger time. `make` runs under the queue's lock,
+    /// hence in the order of the queue, and must be quick.
+    pub fn push(&self, urgent: bool, max_len: usize, make: impl FnOnce() -> T) -> bool {
+        let mut state = self.state.lock();
+        if state.is_closed || state.items.len() >= max_len {
             return false;
         }
         state.items.push(make());
-        self.wake(state, urgent);
+        self.wake_reader(state, urgent);
         true
     }
 
-    /// As [`Self::push`], of something that may wait for others to come; see [`BatchReader::take_low_priority`].
+    /// Adds a low-priority item, as [`Self::push`] does, without a bound: the item may wait to share a batch with
+    /// others, see [`BatchReader::take_with_low_priority`]. Returns false if the queue is closed.
     pub fn push_low_priority(&self, make: impl FnOnce() -> T) -> bool {
-        let mut state = self.lock();
-        if state.closed {
+        let mut state = self.state.lock();
+        if state.is_closed {
             return false;
         }
         state.items.push(make());
-        state.low_priority += 1;
-        self.wake(state, false);
+        state.low_priority_len += 1;
+        self.wake_reader(state, false);
         true
     }
 
-    /// Nothing is added any more; the reader gets what is there, and then nothing.
+    /// Closes the queue to further items. The reader still gets the remaining items.
     pub fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        self.wake(state, true);
+        let mut state = self.state.lock();
+        state.is_closed = true;
+        self.wake_reader(state, true);
     }
 
-    /// The reading end, of which there is one.
+    /// Returns the reading end. Only a single reader may exist.
     pub fn reader(self: &Arc<Self>) -> BatchReader<T> {
         BatchReader(self.clone())
     }
 
-    /// If the reader sleeps and has reason to wake.
-    fn wake(&self, mut state: MutexGuard<'_, QueueState<T>>, urgent: bool) {
-        state.urgent |= urgent;
+    /// Wakes the reader if it sleeps and its batch is full or must be flushed.
+    fn wake_reader(&self, mut state: MutexGuard<'_, QueueState<T>>, urgent: bool) {
+        state.is_urgent |= urgent;
         let wake = match state.reader {
             ReaderState::Busy => false,
             ReaderState::Idle => true,
-            ReaderState::Collecting {
+            ReaderState::Lingering {
                 max_batch,
                 max_low_priority,
-            } => state.urgent || state.normal() >= max_batch || state.low_priority >= max_low_priority,
+            } => state.is_urgent || state.normal_len() >= max_batch || state.low_priority_len >= max_low_priority,
         };
         if wake {
-            // Once is enough.
+            // Later writers need not wake the reader again.
             state.reader = ReaderState::Busy;
         }
         drop(state);
         if wake {
-            self.arrived.notify_one();
+            self.wakeup.notify_one();
         }
-    }
-
-    /// Whatever panics with the lock held leaves the queue as it was.
-    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The reading end. Without it nothing is taken any more, and what waits is dropped.
+/// The reading end of a [`BatchQueue`]. Dropping the reader closes the queue and drops its items.
 pub struct BatchReader<T>(Arc<BatchQueue<T>>);
 
 impl<T> BatchReader<T> {
-    /// Waits for something, takes all there is by then and leaves it in `taken`, which must be empty:
-    /// its room is used for what comes next. `company` says how many are worth waiting for, and for how
-    /// long. False if the queue is closed and empty.
-    pub fn take(&mut self, taken: &mut Vec<T>, company: impl FnOnce() -> (usize, Duration)) -> bool {
-        self.take_low_priority(taken, (0, Duration::ZERO), company)
+    /// Waits for the next batch and moves all items of the queue into `batch`, which must be empty: the queue reuses
+    /// its allocation. Returns false if the queue is closed and empty.
+    ///
+    /// Once there is an item, `limits` is called for the group commit: a pair of `max_batch`, the number of items
+    /// that ends the wait, and `linger`, the longest wait. Neither bounds the number of items taken. Blocks the thread.
+    pub fn take(&mut self, batch: &mut Vec<T>, limits: impl FnOnce() -> (usize, Duration)) -> bool {
+        self.take_with_low_priority(batch, (0, Duration::ZERO), limits)
     }
 
-    /// As [`Self::take`]. As long as there is nothing but what is patient it waits first: until there are
-    /// so many, or for so long. `company` is for the others.
-    pub fn take_low_priority(
+    /// Waits for the next batch, as [`Self::take`] does, from a queue with low-priority items. While the queue has no
+    /// other items, the reader first lingers until there are `max_low_priority` or until `low_priority_linger` has
+    /// passed. `limits` applies to items of normal priority and is called only if there are any.
+    pub fn take_with_low_priority(
         &mut self,
-        taken: &mut Vec<T>,
-        (max_low_priority, patience): (usize, Duration),
-        company: impl FnOnce() -> (usize, Duration),
+        batch: &mut Vec<T>,
+        (max_low_priority, low_priority_linger): (usize, Duration),
+        limits: impl FnOnce() -> (usize, Duration),
     ) -> bool {
         let queue = &*self.0;
-        let mut state = queue.lock();
+        let mut state = queue.state.lock();
         while state.items.is_empty() {
-            if state.closed {
+            if state.is_closed {
                 return false;
             }
             state.reader = ReaderState::Idle;
-            state = queue.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            queue.wakeup.wait(&mut state);
         }
-        let low_priority = |state: &mut QueueState<T>| {
-            !state.is_urgent() && state.normal() == 0 && state.low_priority < max_low_priority
+        let low_priority_may_linger = |state: &mut QueueState<T>| {
+            !state.must_flush() && state.normal_len() == 0 && state.low_priority_len < max_low_priority
         };
-        if low_priority(&mut state) {
-            state.reader = ReaderState::Collecting {
+        if low_priority_may_linger(&mut state) {
+            state.reader = ReaderState::Lingering {
                 max_batch: 1,
                 max_low_priority,
             };
-            let waited = queue.arrived.wait_timeout_while(state, patience, low_priority);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            queue
+                .wakeup
+                .wait_while_for(&mut state, low_priority_may_linger, low_priority_linger);
         }
-        if state.normal() > 0 {
-            let (max_batch, time) = company();
-            let alone = |state: &mut QueueState<T>| !state.is_urgent() && state.normal() < max_batch;
-            if alone(&mut state) {
+        if state.normal_len() > 0 {
+            let (max_batch, linger) = limits();
+            let may_linger = |state: &mut QueueState<T>| !state.must_flush() && state.normal_len() < max_batch;
+            if may_linger(&mut state) {
                 let max_low_priority = usize::MAX;
-                state.reader = ReaderState::Collecting {
+                state.reader = ReaderState::Lingering {
                     max_batch,
                     max_low_priority,
                 };
-                let waited = queue.arrived.wait_timeout_while(state, time, alone);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                queue.wakeup.wait_while_for(&mut state, may_linger, linger);
             }
         }
         state.reader = ReaderState::Busy;
-        state.urgent = false;
-        state.low_priority = 0;
-        std::mem::swap(&mut state.items, taken);
+        state.is_urgent = false;
+        state.low_priority_len = 0;
+        std::mem::swap(&mut state.items, batch);
         true
     }
 }
 
 impl<T> Drop for BatchReader<T> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.closed = true;
-        let waiting = std::mem::take(&mut state.items);
-        state.low_priority = 0;
+        let mut state = self.0.state.lock();
+        state.is_closed = true;
+        let items = std::mem::take(&mut state.items);
+        state.low_priority_len = 0;
         drop(state);
-        drop(waiting);
+        drop(items);
     }
 }
 
@@ -209,112 +212,120 @@ mod tests {
     const FOREVER: Duration = Duration::from_secs(600);
 
     fn take(reader: &mut BatchReader<u32>) -> Option<Vec<u32>> {
-        let mut taken = Vec::new();
-        reader.take(&mut taken, || (1, FOREVER)).then_some(taken)
+        let mut batch = Vec::new();
+        reader.take(&mut batch, || (1, FOREVER)).then_some(batch)
     }
 
-    /// A thread that reads until the end, and what it takes each time.
-    fn reading(
+    /// Starts a thread that reads until the queue ends; the receiver gets each batch.
+    fn start_reader(
         queue: &Arc<BatchQueue<u32>>,
         mut take: impl FnMut(&mut BatchReader<u32>, &mut Vec<u32>) -> bool + Send + 'static,
     ) -> (JoinHandle<()>, mpsc::Receiver<Vec<u32>>) {
-        let (sender, seen) = mpsc::channel();
+        let (sender, batches) = mpsc::channel();
         let mut reader = queue.reader();
         let thread = std::thread::spawn(move || {
-            let mut taken = Vec::new();
-            while take(&mut reader, &mut taken) {
-                sender.send(std::mem::take(&mut taken)).expect("heard");
+            let mut batch = Vec::new();
+            while take(&mut reader, &mut batch) {
+                sender.send(std::mem::take(&mut batch)).expect("the receiver exists");
             }
         });
-        (thread, seen)
+        (thread, batches)
     }
 
     #[test]
-    fn what_waits_comes_out_in_order_and_once() {
+    fn returns_each_item_once_and_in_order() {
         let queue = Arc::new(BatchQueue::default());
         let mut reader = queue.reader();
         for number in 0..3 {
             assert!(queue.push(false, 3, || number));
         }
-        assert!(!queue.push(false, 3, || 3), "there is no room");
+        assert!(!queue.push(false, 3, || 3), "the queue is full");
         assert_eq!(take(&mut reader), Some(vec![0, 1, 2]));
         queue.push(false, 3, || 4);
         queue.close();
-        assert!(!queue.push(true, 3, || 5), "it is closed");
+        assert!(!queue.push(true, 3, || 5), "the queue is closed");
         assert_eq!(take(&mut reader), Some(vec![4]));
         assert_eq!(take(&mut reader), None);
     }
 
     #[test]
-    fn a_reader_waits_for_company_until_there_is_enough_or_something_is_urgent() {
+    fn lingers_until_the_batch_is_full_or_an_item_is_urgent() {
         let queue = Arc::new(BatchQueue::default());
-        let (reader, seen) = reading(&queue, |reader, taken| reader.take(taken, || (3, FOREVER)));
+        let (reader, batches) = start_reader(&queue, |reader, batch| reader.take(batch, || (3, FOREVER)));
         for round in 0..100 {
             for number in 0..3 {
                 queue.push(false, 9, || round + number);
             }
-            assert_eq!(seen.recv(), Ok(vec![round, round + 1, round + 2]));
+            assert_eq!(batches.recv(), Ok(vec![round, round + 1, round + 2]));
             queue.push(false, 9, || round);
             queue.push(true, 9, || round);
-            assert_eq!(seen.recv(), Ok(vec![round, round]));
+            assert_eq!(batches.recv(), Ok(vec![round, round]));
         }
         queue.push(false, 9, || 7);
         queue.close();
-        assert_eq!(seen.recv(), Ok(vec![7]));
+        assert_eq!(batches.recv(), Ok(vec![7]));
         reader.join().expect("ends");
     }
 
     #[test]
-    fn nobody_waits_longer_than_he_said() {
+    fn takes_a_partial_batch_after_the_linger_time() {
         let queue = Arc::new(BatchQueue::default());
         queue.push(false, 9, || 1);
-        let mut taken = Vec::new();
-        assert!(queue.reader().take(&mut taken, || (2, Duration::from_millis(1))));
-        assert_eq!(taken, [1]);
+        let mut batch = Vec::new();
+        assert!(queue.reader().take(&mut batch, || (2, Duration::from_millis(1))));
+        assert_eq!(batch, [1]);
     }
 
     #[test]
-    fn what_is_patient_waits_for_a_crowd_or_for_others() {
+    fn low_priority_items_wait_for_a_full_batch_or_for_normal_items() {
         let queue = Arc::new(BatchQueue::default());
-        let (reader, seen) = reading(&queue, |reader, taken| {
-            reader.take_low_priority(taken, (3, FOREVER), || (2, FOREVER))
+        let (reader, batches) = start_reader(&queue, |reader, batch| {
+            reader.take_with_low_priority(batch, (3, FOREVER), || (2, FOREVER))
         });
         for round in 0..100 {
             for number in 0..3 {
                 queue.push_low_priority(|| round + number);
             }
-            assert_eq!(seen.recv(), Ok(vec![round, round + 1, round + 2]));
+            assert_eq!(batches.recv(), Ok(vec![round, round + 1, round + 2]));
             queue.push_low_priority(|| round);
             queue.push(false, 9, || round);
             queue.push(false, 9, || round);
-            assert_eq!(seen.recv(), Ok(vec![round; 3]), "who is patient does not count");
+            assert_eq!(
+                batches.recv(),
+                Ok(vec![round; 3]),
+                "low-priority items do not count towards max_batch"
+            );
         }
         queue.push_low_priority(|| 7);
         queue.close();
-        assert!(!queue.push_low_priority(|| 8), "it is closed");
-        assert_eq!(seen.recv(), Ok(vec![7]));
+        assert!(!queue.push_low_priority(|| 8), "the queue is closed");
+        assert_eq!(batches.recv(), Ok(vec![7]));
         reader.join().expect("ends");
     }
 
     #[test]
-    fn patience_ends() {
+    fn takes_low_priority_items_after_their_linger_time() {
         let queue = Arc::new(BatchQueue::default());
         queue.push_low_priority(|| 1);
-        let mut taken = Vec::new();
-        let company = || -> (usize, Duration) { unreachable!("there is nobody else") };
-        let patience = (2, Duration::from_millis(1));
-        assert!(queue.reader().take_low_priority(&mut taken, patience, company));
-        assert_eq!(taken, [1]);
+        let mut batch = Vec::new();
+        let limits = || -> (usize, Duration) { unreachable!("there are no normal items") };
+        let low_priority_limits = (2, Duration::from_millis(1));
+        assert!(
+            queue
+                .reader()
+                .take_with_low_priority(&mut batch, low_priority_limits, limits)
+        );
+        assert_eq!(batch, [1]);
     }
 
     #[test]
-    fn without_a_reader_nothing_is_kept() {
+    fn drops_items_and_closes_once_the_reader_is_dropped() {
         let queue = Arc::new(BatchQueue::default());
-        let held = Arc::new(());
+        let item = Arc::new(());
         let reader = queue.reader();
-        assert!(queue.push(false, 9, || held.clone()));
+        assert!(queue.push(false, 9, || item.clone()));
         drop(reader);
-        assert!(!queue.push(false, 9, || held.clone()));
-        assert_eq!(Arc::strong_count(&held), 1);
+        assert!(!queue.push(false, 9, || item.clone()));
+        assert_eq!(Arc::strong_count(&item), 1);
     }
 }

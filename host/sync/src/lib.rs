@@ -1,4 +1,4 @@
-//! Queues and permits between threads and tasks, with nothing of mail in them.
+//! Queues and permits between threads and tasks, independent of mail.
 
 pub mod batch_queue;
 pub mod permit_pool;

@@ -1,180 +1,188 @@
-//! Who may have something of which there is only so much: instances of policies, turns of clients. Work that holds some
-//! without using them is asked for them when others wait, so that only what is at work can fill the pool; but not at
-//! once, since its next question is most likely on its way, and to begin anew costs more than the others' waiting.
+//! A fair pool of permits, such as policy instances or concurrently served sessions. Waiters are served first come,
+//! first served.
+//!
+//! Permits of idle holders are revoked while others wait, so that only busy holders can fill the pool. Revocation
+//! waits for a grace period of idleness: the holder's next request is probably on the way, and a fresh start would
+//! cost more than the wait of others. A starving waiter, or the end of a holder's time slice, suspends the grace
+//! period: then a holder is revoked at any pause.
 
 use std::cmp::Reverse;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use slab::Slab;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// Slots are left where they are until they have been idle for so long, if the pool is a large one.
-const IDLE: Duration = Duration::from_millis(25);
-/// The same for each instance of a small pool: one that nobody uses must not wait while the processors do.
-const IDLE_EACH: Duration = Duration::from_micros(125);
-/// Work that has had slots for so many times the time of idleness gives way whenever it pauses, however shortly.
-const TURN: u32 = 10;
-/// While some wait it is looked for who is idle, no more often than this.
-const LOOK: Duration = Duration::from_millis(1);
-/// Stands for work that is not idle.
-const AT_WORK: u64 = u64::MAX;
+/// Longest grace period: the time for which a holder may be idle before its permits are revoked.
+const MAX_IDLE_GRACE: Duration = Duration::from_millis(25);
+/// Grace period for each permit of a small pool, whose idle permits must not outlast idle processors.
+const IDLE_GRACE_PER_PERMIT: Duration = Duration::from_micros(125);
+/// Time slice of a holder, in grace periods. A holder with an expired slice is revoked at any pause, however short.
+const TIME_SLICE: u32 = 10;
+/// Shortest interval between two searches for idle holders while others wait.
+const MIN_RECLAIM_INTERVAL: Duration = Duration::from_millis(1);
+/// Value of [`Holder::idle_since`] while the holder is busy.
+const BUSY: u64 = u64::MAX;
 
-/// The slots that may be taken at once.
+/// A fair pool of permits with a fixed capacity.
 pub struct PermitPool {
-    free: Arc<Semaphore>,
+    /// Permits without a holder, and the queue of waiters.
+    available: Arc<Semaphore>,
+    /// Permits in all.
     capacity: u32,
-    idle: Duration,
-    /// Who has some.
+    /// Time for which a holder may be idle while others wait.
+    idle_grace: Duration,
+    /// Holders of at least one permit.
     holders: Mutex<Slab<Arc<Holder>>>,
-    /// So many are wanted by work that waits.
-    revoked: AtomicUsize,
-    /// Work that has waited for too long.
+    /// Permits that all waiters together need.
+    demand: AtomicUsize,
+    /// Number of waiters that are close to the end of the timeout.
     starving: AtomicUsize,
-    /// Somebody sees to it that what is idle is asked for.
+    /// True while the reclaim task runs.
     is_reclaiming: AtomicBool,
 }
 
-/// None was free in time.
+/// Error of [`PermitPool::acquire`]: the permits were not free within the timeout.
 #[derive(Debug, Clone, Copy)]
 pub struct AcquireTimeout {
-    /// How long was waited.
+    /// Time spent waiting.
     pub waited: Duration,
 }
 
 impl PermitPool {
-    /// So many, all free.
+    /// Creates a pool of `capacity` permits, all free.
     pub fn new(capacity: u32) -> Arc<Self> {
         Arc::new(Self {
-            free: Arc::new(Semaphore::new(capacity as usize)),
+            available: Arc::new(Semaphore::new(capacity as usize)),
             capacity,
-            idle: IDLE.min(IDLE_EACH.saturating_mul(capacity)),
+            idle_grace: MAX_IDLE_GRACE.min(IDLE_GRACE_PER_PERMIT.saturating_mul(capacity)),
             holders: Mutex::default(),
-            revoked: AtomicUsize::new(0),
+            demand: AtomicUsize::new(0),
             starving: AtomicUsize::new(0),
             is_reclaiming: AtomicBool::new(false),
         })
     }
 
-    /// The right to `count` slots, once it can be had. All at once: work that holds some and waits for more could
-    /// wait for itself. In the order in which it was asked for.
-    pub async fn acquire(self: &Arc<Self>, count: usize, wait: Duration) -> Result<Permit, AcquireTimeout> {
+    /// Acquires `count` permits (at most the pool's capacity) within `timeout`, in the order of the calls. All permits
+    /// are granted at once: a holder that waited for more could deadlock with another. Cancel safe: dropping the
+    /// future leaves the queue.
+    ///
+    /// # Errors
+    /// [`AcquireTimeout`] if the permits were not free in time.
+    pub async fn acquire(self: &Arc<Self>, count: usize, timeout: Duration) -> Result<Permit, AcquireTimeout> {
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(self.capacity);
-        let granted = match Arc::clone(&self.free).try_acquire_many_owned(count) {
-            Ok(free) => free,
+        let granted = match Arc::clone(&self.available).try_acquire_many_owned(count) {
+            Ok(granted) => granted,
             Err(_) => {
                 let since = Instant::now();
-                let waited = self.wait(count, wait).await;
-                waited.ok_or_else(|| AcquireTimeout {
+                let granted = self.wait_for_permits(count, timeout).await;
+                granted.ok_or_else(|| AcquireTimeout {
                     waited: since.elapsed(),
                 })?
             }
         };
         let holder = Arc::new(Holder {
             permits: count as usize,
-            since: Instant::now(),
-            idle: AtomicU64::new(AT_WORK),
+            acquired_at: Instant::now(),
+            idle_since: AtomicU64::new(BUSY),
             is_revoked: AtomicBool::new(false),
-            notified_of_revocation: Notify::new(),
+            revocation: Notify::new(),
         });
         Ok(Permit {
-            key: self.holders().insert(Arc::clone(&holder)),
+            key: self.holders.lock().insert(Arc::clone(&holder)),
             holder,
             pool: Arc::clone(self),
             _granted: granted,
         })
     }
 
-    async fn wait(self: &Arc<Self>, count: u32, wait: Duration) -> Option<OwnedSemaphorePermit> {
-        let mut asking = Waiter::new(self, count as usize);
+    async fn wait_for_permits(self: &Arc<Self>, count: u32, timeout: Duration) -> Option<OwnedSemaphorePermit> {
+        let mut waiter = Waiter::new(self, count as usize);
         if !self.is_reclaiming.swap(true, Ordering::AcqRel) {
             tokio::spawn(Arc::clone(self).reclaim());
         }
         let granted = async {
-            let mut granted = pin!(Arc::clone(&self.free).acquire_many_owned(count));
+            let mut granted = pin!(Arc::clone(&self.available).acquire_many_owned(count));
             tokio::select! {
                 biased;
                 granted = &mut granted => return granted.ok(),
-                // Who has waited for so long gets the slots of whoever pauses.
-                () = tokio::time::sleep(wait / 4 * 3) => asking.mark_starving(),
+                () = tokio::time::sleep(timeout / 4 * 3) => waiter.mark_starving(),
             }
             granted.await.ok()
         };
-        tokio::time::timeout(wait, granted).await.ok().flatten()
+        tokio::time::timeout(timeout, granted).await.ok().flatten()
     }
 
-    /// Sees to it that what is idle is asked for, for as long as some wait: one task for all of them, so that who holds
-    /// slots needs no clock and is not woken for nothing. It does not survive its runtime, nor does the pool.
+    /// Revokes idle permits for as long as there are waiters. A single task does this for all holders, which thus need
+    /// no timer and no needless wake-up. The task ends with its runtime; the pool must not be used on another.
     async fn reclaim(self: Arc<Self>) {
         loop {
-            while self.revoked.load(Ordering::Acquire) > 0 {
+            while self.demand.load(Ordering::Acquire) > 0 {
                 self.revoke_idle();
-                tokio::time::sleep((self.idle / 2).max(LOOK)).await;
+                tokio::time::sleep((self.idle_grace / 2).max(MIN_RECLAIM_INTERVAL)).await;
             }
-            // Who came before this saw that it is watched, and is seen here; who comes after it begins anew.
+            // A waiter that came before this swap relies on this task and is seen by the load below; a waiter that
+            // comes after the swap spawns a new task.
             self.is_reclaiming.swap(false, Ordering::AcqRel);
-            if self.revoked.load(Ordering::Acquire) == 0 || self.is_reclaiming.swap(true, Ordering::AcqRel) {
+            if self.demand.load(Ordering::Acquire) == 0 || self.is_reclaiming.swap(true, Ordering::AcqRel) {
                 return;
             }
         }
     }
 
-    /// Asks as much idle work as has what is wanted: the idlest first.
+    /// Revokes permits of idle holders, longest idle first, until the shortage is covered.
     fn revoke_idle(&self) {
-        let holders = self.holders();
-        let mut short = self.shortage(&holders);
+        let holders = self.holders.lock();
+        let mut shortage = self.shortage(&holders);
         let mut idle: Vec<_> = holders
             .iter()
             .filter(|(_, holder)| !holder.is_revoked())
-            .filter_map(|(_, holder)| holder.has_been_idle().map(|idle| (idle, holder)))
-            .filter(|(idle, holder)| *idle >= self.idle || self.must_yield(holder))
+            .filter_map(|(_, holder)| holder.idle_time().map(|time| (time, holder)))
+            .filter(|(time, holder)| *time >= self.idle_grace || self.must_yield(holder))
             .collect();
-        idle.sort_unstable_by_key(|(idle, _)| Reverse(*idle));
+        idle.sort_unstable_by_key(|(time, _)| Reverse(*time));
         for (_, holder) in idle {
-            if short == 0 {
+            if shortage == 0 {
                 break;
             }
-            short = short.saturating_sub(holder.permits);
+            shortage = shortage.saturating_sub(holder.permits);
             holder.is_revoked.store(true, Ordering::Release);
-            holder.notified_of_revocation.notify_one();
+            holder.revocation.notify_one();
         }
     }
 
-    /// So many are wanted beyond those that are free, or on their way: idle work that was asked has nothing to do but to give
-    /// back what it has.
+    /// Returns the number of permits that waiters need beyond those already revoked from idle holders, which are about
+    /// to be released.
     fn shortage(&self, holders: &Slab<Arc<Holder>>) -> usize {
-        let is_coming = |holder: &Holder| holder.is_revoked() && holder.has_been_idle().is_some();
-        let coming = holders.iter().filter(|(_, holder)| is_coming(holder));
-        let coming: usize = coming.map(|(_, holder)| holder.permits).sum();
-        self.revoked.load(Ordering::Relaxed).saturating_sub(coming)
+        let is_releasing = |holder: &Holder| holder.is_revoked() && holder.idle_time().is_some();
+        let releasing = holders.iter().filter(|(_, holder)| is_releasing(holder));
+        let releasing: usize = releasing.map(|(_, holder)| holder.permits).sum();
+        self.demand.load(Ordering::Relaxed).saturating_sub(releasing)
     }
 
-    /// Whether this work gives way whenever it pauses.
+    /// True if the holder is revoked at any pause, without a grace period: a waiter starves, or the holder's time slice
+    /// has expired.
     fn must_yield(&self, holder: &Holder) -> bool {
-        self.starving.load(Ordering::Relaxed) > 0 || holder.since.elapsed() >= self.idle * TURN
-    }
-
-    /// Nothing that holds the lock can panic half-way.
-    fn holders(&self) -> MutexGuard<'_, Slab<Arc<Holder>>> {
-        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+        self.starving.load(Ordering::Relaxed) > 0 || holder.acquired_at.elapsed() >= self.idle_grace * TIME_SLICE
     }
 }
 
-/// Work that waits.
+/// A waiter for permits, counted in the pool's demand until dropped.
 struct Waiter<'a> {
     pool: &'a PermitPool,
-    revoked: usize,
+    permits: usize,
     is_starving: bool,
 }
 
 impl<'a> Waiter<'a> {
-    fn new(pool: &'a PermitPool, revoked: usize) -> Self {
-        pool.revoked.fetch_add(revoked, Ordering::AcqRel);
+    fn new(pool: &'a PermitPool, permits: usize) -> Self {
+        pool.demand.fetch_add(permits, Ordering::AcqRel);
         Self {
             pool,
-            revoked,
+            permits,
             is_starving: false,
         }
     }
@@ -187,21 +195,22 @@ impl<'a> Waiter<'a> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.pool.revoked.fetch_sub(self.revoked, Ordering::AcqRel);
+        self.pool.demand.fetch_sub(self.permits, Ordering::AcqRel);
         if self.is_starving {
             self.pool.starving.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
-/// What the pool knows of work that has slots.
+/// State of a holder, shared between its [`Permit`] and the pool.
 struct Holder {
     permits: usize,
-    since: Instant,
-    /// In microseconds after `since`; or [`AT_WORK`].
-    idle: AtomicU64,
+    acquired_at: Instant,
+    /// Start of the current idle period, in microseconds after `acquired_at`; [`BUSY`] outside of idle periods.
+    idle_since: AtomicU64,
     is_revoked: AtomicBool,
-    notified_of_revocation: Notify,
+    /// Wakes [`Permit::revoked`] after `is_revoked` was set.
+    revocation: Notify,
 }
 
 impl Holder {
@@ -209,13 +218,14 @@ impl Holder {
         self.is_revoked.load(Ordering::Acquire)
     }
 
-    fn has_been_idle(&self) -> Option<Duration> {
-        let idle = self.idle.load(Ordering::Relaxed);
-        (idle != AT_WORK).then(|| self.since.elapsed().saturating_sub(Duration::from_micros(idle)))
+    /// Returns the length of the current idle period; `None` while busy.
+    fn idle_time(&self) -> Option<Duration> {
+        let since = self.idle_since.load(Ordering::Relaxed);
+        (since != BUSY).then(|| self.acquired_at.elapsed().saturating_sub(Duration::from_micros(since)))
     }
 }
 
-/// The right to some slots.
+/// Permits acquired together. Dropping the value releases all of them.
 pub struct Permit {
     pool: Arc<PermitPool>,
     key: usize,
@@ -224,45 +234,46 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Completes when these, idle since then, are to be given back since others want them, which is to be done at once. Dropped
-    /// before, it leaves nothing: who has gone on with its work is asked anew.
+    /// Marks the holder as idle since `idle_since` and completes when its permits are revoked because others wait. Then
+    /// the caller must drop the permit at once. Cancel safe: dropping the future marks the holder as busy and cancels a
+    /// pending revocation; the next idle period starts afresh.
     pub async fn revoked(&mut self, idle_since: Instant) {
         let (pool, holder) = (&self.pool, &self.holder);
         let idle = IdleGuard::new(holder, idle_since);
-        let is_wanted = pool.revoked.load(Ordering::Relaxed) > 0;
-        let must_yield = is_wanted && pool.must_yield(holder) && pool.shortage(&pool.holders()) > 0;
+        let has_waiters = pool.demand.load(Ordering::Relaxed) > 0;
+        let must_yield = has_waiters && pool.must_yield(holder) && pool.shortage(&pool.holders.lock()) > 0;
         holder.is_revoked.store(must_yield, Ordering::Release);
-        // An asking of before may have been left.
+        // A stored notification may belong to a revocation that was cancelled: only the flag counts.
         while !holder.is_revoked() {
-            holder.notified_of_revocation.notified().await;
+            holder.revocation.notified().await;
         }
         std::mem::forget(idle);
     }
 }
 
-/// Work is idle for as long as this lives.
+/// Marks a holder as idle until dropped.
 struct IdleGuard<'a>(&'a Holder);
 
 impl<'a> IdleGuard<'a> {
     fn new(holder: &'a Holder, since: Instant) -> Self {
-        let since = since.saturating_duration_since(holder.since).as_micros();
-        let since = u64::try_from(since).unwrap_or(AT_WORK - 1);
-        holder.idle.store(since, Ordering::Relaxed);
+        let since = since.saturating_duration_since(holder.acquired_at).as_micros();
+        let since = u64::try_from(since).unwrap_or(BUSY - 1);
+        holder.idle_since.store(since, Ordering::Relaxed);
         Self(holder)
     }
 }
 
 impl Drop for IdleGuard<'_> {
     fn drop(&mut self) {
-        self.0.idle.store(AT_WORK, Ordering::Relaxed);
+        self.0.idle_since.store(BUSY, Ordering::Relaxed);
         self.0.is_revoked.store(false, Ordering::Release);
     }
 }
 
 impl Drop for Permit {
-    /// Work that waits has them from here on.
+    /// Removes the holder; the permits go to the next waiters.
     fn drop(&mut self) {
-        self.pool.holders().try_remove(self.key);
+        self.pool.holders.lock().try_remove(self.key);
     }
 }
 
@@ -272,80 +283,92 @@ mod tests {
 
     use super::*;
 
-    const WAIT: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
-    /// Whether this work, idle for so long, is asked for what it has.
-    fn is_revoked(pool: &PermitPool, held: &mut Permit, idle: Duration) -> bool {
-        let since = Instant::now().checked_sub(idle).expect("the machine is up");
-        let mut revoked = pin!(held.revoked(since));
+    /// True if the permit is revoked from a holder that has been idle for `idle_time`.
+    fn is_revoked(pool: &PermitPool, permit: &mut Permit, idle_time: Duration) -> bool {
+        let since = Instant::now().checked_sub(idle_time).expect("the machine is up");
+        let mut revoked = pin!(permit.revoked(since));
         revoked.as_mut().now_or_never().is_some() || {
             pool.revoke_idle();
             revoked.now_or_never().is_some()
         }
     }
 
-    /// A pool that is taken, in halves that can have been idle.
-    async fn halves() -> (Arc<PermitPool>, [Permit; 2]) {
+    /// A pool without free permits, whose two holders have existed for a grace period.
+    async fn two_holders() -> (Arc<PermitPool>, [Permit; 2]) {
         let pool = PermitPool::new(200);
-        let first = pool.acquire(100, WAIT).await.expect("free");
-        let second = pool.acquire(100, WAIT).await.expect("free");
-        tokio::time::sleep(IDLE).await;
+        let first = pool.acquire(100, TIMEOUT).await.expect("free");
+        let second = pool.acquire(100, TIMEOUT).await.expect("free");
+        tokio::time::sleep(MAX_IDLE_GRACE).await;
         (pool, [first, second])
     }
 
-    /// It waits from here on.
-    fn begins(waiting: &mut (impl Future<Output = Result<Permit, AcquireTimeout>> + Unpin)) {
-        assert!(waiting.now_or_never().is_none(), "nothing is free");
+    /// Polls the future once, which enters the queue of waiters.
+    fn start_waiting(waiting: &mut (impl Future<Output = Result<Permit, AcquireTimeout>> + Unpin)) {
+        assert!(waiting.now_or_never().is_none(), "no permit is free");
     }
 
     #[tokio::test]
-    async fn idle_slots_are_given_back_if_somebody_waits_and_not_at_once() {
+    async fn revokes_idle_permits_only_while_others_wait_and_after_the_grace_period() {
         let pool = PermitPool::new(200);
-        let mut held = pool.acquire(200, WAIT).await.expect("all are free");
-        // What it holds cannot have been idle for longer.
-        tokio::time::sleep(IDLE).await;
-        assert!(!is_revoked(&pool, &mut held, IDLE), "nobody waits");
-        let mut waiting = Box::pin(pool.acquire(1, WAIT));
-        begins(&mut waiting);
-        assert!(!is_revoked(&pool, &mut held, Duration::ZERO), "it is not idle");
+        let mut held = pool.acquire(200, TIMEOUT).await.expect("all are free");
+        // A holder cannot have been idle for longer than it exists.
+        tokio::time::sleep(MAX_IDLE_GRACE).await;
+        assert!(!is_revoked(&pool, &mut held, MAX_IDLE_GRACE), "there is no waiter");
+        let mut waiting = Box::pin(pool.acquire(1, TIMEOUT));
+        start_waiting(&mut waiting);
+        assert!(!is_revoked(&pool, &mut held, Duration::ZERO), "the holder is not idle");
         held.revoked(Instant::now()).await;
         drop(held);
-        let mut held = waiting.await.expect("it was given back");
-        tokio::time::sleep(IDLE).await;
-        assert!(!is_revoked(&pool, &mut held, IDLE), "whoever waited has it");
+        let mut held = waiting.await.expect("released");
+        tokio::time::sleep(MAX_IDLE_GRACE).await;
+        assert!(
+            !is_revoked(&pool, &mut held, MAX_IDLE_GRACE),
+            "the only waiter has a permit"
+        );
     }
 
     #[tokio::test]
-    async fn as_many_are_asked_as_are_wanted() {
-        let (pool, [mut half, mut other_half]) = halves().await;
-        let mut first = Box::pin(pool.acquire(100, WAIT));
-        begins(&mut first);
-        assert!(is_revoked(&pool, &mut half, IDLE));
-        assert!(!is_revoked(&pool, &mut other_half, IDLE), "one is on its way");
+    async fn revokes_no_more_permits_than_waiters_need() {
+        let (pool, [mut half, mut other_half]) = two_holders().await;
+        let mut first = Box::pin(pool.acquire(100, TIMEOUT));
+        start_waiting(&mut first);
+        assert!(is_revoked(&pool, &mut half, MAX_IDLE_GRACE));
+        assert!(
+            !is_revoked(&pool, &mut other_half, MAX_IDLE_GRACE),
+            "the first half is about to be released"
+        );
         drop(half);
-        let mut half = first.await.expect("given back");
-        assert!(!is_revoked(&pool, &mut other_half, IDLE), "one was enough");
+        let mut half = first.await.expect("released");
+        assert!(
+            !is_revoked(&pool, &mut other_half, MAX_IDLE_GRACE),
+            "the first half was enough"
+        );
 
-        let mut gives_up = Box::pin(pool.acquire(1, WAIT));
-        begins(&mut gives_up);
+        let mut gives_up = Box::pin(pool.acquire(1, TIMEOUT));
+        start_waiting(&mut gives_up);
         drop(gives_up);
-        tokio::time::sleep(IDLE).await;
-        assert!(!is_revoked(&pool, &mut half, IDLE), "nobody waits any more");
+        tokio::time::sleep(MAX_IDLE_GRACE).await;
+        assert!(!is_revoked(&pool, &mut half, MAX_IDLE_GRACE), "the waiter has given up");
 
-        let mut second = Box::pin(pool.acquire(1, WAIT));
-        begins(&mut second);
+        let mut second = Box::pin(pool.acquire(1, TIMEOUT));
+        start_waiting(&mut second);
         drop(half);
         second.await.expect("free");
-        assert!(!is_revoked(&pool, &mut other_half, IDLE), "what was free anyway serves");
+        assert!(
+            !is_revoked(&pool, &mut other_half, MAX_IDLE_GRACE),
+            "a permit became free without revocation"
+        );
     }
 
     #[tokio::test]
-    async fn the_idlest_is_asked_first() {
-        let (pool, [mut first, mut second]) = halves().await;
-        let mut waiting = Box::pin(pool.acquire(1, WAIT));
-        begins(&mut waiting);
+    async fn revokes_the_longest_idle_holder_first() {
+        let (pool, [mut first, mut second]) = two_holders().await;
+        let mut waiting = Box::pin(pool.acquire(1, TIMEOUT));
+        start_waiting(&mut waiting);
         let now = Instant::now();
-        let earlier = now.checked_sub(IDLE).expect("the machine is up");
+        let earlier = now.checked_sub(MAX_IDLE_GRACE).expect("the machine is up");
         let (mut first, mut second) = (pin!(first.revoked(now)), pin!(second.revoked(earlier)));
         tokio::select! {
             biased;
@@ -355,49 +378,49 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_gone_on_with_its_work_is_not_counted_on() {
-        let (pool, [mut busy, mut idle]) = halves().await;
-        let _waiting = Waiter::new(&pool, 1);
+    async fn does_not_count_on_revoked_holders_that_became_busy_again() {
+        let (pool, [mut busy, mut idle]) = two_holders().await;
+        let _waiter = Waiter::new(&pool, 1);
         {
-            let since = busy.holder.since;
+            let since = busy.holder.acquired_at;
             let mut revoked = pin!(busy.revoked(since));
             assert!(revoked.as_mut().now_or_never().is_none());
             pool.revoke_idle();
-            // What it waited for came at the same time.
+            // The holder becomes busy at the same moment: the future is dropped.
         }
-        assert!(is_revoked(&pool, &mut idle, IDLE), "the other is asked in its place");
-        drop(idle);
         assert!(
-            !is_revoked(&pool, &mut busy, Duration::ZERO),
-            "it has just begun to pause"
+            is_revoked(&pool, &mut idle, MAX_IDLE_GRACE),
+            "the other is revoked instead"
         );
-        assert!(is_revoked(&pool, &mut busy, IDLE));
+        drop(idle);
+        assert!(!is_revoked(&pool, &mut busy, Duration::ZERO), "it has just become idle");
+        assert!(is_revoked(&pool, &mut busy, MAX_IDLE_GRACE));
     }
 
     #[tokio::test]
-    async fn who_is_never_idle_gives_way_after_its_turn_or_to_who_has_waited_for_long() {
+    async fn revokes_busy_holders_at_any_pause_after_their_time_slice_or_for_a_starving_waiter() {
         let small = PermitPool::new(1);
-        let mut held = small.acquire(1, WAIT).await.expect("free");
-        let mut waiting = Box::pin(small.acquire(1, WAIT));
-        begins(&mut waiting);
+        let mut held = small.acquire(1, TIMEOUT).await.expect("free");
+        let mut waiting = Box::pin(small.acquire(1, TIMEOUT));
+        start_waiting(&mut waiting);
         while !is_revoked(&small, &mut held, Duration::ZERO) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         drop(held);
-        waiting.await.expect("given back");
+        waiting.await.expect("released");
 
         let large = PermitPool::new(200);
-        let mut held = large.acquire(200, WAIT).await.expect("free");
-        let mut waiting = Waiter::new(&large, 1);
+        let mut held = large.acquire(200, TIMEOUT).await.expect("free");
+        let mut waiter = Waiter::new(&large, 1);
         assert!(!is_revoked(&large, &mut held, Duration::ZERO));
-        waiting.mark_starving();
+        waiter.mark_starving();
         assert!(is_revoked(&large, &mut held, Duration::ZERO));
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_longer_than_it_wants() {
+    async fn acquire_fails_after_its_timeout() {
         let pool = PermitPool::new(1);
-        let _held = pool.acquire(1, WAIT).await.expect("free");
+        let _held = pool.acquire(1, TIMEOUT).await.expect("free");
         let waited = pool
             .acquire(1, Duration::from_millis(20))
             .await

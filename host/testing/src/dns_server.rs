@@ -1,4 +1,4 @@
-//! A DNS server on loopback with a zone of its own.
+//! A DNS server on loopback with a zone in memory.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,47 +14,51 @@ use tokio::net::{TcpListener, UdpSocket};
 
 use host_config::DnsConfig;
 
-/// What a name has: records, or a way to fail.
+/// Content of the zone for a name: records, or a failure.
 #[derive(Clone)]
 pub enum Has {
-    /// These, of whatever type.
+    /// Records of any type.
     Records(Vec<RData>),
-    /// SERVFAIL.
+    /// A reply with the response code SERVFAIL.
     Failure,
-    /// No answer at all.
+    /// A query without a reply.
     Silence,
 }
 
-/// Largest answer in a datagram.
-const DATAGRAM: usize = 1232;
+/// Largest reply over UDP, in bytes. A larger reply is truncated, so that the resolver retries over TCP.
+const MAX_DATAGRAM: usize = 1232;
 
-/// A server that answers over UDP and TCP until it is dropped, and counts what it was asked.
+/// A server that answers over UDP and TCP until dropped, and counts the queries over UDP.
 pub struct Server {
     address: SocketAddr,
-    asked: Arc<AtomicUsize>,
+    datagrams: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
-    /// Binds a port on loopback and serves `zone`; names outside of it do not exist.
+    /// Binds a port on loopback and serves `zone`. Names outside of the zone are answered NXDOMAIN.
     pub async fn start(zone: impl IntoIterator<Item = (&'static str, Has)>) -> Self {
         let zone = zone.into_iter().map(|(name, has)| (name.to_owned(), has));
         let zone: HashMap<String, Has> = zone.collect();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let address = listener.local_addr().expect("an address");
         let socket = UdpSocket::bind(address).await.expect("the same port");
-        let asked = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&asked);
+        let datagrams = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&datagrams);
         let task = tokio::spawn(async move {
             tokio::join!(
-                answer_datagrams(socket, &zone, &counted),
+                answer_datagrams(socket, &zone, &counter),
                 answer_streams(listener, &zone)
             );
         });
-        Self { address, asked, task }
+        Self {
+            address,
+            datagrams,
+            task,
+        }
     }
 
-    /// Configuration of a resolver that asks this server alone.
+    /// Configuration of a resolver that queries only this server, with a timeout of a second.
     pub fn settings(&self) -> DnsConfig {
         DnsConfig {
             servers: vec![self.address],
@@ -63,9 +67,9 @@ impl Server {
         }
     }
 
-    /// Number of datagrams received.
+    /// Number of queries received over UDP.
     pub fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+        self.datagrams.load(Ordering::SeqCst)
     }
 }
 
@@ -75,12 +79,12 @@ impl Drop for Server {
     }
 }
 
-async fn answer_datagrams(socket: UdpSocket, zone: &HashMap<String, Has>, asked: &AtomicUsize) {
+async fn answer_datagrams(socket: UdpSocket, zone: &HashMap<String, Has>, counter: &AtomicUsize) {
     let mut buffer = vec![0; 4096];
     while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
-        asked.fetch_add(1, Ordering::SeqCst);
+        counter.fetch_add(1, Ordering::SeqCst);
         if let Some(mut message) = answer(&buffer[..length], zone) {
-            if message.to_vec().is_ok_and(|bytes| bytes.len() > DATAGRAM) {
+            if message.to_vec().is_ok_and(|bytes| bytes.len() > MAX_DATAGRAM) {
                 message.answers.clear();
                 message.metadata.truncation = true;
             }
@@ -89,7 +93,7 @@ async fn answer_datagrams(socket: UdpSocket, zone: &HashMap<String, Has>, asked:
     }
 }
 
-/// One question a connection.
+/// Answers a single query on each connection.
 async fn answer_streams(listener: TcpListener, zone: &HashMap<String, Has>) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let Ok(length) = stream.read_u16().await else {
@@ -117,17 +121,17 @@ fn answer(bytes: &[u8], zone: &HashMap<String, Has>) -> Option<Message> {
         Some(Has::Silence) => return None,
         Some(Has::Failure) => message.metadata.response_code = ResponseCode::ServFail,
         Some(Has::Records(records)) => {
-            let wanted =
+            let matches_query =
                 |data: &&RData| data.record_type() == query.query_type() || data.record_type() == RecordType::CNAME;
             let record = |data: &RData| Record::from_rdata(query.name().clone(), 300, data.clone());
-            message.answers = records.iter().filter(wanted).map(record).collect();
+            message.answers = records.iter().filter(matches_query).map(record).collect();
         }
         None => message.metadata.response_code = ResponseCode::NXDomain,
     }
     Some(message)
 }
 
-/// A TXT record, in strings of at most 255 bytes.
+/// Creates a TXT record, split into strings of at most 255 bytes (RFC 1035 section 3.3).
 pub fn txt(text: &str) -> RData {
     use hickory_resolver::proto::rr::rdata::TXT;
     let parts = text
@@ -137,7 +141,7 @@ pub fn txt(text: &str) -> RData {
     RData::TXT(TXT::new(parts.collect()))
 }
 
-/// A name for records that hold one.
+/// Parses a domain name, for records that contain a name.
 pub fn name(text: &str) -> Name {
     Name::from_ascii(text).expect("a name")
 }

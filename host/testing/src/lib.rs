@@ -1,4 +1,4 @@
-//! Stand-ins that the unit tests of several crates share. No crate depends on this one but for its tests.
+//! Test doubles that the unit tests of several crates share. A dependency of tests only.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! A host without policies, as a configuration without `[[policy]]` has it.
+//! Test double of the policies: the behaviour of a configuration without `[[policy]]`.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use host_contract::{
 };
 use host_mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, SessionId};
 
-/// Accepts everything and plans nothing.
+/// Accepts all connections, senders, recipients and messages, and has no opinion about failures.
 pub struct NoPolicy;
 
 fn accepted<'a, T: Send + 'a>(answer: T) -> BoxFuture<'a, Answered<T>> {

@@ -1,11 +1,11 @@
-//! minisign keys and signatures.
+//! Minisign keys and signatures.
 
-/// Somebody with a minisign key.
+/// A minisign key pair.
 pub struct Signer {
     keys: minisign::KeyPair,
-    /// As `signed-by` has it.
+    /// The public key in base64, as configured in `signed-by`.
     pub public: String,
-    /// As minisign prints it.
+    /// The key id in upper-case hexadecimal digits, as printed by minisign.
     pub id: String,
 }
 
@@ -23,7 +23,7 @@ impl Signer {
     }
 }
 
-/// The content of a `.minisig` file.
+/// Signs `bytes` and returns the content of a `.minisig` file.
 pub fn sign(signer: &Signer, bytes: &[u8]) -> String {
     minisign::sign(Some(&signer.keys.pk), &signer.keys.sk, bytes, None, None)
         .expect("a signature")

@@ -1,4 +1,4 @@
-//! One case: who asks for what.
+//! A case: client, envelope, message, failure and expectations.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,38 +7,38 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::decision::Reply;
+use crate::case_decision::Reply;
+use crate::case_message::Message;
+use crate::case_text::{parsed, settings, text_or_table, time};
 use crate::expect::Expect;
-use crate::message::Message;
-use crate::text::{parsed, text_or_table, time};
 
-/// One case.
+/// A case of a file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Case {
-    /// What it shows.
+    /// Name of the case, unique in the file.
     pub name: String,
-    /// Line of the file in which it begins.
+    /// Number of the line at which the case begins, counted from 1.
     #[serde(skip)]
     pub line: usize,
-    /// In place of the file's.
-    #[serde(default, deserialize_with = "crate::file::settings")]
+    /// Replacement for the file's settings.
+    #[serde(default, deserialize_with = "settings")]
     pub settings: Option<serde_json::Value>,
-    /// In place of the file's.
+    /// Replacement for the file's time, in seconds since 1970.
     #[serde(default, deserialize_with = "time")]
     pub now: Option<u64>,
-    /// Beside the file's, and in place of those with the same keys.
+    /// Counters in addition to the file's counters; equal keys override.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
-    /// What the host cannot ask just now.
+    /// Services that are unavailable in this case.
     #[serde(default)]
     pub unavailable: Vec<Service>,
-    /// What verification finds, each as `METHOD OUTCOME DOMAIN DETAIL`.
+    /// Results of verification, each as `METHOD OUTCOME DOMAIN DETAIL`.
     #[serde(default)]
     pub findings: Vec<Finding>,
     #[serde(default, rename = "client")]
     client_keys: Option<ClientKeys>,
-    /// Whoever connects; none if nobody does.
+    /// The client, completed with the file's keys and with defaults; `None` for a case that is only a failure.
     #[serde(skip)]
     pub client: Option<Client>,
     /// The argument of MAIL.
@@ -53,18 +53,18 @@ pub struct Case {
     inline: Option<String>,
     #[serde(default)]
     message_file: Option<PathBuf>,
-    /// What is sent after DATA.
+    /// The message that is sent after DATA.
     #[serde(skip)]
     pub message: Option<Message>,
     /// Mail that could not be delivered.
     #[serde(default)]
     pub failure: Option<Failure>,
-    /// What must be answered.
+    /// Expected answers.
     #[serde(default)]
     pub expect: Expect,
 }
 
-/// What the host may be unable to ask.
+/// A service that a case can make unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)] // wit/policy.wit says it
@@ -74,7 +74,7 @@ pub enum Service {
     Counters,
 }
 
-/// The peer, complete.
+/// The client of a case, with all defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
     /// `smtp` unless the case says otherwise.
@@ -89,13 +89,13 @@ pub struct Client {
     pub helo: Option<String>,
     /// The TLS session.
     pub tls: Option<Tls>,
-    /// Who authenticated.
+    /// Identity of an authenticated client.
     pub identity: Option<Identity>,
-    /// None: what `admit` grants, or nothing if that is not asked.
+    /// Exemptions; `None` for the exemptions that `admit` grants.
     pub exemptions: Option<Vec<String>>,
 }
 
-/// As it is written: what is not there is as in the file's `[client]`, then as usual.
+/// Keys of a client as written. Absent keys come from the file's `[client]`, then from the defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ClientKeys {
@@ -137,7 +137,7 @@ impl ClientKeys {
     }
 }
 
-/// A TLS session; its version alone is enough.
+/// A TLS session. Can be written as the version alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)] // wit/policy.wit says it
 pub struct Tls {
@@ -177,7 +177,7 @@ impl<'de> Deserialize<'de> for Tls {
     }
 }
 
-/// Who authenticated; the account alone is enough.
+/// Identity of an authenticated client. Can be written as the account alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Identity {
@@ -213,7 +213,7 @@ impl<'de> Deserialize<'de> for Identity {
     }
 }
 
-/// Where a message is from. Written as the address, or `<>`.
+/// A reverse-path, written as the address, or as `<>` for the null reverse-path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum ReversePath {
@@ -247,7 +247,7 @@ impl fmt::Display for ReversePath {
     }
 }
 
-/// One result of verification, written as in `dkim pass example.org` or `spf fail example.org -all`.
+/// A result of verification, written as in `dkim pass example.org` or `spf fail example.org -all`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)] // wit/policy.wit says it
 pub struct Finding {
@@ -286,28 +286,28 @@ impl<'de> Deserialize<'de> for Finding {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Failure {
-    /// Such as `address-not-found`.
+    /// Class of the failure, such as `address-not-found`.
     pub class: String,
-    /// Of the original.
+    /// Reverse-path of the original message.
     pub sender: ReversePath,
-    /// Of the original; those that failed unless the case says otherwise.
+    /// Recipients of the original message. The default is the failed recipients.
     #[serde(default)]
     pub recipients: Vec<String>,
-    /// Who does not get it, each as `ADDRESS: REPLY`.
+    /// Failed recipients, each as `ADDRESS: REPLY` or `ADDRESS at HOST: REPLY`.
     pub failed: Vec<FailedRecipient>,
-    /// Who submitted the original.
+    /// Identity of the submitter of the original message.
     #[serde(default)]
     pub identity: Option<Identity>,
-    /// Which client did.
+    /// Address of the submitting client.
     #[serde(default)]
     pub client_address: Option<String>,
-    /// What that client was exempt from.
+    /// Exemptions of the submitting client.
     #[serde(default)]
     pub exemptions: Vec<String>,
-    /// The original is itself automatic.
+    /// True if the original message is automatic.
     #[serde(default)]
     pub automatic: bool,
-    /// Fields of the original, each as `NAME: VALUE`.
+    /// Header fields of the original message, each as `NAME: VALUE`.
     #[serde(default)]
     pub headers: Vec<Field>,
 }
@@ -315,9 +315,9 @@ pub struct Failure {
 /// A header field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
-    /// Before the colon.
+    /// Name, the part before the colon.
     pub name: String,
-    /// After it.
+    /// Value, the part after the colon.
     pub value: String,
 }
 
@@ -376,12 +376,13 @@ impl<'de> Deserialize<'de> for FailedRecipient {
 }
 
 impl Case {
-    /// Whether it is a connection, not only a failure.
+    /// True if the case has a connection, not only a failure.
     fn connects(&self) -> bool {
         self.client_keys.is_some() || self.sender.is_some() || self.failure.is_none()
     }
 
-    pub(crate) fn share(&mut self, shared: Option<&ClientKeys>) {
+    /// Completes the case with the keys that all cases of a file share.
+    pub(crate) fn apply_shared(&mut self, shared: Option<&ClientKeys>) {
         if self.connects() {
             self.client = Some(self.client_keys.take().unwrap_or_default().complete(shared));
         }
@@ -393,7 +394,7 @@ impl Case {
         }
     }
 
-    /// What no type can say: the key and what is wrong with it.
+    /// Checks the constraints between keys. The error is a key and the description of the mistake.
     pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
         let has_message = self.inline.is_some() || self.message_file.is_some();
         let expect = &self.expect;
@@ -444,6 +445,7 @@ impl Case {
         }
     }
 
+    /// Reads the message of the case; the name of a message file is relative to `folder`.
     pub(crate) fn read_message(&mut self, folder: &Path) -> Result<(), String> {
         if let Some(text) = self.inline.take() {
             self.message = Some(Message::new(text.as_bytes()));

@@ -1,19 +1,19 @@
-//! An expectation beside an outcome.
+//! Comparison of a case's expectations with an outcome.
 
 use std::fmt;
 
 use crate::case::Case;
-use crate::decision::{Answer, Decision, Outcome};
+use crate::case_decision::{Answer, Decision, Outcome};
 use crate::expect::Expected;
 
-/// One thing that is not as expected.
+/// A difference between an expectation and the outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Such as `expect.recipient.rule`.
+    /// Key of the expectation, such as `expect.recipient.rule`.
     pub key: String,
-    /// What the case says.
+    /// The expected value.
     pub expected: String,
-    /// What happened.
+    /// The value that was found.
     pub found: String,
 }
 
@@ -24,18 +24,21 @@ impl fmt::Display for Mismatch {
 }
 
 impl Case {
-    /// Everything that is not as expected. A case that expects nothing is as good as no case, and
-    /// says so.
+    /// Returns every difference from the expectations. A case without expectations is a mismatch.
     pub fn compare(&self, outcome: &Outcome) -> Vec<Mismatch> {
         let expect = &self.expect;
         if expect.is_empty() {
             return vec![mismatch("expect", "something", "a case that expects nothing")];
         }
         let mut found = self.problems(outcome);
-        for (key, expected, answer) in self.beside(outcome) {
+        for (key, expected, answer) in self.expectations_with_answers(outcome) {
             match answer {
                 Some(answer) => found.extend(expected.compare(&key, answer)),
-                None => found.push(mismatch(&key, &expected.words(), "nothing: this was not asked")),
+                None => found.push(mismatch(
+                    &key,
+                    &expected.decision_words(),
+                    "nothing: this was not asked",
+                )),
             }
         }
         for part in &expect.log {
@@ -67,10 +70,13 @@ impl Case {
         )]
     }
 
-    /// Each expectation with its key and the answer it is about.
-    pub(crate) fn beside<'a>(&'a self, outcome: &'a Outcome) -> Vec<(String, &'a Expected, Option<&'a Answer>)> {
+    /// Returns each expectation with its key and the answer to compare; `None` for a question that was not asked.
+    pub(crate) fn expectations_with_answers<'a>(
+        &'a self,
+        outcome: &'a Outcome,
+    ) -> Vec<(String, &'a Expected, Option<&'a Answer>)> {
         let expect = &self.expect;
-        let of = |recipient: &str| {
+        let answer_for = |recipient: &str| {
             let answers = outcome.recipients.iter();
             answers
                 .filter(|(address, _)| address == recipient)
@@ -90,7 +96,11 @@ impl Case {
         let only = outcome.recipients.first().map(|(_, answer)| answer);
         add("expect.recipient".to_owned(), expect.recipient.as_ref(), only);
         for (address, expected) in &expect.recipients {
-            add(format!("expect.recipients.{address:?}"), Some(expected), of(address));
+            add(
+                format!("expect.recipients.{address:?}"),
+                Some(expected),
+                answer_for(address),
+            );
         }
         add(
             "expect.message".to_owned(),
@@ -103,30 +113,30 @@ impl Case {
 }
 
 impl Expected {
-    fn words(&self) -> String {
+    fn decision_words(&self) -> String {
         self.decision.clone().unwrap_or_else(|| "an answer".to_owned())
     }
 
-    /// Whether the answer is the one that is expected, and where not.
+    /// Returns the differences between this expectation and the answer; `key` is the key of the expectation.
     fn compare(&self, key: &str, answer: &Answer) -> Vec<Mismatch> {
         let mut found = Vec::new();
         if let Some(words) = &self.decision
-            && !begins(&answer.decision.to_string(), words)
+            && !begins_with_words(&answer.decision.to_string(), words)
         {
             let entry = answer
                 .because
                 .entry
                 .as_ref()
                 .map_or(String::new(), |entry| format!(" ({entry})"));
-            let why = match &answer.decision {
+            let reason = match &answer.decision {
                 Decision::Fault { text, .. } => format!(": {text}"),
                 _ => format!(", because {}{entry}", answer.because.rule),
             };
-            found.push(mismatch(key, words, &format!("{}{why}", answer.decision)));
+            found.push(mismatch(key, words, &format!("{}{reason}", answer.decision)));
         }
-        let mut compare = |part: &str, expected: String, is: String| {
-            if expected != is {
-                found.push(mismatch(&format!("{key}.{part}"), &expected, &is));
+        let mut compare = |part: &str, expected: String, actual: String| {
+            if expected != actual {
+                found.push(mismatch(&format!("{key}.{part}"), &expected, &actual));
             }
         };
         if let Some(rule) = &self.rule {
@@ -158,7 +168,7 @@ impl Expected {
             let made: Vec<String> = made.iter().map(ToString::to_string).collect();
             compare("edits", format!("{edits:?}"), format!("{made:?}"));
         }
-        let (text, remarks) = parts(&answer.decision);
+        let (text, remarks) = text_and_remarks(&answer.decision);
         if let Some(part) = &self.text
             && !text.contains(part.as_str())
         {
@@ -182,8 +192,8 @@ impl Expected {
     }
 }
 
-/// The text of a reply or a fault, and the remarks of notices.
-pub(crate) fn parts(decision: &Decision) -> (&str, Vec<&str>) {
+/// Returns the text of a reply or of a fault, and the remarks of notices.
+pub(crate) fn text_and_remarks(decision: &Decision) -> (&str, Vec<&str>) {
     match decision {
         Decision::Refuse(reply) | Decision::Reject(reply) | Decision::Defer(reply) => (&reply.text, Vec::new()),
         Decision::Fault { text, .. } => (text, Vec::new()),
@@ -197,8 +207,8 @@ pub(crate) fn parts(decision: &Decision) -> (&str, Vec<&str>) {
     }
 }
 
-/// Whether an answer begins with these words; the last of them is a whole word.
-pub(crate) fn begins(answer: &str, words: &str) -> bool {
+/// True if the answer begins with the words and the last word is complete.
+pub(crate) fn begins_with_words(answer: &str, words: &str) -> bool {
     answer
         .strip_prefix(words)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ',']))

@@ -1,20 +1,20 @@
-//! What is wrong with a file, and where.
+//! Errors of case files, with their position.
 
 use std::fmt;
 use std::ops::Range;
 
-/// A case file that cannot be used. Displayed as `FILE:LINE:COLUMN: KEY: what is wrong`.
+/// An error in a case file. Displayed as `FILE:LINE:COLUMN: KEY: TEXT`, without the parts that are `None` or empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
-    /// The file, as whoever reads it named it.
+    /// The file's name as given by the caller.
     pub file: String,
-    /// From one; none when the file as a whole is meant.
+    /// Line number, counted from 1; `None` for an error of the file as a whole.
     pub line: Option<usize>,
-    /// From one, in characters.
+    /// Column in characters, counted from 1.
     pub column: Option<usize>,
     /// Key path such as `case[1].client.address`; empty for a syntax error.
     pub key: String,
-    /// What is wrong and what was expected.
+    /// Description of the error and of the expected value.
     pub text: String,
 }
 
@@ -36,18 +36,18 @@ impl Error {
         key: String,
         text: impl Into<String>,
     ) -> Self {
-        let place = span.map(|span| place(source, span.start));
+        let position = span.map(|span| line_and_column(source, span.start));
         Self {
-            line: place.map(|(line, _)| line),
-            column: place.map(|(_, column)| column),
+            line: position.map(|(line, _)| line),
+            column: position.map(|(_, column)| column),
             key,
             ..Self::whole(file, text)
         }
     }
 }
 
-/// Line and column of a byte offset.
-pub(crate) fn place(source: &str, offset: usize) -> (usize, usize) {
+/// Returns line and column of a byte offset, both counted from 1.
+pub(crate) fn line_and_column(source: &str, offset: usize) -> (usize, usize) {
     let before = &source[..source.floor_char_boundary(offset)];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (

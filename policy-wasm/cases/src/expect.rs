@@ -1,69 +1,69 @@
-//! What a case expects.
+//! Expectations of a case.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::decision::Stage;
-use crate::text::text_or_table;
+use crate::case_decision::Stage;
+use crate::case_text::text_or_table;
 
-/// What must be answered, stage by stage. What is not named is not compared.
+/// Expected answers by stage. Stages without an expectation are not compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expect {
-    /// Keys that `configure` must complain of, in any order.
+    /// Keys for which `configure` must report problems, in any order.
     pub problems: Option<Vec<String>>,
-    /// The connection.
+    /// The answer to the connection.
     #[serde(deserialize_with = "admit")]
     pub admit: Option<Expected>,
-    /// MAIL.
+    /// The answer to MAIL.
     #[serde(deserialize_with = "verdict")]
     pub sender: Option<Expected>,
-    /// RCPT, of a case with one recipient.
+    /// The answer to RCPT, for a case with a single recipient.
     #[serde(deserialize_with = "verdict")]
     pub recipient: Option<Expected>,
-    /// RCPT, by address.
+    /// The answers to RCPT by address.
     #[serde(deserialize_with = "recipients")]
     pub recipients: BTreeMap<String, Expected>,
-    /// The final dot.
+    /// The answer to the end of DATA.
     #[serde(deserialize_with = "disposition")]
     pub message: Option<Expected>,
-    /// Who is told.
+    /// The plan of notices.
     #[serde(deserialize_with = "plan")]
     pub ndr: Option<Expected>,
-    /// Each must be part of a line that is logged.
+    /// Texts that must occur in the lines that the policy logs.
     pub log: Vec<String>,
 }
 
 impl Expect {
-    /// Whether nothing is expected at all.
+    /// True if there is no expectation.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// What one answer must be. Written as the words alone, or as a table.
+/// The expectation of an answer. Can be written as the words of the decision alone, or as a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expected {
-    /// The decision in words, or the beginning of them.
+    /// The words of the decision, or the beginning of the words.
     pub decision: Option<String>,
-    /// The rule it cites.
+    /// The cited rule.
     pub rule: Option<String>,
-    /// The entry of it that matched; `""` is none.
+    /// The matched entry of the rule; `""` for no entry.
     pub entry: Option<String>,
-    /// Part of the reply's text, or of what is known about a fault.
+    /// Part of the text of a reply or of a fault.
     pub text: Option<String>,
-    /// Of `admit`: whether the client must authenticate.
+    /// Requirement to authenticate. Stage `admit` only.
     pub authentication: Option<bool>,
-    /// Of `admit`: whether the client must encrypt.
+    /// Requirement to encrypt. Stage `admit` only.
     pub encryption: Option<bool>,
-    /// Of `admit`: what the client is exempt from, in any order.
+    /// Exemptions in any order. Stage `admit` only.
     pub exemptions: Option<Vec<String>>,
-    /// Of an accepted message: every change, in order, as in `add-header X-Seen: yes`.
+    /// Complete edits of an accepted message in order, such as `add-header X-Seen: yes`. Stage `message` only.
     pub edits: Option<Vec<String>>,
-    /// Of `ndr`: part of the remark of each notice, in order; `""` fits every remark and none.
+    /// Part of the remark of each notice, in order; `""` fits any remark and the absence of a remark. Stage `ndr` only.
     pub remarks: Option<Vec<String>>,
 }
 
@@ -78,8 +78,8 @@ impl FromStr for Expected {
     }
 }
 
-/// First words of a decision.
-pub(crate) fn words(stage: Stage) -> &'static [&'static str] {
+/// Returns the possible first words of a decision.
+fn first_words(stage: Stage) -> &'static [&'static str] {
     match stage {
         Stage::Admit => &["pass", "admit", "refuse", "fault"],
         Stage::Sender | Stage::Recipient => &["pass", "accept", "reject", "defer", "fault"],
@@ -97,15 +97,15 @@ pub(crate) fn words(stage: Stage) -> &'static [&'static str] {
     }
 }
 
-/// A decision that no policy can give at this stage would never be met: a slip of the pen.
+/// Checks that a policy can give this answer at the stage: words, class of the reply code, and details.
 fn check(expected: &Expected, stage: Stage) -> Result<(), String> {
     if let Some(decision) = &expected.decision {
         let mut parts = decision.split(' ');
         let first = parts.next().unwrap_or_default();
-        if !words(stage).contains(&first) {
+        if !first_words(stage).contains(&first) {
             return Err(format!(
                 "{decision:?} is no decision here: expected one of {}",
-                words(stage).join(", ")
+                first_words(stage).join(", ")
             ));
         }
         let class = match first {
@@ -124,44 +124,44 @@ fn check(expected: &Expected, stage: Stage) -> Result<(), String> {
             ));
         }
     }
-    let only = |named: bool, key: &str, at: Stage| match named && stage != at {
-        true => Err(format!("{key} is of {at}, not of {stage}")),
+    let only_at = |given: bool, key: &str, key_stage: Stage| match given && stage != key_stage {
+        true => Err(format!("{key} is of {key_stage}, not of {stage}")),
         false => Ok(()),
     };
-    only(expected.authentication.is_some(), "authentication", Stage::Admit)?;
-    only(expected.encryption.is_some(), "encryption", Stage::Admit)?;
-    only(expected.exemptions.is_some(), "exemptions", Stage::Admit)?;
-    only(expected.edits.is_some(), "edits", Stage::Message)?;
-    only(expected.remarks.is_some(), "remarks", Stage::Ndr)
+    only_at(expected.authentication.is_some(), "authentication", Stage::Admit)?;
+    only_at(expected.encryption.is_some(), "encryption", Stage::Admit)?;
+    only_at(expected.exemptions.is_some(), "exemptions", Stage::Admit)?;
+    only_at(expected.edits.is_some(), "edits", Stage::Message)?;
+    only_at(expected.remarks.is_some(), "remarks", Stage::Ndr)
 }
 
-fn at<'de, D: Deserializer<'de>>(stage: Stage, input: D) -> Result<Expected, D::Error> {
+fn expected_at<'de, D: Deserializer<'de>>(stage: Stage, input: D) -> Result<Expected, D::Error> {
     let expected: Expected = text_or_table(input)?;
     check(&expected, stage).map_err(de::Error::custom)?;
     Ok(expected)
 }
 
 fn admit<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Expected>, D::Error> {
-    at(Stage::Admit, input).map(Some)
+    expected_at(Stage::Admit, input).map(Some)
 }
 
 fn verdict<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Expected>, D::Error> {
-    at(Stage::Recipient, input).map(Some)
+    expected_at(Stage::Recipient, input).map(Some)
 }
 
 fn disposition<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Expected>, D::Error> {
-    at(Stage::Message, input).map(Some)
+    expected_at(Stage::Message, input).map(Some)
 }
 
 fn plan<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Expected>, D::Error> {
-    at(Stage::Ndr, input).map(Some)
+    expected_at(Stage::Ndr, input).map(Some)
 }
 
 fn recipients<'de, D: Deserializer<'de>>(input: D) -> Result<BTreeMap<String, Expected>, D::Error> {
     struct OfRecipient(Expected);
     impl<'de> Deserialize<'de> for OfRecipient {
         fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-            at(Stage::Recipient, input).map(Self)
+            expected_at(Stage::Recipient, input).map(Self)
         }
     }
     let by_address: BTreeMap<String, OfRecipient> = Deserialize::deserialize(input)?;

@@ -1,45 +1,45 @@
-//! A file of cases.
+//! Reader of case files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_path_to_error::Segment;
 use toml::Spanned;
 
 use crate::case::{Case, ClientKeys};
-use crate::directory::Directory;
-use crate::dns::Dns;
-use crate::error::{Error, place};
+use crate::case_directory::Directory;
+use crate::case_dns::Dns;
+use crate::case_text::{settings, time};
+use crate::error::{Error, line_and_column};
 use crate::fixture::Fixture;
-use crate::text;
 
-/// A file of cases: what they share, and the cases.
+/// A file of cases, with the parts that all cases share.
 #[derive(Debug, Clone)]
 pub struct CaseFile {
-    /// The file's name, for messages.
+    /// Name of the file, for error messages.
     pub name: String,
-    /// The folder in which files that cases name are looked for.
+    /// Folder that names of message files are relative to.
     pub folder: PathBuf,
-    /// Seconds since 1970; cases may have a time of their own.
+    /// Time of all cases without a time, in seconds since 1970.
     pub now: u64,
-    /// A JSON object.
+    /// Settings of all cases without settings: a JSON object.
     pub settings: serde_json::Value,
-    /// Who is who.
+    /// The directory.
     pub directory: Directory,
-    /// What the DNS has.
+    /// DNS records.
     pub dns: Dns,
-    /// Counters before each case.
+    /// Values of counters at the start of each case.
     pub counters: BTreeMap<String, u64>,
-    /// At least one.
+    /// The cases; at least one.
     pub cases: Vec<Case>,
 }
 
-/// As it is written.
+/// Keys of a case file as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Written {
-    #[serde(default, deserialize_with = "text::time")]
+struct CaseFileKeys {
+    #[serde(default, deserialize_with = "time")]
     now: Option<u64>,
     #[serde(default, deserialize_with = "settings")]
     settings: Option<serde_json::Value>,
@@ -55,18 +55,14 @@ struct Written {
     cases: Vec<Spanned<Case>>,
 }
 
-pub(crate) fn settings<'de, D: Deserializer<'de>>(input: D) -> Result<Option<serde_json::Value>, D::Error> {
-    toml::Table::deserialize(input).map(|table| Some(text::json(toml::Value::Table(table))))
-}
-
 impl CaseFile {
-    /// 2026-01-01T12:00:00Z, for files that do not say what time it is.
+    /// The default time, 2026-01-01T12:00:00Z.
     pub const NOW: u64 = 1_767_268_800;
 
-    /// Reads a file. Files that its cases name are looked for beside it.
+    /// Reads a file. Names of message files are relative to the file's folder.
     ///
     /// # Errors
-    /// It cannot be read, or [`Self::parse`] refuses it, or a message file cannot be read.
+    /// The file or a message file cannot be read, or the text has a mistake (see [`Self::parse`]).
     pub fn read(path: &Path) -> Result<Self, Error> {
         let name = path.display().to_string();
         let source = std::fs::read_to_string(path).map_err(|error| Error::whole(&name, error.to_string()))?;
@@ -74,10 +70,10 @@ impl CaseFile {
         Self::parse_in(&source, &name, folder)
     }
 
-    /// Reads the text of a file; files that its cases name are looked for in the current folder.
+    /// Reads the text of a file. Names of message files are relative to the current folder.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first mistake of the text.
     pub fn parse(source: &str, name: &str) -> Result<Self, Error> {
         Self::parse_in(source, name, Path::new("."))
     }
@@ -85,7 +81,7 @@ impl CaseFile {
     fn parse_in(source: &str, name: &str, folder: &Path) -> Result<Self, Error> {
         let deserializer = toml::Deserializer::parse(source)
             .map_err(|error| Error::at(name, source, error.span(), String::new(), error.message()))?;
-        let written: Written = serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let written: CaseFileKeys = serde_path_to_error::deserialize(deserializer).map_err(|error| {
             let key = key_path(error.path());
             let inner = error.into_inner();
             Error::at(name, source, inner.span(), key, inner.message())
@@ -98,7 +94,7 @@ impl CaseFile {
         for (index, spanned) in written.cases.into_iter().enumerate() {
             let span = spanned.span();
             let mut case = spanned.into_inner();
-            case.line = place(source, span.start).0;
+            case.line = line_and_column(source, span.start).0;
             let problem = |key: &str, text: String| {
                 let key = format!("case[{index}]{}{key}", if key.is_empty() { "" } else { "." });
                 Error::at(name, source, Some(span.clone()), key, text)
@@ -106,7 +102,7 @@ impl CaseFile {
             if let Some(line) = names.insert(case.name.clone(), case.line) {
                 return Err(problem("name", format!("the case in line {line} has this name too")));
             }
-            case.share(written.client.as_ref());
+            case.apply_shared(written.client.as_ref());
             case.check().map_err(|(key, text)| problem(key, text))?;
             case.read_message(folder)
                 .map_err(|text| problem("message-file", text))?;
@@ -124,12 +120,12 @@ impl CaseFile {
         })
     }
 
-    /// The settings a case runs with: its own, or the file's.
+    /// Returns the settings of a case; the default is the file's settings.
     pub fn settings_of<'a>(&'a self, case: &'a Case) -> &'a serde_json::Value {
         case.settings.as_ref().unwrap_or(&self.settings)
     }
 
-    /// The host as a case sees it, before anything was asked.
+    /// Returns the host of a case, in the state before the first question.
     pub fn fixture(&self, case: &Case) -> Fixture {
         let mut counters = self.counters.clone();
         counters.extend(case.counters.clone());
@@ -144,7 +140,7 @@ impl CaseFile {
     }
 }
 
-/// The path without the names by which the parser hands positions over.
+/// Returns the path of a key. Internal names with which the parser passes positions are left out.
 fn key_path(path: &serde_path_to_error::Path) -> String {
     let mut key = String::new();
     for segment in path {

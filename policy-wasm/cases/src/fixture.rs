@@ -1,107 +1,107 @@
-//! The host of a case: what it answers when a policy asks.
+//! The simulated host of a case, which answers the questions of a policy.
 
 use crate::case::{Finding, Service};
-use crate::counters::Counters;
-use crate::directory::{Directory, Entry};
-use crate::dns::{Dns, Records};
+use crate::case_counters::Counters;
+use crate::case_directory::{Directory, Entry};
+use crate::case_dns::{Dns, Records};
 
-/// A host that exists only in a file. The functions are those of the contract's imports.
+/// A host that exists only in a file. The functions correspond to the contract's imports.
 #[derive(Debug, Clone, Default)]
 pub struct Fixture {
-    /// Seconds since 1970.
+    /// Current time, in seconds since 1970.
     pub now: u64,
-    /// Who is who.
+    /// The directory.
     pub directory: Directory,
-    /// What the DNS has.
+    /// DNS records.
     pub dns: Dns,
-    /// What was counted.
+    /// Counters.
     pub counters: Counters,
-    /// What verification finds in the message.
+    /// Results of verification.
     pub findings: Vec<Finding>,
-    /// What cannot be asked.
+    /// Unavailable services.
     pub unavailable: Vec<Service>,
 }
 
-/// Why there is no answer.
+/// The reason for the absence of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoAnswer {
-    /// It may pass.
+    /// A temporary condition.
     #[error("unavailable: {0}")]
     Unavailable(String),
-    /// It will not pass.
+    /// A permanent condition.
     #[error("{0}")]
     Other(String),
 }
 
 impl Fixture {
-    fn ask(&self, service: Service) -> Result<(), NoAnswer> {
+    fn require_available(&self, service: Service) -> Result<(), NoAnswer> {
         match self.unavailable.contains(&service) {
             true => Err(NoAnswer::Unavailable("the case says so".to_owned())),
             false => Ok(()),
         }
     }
 
-    /// `directory.lookup`.
+    /// Answers `directory.lookup`.
     ///
     /// # Errors
-    /// The case says that the directory is unavailable; so with the next three.
+    /// The case makes the directory unavailable.
     pub fn lookup(&self, address: &str) -> Result<Vec<Entry>, NoAnswer> {
-        self.ask(Service::Directory)?;
+        self.require_available(Service::Directory)?;
         Ok(self.directory.lookup(address))
     }
 
-    /// `directory.may-send-as`.
+    /// Answers `directory.may-send-as`.
     ///
     /// # Errors
-    /// As [`Self::lookup`].
+    /// The case makes the directory unavailable.
     pub fn may_send_as(&self, account: &str, address: &str) -> Result<bool, NoAnswer> {
-        self.ask(Service::Directory)?;
+        self.require_available(Service::Directory)?;
         Ok(self.directory.may_send_as(account, address))
     }
 
-    /// `directory.is-local-domain`.
+    /// Answers `directory.is-local-domain`.
     ///
     /// # Errors
-    /// As [`Self::lookup`].
+    /// The case makes the directory unavailable.
     pub fn is_local_domain(&self, domain: &str) -> Result<bool, NoAnswer> {
-        self.ask(Service::Directory)?;
+        self.require_available(Service::Directory)?;
         Ok(self.directory.is_local_domain(domain))
     }
 
-    /// `directory.is-member`.
+    /// Answers `directory.is-member`.
     ///
     /// # Errors
-    /// As [`Self::lookup`].
+    /// The case makes the directory unavailable.
     pub fn is_member(&self, group: &str, address: &str) -> Result<bool, NoAnswer> {
-        self.ask(Service::Directory)?;
+        self.require_available(Service::Directory)?;
         Ok(self.directory.is_member(group, address))
     }
 
-    /// What there is at a name, for `dns.addresses`, `exchanges` and `texts`, or at an address, for
+    /// Returns the records of a name, for `dns.addresses`, `dns.exchanges` and `dns.texts`, or of an address, for
     /// `dns.names`.
     ///
     /// # Errors
-    /// The case says that the DNS is unavailable, or that this name fails.
+    /// The case makes the DNS unavailable, or the file lets this name fail.
     pub fn records(&self, name: &str) -> Result<Records, NoAnswer> {
-        self.ask(Service::Dns)?;
+        self.require_available(Service::Dns)?;
         self.dns.records(name).map_err(NoAnswer::Unavailable)
     }
 
-    /// `counters.add`.
+    /// Answers `counters.add`.
     ///
     /// # Errors
-    /// The case says that the counters are unavailable, or the key is too long.
+    /// The case makes the counters unavailable, or the key is longer than 256 bytes.
     pub fn add(&mut self, key: &str, amount: u64) -> Result<u64, NoAnswer> {
-        self.ask(Service::Counters)?;
+        self.require_available(Service::Counters)?;
         self.counters.add(key, amount).map_err(NoAnswer::Other)
     }
 
-    /// `counters.value`.
+    /// Answers `counters.value`.
     ///
     /// # Errors
-    /// As [`Self::add`].
+    /// The case makes the counters unavailable, or the key is longer than 256 bytes.
     pub fn value(&self, key: &str) -> Result<u64, NoAnswer> {
-        self.ask(Service::Counters)?;
+        self.require_available(Service::Counters)?;
         self.counters.value(key).map_err(NoAnswer::Other)
     }
 }

@@ -1,54 +1,55 @@
-//! The questions of a case, in order. Whoever asks them brings the answers back, in its own way and
-//! time: nothing here waits or calls.
+//! The questions of a case in order, as a state machine. The caller asks the policy and passes the answers back; this
+//! module neither waits nor calls.
 
 use crate::case::{Case, Client, Failure, ReversePath};
-use crate::decision::{Answer, Decision, Outcome};
-use crate::message::Message;
+use crate::case_decision::{Answer, Decision, Outcome};
+use crate::case_message::Message;
 
-/// One question to the policy.
+/// A question to the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question<'c> {
-    /// `exemption.admit`.
+    /// The question `exemption.admit`.
     Admit {
-        /// Without HELO, identity and exemptions: it has just connected.
+        /// The client right after its connection: without HELO argument, identity and exemptions.
         client: Client,
     },
-    /// `homing.check-sender`.
+    /// The question `homing.check-sender`.
     Sender {
-        /// With what `admit` exempted it from; so with the next two.
+        /// The client with its exemptions, which `admit` granted or the case gives.
         client: Client,
-        /// Who.
+        /// The reverse-path.
         sender: &'c ReversePath,
     },
-    /// `homing.check-recipient`.
+    /// The question `homing.check-recipient`.
     Recipient {
-        /// Who asks.
+        /// The client with its exemptions.
         client: Client,
-        /// From whom.
+        /// The reverse-path.
         sender: &'c ReversePath,
-        /// To whom.
+        /// The forward-path of this RCPT.
         recipient: &'c str,
     },
-    /// `homing.check-message`.
+    /// The question `homing.check-message`.
     Message {
-        /// Who asks.
+        /// The client with its exemptions.
         client: Client,
-        /// From whom.
+        /// The reverse-path.
         sender: &'c ReversePath,
-        /// Those that were accepted.
+        /// Recipients that were not refused.
         recipients: Vec<String>,
-        /// What.
+        /// The message.
         message: &'c Message,
     },
-    /// `ndr.plan`.
+    /// The question `ndr.plan`.
     Plan {
-        /// What went wrong.
+        /// The failed delivery.
         failure: &'c Failure,
     },
 }
 
+/// Position of a play: the stage that is asked next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
+enum Position {
     Admit,
     Sender,
     Recipient(usize),
@@ -57,7 +58,7 @@ enum At {
     End,
 }
 
-/// A case being played: take a question, bring its answer, until there is none.
+/// The execution of a case. Take a question and pass its answer back, until there is no question.
 ///
 /// ```
 /// use posthouse_cases::{Answer, Because, CaseFile, Decision, Play};
@@ -74,76 +75,80 @@ enum At {
 #[derive(Debug)]
 pub struct Play<'c> {
     case: &'c Case,
-    at: At,
+    position: Position,
     granted: Vec<String>,
     outcome: Outcome,
 }
 
 impl<'c> Play<'c> {
-    /// Before the first question.
+    /// Starts a case before its first question.
     pub fn new(case: &'c Case) -> Self {
         let mut play = Self {
             case,
-            at: At::Admit,
+            position: Position::Admit,
             granted: Vec::new(),
             outcome: Outcome::default(),
         };
-        let begins_later = case.client.as_ref().is_none_or(|client| client.exemptions.is_some());
-        if case.client.is_none() || (begins_later && case.expect.admit.is_none()) {
-            play.at = play.after_admit();
+        let begins_after_banner = case.client.as_ref().is_none_or(|client| client.exemptions.is_some());
+        if case.client.is_none() || (begins_after_banner && case.expect.admit.is_none()) {
+            play.position = play.after_admit();
         }
         play
     }
 
-    /// The next question; none when everything was asked.
+    /// Returns the next question; `None` at the end of the case.
     pub fn question(&self) -> Option<Question<'c>> {
         let sender = self.case.sender.as_ref();
-        Some(match self.at {
-            At::Admit => {
+        Some(match self.position {
+            Position::Admit => {
                 let mut client = self.case.client.clone()?;
                 client.helo = None;
                 client.identity = None;
                 client.exemptions = None;
                 Question::Admit { client }
             }
-            At::Sender => Question::Sender {
+            Position::Sender => Question::Sender {
                 client: self.client()?,
                 sender: sender?,
             },
-            At::Recipient(index) => Question::Recipient {
+            Position::Recipient(index) => Question::Recipient {
                 client: self.client()?,
                 sender: sender?,
                 recipient: self.case.recipients.get(index)?,
             },
-            At::Message => Question::Message {
+            Position::Message => Question::Message {
                 client: self.client()?,
                 sender: sender?,
                 recipients: self.accepted(),
                 message: self.case.message.as_ref()?,
             },
-            At::Plan => Question::Plan {
+            Position::Plan => Question::Plan {
                 failure: self.case.failure.as_ref()?,
             },
-            At::End => return None,
+            Position::End => return None,
         })
     }
 
-    /// The answer to [`Self::question`]; none if the policy has no such role.
+    /// Records the answer to [`Self::question`] and advances; `None` if the policy does not have the role.
     pub fn answer(&mut self, answer: Option<Answer>) {
         let refused = answer.as_ref().is_some_and(|answer| answer.decision.is_refusal());
-        let next = match self.at {
-            At::Admit => {
+        let next = match self.position {
+            Position::Admit => {
                 if let Some(Decision::Admit(terms)) = answer.as_ref().map(|answer| &answer.decision) {
                     self.granted.clone_from(&terms.exemptions);
                 }
                 self.outcome.admit = answer;
-                if refused { At::Plan } else { self.after_admit() }
+                if refused { Position::Plan } else { self.after_admit() }
             }
-            At::Sender => {
+            Position::Sender => {
                 self.outcome.sender = answer;
-                if refused { At::Plan } else { At::Recipient(0) }
+                if refused {
+                    Position::Plan
+                } else {
+                    Position::Recipient(0)
+                }
             }
-            At::Recipient(index) => {
+            Position::Recipient(index) => {
                 let fault = matches!(
                     &answer,
                     Some(Answer {
@@ -155,40 +160,44 @@ impl<'c> Play<'c> {
                     self.outcome.recipients.push((recipient.clone(), answer));
                 }
                 // A fault ends the transaction.
-                if fault { At::Plan } else { At::Recipient(index + 1) }
+                if fault {
+                    Position::Plan
+                } else {
+                    Position::Recipient(index + 1)
+                }
             }
-            At::Message => {
+            Position::Message => {
                 self.outcome.message = answer;
-                At::Plan
+                Position::Plan
             }
-            At::Plan | At::End => {
+            Position::Plan | Position::End => {
                 self.outcome.ndr = answer;
-                At::End
+                Position::End
             }
         };
-        self.at = self.skip(next);
+        self.position = self.skip(next);
     }
 
-    /// What happened.
+    /// Returns the answers so far.
     pub fn outcome(self) -> Outcome {
         self.outcome
     }
 
-    fn after_admit(&self) -> At {
+    fn after_admit(&self) -> Position {
         self.skip(if self.case.sender.is_some() {
-            At::Sender
+            Position::Sender
         } else {
-            At::Plan
+            Position::Plan
         })
     }
 
-    /// The next question that the case has.
-    fn skip(&self, at: At) -> At {
-        match at {
-            At::Recipient(index) if index >= self.case.recipients.len() => self.skip(At::Message),
-            At::Message if self.case.message.is_none() || self.accepted().is_empty() => self.skip(At::Plan),
-            At::Plan if self.case.failure.is_none() => At::End,
-            at => at,
+    /// Returns the position, or the next position for which the case has a question.
+    fn skip(&self, position: Position) -> Position {
+        match position {
+            Position::Recipient(index) if index >= self.case.recipients.len() => self.skip(Position::Message),
+            Position::Message if self.case.message.is_none() || self.accepted().is_empty() => self.skip(Position::Plan),
+            Position::Plan if self.case.failure.is_none() => Position::End,
+            position => position,
         }
     }
 
@@ -198,7 +207,7 @@ impl<'c> Play<'c> {
         Some(client)
     }
 
-    /// A recipient is accepted unless it was refused.
+    /// Returns the recipients that were not refused.
     fn accepted(&self) -> Vec<String> {
         let refused = |recipient: &&String| {
             let answers = &self.outcome.recipients;

@@ -1,17 +1,16 @@
-//! Writing what happens into the file, as what is expected from now on.
+//! Update of the expectations in a case file with the outcomes of its cases.
 
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, TomlError, Value};
 
 use crate::case::Case;
-use crate::compare::{begins, parts};
-use crate::decision::{Answer, Decision, Outcome};
+use crate::case_decision::{Answer, Decision, Outcome};
+use crate::compare::{begins_with_words, text_and_remarks};
 
-/// The text of a case file with the outcomes of its cases in place of the expectations that they do
-/// not meet. Everything else stays as it was written, comments included. An expectation keeps its
-/// form: what it did not name it does not name afterwards. A case that expected nothing gets an
-/// expectation for each answer but `pass`, or for the last one if all of them were that.
+/// Returns the text of a case file in which expectations that were not met are replaced by the outcomes. Everything
+/// else is preserved, comments included. An expectation keeps its form and gets no further details. A case without
+/// expectations gets an expectation for each answer except `pass`; if all answers are `pass`, for the last answer.
 ///
-/// `outcomes` are those of the first cases of the file, in order.
+/// `outcomes` belong to the first cases of the file, in order.
 ///
 /// # Errors
 /// The text is not TOML.
@@ -43,14 +42,14 @@ fn rewrite(case_table: &mut dyn TableLike, case: &Case, outcome: &Outcome) {
     if case.expect.is_empty() {
         let mut expect = Table::new();
         expect.set_dotted(true);
-        fill(&mut expect, outcome);
+        add_expectations(&mut expect, outcome);
         case_table.insert("expect", Item::Table(expect));
         return;
     }
     let Some(expect) = case_table.get_mut("expect").and_then(Item::as_table_like_mut) else {
         return;
     };
-    for (key, expected, answer) in case.beside(outcome) {
+    for (key, expected, answer) in case.expectations_with_answers(outcome) {
         let (table, key): (&mut dyn TableLike, String) = match key.strip_prefix("expect.recipients.") {
             None => (&mut *expect, key.trim_start_matches("expect.").to_owned()),
             Some(_) => {
@@ -58,7 +57,7 @@ fn rewrite(case_table: &mut dyn TableLike, case: &Case, outcome: &Outcome) {
                     .expect
                     .recipients
                     .iter()
-                    .find(|(_, of)| std::ptr::eq(*of, expected));
+                    .find(|(_, candidate)| std::ptr::eq(*candidate, expected));
                 let inner = expect.get_mut("recipients").and_then(Item::as_table_like_mut);
                 match (inner, address) {
                     (Some(inner), Some((address, _))) => (inner, address.clone()),
@@ -67,7 +66,7 @@ fn rewrite(case_table: &mut dyn TableLike, case: &Case, outcome: &Outcome) {
             }
         };
         match answer {
-            // It was not asked: the expectation has lost its question.
+            // The question was not asked: the expectation is removed.
             None => {
                 table.remove(&key);
             }
@@ -78,11 +77,11 @@ fn rewrite(case_table: &mut dyn TableLike, case: &Case, outcome: &Outcome) {
             }
         }
     }
-    keys_and_lines(expect, case, outcome);
+    update_problems_and_log(expect, case, outcome);
 }
 
-/// `problems` and `log`, which are about no single answer.
-fn keys_and_lines(expect: &mut dyn TableLike, case: &Case, outcome: &Outcome) {
+/// Updates `problems` and `log`, which belong to no single answer.
+fn update_problems_and_log(expect: &mut dyn TableLike, case: &Case, outcome: &Outcome) {
     let keys: Array = outcome.problems.iter().map(|problem| problem.key.as_str()).collect();
     if !keys.is_empty() {
         expect.insert("problems", toml_edit::value(keys));
@@ -95,8 +94,8 @@ fn keys_and_lines(expect: &mut dyn TableLike, case: &Case, outcome: &Outcome) {
     }
 }
 
-/// What a case expects that expected nothing.
-fn fill(expect: &mut Table, outcome: &Outcome) {
+/// Writes expectations for a case that has none.
+fn add_expectations(expect: &mut Table, outcome: &Outcome) {
     if !outcome.problems.is_empty() {
         let keys: Array = outcome.problems.iter().map(|problem| problem.key.as_str()).collect();
         expect.insert("problems", toml_edit::value(keys));
@@ -123,20 +122,20 @@ fn fill(expect: &mut Table, outcome: &Outcome) {
             continue;
         }
         match address {
-            None => expect.insert(key, Item::Value(written(answer))),
+            None => expect.insert(key, Item::Value(full_expectation(answer))),
             Some(address) => {
                 let empty = || Item::Value(InlineTable::new().into());
                 let inner = expect.entry(key).or_insert_with(empty);
                 inner
                     .as_table_like_mut()
-                    .and_then(|inner| inner.insert(address, Item::Value(written(answer))))
+                    .and_then(|inner| inner.insert(address, Item::Value(full_expectation(answer))))
             }
         };
     }
 }
 
-/// An answer in full.
-fn written(answer: &Answer) -> Value {
+/// Returns an answer with all details as an expectation.
+fn full_expectation(answer: &Answer) -> Value {
     let words = answer.decision.to_string();
     if matches!(answer.decision, Decision::Pass | Decision::Fault { .. }) {
         return words.into();
@@ -155,11 +154,11 @@ fn written(answer: &Answer) -> Value {
     table.into()
 }
 
-/// Keeps the form of an expectation and corrects what it names.
+/// Corrects the details that an expectation names and keeps the form of the expectation.
 fn correct(item: &mut Item, answer: &Answer) {
     let words = answer.decision.to_string();
     if let Some(old) = item.as_str() {
-        if !begins(&words, old) {
+        if !begins_with_words(&words, old) {
             set(item, words.into());
         }
         return;
@@ -173,10 +172,10 @@ fn correct(item: &mut Item, answer: &Answer) {
             "decision" => table
                 .get("decision")
                 .and_then(Item::as_str)
-                .is_some_and(|old| begins(&words, old)),
+                .is_some_and(|old| begins_with_words(&words, old)),
             "text" => {
                 let old = table.get("text").and_then(Item::as_str);
-                old.is_some_and(|old| parts(&answer.decision).0.contains(old))
+                old.is_some_and(|old| text_and_remarks(&answer.decision).0.contains(old))
             }
             _ => false,
         };
@@ -192,9 +191,9 @@ fn correct(item: &mut Item, answer: &Answer) {
     }
 }
 
-/// What an answer has for a key of an expectation; none if it has no such thing.
+/// Returns the detail of an answer for a key of an expectation; `None` if the answer has no such detail.
 fn detail(answer: &Answer, key: &str) -> Option<Value> {
-    let (text, remarks) = parts(&answer.decision);
+    let (text, remarks) = text_and_remarks(&answer.decision);
     match (key, &answer.decision) {
         ("decision", decision) => Some(decision.to_string().into()),
         ("rule", _) => Some(answer.because.rule.as_str().into()),
@@ -221,7 +220,7 @@ fn replace(table: &mut dyn TableLike, key: &str, value: Value) {
     }
 }
 
-/// A new value with the old one's spaces and comment.
+/// Replaces a value and keeps the spaces and comments around the old value.
 fn set(item: &mut Item, mut value: Value) {
     if let Some(old) = item.as_value() {
         *value.decor_mut() = old.decor().clone();

@@ -1,4 +1,4 @@
-//! Reading files of cases: what is written is what there is, and what is wrong has its place.
+//! Tests of reading case files: contents, and positions of errors.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -84,7 +84,7 @@ fn errors_name_file_line_and_key() {
 }
 
 #[test]
-fn cases_share_what_they_do_not_say() {
+fn absent_keys_of_a_case_come_from_the_file() {
     let text = r#"
 now = 2026-11-23T10:00:00+01:00
 settings = { a = 1 }
@@ -142,7 +142,7 @@ failure = { class = "x", sender = "", failed = ["a@b.example at mx.example: 550 
 }
 
 #[test]
-fn the_directory_answers_as_the_hosts_does() {
+fn directory_gives_the_answers_of_the_hosts_directory() {
     let text = r#"
 [directory]
 account = [
@@ -187,7 +187,7 @@ name = "a"
 }
 
 #[test]
-fn the_example_of_the_documentation_is_a_file_of_cases() {
+fn documented_example_is_a_valid_case_file() {
     let file = CaseFile::parse(include_str!("../example.toml"), "example.toml").unwrap();
     assert_eq!(file.cases.len(), 3);
 }

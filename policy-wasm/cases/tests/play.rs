@@ -1,4 +1,4 @@
-//! What is asked, compared and written back.
+//! Tests of the order of questions, of comparison, and of updates.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,8 +18,8 @@ fn reject() -> Decision {
     Decision::Reject("550 5.7.1 This recipient gets no mail".parse::<Reply>().unwrap())
 }
 
-/// A policy in a few words: exempts everybody, refuses recipients that begin with `no`, stamps
-/// messages, and tells the administrator.
+/// Answers as a small policy: exempts every client from authentication, refuses recipients that begin with `no`, adds a
+/// header field to messages, and sends notices to the administrator.
 fn decide(question: &Question<'_>) -> Answer {
     answer(match question {
         Question::Admit { client } if client.address == "10.0.0.1" => {
@@ -76,7 +76,7 @@ fn mismatches(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_case_goes_as_far_as_a_real_connection_would() {
+fn a_refusal_ends_the_questions_of_a_case() {
     let text = r#"
 [[case]]
 name = "refused at once"
@@ -108,7 +108,7 @@ expect.sender = "pass"
 "#;
     assert_eq!(mismatches(text), [""; 0]);
     let file = CaseFile::parse(text, "cases.toml").unwrap();
-    let asked: Vec<(bool, bool, usize, bool, bool)> = outcomes(&file)
+    let answered: Vec<(bool, bool, usize, bool, bool)> = outcomes(&file)
         .iter()
         .map(|o| {
             (
@@ -126,13 +126,13 @@ expect.sender = "pass"
         (true, true, 1, false, false),
         (false, true, 0, false, false),
     ];
-    assert_eq!(asked, expected);
+    assert_eq!(answered, expected);
 }
 
 const CASE: &str = "[[case]]\nname = \"a\"\nsender = \"a@b.example\"\nrecipient = \"no@b.example\"\n";
 
 #[test]
-fn the_beginning_of_the_words_is_enough_and_a_part_of_a_word_is_not() {
+fn expected_words_match_as_a_prefix_of_whole_words() {
     for words in [
         "reject",
         "reject 550",
@@ -151,7 +151,7 @@ fn the_beginning_of_the_words_is_enough_and_a_part_of_a_word_is_not() {
 }
 
 #[test]
-fn every_detail_is_compared() {
+fn compares_every_detail() {
     let text = format!(
         "{CASE}expect.recipient = {{ rule = \"other\", entry = \"\", text = \"gets mail\" }}
 expect.admit = {{ authentication = true, encryption = true, exemptions = [\"relay\"] }}
@@ -193,7 +193,7 @@ name = \"c\"
 }
 
 #[test]
-fn what_was_not_asked_meets_no_expectation() {
+fn an_expectation_of_a_question_that_was_not_asked_is_a_mismatch() {
     let text =
         "[[case]]\nname = \"a\"\nclient = { address = \"10.0.0.1\" }\nsender = \"<>\"\nexpect.sender = \"pass\"\n";
     assert_eq!(
@@ -203,7 +203,7 @@ fn what_was_not_asked_meets_no_expectation() {
 }
 
 #[test]
-fn an_update_writes_what_happens_and_leaves_the_rest() {
+fn update_replaces_expectations_that_were_not_met_and_keeps_the_rest() {
     let text = r#"# A file of mine.
 [[case]]
 name = "as it is" # good
@@ -249,7 +249,7 @@ sender = "a@b.example"
 }
 
 #[test]
-fn problems_are_expected_by_their_keys() {
+fn compares_problems_by_key() {
     let text = "[[case]]\nname = \"a\"\nexpect.problems = [\"b\", \"a\"]\n";
     let file = CaseFile::parse(text, "cases.toml").unwrap();
     let problem = |key: &str| Problem {

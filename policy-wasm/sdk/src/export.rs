@@ -1,21 +1,21 @@
-//! From a type to a component.
+//! Export of a policy type as a component.
 
-use crate::client::{Client, Envelope, ReversePath};
-use crate::decision::{Admission, Decision, Disposition, Plan, Verdict};
+use crate::answers::{Admission, Decision, Disposition, Plan, Verdict};
+use crate::client_and_envelope::{Client, Envelope, ReversePath};
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::message::Message;
-use crate::policy::Policy;
+use crate::message_reader::Message;
+use crate::roles::Policy;
 
 #[cfg(target_arch = "wasm32")]
 mod convert;
 #[cfg(target_arch = "wasm32")]
-mod guest;
+mod glue;
 
-/// What [`crate::export!`] says of a policy: the roles it has. None is a role it has not.
+/// Questions of all roles, as [`crate::export!`] implements the trait. The answer of a missing role is `None`.
 #[doc(hidden)]
 pub trait Exported: Policy {
-    /// The policy that this instance was configured as.
+    /// Returns the slot for the policy that `configure` made in this instance.
     #[cfg(target_arch = "wasm32")]
     fn slot() -> &'static std::thread::LocalKey<std::cell::OnceCell<Self>>;
 
@@ -40,12 +40,12 @@ pub trait Exported: Policy {
     }
 }
 
-/// The guest of the generated bindings.
+/// Implementation of the generated bindings' traits for a policy.
 #[doc(hidden)]
 pub struct Glue<P>(std::marker::PhantomData<P>);
 
-/// Makes a component of a policy: `export!(Type: Role, Role)`, with one to three of the roles
-/// `Exemption`, `Homing` and `Ndr`. The host asks a component about the roles it exports and no others.
+/// Exports a policy as a component: `export!(Type: Role, Role)`, with one to three of the roles `Exemption`, `Homing`
+/// and `Ndr`. The host asks a component only about the exported roles.
 ///
 /// ```
 /// # use posthouse_policy::*;
@@ -63,7 +63,7 @@ pub struct Glue<P>(std::marker::PhantomData<P>);
 /// impl Exemption for Quiet {}
 /// impl Ndr for Quiet {
 ///     fn plan(&self, _: &Failure, _: &Host) -> Decision<Plan> {
-///         Plan::default().because(Rule::new("quiet", "nobody is told").alone())
+///         Plan::default().because(Rule::new("quiet", "no notice is sent").alone())
 ///     }
 /// }
 ///
@@ -72,9 +72,9 @@ pub struct Glue<P>(std::marker::PhantomData<P>);
 /// ```
 ///
 /// # Settings
-/// `export!(Type: Role; settings = "settings.schema.json")` puts that file, a JSON Schema, into the component,
-/// where `posthouse policy explain` finds which settings there are, with types and defaults. The path is
-/// relative to the package; the function `testing::settings_schema` writes the file from the type.
+/// `export!(Type: Role; settings = "settings.schema.json")` puts this JSON Schema into the component, for
+/// `posthouse policy explain`, which shows the settings with types and defaults. The path is relative to the package.
+/// The function `testing::settings_schema` writes the file from the type.
 #[macro_export]
 macro_rules! export {
     ($policy:ident: $($role:ident),+ $(,)?; settings = $schema:literal) => {
@@ -82,7 +82,7 @@ macro_rules! export {
 
         #[allow(missing_docs, unsafe_code)]
         const _: () = {
-            // In a native build it is read for nothing but to say early that it is not there.
+            // A native build reads the file only to report early that it is missing.
             const SCHEMA: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $schema));
             #[cfg(target_arch = "wasm32")]
             #[used]
@@ -103,7 +103,7 @@ macro_rules! export {
                 }
                 $($crate::__ask!($role);)+
             }
-            // Nothing calls a policy in a native build but its tests: it is not dead for that.
+            // In a native build only tests call a policy: this use prevents warnings of dead code.
             #[cfg(not(target_arch = "wasm32"))]
             #[allow(dead_code)]
             fn exported(_: &$policy) {}

@@ -1,42 +1,43 @@
-//! Mail that could not be delivered.
+//! Failed deliveries.
 
-use crate::client::{Envelope, Identity};
-use crate::reply::Reply;
+use crate::client_and_envelope::{Envelope, Identity};
+use crate::smtp_reply::Reply;
 
-/// A recipient that will not get the message.
+/// A recipient to which a message cannot be delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedRecipient {
-    /// As the sender wrote it.
+    /// The address as written by the sender.
     pub address: String,
-    /// The reply that ended it, the host's own or the remote's.
+    /// The final reply, from this host or from a remote host.
     pub reply: Reply,
-    /// The host that gave the reply, when it was not this one.
+    /// The remote host that gave the reply; `None` for a reply of this host.
     pub remote: Option<String>,
 }
 
 /// A message that cannot be delivered to some of its recipients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What went wrong, such as `address-not-found`; expect values you do not know.
+    /// Class of the failure, such as `address-not-found`. Expect unknown values.
     pub class: String,
-    /// Of the original.
+    /// Envelope of the original message.
     pub envelope: Envelope,
-    /// The recipients that failed this way; at least one.
+    /// Recipients that failed with this class; at least one.
     pub failed: Vec<FailedRecipient>,
-    /// Who submitted the original. None for mail from exempt hosts, from outside, and for the host's own.
+    /// Identity of the submitter; `None` for mail from exempt hosts, for mail from outside, and for mail that the host
+    /// itself made.
     pub identity: Option<Identity>,
-    /// Address of the client that submitted it; none for the host's own mail.
+    /// Address of the client that submitted the message; `None` for mail that the host itself made.
     pub client_address: Option<String>,
-    /// What admission granted that client.
+    /// Exemptions of the client that submitted the message.
     pub exemptions: Vec<String>,
-    /// The original is itself automatic: a null reverse-path, or by its header (RFC 3834).
+    /// True if the original is automatic mail, by a null reverse-path or by its header (RFC 3834).
     pub automatic: bool,
-    /// Header fields of the original, unfolded, bounded in number and length.
+    /// Header fields of the original, name and value, unfolded, bounded in number and length.
     pub headers: Vec<(String, String)>,
 }
 
 impl Failure {
-    /// Values of the original's fields with this name, in order.
+    /// Returns the values of the original's fields with this name in order, ignoring case.
     pub fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let fields = self
             .headers

@@ -1,4 +1,4 @@
-//! What a policy can ask while it decides.
+//! Questions that a policy can ask the host during a decision.
 
 #[cfg(target_arch = "wasm32")]
 mod live;
@@ -7,12 +7,12 @@ mod mock;
 
 use std::fmt;
 
-use crate::message::Message;
+use crate::message_reader::Message;
 
-/// The host. In a component it is the real one; each group of functions needs its grant. In tests it is
-/// what `testing` makes of it; `Host::default()` knows nobody and nothing.
+/// The host. A component asks the real host; each group of functions needs a grant. A test asks a host that the module
+/// `testing` makes; `Host::default()` has an empty directory, empty DNS and no counters.
 ///
-/// No function waits longer than the host lets it; too slow is a fault that is not the policy's.
+/// The host bounds the time of every call. Exceeding the bound is a fault that is not counted against the policy.
 pub struct Host {
     #[cfg(not(target_arch = "wasm32"))]
     mock: mock::Mock,
@@ -20,74 +20,74 @@ pub struct Host {
     _live: (),
 }
 
-/// Why there is no answer.
+/// The reason for the absence of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoAnswer {
-    /// It may pass: the right decision is to defer.
+    /// A temporary condition. The right decision is to defer.
     Unavailable(String),
-    /// There are more counters than the module may keep.
+    /// The module's limit of counters is reached.
     Full,
-    /// It will not pass.
+    /// A permanent condition.
     Other(String),
 }
 
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unavailable(why) => write!(f, "unavailable: {why}"),
+            Self::Unavailable(reason) => write!(f, "unavailable: {reason}"),
             Self::Full => f.write_str("full"),
-            Self::Other(why) => f.write_str(why),
+            Self::Other(reason) => f.write_str(reason),
         }
     }
 }
 
 impl std::error::Error for NoAnswer {}
 
-/// Where mail for an address goes.
+/// The home of an address, to which mail is delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Home {
     /// A mailbox on this host.
     Here,
-    /// Another host, as the operator wrote it.
+    /// Another host, as written by the operator.
     Elsewhere(String),
 }
 
-/// One meaning of an address.
+/// A meaning of an address in the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The account that owns it; none for groups, aliases and forwards.
+    /// The account that owns the address; `None` for groups, aliases and forwards.
     pub account: Option<String>,
-    /// As the directory has it.
+    /// The address as written in the directory.
     pub address: String,
-    /// Where its mail goes.
+    /// The destination of mail for the address.
     pub home: Home,
-    /// `account`, `alias` or `group`; expect values you do not know.
+    /// `account`, `alias` or `group`. Expect unknown values.
     pub kind: String,
 }
 
 /// A mail exchanger (RFC 5321 section 5.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
-    /// Lower is asked first.
+    /// Preference; the lowest value is tried first.
     pub preference: u16,
-    /// A host.
+    /// Name of the mail exchanger.
     pub name: String,
 }
 
-/// One result of verification (RFC 8601).
+/// A result of verification (RFC 8601).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// `spf`, `dkim`, `dmarc` or `arc`; expect values you do not know.
+    /// `spf`, `dkim`, `dmarc` or `arc`. Expect unknown values.
     pub method: String,
     /// `pass`, `fail`, `softfail`, `neutral`, `none`, `temperror`, `permerror`, `policy`.
     pub outcome: String,
-    /// The domain it is about.
+    /// The verified domain.
     pub domain: Option<String>,
-    /// More for the operator.
+    /// Further information for the operator.
     pub detail: Option<String>,
 }
 
-/// How much a line of the log matters.
+/// Severity of a line in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
     Debug,
@@ -96,129 +96,129 @@ enum Level {
     Error,
 }
 
-/// Grant `directory`.
+/// Questions to the directory, with the grant `directory`.
 impl Host {
-    /// Every meaning of an address: none is not known, several is ambiguous.
+    /// Returns every meaning of an address. An unknown address has no entries, an ambiguous address has several.
     ///
     /// # Errors
-    /// The directory cannot be asked; so with the next three.
+    /// The directory gives no answer.
     pub fn lookup(&self, address: &str) -> Result<Vec<Entry>, NoAnswer> {
         self.ask_lookup(address)
     }
 
-    /// May this account put this address in MAIL FROM, `From:` or `Sender:`?
+    /// True if this account may use this address in MAIL FROM, `From:` or `Sender:`.
     ///
     /// # Errors
-    /// As [`Self::lookup`].
+    /// The directory gives no answer.
     pub fn may_send_as(&self, account: &str, address: &str) -> Result<bool, NoAnswer> {
         self.ask_may_send_as(account, address)
     }
 
-    /// Is this domain one of the directory's own?
+    /// True if this domain belongs to the directory.
     ///
     /// # Errors
-    /// As [`Self::lookup`].
+    /// The directory gives no answer.
     pub fn is_local_domain(&self, domain: &str) -> Result<bool, NoAnswer> {
         self.ask_is_local_domain(domain)
     }
 
-    /// Is this address a member of this group, directly or through groups in it? Needs a host with
-    /// contract 0.2.
+    /// True if this address is a member of this group, directly or through nested groups. An address that is not a
+    /// group has no members. Needs a host with contract 0.2.
     ///
     /// # Errors
-    /// As [`Self::lookup`].
+    /// The directory gives no answer.
     pub fn is_member(&self, group: &str, address: &str) -> Result<bool, NoAnswer> {
         self.ask_is_member(group, address)
     }
 }
 
-/// Grant `host`.
+/// Time and log, with the grant `host`.
 impl Host {
-    /// Seconds since 1970, the same for every call of one unit of work.
+    /// Returns the time in seconds since 1970, the same for every call of a unit of work.
     pub fn now(&self) -> u64 {
         self.ask_now()
     }
 
-    /// A line for whoever looks for a mistake; of all four levels at most 4 KiB a line and 64 lines a
-    /// unit of work are kept.
+    /// Logs a line for debugging. A unit of work can log 64 lines of at most 4 KiB, all levels together; the host drops
+    /// the rest.
     pub fn debug(&self, line: impl AsRef<str>) {
         self.log(Level::Debug, line.as_ref());
     }
 
-    /// A line for the operator.
+    /// Logs a line for the operator's information.
     pub fn info(&self, line: impl AsRef<str>) {
         self.log(Level::Info, line.as_ref());
     }
 
-    /// A line that the operator should see.
+    /// Logs a warning, a line that the operator should see.
     pub fn warning(&self, line: impl AsRef<str>) {
         self.log(Level::Warning, line.as_ref());
     }
 
-    /// A line that the operator must see.
+    /// Logs an error, a line that the operator must see.
     pub fn error(&self, line: impl AsRef<str>) {
         self.log(Level::Error, line.as_ref());
     }
 }
 
-/// Grant `dns`. A name that does not exist has empty lists.
+/// Questions to the DNS, with the grant `dns`. A name that does not exist has empty lists.
 impl Host {
-    /// IPv4 and IPv6 addresses of a name.
+    /// Returns the IPv4 and IPv6 addresses of a name.
     ///
     /// # Errors
-    /// The DNS has no answer now; so with the next three.
+    /// The DNS gives no answer.
     pub fn addresses(&self, name: &str) -> Result<Vec<String>, NoAnswer> {
         self.ask_addresses(name)
     }
 
-    /// Mail exchangers of a domain, most preferred first.
+    /// Returns the mail exchangers of a domain, most preferred first.
     ///
     /// # Errors
-    /// As [`Self::addresses`].
+    /// The DNS gives no answer.
     pub fn exchanges(&self, name: &str) -> Result<Vec<Exchange>, NoAnswer> {
         self.ask_exchanges(name)
     }
 
-    /// TXT records of a name, the strings of each joined.
+    /// Returns the TXT records of a name, with the strings of each record joined.
     ///
     /// # Errors
-    /// As [`Self::addresses`].
+    /// The DNS gives no answer.
     pub fn texts(&self, name: &str) -> Result<Vec<String>, NoAnswer> {
         self.ask_texts(name)
     }
 
-    /// Names of an IPv4 or IPv6 address (PTR).
+    /// Returns the names of an IPv4 or IPv6 address (PTR).
     ///
     /// # Errors
-    /// As [`Self::addresses`].
+    /// The DNS gives no answer.
     pub fn names(&self, address: &str) -> Result<Vec<String>, NoAnswer> {
         self.ask_names(address)
     }
 }
 
-/// Grant `counters`: numbers that outlive the unit of work and a change of the policy's code.
+/// Counters, with the grant `counters`. The values outlive the unit of work and a change of the policy's code.
 impl Host {
-    /// Adds to a counter and returns what it is now. A counter that does not exist begins at zero and is
-    /// forgotten `seconds` after it began. Keys have at most 256 bytes.
+    /// Adds to a counter and returns the new value. A counter that does not exist starts at zero and expires `seconds`
+    /// after its start, regardless of later additions. Keys have at most 256 bytes.
     ///
     /// # Errors
-    /// The counters cannot be asked, there are too many, or the key is too long.
+    /// The counters are unavailable, the module's limit of counters is reached, or the key is too long.
     pub fn count(&self, key: &str, amount: u64, seconds: u32) -> Result<u64, NoAnswer> {
         self.ask_count(key, amount, seconds)
     }
 
-    /// What a counter is now; zero if there is none.
+    /// Returns the value of a counter; zero if there is no such counter.
     ///
     /// # Errors
-    /// As [`Self::count`].
+    /// The counters are unavailable, or the key is too long.
     pub fn counted(&self, key: &str) -> Result<u64, NoAnswer> {
         self.ask_counted(key)
     }
 }
 
-/// Grant `verification`.
+/// Verification, with the grant `verification`.
 impl Host {
-    /// What the host can verify about where the message is from. Nothing is looked up before.
+    /// Returns the results of verifying the origin of the message. The look-ups start with this call.
     pub fn findings(&self, message: &Message<'_>) -> Vec<Finding> {
         self.ask_findings(message)
     }

@@ -1,9 +1,8 @@
-//! Write policies for Posthouse in Rust.
+//! SDK for Posthouse policies in Rust.
 //!
-//! A policy is a type that implements [`Policy`] and one or more of its roles: [`Exemption`] (which
-//! connections, on which terms), [`Homing`] (senders, recipients, messages), [`Ndr`] (who hears about a
-//! failure). What a role does not say passes to the next module of the chain. [`export!`] makes a
-//! component of it.
+//! A policy is a type that implements [`Policy`] and one or more roles: [`Exemption`] (admission of connections and
+//! their terms), [`Homing`] (senders, recipients, messages), [`Ndr`] (notices about failures). A question that a role
+//! leaves open passes to the next module of the chain. [`export!`] makes a component of the type.
 //!
 //! ```
 //! use posthouse_policy::{Client, Decision, Description, Homing, Host, Policy, Problem, Reply, ReversePath, Rule, Settings, Verdict};
@@ -39,7 +38,7 @@
 //!
 //! posthouse_policy::export!(Refuse: Homing);
 //!
-//! // And a test of it, without a host:
+//! // A test of the policy, without a host:
 //! let policy = Refuse { refuse: vec!["x@example.org".to_owned()] };
 //! let host = Host::default();
 //! let decision = policy.recipient(&Client::at("192.0.2.1"), &ReversePath::Null, "X@example.org", &host);
@@ -48,8 +47,8 @@
 //!
 //! # Building
 //!
-//! The package is a `cdylib`, built with `cargo build --release --target wasm32-wasip2`. This profile
-//! leaves out what is not used and lets Event 4037 quote the file and line of a panic:
+//! The package is a `cdylib`, built with `cargo build --release --target wasm32-wasip2`. The following profile removes
+//! unused code and lets Event 4037 quote the file and line of a panic:
 //!
 //! ```toml
 //! [lib]
@@ -62,59 +61,62 @@
 //! debug = "line-tables-only"
 //! ```
 //!
-//! A component imports what its code uses and nothing else: a policy that calls [`Host::texts`] needs
-//! the grant `dns`, one that does not needs none.
+//! A component imports only the functions that its code calls: a policy that calls [`Host::texts`] needs the grant
+//! `dns`, other policies do not.
 //!
 //! # Memory
 //!
-//! Policies have an allocator made for what they do, the feature `allocator`: a decision takes half to three quarters of the
-//! fuel that it takes with the system's. A policy with a `#[global_allocator]` of its own says `default-features = false`,
-//! and so does one with C code in it that has WASI give it lists, as `getentropy` does: C would `free` what is not its own.
+//! A component uses the allocator of the standard library. The feature `allocator`, which is off by default, replaces
+//! the standard allocator with size-class free lists (segregated fit): a decision then takes half to three quarters of
+//! the fuel, in exchange for hand-written `unsafe` code. The default policy switches the feature on.
 //!
-//! # When it fails
+//! Do not switch the feature on for a policy that has a `#[global_allocator]` of its own, or that links C code which
+//! receives lists from WASI, as `getentropy` does: the C code would `free` memory of the other allocator.
 //!
-//! A panic is a fault of that one unit of work, Event 4037. Its message and the place in the source are
-//! in the event; everything on stderr is, too.
+//! # Faults
+//!
+//! A panic is a fault of the unit of work in which the panic occurs, Event 4037. The event has the panic's message, the
+//! place in the source, and all output to stderr.
 //!
 //! # Tests
 //!
-//! Built for anything but wasm32 a policy has no host. [`Host`] and [`Message`] are then what a test makes
-//! them; see the module `testing`, which also runs files of cases.
+//! A policy that is built for another target than wasm32 has no real host. A test then makes the [`Host`] and the
+//! [`Message`]; see the module `testing`, which also runs files of cases.
 
 #![deny(missing_docs)]
 
 #[doc(hidden)]
 #[cfg(target_arch = "wasm32")]
-#[path = "bindings.rs"]
+#[path = "contract_bindings.rs"]
 pub mod __bindings;
 #[cfg(any(
     test,
     all(feature = "allocator", target_arch = "wasm32", not(target_feature = "atomics"))
 ))]
 mod allocator;
-mod client;
-mod decision;
+mod answers;
+mod client_and_envelope;
 mod export;
 mod failure;
 mod host;
-mod message;
-mod policy;
-mod reply;
+mod message_reader;
+mod roles;
 mod rule;
 mod settings;
+mod smtp_reply;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
 #[doc(hidden)]
 pub use export::{Exported, Glue};
 
-pub use client::{Client, Envelope, Identity, ReversePath, Tls, domain_of};
-pub use decision::{Admission, Audience, Content, Decision, Disposition, Edit, Notice, Opinion, Plan, Terms, Verdict};
+pub use answers::{Admission, Audience, Content, Decision, Disposition, Edit, Notice, Opinion, Plan, Terms, Verdict};
+pub use client_and_envelope::{Client, Envelope, Identity, ReversePath, Tls, domain_of};
 pub use failure::{FailedRecipient, Failure};
 pub use host::{Entry, Exchange, Finding, Home, Host, NoAnswer};
 pub use mail_parser;
-pub use message::Message;
-pub use policy::{Exemption, Homing, Ndr, Policy};
-pub use reply::{Reply, ReplyError};
+pub use message_reader::Message;
+pub use roles::{Exemption, Homing, Ndr, Policy};
 pub use rule::{Because, Description, Rule};
 pub use settings::{Problem, Settings};
+pub use smtp_reply::{Reply, ReplyError};

@@ -1,4 +1,4 @@
-//! Why: rules and what in them matched.
+//! Reasons of decisions: rules and their matched entries.
 
 /// A rule that decisions cite.
 ///
@@ -10,19 +10,20 @@
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// Unique within the policy; at most 128 bytes.
+    /// Name, unique within the policy, at most 128 bytes.
     pub name: &'static str,
-    /// One line for the operator.
+    /// Summary for the operator, on a single line.
     pub summary: &'static str,
 }
 
 impl Rule {
-    /// A rule.
+    /// Makes a rule.
     pub const fn new(name: &'static str, summary: &'static str) -> Self {
         Self { name, summary }
     }
 
-    /// This rule decided, because of this entry of it: a network, an address, a setting's key.
+    /// Returns the reason of a decision by this rule, with the entry that matched: a network, an address, a setting's
+    /// key.
     pub fn with(self, entry: impl Into<String>) -> Because {
         Because {
             rule: self.name.to_owned(),
@@ -30,7 +31,7 @@ impl Rule {
         }
     }
 
-    /// This rule decided; there is nothing to add.
+    /// Returns the reason of a decision by this rule without an entry.
     pub fn alone(self) -> Because {
         Because {
             rule: self.name.to_owned(),
@@ -39,27 +40,27 @@ impl Rule {
     }
 }
 
-/// The reason of a decision. The operator sees it, the peer never does.
+/// The reason of a decision. Shown to the operator, never to the peer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Because {
     /// Name of the rule.
     pub rule: String,
-    /// What in it matched.
+    /// The entry of the rule that matched.
     pub entry: Option<String>,
 }
 
-/// Who a policy is; see [`crate::description!`].
+/// The description of a policy; see [`crate::description!`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
-    /// 1 to 64 printable bytes, as is the version.
+    /// Name of the policy, 1 to 64 printable bytes.
     pub name: &'static str,
-    /// As the author counts.
+    /// Version of the policy, 1 to 64 printable bytes.
     pub version: &'static str,
     /// Every rule that decisions may cite.
     pub rules: Vec<Rule>,
 }
 
-/// A [`Description`] with the name and version of the package it is written in.
+/// Makes a [`Description`] with name and version of the calling package.
 ///
 /// ```
 /// use posthouse_policy::{Rule, description};

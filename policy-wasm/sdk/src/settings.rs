@@ -1,23 +1,23 @@
-//! What the operator decided.
+//! Settings of a policy, which the operator writes.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
-/// Problems of one reading are bounded: nobody reads more.
+/// Maximum number of problems that [`Settings::read`] reports.
 const MAX_PROBLEMS: usize = 64;
 
-/// One thing wrong with the settings.
+/// A problem of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// A path such as `accept.hosts[2].network`; empty for the whole.
+    /// Path of the key, such as `accept.hosts[2].network`; empty for the settings as a whole.
     pub key: String,
-    /// What is wrong and what was expected.
+    /// Description of the problem and of the expected value.
     pub text: String,
 }
 
 impl Problem {
-    /// A problem at a key.
+    /// Makes a problem at a key.
     pub fn new(key: impl Into<String>, text: impl Into<String>) -> Self {
         Self {
             key: key.into(),
@@ -26,22 +26,23 @@ impl Problem {
     }
 }
 
-/// The settings as the host hands them over: a JSON object.
+/// The settings as JSON text, as given by the host.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings<'a>(&'a str);
 
 impl<'a> Settings<'a> {
-    /// Settings that are this text, for tests.
+    /// Makes settings of a JSON text, for tests.
     pub fn new(json: &'a str) -> Self {
         Self(json)
     }
 
-    /// The JSON text.
+    /// Returns the JSON text.
     pub fn json(self) -> &'a str {
         self.0
     }
 
-    /// Reads them as a type. Write `deny_unknown_fields` on it, so that a typing mistake is a problem.
+    /// Deserializes the settings. Put `#[serde(deny_unknown_fields)]` on the type, so that a misspelled key is a
+    /// problem.
     ///
     /// ```
     /// use posthouse_policy::Settings;
@@ -57,8 +58,9 @@ impl<'a> Settings<'a> {
     /// ```
     ///
     /// # Errors
-    /// What is wrong, key by key. Serde stops at the first mistake, so each is taken out and what is
-    /// left is read again; a mistake behind a missing key, or in the rest of a list with one, is found next time.
+    /// Problems by key, at most 64. Serde stops at the first mistake; the wrong member is then removed and the rest is
+    /// read again. A mistake after a missing key, or in the rest of a list with a mistake, is found only at the next
+    /// attempt.
     pub fn read<T: DeserializeOwned>(self) -> Result<T, Vec<Problem>> {
         let mut value: Value =
             serde_json::from_str(self.0).map_err(|error| vec![Problem::new("", format!("not JSON: {error}"))])?;
@@ -72,12 +74,12 @@ impl<'a> Settings<'a> {
             let path: Vec<Segment> = error.path().iter().cloned().collect();
             let key = key_of(&path);
             let text = error.into_inner().to_string();
-            // What is missing now may be what was taken out: the operator knows of it.
+            // A missing field may be a removed member, which is reported already.
             let is_missing = text.starts_with("missing field");
             if !is_missing || problems.is_empty() {
                 problems.push(Problem::new(key, text));
             }
-            if is_missing || problems.len() == MAX_PROBLEMS || !take_out(&mut value, &path) {
+            if is_missing || problems.len() == MAX_PROBLEMS || !remove_member(&mut value, &path) {
                 return Err(problems);
             }
         }
@@ -101,9 +103,9 @@ fn key_of(path: &[Segment]) -> String {
     key
 }
 
-/// Removes the innermost member that holds what the path leads to. An element leaves with its list, as
-/// the others would get new numbers.
-fn take_out(value: &mut Value, path: &[Segment]) -> bool {
+/// Removes the innermost member that contains the end of the path. A list is removed as a whole, since the remaining
+/// elements would get new indices. Returns false if there is no such member.
+fn remove_member(value: &mut Value, path: &[Segment]) -> bool {
     let names: Vec<&String> = path
         .iter()
         .map_while(|segment| match segment {

@@ -1,4 +1,4 @@
-//! Testing policies natively: a host in memory, and files of cases.
+//! Native tests of policies: a host in memory, and files of cases.
 //!
 //! ```no_run
 //! # use posthouse_policy::*;
@@ -27,40 +27,41 @@ use crate::host::Host;
 pub use posthouse_cases::{Dns, Log, Records, Service};
 pub use run::run;
 
-/// A message for tests; line ends become CRLF. [`crate::Message`] reads it by reference.
+/// Makes a message for tests; line ends become CRLF. [`crate::Message`] reads the message by reference.
 pub fn message(text: &str) -> posthouse_cases::Message {
     posthouse_cases::Message::new(text.as_bytes())
 }
 
-/// Runs a file of cases, as `posthouse policy run --case` does with the component. The path is relative
-/// to the package, which is where cargo runs tests.
+/// Runs a file of cases, as `posthouse policy run --case` does with the component. The path is relative to the package,
+/// the folder in which cargo runs tests.
 ///
 /// # Panics
-/// The file cannot be used, or something in it is not as expected: all of it is in the message.
+/// The file has an error, or an expectation is not met, or a decision cites a rule that the policy does not describe.
+/// The message has all mismatches.
 #[track_caller]
 pub fn cases<P: Exported>(path: impl AsRef<std::path::Path>) {
     let path = path.as_ref();
     let file = posthouse_cases::CaseFile::read(path).unwrap_or_else(|error| panic!("{error}"));
-    let mut wrong = Vec::new();
+    let mut mismatches = Vec::new();
     for case in &file.cases {
         let outcome = run::<P>(&file, case);
         let place = format!("{}:{}: {}", file.name, case.line, case.name);
-        wrong.extend(
+        mismatches.extend(
             case.compare(&outcome)
                 .into_iter()
                 .map(|mismatch| format!("{place}: {mismatch}")),
         );
-        wrong.extend(
-            run::undeclared::<P>(&outcome)
+        mismatches.extend(
+            run::undeclared_rules::<P>(&outcome)
                 .into_iter()
                 .map(|rule| format!("{place}: the rule {rule:?} is cited and not in describe()")),
         );
     }
-    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    assert!(mismatches.is_empty(), "\n{}\n", mismatches.join("\n"));
 }
 
-/// The schema of the settings, which [`crate::export!`] puts into the component, is what the type says. Schemars
-/// says it; as a `[dev-dependencies]` it is no part of the component:
+/// Compares the schema of the settings, which [`crate::export!`] puts into the component, with the schema of the type.
+/// The crate schemars makes the schema; as a development dependency, schemars is no part of the component:
 ///
 /// ```ignore
 /// #[derive(serde::Deserialize)]
@@ -75,14 +76,15 @@ pub fn cases<P: Exported>(path: impl AsRef<std::path::Path>) {
 /// ```
 ///
 /// # Panics
-/// The file, relative to the package, says something else. It is written again: build the component again.
+/// The file, at a path relative to the package, differs. The function then writes the new schema: build the component
+/// again.
 #[track_caller]
 pub fn settings_schema(path: impl AsRef<std::path::Path>, schema: impl serde::Serialize) {
     let path = path.as_ref();
     let shown = path.display();
     let mut schema = serde_json::to_value(schema).unwrap_or_else(|error| panic!("{shown}: {error}"));
     if let Some(members) = schema.as_object_mut() {
-        // The name of the type is no affair of the operator's.
+        // The name of the type does not matter to the operator.
         members.remove("title");
     }
     let known = std::fs::read_to_string(path).ok();
@@ -96,7 +98,7 @@ pub fn settings_schema(path: impl AsRef<std::path::Path>, schema: impl serde::Se
     }
 }
 
-/// A host for tests, in the words of `directory.toml`.
+/// Starts the builder of a host for tests, with the terms of `directory.toml`.
 ///
 /// ```
 /// use posthouse_policy::testing::host;
@@ -116,7 +118,7 @@ pub fn host() -> Builder {
     })
 }
 
-/// A host in the making; see [`host`].
+/// Builder of a host for tests; see [`host`].
 #[derive(Debug, Clone)]
 pub struct Builder(Fixture);
 
@@ -125,14 +127,14 @@ fn owned(texts: &[&str]) -> Vec<String> {
 }
 
 impl Builder {
-    /// Local domains; without any, those of the addresses that are added.
+    /// Sets the local domains. The default is the domains of all added addresses.
     #[must_use]
     pub fn domains(mut self, domains: &[&str]) -> Self {
         self.0.directory.domains = Some(owned(domains));
         self
     }
 
-    /// An account at home here.
+    /// Adds an account with a mailbox on this host.
     #[must_use]
     pub fn account(mut self, name: &str, addresses: &[&str]) -> Self {
         self.0.directory.accounts.push(Account {
@@ -143,7 +145,7 @@ impl Builder {
         self
     }
 
-    /// An account whose mailbox is elsewhere.
+    /// Adds an account with a mailbox on another host.
     #[must_use]
     pub fn account_at(self, home: &str, name: &str, addresses: &[&str]) -> Self {
         let mut builder = self.account(name, addresses);
@@ -153,7 +155,7 @@ impl Builder {
         builder
     }
 
-    /// Addresses and `@domain`s that an account added before may send as.
+    /// Permits an account, which was added before, to send as further addresses and `@domain`s.
     #[must_use]
     pub fn send_as(mut self, name: &str, addresses: &[&str]) -> Self {
         for account in self
@@ -168,7 +170,7 @@ impl Builder {
         self
     }
 
-    /// An alias.
+    /// Adds an alias.
     #[must_use]
     pub fn alias(mut self, address: &str, to: &[&str]) -> Self {
         let (address, to) = (address.to_owned(), owned(to));
@@ -176,7 +178,7 @@ impl Builder {
         self
     }
 
-    /// A group.
+    /// Adds a group.
     #[must_use]
     pub fn group(mut self, address: &str, members: &[&str]) -> Self {
         let (address, members) = (address.to_owned(), owned(members));
@@ -184,14 +186,14 @@ impl Builder {
         self
     }
 
-    /// What there is at a name, or at an address for PTR.
+    /// Sets the DNS records of a name, or of an address for PTR.
     #[must_use]
     pub fn records(mut self, name: &str, records: Records) -> Self {
         self.0.dns.0.insert(name.to_owned(), records);
         self
     }
 
-    /// What a counter is.
+    /// Sets the value of a counter.
     #[must_use]
     pub fn counter(mut self, key: &str, value: u64) -> Self {
         let mut counters = self.0.counters.all().clone();
@@ -200,10 +202,10 @@ impl Builder {
         self
     }
 
-    /// Something verification finds, as in `dkim pass example.org`.
+    /// Adds a result of verification, written as in `dkim pass example.org`.
     ///
     /// # Panics
-    /// It is not written so.
+    /// The text does not have this form.
     #[must_use]
     #[track_caller]
     pub fn finding(mut self, finding: &str) -> Self {
@@ -212,21 +214,21 @@ impl Builder {
         self
     }
 
-    /// Seconds since 1970.
+    /// Sets the time, in seconds since 1970.
     #[must_use]
     pub fn now(mut self, now: u64) -> Self {
         self.0.now = now;
         self
     }
 
-    /// Something that cannot be asked.
+    /// Makes a service unavailable.
     #[must_use]
     pub fn without(mut self, service: Service) -> Self {
         self.0.unavailable.push(service);
         self
     }
 
-    /// The host.
+    /// Returns the host.
     pub fn build(self) -> Host {
         self.0.into()
     }

@@ -1,10 +1,10 @@
-//! The SDK carries its own copy of the contract, so that it builds outside the repository.
+//! Comparison of the SDK's copy of the contract, which lets the SDK build outside of the repository, with the original.
 
 #[test]
-fn the_contract_is_the_one_of_the_repository() {
+fn contract_equals_the_repositorys_contract() {
     let repository = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/policy.wit");
     let Ok(contract) = std::fs::read_to_string(repository) else {
-        return; // a copy of the SDK by itself
+        return; // The SDK lies outside of the repository.
     };
     assert!(
         contract == include_str!("../wit/policy.wit"),

@@ -1,4 +1,4 @@
-//! A policy as an author tests it.
+//! Tests of a policy with the SDK, as an author writes tests.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -41,7 +41,7 @@ impl Homing for Stamp {
 
 impl Ndr for Stamp {
     fn plan(&self, failure: &Failure, _: &Host) -> Decision<Plan> {
-        // The mistake of 1999.
+        // The mistake of 1999: an exempt host has no identity.
         let account = &failure.identity.as_ref().expect("somebody submitted it").account;
         Plan::default().because(STAMP.with(account))
     }
@@ -58,7 +58,7 @@ fn problems(json: &str) -> Vec<String> {
 }
 
 #[test]
-fn settings_problems_have_their_keys() {
+fn settings_problems_name_their_keys() {
     let found = problems(r#"{"value": 1, "networks": [1, 999], "reply": "250 2.0.0 fine", "volue": ""}"#);
     let keys: Vec<&str> = found.iter().filter_map(|line| line.split(": ").next()).collect();
     assert_eq!(keys.len(), 4, "{found:?}");
@@ -71,7 +71,7 @@ fn settings_problems_have_their_keys() {
 }
 
 #[test]
-fn a_policy_is_asked_without_a_host() {
+fn policy_answers_without_a_host() {
     let policy = Stamp::configure(Settings::new(r#"{"value": "yes"}"#)).unwrap();
     let host = host().now(7).build();
     let text = message("Subject: Hi\n\nHello\n");
@@ -112,12 +112,12 @@ expect.ndr = { decision = "fault panic", text = "somebody submitted it" }
 "#;
 
 #[test]
-fn cases_are_run_and_a_panic_is_a_fault() {
+fn runs_cases_and_reports_a_panic_as_a_fault() {
     assert!(run(CASES).is_ok());
 }
 
 #[test]
-fn what_is_not_as_expected_is_told_with_its_place() {
+fn mismatch_is_reported_with_file_and_line() {
     let wrong = CASES.replace("entry = \"Hi\"", "entry = \"Ho\"");
     let panic = run(&wrong).unwrap_err();
     let text = panic.downcast_ref::<String>().unwrap();

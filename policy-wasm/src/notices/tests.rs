@@ -1,22 +1,22 @@
 use super::*;
-use crate::testing::{Fake, authenticated, failure, from, settings};
+use crate::testing::{FakeDirectory, authenticated, failure, from, settings};
 
-fn ask(json: &str, failure: &Failure) -> (Vec<Notice>, Because) {
-    plan(&settings(json).ndr, failure, &Fake::new(&["example.org"]))
+fn notices(json: &str, failure: &Failure) -> (Vec<Notice>, Because) {
+    plan(&settings(json).ndr, failure, &FakeDirectory::new(&["example.org"]))
 }
 
-fn told(json: &str, failure: &Failure) -> (Vec<&'static str>, Because) {
-    let (notices, because) = ask(json, failure);
-    let who = notices.iter().map(|notice| match &notice.to {
+fn audiences(json: &str, failure: &Failure) -> (Vec<&'static str>, Because) {
+    let (notices, because) = notices(json, failure);
+    let audiences = notices.iter().map(|notice| match &notice.to {
         Audience::Sender => "sender",
         Audience::Administrator => "administrator",
         Audience::Address(other) => panic!("{other}"),
     });
-    (who.collect(), because)
+    (audiences.collect(), because)
 }
 
 #[test]
-fn the_sender_is_told() {
+fn sender_gets_a_notice() {
     for class in [
         "address-not-found",
         "host-not-found",
@@ -26,41 +26,41 @@ fn the_sender_is_told() {
         "something-new",
     ] {
         assert_eq!(
-            told("{}", &failure(class)),
+            audiences("{}", &failure(class)),
             (vec!["sender"], Rule::NdrSender.because(class))
         );
     }
 }
 
 #[test]
-fn by_default_the_administrator_gets_a_copy_of_ambiguous_addresses() {
+fn default_settings_copy_ambiguous_addresses_to_the_administrator() {
     let expected = (
         vec!["sender", "administrator"],
         Rule::NdrCopies.because("ambiguous-address"),
     );
-    assert_eq!(told("{}", &failure("ambiguous-address")), expected);
+    assert_eq!(audiences("{}", &failure("ambiguous-address")), expected);
 }
 
 #[test]
-fn copies_of_all_or_of_chosen_classes() {
+fn administrator_gets_copies_of_the_configured_classes() {
     let all = r#"{"ndr": {"administrator-copies": "all"}}"#;
     let chosen = r#"{"ndr": {"administrator-copies": ["expired", "host-not-found"]}}"#;
     let none = r#"{"ndr": {"administrator-copies": []}}"#;
     let both = vec!["sender", "administrator"];
     assert_eq!(
-        told(all, &failure("something-new")),
+        audiences(all, &failure("something-new")),
         (both.clone(), Rule::NdrCopies.because("all"))
     );
     assert_eq!(
-        told(chosen, &failure("expired")),
+        audiences(chosen, &failure("expired")),
         (both, Rule::NdrCopies.because("expired"))
     );
-    assert_eq!(told(chosen, &failure("ambiguous-address")).0, ["sender"]);
-    assert_eq!(told(none, &failure("ambiguous-address")).0, ["sender"]);
+    assert_eq!(audiences(chosen, &failure("ambiguous-address")).0, ["sender"]);
+    assert_eq!(audiences(none, &failure("ambiguous-address")).0, ["sender"]);
 }
 
 #[test]
-fn q178091_the_administrator_is_told_and_the_unproven_sender_is_not() {
+fn q178091_notifies_the_administrator_and_not_the_unproven_sender() {
     let mut failed = failure("not-homed");
     failed.envelope.sender = from("stranger@example.net");
     failed.client_address = Some("127.0.0.2".to_owned());
@@ -70,7 +70,7 @@ fn q178091_the_administrator_is_told_and_the_unproven_sender_is_not() {
         r#"{"ndr": {"administrator-copies": []}}"#,
         r#"{"ndr": {"administrator-copies": "all"}}"#,
     ] {
-        let (notices, because) = ask(copies, &failed);
+        let (notices, because) = notices(copies, &failed);
         assert_eq!(because, Rule::NdrNotHomed.because("stranger@example.net"));
         let [notice] = notices.as_slice() else {
             panic!("{notices:?}")
@@ -81,27 +81,27 @@ fn q178091_the_administrator_is_told_and_the_unproven_sender_is_not() {
             assert!(remark.contains(part), "{remark}");
         }
     }
-    // The host's own mail has not even a client.
+    // Mail that the host itself generated has no client address.
     failed.client_address = None;
-    assert_eq!(told("{}", &failed).0, ["administrator"]);
+    assert_eq!(audiences("{}", &failed).0, ["administrator"]);
 }
 
 #[test]
-fn a_sender_that_proved_who_it_is_hears_of_not_homed_itself() {
+fn authenticated_sender_gets_the_not_homed_notice() {
     let mut failed = failure("not-homed");
     failed.identity = authenticated("anna").identity;
     assert_eq!(
-        told("{}", &failed),
+        audiences("{}", &failed),
         (vec!["sender"], Rule::NdrSender.because("not-homed"))
     );
 }
 
 #[test]
-fn automatic_mail_and_the_null_reverse_path_are_answered_by_silence() {
+fn no_notice_for_automatic_mail_and_the_null_reverse_path() {
     let mut automatic = failure("expired");
     automatic.automatic = true;
     assert_eq!(
-        told("{}", &automatic),
+        audiences("{}", &automatic),
         (vec![], Rule::NdrQuiet.because("automatic message"))
     );
 
@@ -109,44 +109,44 @@ fn automatic_mail_and_the_null_reverse_path_are_answered_by_silence() {
     bounce.envelope.sender = ReversePath::Null;
     bounce.automatic = true;
     assert_eq!(
-        told("{}", &bounce),
+        audiences("{}", &bounce),
         (vec![], Rule::NdrQuiet.because("null reverse-path"))
     );
 
-    // The operator's copies are not for the sender.
+    // The administrator gets copies even if the sender gets no notice.
     let all = r#"{"ndr": {"administrator-copies": "all"}}"#;
     assert_eq!(
-        told(all, &bounce),
+        audiences(all, &bounce),
         (vec!["administrator"], Rule::NdrCopies.because("all"))
     );
 }
 
 #[test]
-fn a_notice_that_would_fail_as_well_goes_to_the_administrator() {
+fn administrator_replaces_an_undeliverable_sender() {
     let mut failed = failure("address-not-found");
     failed.failed[0].address = "Anna@example.org".to_owned();
     failed.envelope.sender = from("anna@example.org");
     assert_eq!(
-        told("{}", &failed),
+        audiences("{}", &failed),
         (vec!["administrator"], Rule::NdrLoop.because("anna@example.org"))
     );
 }
 
 #[test]
-fn the_administrator_hears_of_loops() {
+fn administrator_gets_notices_of_loops() {
     assert_eq!(
-        told("{}", &failure("loop")),
+        audiences("{}", &failure("loop")),
         (vec!["sender", "administrator"], Rule::NdrLoop.because("loop"))
     );
 }
 
 #[test]
-fn mail_to_our_postmaster_reaches_the_administrator_in_full() {
+fn failed_mail_to_the_local_postmaster_goes_to_the_administrator_in_full() {
     let mut failed = failure("expired");
     failed.failed[0].address = "Postmaster@example.org".to_owned();
     failed.envelope.sender = ReversePath::Null;
     failed.automatic = true;
-    let (notices, because) = ask("{}", &failed);
+    let (notices, because) = notices("{}", &failed);
     assert_eq!(because, Rule::NdrPostmaster.because("Postmaster@example.org"));
     assert!(matches!(
         notices.as_slice(),
@@ -158,17 +158,17 @@ fn mail_to_our_postmaster_reaches_the_administrator_in_full() {
     ));
 
     failed.failed[0].address = "postmaster@example.net".to_owned();
-    assert_eq!(told("{}", &failed).0, Vec::<&str>::new());
+    assert_eq!(audiences("{}", &failed).0, Vec::<&str>::new());
 }
 
 #[test]
-fn content_is_the_operators_choice() {
+fn settings_select_the_returned_content() {
     for (json, content) in [
         ("{}", Content::Headers),
         (r#"{"ndr": {"content": "nothing"}}"#, Content::Nothing),
         (r#"{"ndr": {"content": "full"}}"#, Content::Full),
     ] {
-        let (notices, _) = ask(json, &failure("ambiguous-address"));
+        let (notices, _) = notices(json, &failure("ambiguous-address"));
         assert!(notices.iter().all(|notice| notice.content == content), "{json}");
     }
 }

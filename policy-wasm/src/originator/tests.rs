@@ -1,24 +1,29 @@
 use super::*;
-use crate::testing::{Fake, Text, authenticated, client_from, exempt, from};
+use crate::testing::{FakeDirectory, FakeHeader, authenticated, client_from, exempt, from};
 
-fn fake() -> Fake {
-    Fake::new(&["example.org"])
+fn directory() -> FakeDirectory {
+    FakeDirectory::new(&["example.org"])
         .account("anna", "anna@example.org")
         .account("anna", "sales@example.org")
         .account("bert", "bert@example.org")
 }
 
-fn on() -> Homing {
+fn matching() -> Homing {
     Homing::default()
 }
 
 fn header(header: &str) -> Result<Option<Because>, Objection> {
-    check_header(&on(), &authenticated("anna"), &Text::new(header), &fake())
+    check_header(
+        &matching(),
+        &authenticated("anna"),
+        &FakeHeader::new(header),
+        &directory(),
+    )
 }
 
 #[test]
 fn mail_from_must_belong_to_the_account() {
-    let ask = |address: &str| check_sender(&on(), &authenticated("anna"), &from(address), &fake());
+    let ask = |address: &str| check_sender(&matching(), &authenticated("anna"), &from(address), &directory());
     assert_eq!(
         ask("anna@example.org"),
         Ok(Some(Rule::AccountMatch.because("anna@example.org")))
@@ -34,35 +39,38 @@ fn mail_from_must_belong_to_the_account() {
 }
 
 #[test]
-fn the_null_reverse_path_passes() {
-    assert!(check_sender(&on(), &authenticated("anna"), &ReversePath::Null, &fake()).is_ok());
+fn accepts_the_null_reverse_path() {
+    assert!(check_sender(&matching(), &authenticated("anna"), &ReversePath::Null, &directory()).is_ok());
 }
 
 #[test]
-fn the_rule_is_for_authenticated_clients_that_are_not_exempt() {
+fn applies_to_authenticated_clients_that_are_not_exempt() {
     let mut relay = exempt("10.0.0.1", &["originator"]);
     relay.identity = authenticated("anna").identity;
     let off = Homing {
         match_account: false,
-        ..on()
+        ..matching()
     };
     let foreign = from("bert@example.org");
     assert_eq!(
-        check_sender(&on(), &client_from("192.0.2.1"), &foreign, &fake()),
+        check_sender(&matching(), &client_from("192.0.2.1"), &foreign, &directory()),
         Ok(None)
     );
-    assert_eq!(check_sender(&on(), &relay, &foreign, &fake()), Ok(None));
-    assert_eq!(check_sender(&off, &authenticated("anna"), &foreign, &fake()), Ok(None));
-    let message = Text::new("From: bert@example.org\r\n");
+    assert_eq!(check_sender(&matching(), &relay, &foreign, &directory()), Ok(None));
     assert_eq!(
-        check_header(&on(), &client_from("192.0.2.1"), &message, &fake()),
+        check_sender(&off, &authenticated("anna"), &foreign, &directory()),
         Ok(None)
     );
-    assert_eq!(check_header(&on(), &relay, &message, &fake()), Ok(None));
+    let message = FakeHeader::new("From: bert@example.org\r\n");
+    assert_eq!(
+        check_header(&matching(), &client_from("192.0.2.1"), &message, &directory()),
+        Ok(None)
+    );
+    assert_eq!(check_header(&matching(), &relay, &message, &directory()), Ok(None));
 }
 
 #[test]
-fn headers_that_match() {
+fn accepts_matching_headers() {
     for text in [
         "From: anna@example.org\r\n",
         "From: Anna <anna@example.org>\r\nSubject: x\r\n",
@@ -70,10 +78,10 @@ fn headers_that_match() {
         "From: anna@example.org,\r\n Sales <sales@example.org>\r\n",
         "From: Team: anna@example.org, sales@example.org;\r\n",
         "From: Anna (bert@example.org) <anna@example.org>\r\n",
-        // Sent by Anna for Bert.
+        // Anna sends for Bert.
         "From: bert@example.org\r\nSender: anna@example.org\r\n",
         "Sender: anna@example.org\r\nFrom: bert@example.org, x@example.net\r\n",
-        // Nobody's address is claimed.
+        // No address is claimed.
         "Subject: no originator\r\n",
         "",
     ] {
@@ -82,7 +90,7 @@ fn headers_that_match() {
 }
 
 #[test]
-fn headers_that_do_not_match() {
+fn refuses_headers_that_do_not_match() {
     for (text, entry) in [
         ("From: bert@example.org\r\n", "bert@example.org"),
         ("From: Anna <bert@example.org>\r\n", "bert@example.org"),
@@ -95,7 +103,7 @@ fn headers_that_do_not_match() {
             "From: anna@example.org\r\nSender: bert@example.org\r\n",
             "bert@example.org",
         ),
-        // A second field does not hide behind the first, nor behind a folded or oddly written name.
+        // A second field is checked too, even if its name is folded or oddly written.
         (
             "From: anna@example.org\r\nFrom: bert@example.org\r\n",
             "bert@example.org",
@@ -109,7 +117,7 @@ fn headers_that_do_not_match() {
             "Sender: anna@example.org\r\nSender: bert@example.org\r\n",
             "bert@example.org",
         ),
-        // A field that names nobody claims to be from somebody all the same.
+        // A field without an address is a mismatch.
         ("From: Anna\r\n", "Anna"),
         ("From: <>\r\n", "From with 0 readable addresses"),
         ("From:\r\n", "From with 0 readable addresses"),
@@ -123,31 +131,37 @@ fn headers_that_do_not_match() {
 }
 
 #[test]
-fn a_crowd_of_originators_is_not_looked_up() {
-    let crowd: Vec<String> = (0..10_000).map(|n| format!("x{n}@example.org")).collect();
-    let text = format!("From: {}\r\n", crowd.join(",\r\n "));
-    let directory = fake();
-    assert!(check_header(&on(), &authenticated("anna"), &Text::new(&text), &directory).is_err());
+fn too_many_originators_are_not_looked_up() {
+    let addresses: Vec<String> = (0..10_000).map(|n| format!("x{n}@example.org")).collect();
+    let text = format!("From: {}\r\n", addresses.join(",\r\n "));
+    let directory = directory();
+    assert!(check_header(&matching(), &authenticated("anna"), &FakeHeader::new(&text), &directory).is_err());
     assert_eq!(directory.questions(), 0);
 }
 
 #[test]
-fn a_header_that_cannot_be_read_whole_matches_nothing() {
-    let message = Text::cut("From: anna@example.org\r\n");
-    let objection = check_header(&on(), &authenticated("anna"), &message, &fake()).unwrap_err();
+fn refuses_a_header_that_is_too_long_to_read() {
+    let message = FakeHeader::cut("From: anna@example.org\r\n");
+    let objection = check_header(&matching(), &authenticated("anna"), &message, &directory()).unwrap_err();
     assert_eq!(objection.because.entry.as_deref(), Some("header too long to read"));
 }
 
 #[test]
-fn without_a_directory_nothing_is_decided() {
-    let message = Text::new("From: anna@example.org\r\n");
-    let objection = check_header(&on(), &authenticated("anna"), &message, &fake().unavailable()).unwrap_err();
+fn defers_while_the_directory_is_unavailable() {
+    let message = FakeHeader::new("From: anna@example.org\r\n");
+    let objection = check_header(
+        &matching(),
+        &authenticated("anna"),
+        &message,
+        &directory().unavailable(),
+    )
+    .unwrap_err();
     assert_eq!((objection.reply.code(), objection.reply.status()), (451, (4, 3, 0)));
     let objection = check_sender(
-        &on(),
+        &matching(),
         &authenticated("anna"),
         &from("anna@example.org"),
-        &fake().unavailable(),
+        &directory().unavailable(),
     )
     .unwrap_err();
     assert_eq!(objection.reply.code(), 451);

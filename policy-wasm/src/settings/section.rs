@@ -1,4 +1,4 @@
-//! Reading a JSON object so that every problem in it is found, each with its path.
+//! Reader of JSON objects that collects every problem with its path.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use posthouse_policy::Problem;
 
-/// One object of the settings. Keys are taken out of it; what is left in the end is not known.
+/// An object of the settings. Each read removes a key from the object; keys that remain at the end are unknown keys.
 pub struct Section<'p> {
     path: String,
     members: Map<String, Value>,
@@ -16,7 +16,7 @@ pub struct Section<'p> {
 }
 
 impl<'p> Section<'p> {
-    /// Reads a whole object: `read` takes what it knows, everything else is a problem.
+    /// Reads an object with `read`. Keys that `read` does not read are problems, and so is a value that is no object.
     pub fn read<T>(
         path: &str,
         value: Value,
@@ -38,14 +38,14 @@ impl<'p> Section<'p> {
         Some(result)
     }
 
-    /// One value, or none if it is absent or wrong.
+    /// Reads an optional value. Returns `None` if the key is absent or the value is wrong; a wrong value is a problem.
     pub fn value<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         let value = self.take(key)?;
         let path = self.path_of(key);
         self.parse(&path, value)
     }
 
-    /// As [`Self::value`], for what must not be absent.
+    /// Reads a mandatory value. An absent key is a problem, and so is a wrong value.
     pub fn required<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         if !self.members.contains_key(key) {
             self.problem(key, "is missing");
@@ -53,7 +53,7 @@ impl<'p> Section<'p> {
         self.value(key)
     }
 
-    /// Whether a key that is a list otherwise has this word for its value.
+    /// True if the value of a key is this word in place of a list. Any other text is a problem.
     pub fn word_instead_of_list(&mut self, key: &'static str, word: &str) -> bool {
         let Some(Value::String(text)) = self.members.get(key) else {
             return false;
@@ -66,7 +66,7 @@ impl<'p> Section<'p> {
         is_word
     }
 
-    /// A list of values; those that are wrong are left out.
+    /// Reads a list of values. Wrong values are problems and are left out.
     pub fn list<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<Vec<T>> {
         let items = self.items(key)?;
         Some(
@@ -77,13 +77,13 @@ impl<'p> Section<'p> {
         )
     }
 
-    /// An object within this one.
+    /// Reads a nested object.
     pub fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> Option<T> {
         let value = self.take(key)?;
         Section::read(&self.path_of(key), value, self.problems, read)
     }
 
-    /// A list of objects.
+    /// Reads a list of objects.
     pub fn sections<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'_>) -> T) -> Vec<T> {
         let items = self.items(key).unwrap_or_default();
         items
@@ -92,7 +92,7 @@ impl<'p> Section<'p> {
             .collect()
     }
 
-    /// An object with keys of the operator's choice and an object for each.
+    /// Reads an object whose keys the operator chooses and whose values are objects.
     pub fn table<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'_>) -> T) -> BTreeMap<String, T> {
         let path = self.path_of(key);
         let members = match self.take(key) {
@@ -112,7 +112,7 @@ impl<'p> Section<'p> {
             .collect()
     }
 
-    /// Something is wrong with a key beyond its form.
+    /// Adds a problem at a key of this object.
     pub fn problem(&mut self, key: &str, text: impl Into<String>) {
         let path = self.path_of(key);
         self.problems.push(problem(&path, text));

@@ -15,10 +15,10 @@ fn keys(json: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_empty_object_is_the_defaults() {
+fn empty_object_has_the_defaults() {
     assert_eq!(Settings::parse("{}").unwrap(), Settings::default());
     let settings = Settings::default();
-    assert_eq!(settings.accept.from, From::Anyone);
+    assert_eq!(settings.accept.from, AcceptFrom::Anyone);
     assert!(!settings.homing.required && settings.homing.match_account);
     assert!(settings.relay.authenticated && settings.relay.clients.is_empty() && settings.relay.to.is_empty());
     assert_eq!(
@@ -28,7 +28,7 @@ fn an_empty_object_is_the_defaults() {
 }
 
 #[test]
-fn every_key_is_read() {
+fn reads_every_key() {
     let settings = Settings::parse(
         r#"{
             "accept": {
@@ -50,8 +50,8 @@ fn every_key_is_read() {
         }"#,
     )
     .unwrap();
-    assert_eq!(settings.accept.from, From::AuthenticatedAndEncrypted);
-    assert_eq!(settings.accept.listeners["mx"].from, Some(From::Anyone));
+    assert_eq!(settings.accept.from, AcceptFrom::AuthenticatedAndEncrypted);
+    assert_eq!(settings.accept.listeners["mx"].from, Some(AcceptFrom::Anyone));
     let (network, entry) = settings.accept.hosts.find("127.0.0.2".parse().unwrap()).unwrap();
     assert_eq!(network.to_string(), "127.0.0.2/32");
     assert!(matches!(entry, HostEntry::Accept { exempt, .. } if exempt.len() == 5));
@@ -63,7 +63,7 @@ fn every_key_is_read() {
 }
 
 #[test]
-fn all_problems_are_found_at_once_with_their_paths() {
+fn reports_all_problems_with_paths() {
     let json = r#"{
         "acept": {},
         "accept": {
@@ -110,7 +110,7 @@ fn all_problems_are_found_at_once_with_their_paths() {
 }
 
 #[test]
-fn texts_say_what_was_expected() {
+fn problems_state_the_expected_values() {
     for (json, key, part) in [
         ("[]", "", "expected an object"),
         ("{", "", "not JSON"),
@@ -158,9 +158,9 @@ fn texts_say_what_was_expected() {
     }
 }
 
-/// The schema in the component, which `posthouse policy explain` shows, says what is read here.
+/// Compares the schema in the component, which `posthouse policy explain` shows, with the keys that `parse` reads.
 #[test]
-fn the_schema_has_every_key_and_every_default() {
+fn schema_has_every_key_and_default() {
     let schema: Value = serde_json::from_str(include_str!("../../settings.schema.json")).unwrap();
     let defaults = defaults_of(&schema);
     assert_eq!(Settings::parse(&defaults.to_string()).unwrap(), Settings::default());
@@ -190,12 +190,12 @@ fn the_schema_has_every_key_and_every_default() {
         "/properties/filter",
         "/properties/ndr",
     ] {
-        let told = schema.pointer(path).unwrap()["properties"].as_object().unwrap();
-        assert_eq!(told.keys().cloned().collect::<BTreeSet<_>>(), known(path), "{path}");
+        let listed = schema.pointer(path).unwrap()["properties"].as_object().unwrap();
+        assert_eq!(listed.keys().cloned().collect::<BTreeSet<_>>(), known(path), "{path}");
     }
 }
 
-/// An object of everything that has a default in a schema.
+/// Returns an object of all defaults in a schema.
 fn defaults_of(schema: &Value) -> Value {
     let members = schema["properties"].as_object().unwrap().iter();
     let given = members.filter_map(|(key, member)| match member.get("default") {

@@ -1,10 +1,10 @@
-//! What the programs here that send have in common.
+//! Code shared by the load generators.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// A body of this many bytes in lines of 78, with its header and the final dot.
+/// Returns a message with a header, a body of `size` bytes in lines of 78 bytes, and the final dot.
 pub fn message(size: usize) -> Vec<u8> {
     let mut message = b"From: <source@bench.test>\r\nTo: <target@example.org>\r\nSubject: load\r\n\r\n".to_vec();
     let line = [&[b'x'; 76][..], b"\r\n"].concat();
@@ -16,7 +16,7 @@ pub fn message(size: usize) -> Vec<u8> {
     message
 }
 
-/// What there is to say about how long messages took, in milliseconds.
+/// Summarises latencies in milliseconds: 50th and 99th percentile, and maximum. Sorts `taken`.
 pub fn latency(taken: &mut [Duration]) -> Value {
     taken.sort_unstable();
     let at = |share: f64| {

@@ -1,22 +1,22 @@
-//! `*` stands for any text, `?` for any one character.
+//! Patterns in which `*` matches any text and `?` matches any single character.
 
 use std::fmt;
 
-/// A line to compare with.
+/// A pattern for a line.
 #[derive(Debug, Clone)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// From its text.
+    /// Creates a pattern.
     pub fn new(text: &str) -> Self {
         Self(text.to_owned())
     }
 
-    /// Whether the whole of `text` fits.
+    /// True if the pattern matches all of `text`.
     pub fn matches(&self, text: &str) -> bool {
         let pattern: Vec<char> = self.0.chars().collect();
         let text: Vec<char> = text.chars().collect();
-        // Where to go on when what followed the last star did not fit: one character later.
+        // Backtracking point: the last star, which absorbs another character after each mismatch.
         let (mut p, mut t, mut star) = (0, 0, None);
         while t < text.len() {
             match pattern.get(p) {
@@ -49,7 +49,7 @@ mod tests {
     use super::Pattern;
 
     #[test]
-    fn stars_and_question_marks() {
+    fn matches_stars_and_question_marks() {
         for (pattern, text, fits) in [
             ("250 ok", "250 ok", true),
             ("250 ok", "250 ok!", false),

@@ -1,4 +1,4 @@
-//! The scripts' language.
+//! A parser of dialogue scripts.
 
 use std::fmt;
 use std::path::Path;
@@ -9,40 +9,40 @@ use base64::engine::general_purpose::STANDARD;
 use super::pattern::Pattern;
 use crate::client::Reply;
 
-/// A script.
+/// A parsed script.
 #[derive(Debug, Clone)]
 pub struct Dialogue {
-    /// Its file's name.
+    /// Name of the script's file.
     pub name: String,
-    /// With line numbers.
+    /// Steps with line numbers, counted from 1.
     pub(crate) steps: Vec<(usize, Step)>,
 }
 
-/// What a line asks for.
+/// An action or expectation of a script.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Connect { source: String, listener: String },
     Send(Vec<u8>),
     Handshake,
     Close,
-    Expect { times: usize, want: Want },
+    Expect { times: usize, want: ExpectedReply },
     Has(Pattern),
     Lacks(Pattern),
     Closed,
     Delivered { account: String, text: String },
 }
 
-/// One whole reply; the last of its lines is compared.
+/// An expected reply, compared by the last line.
 #[derive(Debug, Clone)]
-pub(crate) struct Want(Pattern);
+pub(crate) struct ExpectedReply(Pattern);
 
-impl Want {
-    pub(crate) fn fits(&self, reply: &Reply) -> bool {
+impl ExpectedReply {
+    pub(crate) fn matches(&self, reply: &Reply) -> bool {
         self.0.matches(reply.line())
     }
 }
 
-impl fmt::Display for Want {
+impl fmt::Display for ExpectedReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -52,7 +52,7 @@ impl Dialogue {
     /// Reads a script.
     ///
     /// # Panics
-    /// When it cannot be read; the text names the line.
+    /// If the script cannot be read or parsed; the message names the line.
     pub fn read(file: &Path) -> Self {
         let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let name = file
@@ -129,11 +129,11 @@ fn parse(line: &str) -> Result<Vec<Step>, String> {
 fn expect(times: usize, pattern: &str) -> Step {
     Step::Expect {
         times,
-        want: Want(Pattern::new(pattern.trim())),
+        want: ExpectedReply(Pattern::new(pattern.trim())),
     }
 }
 
-/// `connect`, `connect from ADDRESS`, `connect to LISTENER`, or both.
+/// Parses the arguments of `connect`: `from ADDRESS`, `to LISTENER`, both, or neither.
 fn connect(rest: &str) -> Result<Step, String> {
     let (mut source, mut listener) = ("127.0.0.1".to_owned(), "smtp".to_owned());
     let mut words = rest.split_whitespace();
@@ -148,7 +148,7 @@ fn connect(rest: &str) -> Result<Step, String> {
     Ok(Step::Connect { source, listener })
 }
 
-/// `{n}` in the text is the number of the repetition, from 1.
+/// Repeats a text; `{n}` in the text is replaced by the number of the repetition, counted from 1.
 fn repeat(times: usize, quoted: &str) -> Result<Vec<u8>, String> {
     let once = unescape(quoted)?;
     let text = String::from_utf8(once).map_err(|_| "repeat takes text")?;
@@ -156,7 +156,7 @@ fn repeat(times: usize, quoted: &str) -> Result<Vec<u8>, String> {
     Ok(all.collect::<String>().into_bytes())
 }
 
-/// A quoted string with `\r \n \t \0 \\ \" \xHH`.
+/// Decodes a quoted string with the escapes `\r \n \t \0 \\ \" \xHH`.
 fn unescape(quoted: &str) -> Result<Vec<u8>, String> {
     let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let inner = inner.ok_or("text in double quotes")?;
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes() {
+    fn decodes_escapes() {
         assert_eq!(unescape(r#""a\r\n\0\x80\"\\""#), Ok(b"a\r\n\0\x80\"\\".to_vec()));
         assert!(unescape("a").is_err());
         assert!(unescape(r#""\q""#).is_err());
@@ -197,12 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn repetitions_are_numbered() {
+    fn numbers_repetitions() {
         assert_eq!(repeat(2, r#""u{n}\n""#), Ok(b"u1\nu2\n".to_vec()));
     }
 
     #[test]
-    fn what_is_no_step_is_named() {
+    fn refuses_unknown_steps() {
         assert!(parse("say hello").is_err());
         assert!(parse("connect over there").is_err());
     }

@@ -1,4 +1,4 @@
-//! Attempts against scripted servers.
+//! Tests of attempts against scripted servers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +16,7 @@ mod login;
 mod pipelining;
 
 struct Sender {
-    station: DeliveryServices,
+    services: DeliveryServices,
     delivery: DeliveryConfig,
     envelope: Envelope,
     content: Arc<dyn Content>,
@@ -25,7 +25,7 @@ struct Sender {
 impl Sender {
     fn new(content: &'static str) -> Self {
         Self {
-            station: testing::station(FakeDirectory::default()).0,
+            services: testing::services(FakeDirectory::default()).0,
             delivery: testing::delivery(),
             envelope: Envelope::from_sender(ReversePath::Mailbox(mailbox("sender@here.example"))),
             content: Arc::new(InMemory(content.into())),
@@ -43,17 +43,17 @@ impl Sender {
     }
 
     async fn try_remote(&self, remote: Remote, recipients: &[&str]) -> io::Result<Vec<RecipientOutcome>> {
-        let job = Delivery {
-            station: &self.station,
+        let delivery = Delivery {
+            services: &self.services,
             settings: testing::settings(&self.delivery, Path::new("/nowhere")),
             envelope: &self.envelope,
             content: &self.content,
         };
         let recipients: Vec<Mailbox> = recipients.iter().map(|r| mailbox(r)).collect();
-        job.attempt(&Destination::Remote(remote), &recipients).await
+        delivery.attempt(&Destination::Remote(remote), &recipients).await
     }
 
-    /// Outcomes as text.
+    /// Sends to a server and returns the outcomes as text.
     async fn send(&self, server: &FakeServer, recipients: &[&str]) -> Vec<String> {
         let outcomes = self.try_to(&server.endpoint, Protocol::Smtp, recipients).await;
         shown(&outcomes.expect("readable"))
@@ -80,7 +80,7 @@ async fn one(script: Vec<Act>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_connection_serves_the_next_message() {
+async fn reuses_a_connection_for_the_next_message() {
     let script = [greets(&[]), takes(), takes()].concat();
     let server = FakeServer::tcp(vec![script]).await;
     let sender = Sender::new("\r\none\r\n");
@@ -92,8 +92,8 @@ async fn a_connection_serves_the_next_message() {
 }
 
 #[tokio::test]
-async fn a_waiting_connection_that_ends_is_replaced() {
-    // Once it ends when it is used, once before.
+async fn replaces_an_idle_connection_that_ends() {
+    // The first connection ends while in use, the second while idle.
     let ends_in_use = [
         greets(&[]),
         takes(),
@@ -111,7 +111,7 @@ async fn a_waiting_connection_that_ends_is_replaced() {
 }
 
 #[tokio::test]
-async fn what_was_sent_is_not_sent_again_at_once() {
+async fn does_not_repeat_sent_content_at_once() {
     let dies = vec![
         Act::Hear("MAIL"),
         say("250 ok"),
@@ -133,7 +133,7 @@ async fn what_was_sent_is_not_sent_again_at_once() {
 }
 
 #[tokio::test]
-async fn helo_is_enough() {
+async fn falls_back_to_helo() {
     let script = vec![
         say("220 old.example"),
         Act::Hear("EHLO"),
@@ -148,7 +148,7 @@ async fn helo_is_enough() {
 }
 
 #[tokio::test]
-async fn lmtp_answers_for_each_recipient() {
+async fn lmtp_has_a_reply_for_each_recipient() {
     let folder = tempfile::tempdir().expect("a folder");
     let script = vec![
         say("220 lmtp.example LMTP"),
@@ -184,7 +184,7 @@ async fn lmtp_answers_for_each_recipient() {
 }
 
 #[tokio::test]
-async fn greetings_that_are_none() {
+async fn classifies_bad_greetings() {
     for (script, expected) in [
         (vec![say("554 5.7.1 blocked today")], "deferred 554 5.7.1 blocked today"),
         (vec![say("421 4.3.2 later")], "deferred 421 4.3.2 later"),
@@ -212,7 +212,7 @@ async fn greetings_that_are_none() {
 }
 
 #[tokio::test]
-async fn refusals_in_each_step() {
+async fn classifies_refusals_in_each_step() {
     let upto = |n: usize, last: &str| [greets(&[]), takes()[..n].to_vec(), vec![say(last)]].concat();
     for (script, expected) in [
         (
@@ -232,7 +232,7 @@ async fn refusals_in_each_step() {
 }
 
 #[tokio::test]
-async fn silence_ends_in_time() {
+async fn silent_remote_times_out() {
     let server = FakeServer::tcp(vec![vec![say("220 hi"), Act::Silence]]).await;
     let mut sender = Sender::new("\r\nx\r\n");
     sender.delivery.reply_timeout = Duration::from_millis(50);
@@ -241,7 +241,7 @@ async fn silence_ends_in_time() {
 }
 
 #[tokio::test]
-async fn what_a_remote_cannot_take_is_not_sent() {
+async fn refuses_messages_that_need_missing_extensions() {
     let mut sender = Sender::new("Subject: é\r\n\r\nx\r\n");
     sender.envelope.body = BodyType::EightBitMime;
     let server = FakeServer::tcp(vec![greets(&[])]).await;
@@ -262,7 +262,7 @@ async fn what_a_remote_cannot_take_is_not_sent() {
 }
 
 #[tokio::test]
-async fn only_the_utf8_recipient_fails_where_utf8_is_not_taken() {
+async fn only_utf8_recipients_fail_without_smtputf8() {
     let server = FakeServer::tcp(vec![[greets(&[]), takes()].concat()]).await;
     let sender = Sender::new("Subject: plain\r\n\r\nx\r\n");
     let outcomes = sender.send(&server, &["jörg@far.example", "a@far.example"]).await;
@@ -281,14 +281,14 @@ fn offers_tls() -> Vec<Act> {
 }
 
 #[tokio::test]
-async fn tls_is_used_when_offered_whatever_the_certificate() {
+async fn opportunistic_tls_accepts_any_certificate() {
     let within = [greets(&[])[1..].to_vec(), takes()].concat();
     let outcomes = one([offers_tls(), vec![Act::Tls], within].concat()).await;
     assert_eq!(outcomes, ["delivered 250 2.0.0 queued"]);
 }
 
 #[tokio::test]
-async fn a_certificate_must_verify_when_that_is_demanded() {
+async fn required_tls_needs_a_valid_certificate() {
     let server = FakeServer::tcp(vec![[offers_tls(), vec![Act::Tls]].concat()]).await;
     let mut sender = Sender::new("\r\nx\r\n");
     sender.delivery.verify_tls = true;
@@ -298,7 +298,7 @@ async fn a_certificate_must_verify_when_that_is_demanded() {
 }
 
 #[tokio::test]
-async fn without_that_demand_a_failed_handshake_is_followed_by_the_clear() {
+async fn opportunistic_tls_falls_back_to_plaintext() {
     let broken = [offers_tls(), vec![Act::Silence]].concat();
     let clear = [greets(&["STARTTLS"]), takes()].concat();
     let server = FakeServer::tcp(vec![broken, clear]).await;
@@ -309,7 +309,7 @@ async fn without_that_demand_a_failed_handshake_is_followed_by_the_clear() {
 }
 
 #[tokio::test]
-async fn what_is_injected_before_tls_is_not_believed() {
+async fn refuses_data_injected_before_tls() {
     let mut script = greets(&["STARTTLS"]);
     script.extend([
         Act::Hear("STARTTLS"),
@@ -324,7 +324,7 @@ async fn what_is_injected_before_tls_is_not_believed() {
 }
 
 #[tokio::test]
-async fn tls_refused_after_it_was_offered_leaves_the_clear() {
+async fn refused_starttls_continues_in_plaintext_unless_tls_is_required() {
     let refused = [
         greets(&["STARTTLS"]),
         vec![Act::Hear("STARTTLS"), say("454 4.7.0 not now")],
@@ -341,10 +341,10 @@ async fn tls_refused_after_it_was_offered_leaves_the_clear() {
     assert!(outcomes[0].starts_with("deferred 454 4.7.5"), "{outcomes:?}");
 }
 
-/// Can be read up to some point.
-struct Torn(Bytes);
+/// Content whose end cannot be read.
+struct TruncatedContent(Bytes);
 
-impl Content for Torn {
+impl Content for TruncatedContent {
     fn size(&self) -> u64 {
         self.0.len() as u64 + 100_000
     }
@@ -358,10 +358,10 @@ impl Content for Torn {
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_be_read_never_gets_its_final_dot() {
+async fn unreadable_message_gets_no_final_dot() {
     let server = FakeServer::tcp(vec![[greets(&[]), takes()].concat()]).await;
     let mut sender = Sender::new("");
-    sender.content = Arc::new(Torn(Bytes::from_static(b"\r\nhalf\r\n")));
+    sender.content = Arc::new(TruncatedContent(Bytes::from_static(b"\r\nhalf\r\n")));
     let result = sender
         .try_to(&server.endpoint, Protocol::Smtp, &["a@far.example"])
         .await;
@@ -370,7 +370,7 @@ async fn a_message_that_cannot_be_read_never_gets_its_final_dot() {
 }
 
 #[tokio::test]
-async fn large_messages_go_in_pieces() {
+async fn sends_large_messages_in_chunks() {
     let server = FakeServer::tcp(vec![[greets(&[]), takes()].concat()]).await;
     let body = format!("\r\n{}", ".0123456789\r\n".repeat(50_000));
     let mut sender = Sender::new("");
@@ -383,7 +383,7 @@ async fn large_messages_go_in_pieces() {
 }
 
 #[tokio::test]
-async fn a_remote_that_is_gone_is_not_asked_again_at_once() {
+async fn unreachable_remote_is_not_retried_at_once() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     drop(listener);
@@ -402,12 +402,12 @@ async fn a_remote_that_is_gone_is_not_asked_again_at_once() {
         .await
         .expect("readable");
     assert!(
-        matches!((&first[0], &second[0]), (RecipientOutcome::Deferred(said), RecipientOutcome::Untried(known)) if said == known)
+        matches!((&first[0], &second[0]), (RecipientOutcome::Deferred(first), RecipientOutcome::Untried(second)) if first == second)
     );
 }
 
 #[tokio::test]
-async fn a_host_without_address_defers() {
+async fn host_without_address_defers() {
     let endpoint = Endpoint::Tcp("nowhere.invalid".to_owned(), 25);
     let sender = Sender::new("\r\nx\r\n");
     let outcomes = sender

@@ -1,49 +1,27 @@
-//! A report as bytes: RFC 3464 in RFC 6522, with RFC 6533 for addresses beyond ASCII. Pure.
+//! Composes a report as bytes: RFC 3464 in RFC 6522, with RFC 6533 for addresses beyond ASCII. Pure.
 
 mod human_part;
 mod machine_part;
+mod report_fields;
 mod returned_part;
 
 use base64::Engine as _;
 
 use crate::ndr::safe_text;
-use host_contract::Failure;
-use host_mail::{HeaderBlock, Mailbox, MessageId, Timestamp};
-use host_spool::Message;
+use host_mail::HeaderBlock;
 
-pub(super) use crate::ndr::compose::returned_part::{Cut, Returned, returned};
+pub(super) use crate::ndr::compose::report_fields::ReportFields;
+pub(super) use crate::ndr::compose::returned_part::{Returned, returned};
 
-/// Everything a report says.
-pub(super) struct ReportFields<'a> {
-    pub hostname: &'a str,
-    pub id: MessageId,
-    /// Random: it must not occur in the original.
-    pub boundary: String,
-    pub now: Timestamp,
-    pub to: &'a Mailbox,
-    pub original: &'a Message,
-    pub header: &'a HeaderBlock,
-    pub failure: &'a Failure,
-    pub remark: Option<&'a str>,
-    pub returned: &'a Returned,
-    pub cut: Option<Cut>,
-}
-
-impl ReportFields<'_> {
-    /// RFC 6533: some address cannot be said in ASCII.
-    fn is_global(&self) -> bool {
-        self.failure.failed.iter().any(|failed| !failed.address.is_ascii())
-    }
-}
-
-/// A report but for what it returns, which goes in between.
+/// A report in two parts, before and after the returned original.
 pub(super) struct Composed {
     pub before: String,
     pub after: String,
-    /// Some part is not 7bit.
+    /// True if a part of the report is not 7bit.
     pub eight_bit: bool,
 }
 
+/// Composes a report.
 pub(super) fn compose(report: &ReportFields<'_>) -> Composed {
     let boundary = &report.boundary;
     let mut out = String::new();
@@ -73,7 +51,7 @@ pub(super) fn compose(report: &ReportFields<'_>) -> Composed {
 fn fields(out: &mut String, report: &ReportFields<'_>) {
     let host = report.hostname;
     safe_text::field(out, "From", &format!("Mail Delivery System <postmaster@{host}>"));
-    // A quoted local-part may hold several spaces in a row, which folding would not keep.
+    // Not folded: a quoted local-part may hold several spaces in a row, which folding would not keep.
     out.push_str(&format!("To: <{}>\r\n", report.to));
     safe_text::field(out, "Subject", &subject(report.header));
     safe_text::field(out, "Date", &report.now.rfc5322());
@@ -90,7 +68,7 @@ fn fields(out: &mut String, report: &ReportFields<'_>) {
     ));
 }
 
-/// The original's Subject, if it can stand in a header field as it is.
+/// The Subject of the report: quotes the original's Subject if printable ASCII, shortened to about 120 bytes.
 fn subject(header: &HeaderBlock) -> String {
     let original = header.named("Subject").next().map(|field| field.unfolded(500));
     match original {
@@ -110,7 +88,7 @@ fn subject(header: &HeaderBlock) -> String {
     }
 }
 
-/// The original's Message-ID, if it has the form of one (RFC 5322 section 3.6.4).
+/// The original's Message-ID, if well-formed (RFC 5322 section 3.6.4).
 fn message_id(header: &HeaderBlock) -> Option<String> {
     let id = header.named("Message-ID").next()?.unfolded(250);
     let inner = id.strip_prefix('<')?.strip_suffix('>')?;
@@ -121,14 +99,14 @@ fn message_id(header: &HeaderBlock) -> Option<String> {
     sane.then_some(id)
 }
 
-/// The delimiter and the fields of a part.
+/// Appends the delimiter and the header fields of a part.
 fn part(out: &mut String, boundary: &str, kind: &str, encoding: &str) {
     out.push_str(&format!(
         "--{boundary}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n"
     ));
 }
 
-/// Text that every host can take: as it is, or in base64.
+/// Appends a text part in a form that every host accepts: 7bit, or base64 for text beyond ASCII.
 fn text_part(out: &mut String, boundary: &str, text: &str) {
     let kind = "text/plain; charset=utf-8";
     if text.is_ascii() {

@@ -1,16 +1,16 @@
-//! What the policy is told about a failure.
+//! Facts about a failure, for the policy.
 
 use host_contract::{FailedRecipient, Failure};
 use host_mail::{Client, Envelope, HeaderBlock, Mailbox, MessageId, ReversePath};
 use host_spool::{Failed, Message};
 
-/// Header fields a policy is shown.
+/// Maximum header fields passed to the policy.
 const MAX_FIELDS: usize = 128;
-/// Bytes of each value.
+/// Maximum bytes of each field value.
 const MAX_VALUE: usize = 1000;
 
-/// One failure a class, in the order in which the classes first occur.
-pub(super) fn by_class(original: &Message, header: &HeaderBlock, failed: &[(Mailbox, Failed)]) -> Vec<Failure> {
+/// Groups failed recipients into a failure per class, in the order in which the classes first occur.
+pub(super) fn group_by_class(original: &Message, header: &HeaderBlock, failed: &[(Mailbox, Failed)]) -> Vec<Failure> {
     let mut failures: Vec<Failure> = Vec::new();
     for (address, why) in failed {
         let recipient = FailedRecipient {
@@ -35,7 +35,7 @@ pub(super) fn by_class(original: &Message, header: &HeaderBlock, failed: &[(Mail
     failures
 }
 
-/// All but who failed.
+/// Returns a failure without failed recipients.
 pub fn of_nobody(
     message: MessageId,
     client: Option<&Client>,
@@ -63,18 +63,19 @@ pub fn of_nobody(
     }
 }
 
-/// RFC 3834 sections 2 and 5; Precedence is no standard, but what older software says.
+/// True if a message was sent automatically (RFC 3834 sections 2 and 5). Also evaluates Precedence, which is not
+/// standard but used by older software.
 fn is_automatic(sender: &ReversePath, header: &HeaderBlock) -> bool {
     *sender == ReversePath::Null
         || header.fields().any(|field| {
             let value = || field.unfolded(100).to_ascii_lowercase();
             if field.is("Auto-Submitted") {
-                // The keyword ends where a parameter or comment begins.
+                // A parameter or comment ends the keyword.
                 value().split([';', '(', ' ']).next() != Some("no")
             } else if field.is("Precedence") {
                 matches!(value().as_str(), "bulk" | "junk" | "list")
             } else {
-                // RFC 2919 and RFC 2369: List-Id, List-Unsubscribe and their like.
+                // RFC 2919 and RFC 2369: List-Id, List-Unsubscribe and similar fields.
                 field
                     .name
                     .get(..5)
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn automatic_mail_is_known_by_path_or_header() {
+    fn recognises_automatic_mail_by_path_or_header() {
         let person = ReversePath::Mailbox("anna@example.org".parse().expect("mailbox"));
         for header in [
             "Subject: x\r\n",

@@ -1,10 +1,10 @@
-//! The host's own rules about notices, and its plan when there is none.
+//! The host's rules for notices, and the standard plan that applies if no policy has a plan.
 
 use host_contract::{Audience, Failure, Notice, Plan, ReturnContent};
 use host_mail::{Mailbox, ReversePath};
 
-/// Classes that arise in delivery; any other is a policy's decision.
-const IN_DELIVERY: [&str; 7] = [
+/// Failure classes of delivery; any other class is the decision of a policy.
+const DELIVERY_CLASSES: [&str; 7] = [
     "address-not-found",
     "ambiguous-address",
     "conversion-failed",
@@ -14,10 +14,10 @@ const IN_DELIVERY: [&str; 7] = [
     "protocol-error",
 ];
 
-/// Classes that say the address itself is no good.
-const OF_THE_ADDRESS: [&str; 4] = ["address-not-found", "ambiguous-address", "host-not-found", "loop"];
+/// Failure classes that concern the recipient address, so that a notice to the same address would fail, too.
+const ADDRESS_CLASSES: [&str; 4] = ["address-not-found", "ambiguous-address", "host-not-found", "loop"];
 
-/// The host's own report: the administrator, and the sender where that is no backscatter.
+/// The standard plan: notifies the administrator, and the sender unless the notice could be backscatter.
 pub(super) fn standard_plan(failure: &Failure) -> Plan {
     let notice = |to| Notice {
         to,
@@ -25,16 +25,16 @@ pub(super) fn standard_plan(failure: &Failure) -> Plan {
         remark: None,
     };
     let mut plan = vec![notice(Audience::Administrator)];
-    let vouched = failure.identity.is_some();
-    let in_delivery = IN_DELIVERY.contains(&failure.class.as_str());
+    let authenticated = failure.identity.is_some();
+    let in_delivery = DELIVERY_CLASSES.contains(&failure.class.as_str());
     let has_sender = failure.envelope.sender != ReversePath::Null;
-    if has_sender && (vouched || (in_delivery && !failure.automatic)) {
+    if has_sender && (authenticated || (in_delivery && !failure.automatic)) {
         plan.insert(0, notice(Audience::Sender));
     }
     plan
 }
 
-/// A notice that is to be sent.
+/// A notice to send.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Addressed {
     pub to: Mailbox,
@@ -42,14 +42,14 @@ pub(super) struct Addressed {
     pub remark: Option<String>,
 }
 
-/// A notice that is not: to whom, and why.
+/// A notice that is not sent, with the reason.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DroppedNotice {
     pub to: String,
     pub reason: &'static str,
 }
 
-/// Applies the rules no policy can overrule.
+/// Applies the rules that no policy can overrule, and merges notices to the same address.
 pub(super) fn address(plan: Plan, failure: &Failure, administrator: &Mailbox) -> (Vec<Addressed>, Vec<DroppedNotice>) {
     let mut addressed: Vec<Addressed> = Vec::new();
     let mut dropped = Vec::new();
@@ -67,7 +67,7 @@ pub(super) fn address(plan: Plan, failure: &Failure, administrator: &Mailbox) ->
             (Audience::Administrator, _) => administrator.clone(),
             (Audience::Address(mailbox), _) => mailbox,
         };
-        if OF_THE_ADDRESS.contains(&failure.class.as_str()) && is_among(&to, failure) {
+        if ADDRESS_CLASSES.contains(&failure.class.as_str()) && is_among(&to, failure) {
             let reason = "it would go to the address that has just failed";
             dropped.push(DroppedNotice {
                 to: to.to_string(),

@@ -1,6 +1,5 @@
-//! Turns one plan into drafts.
+//! Turns a plan for notices into drafts.
 
-use super::Notification;
 use super::compose::{self, ReportFields, Returned};
 use crate::ndr::notice_rules::{self, Addressed};
 use host_config::NdrFault;
@@ -9,10 +8,18 @@ use host_events::{Event, Events};
 use host_mail::{BodyType, Content, Envelope, HeaderBlock, Mailbox, ReversePath, Timestamp};
 use host_spool::{Draft, Message, PutError, Recipient, Spool, State};
 
-/// Bytes of the original that are copied at once.
-const STEP: usize = 64 * 1024;
+/// Bytes of the original that are copied at a time.
+const CHUNK_SIZE: usize = 64 * 1024;
 
-/// One original and everything needed to tell somebody about it.
+/// Result of planning the notices about failed recipients.
+pub enum Notification {
+    /// Drafts to settle together with the original. May be empty.
+    Notices(Vec<(Draft, Message)>),
+    /// The policy faulted, and the fault table requires the message to be frozen. Holds the reason.
+    Freeze(String),
+}
+
+/// Carries out plans for notices about an original message.
 pub(super) struct Notifier<'a> {
     pub spool: &'a Spool,
     pub events: &'a Events,
@@ -25,22 +32,27 @@ pub(super) struct Notifier<'a> {
 }
 
 impl Notifier<'_> {
-    /// What follows from the policy's answer about one failure.
-    pub async fn carry_out(&self, failure: &Failure, asked: Answered<Option<Plan>>) -> Result<Notification, PutError> {
-        let because = &asked.because;
-        let plan = match (asked.answer, self.on_fault) {
+    /// Carries out the policy's answer about a failure. Without an answer, the standard plan applies, or after a fault
+    /// the configured reaction `on_fault`.
+    pub async fn carry_out(
+        &self,
+        failure: &Failure,
+        answered: Answered<Option<Plan>>,
+    ) -> Result<Notification, PutError> {
+        let because = &answered.because;
+        let plan = match (answered.answer, self.on_fault) {
             (Some(plan), _) if plan.is_empty() => {
-                self.nobody_told(failure, because);
+                self.emit_no_notice(failure, because);
                 plan
             }
             (Some(plan), _) => plan,
-            (None, _) if !asked.fault => notice_rules::standard_plan(failure), // no module had an opinion
+            (None, _) if !answered.fault => notice_rules::standard_plan(failure), // no module had an opinion
             (None, NdrFault::StandardReport) => {
-                self.not_made(because, "the host's standard report");
+                self.emit_plan_fault(because, "the host's standard report");
                 notice_rules::standard_plan(failure)
             }
             (None, NdrFault::Freeze) => {
-                self.not_made(because, "the message is frozen");
+                self.emit_plan_fault(because, "the message is frozen");
                 return Ok(Notification::Freeze(format!(
                     "no notification could be planned: {because}"
                 )));
@@ -61,7 +73,7 @@ impl Notifier<'_> {
                 message: self.original.id.to_string(),
                 notice: message.id.to_string(),
                 to: notice.to.to_string(),
-                about: about(failure),
+                about: failed_addresses(failure),
                 class: failure.class.clone(),
                 because: because.to_string(),
             });
@@ -73,7 +85,7 @@ impl Notifier<'_> {
     async fn write(&self, failure: &Failure, notice: &Addressed) -> Result<(Draft, Message), PutError> {
         let now = Timestamp::now();
         let mut draft = self.spool.notice_draft();
-        let (returned, cut) = compose::returned(notice.content, self.content, self.header)
+        let (returned, truncation) = compose::returned(notice.content, self.content, self.header)
             .map_err(|error| PutError::Store(error.to_string()))?;
         let report = ReportFields {
             hostname: self.hostname,
@@ -86,7 +98,7 @@ impl Notifier<'_> {
             failure,
             remark: notice.remark.as_deref(),
             returned: &returned,
-            cut,
+            truncation,
         };
         let composed = compose::compose(&report);
         draft.write(composed.before.as_bytes()).await?;
@@ -128,7 +140,7 @@ impl Notifier<'_> {
         while offset < self.content.size() {
             let piece = self
                 .content
-                .read(offset, STEP)
+                .read(offset, CHUNK_SIZE)
                 .map_err(|error| PutError::Store(error.to_string()))?;
             if piece.is_empty() {
                 return Err(PutError::Store("the original is shorter than its size".to_owned()));
@@ -139,16 +151,16 @@ impl Notifier<'_> {
         Ok(())
     }
 
-    fn nobody_told(&self, failure: &Failure, because: &Reason) {
+    fn emit_no_notice(&self, failure: &Failure, because: &Reason) {
         self.events.emit(Event::NobodyTold {
             message: self.original.id.to_string(),
-            about: about(failure),
+            about: failed_addresses(failure),
             class: failure.class.clone(),
             because: because.to_string(),
         });
     }
 
-    fn not_made(&self, because: &Reason, instead: &str) {
+    fn emit_plan_fault(&self, because: &Reason, instead: &str) {
         self.events.emit(Event::NdrNotMade {
             message: self.original.id.to_string(),
             error: because.to_string(),
@@ -157,6 +169,6 @@ impl Notifier<'_> {
     }
 }
 
-fn about(failure: &Failure) -> Vec<String> {
+fn failed_addresses(failure: &Failure) -> Vec<String> {
     failure.failed.iter().map(|failed| failed.address.to_string()).collect()
 }

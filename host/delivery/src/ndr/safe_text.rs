@@ -1,14 +1,14 @@
-//! Lines that are safe to put into a message, whatever they are made of (RFC 5322 section 2.1.1).
+//! Makes untrusted text safe for lines of a message (RFC 5322 section 2.1.1).
 
 use host_events::escape;
 use host_mail::Reply;
 
-/// Where lines are broken if they can be.
+/// Preferred line width in bytes; lines are broken at spaces.
 const WIDTH: usize = 76;
-/// Where they are broken if they must be; below the 998 of RFC 5322.
-const HARD: usize = 900;
+/// Length in bytes at which a word without spaces is broken; below the 998 of RFC 5322.
+const MAX_WORD: usize = 900;
 
-/// One line without control or direction-changing characters, at most `limit` bytes.
+/// Returns text as a single line of at most `limit` bytes, with control and direction-changing characters escaped.
 pub(super) fn one_line(text: &str, limit: usize) -> String {
     let words: Vec<_> = text.split_whitespace().collect();
     let mut line = escape(&words.join(" "));
@@ -23,18 +23,18 @@ pub(super) fn one_line(text: &str, limit: usize) -> String {
     line
 }
 
-/// A reply on one line, at most 2,000 bytes of it.
+/// Returns a reply as a single line of at most 2,000 bytes.
 pub(super) fn reply(reply: &Reply) -> String {
     let status = reply.status.map_or(String::new(), |status| format!("{status} "));
     one_line(&format!("{} {status}{}", reply.code, reply.text), 2000)
 }
 
-/// What is not ASCII becomes `?`: for fields that may hold nothing else.
+/// Replaces characters beyond ASCII by `?`, for fields that must be ASCII.
 pub(super) fn ascii(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
 }
 
-/// Appends `Name: value` folded at its spaces (RFC 5322 section 2.2.3).
+/// Appends a field `Name: value`, folded at spaces (RFC 5322 section 2.2.3).
 pub(super) fn field(out: &mut String, name: &str, value: &str) {
     wrap(out, &format!("{name}: "), " ", value);
 }
@@ -44,11 +44,11 @@ pub(super) fn paragraph(out: &mut String, indent: &str, text: &str) {
     wrap(out, indent, indent, text);
 }
 
-/// Breaks `text` at its spaces. `later` begins every line but the first.
+/// Breaks `text` at spaces. `first` begins the first line, `later` every other line.
 fn wrap(out: &mut String, first: &str, later: &str, text: &str) {
     out.push_str(first);
     let (mut column, mut at_start) = (first.len(), true);
-    for word in text.split_whitespace().flat_map(pieces) {
+    for word in text.split_whitespace().flat_map(split_long_word) {
         if !at_start && column + 1 + word.len() > WIDTH {
             out.push_str("\r\n");
             out.push_str(later);
@@ -65,14 +65,14 @@ fn wrap(out: &mut String, first: &str, later: &str, text: &str) {
     out.push_str("\r\n");
 }
 
-/// A word that no line can hold is cut.
-fn pieces(word: &str) -> impl Iterator<Item = &str> {
+/// Splits a word that is too long for a line.
+fn split_long_word(word: &str) -> impl Iterator<Item = &str> {
     let mut rest = word;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        let mut end = rest.len().min(HARD);
+        let mut end = rest.len().min(MAX_WORD);
         while !rest.is_char_boundary(end) {
             end -= 1;
         }
@@ -87,14 +87,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hostile_text_stays_one_short_line() {
+    fn hostile_text_becomes_a_single_short_line() {
         assert_eq!(one_line("a\r\nBcc: b\t c\u{202e}\0", 100), "a Bcc: b c\\u{202e}\\u{0}");
         assert_eq!(one_line("éééé", 6), "é...");
         assert_eq!(ascii("naïve"), "na?ve");
     }
 
     #[test]
-    fn a_reply_of_several_lines_is_one() {
+    fn multiline_reply_becomes_a_single_line() {
         assert_eq!(
             reply(&Reply::new(550, (5, 1, 1), "no\nsuch / user")),
             "550 5.1.1 no such / user"
@@ -103,11 +103,11 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_folded_and_words_too_long_are_cut() {
+    fn folds_fields_and_splits_long_words() {
         let mut out = String::new();
         field(&mut out, "X", &format!("{} {} tail", "a ".repeat(60), "b".repeat(2000)));
         for line in out.trim_end().split("\r\n") {
-            assert!(line.len() <= HARD + 1, "{}", line.len());
+            assert!(line.len() <= MAX_WORD + 1, "{}", line.len());
         }
         assert!(out.lines().skip(1).all(|line| line.starts_with(' ')));
         assert_eq!(out.replace("\r\n", "").matches('b').count(), 2000);

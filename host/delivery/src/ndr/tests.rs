@@ -1,6 +1,6 @@
-//! Reports against golden files, parsed back; the host's rules; what the stage does with a plan.
+//! Tests of non-delivery reports: golden files, the host's rules, and the notifier.
 //!
-//! `POSTHOUSE_GOLDEN=write cargo test ndr` writes the golden files anew.
+//! `POSTHOUSE_GOLDEN=write cargo test ndr` rewrites the golden files.
 
 mod golden;
 mod rules;
@@ -68,11 +68,11 @@ pub(super) fn failed(class: &str, reply: Reply, remote: Option<&str>) -> Failed 
     }
 }
 
-/// A failure of anna@example.org.
+/// A failure with the recipient anna@example.org.
 pub(super) fn failure(original: &Message, class: &str) -> Failure {
     let header = header(&content("Subject: x\r\n\r\n"));
     let why = failed(class, Reply::new(550, (5, 1, 1), "no such user"), None);
-    crate::ndr::failure_facts::by_class(original, &header, &[(mailbox("anna@example.org"), why)]).remove(0)
+    crate::ndr::failure_facts::group_by_class(original, &header, &[(mailbox("anna@example.org"), why)]).remove(0)
 }
 
 pub(super) fn recipient(address: &str, reply: Reply, remote: Option<&str>) -> FailedRecipient {

@@ -1,10 +1,11 @@
-//! A server that plays a script and writes down what it hears.
+//! A server that plays a script and records the octets that it receives.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use rcgen::{CertifiedKey, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{RootCertStore, ServerConfig};
@@ -15,20 +16,20 @@ use tokio_rustls::TlsAcceptor;
 use crate::client_wire::Io;
 use host_mail::Endpoint;
 
-/// One thing a server does.
+/// A step of a script.
 #[derive(Debug, Clone)]
 pub(in super::super) enum Act {
-    /// Sends this.
+    /// Sends the text.
     Say(String),
-    /// Reads a line that must begin so.
+    /// Reads a line that must begin with the text.
     Hear(&'static str),
     /// Reads up to the end of data.
     Data,
-    /// The TLS handshake.
+    /// Runs the TLS handshake.
     Tls,
-    /// Sends this until the client has enough.
+    /// Sends the text until the client closes the connection.
     Flood(&'static str),
-    /// Says nothing until the client leaves.
+    /// Reads without a reply until the client closes the connection.
     Silence,
 }
 
@@ -37,7 +38,7 @@ pub(in super::super) fn say(line: &str) -> Act {
     Act::Say(format!("{line}\r\n"))
 }
 
-/// Greets, and offers this after EHLO.
+/// Greets, and offers extensions after EHLO.
 pub(in super::super) fn greets(offers: &[&str]) -> Vec<Act> {
     let lines: Vec<&str> = std::iter::once("fake.example").chain(offers.iter().copied()).collect();
     let last = lines.len() - 1;
@@ -53,7 +54,7 @@ pub(in super::super) fn greets(offers: &[&str]) -> Vec<Act> {
     ]
 }
 
-/// Takes a message for one recipient, without pipelining.
+/// Accepts a message for a single recipient, without pipelining.
 pub(in super::super) fn takes() -> Vec<Act> {
     vec![
         Act::Hear("MAIL FROM:"),
@@ -83,7 +84,7 @@ impl Listener {
 
 type Heard = Arc<Mutex<Vec<String>>>;
 
-/// A server with one script for each connection, in their order. A script's end closes it.
+/// A server with a script for each connection, in order. The connection is closed at the end of the script.
 pub(in super::super) struct FakeServer {
     pub(in super::super) endpoint: Endpoint,
     heard: Heard,
@@ -95,13 +96,13 @@ impl FakeServer {
         Self::tcp_at(([127, 0, 0, 1], 0), scripts).await
     }
 
-    /// With port 0 at any.
+    /// Listens at `address`; port 0 selects a free port.
     pub(in super::super) async fn tcp_at(address: ([u8; 4], u16), scripts: Vec<Vec<Act>>) -> Self {
         let (endpoint, listener) = bound(address).await;
         Self::playing(endpoint, |heard| one_by_one(scripts, listener, heard))
     }
 
-    /// All scripts at the same time.
+    /// Serves all scripts at the same time.
     pub(in super::super) async fn tcp_at_once(scripts: Vec<Vec<Act>>) -> Self {
         let (endpoint, listener) = bound(([127, 0, 0, 1], 0)).await;
         Self::playing(endpoint, |heard| async move {
@@ -128,14 +129,14 @@ impl FakeServer {
         }
     }
 
-    /// Everything heard, once the scripts are over.
+    /// Returns everything received, once the scripts are finished.
     pub(in super::super) async fn heard(self) -> String {
         self.playing.await.expect("the script was followed");
-        self.heard.lock().expect("not poisoned").concat()
+        self.heard.lock().concat()
     }
 }
 
-/// With port 0 at any.
+/// Listens at `address`; port 0 selects a free port.
 async fn bound(address: ([u8; 4], u16)) -> (Endpoint, Listener) {
     let listener = TcpListener::bind(SocketAddr::from(address)).await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -150,19 +151,14 @@ async fn one_by_one(scripts: Vec<Vec<Act>>, listener: Listener, heard: Heard) {
 }
 
 async fn play(stream: Box<dyn Io>, mut script: VecDeque<Act>, heard: &Mutex<Vec<String>>) {
-    let note = |text: &[u8]| {
-        heard
-            .lock()
-            .expect("not poisoned")
-            .push(String::from_utf8_lossy(text).into_owned())
-    };
+    let note = |text: &[u8]| heard.lock().push(String::from_utf8_lossy(text).into_owned());
     let mut stream = BufReader::new(stream);
     while let Some(act) = script.pop_front() {
         match act {
             Act::Say(text) => stream.write_all(text.as_bytes()).await.expect("sent"),
             Act::Hear(expected) => {
                 let mut line = Vec::new();
-                // One that goes without a word has said nothing.
+                // A client that closes the connection without a line has sent an empty line.
                 let _ = stream.read_until(b'\n', &mut line).await;
                 note(&line);
                 assert!(line.starts_with(expected.as_bytes()), "{expected:?} expected");
@@ -195,13 +191,13 @@ async fn play(stream: Box<dyn Io>, mut script: VecDeque<Act>, heard: &Mutex<Vec<
     }
 }
 
-/// What all these servers prove their name and their address by.
+/// Certificate and key of all test servers.
 static IDENTITY: LazyLock<CertifiedKey<KeyPair>> = LazyLock::new(|| {
     let names = ["fake.example", "127.0.0.1"].map(str::to_owned);
     rcgen::generate_simple_self_signed(names).expect("a certificate")
 });
 
-/// Whose certificate is trusted where these servers' is.
+/// Roots that trust the certificate of the test servers.
 pub(in super::super) fn roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add(IDENTITY.cert.der().clone()).expect("a certificate");

@@ -1,4 +1,4 @@
-//! The resolver against a server on loopback.
+//! Tests of the resolver against a DNS server on loopback.
 
 use hickory_resolver::proto::rr::rdata::{A, AAAA, MX, PTR};
 
@@ -30,7 +30,7 @@ async fn zone() -> Server {
             "no-mail.example",
             Has::Records(vec![RData::MX(MX::new(0, Name::root()))]),
         ),
-        // Too many for a datagram: the server is asked again over TCP.
+        // Too many records for a datagram: the resolver repeats the question over TCP.
         (
             "many.example",
             Has::Records((0..200).map(|n| four(&format!("192.0.2.{n}"))).collect()),
@@ -46,7 +46,7 @@ async fn zone() -> Server {
 }
 
 #[tokio::test]
-async fn each_kind_of_record_is_found() {
+async fn finds_each_kind_of_record() {
     let server = zone().await;
     let dns = Resolver::new(server.settings());
     assert_eq!(
@@ -71,7 +71,7 @@ async fn each_kind_of_record_is_found() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_an_empty_answer() {
+async fn answers_with_an_empty_list_for_missing_names_and_records() {
     let server = zone().await;
     let dns = Resolver::new(server.settings());
     assert_eq!(dns.addresses("nobody.example").await, Ok(Vec::new()));
@@ -81,7 +81,7 @@ async fn what_does_not_exist_is_an_empty_answer() {
 }
 
 #[tokio::test]
-async fn failures_and_silence_are_unavailable() {
+async fn reports_failure_and_silence_as_unavailable() {
     let server = zone().await;
     let dns = Resolver::new(DnsConfig {
         timeout: Duration::from_millis(100),
@@ -94,13 +94,13 @@ async fn failures_and_silence_are_unavailable() {
 }
 
 #[tokio::test]
-async fn answers_are_kept_and_bounded() {
+async fn caches_answers_and_bounds_the_number_of_records() {
     let server = zone().await;
     let dns = Resolver::new(server.settings());
     assert_eq!(server.asked(), 0);
     assert_eq!(
         dns.addresses("many.example").await.map(|found| found.len()),
-        Ok(RECORDS)
+        Ok(MAX_RECORDS)
     );
     let asked = server.asked();
     assert_eq!(dns.texts("mail.example").await.map(|found| found.len()), Ok(2));
@@ -109,7 +109,7 @@ async fn answers_are_kept_and_bounded() {
 }
 
 #[tokio::test]
-async fn what_is_no_name_is_never_asked() {
+async fn refuses_invalid_names_without_asking() {
     let server = zone().await;
     let dns = Resolver::new(server.settings());
     let long = "a".repeat(64);

@@ -1,20 +1,34 @@
-//! The cache of compiled code on disk. The engine tidies it up when it has compiled something, which
-//! here happens in processes that end at once: so it is done here.
+//! The disk cache of compiled code. The engine tidies its cache after compilations, but components are compiled in
+//! children that end at once: so the cache is tidied here.
 
 use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Left by a child that was ended while it wrote: the engine would wait for its writer for ever.
+use wasmtime::{Cache, CacheConfig};
+
+/// Bytes of compiled code that are kept; the least recently used files are removed first.
+pub(super) const CACHE_LIMIT: u64 = 512 << 20;
+
+/// Marks a file of a child that was killed while writing. The engine would wait for the writer for ever.
 const UNFINISHED: &str = ".wip-atomic-write-mod";
-/// Beside each file of code: when and how often it was used.
+/// Suffix of the file beside each compiled module that records time and number of uses.
 const STATISTICS: &str = ".stats";
 
-/// Removes what nobody will finish, and then what was used longest ago until `limit` bytes are left.
-/// Only while nobody compiles into it.
+/// Opens the cache of compiled code in `folder`.
+pub(crate) fn open_cache(folder: &Path) -> wasmtime::Result<Cache> {
+    let mut settings = CacheConfig::new();
+    settings
+        .with_directory(folder)
+        .with_files_total_size_soft_limit(CACHE_LIMIT);
+    Cache::new(settings)
+}
+
+/// Removes unfinished files, then the least recently used files until `limit` bytes are left. The caller makes sure
+/// that no process compiles into the cache meanwhile.
 pub(super) fn tidy(folder: &Path, limit: u64) -> io::Result<()> {
-    let mut kept = Vec::new();
+    let mut files = Vec::new();
     for release in entries(&folder.join("modules"))? {
         for file in entries(&release.path())? {
             let path = file.path();
@@ -22,37 +36,37 @@ pub(super) fn tidy(folder: &Path, limit: u64) -> io::Result<()> {
             if name.ends_with(UNFINISHED) {
                 fs::remove_file(&path)?;
             } else if !name.ends_with(STATISTICS) {
-                kept.push(CacheLimit::read(&file)?);
+                files.push(CachedFile::read(&file)?);
             }
         }
     }
-    kept.sort_by_key(|file| std::cmp::Reverse(file.used));
+    files.sort_by_key(|file| std::cmp::Reverse(file.used));
     let mut sum = 0_u64;
-    for file in kept {
+    for file in files {
         sum = sum.saturating_add(file.size);
         if sum > limit {
             fs::remove_file(&file.path)?;
-            // There is none before the second use.
+            // Absent before the second use.
             let _ = fs::remove_file(statistics(&file.path));
         }
     }
     Ok(())
 }
 
-struct CacheLimit {
+struct CachedFile {
     path: PathBuf,
     size: u64,
     used: SystemTime,
 }
 
-impl CacheLimit {
+impl CachedFile {
     fn read(file: &DirEntry) -> io::Result<Self> {
         let path = file.path();
-        let about = file.metadata()?;
-        let written = about.modified()?;
-        let used = fs::metadata(statistics(&path)).and_then(|about| about.modified());
+        let metadata = file.metadata()?;
+        let written = metadata.modified()?;
+        let used = fs::metadata(statistics(&path)).and_then(|metadata| metadata.modified());
         Ok(Self {
-            size: about.len(),
+            size: metadata.len(),
             used: used.map_or(written, |used| used.max(written)),
             path,
         })
@@ -65,7 +79,7 @@ fn statistics(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// None where there is no such folder yet.
+/// Lists a folder; a missing folder is empty.
 fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries.collect(),
@@ -99,10 +113,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_last_stays_within_the_limit() {
+    fn tidy_keeps_the_most_recently_used_files_within_the_limit() {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path();
-        tidy(folder, 0).expect("there is nothing yet");
+        tidy(folder, 0).expect("an empty cache");
         write(folder, "old", 30);
         write(folder, "older-but-used", 40);
         write(folder, "older-but-used.stats", 5);

@@ -1,4 +1,4 @@
-//! What the child does: read a component, compile it into the cache, and be gone.
+//! The child process: reads a component, compiles the component into the cache and ends.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -7,37 +7,37 @@ use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::open_cache;
-use crate::runtime::engine_config;
+use crate::compile::cache::open_cache;
+use crate::engine_config::engine_config;
 
-/// Nobody waits for a line while a policy is compiled.
-const LEAST_PRIORITY: i32 = 19;
+/// Niceness of the child, so that mail is served first while a policy is compiled.
+const LOWEST_PRIORITY: i32 = 19;
 
-/// Compiles the component on `input` into the cache in `folder`, within `memory` bytes of data. The
-/// input is the length (8 octets, little-endian) and the component; when it ends after that, whoever
-/// wanted the result is gone, and so is this process.
+/// Compiles the component on `input` into the cache in `folder`, within `memory` bytes of data. The input is the length
+/// (8 octets, little-endian) followed by the component. End of input after that means that the parent is gone, and ends
+/// this process.
 ///
 /// # Errors
-/// Why the component cannot be compiled, in words for its author.
+/// A text for the policy's author that explains why the component cannot be compiled.
 pub fn compile_as_child(folder: &Path, memory: u64, mut input: impl Read + Send + 'static) -> Result<(), String> {
-    lower(memory).map_err(|error| format!("limits of the compiler: {error}"))?;
+    limit_resources(memory).map_err(|error| format!("limits of the compiler: {error}"))?;
     let bytes = read(&mut input).map_err(|error| format!("the component could not be read: {error}"))?;
     std::thread::Builder::new()
         .name("parent".to_owned())
-        .spawn(move || watch(input))
+        .spawn(move || exit_with_parent(input))
         .map_err(|error| format!("limits of the compiler: {error}"))?;
     let compile = || -> wasmtime::Result<()> {
-        // Nothing is instantiated here.
+        // Capacity 0: the child instantiates nothing.
         let engine = Engine::new(&engine_config(0, Some(&open_cache(folder)?)))?;
         Component::from_binary(&engine, &bytes).map(drop)
     };
     compile().map_err(|error| format!("{error:#}"))
 }
 
-/// Takes the place at the back of every queue.
-fn lower(memory: u64) -> io::Result<()> {
-    nice(LEAST_PRIORITY)?;
-    // Not on every system: only who the kernel ends first when memory is short.
+/// Lowers priority and memory limit of this process, and disables core files.
+fn limit_resources(memory: u64) -> io::Result<()> {
+    nice(LOWEST_PRIORITY)?;
+    // Best effort, since not every system has the file: the kernel's OOM killer ends the child first.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     bound(Resource::Data, memory)?;
     bound(Resource::Core, 0)
@@ -60,18 +60,18 @@ fn read(input: &mut impl Read) -> io::Result<Vec<u8>> {
     input.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
     let mut bytes = Vec::new();
-    let whole = input.take(length).read_to_end(&mut bytes)?;
-    if u64::try_from(whole).ok() == Some(length) {
+    let received = input.take(length).read_to_end(&mut bytes)?;
+    if u64::try_from(received).ok() == Some(length) {
         Ok(bytes)
     } else {
         Err(io::ErrorKind::UnexpectedEof.into())
     }
 }
 
-/// Returns never: the process ends with its parent.
-fn watch(mut input: impl Read) {
-    let mut more = [0];
-    while matches!(input.read(&mut more), Ok(1..)) {}
+/// Ends the process when the parent closes the pipe. Never returns.
+fn exit_with_parent(mut input: impl Read) {
+    let mut discarded = [0];
+    while matches!(input.read(&mut discarded), Ok(1..)) {}
     std::process::exit(1);
 }
 
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_component_is_read_whole_or_not_at_all() {
+    fn refuses_a_truncated_component() {
         assert_eq!(read(&mut &b"\x03\0\0\0\0\0\0\0abcd"[..]).expect("whole"), b"abc");
         for part in [&b""[..], b"\x03\0\0", b"\x03\0\0\0\0\0\0\0ab"] {
             assert!(read(&mut &part[..]).is_err());

@@ -1,4 +1,4 @@
-//! Having a component compiled by a child, and understanding how the child ended.
+//! The parent of a compilation: starts the child process and interprets how the child ended.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -9,44 +9,44 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
-/// The hidden command of `posthouse` that is the child.
+/// Hidden command of `posthouse` that runs the child.
 pub const COMMAND: &str = "compile-policy";
 
-/// Bytes of the child's word that are read.
-const SAID: u64 = 16 * 1024;
-/// Bytes of it that are quoted when it crashed.
+/// Bytes that are read of the child's stderr.
+const MAX_OUTPUT: u64 = 16 * 1024;
+/// Bytes of stderr that are quoted when the child crashed.
 const QUOTED: usize = 500;
 
-/// How children are to compile.
+/// Options of the child process.
 #[derive(Debug, Clone)]
 pub(super) struct ChildOptions {
     /// Folder of the engine's cache.
     pub(super) cache: PathBuf,
     /// Bytes of data the child may have.
     pub(super) memory: u64,
-    /// How long it may take.
+    /// Maximum duration of a compilation.
     pub(super) time: Duration,
 }
 
-/// Why nothing was compiled.
+/// Reason for which nothing was compiled.
 #[derive(Debug)]
 pub(super) enum CompileFailure {
-    /// The component is to blame.
+    /// The compiler refused the component, crashed or reached a limit; text for an operator.
     Refused(String),
-    /// There is no child.
+    /// The child could not be started, or communication with the child failed.
     NotStarted(io::Error),
 }
 
 impl ChildOptions {
-    /// Returns when the result is in the cache. The child is killed when this is dropped.
-    pub(super) async fn carry_out(&self, bytes: &[u8]) -> Result<(), CompileFailure> {
+    /// Compiles `bytes` in a child; the result is in the cache afterwards. Dropping the future kills the child.
+    pub(super) async fn compile(&self, bytes: &[u8]) -> Result<(), CompileFailure> {
         let mut child = self.command().spawn().map_err(CompileFailure::NotStarted)?;
-        let ended = tokio::time::timeout(self.time, talk(&mut child, bytes)).await;
+        let ended = tokio::time::timeout(self.time, run(&mut child, bytes)).await;
         match ended {
-            Ok(Ok((status, said))) => self.verdict(status, &said),
+            Ok(Ok((status, output))) => self.outcome(status, &output),
             Ok(Err(error)) => Err(CompileFailure::NotStarted(error)),
             Err(_) => {
-                // It is waited for, so that two never compile at once.
+                // Waits for the child's end, so that two never compile at once.
                 let _ = child.kill().await;
                 Err(CompileFailure::Refused(format!(
                     "not compiled within {} s: the limit policy-engine.compile-time",
@@ -67,7 +67,7 @@ impl ChildOptions {
             .arg(self.memory.to_string())
             .env_clear()
             .env("RAYON_NUM_THREADS", threads().to_string())
-            // Mapped ahead of its use, a gibibyte of the memory that the child may have would be gone.
+            // An arena that is reserved ahead of use would take a gibibyte of the memory that the child may have.
             .env("MIMALLOC_ARENA_RESERVE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -76,18 +76,18 @@ impl ChildOptions {
         command
     }
 
-    fn verdict(&self, status: ExitStatus, said: &str) -> Result<(), CompileFailure> {
+    fn outcome(&self, status: ExitStatus, output: &str) -> Result<(), CompileFailure> {
         if status.success() {
             return Ok(());
         }
         if status.code() == Some(1) {
-            return Err(CompileFailure::Refused(said.to_owned()));
+            return Err(CompileFailure::Refused(output.to_owned()));
         }
         let how = match (status.signal(), status.code()) {
             (Some(signal), _) => format!("signal {signal}"),
             (None, code) => format!("exit code {}", code.unwrap_or_default()),
         };
-        let last = &said[said.ceil_char_boundary(said.len().saturating_sub(QUOTED))..];
+        let last = &output[output.ceil_char_boundary(output.len().saturating_sub(QUOTED))..];
         let limit = self.memory >> 20;
         Err(CompileFailure::Refused(format!(
             "the compiler crashed on it ({how}; it may have {limit} MiB, the limit policy-engine.compile-memory): {last}"
@@ -95,12 +95,14 @@ impl ChildOptions {
     }
 }
 
-/// Half of the processors: the mail has the others even where priorities do not count.
+/// Number of compiler threads: half of the processors, so that mail has the other half even on systems that ignore
+/// priorities.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2))
 }
 
-/// This program, also when its file was replaced since: the cache of another release is no use.
+/// Path of the running executable, even if the file was replaced since: a child of another release would fill a cache
+/// that this process cannot use.
 fn own_executable() -> PathBuf {
     let running = PathBuf::from("/proc/self/exe");
     if running.exists() {
@@ -109,39 +111,40 @@ fn own_executable() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| "posthouse".into())
 }
 
-/// Hands the component over and waits for the end. The child's input stays open until then.
-async fn talk(child: &mut Child, bytes: &[u8]) -> io::Result<(ExitStatus, String)> {
-    let (Some(mut input), Some(output)) = (child.stdin.take(), child.stderr.take()) else {
+/// Sends the component and waits for the child's end; returns exit status and stderr. The child's input stays open
+/// until then.
+async fn run(child: &mut Child, bytes: &[u8]) -> io::Result<(ExitStatus, String)> {
+    let (Some(mut input), Some(stderr)) = (child.stdin.take(), child.stderr.take()) else {
         return Err(io::ErrorKind::BrokenPipe.into());
     };
-    let hand_over = async {
+    let send = async {
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         input.write_all(&length.to_le_bytes()).await?;
         input.write_all(bytes).await
     };
-    let mut said = Vec::new();
-    let mut output = output.take(SAID);
-    // A child that ends before it has read everything says why; the broken pipe says less.
-    let (_, listened) = tokio::join!(hand_over, output.read_to_end(&mut said));
-    listened?;
-    // A child that says more is not listened to, and must not wait for it.
-    drop(output);
+    let mut output = Vec::new();
+    let mut stderr = stderr.take(MAX_OUTPUT);
+    // The error of a broken pipe is ignored: a child that ends early explains itself on stderr.
+    let (_, received) = tokio::join!(send, stderr.read_to_end(&mut output));
+    received?;
+    // Closes the pipe, so that a child with more output does not block on a write.
+    drop(stderr);
     let status = child.wait().await?;
     drop(input);
-    Ok((status, String::from_utf8_lossy(&said).trim().to_owned()))
+    Ok((status, String::from_utf8_lossy(&output).trim().to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn verdict(status: i32, said: &str) -> Result<(), String> {
-        let order = ChildOptions {
+    fn outcome(status: i32, output: &str) -> Result<(), String> {
+        let options = ChildOptions {
             cache: PathBuf::new(),
             memory: 3 << 20,
             time: Duration::from_secs(1),
         };
-        let ended = order.verdict(ExitStatus::from_raw(status), said);
+        let ended = options.outcome(ExitStatus::from_raw(status), output);
         ended.map_err(|failure| match failure {
             CompileFailure::Refused(text) => text,
             CompileFailure::NotStarted(error) => panic!("{error}"),
@@ -149,12 +152,12 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_the_compilers_and_a_crash_is_told() {
-        assert_eq!(verdict(0, "noise"), Ok(()));
-        assert_eq!(verdict(1 << 8, "too many locals"), Err("too many locals".to_owned()));
-        let crash = verdict(6, &"é".repeat(2000)).expect_err("signal 6");
+    fn distinguishes_a_refusal_from_a_crash() {
+        assert_eq!(outcome(0, "noise"), Ok(()));
+        assert_eq!(outcome(1 << 8, "too many locals"), Err("too many locals".to_owned()));
+        let crash = outcome(6, &"é".repeat(2000)).expect_err("signal 6");
         assert!(crash.contains("signal 6; it may have 3 MiB"), "{crash}");
         assert!(crash.len() < 700);
-        assert!(verdict(101 << 8, "").expect_err("a panic").contains("exit code 101"));
+        assert!(outcome(101 << 8, "").expect_err("a panic").contains("exit code 101"));
     }
 }

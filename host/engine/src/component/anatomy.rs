@@ -1,4 +1,4 @@
-//! What can be read in a component's bytes: for its author and for whoever is to grant it something.
+//! Description of a component from its bytes, for authors and for operators who configure grants.
 
 use std::collections::BTreeMap;
 
@@ -8,43 +8,43 @@ use wasmparser::{KnownCustom, Parser, Payload};
 use crate::component::{damage, names, recognise};
 use host_config::Problem;
 
-/// Custom section in which a policy tells its settings: a JSON Schema object.
+/// Custom section with a JSON Schema object for a policy's settings.
 pub const SETTINGS_SECTION: &str = "posthouse:settings";
 
 /// The contract's package, up to the interface.
 const CONTRACT: &str = "posthouse:policy/";
 
-/// A component, from outside.
+/// Properties of a component that are visible without running the code.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Anatomy {
-    /// Bytes.
+    /// Size in bytes.
     pub size: usize,
-    /// Versions of the contract that its imports and exports name; one, if all is well.
+    /// Versions of the contract in imports and exports; a good policy has a single version.
     pub contracts: Vec<String>,
-    /// Interfaces of the contract it exports, without `lifecycle`.
+    /// Exported interfaces of the contract, without `lifecycle`.
     pub roles: Vec<String>,
-    /// Interfaces of the contract it imports; they need grants if functions of them are used.
+    /// Imported interfaces of the contract; an interface whose functions are used needs a grant.
     pub imports: Vec<String>,
-    /// Everything else it imports.
+    /// Other imports.
     pub others: Vec<String>,
-    /// What made it: field, name and version of each producers section.
+    /// Tools by field of the producers sections, with name and version.
     pub producers: BTreeMap<String, Vec<String>>,
-    /// Content of [`SETTINGS_SECTION`], if there is one.
+    /// Content of [`SETTINGS_SECTION`], if present.
     #[serde(skip)]
     pub settings: Option<String>,
-    /// Event 4037 can name functions.
+    /// True if Event 4037 can name functions.
     pub has_names: bool,
-    /// Event 4037 can name file and line.
+    /// True if Event 4037 can name file and line.
     pub has_lines: bool,
-    /// Core modules inside.
+    /// Number of core modules.
     pub modules: usize,
 }
 
-/// Reads a component from outside, without judging it.
+/// Describes a component without judging whether this host would load the policy.
 ///
 /// # Errors
-/// It is none, or damaged.
+/// The bytes are not a component, or damaged.
 pub fn anatomy(component: &[u8]) -> Result<Anatomy, Vec<Problem>> {
     let one = |text: String| vec![Problem::new("file", text)];
     recognise(component).map_err(one)?;
@@ -55,13 +55,15 @@ pub fn anatomy(component: &[u8]) -> Result<Anatomy, Vec<Problem>> {
         ..Anatomy::default()
     };
     for name in &imports {
-        match found.of_contract(name) {
+        match found.interface_of_contract(name) {
             Some(interface) => found.imports.push(interface),
             None => found.others.push(name.clone()),
         }
     }
     for name in &exports {
-        let interface = found.of_contract(name).filter(|interface| interface != "lifecycle");
+        let interface = found
+            .interface_of_contract(name)
+            .filter(|interface| interface != "lifecycle");
         found.roles.extend(interface);
     }
     found.roles.sort();
@@ -70,8 +72,8 @@ pub fn anatomy(component: &[u8]) -> Result<Anatomy, Vec<Problem>> {
 }
 
 impl Anatomy {
-    /// The interface, if it is one of the contract's; the version is noted.
-    fn of_contract(&mut self, name: &str) -> Option<String> {
+    /// Returns the interface if `name` is one of the contract's, and records the version.
+    fn interface_of_contract(&mut self, name: &str) -> Option<String> {
         let (interface, version) = name.strip_prefix(CONTRACT)?.split_once('@')?;
         if !self.contracts.iter().any(|known| known == version) {
             self.contracts.push(version.to_owned());
@@ -89,7 +91,7 @@ impl Anatomy {
                     "name" => self.has_names = true,
                     _ => {
                         if let KnownCustom::Producers(fields) = section.as_known() {
-                            self.made_by(fields)?;
+                            self.add_producers(fields)?;
                         }
                     }
                 },
@@ -99,7 +101,7 @@ impl Anatomy {
         Ok(())
     }
 
-    fn made_by(&mut self, fields: wasmparser::ProducersSectionReader<'_>) -> wasmparser::Result<()> {
+    fn add_producers(&mut self, fields: wasmparser::ProducersSectionReader<'_>) -> wasmparser::Result<()> {
         for field in fields {
             let field = field?;
             let producers = self.producers.entry(field.name.to_owned()).or_default();
@@ -121,7 +123,7 @@ mod tests {
     use crate::component::builtin;
 
     #[test]
-    fn the_default_policy_is_recognised() {
+    fn describes_the_default_policy() {
         let found = anatomy(builtin::DEFAULT).expect("a component");
         assert_eq!(found.contracts.len(), 1);
         assert_eq!(found.roles, ["exemption", "homing", "ndr"]);
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_found_wherever_they_are() {
+    fn finds_settings_in_a_nested_module() {
         let text = "(component (core module (@custom \"posthouse:settings\" \"{}\")))";
         let component = wat::parse_str(text).expect("a component");
         assert_eq!(
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_an_error() {
+    fn refuses_damaged_components() {
         let whole = builtin::DEFAULT;
         assert!(anatomy(&whole[..whole.len() / 2]).is_err());
         assert!(anatomy(b"\0asm\x0d\0\x01\0\x07\xff").is_err());

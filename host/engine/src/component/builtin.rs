@@ -1,18 +1,18 @@
-//! The components the host carries; `build.rs` makes them from `policy-wasm`.
+//! Built-in components, which `build.rs` builds from `policy-wasm`.
 
-/// The policy of every module that names no file.
+/// The default policy, used by every module that names no file.
 pub const DEFAULT: &[u8] = include_bytes!(env!("POSTHOUSE_DEFAULT_POLICY_WASM"));
 
-/// The policy of 1999: takes for granted that whoever submitted a message has authenticated.
+/// A policy of 1999, which assumes that every submitted message is authenticated.
 pub const Q178091: &[u8] = include_bytes!(env!("POSTHOUSE_Q178091_WASM"));
 
-/// A policy that is wrong in the way its settings say.
+/// A faulty policy for tests; settings choose the fault.
 pub const MISBEHAVING: &[u8] = include_bytes!(env!("POSTHOUSE_MISBEHAVING_WASM"));
 
-/// The policy of the guide's first chapter.
+/// The policy of the first chapter of `docs/guide/policy-guide.md`.
 pub const FIRST_POLICY: &[u8] = include_bytes!(env!("POSTHOUSE_FIRST_POLICY_WASM"));
 
-/// Whether these bytes are part of the host itself.
+/// True if the bytes are a built-in component.
 pub fn carries(bytes: &[u8]) -> bool {
     [DEFAULT, Q178091, MISBEHAVING, FIRST_POLICY].contains(&bytes)
 }
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_are_components_that_name_their_functions() {
+    fn built_in_components_have_debug_information() {
         for (name, component) in [
             ("default", DEFAULT),
             ("q178091", Q178091),

@@ -1,57 +1,59 @@
-//! What a component is and wants, as far as its bytes tell: nothing is compiled, nothing runs.
+//! Inspection of a component's identity, imports and exports from its bytes. Compiles and runs nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use wasmparser::{KnownCustom, Parser, Payload, Validator};
 
+use crate::component::digest::digest;
 use crate::component::{
     Role, damage, features, has_functions, inspect, invalid, is_inert, names, of_contract, recognise,
 };
-use crate::generation::digest;
 use host_config::Problem;
 
-/// Tools of one kind that are listed; more are somebody's joke.
-const PRODUCERS: usize = 32;
+/// Maximum number of listed tools of a kind.
+const MAX_PRODUCERS: usize = 32;
 
-/// What a component is and wants.
+/// Result of an inspection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Inspection {
-    /// SHA-256, hexadecimal.
+    /// SHA-256 in hexadecimal.
     pub digest: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Versions of `posthouse:policy` it was built for: one, unless something went wrong.
+    /// Versions of `posthouse:policy` in imports and exports; a good policy has a single version.
     pub contract: Vec<String>,
-    /// Questions it answers: `exemption`, `homing`, `ndr`.
+    /// Exported roles: `exemption`, `homing`, `ndr`.
     pub roles: Vec<String>,
-    /// Interfaces of the contract whose functions it calls. Each needs a grant.
+    /// Interfaces of the contract with imported functions. Each needs a grant.
     pub uses: Vec<String>,
-    /// Interfaces of the contract from which it imports types alone. They need no grant.
+    /// Interfaces of the contract with imported types only. No grant is needed.
     pub types_only: Vec<String>,
-    /// Parts of WASI it imports; they are there and can do nothing.
+    /// Imported interfaces of WASI, whose implementations are inert.
     pub inert: Vec<String>,
-    /// What it imports beside these: no policy can be granted it.
+    /// Other imports, which no policy can be granted.
     pub foreign: Vec<String>,
-    /// What it exports beside the contract; nobody asks for it.
+    /// Exports outside of the contract, which the host ignores.
     pub other_exports: Vec<String>,
-    /// `language`, `processed-by` and `sdk`, as its tools recorded them.
+    /// Tools by field of the producers sections: `language`, `processed-by` and `sdk`.
     pub producers: BTreeMap<String, Vec<String>>,
-    /// Why this host would not load it, whatever is granted.
+    /// Problems for which this host would not load the component, even with all grants.
     pub problems: Vec<String>,
 }
 
 impl Inspection {
-    /// The line of the configuration that grants what it needs, and nothing else.
+    /// Returns the configuration line that grants exactly the used interfaces.
     pub fn grants_line(&self) -> String {
         let quoted: Vec<String> = self.uses.iter().map(|name| format!("{name:?}")).collect();
         format!("grants = [{}]", quoted.join(", "))
     }
 }
 
-/// Looks into a component. An error only if it is none, or damaged; what keeps a good one from
-/// being a policy here is in [`Inspection::problems`].
+/// Inspects a component. Problems that keep a valid component from being a policy are in [`Inspection::problems`].
+///
+/// # Errors
+/// The bytes are not a component, or damaged.
 pub fn inspect_component(bytes: &[u8]) -> Result<Inspection, Vec<Problem>> {
     let one = |text: String| vec![Problem::new("file", text)];
     recognise(bytes).map_err(one)?;
@@ -100,8 +102,8 @@ pub fn inspect_component(bytes: &[u8]) -> Result<Inspection, Vec<Problem>> {
     Ok(found)
 }
 
-/// The producers sections of the component and of everything inside it. They are hearsay: a section
-/// that cannot be read is passed over.
+/// Reads the producers sections of the component and of all nested modules. Tools write these sections at will, so an
+/// unreadable section is skipped.
 fn producers(bytes: &[u8]) -> BTreeMap<String, Vec<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
@@ -114,7 +116,7 @@ fn producers(bytes: &[u8]) -> BTreeMap<String, Vec<String>> {
         for field in fields.into_iter().map_while(Result::ok) {
             let known = found.entry(field.name.to_owned()).or_default();
             for value in field.values.into_iter().map_while(Result::ok) {
-                if known.len() < PRODUCERS {
+                if known.len() < MAX_PRODUCERS {
                     known.insert(format!("{} {}", value.name, value.version).trim_end().to_owned());
                 }
             }
@@ -130,7 +132,7 @@ mod tests {
     use crate::component::builtin;
 
     #[test]
-    fn a_policy_tells_what_it_wants() {
+    fn describes_the_default_policy() {
         let found = inspect_component(builtin::DEFAULT).expect("a component");
         assert_eq!(found.problems, [""; 0]);
         assert_eq!(found.roles.len(), 3);
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_policy_is_still_described() {
+    fn describes_a_component_that_cannot_be_a_policy() {
         let wat = r#"(component (import "wasi:http/types@0.2.0" (instance)) (import "posthouse:policy/host@9.1.0" (instance)))"#;
         let found = inspect_component(&wat::parse_str(wat).expect("WAT")).expect("a component");
         assert_eq!(found.foreign, ["wasi:http/types@0.2.0"]);

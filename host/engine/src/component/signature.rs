@@ -1,4 +1,4 @@
-//! Who vouches for a component: minisign signatures over its bytes.
+//! Signatures of components: minisign signatures over the bytes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,11 +6,11 @@ use minisign_verify::{Error, PublicKey, Signature};
 
 use host_config::Problem;
 
-/// Largest signature file that is read, in bytes; a real one has a few hundred.
+/// Maximum size of a signature file, in bytes; a real file has a few hundred.
 pub const SIGNATURE_SIZE: u64 = 16 << 10;
 
-/// Checks that one of `keys` signed `bytes`; with no keys nobody need have. `place` is the module's
-/// place in the configuration.
+/// Checks that one of `keys` signed `bytes`; without keys no signature is required. `place` is the module's place in
+/// the configuration, for messages.
 pub fn verify(bytes: &[u8], signature: Option<&str>, keys: &[String], place: &str) -> Result<(), Problem> {
     if keys.is_empty() {
         return Ok(());
@@ -46,7 +46,7 @@ pub fn verify(bytes: &[u8], signature: Option<&str>, keys: &[String], place: &st
     )))
 }
 
-/// The signer's key as minisign prints it.
+/// Returns the id of the signer's key as minisign prints key ids.
 fn key_id(signature: &str) -> String {
     let decoded = signature.lines().nth(1).and_then(|line| STANDARD.decode(line).ok());
     let id = decoded.as_deref().and_then(|bytes| bytes.get(2..10));
@@ -62,7 +62,7 @@ mod tests {
     use host_testing::{Signer, sign};
 
     #[test]
-    fn only_a_right_signature_by_a_named_key_is_right() {
+    fn accepts_only_a_valid_signature_by_a_listed_key() {
         let (anna, bert) = (Signer::new(), Signer::new());
         let check = |bytes: &[u8], signature: Option<&str>, keys: &[&Signer]| {
             let keys: Vec<String> = keys.iter().map(|signer| signer.public.clone()).collect();

@@ -1,6 +1,6 @@
 use super::*;
 
-fn said(code: u16, status: (u8, u16, u16), text: &str) -> types::Reply {
+fn reply_of(code: u16, status: (u8, u16, u16), text: &str) -> types::Reply {
     types::Reply {
         code,
         status,
@@ -8,7 +8,7 @@ fn said(code: u16, status: (u8, u16, u16), text: &str) -> types::Reply {
     }
 }
 
-fn why(rule: &str) -> types::Because {
+fn reason_of(rule: &str) -> types::Because {
     types::Because {
         rule: rule.to_owned(),
         entry: None,
@@ -26,15 +26,19 @@ fn verdict(verdict: types::Verdict) -> Result<Opinion<Verdict>, InvalidAnswer> {
         "p",
         types::Decision {
             verdict,
-            because: why("r"),
+            because: reason_of("r"),
         },
     )
 }
 
 #[test]
-fn honest_replies_pass() {
-    let ok = verdict(types::Verdict::Reject(said(554, (5, 7, 1), "Mailbox is not local: ä")));
-    let (answer, because) = ok.expect("honest").expect("an opinion");
+fn accepts_a_valid_reply() {
+    let ok = verdict(types::Verdict::Reject(reply_of(
+        554,
+        (5, 7, 1),
+        "Mailbox is not local: ä",
+    )));
+    let (answer, because) = ok.expect("valid").expect("an opinion");
     assert_eq!(
         answer,
         Verdict::Reject(Reply::new(554, (5, 7, 1), "Mailbox is not local: ä"))
@@ -46,50 +50,50 @@ fn honest_replies_pass() {
 fn no_opinion_needs_no_reason() {
     let decision = types::Decision {
         verdict: types::Verdict::Pass,
-        because: why(""),
+        because: reason_of(""),
     };
     assert_eq!(super::decision("p", decision), Ok(None));
 }
 
 #[test]
-fn replies_that_cannot_be_written_are_lies() {
+fn refuses_replies_outside_the_contract() {
     let long = "x".repeat(401);
     for reply in [
-        said(250, (2, 0, 0), "ok"),
-        said(34463, (5, 0, 0), "wrapped"),
-        said(600, (6, 0, 0), "no such class"),
-        said(451, (4, 0, 0), "4xx to reject"),
-        said(550, (4, 0, 0), "status of another class"),
-        said(550, (5, 1000, 0), "too many digits"),
-        said(550, (5, 0, 0), "two\r\nlines"),
-        said(550, (5, 0, 0), "nul\0"),
-        said(550, (5, 0, 0), &long),
+        reply_of(250, (2, 0, 0), "ok"),
+        reply_of(34463, (5, 0, 0), "wrapped"),
+        reply_of(600, (6, 0, 0), "no such class"),
+        reply_of(451, (4, 0, 0), "4xx to reject"),
+        reply_of(550, (4, 0, 0), "status of another class"),
+        reply_of(550, (5, 1000, 0), "too many digits"),
+        reply_of(550, (5, 0, 0), "two\r\nlines"),
+        reply_of(550, (5, 0, 0), "nul\0"),
+        reply_of(550, (5, 0, 0), &long),
     ] {
         assert!(verdict(types::Verdict::Reject(reply.clone())).is_err(), "{reply:?}");
     }
-    assert!(verdict(types::Verdict::Defer(said(550, (5, 0, 0), "5xx to defer"))).is_err());
+    assert!(verdict(types::Verdict::Defer(reply_of(550, (5, 0, 0), "5xx to defer"))).is_err());
 }
 
 #[test]
-fn reasons_are_names_within_bounds() {
+fn refuses_empty_long_and_unprintable_rules() {
     for rule in ["", "two\nlines", &"x".repeat(129)] {
         let decision = types::Decision {
             verdict: types::Verdict::Accept,
-            because: why(rule),
+            because: reason_of(rule),
         };
         assert!(super::decision("p", decision).is_err(), "{rule:?}");
     }
 }
 
 #[test]
-fn exemptions_are_few_and_short() {
+fn bounds_number_and_length_of_exemptions() {
     let admit = |exemptions: Vec<String>| {
         let terms = exemption::Terms {
             authentication: None,
             encryption: None,
             exemptions,
         };
-        admission("p", (exemption::Admission::Admit(terms), why("r")))
+        admission("p", (exemption::Admission::Admit(terms), reason_of("r")))
     };
     assert!(admit(vec!["relay".to_owned(); 32]).is_ok());
     assert!(admit(vec!["relay".to_owned(); 33]).is_err());
@@ -99,8 +103,14 @@ fn exemptions_are_few_and_short() {
 }
 
 #[test]
-fn edits_cannot_break_a_header_or_forge_an_address() {
-    let one = |edit| disposition("p", (homing::Disposition::Accept(vec![edit]), why("r")), &envelope());
+fn refuses_edits_that_break_a_header_or_an_address() {
+    let one = |edit| {
+        disposition(
+            "p",
+            (homing::Disposition::Accept(vec![edit]), reason_of("r")),
+            &envelope(),
+        )
+    };
     let header = |name: &str, value: &str| one(homing::Edit::AddHeader((name.to_owned(), value.to_owned())));
     assert!(header("X-Spam", "no\tü").is_ok());
     assert!(header("X Spam", "no").is_err());
@@ -117,7 +127,7 @@ fn edits_cannot_break_a_header_or_forge_an_address() {
 }
 
 #[test]
-fn classes_and_folders_are_plain_names() {
+fn failure_classes_and_folders_are_plain_names() {
     for (text, fits) in [
         ("not-homed", true),
         ("a1", true),
@@ -126,10 +136,14 @@ fn classes_and_folders_are_plain_names() {
         ("Turf", false),
         ("a b", false),
     ] {
-        let failed = disposition("p", (homing::Disposition::Fail(text.to_owned()), why("r")), &envelope());
+        let failed = disposition(
+            "p",
+            (homing::Disposition::Fail(text.to_owned()), reason_of("r")),
+            &envelope(),
+        );
         let kept = disposition(
             "p",
-            (homing::Disposition::Quarantine(text.to_owned()), why("r")),
+            (homing::Disposition::Quarantine(text.to_owned()), reason_of("r")),
             &envelope(),
         );
         assert_eq!((failed.is_ok(), kept.is_ok()), (fits, fits), "{text:?}");
@@ -137,13 +151,13 @@ fn classes_and_folders_are_plain_names() {
 }
 
 #[test]
-fn nobody_is_told_who_cannot_be() {
+fn refuses_notices_without_a_valid_recipient_or_remark() {
     let notice = |to, remark: Option<String>| ndr::Notice {
         to,
         content: ndr::ReturnContent::Headers,
         remark,
     };
-    let plan_for = |notices, sender: &ReversePath| plan("p", (notices, why("r")), sender);
+    let plan_for = |notices, sender: &ReversePath| plan("p", (notices, reason_of("r")), sender);
     let sender = envelope().sender;
     assert!(plan_for(vec![], &sender).is_ok());
     assert!(plan_for(vec![notice(ndr::Audience::Sender, None)], &sender).is_ok());
@@ -157,7 +171,7 @@ fn nobody_is_told_who_cannot_be() {
 }
 
 #[test]
-fn a_description_is_short_and_printable() {
+fn descriptions_are_short_and_printable() {
     let describe = |name: &str, version: &str| {
         description(lifecycle::Description {
             name: name.to_owned(),

@@ -4,9 +4,11 @@ use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use std::sync::Arc;
+
 use criterion::{Criterion, Throughput};
 use host_mail::{Mailbox, MessageId, SessionId};
-use host_policy::Policies;
+use host_policy::PolicyManager;
 
 use crate::scene::{Scene, address, carried, each, runtime};
 
@@ -25,11 +27,7 @@ fn default_policy(criterion: &mut Criterion, scene: &Scene) {
     let runtime = runtime();
     let (strict, stateless) = (scene.policies(STRICT), scene.policies(STATELESS));
     let mut group = criterion.benchmark_group("default policy");
-    for (name, policies) in [
-        ("admit, remembered", &strict),
-        ("admit, fresh instance", &scene.forgetful(STRICT)),
-        ("admit, stateless", &scene.forgetful(STATELESS)),
-    ] {
+    for (name, policies) in [("admit, fresh instance", &strict), ("admit, stateless", &stateless)] {
         group.bench_function(name, |bencher| {
             each(bencher, &runtime, async || admit(policies, scene).await);
         });
@@ -76,18 +74,18 @@ fn default_policy(criterion: &mut Criterion, scene: &Scene) {
     }
 }
 
-async fn admit(policies: &Policies, scene: &Scene) {
+async fn admit(policies: &PolicyManager, scene: &Scene) {
     let asked = policies.admit(SessionId::generate(), &scene.client).await;
     assert!(!black_box(asked).fault);
 }
 
-async fn sender(policies: &Policies, scene: &Scene) {
+async fn sender(policies: &PolicyManager, scene: &Scene) {
     let mut transaction = policies.transaction(SessionId::generate());
     let asked = transaction.sender(&scene.client, &scene.sender).await;
     assert!(!black_box(asked).fault);
 }
 
-async fn everything(policies: &Policies, scene: &Scene) {
+async fn everything(policies: &PolicyManager, scene: &Scene) {
     let session = SessionId::generate();
     assert!(!policies.admit(session, &scene.client).await.fault);
     let mut transaction = policies.transaction(session);
@@ -102,7 +100,7 @@ async fn everything(policies: &Policies, scene: &Scene) {
 /// The time that all threads together need for one of each: half as much on two as on one would be perfect.
 fn threads(criterion: &mut Criterion, scene: &Scene) {
     let (strict, stateless) = (scene.policies(STRICT), scene.policies(STATELESS));
-    let (forgetful, sharing) = (scene.forgetful(STRICT), scene.forgetful(STATELESS));
+    let (forgetful, sharing) = (scene.policies(STRICT), scene.policies(STATELESS));
     by_threads(criterion, "admit, fresh instance", async || {
         admit(&forgetful, scene).await
     });
@@ -159,14 +157,14 @@ fn together(threads: u64, work: impl Fn() + Sync) -> Duration {
 /// The recipient about whom it panics.
 const TRAP: &str = "trap@example.org";
 
-fn panicking(scene: &Scene) -> Option<Policies> {
+fn panicking(scene: &Scene) -> Option<Arc<PolicyManager>> {
     let policy = carried("misbehaving")?;
     Some(scene.policies(&format!(
         "file = {policy:?}\nsettings = {{ mode = \"panic\", stage = \"recipient\", recipient = {TRAP:?} }}"
     )))
 }
 
-async fn recipient(policies: &Policies, scene: &Scene, recipient: &Mailbox, faults: bool) {
+async fn recipient(policies: &PolicyManager, scene: &Scene, recipient: &Mailbox, faults: bool) {
     let mut transaction = policies.transaction(SessionId::generate());
     let asked = transaction.recipient(&scene.client, &scene.sender, recipient).await;
     assert_eq!(asked.because.rule == "policy-fault", faults, "{}", asked.because);

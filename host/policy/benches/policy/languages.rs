@@ -7,15 +7,18 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use host_config::Config;
+use host_contract::Question;
+use host_engine::component::encode::component_of;
+use host_engine::host_call::{Answer, Call, Caller, HostServices, NoAnswer};
 use host_mail::Timestamp;
-use host_policy::{Answer, Call, Caller, HostServices, Inquiry, NoAnswer, PolicyHarness, Purpose, component_of};
+use host_policy::{LiveQuestion, PolicyHarness, Purpose};
 
 use crate::scene::{Scene, built, carried, each, runtime, target};
 
 /// Knows nothing: the decision asks nobody.
-struct Nobody;
+struct NoHost;
 
-impl HostServices for Nobody {
+impl HostServices for NoHost {
     fn answer<'a>(
         &'a self,
         _: Caller<'a>,
@@ -41,38 +44,39 @@ pub fn measure(criterion: &mut Criterion) {
     }
 }
 
-fn measure_policy(group: &mut BenchmarkGroup<'_, WallTime>, scene: &Scene, language: &str, policy: &Path) {
+fn measure_policy(group: &mut BenchmarkGroup<'_, WallTime>, scene: &Scene, language: &str, file: &Path) {
     let runtime = runtime();
     // Python and JavaScript are compiled for ten seconds: once.
     let cache = target().join("criterion/compiled");
     std::fs::create_dir_all(&cache).expect("a folder");
-    let lab = PolicyHarness::new(Purpose::Time, scene.directory.clone(), Some(&cache)).expect("an engine");
+    let harness = PolicyHarness::new(Purpose::Time, scene.directory.clone(), Some(&cache)).expect("an engine");
     let text = "hostname = \"mail.example.org\"\nadministrator = \"anna@example.org\"\n[[policy]]\nname = \"measured\"\n\
                 settings = { refuse = [\"nobody@example.org\"] }\n";
     let config = Config::parse(text, scene.folder()).expect("a configuration");
-    let bytes = std::fs::read(policy).expect("a policy");
+    let bytes = std::fs::read(file).expect("a policy");
     let bytes = component_of(bytes).expect("a component, or a core module with its types");
-    let specimen = runtime.block_on(async {
-        let code = lab.compile(&bytes).await.expect("a component");
-        lab.load(&code, bytes.len(), &config.policies[0])
+    let policy = runtime.block_on(async {
+        let code = harness.compile(&bytes).await.expect("a component");
+        harness
+            .load(&code, bytes.len(), &config.policies[0])
             .await
             .expect("a policy")
     });
-    let inquiry = Inquiry::Recipient {
-        client: scene.client.clone(),
-        sender: scene.sender.clone(),
+    let question: LiveQuestion = Question::Recipient {
+        client: Arc::new(scene.client.clone()),
+        sender: Arc::new(scene.sender.clone()),
         recipient: scene.recipient.clone(),
     };
-    let mut sitting = lab.sitting(&specimen, Arc::new(Nobody), Timestamp::now());
+    let mut session = harness.session(&policy, Arc::new(NoHost), Timestamp::now());
     group.bench_function(format!("{language}, fresh instance"), |bencher| {
         each(bencher, &runtime, async || {
-            sitting.rest();
-            assert!(black_box(sitting.ask(&inquiry).await).fault.is_none());
+            session.release();
+            assert!(black_box(session.ask(&question).await).fault.is_none());
         });
     });
     group.bench_function(format!("{language}, warm"), |bencher| {
         each(bencher, &runtime, async || {
-            assert!(black_box(sitting.ask(&inquiry).await).fault.is_none());
+            assert!(black_box(session.ask(&question).await).fault.is_none());
         });
     });
 }

@@ -9,7 +9,7 @@ use host_config::Config;
 use host_directory::FileDirectory;
 use host_events::Events;
 use host_mail::{Client, Envelope, Identity, InMemory, Mailbox, ReversePath, TlsSession};
-use host_policy::Policies;
+use host_policy::PolicyManager;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -65,17 +65,12 @@ impl Scene {
     }
 
     /// A chain as the daemon has it, configured in each instance; `module` is the rest of its `[[policy]]` table.
-    pub fn policies(&self, module: &str) -> Policies {
+    pub fn policies(&self, module: &str) -> Arc<PolicyManager> {
         runtime().block_on(self.chain("prepare-after = \"1h\"", module))
     }
 
-    /// The same, and each admission is asked for.
-    pub fn forgetful(&self, module: &str) -> Policies {
-        runtime().block_on(self.chain("prepare-after = \"1h\"\nremembered-admissions = 0", module))
-    }
-
     /// The same with its settings taken in, which is done on `runtime`.
-    pub fn prepared(&self, runtime: &Runtime, module: &str) -> Policies {
+    pub fn prepared(&self, runtime: &Runtime, module: &str) -> Arc<PolicyManager> {
         runtime.block_on(async {
             let policies = self.chain("prepare-after = \"1ms\"", module).await;
             while policies.status()[0].prepared == "not yet" {
@@ -85,7 +80,7 @@ impl Scene {
         })
     }
 
-    async fn chain(&self, engine: &str, module: &str) -> Policies {
+    async fn chain(&self, engine: &str, module: &str) -> Arc<PolicyManager> {
         // Without limit only here, where a unit of work asks as long as it is measured.
         let text = format!(
             "hostname = \"mail.example.org\"\nadministrator = \"anna@example.org\"\n\
@@ -94,7 +89,7 @@ impl Scene {
         );
         let config = Config::parse(&text, self.folder()).expect("a configuration");
         let directory = Arc::clone(&self.directory);
-        let started = Policies::ephemeral(&config, directory, Events::discard()).await;
+        let started = PolicyManager::ephemeral(&config, directory, Events::discard()).await;
         started.expect("a policy that loads")
     }
 }

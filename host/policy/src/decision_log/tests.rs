@@ -25,7 +25,7 @@ fn record(time: Timestamp, module: &str) -> Record {
         kept: Completeness::All,
         exchanges: vec![Exchange {
             question: Question::Admit {
-                client: Client {
+                client: std::sync::Arc::new(Client {
                     listener: "smtp".to_owned(),
                     address: "192.0.2.7".parse().expect("an address"),
                     port: 25,
@@ -34,7 +34,7 @@ fn record(time: Timestamp, module: &str) -> Record {
                     tls: None,
                     identity: None,
                     exemptions: Vec::new().into(),
-                },
+                }),
             },
             fresh: true,
             calls: Vec::new(),

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::evaluate::staging::Staging;
-use crate::manage::probation::Probation;
+use crate::evaluate::trial::{Probation, Staging};
 use host_config::{AdmitFault, FaultActions, NdrFault, PolicyModule, Share};
 use host_engine::component::Role;
 use host_engine::generation::Generation;

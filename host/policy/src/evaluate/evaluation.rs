@@ -1,159 +1,28 @@
-//! One unit of work: the instances of one connection's admission, one mail transaction or one
-//! notification, and the questions put to them in the chain's order.
+//! One unit of work: the instances of one connection's admission, one mail transaction or one notification, and the
+//! questions asked of them in the chain's order.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::evaluate::chain::Chain;
-use crate::evaluate::route::Route;
-use crate::manage::supervisor::{Note, Notes};
-use crate::record::recorder::{self, Recording, Takers};
-use crate::services::live_services::LiveServices;
+use crate::evaluate::evaluator::{Evaluator, FaultSite};
+use crate::evaluate::observer::{Observation, ObservedAnswer};
+use crate::evaluate::prepared_question::PreparedQuestion;
+use crate::evaluate::route::ModuleRoute;
 use host_contract::{Decision, Origin};
 use host_directory::Directory;
 use host_engine::component::Role;
-use host_engine::fault::{CallFailed, Fault};
-use host_engine::generation::{Candidate, Generation};
-use host_engine::host_call::HostServices;
+use host_engine::fault::CallFailed;
+use host_engine::generation::{Generation, InUse};
 use host_engine::instance::Instance;
-use host_engine::instance_state::CallContext;
-use host_engine::instance_state::Usage;
-use host_engine::message_view::MessageView;
-use host_engine::metrics::InUse;
-use host_engine::runtime::Runtime;
+use host_engine::instance_state::{CallContext, Usage};
 use host_engine::validate::{InvalidAnswer, Opinion};
-use host_events::{Event, Events, PolicyFault};
-use host_mail::{MessageId, Timestamp};
+use host_events::Event;
+use host_mail::MessageId;
 use host_sync::permit_pool::Permit;
 
-/// What every unit of work needs.
-pub(crate) struct Core {
-    pub(crate) runtime: Arc<Runtime>,
-    pub(crate) directory: Arc<dyn Directory>,
-    pub(crate) answers: Arc<dyn HostServices>,
-    /// The same, where it is the host as it stands.
-    pub(crate) live: Option<Arc<LiveServices>>,
-    pub(crate) events: Events,
-    pub(crate) takers: Takers,
-    pub(crate) notes: Notes,
-}
-
-impl Core {
-    pub(crate) fn new(runtime: Runtime, live: LiveServices, directory: Arc<dyn Directory>, events: Events) -> Self {
-        let live = Arc::new(live);
-        Self {
-            live: Some(live.clone()),
-            ..Self::answering(runtime, live, directory, events)
-        }
-    }
-
-    /// With answers from elsewhere.
-    pub(crate) fn answering(
-        runtime: Runtime,
-        answers: Arc<dyn HostServices>,
-        directory: Arc<dyn Directory>,
-        events: Events,
-    ) -> Self {
-        Self {
-            runtime: Arc::new(runtime),
-            answers,
-            live: None,
-            directory,
-            events,
-            takers: Takers::default(),
-            notes: Notes::default(),
-        }
-    }
-
-    /// The same, without a word to the operator: for candidates that only want to be tried.
-    pub(crate) fn quiet(&self) -> Self {
-        Self {
-            runtime: Arc::clone(&self.runtime),
-            directory: Arc::clone(&self.directory),
-            answers: Arc::clone(&self.answers),
-            live: None,
-            events: Events::discard(),
-            takers: Takers::default(),
-            notes: Notes::default(),
-        }
-    }
-
-    pub(crate) fn surroundings(&self, origin: Origin) -> CallContext {
-        CallContext {
-            answers: Arc::clone(&self.answers),
-            events: self.events.clone(),
-            now: Timestamp::now(),
-            origin,
-        }
-    }
-
-    /// Event 4037. A candidate has no number yet: 0.
-    pub(crate) fn report(&self, fault: &Fault, at: FaultSite<'_>) {
-        self.events.emit(Event::PolicyFault {
-            fault: at.describe(fault),
-        });
-    }
-}
-
-/// Where a fault happened.
-#[derive(Clone, Copy)]
-pub(crate) struct FaultSite<'a> {
-    pub(crate) candidate: &'a Candidate,
-    pub(crate) generation: u64,
-    pub(crate) stage: &'a str,
-    pub(crate) origin: Origin,
-    pub(crate) instead: &'a str,
-}
-
-impl FaultSite<'_> {
-    /// A fault as Event 4037 has it.
-    pub(crate) fn describe(&self, fault: &Fault) -> PolicyFault {
-        PolicyFault {
-            class: fault.class.name().to_owned(),
-            policy: self.candidate.module.to_string(),
-            digest: self.candidate.code.digest.clone(),
-            generation: self.generation,
-            stage: self.stage.to_owned(),
-            code: fault.code.clone(),
-            function: fault.place.function.clone(),
-            location: fault.place.location.clone(),
-            stderr: fault.stderr.clone(),
-            session: self.origin.session.map(|id| id.to_string()),
-            message: self.origin.message.map(|id| id.to_string()),
-            instead: self.instead.to_owned(),
-            core_dump: fault.core_dump.clone(),
-        }
-    }
-}
-
-/// A question as it is put to one module.
-pub(crate) trait Question: Sync {
-    type Answer: Send + Clone + Into<Decision>;
-    const ROLE: Role;
-    /// As events have it.
-    const STAGE: &'static str;
-
-    fn put(&self, instance: &mut Instance) -> impl Future<Output = Result<Opinion<Self::Answer>, CallFailed>> + Send;
-
-    /// As a record has it, with so many bytes of a message's body.
-    fn recorded(&self, body: u64) -> Result<host_contract::Question, std::io::Error>;
-
-    /// What this generation answered before, where it cannot but answer the same.
-    fn remembered(&self, _: &Generation) -> Option<Opinion<Self::Answer>> {
-        None
-    }
-
-    /// Such an answer was given.
-    fn remember(&self, _: &Runtime, _: &Generation, _: &Opinion<Self::Answer>) {}
-
-    /// The message it is about.
-    fn message(&self) -> Option<&MessageView> {
-        None
-    }
-}
-
-/// Why the chain gave no answer. What had to be logged has been.
+/// Reason for an evaluation without an answer. Events have been emitted already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unanswered {
     /// A module faulted.
@@ -164,51 +33,50 @@ pub(crate) enum Unanswered {
     Unavailable,
 }
 
-/// What came of a question that was put.
-struct PutResult<A> {
-    result: Result<Opinion<A>, CallFailed>,
-    /// The instance was made for it.
+/// The outcome of asking one instance.
+struct Outcome {
+    result: Result<Opinion<Decision>, CallFailed>,
+    /// True if the instance was made for the question.
     fresh: bool,
-    /// Where it ended.
+    /// Stage of the call that ended it.
     stage: &'static str,
 }
 
-/// A module's place in a unit of work.
+/// The state of one module in a unit of work.
 #[derive(Default)]
 struct ModuleState {
     instance: Option<(Instance, InUse)>,
-    /// By instances that were given back.
+    /// Budgets used by instances that were released.
     usage: Usage,
-    /// It has answered a question.
-    begun: bool,
-    /// It was asked before.
-    known: bool,
-    /// If anybody wants it.
-    recording: Option<Recording>,
+    /// True once a question was answered.
+    answered: bool,
+    /// True once the observer was asked for an observation.
+    started: bool,
+    observation: Option<Box<dyn Observation>>,
 }
 
-/// See the module. Instances are made when they are needed.
+/// One unit of work. Instances are made when they are needed.
 pub(crate) struct Evaluation {
-    core: Arc<Core>,
+    evaluator: Arc<Evaluator>,
     pub(crate) chain: Arc<Chain>,
-    route: Route,
+    route: ModuleRoute,
     context: CallContext,
-    /// By place in the chain. Dropped before the slots they stand in.
-    modules_state: Vec<ModuleState>,
-    slots: Option<Permit>,
-    /// When the last question was answered.
-    asked: Instant,
+    /// State by position in the chain. Dropped before the permit that its instances need.
+    modules: Vec<ModuleState>,
+    permit: Option<Permit>,
+    /// Time of the last answer.
+    last_answer: Instant,
 }
 
 impl Evaluation {
-    pub(crate) fn new(core: &Arc<Core>, chain: Arc<Chain>, origin: Origin) -> Self {
+    pub(crate) fn new(evaluator: &Arc<Evaluator>, chain: Arc<Chain>, origin: Origin) -> Self {
         Self {
-            core: Arc::clone(core),
-            context: core.surroundings(origin),
-            modules_state: Vec::new(),
-            slots: None,
-            asked: Instant::now(),
-            route: Route::new(Arc::clone(&chain)),
+            evaluator: Arc::clone(evaluator),
+            context: evaluator.context(origin),
+            modules: Vec::new(),
+            permit: None,
+            last_answer: Instant::now(),
+            route: ModuleRoute::new(Arc::clone(&chain)),
             chain,
         }
     }
@@ -225,30 +93,26 @@ impl Evaluation {
     /// The message became known; events name it from now on.
     pub(crate) fn about(&mut self, message: MessageId) {
         self.context.origin.message = Some(message);
-        for (instance, _) in self
-            .modules_state
-            .iter_mut()
-            .filter_map(|module_state| module_state.instance.as_mut())
-        {
+        for (instance, _) in self.modules.iter_mut().filter_map(|state| state.instance.as_mut()) {
             instance.about(message);
         }
     }
 
     /// What the modules of this unit of work look up in.
     pub(crate) fn directory(&self) -> Arc<dyn Directory> {
-        Arc::clone(&self.core.directory)
+        Arc::clone(&self.evaluator.directory)
     }
 
     /// Asks module after module until one has an opinion.
-    pub(crate) async fn first_opinion<Q: Question>(
+    pub(crate) async fn first_opinion(
         &mut self,
-        question: &Q,
+        question: &PreparedQuestion,
         wait: Duration,
-    ) -> Result<Opinion<Q::Answer>, Unanswered> {
-        self.enter(Q::ROLE, Q::STAGE, wait).await?;
+    ) -> Result<Opinion<Decision>, Unanswered> {
+        self.enter(question.role(), question.stage(), wait).await?;
         let mut opinion = Ok(None);
         for place in self.route.places() {
-            let Some(generation) = self.serving(place, Q::ROLE) else {
+            let Some(generation) = self.serving(place, question.role()) else {
                 continue;
             };
             opinion = self.ask(place, &generation, question).await;
@@ -257,12 +121,8 @@ impl Evaluation {
             }
         }
         // Where no module keeps its instance there is nothing to have a right to.
-        if self
-            .modules_state
-            .iter()
-            .all(|module_state| module_state.instance.is_none())
-        {
-            self.slots = None;
+        if self.modules.iter().all(|state| state.instance.is_none()) {
+            self.permit = None;
         }
         opinion
     }
@@ -278,14 +138,13 @@ impl Evaluation {
             return Err(Unanswered::Unavailable);
         }
         let needed = self.route.count(role);
-        if self.slots.is_some() || needed == 0 {
+        if self.permit.is_some() || needed == 0 {
             return Ok(());
         }
-        match self.core.runtime.slots(needed, wait).await {
-            Ok(slots) => {
-                self.slots = Some(slots);
-                self.modules_state
-                    .resize_with(self.chain.modules.len(), ModuleState::default);
+        match self.evaluator.runtime.slots(needed, wait).await {
+            Ok(permit) => {
+                self.permit = Some(permit);
+                self.modules.resize_with(self.chain.modules.len(), ModuleState::default);
                 Ok(())
             }
             Err(overload) => Err(self.overloaded(stage, overload.waited)),
@@ -294,24 +153,24 @@ impl Evaluation {
 
     /// Completes when other work waits for this unit's instances; never if it holds none.
     pub(crate) async fn revoked(&mut self) {
-        match &mut self.slots {
-            Some(slots) => slots.revoked(self.asked).await,
+        match &mut self.permit {
+            Some(permit) => permit.revoked(self.last_answer).await,
             None => std::future::pending().await,
         }
     }
 
     /// Releases all instances. The next question gets new ones; call and log budgets carry over.
     pub(crate) fn release(&mut self) {
-        for module_state in &mut self.modules_state {
-            if let Some((instance, _)) = module_state.instance.take() {
-                module_state.usage = instance.usage();
+        for state in &mut self.modules {
+            if let Some((instance, _)) = state.instance.take() {
+                state.usage = instance.usage();
             }
         }
-        self.slots = None;
+        self.permit = None;
     }
 
     fn overloaded(&self, stage: &str, waited: Duration) -> Unanswered {
-        self.core.events.emit(Event::PolicyOverload {
+        self.evaluator.events.emit(Event::PolicyOverload {
             stage: stage.to_owned(),
             waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
         });
@@ -319,54 +178,44 @@ impl Evaluation {
     }
 
     /// Asks one module. Call [`Self::enter`] first.
-    pub(crate) async fn ask<Q: Question>(
+    pub(crate) async fn ask(
         &mut self,
         place: usize,
         generation: &Arc<Generation>,
-        question: &Q,
-    ) -> Result<Opinion<Q::Answer>, Unanswered> {
+        question: &PreparedQuestion,
+    ) -> Result<Opinion<Decision>, Unanswered> {
         let began = Instant::now();
         generation.counters.call(began);
         if let Some(trial) = self.route.trial(place, generation) {
             trial.fault_budget().call(began);
         }
-        self.start_recording(place, generation);
-        let remembered = question.remembered(generation);
-        if remembered.is_some() {
-            generation.counters.remember();
-        }
-        let put = match remembered {
-            Some(opinion) => PutResult {
-                result: Ok(opinion),
-                fresh: true,
-                stage: Q::STAGE,
-            },
-            None => self.put(place, generation, question).await,
-        };
+        self.start_observing(place, generation);
+        let outcome = self.ask_instance(place, generation, question).await;
         let took = began.elapsed();
-        self.asked = began + took;
+        self.last_answer = began + took;
         generation.counters.latency.record(took);
-        self.note(place, question, put.fresh, &put.result, took);
-        put.result
-            .map_err(|failed| self.failed::<Q>(&failed, place, generation, put.stage))
+        self.observe(place, question, &outcome, took);
+        outcome
+            .result
+            .map_err(|failed| self.failed(question.role(), &failed, place, generation, outcome.stage))
     }
 
-    /// Asks one module about a connection. Where it faults and has yet to prove itself, whoever it
-    /// is to replace is asked in its place: a bad candidate locks nobody out.
-    pub(crate) async fn ask_at_the_door<Q: Question>(
+    /// Asks one module about a connection. If a generation on trial faults, the one that it is to replace is asked in its
+    /// place: a bad candidate locks no client out.
+    pub(crate) async fn ask_with_fallback(
         &mut self,
         place: usize,
         generation: &Arc<Generation>,
-        question: &Q,
-    ) -> Result<Opinion<Q::Answer>, Unanswered> {
+        question: &PreparedQuestion,
+    ) -> Result<Opinion<Decision>, Unanswered> {
         let opinion = self.ask(place, generation, question).await;
         match (&opinion, self.route.fallback(place).map(Arc::clone)) {
-            (Err(Unanswered::Faulted), Some(proven)) if proven.serves(Q::ROLE) => {
+            (Err(Unanswered::Faulted), Some(proven)) if proven.serves(question.role()) => {
                 // A record is of one generation.
-                if let Some(module_state) = self.modules_state.get_mut(place) {
-                    module_state.known = false;
-                    if let Some(recording) = module_state.recording.take() {
-                        recording.finish(self.context.now, self.context.origin);
+                if let Some(state) = self.modules.get_mut(place) {
+                    state.started = false;
+                    if let Some(observation) = state.observation.take() {
+                        observation.finished(self.context.now, self.context.origin);
                     }
                 }
                 self.ask(place, &proven, question).await
@@ -376,118 +225,102 @@ impl Evaluation {
         }
     }
 
-    async fn put<Q: Question>(
+    async fn ask_instance(
         &mut self,
         place: usize,
         generation: &Arc<Generation>,
-        question: &Q,
-    ) -> PutResult<Q::Answer> {
+        question: &PreparedQuestion,
+    ) -> Outcome {
         let stateless = self.chain.is_stateless(place, generation);
-        let module_state = self.modules_state.get_mut(place);
-        let begins = module_state.as_ref().is_none_or(|module_state| !module_state.begun);
-        let acquire_instance = module_state.and_then(|module_state| module_state.instance.take());
-        // With a policy that keeps nothing it makes no difference which instance is asked.
-        let fresh = acquire_instance.is_none() && (begins || !stateless);
-        let made = match acquire_instance {
-            Some(acquire_instance) => Ok(acquire_instance),
+        let state = self.modules.get_mut(place);
+        let is_first = state.as_ref().is_none_or(|state| !state.answered);
+        let kept = state.and_then(|state| state.instance.take());
+        // A stateless policy answers the same from any instance.
+        let fresh = kept.is_none() && (is_first || !stateless);
+        let acquired = match kept {
+            Some(kept) => Ok(kept),
             None => self.acquire_instance(place, generation).await,
         };
-        let (mut instance, in_use) = match made {
-            Ok(made) => made,
+        let (mut instance, in_use) = match acquired {
+            Ok(acquired) => acquired,
             Err(failed) => {
-                return PutResult {
+                return Outcome {
                     result: Err(failed),
                     fresh,
                     stage: "configure",
                 };
             }
         };
-        instance.refuel(self.core.runtime.ration(Q::STAGE));
-        let result = question.put(&mut instance).await;
-        if let (true, Ok(opinion)) = (fresh && instance.asked_nothing(), &result) {
-            question.remember(&self.core.runtime, generation, opinion);
-        }
-        // An instance that faulted is not put back: nothing may be asked of it again.
-        if let (Ok(_), Some(module_state)) = (&result, self.modules_state.get_mut(place)) {
-            module_state.begun = true;
-            let kept_back = if stateless {
-                module_state.usage = instance.usage();
-                self.core.runtime.keep(&self.chain.idle, generation, instance)
+        instance.refuel(self.evaluator.runtime.ration(question.stage()));
+        let result = question.ask(&mut instance).await;
+        // An instance that faulted is dropped: its store is poisoned.
+        if let (Ok(_), Some(state)) = (&result, self.modules.get_mut(place)) {
+            state.answered = true;
+            let kept = if stateless {
+                state.usage = instance.usage();
+                self.evaluator.runtime.keep(&self.chain.idle, generation, instance)
             } else {
                 Some(instance)
             };
-            module_state.instance = kept_back.map(|instance| (instance, in_use));
+            state.instance = kept.map(|instance| (instance, in_use));
         }
-        PutResult {
+        Outcome {
             result,
             fresh,
-            stage: Q::STAGE,
+            stage: question.stage(),
         }
     }
 
-    /// An instance for a seat that has none: one that was idle, or a fresh one.
+    /// Takes an idle instance from the cache, or makes one.
     async fn acquire_instance(
         &mut self,
         place: usize,
         generation: &Arc<Generation>,
     ) -> Result<(Instance, InUse), CallFailed> {
         let mut context = self.context.clone();
-        let module_state = self.modules_state.get(place);
-        if let Some(recording) = module_state.and_then(|module_state| module_state.recording.as_ref()) {
-            context.answers = recording.answers();
+        let state = self.modules.get(place);
+        if let Some(observation) = state.and_then(|state| state.observation.as_ref()) {
+            context.answers = observation.services();
         }
         let in_use = InUse::new(generation);
-        let usage = module_state.map(|module_state| module_state.usage).unwrap_or_default();
+        let usage = state.map(|state| state.usage).unwrap_or_default();
         if let Some(mut instance) = self.chain.idle.take(generation) {
             instance.serve(context);
             instance.restore_usage(usage);
             return Ok((instance, in_use));
         }
-        // Kilobytes, which every question would move along though few need them.
-        let instance = Box::pin(configured(&self.core, generation, context, usage)).await?;
+        // Boxed: the future has kilobytes, which every question would move along though few need them.
+        let instance = Box::pin(configured(&self.evaluator, generation, context, usage)).await?;
         Ok((instance, in_use))
     }
 
-    /// Begins to record, at a module's first question, if anybody wants that.
-    fn start_recording(&mut self, place: usize, generation: &Arc<Generation>) {
+    /// Asks the observer for an observation, at a module's first question.
+    fn start_observing(&mut self, place: usize, generation: &Arc<Generation>) {
         let mode = self.chain.modules.get(place).map(|module| module.configured.record);
-        if let Some(module_state) = self
-            .modules_state
-            .get_mut(place)
-            .filter(|module_state| !module_state.known)
-        {
-            module_state.known = true;
+        if let Some(state) = self.modules.get_mut(place).filter(|state| !state.started) {
+            state.started = true;
             let (mode, context) = (mode.unwrap_or_default(), &self.context);
-            let takers = &self.core.takers;
-            module_state.recording = takers.recording(mode, generation, context.origin, &context.answers);
+            let observer = &self.evaluator.observer;
+            state.observation = observer.started(mode, generation, context.origin, &context.answers);
         }
     }
 
-    fn note<Q: Question>(
-        &mut self,
-        place: usize,
-        question: &Q,
-        fresh: bool,
-        result: &Result<Opinion<Q::Answer>, CallFailed>,
-        took: Duration,
-    ) {
-        let kept = self.chain.recorded_body;
-        let Some(recording) = self
-            .modules_state
-            .get_mut(place)
-            .and_then(|module_state| module_state.recording.as_mut())
-        else {
-            return;
-        };
-        let body = if recording.keeps_bodies() { kept } else { 0 };
-        // What cannot be read now could not be read by the module either: that is its fault's event.
-        if let (Some(outcome), Ok(asked)) = (recorder::outcome(result), question.recorded(body)) {
-            recording.note((asked, question.message()), fresh, outcome, took);
+    fn observe(&mut self, place: usize, question: &PreparedQuestion, outcome: &Outcome, duration: Duration) {
+        let recorded_body = self.chain.recorded_body;
+        if let Some(observation) = self.modules.get_mut(place).and_then(|state| state.observation.as_mut()) {
+            observation.answered(ObservedAnswer {
+                question: question.question(),
+                fresh: outcome.fresh,
+                result: &outcome.result,
+                duration,
+                recorded_body,
+            });
         }
     }
 
-    fn failed<Q: Question>(
+    fn failed(
         &self,
+        role: Role,
         failed: &CallFailed,
         place: usize,
         generation: &Arc<Generation>,
@@ -500,55 +333,55 @@ impl Evaluation {
         let now = Instant::now();
         generation.counters.fault(fault.class, now);
         let trial = self.route.trial(place, generation);
-        let at = FaultSite {
+        let site = FaultSite {
             candidate: &generation.candidate,
             generation: generation.number,
             stage,
             origin: self.context.origin,
             instead: match &trial {
-                Some(_) if Q::ROLE == Role::Exemption && self.route.fallback(place).is_some() => {
+                Some(_) if role == Role::Exemption && self.route.fallback(place).is_some() => {
                     "the generation before it was asked"
                 }
-                _ => self.chain.instead(Q::ROLE, place),
+                _ => self.chain.instead(role, place),
             },
         };
-        self.core.report(fault, at);
+        self.evaluator.report(fault, site);
         if let Some(trial) = trial
             && let Some(tally) = trial.fault_budget().fault(now)
         {
-            self.core.notes.leave(Note::Failed(trial, tally));
+            self.evaluator.observer.faulted(trial, tally);
         }
         Unanswered::Faulted
     }
 }
 
 impl Drop for Evaluation {
-    /// What was recorded goes to whoever wants it.
+    /// Ends the observations.
     fn drop(&mut self) {
-        for module_state in &mut self.modules_state {
-            if let Some(recording) = module_state.recording.take() {
-                recording.finish(self.context.now, self.context.origin);
+        for state in &mut self.modules {
+            if let Some(observation) = state.observation.take() {
+                observation.finished(self.context.now, self.context.origin);
             }
         }
     }
 }
 
-/// A fresh instance, configured, where others spent so much.
+/// Makes an instance that is configured, in the place of instances that used up `usage` of the unit's budgets.
 pub(crate) async fn configured(
-    core: &Core,
+    evaluator: &Evaluator,
     generation: &Generation,
     context: CallContext,
     usage: Usage,
 ) -> Result<Instance, CallFailed> {
     let candidate = &generation.candidate;
     if let Some(code) = generation.prepared() {
-        let mut instance = Instance::of(&core.runtime, candidate, Arc::clone(code), context).await?;
+        let mut instance = Instance::of(&evaluator.runtime, candidate, Arc::clone(code), context).await?;
         instance.restore_usage(usage);
         return Ok(instance);
     }
-    let mut instance = Instance::new(&core.runtime, candidate, context).await?;
+    let mut instance = Instance::new(&evaluator.runtime, candidate, context).await?;
     instance.restore_usage(usage);
-    instance.refuel(core.runtime.ration("configure"));
+    instance.refuel(evaluator.runtime.ration("configure"));
     match instance.configure(&generation.settings).await? {
         Ok(()) => Ok(instance),
         Err(complaints) => {
@@ -556,11 +389,11 @@ pub(crate) async fn configured(
                 .into_iter()
                 .map(|(key, text)| format!("{key}: {text}"))
                 .collect();
-            let lie = InvalidAnswer::new(format!(
+            let invalid = InvalidAnswer::new(format!(
                 "refuses the settings it took when it was loaded: {}",
                 what.join("; ")
             ));
-            Err(instance.invalid_answer(&lie))
+            Err(instance.invalid_answer(&invalid))
         }
     }
 }

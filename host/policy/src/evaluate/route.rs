@@ -6,20 +6,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::evaluate::chain::Chain;
-use crate::evaluate::fault_budget::FaultBudget;
+use crate::evaluate::trial::Trial;
 use host_engine::component::Role;
 use host_engine::generation::Generation;
 use host_mail::Timestamp;
 
 /// The choice of one unit of work. Its generations count it as theirs while it lasts.
-pub(crate) struct Route {
+pub(crate) struct ModuleRoute {
     chain: Arc<Chain>,
     chosen: bool,
     staged: bool,
     since: Timestamp,
 }
 
-impl Route {
+impl ModuleRoute {
     /// Of the chain in force, until something else is chosen.
     pub(crate) fn new(chain: Arc<Chain>) -> Self {
         let route = Self {
@@ -115,24 +115,8 @@ impl Route {
     }
 }
 
-impl Drop for Route {
+impl Drop for ModuleRoute {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-/// What a generation has to prove itself in.
-#[derive(Clone)]
-pub(crate) enum Trial {
-    Probation(Arc<crate::manage::probation::Probation>),
-    Staging(Arc<super::staging::Staging>),
-}
-
-impl Trial {
-    pub(crate) fn fault_budget(&self) -> &FaultBudget {
-        match self {
-            Self::Probation(probation) => &probation.fault_budget,
-            Self::Staging(staging) => &staging.fault_budget,
-        }
     }
 }

@@ -4,11 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::Policies;
-use crate::evaluate::evaluation::Core;
-use crate::manage::activation_history::{Cause, How};
-use crate::manage::activation_store::Ledger;
-use crate::manage::manager::Inner;
+use crate::PolicyManager;
+use crate::evaluate::evaluator::Evaluator;
 use host_config::{Config, Problem};
 use host_directory::Directory;
 use host_engine::host_call::HostServices;
@@ -25,12 +22,12 @@ pub struct Fuse {
 }
 
 /// A chain whose guests can be stopped.
-pub struct Rehearsal {
+pub struct FaultInjection {
     /// To be asked as ever.
-    pub policies: Policies,
+    pub policies: Arc<PolicyManager>,
 }
 
-impl Rehearsal {
+impl FaultInjection {
     /// With the modules of `config`, and nothing durable. `host` answers policies' calls, and the
     /// host's own. A fuse is in place while the modules are loaded, too.
     ///
@@ -48,19 +45,14 @@ impl Rehearsal {
         if let (Some(meter), Some(fuse)) = (runtime.meter(), fuse) {
             meter.set_fuse(fuse.stage, fuse.fuel);
         }
-        let core = Core::answering(runtime, host.clone(), host, events);
-        let inner = Inner::new(config, core, None, Ledger::default());
-        let (_, problems) = inner.reconfigure(config, &Cause::own(How::Start)).await;
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        let policies = Policies { inner: Arc::new(inner) };
+        let evaluator = Evaluator::unobserved(runtime, host.clone(), host, events);
+        let policies = PolicyManager::with_evaluator(config, evaluator).await?;
         Ok(Self { policies })
     }
 
     /// From now on a guest that is asked at the fuse's stage traps when it has burnt its fuel.
     pub fn stop_at(&self, fuse: Fuse) {
-        if let Some(meter) = self.policies.inner.core.runtime.meter() {
+        if let Some(meter) = self.policies.runtime().meter() {
             meter.set_fuse(fuse.stage, fuse.fuel);
         }
     }

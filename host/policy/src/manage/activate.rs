@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::probation::Probation;
-use crate::LoadRequest;
 use crate::evaluate::chain::Chain;
-use crate::evaluate::staging::StageEnd;
+use crate::evaluate::trial::Probation;
 use crate::manage::activation_history::{Cause, How, Past};
 use crate::manage::activation_store::Ledger;
-use crate::manage::candidate::{configured_code, fits};
 use crate::manage::changes::Changes;
-use crate::manage::desired::{Attempt, Desired, Ready, Source};
-use crate::manage::manager::{Inner, find, is_the_same};
-use crate::manage::rollout::not_held_back;
+use crate::manage::desired::{Attempt, Desired, Ready, Source, build};
+use crate::manage::policy_set::{PolicySet, StageEnd, find, is_the_same};
+use crate::manage::probation;
+use crate::manage::request::LoadRequest;
 use host_config::Problem;
 use host_engine::generation::Generation;
 use host_events::Event;
@@ -95,229 +93,214 @@ struct Trying<'a> {
     force: bool,
 }
 
-impl Inner {
-    /// See [`crate::Policies::load`].
-    pub(crate) async fn load(&self, request: LoadRequest) -> Result<Activation, Vec<Problem>> {
-        if let Some(folder) = &request.core_dumps
-            && (!folder.is_absolute() || !folder.is_dir())
-        {
-            let text = format!("{} is not the absolute path of a folder", folder.display());
-            return Err(vec![Problem::new("core-dumps", text)]);
-        }
-        let how = if request.watched { How::Watch } else { How::Load };
-        let cause = Cause::new(how, request.by.clone(), request.reason.clone());
-        let (module, force) = (request.module.clone(), request.force);
-        let choose = |desired: &Desired<'_>, _: &Ledger| Ok(desired.attempt_to_load(request));
-        self.activate(module.as_deref(), cause, force, choose).await
+/// See [`crate::PolicyManager::load`].
+pub(crate) async fn load(set: &PolicySet, request: LoadRequest) -> Result<Activation, Vec<Problem>> {
+    if let Some(folder) = &request.core_dumps
+        && (!folder.is_absolute() || !folder.is_dir())
+    {
+        let text = format!("{} is not the absolute path of a folder", folder.display());
+        return Err(vec![Problem::new("core-dumps", text)]);
     }
+    let how = if request.watched { How::Watch } else { How::Load };
+    let cause = Cause::new(how, request.by.clone(), request.reason.clone());
+    let (module, force) = (request.module.clone(), request.force);
+    let choose = |desired: &Desired<'_>, _: &Ledger| Ok(desired.attempt_to_load(request));
+    activate(set, module.as_deref(), cause, force, choose).await
+}
 
-    /// See [`crate::Policies::roll_back`].
-    pub(crate) async fn roll_back(
-        &self,
-        module: Option<&str>,
-        to: Option<u64>,
-        cause: Cause,
-    ) -> Result<Activation, Vec<Problem>> {
-        let mut target = 0;
-        let back = |desired: &Desired<'_>, ledger: &Ledger| {
-            let past = self.way_back(desired, ledger, to)?;
-            target = past.generation;
-            Ok(Attempt {
-                code: Source::Completeness(past.digest.clone()),
-                settings: past.settings.clone(),
-                origin: past.origin.clone(),
-                back_to: Some(past.generation),
-                core_dumps: None,
-            })
-        };
-        let done = self.activate(module, cause.clone(), true, back).await?;
-        self.core.events.emit(Event::PolicyRolledBack {
-            policy: done.module.clone(),
-            generation: done.generation,
-            digest: done.digest.clone(),
-            was: done.previous,
-            to: target,
-            how: cause.how.name().to_owned(),
-            by: cause.by,
-            reason: cause.why,
-        });
-        Ok(done)
-    }
+/// See [`crate::PolicyManager::roll_back`].
+pub(crate) async fn roll_back(
+    set: &PolicySet,
+    module: Option<&str>,
+    to: Option<u64>,
+    cause: Cause,
+) -> Result<Activation, Vec<Problem>> {
+    let mut target = 0;
+    let back = |desired: &Desired<'_>, ledger: &Ledger| {
+        let past = way_back(set, desired, ledger, to)?;
+        target = past.generation;
+        Ok(Attempt {
+            code: Source::Stored(past.digest.clone()),
+            settings: past.settings.clone(),
+            origin: past.origin.clone(),
+            back_to: Some(past.generation),
+            core_dumps: None,
+        })
+    };
+    let done = activate(set, module, cause.clone(), true, back).await?;
+    set.evaluator.events.emit(Event::PolicyRolledBack {
+        policy: done.module.clone(),
+        generation: done.generation,
+        digest: done.digest.clone(),
+        was: done.previous,
+        to: target,
+        how: cause.how.name().to_owned(),
+        by: cause.by,
+        reason: cause.why,
+    });
+    Ok(done)
+}
 
-    fn way_back<'a>(
-        &self,
-        desired: &Desired<'_>,
-        ledger: &'a Ledger,
-        to: Option<u64>,
-    ) -> Result<&'a Past, Vec<Problem>> {
-        let problem = |text: String| vec![Problem::new("generation", text)];
-        let module = &desired.configured.name;
-        let history = ledger.history.get(module);
-        let past = match (to, &desired.running) {
-            (Some(to), _) => history.and_then(|history| history.find(to)).ok_or_else(|| {
+fn way_back<'a>(
+    set: &PolicySet,
+    desired: &Desired<'_>,
+    ledger: &'a Ledger,
+    to: Option<u64>,
+) -> Result<&'a Past, Vec<Problem>> {
+    let problem = |text: String| vec![Problem::new("generation", text)];
+    let module = &desired.configured.name;
+    let history = ledger.history.get(module);
+    let past = match (to, &desired.running) {
+        (Some(to), _) => history.and_then(|history| history.find(to)).ok_or_else(|| {
+            problem(format!(
+                "generation {to} is not in the history of {module}: see posthouse policy history"
+            ))
+        })?,
+        (None, Some(running)) => history
+            .and_then(|history| history.before(running.number))
+            .ok_or_else(|| {
                 problem(format!(
-                    "generation {to} is not in the history of {module}: see posthouse policy history"
+                    "nothing else was active in {module} before generation {}",
+                    running.number
                 ))
             })?,
-            (None, Some(running)) => history
-                .and_then(|history| history.before(running.number))
-                .ok_or_else(|| {
-                    problem(format!(
-                        "nothing else was active in {module} before generation {}",
-                        running.number
-                    ))
-                })?,
-            (None, None) => {
-                return Err(problem(format!(
-                    "{module} does not run: name the generation to go back to, see posthouse policy history"
-                )));
-            }
-        };
-        if self.has_code(&past.digest) {
-            return Ok(past);
+        (None, None) => {
+            return Err(problem(format!(
+                "{module} does not run: name the generation to go back to, see posthouse policy history"
+            )));
         }
-        Err(problem(format!(
-            "the code of generation {} is not kept any more: load its file again",
-            past.generation
-        )))
+    };
+    if set.has_code(&past.digest) {
+        return Ok(past);
     }
+    Err(problem(format!(
+        "the code of generation {} is not kept any more: load its file again",
+        past.generation
+    )))
+}
 
-    fn has_code(&self, digest: &str) -> bool {
-        self.store.as_ref().is_some_and(|store| store.has(digest))
+/// Makes what is chosen the module's generation: durable first, then in force for all work that
+/// starts from now on. A choice that fails changes nothing, and is Event 5004; no choice is
+/// only an error. Without a name the module must be the only one.
+///
+/// Not to be cancelled half way: run it in a task of its own.
+pub(crate) async fn activate(
+    set: &PolicySet,
+    module: Option<&str>,
+    cause: Cause,
+    force: bool,
+    choose: impl FnOnce(&Desired<'_>, &Ledger) -> Result<Attempt, Vec<Problem>> + Send,
+) -> Result<Activation, Vec<Problem>> {
+    let mut ledger = set.ledger.lock().await;
+    let chain = set.chain.load_full();
+    let place = find(&chain, module)?;
+    let running = chain
+        .modules
+        .get(place)
+        .and_then(|module| module.running.as_ref().ok().cloned());
+    let name = chain
+        .modules
+        .get(place)
+        .map(|module| Arc::clone(&module.name))
+        .unwrap_or_default();
+    let was = ledger.modules.get(&*name).cloned();
+    let desired = Desired::of_module(&chain, place, was.as_ref()).await?;
+    let attempt = choose(&desired, &ledger)?;
+    let trying = Trying {
+        chain: &chain,
+        place,
+        force,
+    };
+    let made = make_durable(set, &desired, &attempt, &cause, &mut ledger, trying).await;
+    let (generation, probation) = made.inspect_err(|problems| {
+        set.refused(&name, desired.digest(&attempt), &cause.by, problems);
+    })?;
+    let mut next = Chain::clone(&chain);
+    if let Some(module) = next.modules.get_mut(place) {
+        module.running = Ok(Arc::clone(&generation));
+        module.probation = probation;
     }
+    if !is_the_same(running.as_ref(), &generation) {
+        next.drop_staging_of(&name);
+    }
+    set.publish(next, StageEnd::Replaced, &cause.by);
+    set.announce(&generation);
+    Ok(Activation::of(&generation, running.as_deref()))
+}
 
-    /// Makes what is chosen the module's generation: durable first, then in force for all work that
-    /// starts from now on. A choice that fails changes nothing, and is Event 5004; no choice is
-    /// only an error. Without a name the module must be the only one.
-    ///
-    /// Not to be cancelled half way: run it in a task of its own.
-    pub(crate) async fn activate(
-        &self,
-        module: Option<&str>,
-        cause: Cause,
-        force: bool,
-        choose: impl FnOnce(&Desired<'_>, &Ledger) -> Result<Attempt, Vec<Problem>> + Send,
-    ) -> Result<Activation, Vec<Problem>> {
-        let mut ledger = self.ledger.lock().await;
-        let chain = self.chain.load_full();
-        let place = find(&chain, module)?;
-        let Some(module) = chain.modules.get(place) else {
-            return Err(vec![Problem::new("module", "there is no such module")]);
-        };
-        let running = module.running.as_ref().ok().cloned();
-        let was = ledger.modules.get(&*module.name).cloned();
-        let desired = Desired {
-            key: format!("policy[{place}]"),
-            configured: &module.configured,
-            code: configured_code(&module.configured).await,
-            was: was.as_ref(),
-            running: running.clone(),
-        };
-        let attempt = choose(&desired, &ledger)?;
-        let trying = Trying {
-            chain: &chain,
-            place,
-            force,
-        };
-        let made = self.make_durable(&desired, &attempt, &cause, &mut ledger, trying).await;
-        let (generation, probation) = made.inspect_err(|problems| {
-            self.refused(&module.name, desired.digest(&attempt), &cause.by, problems);
-        })?;
-        let mut next = Chain::clone(&chain);
-        if let Some(module) = next.modules.get_mut(place) {
-            module.running = Ok(Arc::clone(&generation));
-            module.probation = probation;
+/// Durable when it returns, not yet in force.
+async fn make_durable(
+    set: &PolicySet,
+    desired: &Desired<'_>,
+    attempt: &Attempt,
+    cause: &Cause,
+    ledger: &mut Ledger,
+    trying: Trying<'_>,
+) -> Result<(Arc<Generation>, Option<Arc<Probation>>), Vec<Problem>> {
+    let ready = build(set, desired, attempt, cause, ledger).await?;
+    ledger.held_back.check(&ready.generation.identity, trying.force)?;
+    // What an operator goes back to has been tried.
+    let begun = match cause.how {
+        How::Rollback => None,
+        _ => probation::after(trying.chain, trying.place, &ready.generation, desired.was, ledger),
+    };
+    let (probation, restores) = begun.unzip();
+    let codes = ready.to_keep().into_iter().collect();
+    let Ready {
+        generation, activated, ..
+    } = ready;
+    let mut next = ledger.clone();
+    next.activate(&desired.configured.name, activated, attempt.back_to, restores);
+    if !is_the_same(desired.running.as_ref(), &generation) {
+        next.staged.take_if(|staged| staged.module == desired.configured.name);
+    }
+    set.keep(&next, codes)
+        .await
+        .map_err(|text| vec![Problem::new("", text)])?;
+    *ledger = next;
+    Ok((generation, probation))
+}
+
+/// See [`crate::PolicyManager::history`].
+pub(crate) async fn history(set: &PolicySet, module: Option<&str>) -> Result<Vec<ModuleHistory>, Vec<Problem>> {
+    let ledger = set.ledger.lock().await;
+    let chain = set.chain.load_full();
+    let wanted = match module {
+        Some(_) => Some(find(&chain, module)?),
+        None => None,
+    };
+    let places = chain.modules.iter().enumerate();
+    let modules = places.filter(|(place, _)| wanted.is_none_or(|wanted| wanted == *place));
+    let shown = modules.map(|(_, module)| {
+        let history = ledger.history.get(&*module.name);
+        let active = module.running.as_ref().ok().map(|generation| generation.number);
+        let pasts = history.iter().flat_map(|history| history.newest_first());
+        ModuleHistory {
+            module: module.name.to_string(),
+            active,
+            rollback: active
+                .and_then(|active| history?.before(active))
+                .map(|past| past.generation),
+            activations: pasts
+                .map(|past| PastActivation {
+                    past: past.clone(),
+                    kept: set.has_code(&past.digest),
+                })
+                .collect(),
         }
-        if !is_the_same(running.as_ref(), &generation) {
-            next.drop_staging_of(&module.name);
-        }
-        self.publish(next, StageEnd::Replaced, &cause.by);
-        self.announce(&generation);
-        Ok(Activation::of(&generation, running.as_deref()))
-    }
+    });
+    Ok(shown.collect())
+}
 
-    /// Durable when it returns, not yet in force.
-    async fn make_durable(
-        &self,
-        desired: &Desired<'_>,
-        attempt: &Attempt,
-        cause: &Cause,
-        ledger: &mut Ledger,
-        trying: Trying<'_>,
-    ) -> Result<(Arc<Generation>, Option<Arc<Probation>>), Vec<Problem>> {
-        if let Source::Given(artifact) = &attempt.code {
-            fits(artifact.bytes.len(), desired.configured.limits.component_size)
-                .map_err(|text| vec![Problem::new("file", text)])?;
-        }
-        let ready = self.build(desired, attempt, cause, ledger).await?;
-        not_held_back(ledger, &ready.generation, trying.force)?;
-        // What an operator goes back to has been tried.
-        let probation = match cause.how {
-            How::Rollback => None,
-            _ => Probation::after(trying.chain, trying.place, &ready.generation, desired.was),
-        };
-        let codes = ready.to_keep().into_iter().collect();
-        let Ready {
-            generation, activated, ..
-        } = ready;
-        let mut next = ledger.clone();
-        next.activate(
-            &desired.configured.name,
-            activated,
-            attempt.back_to,
-            probation.as_deref(),
-        );
-        if !is_the_same(desired.running.as_ref(), &generation) {
-            next.staged.take_if(|staged| staged.module == desired.configured.name);
-        }
-        self.keep(&next, codes)
-            .await
-            .map_err(|text| vec![Problem::new("", text)])?;
-        *ledger = next;
-        Ok((generation, probation))
-    }
+/// What the watched folder gave last to a module.
+pub(crate) async fn watched(set: &PolicySet, module: &str) -> Option<String> {
+    set.ledger.lock().await.watched.get(module).cloned()
+}
 
-    /// See [`crate::Policies::history`].
-    pub(crate) async fn history(&self, module: Option<&str>) -> Result<Vec<ModuleHistory>, Vec<Problem>> {
-        let ledger = self.ledger.lock().await;
-        let chain = self.chain.load_full();
-        let wanted = match module {
-            Some(_) => Some(find(&chain, module)?),
-            None => None,
-        };
-        let places = chain.modules.iter().enumerate();
-        let modules = places.filter(|(place, _)| wanted.is_none_or(|wanted| wanted == *place));
-        let shown = modules.map(|(_, module)| {
-            let history = ledger.history.get(&*module.name);
-            let active = module.running.as_ref().ok().map(|generation| generation.number);
-            let pasts = history.iter().flat_map(|history| history.newest_first());
-            ModuleHistory {
-                module: module.name.to_string(),
-                active,
-                rollback: active
-                    .and_then(|active| history?.before(active))
-                    .map(|past| past.generation),
-                activations: pasts
-                    .map(|past| PastActivation {
-                        past: past.clone(),
-                        kept: self.has_code(&past.digest),
-                    })
-                    .collect(),
-            }
-        });
-        Ok(shown.collect())
-    }
-
-    /// What the watched folder gave last to a module.
-    pub(crate) async fn watched(&self, module: &str) -> Option<String> {
-        self.ledger.lock().await.watched.get(module).cloned()
-    }
-
-    /// Remembers what the watched folder gave. If that fails, the same is loaded again at the next
-    /// start, which changes nothing.
-    pub(crate) async fn remember_watched(&self, module: &str, what: String) {
-        let mut ledger = self.ledger.lock().await;
-        ledger.watched.insert(module.to_owned(), what);
-        let _ = self.keep(&ledger, Vec::new()).await;
-    }
+/// Remembers what the watched folder gave. If that fails, the same is loaded again at the next
+/// start, which changes nothing.
+pub(crate) async fn remember_watched(set: &PolicySet, module: &str, what: String) {
+    let mut ledger = set.ledger.lock().await;
+    ledger.watched.insert(module.to_owned(), what);
+    let _ = set.keep(&ledger, Vec::new()).await;
 }

@@ -11,8 +11,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::probation::Probation;
-use crate::evaluate::staging::StagedRecord;
 use crate::manage::activation_history::{History, How, Past};
 use crate::manage::rollback_backoff::RollbackBackoff;
 use host_engine::generation::digest;
@@ -75,6 +73,14 @@ impl Activated {
     }
 }
 
+/// A staged candidate's activation, on disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct StagedRecord {
+    pub(crate) module: String,
+    pub(crate) activated: Activated,
+}
+
 /// A component as it was handed over.
 #[derive(Debug, Clone)]
 pub(crate) struct Artifact {
@@ -125,18 +131,19 @@ impl Ledger {
         }
     }
 
-    /// Makes this a module's activation, on probation, if it is, and remembers it.
+    /// Records a module's activation. `restores` is the activation that returns if the new one fails on probation;
+    /// `None` without a probation.
     pub(crate) fn activate(
         &mut self,
         module: &str,
         activated: Activated,
         back_to: Option<u64>,
-        probation: Option<&Probation>,
+        restores: Option<Activated>,
     ) {
         self.remember(module, &activated, back_to);
         self.modules.insert(module.to_owned(), activated);
-        match probation {
-            Some(probation) => self.previous.insert(module.to_owned(), probation.restores.clone()),
+        match restores {
+            Some(restores) => self.previous.insert(module.to_owned(), restores),
             None => self.previous.remove(module),
         };
     }

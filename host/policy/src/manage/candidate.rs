@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use tokio::io::AsyncReadExt as _;
 
-use crate::evaluate::evaluation::{Core, FaultSite};
+use crate::evaluate::evaluator::{Evaluator, FaultSite};
 use crate::manage::activation_store::Artifact;
 use host_config::{PolicyModule, Problem};
 use host_contract::Origin;
@@ -98,21 +98,25 @@ pub(crate) fn fits(size: usize, limit: u64) -> Result<(), String> {
 /// Proves that a candidate runs: its imports are granted, it instantiates within its limits, its
 /// functions have the contract's types, it says who it is and takes its settings. `key` is the
 /// module's place in the configuration.
-pub(crate) async fn validate(core: &Core, candidate: &Candidate, key: &str) -> Result<Description, Vec<Problem>> {
+pub(crate) async fn validate(
+    evaluator: &Evaluator,
+    candidate: &Candidate,
+    key: &str,
+) -> Result<Description, Vec<Problem>> {
     let problems = candidate.code.shape.beyond(&candidate.grants, &format!("{key}.grants"));
     if !problems.is_empty() {
         return Err(problems);
     }
-    let trial = DryRun { core, candidate };
-    let context = core.surroundings(Origin::default());
-    let made = Instance::new(&core.runtime, candidate, context).await;
+    let trial = DryRun { evaluator, candidate };
+    let context = evaluator.context(Origin::default());
+    let made = Instance::new(&evaluator.runtime, candidate, context).await;
     let mut instance = made.map_err(|failed| trial.failed(&failed, "instantiate"))?;
     instance.check_types().map_err(|failed| misfit(&failed))?;
-    instance.refuel(core.runtime.ration("describe"));
+    instance.refuel(evaluator.runtime.ration("describe"));
     let described = instance.describe().await;
     let description = described.map_err(|failed| trial.failed(&failed, "describe"))?;
     let settings = host_engine::generation::settings_text(&candidate.settings);
-    instance.refuel(core.runtime.ration("configure"));
+    instance.refuel(evaluator.runtime.ration("configure"));
     let configured = instance.configure(&settings).await;
     match configured.map_err(|failed| trial.failed(&failed, "configure"))? {
         Ok(()) => Ok(description),
@@ -135,7 +139,7 @@ fn settings_key(key: &str) -> String {
 }
 
 struct DryRun<'a> {
-    core: &'a Core,
+    evaluator: &'a Evaluator,
     candidate: &'a Candidate,
 }
 
@@ -155,7 +159,7 @@ impl DryRun<'_> {
             origin: Origin::default(),
             instead: "it was not activated",
         };
-        self.core.report(fault, at);
+        self.evaluator.report(fault, at);
         vec![problem_of(fault, stage)]
     }
 }

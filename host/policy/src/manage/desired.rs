@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::LoadRequest;
-use crate::evaluate::evaluation::Core;
+use crate::evaluate::chain::Chain;
+use crate::evaluate::evaluator::Evaluator;
 use crate::manage::activation_history::Cause;
 use crate::manage::activation_store::{Activated, Artifact, Configured, Ledger};
-use crate::manage::candidate::{ConfiguredCode, validate};
-use crate::manage::manager::Inner;
+use crate::manage::candidate::{ConfiguredCode, configured_code, fits, validate};
+use crate::manage::policy_set::PolicySet;
+use crate::manage::request::LoadRequest;
 use host_config::{PolicyModule, Problem};
 use host_engine::component::builtin;
 use host_engine::component::signature::verify;
@@ -51,7 +52,7 @@ pub(crate) enum Source {
     /// As configured.
     Configured,
     /// From the store, under its digest.
-    Completeness(String),
+    Stored(String),
     /// With the request.
     Given(Artifact),
     /// As it runs.
@@ -74,6 +75,26 @@ impl Ready {
     }
 }
 
+impl<'a> Desired<'a> {
+    /// Reads the configured code of the module at `place` of the chain.
+    pub(crate) async fn of_module(
+        chain: &'a Chain,
+        place: usize,
+        was: Option<&'a Activated>,
+    ) -> Result<Self, Vec<Problem>> {
+        let Some(module) = chain.modules.get(place) else {
+            return Err(vec![Problem::new("module", "there is no such module")]);
+        };
+        Ok(Self {
+            key: format!("policy[{place}]"),
+            configured: &module.configured,
+            code: configured_code(&module.configured).await,
+            was,
+            running: module.running.as_ref().ok().cloned(),
+        })
+    }
+}
+
 impl Desired<'_> {
     /// What should run.
     pub(crate) fn wanted(&self) -> Attempt {
@@ -88,7 +109,7 @@ impl Desired<'_> {
             .was
             .filter(|was| was.settings_loaded && was.configured.settings == self.configured.settings);
         Attempt {
-            code: loaded_code.map_or(Source::Configured, |was| Source::Completeness(was.code.clone())),
+            code: loaded_code.map_or(Source::Configured, |was| Source::Stored(was.code.clone())),
             settings: loaded_settings.map_or_else(|| self.configured.settings.clone(), |was| was.settings.clone()),
             origin: loaded_code.map_or_else(|| self.configured_origin(), |was| was.origin.clone()),
             back_to: None,
@@ -99,7 +120,7 @@ impl Desired<'_> {
     /// What should run, then what ran last, then what is configured: each once.
     pub(crate) fn attempts(&self) -> Vec<Attempt> {
         let last = self.was.map(|was| Attempt {
-            code: Source::Completeness(was.code.clone()),
+            code: Source::Stored(was.code.clone()),
             settings: was.settings.clone(),
             origin: was.origin.clone(),
             back_to: None,
@@ -152,7 +173,7 @@ impl Desired<'_> {
     pub(crate) fn digest(&self, attempt: &Attempt) -> String {
         match &attempt.code {
             Source::Configured => self.code.as_ref().map_or(String::new(), |code| code.digest.clone()),
-            Source::Completeness(digest) => digest.clone(),
+            Source::Stored(digest) => digest.clone(),
             Source::Given(artifact) => digest(&artifact.bytes),
             Source::Running(code) => code.digest.clone(),
         }
@@ -207,104 +228,93 @@ fn given(bytes: Vec<u8>, signature: Option<String>) -> Artifact {
     }
 }
 
-impl Inner {
-    /// Makes a generation of an attempt. The same code, settings, grants and limits are the same
-    /// generation, whether it still runs or ran before a restart.
-    pub(crate) async fn build(
-        &self,
-        desired: &Desired<'_>,
-        attempt: &Attempt,
-        cause: &Cause,
-        ledger: &mut Ledger,
-    ) -> Result<Ready, Vec<Problem>> {
-        let (mut candidate, artifact) = self.candidate(&self.core, desired, attempt, cause).await?;
-        let identity = candidate.identity();
-        if let Some(running) = desired.running.as_ref().filter(|running| running.identity == identity) {
-            running.candidate.core_dumps.set(desired.core_dumps(attempt));
-            return Ok(Ready {
-                generation: Arc::clone(running),
-                activated: desired.activated(running, cause),
-                artifact,
-            });
-        }
-        let description = validate(&self.core, &candidate, &desired.key).await?;
-        let (number, since) = match desired.was.filter(|was| was.identity == identity) {
-            Some(was) if desired.running.is_none() => {
-                candidate.by.clone_from(&was.by);
-                candidate.origin.clone_from(&was.origin);
-                (was.generation, was.since)
-            }
-            _ => (ledger.next(), Timestamp::now()),
-        };
-        let generation = Generation::new(number, since, candidate, description);
-        Ok(Ready {
-            activated: desired.activated(&generation, cause),
-            generation: Arc::new(generation),
+/// Makes a generation of an attempt. The same code, settings, grants and limits are the same
+/// generation, whether it still runs or ran before a restart.
+pub(crate) async fn build(
+    set: &PolicySet,
+    desired: &Desired<'_>,
+    attempt: &Attempt,
+    cause: &Cause,
+    ledger: &mut Ledger,
+) -> Result<Ready, Vec<Problem>> {
+    let (mut candidate, artifact) = candidate(set, &set.evaluator, desired, attempt, cause).await?;
+    let identity = candidate.identity();
+    if let Some(running) = desired.running.as_ref().filter(|running| running.identity == identity) {
+        running.candidate.core_dumps.set(desired.core_dumps(attempt));
+        return Ok(Ready {
+            generation: Arc::clone(running),
+            activated: desired.activated(running, cause),
             artifact,
-        })
+        });
     }
-
-    /// What an attempt amounts to, compiled; not yet known to run.
-    pub(crate) async fn candidate(
-        &self,
-        core: &Core,
-        desired: &Desired<'_>,
-        attempt: &Attempt,
-        cause: &Cause,
-    ) -> Result<(Candidate, Option<Artifact>), Vec<Problem>> {
-        let (code, artifact) = self.code(core, desired, attempt).await?;
-        let candidate = Candidate {
-            module: desired.configured.name.as_str().into(),
-            code,
-            settings: attempt.settings.clone(),
-            grants: desired.configured.grants.clone(),
-            limits: desired.configured.limits.clone(),
-            origin: attempt.origin.clone(),
-            by: cause.by.clone(),
-            core_dumps: Arc::new(CoreDumps::new(desired.core_dumps(attempt))),
-        };
-        Ok((candidate, artifact))
-    }
-
-    /// Code that already runs is not compiled again, but its signature is looked at again: whose
-    /// signature is asked for may have changed.
-    async fn code(
-        &self,
-        core: &Core,
-        desired: &Desired<'_>,
-        attempt: &Attempt,
-    ) -> Result<(Arc<Code>, Option<Artifact>), Vec<Problem>> {
-        let signers = &desired.configured.signed_by;
-        let artifact = match &attempt.code {
-            Source::Running(code) if signers.is_empty() => return Ok((Arc::clone(code), None)),
-            Source::Running(code) => self.kept(&code.digest).await?,
-            Source::Given(artifact) => artifact.clone(),
-            Source::Configured => desired.code.as_ref().map_err(Clone::clone)?.artifact.clone(),
-            Source::Completeness(digest) => match running_code(desired, digest) {
-                Some(code) if signers.is_empty() => return Ok((code, None)),
-                _ => self.kept(digest).await?,
-            },
-        };
-        trusted(&artifact, signers, &desired.key)?;
-        let code = match running_code(desired, &digest(&artifact.bytes)) {
-            Some(code) => code,
-            None => Arc::new(Code::new(&core.runtime, Arc::clone(&artifact.bytes)).await?),
-        };
-        Ok((code, Some(artifact)))
-    }
-
-    pub(crate) async fn kept(&self, digest: &str) -> Result<Artifact, Vec<Problem>> {
-        let problem = |text: String| vec![Problem::new("file", text)];
-        let Some(store) = self.store.clone() else {
-            return Err(problem("no code was kept".to_owned()));
-        };
-        let digest = digest.to_owned();
-        match tokio::task::spawn_blocking(move || store.code(&digest)).await {
-            Ok(Ok(artifact)) => Ok(artifact),
-            Ok(Err(error)) => Err(problem(format!("the code that was loaded: {error}"))),
-            Err(error) => Err(problem(error.to_string())),
+    let description = validate(&set.evaluator, &candidate, &desired.key).await?;
+    let (number, since) = match desired.was.filter(|was| was.identity == identity) {
+        Some(was) if desired.running.is_none() => {
+            candidate.by.clone_from(&was.by);
+            candidate.origin.clone_from(&was.origin);
+            (was.generation, was.since)
         }
+        _ => (ledger.next(), Timestamp::now()),
+    };
+    let generation = Generation::new(number, since, candidate, description);
+    Ok(Ready {
+        activated: desired.activated(&generation, cause),
+        generation: Arc::new(generation),
+        artifact,
+    })
+}
+
+/// What an attempt amounts to, compiled; not yet known to run.
+pub(crate) async fn candidate(
+    set: &PolicySet,
+    evaluator: &Evaluator,
+    desired: &Desired<'_>,
+    attempt: &Attempt,
+    cause: &Cause,
+) -> Result<(Candidate, Option<Artifact>), Vec<Problem>> {
+    if let Source::Given(artifact) = &attempt.code {
+        fits(artifact.bytes.len(), desired.configured.limits.component_size)
+            .map_err(|text| vec![Problem::new("file", text)])?;
     }
+    let (code, artifact) = code(set, evaluator, desired, attempt).await?;
+    let candidate = Candidate {
+        module: desired.configured.name.as_str().into(),
+        code,
+        settings: attempt.settings.clone(),
+        grants: desired.configured.grants.clone(),
+        limits: desired.configured.limits.clone(),
+        origin: attempt.origin.clone(),
+        by: cause.by.clone(),
+        core_dumps: Arc::new(CoreDumps::new(desired.core_dumps(attempt))),
+    };
+    Ok((candidate, artifact))
+}
+
+/// Code that already runs is not compiled again, but its signature is looked at again: whose
+/// signature is asked for may have changed.
+async fn code(
+    set: &PolicySet,
+    evaluator: &Evaluator,
+    desired: &Desired<'_>,
+    attempt: &Attempt,
+) -> Result<(Arc<Code>, Option<Artifact>), Vec<Problem>> {
+    let signers = &desired.configured.signed_by;
+    let artifact = match &attempt.code {
+        Source::Running(code) if signers.is_empty() => return Ok((Arc::clone(code), None)),
+        Source::Running(code) => set.kept(&code.digest).await?,
+        Source::Given(artifact) => artifact.clone(),
+        Source::Configured => desired.code.as_ref().map_err(Clone::clone)?.artifact.clone(),
+        Source::Stored(digest) => match running_code(desired, digest) {
+            Some(code) if signers.is_empty() => return Ok((code, None)),
+            _ => set.kept(digest).await?,
+        },
+    };
+    trusted(&artifact, signers, &desired.key)?;
+    let code = match running_code(desired, &digest(&artifact.bytes)) {
+        Some(code) => code,
+        None => Arc::new(Code::new(&evaluator.runtime, Arc::clone(&artifact.bytes)).await?),
+    };
+    Ok((code, Some(artifact)))
 }
 
 /// Whether one of `signers` signed it, if there are any.

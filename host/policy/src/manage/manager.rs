@@ -1,188 +1,252 @@
-//! What happens to the chain as a whole: it is started, and configured anew.
+//! The policy manager: everything that a host does with its policies.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tokio::sync::Mutex;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
 
-use crate::evaluate::chain::{Chain, Module};
-use crate::evaluate::evaluation::Core;
-use crate::evaluate::staging::{StageEnd, Staging};
+use crate::evaluate::evaluator::Evaluator;
+use crate::evaluate::host_questions::{self, on_ndr_fault};
+use crate::evaluate::policy_transaction::PolicyTransaction;
+use crate::manage::activate::{self, Activation, ModuleHistory};
 use crate::manage::activation_history::{Cause, How};
-use crate::manage::activation_store::{ActivationStore, Artifact, Ledger};
-use crate::manage::candidate::configured_code;
-use crate::manage::desired::{Desired, Ready};
-use crate::manage::module_status::Retired;
-use crate::manage::preinitialise_task::prepare;
-use crate::manage::probation::Probation;
-use crate::manage::supervisor::{self, Note};
+use crate::manage::activation_store::{ActivationStore, Ledger};
+use crate::manage::dry_run::{Checked, dry_run};
+use crate::manage::module_status::{self, Health, ModuleStatus};
+use crate::manage::observers::HostObserver;
+use crate::manage::policy_set::{PolicySet, chain, find, module};
+use crate::manage::reconfigure::{bring_up, reconfigure};
+use crate::manage::request::{LoadRequest, ModuleSetup};
+use crate::manage::rollout::{self, StageRequest, Staged};
+use crate::manage::{supervisor, watch_folder};
+use crate::record::recorder::{RecordHub, Recorder};
+use crate::services::counter_store::CounterPage;
 use crate::services::live_services::LiveServices;
-use crate::{ModuleSetup, Policies};
-use host_config::{Config, PolicyModule, Problem, RecordMode};
+use crate::shadow::run_state::ShadowReport;
+use crate::shadow::{Shadow, ShadowRequest};
+use host_config::{Config, Problem};
+use host_contract::{Admission, Answered, Decide, Failure, NdrFault, Plan, Transaction};
 use host_directory::Directory;
 use host_engine::compile::Compiler;
-use host_engine::generation::Generation;
-use host_engine::instance_cache::InstanceCache;
 use host_engine::runtime::Runtime;
 use host_engine::start_error::StartError;
-use host_events::{Event, Events};
+use host_events::Events;
+use host_mail::{Client, SessionId};
 
-/// What stands behind [`Policies`].
-pub(crate) struct Inner {
-    pub(crate) core: Arc<Core>,
-    pub(crate) chain: ArcSwap<Chain>,
+/// The policies of a host: answers the questions of mail, and loads, stages, shadows and rolls back what answers them.
+pub struct PolicyManager {
+    set: Arc<PolicySet>,
+    records: Arc<RecordHub>,
+    shadow: Arc<Shadow>,
+    /// The live services; `None` where answers come from elsewhere.
+    services: Option<Arc<LiveServices>>,
+    /// Instances that may be in use at once, fixed at the start.
     instances: u32,
-    prepare_after: Duration,
-    pub(crate) store: Option<ActivationStore>,
-    /// Replaced, and perhaps still with work.
-    pub(crate) retired: std::sync::Mutex<Vec<Retired>>,
-    /// Held while the chain is being changed, so that changes are made one after the other.
-    pub(crate) ledger: Mutex<Ledger>,
 }
 
-impl Policies {
-    pub(crate) async fn open(
+impl PolicyManager {
+    /// Makes the engine and the chain of `config.policies`. Activations are durable in `config.data`: a module comes up with
+    /// what an operator loaded last, or with its last good generation when the configured one fails (5003, 5004, 5005). A
+    /// module that cannot run at all (5019) does not stop the host from starting: `admit` refuses with 421.
+    ///
+    /// # Errors
+    /// The engine cannot be made, or the folder of activations cannot be read.
+    pub async fn start(
         config: &Config,
         directory: Arc<dyn Directory>,
         events: Events,
         compiler: Compiler,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Arc<Self>, StartError> {
         let folder = config.data.join("policies");
         let wrong = |error: std::io::Error| StartError(format!("{}: {error}", folder.display()));
         let store = ActivationStore::open(&folder).map_err(wrong)?;
         let (ledger, damage) = store.ledger().map_err(wrong)?;
         let runtime = Runtime::new(&config.policy_engine, Some(&folder.join("cache")), compiler, &events)?;
-        let live = LiveServices::new(config, Arc::clone(&directory), Some(&folder), events.clone());
-        let core = Core::new(runtime, live, directory, events);
-        let inner = Inner::new(config, core, Some(store), ledger);
+        let services = LiveServices::new(config, Arc::clone(&directory), Some(&folder), events.clone());
+        let services = Arc::new(services);
+        let records = Arc::<RecordHub>::default();
+        let (failed, failures) = mpsc::unbounded_channel();
+        let evaluator = Evaluator {
+            observer: Arc::new(HostObserver {
+                records: Arc::clone(&records),
+                failed,
+            }),
+            ..Evaluator::unobserved(runtime, services.clone(), directory, events)
+        };
+        let set = Arc::new(PolicySet::new(config, evaluator, Some(store), ledger));
         if let Some(problem) = damage {
-            inner.activations_failed(problem);
+            set.activations_failed(problem);
         }
-        inner.bring_up(config).await;
-        let inner = Arc::new(inner);
-        supervisor::watch(&inner);
-        Ok(Self { inner })
+        bring_up(&set, config).await;
+        supervisor::start(&set, failures);
+        Ok(Arc::new(Self::of(config, set, records, Some(services))))
     }
 
-    pub(crate) async fn open_ephemeral(
+    /// Makes the same with nothing durable read or written: for `try` and `check`.
+    ///
+    /// # Errors
+    /// Every problem of a module.
+    pub async fn ephemeral(
         config: &Config,
         directory: Arc<dyn Directory>,
         events: Events,
-    ) -> Result<Self, Vec<Problem>> {
+    ) -> Result<Arc<Self>, Vec<Problem>> {
         let runtime = Runtime::new(&config.policy_engine, None, Compiler::Here, &events)
             .map_err(|error| vec![Problem::new("policy-engine", error.to_string())])?;
-        let live = LiveServices::new(config, Arc::clone(&directory), None, events.clone());
-        let core = Core::new(runtime, live, directory, events);
-        let inner = Inner::new(config, core, None, Ledger::default());
-        let (_, problems) = inner.reconfigure(config, &Cause::own(How::Start)).await;
-        if problems.is_empty() {
-            Ok(Self { inner: Arc::new(inner) })
-        } else {
-            Err(problems)
-        }
+        let services = LiveServices::new(config, Arc::clone(&directory), None, events.clone());
+        let evaluator = Evaluator::unobserved(runtime, Arc::new(services), directory, events);
+        Self::with_evaluator(config, evaluator).await
     }
-}
 
-impl Inner {
-    /// With an empty chain.
-    pub(crate) fn new(config: &Config, core: Core, store: Option<ActivationStore>, ledger: Ledger) -> Self {
+    /// Makes a manager whose modules are asked by `evaluator`, with nothing durable.
+    pub(crate) async fn with_evaluator(config: &Config, evaluator: Evaluator) -> Result<Arc<Self>, Vec<Problem>> {
+        let set = Arc::new(PolicySet::new(config, evaluator, None, Ledger::default()));
+        let (_, problems) = reconfigure(&set, config, &Cause::own(How::Start)).await;
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Arc::new(Self::of(config, set, Arc::default(), None)))
+    }
+
+    fn of(config: &Config, set: Arc<PolicySet>, records: Arc<RecordHub>, services: Option<Arc<LiveServices>>) -> Self {
         Self {
-            core: Arc::new(core),
-            chain: ArcSwap::from_pointee(chain(config, Vec::new())),
+            set,
+            shadow: Arc::new(Shadow::new(Arc::clone(&records))),
+            records,
+            services,
             instances: config.policy_engine.instances,
-            prepare_after: config.policy_engine.prepare_after,
-            store,
-            retired: std::sync::Mutex::default(),
-            ledger: Mutex::new(ledger),
         }
     }
 
-    /// The chain at start: each module as it was last activated, as it is configured, or as it
-    /// last ran, whichever of these is wanted and works.
-    async fn bring_up(&self, config: &Config) {
-        let mut ledger = self.ledger.lock().await;
-        let before = std::mem::take(&mut ledger.modules);
-        // A restart ends every trial.
-        ledger.previous.clear();
-        self.forget_stage(&mut ledger);
-        let mut codes = Vec::new();
-        let mut modules = Vec::new();
-        for (place, configured) in config.policies.iter().enumerate() {
-            let desired = Desired {
-                key: format!("policy[{place}]"),
-                configured,
-                code: configured_code(configured).await,
-                was: before.get(&configured.name),
-                running: None,
-            };
-            let running = match self.bring_up_module(&desired, &mut ledger).await {
-                Ok(ready) => {
-                    codes.extend(ready.to_keep());
-                    ledger.modules.insert(configured.name.clone(), ready.activated);
-                    Ok(ready.generation)
-                }
-                Err(why) => {
-                    // What was active once may work again after another start.
-                    let was = desired.was.map(|was| (configured.name.clone(), was.clone()));
-                    ledger.modules.extend(was);
-                    Err(why)
-                }
-            };
-            modules.push(module(configured, running));
-        }
-        ledger.forget_others(&names(config));
-        if let Err(problem) = self.keep(&ledger, codes).await {
-            self.activations_failed(problem);
-        }
-        let chain = chain(config, modules);
-        prepare(&self.core, &chain, self.prepare_after);
-        self.chain.store(Arc::new(chain));
+    /// Returns the set of policies, for tests that look inside.
+    #[cfg(test)]
+    pub(crate) fn set(&self) -> &PolicySet {
+        &self.set
     }
 
-    async fn bring_up_module(&self, desired: &Desired<'_>, ledger: &mut Ledger) -> Result<Ready, String> {
-        let policy = &desired.configured.name;
-        let mut failures: Vec<String> = Vec::new();
-        let cause = Cause::own(How::Start);
-        for attempt in desired.attempts() {
-            match self.build(desired, &attempt, &cause, ledger).await {
-                Ok(mut ready) => {
-                    self.announce(&ready.generation);
-                    ledger.remember(policy, &ready.activated, None);
-                    if failures.is_empty() {
-                        return Ok(ready);
-                    }
-                    self.core.events.emit(Event::PolicyRestored {
-                        policy: policy.clone(),
-                        digest: ready.generation.candidate.code.digest.clone(),
-                        reason: failures.join("; "),
-                    });
-                    // The record stays as it is: what was wanted is tried again at the next start.
-                    if let Some(was) = desired.was {
-                        ready.activated = was.clone();
-                    }
-                    return Ok(ready);
-                }
-                Err(problems) => {
-                    self.refused(policy, desired.digest(&attempt), &cause.by, &problems);
-                    failures.extend(problems.iter().map(ToString::to_string));
-                }
+    /// Returns the engine.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.set.evaluator.runtime
+    }
+
+    /// Decides about a new connection.
+    pub async fn admit(&self, session: SessionId, client: &Client) -> Answered<Admission> {
+        host_questions::admit(&self.set.evaluator, self.set.chain.load_full(), session, client).await
+    }
+
+    /// Begins the questions of one mail transaction, on the chain as it stands now.
+    pub fn transaction(&self, session: SessionId) -> PolicyTransaction {
+        PolicyTransaction::new(&self.set.evaluator, self.set.chain.load_full(), session)
+    }
+
+    /// Plans who is told about a failure; see [`Decide::plan`].
+    pub async fn plan(&self, failure: &Failure) -> Answered<Option<Plan>> {
+        host_questions::plan(&self.set.evaluator, self.set.chain.load_full(), failure).await
+    }
+
+    /// Checks new code or settings for one module and, if there is no problem, makes them a new generation for all work that
+    /// starts from now on. Goes on when the caller is cancelled.
+    ///
+    /// # Errors
+    /// Every problem found; the chain is as before.
+    pub async fn load(&self, request: LoadRequest) -> Result<Activation, Vec<Problem>> {
+        let set = Arc::clone(&self.set);
+        finish(tokio::spawn(async move { activate::load(&set, request).await })).await
+    }
+
+    /// Makes the code and settings of an earlier generation a new one: those of generation `to`, or without it those that were
+    /// active before the present ones. Grants and limits are the configuration's. Event 5024.
+    ///
+    /// # Errors
+    /// There is no such generation, its code is gone, or it is no longer allowed.
+    pub async fn roll_back(
+        &self,
+        module: Option<String>,
+        to: Option<u64>,
+        by: &str,
+        reason: &str,
+    ) -> Result<Activation, Vec<Problem>> {
+        let set = Arc::clone(&self.set);
+        let cause = Cause::new(How::Rollback, by, reason);
+        finish(tokio::spawn(async move {
+            activate::roll_back(&set, module.as_deref(), to, cause).await
+        }))
+        .await
+    }
+
+    /// Returns the activations of one module or of all.
+    ///
+    /// # Errors
+    /// There is no such module.
+    pub async fn history(&self, module: Option<&str>) -> Result<Vec<ModuleHistory>, Vec<Problem>> {
+        activate::history(&self.set, module).await
+    }
+
+    /// Does everything that [`Self::load`] does except activating anything; emits no event.
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub async fn check(&self, request: LoadRequest) -> Result<Checked, Vec<Problem>> {
+        dry_run(&self.set, request).await
+    }
+
+    /// Checks without a running host: settings that are not given are the configured ones.
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub async fn check_offline(
+        config: &Config,
+        directory: Arc<dyn Directory>,
+        request: LoadRequest,
+    ) -> Result<Checked, Vec<Problem>> {
+        let events = Events::discard();
+        let runtime = Runtime::new(&config.policy_engine, None, Compiler::Here, &events)
+            .map_err(|error| vec![Problem::new("policy-engine", error.to_string())])?;
+        let services = LiveServices::new(config, Arc::clone(&directory), None, events.clone());
+        let evaluator = Evaluator::unobserved(runtime, Arc::new(services), directory, events);
+        let set = PolicySet::new(config, evaluator, None, Ledger::default());
+        let modules = config.policies.iter();
+        let modules = modules.map(|configured| module(configured, Err("this is a check".to_owned())));
+        set.chain.store(Arc::new(chain(config, modules.collect())));
+        dry_run(&set, request).await
+    }
+
+    /// Loads components that are moved into a folder, until `stop` turns true. A folder that does not exist is Event 5041, and
+    /// waited for.
+    pub async fn watch(self: Arc<Self>, folder: PathBuf, stop: tokio::sync::watch::Receiver<bool>) {
+        watch_folder::run(Arc::clone(&self.set), folder, stop).await;
+    }
+
+    /// Applies the policy part of a configuration that was read again. A part that fails stays as before. Returns the changes
+    /// in words, and the problems (already emitted as 5004).
+    pub async fn reconfigure(&self, config: &Config) -> (Vec<String>, Vec<Problem>) {
+        let (changed, mut problems) = reconfigure(&self.set, config, &Cause::own(How::Reload)).await;
+        if problems.is_empty() {
+            if let Some(services) = &self.services {
+                services.configure(config);
+            }
+            if config.policy_engine.instances != self.instances {
+                let text = format!("{} until the host is started again", self.instances);
+                problems.push(Problem::new("policy-engine.instances", text));
             }
         }
-        let error = failures.join("; ");
-        self.core.events.emit(Event::PolicyUnavailable {
-            policy: policy.clone(),
-            error: error.clone(),
-        });
-        Err(error)
+        (changed, problems)
     }
 
-    /// See [`Policies::setup`].
-    pub(crate) fn setup(&self, name: Option<&str>) -> Result<ModuleSetup, Vec<Problem>> {
-        let chain = self.chain.load();
+    /// Sends the records of modules that are configured so to `recorder` from now on. The first recorder stays.
+    pub fn record_to(&self, recorder: Arc<dyn Recorder>) {
+        let _ = self.records.log.set(recorder);
+    }
+
+    /// Returns code, settings, grants and limits of a module, to try another the same way.
+    ///
+    /// # Errors
+    /// There is no such module, or it cannot run.
+    pub fn setup(&self, name: Option<&str>) -> Result<ModuleSetup, Vec<Problem>> {
+        let chain = self.set.chain.load();
         let place = find(&chain, name)?;
         let module = chain.modules.get(place);
         let Some(Ok(generation)) = module.map(|module| module.running.as_ref()) else {
@@ -200,271 +264,104 @@ impl Inner {
         })
     }
 
-    /// See [`Policies::reconfigure`]. The chain changes as a whole or not at all.
-    pub(crate) async fn reconfigure(&self, config: &Config, cause: &Cause) -> (Vec<String>, Vec<Problem>) {
-        let mut ledger = self.ledger.lock().await;
-        let chain_before = self.chain.load_full();
-        let (mut next, mut codes, mut modules, mut problems) = (ledger.clone(), Vec::new(), Vec::new(), Vec::new());
-        next.modules.clear();
-        for (place, configured) in config.policies.iter().enumerate() {
-            let desired = Desired {
-                key: format!("policy[{place}]"),
-                configured,
-                code: configured_code(configured).await,
-                was: ledger.modules.get(&configured.name),
-                running: running(&chain_before, &configured.name),
-            };
-            let attempt = desired.wanted();
-            match self.build(&desired, &attempt, cause, &mut next).await {
-                Ok(ready) => {
-                    codes.extend(ready.to_keep());
-                    let limits = &config.policy_engine.probation;
-                    let probation = Probation::after_reload(limits, &chain_before, configured, &ready, desired.was);
-                    // One that began before goes on.
-                    let restores = probation.as_ref().map(|probation| probation.restores.clone());
-                    next.previous
-                        .extend(restores.map(|restores| (configured.name.clone(), restores)));
-                    next.remember(&configured.name, &ready.activated, None);
-                    next.modules.insert(configured.name.clone(), ready.activated);
-                    modules.push(Module {
-                        probation,
-                        ..module(configured, Ok(ready.generation))
-                    });
-                }
-                Err(found) => {
-                    self.refused(&configured.name, desired.digest(&attempt), &cause.by, &found);
-                    problems.extend(found.into_iter().map(|problem| placed(&desired.key, problem)));
-                }
-            }
-        }
-        next.forget_others(&names(config));
-        let chain_after = chain(config, modules).carry_on(&chain_before);
-        if chain_after.staging.is_none() {
-            next.staged = None;
-        }
-        next.previous.retain(|name, _| {
-            chain_after
-                .modules
-                .iter()
-                .any(|module| *name == *module.name && module.probation.is_some())
-        });
-        if problems.is_empty()
-            && let Err(problem) = self.keep(&next, codes).await
-        {
-            problems.push(Problem::new("policy", problem));
-        }
-        if !problems.is_empty() {
-            return (Vec::new(), problems);
-        }
-        *ledger = next;
-        if let Some(live) = &self.core.live {
-            live.configure(config);
-        }
-        let changed = self.changes(&chain_before, &chain_after);
-        self.publish(chain_after, StageEnd::Replaced, &cause.by);
-        if config.policy_engine.instances != self.instances {
-            let text = format!("{} until the host is started again", self.instances);
-            problems.push(Problem::new("policy-engine.instances", text));
-        }
-        (changed, problems)
+    /// Returns the first `limit` counters of a module whose keys are after `after`.
+    ///
+    /// # Errors
+    /// There is no such module.
+    pub fn counters(
+        &self,
+        module: Option<&str>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<CounterPage, Vec<Problem>> {
+        let chain = self.set.chain.load();
+        let place = find(&chain, module)?;
+        let name = chain.modules.get(place).map_or("", |module| &*module.name);
+        let services = self.services.as_ref();
+        Ok(services.map_or_else(CounterPage::default, |services| services.counters(name, after, limit)))
     }
 
-    /// In words, and announced.
-    fn changes(&self, before: &Chain, after: &Chain) -> Vec<String> {
-        let mut changed = Vec::new();
-        for module in &after.modules {
-            let (Ok(now), was) = (&module.running, running(before, &module.name)) else {
-                continue;
-            };
-            match was {
-                Some(was) if was.number == now.number => continue,
-                Some(was) => changed.push(format!(
-                    "policy {}: generation {} instead of {}",
-                    module.name, now.number, was.number
-                )),
-                None => changed.push(format!("policy {}: generation {}", module.name, now.number)),
-            }
-            self.announce(now);
-        }
-        let names = |chain: &Chain| {
-            chain
-                .modules
-                .iter()
-                .map(|module| Arc::clone(&module.name))
-                .collect::<Vec<_>>()
-        };
-        let (old, new) = (names(before), names(after));
-        let gone = old.iter().filter(|name| !new.contains(name));
-        changed.extend(gone.map(|name| format!("policy {name}: no longer asked")));
-        if old
-            .iter()
-            .filter(|name| new.contains(name))
-            .ne(new.iter().filter(|name| old.contains(name)))
-        {
-            changed.push(format!("policies are asked in the order {}", new.join(", ")));
-        }
-        if before.faults != after.faults {
-            changed.push("what a fault does".to_owned());
-        }
-        if recorded(before, after) != recorded(after, before) {
-            changed.push("what is recorded of decisions".to_owned());
-        }
-        let stateless = |chain: &Chain| -> Vec<_> {
-            let modules = chain.modules.iter();
-            modules
-                .map(|module| (Arc::clone(&module.name), module.configured.stateless))
-                .collect()
-        };
-        let (old, new) = (stateless(before), stateless(after));
-        let other = |(name, now): &&(Arc<str>, _)| old.iter().any(|(same, was)| same == name && was != now);
-        changed.extend(
-            new.iter()
-                .filter(other)
-                .map(|(name, _)| format!("policy {name}: stateless")),
-        );
-        if before.probation != after.probation {
-            changed.push("policy-engine.probation".to_owned());
-        }
-        if before.shadow_cpu != after.shadow_cpu {
-            changed.push("policy-engine.shadow-cpu".to_owned());
-        }
-        if before.wait != after.wait {
-            changed.push(format!("policy-engine.wait: {} ms", after.wait.as_millis()));
-        }
-        changed
-    }
-
-    /// Makes code and ledger durable. Nothing is written without a store.
-    pub(crate) async fn keep(&self, ledger: &Ledger, codes: Vec<(String, Artifact)>) -> Result<(), String> {
-        let Some(store) = self.store.clone() else {
-            return Ok(());
-        };
-        let ledger = ledger.clone();
-        let write = move || {
-            for (digest, artifact) in codes {
-                store.save_code(&digest, &artifact)?;
-            }
-            store.save(&ledger)
-        };
-        match tokio::task::spawn_blocking(write).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(format!("could not be made durable: {error}")),
-            Err(error) => Err(format!("could not be made durable: {error}")),
+    /// Makes the counters durable. To be called when no more questions come.
+    pub async fn close(&self) {
+        if let Some(services) = &self.services {
+            services.close().await;
         }
     }
 
-    /// Puts a chain in force. What began before goes on with the chain it began with.
-    pub(crate) fn publish(&self, next: Chain, end: StageEnd, by: &str) {
-        let before = self.chain.load_full();
-        let next = Arc::new(next);
-        self.chain.store(Arc::clone(&next));
-        before.idle.close();
-        prepare(&self.core, &next, self.prepare_after);
-        self.retire(&before, &next);
-        let same = |one: &Arc<Staging>| next.staging.as_ref().is_some_and(|other| Arc::ptr_eq(one, other));
-        if let Some(staging) = before.staging.as_ref().filter(|staging| !same(staging)) {
-            self.stage_ended(staging, end, by);
-        }
-        self.core.notes.leave(Note::Changed);
+    /// Stages a candidate: it decides for a share of the sessions or for some clients until it is promoted or cancelled or its
+    /// time is over. Each session, and each notification, has one of the two from its first question to its last.
+    ///
+    /// # Errors
+    /// Every problem found, or another candidate is staged.
+    pub async fn stage(&self, request: StageRequest) -> Result<Staged, Vec<Problem>> {
+        rollout::stage(&self.set, request).await
     }
 
-    pub(crate) fn announce(&self, generation: &Generation) {
-        self.core.events.emit(Event::PolicyActivated {
-            policy: generation.candidate.module.to_string(),
-            version: generation.description.version.clone(),
-            digest: generation.candidate.code.digest.clone(),
-            generation: generation.number,
-            by: generation.candidate.by.clone(),
-        });
+    /// Makes the staged candidate the active generation.
+    ///
+    /// # Errors
+    /// No candidate is staged, or it was rolled back a short while ago and `force` is not set.
+    pub async fn promote(&self, by: &str, force: bool) -> Result<Activation, Vec<Problem>> {
+        rollout::promote(&self.set, by, force).await
     }
 
-    pub(crate) fn refused(&self, policy: &str, digest: String, by: &str, problems: &[Problem]) {
-        self.core.events.emit(Event::PolicyRefused {
-            policy: policy.to_owned(),
-            digest,
-            by: by.to_owned(),
-            problems: problems.iter().map(ToString::to_string).collect(),
-        });
+    /// Ends the stage without a promotion.
+    ///
+    /// # Errors
+    /// No candidate is staged.
+    pub async fn cancel(&self, by: &str) -> Result<Staged, Vec<Problem>> {
+        rollout::cancel(&self.set, by).await
     }
 
-    fn activations_failed(&self, problem: String) {
-        self.core.events.emit(Event::ReloadFailed {
-            what: "policy activations".to_owned(),
-            problems: vec![problem],
-        });
+    /// Starts to ask a candidate what a module is asked (5033). One shadow runs at a time.
+    ///
+    /// # Errors
+    /// Every problem found, or another shadow runs.
+    pub async fn shadow(&self, request: ShadowRequest) -> Result<ShadowReport, Vec<Problem>> {
+        self.shadow.start(&self.set, request).await
+    }
+
+    /// Returns the report of the shadow that runs, or of the last one.
+    pub fn shadow_report(&self) -> Option<ShadowReport> {
+        self.shadow.report()
+    }
+
+    /// Ends the shadow; its report stays. `None` if there is none.
+    pub fn end_shadow(&self, reason: &str) -> Option<ShadowReport> {
+        self.shadow.end(&self.set.evaluator.events, reason)
+    }
+
+    /// Returns the state of each module, in the chain's order.
+    pub fn status(&self) -> Vec<ModuleStatus> {
+        module_status::status(&self.set)
+    }
+
+    /// Returns the health of the chain as a whole.
+    pub fn health(&self) -> Health {
+        module_status::health(&self.set)
     }
 }
 
-/// Of the configured modules.
-fn names(config: &Config) -> Vec<&str> {
-    config.policies.iter().map(|module| module.name.as_str()).collect()
+/// Returns the outcome of a task; a panic is a problem like any other.
+async fn finish<T>(task: tokio::task::JoinHandle<Result<T, Vec<Problem>>>) -> Result<T, Vec<Problem>> {
+    task.await
+        .unwrap_or_else(|error| Err(vec![Problem::new("", format!("a defect of the host: {error}"))]))
 }
 
-pub(crate) fn chain(config: &Config, modules: Vec<Module>) -> Chain {
-    Chain {
-        modules,
-        faults: config.faults,
-        wait: config.policy_engine.wait,
-        recorded_body: config.decisions.body,
-        probation: config.policy_engine.probation.clone(),
-        shadow_cpu: config.policy_engine.shadow_cpu,
-        staging: None,
-        idle: InstanceCache::default(),
+impl Decide for PolicyManager {
+    fn admit<'a>(&'a self, session: SessionId, client: &'a Client) -> BoxFuture<'a, Answered<Admission>> {
+        Box::pin(self.admit(session, client))
     }
-}
 
-pub(crate) fn module(configured: &PolicyModule, running: Result<Arc<Generation>, String>) -> Module {
-    Module {
-        name: configured.name.as_str().into(),
-        configured: configured.clone(),
-        running,
-        probation: None,
+    fn transaction(&self, session: SessionId) -> Box<dyn Transaction> {
+        Box::new(self.transaction(session))
     }
-}
 
-/// What records keep, by modules that are in the other chain, too.
-fn recorded<'a>(chain: &'a Chain, other: &Chain) -> (u64, BTreeMap<&'a str, RecordMode>) {
-    let in_both = |module: &&Module| other.modules.iter().any(|it| it.name == module.name);
-    let modules = chain.modules.iter().filter(in_both);
-    let modes = modules.map(|module| (&*module.name, module.configured.record));
-    (chain.recorded_body, modes.collect())
-}
+    fn plan<'a>(&'a self, failure: &'a Failure) -> BoxFuture<'a, Answered<Option<Plan>>> {
+        Box::pin(self.plan(failure))
+    }
 
-fn running(chain: &Chain, name: &str) -> Option<Arc<Generation>> {
-    let module = chain.modules.iter().find(|module| &*module.name == name)?;
-    module.running.as_ref().ok().cloned()
-}
-
-/// The module's place; without a name it must be the only one.
-pub(crate) fn find(chain: &Chain, name: Option<&str>) -> Result<usize, Vec<Problem>> {
-    let names = chain
-        .modules
-        .iter()
-        .map(|module| &*module.name)
-        .collect::<Vec<_>>()
-        .join(", ");
-    let found = match name {
-        Some(name) => chain.modules.iter().position(|module| &*module.name == name),
-        None => (chain.modules.len() == 1).then_some(0),
-    };
-    found.ok_or_else(|| {
-        let text = match name {
-            _ if chain.modules.is_empty() => "no policy is configured".to_owned(),
-            Some(name) => format!("{name:?} is not one of {names}"),
-            None => format!("which of {names}?"),
-        };
-        vec![Problem::new("module", text)]
-    })
-}
-
-/// Loading what runs already changes nothing.
-pub(crate) fn is_the_same(running: Option<&Arc<Generation>>, loaded: &Generation) -> bool {
-    running.is_some_and(|running| running.number == loaded.number)
-}
-
-fn placed(key: &str, problem: Problem) -> Problem {
-    match problem.key.as_str() {
-        "" => Problem::new(key, problem.text),
-        part => Problem::new(format!("{key}.{part}"), problem.text),
+    fn on_ndr_fault(&self) -> NdrFault {
+        on_ndr_fault(&self.set.chain.load())
     }
 }

@@ -1,16 +1,14 @@
 //! How the chain does: what `posthouse policy status` and `posthouse status` show.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, Weak};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::evaluate::chain::{Chain, Module};
-use crate::evaluate::staging::Staging;
-use crate::manage::manager::Inner;
+use crate::evaluate::chain::Module;
+use crate::evaluate::trial::Staging;
+use crate::manage::policy_set::{Draining, PolicySet};
 use host_config::Share;
-use host_engine::generation::Generation;
 use host_engine::metrics::{GenerationMetrics, RECENT};
 use host_mail::Timestamp;
 
@@ -96,9 +94,6 @@ pub struct Utilisation {
     pub p99_us: Option<u64>,
     /// The slowest question, in microseconds.
     pub max_us: u64,
-    /// Admissions, among the calls, that were answered from memory.
-    #[serde(default)]
-    pub remembered: u64,
     /// Instances alive.
     pub instances: u64,
     /// Connections being admitted, transactions and notifications that began with it.
@@ -144,99 +139,33 @@ pub struct StagedStatus {
     pub load: Utilisation,
 }
 
-/// A generation that was replaced and still has work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub struct Draining {
-    pub generation: u64,
-    pub digest: String,
-    /// When it was replaced.
-    pub since: Timestamp,
-    pub instances: u64,
-    pub units: u64,
-    /// When the oldest of the units began; none if there is none.
-    #[serde(default)]
-    pub oldest: Option<Timestamp>,
-}
-
-/// A generation that was in force.
-pub(crate) struct Retired {
-    module: Arc<str>,
-    generation: Weak<Generation>,
-    since: Timestamp,
-}
-
-impl Inner {
-    /// See [`crate::Policies::status`].
-    pub(crate) fn status(&self) -> Vec<ModuleStatus> {
-        let chain = self.chain.load();
-        let status = |module: &Module| {
-            let staging = chain.staging.as_ref().filter(|staging| staging.module == module.name);
-            let mut status = ModuleStatus {
-                staged: staging.map(|staging| staged(staging)),
-                draining: self.draining(&module.name),
-                ..module.status()
-            };
-            let faulting = |staged: &StagedStatus| staged.load.recent_faults > 0;
-            if status.staged.as_ref().is_some_and(faulting) {
-                status.condition = status.condition.max(Condition::Degraded);
-            }
-            status
+/// See [`crate::PolicyManager::status`].
+pub(crate) fn status(set: &PolicySet) -> Vec<ModuleStatus> {
+    let chain = set.chain.load();
+    let status = |module: &Module| {
+        let staging = chain.staging.as_ref().filter(|staging| staging.module == module.name);
+        let mut status = ModuleStatus {
+            staged: staging.map(|staging| staged(staging)),
+            draining: set.draining(&module.name),
+            ..module.status()
         };
-        chain.modules.iter().map(status).collect()
-    }
-
-    /// See [`crate::Policies::health`].
-    pub(crate) fn health(&self) -> Health {
-        let mut health = Health::default();
-        for module in self.status() {
-            health.condition = health.condition.max(module.condition);
-            health.reasons.extend(module.reasons());
+        let faulting = |staged: &StagedStatus| staged.load.recent_faults > 0;
+        if status.staged.as_ref().is_some_and(faulting) {
+            status.condition = status.condition.max(Condition::Degraded);
         }
-        health
-    }
+        status
+    };
+    chain.modules.iter().map(status).collect()
+}
 
-    /// Remembers what the next chain no longer has in force.
-    pub(crate) fn retire(&self, before: &Chain, after: &Chain) {
-        let now = Timestamp::now();
-        let in_force = after.generations();
-        let is_in_force = |generation: &Arc<Generation>| in_force.iter().any(|other| Arc::ptr_eq(other, generation));
-        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        let past = before
-            .generations()
-            .into_iter()
-            .filter(|generation| !is_in_force(generation));
-        retired.extend(past.map(|generation| Retired {
-            module: Arc::clone(&generation.candidate.module),
-            generation: Arc::downgrade(&generation),
-            since: now,
-        }));
-        retired.retain(|retired| {
-            let generation = retired.generation.upgrade();
-            generation.is_some_and(|generation| !is_in_force(&generation))
-        });
+/// See [`crate::PolicyManager::health`].
+pub(crate) fn health(set: &PolicySet) -> Health {
+    let mut health = Health::default();
+    for module in status(set) {
+        health.condition = health.condition.max(module.condition);
+        health.reasons.extend(module.reasons());
     }
-
-    fn draining(&self, module: &str) -> Vec<Draining> {
-        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_module = retired.iter().filter(|retired| &*retired.module == module);
-        let draining = of_module.filter_map(|retired| {
-            let generation = retired.generation.upgrade()?;
-            let in_hand = generation.counters.in_hand();
-            Some(Draining {
-                generation: generation.number,
-                digest: generation.candidate.code.digest.clone(),
-                since: retired.since,
-                instances: generation.counters.instances(),
-                units: in_hand.units,
-                oldest: in_hand.oldest,
-            })
-        });
-        draining
-            .filter(|draining| draining.instances > 0 || draining.units > 0)
-            .collect()
-    }
+    health
 }
 
 impl ModuleStatus {
@@ -373,7 +302,6 @@ fn load(counters: &GenerationMetrics) -> Utilisation {
         p50_us: counters.latency.within(500),
         p99_us: counters.latency.within(990),
         max_us: counters.latency.longest(),
-        remembered: counters.remembered(),
         instances: counters.instances(),
         units: counters.in_hand().units,
         recent_calls: recent.calls,

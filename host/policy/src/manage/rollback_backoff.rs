@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use host_config::Problem;
 use host_mail::Timestamp;
 
 const FIRST: Duration = Duration::from_secs(60);
@@ -32,6 +33,19 @@ impl RollbackBackoff {
         let wait = FIRST.saturating_mul(1 << (times - 1).min(16)).min(LONGEST);
         let until = now.after(wait);
         self.0.insert(identity.to_owned(), Hold { times, until });
+    }
+
+    /// Refuses a generation that was rolled back automatically a short while ago, unless `force` is set.
+    pub(crate) fn check(&self, identity: &str, force: bool) -> Result<(), Vec<Problem>> {
+        match self.until(identity, Timestamp::now()) {
+            Some(until) if !force => {
+                let text = format!(
+                    "this was rolled back because of its faults and is refused until {until}; --force makes it active now"
+                );
+                Err(vec![Problem::new("", text)])
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Until when it is refused; none if it is not.

@@ -15,10 +15,11 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
+use crate::manage::activate;
 use crate::manage::activation_store::Artifact;
 use crate::manage::candidate::{read_artifact, read_bounded};
-use crate::manage::manager::{Inner, find};
-use crate::{LoadRequest, Policies};
+use crate::manage::policy_set::{PolicySet, find};
+use crate::manage::request::LoadRequest;
 use host_config::Problem;
 use host_engine::generation::digest;
 use host_events::Event;
@@ -33,8 +34,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const SETTINGS_SIZE: u64 = 1 << 20;
 
 /// Watches until `stop` turns true.
-pub(crate) async fn run(policies: Policies, path: PathBuf, mut stop: watch::Receiver<bool>) {
-    let watch = Watch { policies, path };
+pub(crate) async fn run(set: Arc<PolicySet>, path: PathBuf, mut stop: watch::Receiver<bool>) {
+    let watch = Watch { set, path };
     tokio::select! {
         () = watch.keep_watching() => {}
         _ = stop.wait_for(|stop| *stop) => {}
@@ -42,7 +43,7 @@ pub(crate) async fn run(policies: Policies, path: PathBuf, mut stop: watch::Rece
 }
 
 struct Watch {
-    policies: Policies,
+    set: Arc<PolicySet>,
     path: PathBuf,
 }
 
@@ -55,10 +56,6 @@ struct Found {
 }
 
 impl Watch {
-    fn inner(&self) -> &Arc<Inner> {
-        &self.policies.inner
-    }
-
     /// Says once that the folder is out of sight, however long that lasts.
     async fn keep_watching(&self) {
         let mut lost = false;
@@ -67,7 +64,7 @@ impl Watch {
                 Ok(mut folder) => {
                     self.load_what_is_new().await;
                     if std::mem::take(&mut lost) {
-                        self.inner().core.events.emit(Event::PolicyWatchResumed {
+                        self.set.evaluator.events.emit(Event::PolicyWatchResumed {
                             folder: self.path.display().to_string(),
                         });
                     }
@@ -76,7 +73,7 @@ impl Watch {
                 Err(error) => error.to_string(),
             };
             if !std::mem::replace(&mut lost, true) {
-                self.inner().core.events.emit(Event::PolicyWatchFailed {
+                self.set.evaluator.events.emit(Event::PolicyWatchFailed {
                     folder: self.path.display().to_string(),
                     error,
                 });
@@ -111,7 +108,7 @@ impl Watch {
         }
         names.sort();
         for name in names.iter().filter_map(|name| module_of(name)) {
-            let known = self.inner().watched(name).await;
+            let known = activate::watched(&self.set, name).await;
             self.load(name, known.as_deref()).await;
         }
     }
@@ -122,7 +119,7 @@ impl Watch {
         let found = match self.read(module, &file).await {
             Ok(found) if known == Some(found.digest.as_str()) => return,
             Ok(found) => found,
-            Err(problems) => return self.inner().refused(module, String::new(), BY, &problems),
+            Err(problems) => return self.set.refused(module, String::new(), BY, &problems),
         };
         let request = LoadRequest {
             module: Some(module.to_owned()),
@@ -137,13 +134,15 @@ impl Watch {
             force: false,
         };
         // What is wrong with it has been told as Event 5004.
-        if self.policies.load(request).await.is_ok() {
-            self.inner().remember_watched(module, found.digest).await;
+        let set = Arc::clone(&self.set);
+        let loaded = tokio::spawn(async move { activate::load(&set, request).await }).await;
+        if loaded.is_ok_and(|loaded| loaded.is_ok()) {
+            activate::remember_watched(&self.set, module, found.digest).await;
         }
     }
 
     async fn read(&self, module: &str, file: &Path) -> Result<Found, Vec<Problem>> {
-        let chain = self.inner().chain.load_full();
+        let chain = self.set.chain.load_full();
         let limit = find(&chain, Some(module))
             .map(|place| {
                 chain

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use crate::evaluate::evaluation::Core;
+use crate::evaluate::evaluator::Evaluator;
 use crate::manage::candidate::{configured_code, fits, validate};
 use crate::record::Record;
 use crate::record::decision_diff::Comparison;
@@ -22,7 +22,7 @@ use host_mail::{Mailbox, Timestamp};
 
 /// A candidate with an engine of its own, and how it compares.
 pub struct Replay {
-    core: Core,
+    evaluator: Evaluator,
     generation: Generation,
     comparison: Comparison,
 }
@@ -36,7 +36,7 @@ impl Replay {
         };
         let runtime = Runtime::new(&engine, None, Compiler::Here, &Events::discard())
             .map_err(|error| vec![Problem::new("policy-engine", error.to_string())])?;
-        let core = Core::answering(runtime, Arc::new(Nobody), Arc::new(Nobody), Events::discard());
+        let evaluator = Evaluator::unobserved(runtime, Arc::new(NoHost), Arc::new(NoHost), Events::discard());
         let bytes: Arc<[u8]> = match code {
             Some(bytes) => bytes.into(),
             None => configured_code(module).await?.artifact.bytes,
@@ -44,7 +44,7 @@ impl Replay {
         fits(bytes.len(), module.limits.component_size).map_err(|text| vec![Problem::new("file", text)])?;
         let candidate = Candidate {
             module: module.name.as_str().into(),
-            code: Arc::new(Code::new(&core.runtime, bytes).await?),
+            code: Arc::new(Code::new(&evaluator.runtime, bytes).await?),
             settings: module.settings.clone(),
             grants: module.grants.clone(),
             limits: module.limits.clone(),
@@ -52,10 +52,10 @@ impl Replay {
             origin: String::new(),
             by: String::new(),
         };
-        let description = validate(&core, &candidate, "policy").await?;
+        let description = validate(&evaluator, &candidate, "policy").await?;
         Ok(Self {
             generation: Generation::new(0, Timestamp::now(), candidate, description),
-            core,
+            evaluator,
             comparison: Comparison::default(),
         })
     }
@@ -70,7 +70,7 @@ impl Replay {
         if !record.can_be_replayed() || record.module != *self.generation.candidate.module {
             return self.comparison.skip(record);
         }
-        match play(&self.core, &self.generation, record, None, None).await {
+        match play(&self.evaluator, &self.generation, record, None, None).await {
             Ok(played) => self.comparison.add(record, &played),
             Err(_crowded) => self.comparison.skip(record),
         }
@@ -87,37 +87,37 @@ impl Replay {
     }
 }
 
-/// A host that is not there: what a record has not, nobody knows.
-pub(crate) struct Nobody;
+/// A host that answers nothing: what a record does not have is unavailable.
+pub(crate) struct NoHost;
 
-fn nobody<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, LookupError>> {
+fn not_recorded<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, LookupError>> {
     async { Err(LookupError::Unavailable("not recorded".to_owned())) }.boxed()
 }
 
-impl HostServices for Nobody {
+impl HostServices for NoHost {
     fn answer<'a>(&'a self, _: Caller<'a>, _: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         async { Err(NoAnswer::Unavailable("not recorded".to_owned())) }.boxed()
     }
 }
 
-impl Directory for Nobody {
+impl Directory for NoHost {
     fn lookup<'a>(&'a self, _: &'a Mailbox) -> BoxFuture<'a, Result<Vec<Entry>, LookupError>> {
-        nobody()
+        not_recorded()
     }
 
     fn may_send_as<'a>(&'a self, _: &'a str, _: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
-        nobody()
+        not_recorded()
     }
 
     fn is_local_domain<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool, LookupError>> {
-        nobody()
+        not_recorded()
     }
 
     fn is_member<'a>(&'a self, _: &'a Mailbox, _: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
-        nobody()
+        not_recorded()
     }
 
     fn authenticate<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
-        nobody()
+        not_recorded()
     }
 }

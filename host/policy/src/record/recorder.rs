@@ -1,71 +1,76 @@
-//! Recording: what one module is asked in one unit of work, and who wants to have it afterwards.
+//! The recorder: follows modules through units of work and hands finished records to the log of decisions and to a shadow.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 
+use crate::evaluate::observer::{Observation, ObservedAnswer};
 use crate::record::{Called, Completeness, Exchange, ExchangeOutcome, Given, RECORD_VERSION, Record, weight};
-use crate::shadow::{Intake, Sample, ShadowRun};
 use host_config::RecordMode;
-use host_contract::{Decision, Origin, Question};
+use host_contract::{Decision, Origin};
 use host_engine::fault::CallFailed;
 use host_engine::generation::Generation;
 use host_engine::host_call::{Answer, Call, Caller, HostServices, NoAnswer};
-use host_engine::message_view::MessageView;
 use host_engine::validate::Opinion;
 use host_mail::{Content, RecordId, Timestamp};
 
 /// Bytes of calls and answers one record keeps; a unit of work may make ten thousand calls.
 const CALLS: usize = 512 * 1024;
 
-/// Takes records of decisions. Must not wait: what cannot be taken at once is dropped and counted
-/// by whoever takes.
+/// A sink of decision records. Never waits: records that cannot be taken at once are dropped, and the sink counts them.
 pub trait Recorder: Send + Sync {
-    /// Takes one, to be kept as `mode` says.
+    /// Takes a record, to be kept as `mode` says.
     fn take(&self, record: Record, mode: RecordMode);
 }
 
-/// Who wants records.
-#[derive(Default)]
-pub(crate) struct Takers {
-    /// The log of decisions, if there is one.
-    pub(crate) log: OnceLock<Arc<dyn Recorder>>,
-    /// A policy that is being tried.
-    pub(crate) shadow: ArcSwapOption<Intake>,
-    /// The same, or the last one, to be looked at.
-    pub(crate) trial: Mutex<Option<Arc<ShadowRun>>>,
+/// A tap on records while mail is served: the shadow's end of the path of mail.
+pub(crate) trait Tap: Send + Sync {
+    /// True if records of this generation and unit of work are to be offered.
+    fn wants(&self, generation: &Generation, origin: Origin) -> bool;
+
+    /// Takes a record, and the message that it is about.
+    fn offer(&self, record: Record, message: Option<Arc<dyn Content>>);
 }
 
-impl Takers {
-    /// A recording of this unit of work, if anybody wants it.
-    pub(crate) fn recording(
+/// Starts recordings for the log of decisions and for a tap.
+#[derive(Default)]
+pub(crate) struct RecordHub {
+    /// The log of decisions, if there is one.
+    pub(crate) log: OnceLock<Arc<dyn Recorder>>,
+    /// A running shadow.
+    pub(crate) tap: ArcSwapOption<Box<dyn Tap>>,
+}
+
+impl RecordHub {
+    /// Starts the recording of a unit of work, if a sink wants it.
+    pub(crate) fn start(
         &self,
         mode: RecordMode,
         generation: &Arc<Generation>,
         origin: Origin,
-        live: &Arc<dyn HostServices>,
+        services: &Arc<dyn HostServices>,
     ) -> Option<Recording> {
         let log = self.log.get().filter(|_| mode != RecordMode::Off);
-        let shadow = self.shadow.load();
-        let shadow = shadow.as_ref().filter(|intake| intake.wants(generation, origin));
-        if log.is_none() && shadow.is_none() {
+        let tap = self.tap.load();
+        let tap = tap.as_ref().filter(|tap| tap.wants(generation, origin));
+        if log.is_none() && tap.is_none() {
             return None;
         }
         Some(Recording {
             generation: Arc::clone(generation),
-            tape: Arc::new(Tape::new(Arc::clone(live))),
+            tape: Arc::new(Tape::new(Arc::clone(services))),
             log: log.cloned().map(|log| (log, mode)),
-            shadow: shadow.cloned(),
+            tap: tap.cloned(),
             exchanges: Vec::new(),
             content: None,
         })
     }
 }
 
-/// Answers as another source does, and remembers.
+/// Services that answer as others do, and note each call.
 pub(crate) struct Tape {
     live: Arc<dyn HostServices>,
     state: Mutex<Calls>,
@@ -73,9 +78,9 @@ pub(crate) struct Tape {
 
 #[derive(Default)]
 struct Calls {
-    /// Since the last question.
+    /// Calls since the last question.
     made: Vec<Called>,
-    /// In all.
+    /// Bytes of all calls of the unit of work.
     bytes: usize,
 }
 
@@ -89,7 +94,7 @@ impl Tape {
 
     fn note(&self, call: &Call, result: &Result<Answer, NoAnswer>) {
         let given = Given::from(result.clone());
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.bytes = state.bytes.saturating_add(weight(call, &given));
         if state.bytes <= CALLS {
             state.made.push(Called {
@@ -100,11 +105,11 @@ impl Tape {
     }
 
     fn calls(&self) -> Vec<Called> {
-        std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).made)
+        std::mem::take(&mut self.state.lock().made)
     }
 
     fn whole(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).bytes <= CALLS
+        self.state.lock().bytes <= CALLS
     }
 }
 
@@ -124,44 +129,40 @@ pub(crate) struct Recording {
     generation: Arc<Generation>,
     tape: Arc<Tape>,
     log: Option<(Arc<dyn Recorder>, RecordMode)>,
-    shadow: Option<Arc<Intake>>,
+    tap: Option<Arc<Box<dyn Tap>>>,
     exchanges: Vec<Exchange>,
     content: Option<Arc<dyn Content>>,
 }
 
-impl Recording {
-    /// What the instance is to be answered from.
-    pub(crate) fn answers(&self) -> Arc<dyn HostServices> {
+impl Observation for Recording {
+    fn services(&self) -> Arc<dyn HostServices> {
         Arc::clone(&self.tape) as Arc<dyn HostServices>
     }
 
-    /// Whether somebody keeps bodies; who plays at once has the message itself.
-    pub(crate) fn keeps_bodies(&self) -> bool {
-        matches!(self.log, Some((_, RecordMode::On)))
-    }
-
-    /// One question was answered, or not.
-    pub(crate) fn note(
-        &mut self,
-        (question, message): (Question, Option<&MessageView>),
-        fresh: bool,
-        outcome: ExchangeOutcome,
-        took: Duration,
-    ) {
-        if let Some(message) = message.filter(|_| self.shadow.is_some()) {
+    fn answered(&mut self, answer: ObservedAnswer<'_>) {
+        // A tap has the message itself; only the log keeps bodies.
+        let body = match self.log {
+            Some((_, RecordMode::On)) => answer.recorded_body,
+            _ => 0,
+        };
+        // A message that cannot be read now could not be read by the module either, which is an event of its own.
+        let question = answer.question.with_message(|message| message.excerpt(body));
+        let (Some(outcome), Ok(question)) = (outcome(answer.result), question) else {
+            return;
+        };
+        if let Some(message) = answer.question.message().filter(|_| self.tap.is_some()) {
             self.content = Some(message.content());
         }
         self.exchanges.push(Exchange {
             question,
-            fresh,
+            fresh: answer.fresh,
             calls: self.tape.calls(),
             outcome,
-            micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            micros: u64::try_from(answer.duration.as_micros()).unwrap_or(u64::MAX),
         });
     }
 
-    /// The unit of work is over.
-    pub(crate) fn finish(self, time: Timestamp, origin: Origin) {
+    fn finished(self: Box<Self>, time: Timestamp, origin: Origin) {
         if self.exchanges.is_empty() {
             return;
         }
@@ -182,24 +183,24 @@ impl Recording {
             },
             exchanges: self.exchanges,
         };
-        match (self.shadow, self.log) {
-            (Some(shadow), Some((log, mode))) => {
-                shadow.offer(Sample::new(record.clone(), self.content));
+        match (self.tap, self.log) {
+            (Some(tap), Some((log, mode))) => {
+                tap.offer(record.clone(), self.content);
                 log.take(record, mode);
             }
-            (Some(shadow), None) => shadow.offer(Sample::new(record, self.content)),
+            (Some(tap), None) => tap.offer(record, self.content),
             (None, Some((log, mode))) => log.take(record, mode),
             (None, None) => {}
         }
     }
 }
 
-/// How a record has it. None is overload: that says nothing of the policy.
-pub(crate) fn outcome<A: Clone + Into<Decision>>(result: &Result<Opinion<A>, CallFailed>) -> Option<ExchangeOutcome> {
+/// Returns the outcome as a record has it; `None` for overload, which says nothing of the policy.
+pub(crate) fn outcome(result: &Result<Opinion<Decision>, CallFailed>) -> Option<ExchangeOutcome> {
     Some(match result {
         Ok(None) => ExchangeOutcome::Pass,
         Ok(Some((answer, because))) => ExchangeOutcome::Decided {
-            answer: answer.clone().into(),
+            answer: answer.clone(),
             because: because.clone(),
         },
         Err(CallFailed::Fault(fault)) => ExchangeOutcome::Fault {

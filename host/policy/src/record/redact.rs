@@ -5,6 +5,7 @@
 //! keep their network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use crate::record::{Called, Completeness, Exchange, ExchangeOutcome, Given, Record};
 use host_contract::{
@@ -93,8 +94,9 @@ impl Redactor<'_> {
         })
     }
 
-    fn client(&self, client: Client) -> Client {
-        Client {
+    fn client(&self, client: &Client) -> Arc<Client> {
+        let client = client.clone();
+        Arc::new(Client {
             address: network(client.address),
             port: 0,
             name: None,
@@ -102,7 +104,7 @@ impl Redactor<'_> {
             tls: client.tls.map(|tls| TlsSession { subject: None, ..tls }),
             identity: self.identity(client.identity),
             ..client
-        }
+        })
     }
 
     fn envelope(&self, envelope: Envelope) -> Envelope {
@@ -125,19 +127,19 @@ impl Redactor<'_> {
     fn question(&self, question: Question) -> Question {
         match question {
             Question::Admit { client } => Question::Admit {
-                client: self.client(client),
+                client: self.client(&client),
             },
             Question::Sender { client, sender } => Question::Sender {
-                client: self.client(client),
-                sender: self.path(&sender),
+                client: self.client(&client),
+                sender: Arc::new(self.path(&sender)),
             },
             Question::Recipient {
                 client,
                 sender,
                 recipient,
             } => Question::Recipient {
-                client: self.client(client),
-                sender: self.path(&sender),
+                client: self.client(&client),
+                sender: Arc::new(self.path(&sender)),
                 recipient: self.mailbox(&recipient),
             },
             Question::Message {
@@ -145,12 +147,12 @@ impl Redactor<'_> {
                 envelope,
                 message,
             } => Question::Message {
-                client: self.client(client),
-                envelope: self.envelope(envelope),
+                client: self.client(&client),
+                envelope: Arc::new(self.envelope(Envelope::clone(&envelope))),
                 message: excerpt(&message),
             },
             Question::Plan { failure } => Question::Plan {
-                failure: Box::new(self.failure(*failure)),
+                failure: Arc::new(self.failure(Failure::clone(&failure))),
             },
         }
     }

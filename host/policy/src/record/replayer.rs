@@ -2,17 +2,20 @@
 //! answers of the host that the first one got.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 
-use crate::evaluate::evaluation::{Core, configured};
+use crate::evaluate::evaluation::configured;
+use crate::evaluate::evaluator::Evaluator;
+use crate::evaluate::prepared_question::{PreparedQuestion, role, with_view};
 use crate::record::recorder::outcome;
-use crate::record::{ExchangeOutcome, Given, Record, ask_again};
+use crate::record::{ExchangeOutcome, Given, Record};
 use host_contract::{Excerpt, Origin, Question};
 use host_engine::fault::CallFailed;
 use host_engine::generation::Generation;
@@ -39,14 +42,14 @@ pub(crate) struct Crowded;
 /// back may be shorter than the record. `message` is the whole message, if it is at hand; `live`
 /// answers what was not recorded.
 pub(crate) async fn play(
-    core: &Core,
+    evaluator: &Evaluator,
     generation: &Generation,
     record: &Record,
     message: Option<Arc<dyn Content>>,
     live: Option<Arc<dyn HostServices>>,
 ) -> Result<Vec<Played>, Crowded> {
     let guess = Guess::default();
-    let mut context = core.surroundings(Origin {
+    let mut context = evaluator.context(Origin {
         session: record.session,
         message: record.message,
     });
@@ -58,7 +61,7 @@ pub(crate) async fn play(
     let mut seat: (Option<Instance>, Usage) = (None, Usage::default());
     for exchange in &record.exchanges {
         let since = Instant::now();
-        if !generation.serves(ask_again::role(&exchange.question)) {
+        if !generation.serves(role(&exchange.question)) {
             played.push(Played {
                 outcome: ExchangeOutcome::Pass,
                 unrecorded: false,
@@ -71,12 +74,15 @@ pub(crate) async fn play(
         }
         let made = match seat.0.take() {
             Some(instance) => Ok(instance),
-            None => configured(core, generation, context.clone(), seat.1).await,
+            None => configured(evaluator, generation, context.clone(), seat.1).await,
         };
         let result = match made {
             Ok(mut instance) => {
                 let view = view(&exchange.question, message.as_ref(), &guess);
-                let answer = ask_again::put(&mut instance, &exchange.question, view).await;
+                let answer = match with_view(&exchange.question, view) {
+                    Some(question) => PreparedQuestion::new(question).ask(&mut instance).await,
+                    None => Ok(None),
+                };
                 seat.0 = answer.is_ok().then_some(instance);
                 answer
             }
@@ -177,7 +183,7 @@ impl Playback {
     }
 
     fn recorded(&self, call: &Call) -> Option<Given> {
-        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recorded = self.recorded.lock();
         let answers = recorded.get_mut(call)?;
         match answers.next.pop_front() {
             Some(given) => {
@@ -255,7 +261,7 @@ mod tests {
             kept: Completeness::All,
             exchanges: vec![Exchange {
                 question: Question::Admit {
-                    client: crate::testing::stranger(),
+                    client: Arc::new(crate::testing::stranger()),
                 },
                 fresh: true,
                 calls: calls.iter().map(called).collect(),

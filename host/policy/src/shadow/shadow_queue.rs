@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use super::ShadowRun;
 use crate::record::Record;
+use crate::record::recorder::Tap;
+use crate::shadow::run_state::ShadowRun;
 use host_contract::Origin;
 use host_engine::generation::Generation;
 use host_mail::Content;
@@ -109,10 +110,12 @@ impl Intake {
         };
         (intake, queue)
     }
+}
 
+impl Tap for Intake {
     /// Whether it compares this unit of work: stable for a session. What there is no room for is counted
     /// here already, so that nobody goes to the length of recording it.
-    pub(crate) fn wants(&self, generation: &Generation, origin: Origin) -> bool {
+    fn wants(&self, generation: &Generation, origin: Origin) -> bool {
         let meant = generation.number == self.against
             && generation.candidate.module == self.module
             && in_share(self.share, origin);
@@ -124,7 +127,8 @@ impl Intake {
     }
 
     /// Takes it, or counts it.
-    pub(crate) fn offer(&self, sample: Sample) {
+    fn offer(&self, record: Record, message: Option<Arc<dyn Content>>) {
+        let sample = Sample::new(record, message);
         let weight = sample.weight;
         if self.waiting.reserve(weight) {
             if self.samples.try_send(sample).is_ok() {

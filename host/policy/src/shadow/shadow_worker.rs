@@ -12,11 +12,12 @@ use futures_util::future::BoxFuture;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 
-use super::ShadowRun;
-use crate::manage::manager::Inner;
+use crate::manage::policy_set::PolicySet;
+use crate::record::recorder::RecordHub;
 use crate::record::replayer::{Played, play};
 use crate::record::{ExchangeOutcome, Record};
 use crate::shadow::cpu_budget::Budget;
+use crate::shadow::run_state::ShadowRun;
 use crate::shadow::shadow_queue::{Intake, Queue, Sample};
 use host_engine::host_call::{Answer, Call, Caller, HostServices, NoAnswer};
 use host_events::Event;
@@ -28,14 +29,15 @@ const LOOK: Duration = Duration::from_millis(250);
 const NICE: i32 = 19;
 
 /// Starts the thread. It holds nothing that keeps the engine from going.
-pub(crate) fn start(inner: &Arc<Inner>, trial: &Arc<ShadowRun>) -> std::io::Result<Intake> {
-    let (intake, queue) = Intake::new(trial);
+pub(crate) fn start(set: &Arc<PolicySet>, records: &Arc<RecordHub>, run: &Arc<ShadowRun>) -> std::io::Result<Intake> {
+    let (intake, queue) = Intake::new(run);
     let stage = ShadowWorker {
-        inner: Arc::downgrade(inner),
-        trial: Arc::clone(trial),
+        set: Arc::downgrade(set),
+        records: Arc::clone(records),
+        run: Arc::clone(run),
         queue,
-        live: Arc::new(OnMain {
-            live: Arc::clone(&inner.core.answers),
+        live: Arc::new(MainRuntimeServices {
+            live: Arc::clone(&set.evaluator.services),
             runtime: Handle::current(),
         }),
     };
@@ -48,8 +50,9 @@ pub(crate) fn start(inner: &Arc<Inner>, trial: &Arc<ShadowRun>) -> std::io::Resu
 
 /// The candidate's end of a shadow.
 struct ShadowWorker {
-    inner: Weak<Inner>,
-    trial: Arc<ShadowRun>,
+    set: Weak<PolicySet>,
+    records: Arc<RecordHub>,
+    run: Arc<ShadowRun>,
     queue: Queue,
     live: Arc<dyn HostServices>,
 }
@@ -58,7 +61,7 @@ impl ShadowWorker {
     fn run(self, runtime: &tokio::runtime::Runtime) {
         // Everything goes before this. If the system does not let us, the bounded queue still holds.
         let _ = rustix::process::setpriority_process(None, NICE);
-        let mut budget = Budget::new(self.trial.cpu, Instant::now());
+        let mut budget = Budget::new(self.run.cpu, Instant::now());
         loop {
             let pause = budget.pause(Instant::now());
             let received = if pause.is_zero() {
@@ -67,24 +70,24 @@ impl ShadowWorker {
                 std::thread::sleep(pause.min(LOOK));
                 Err(RecvTimeoutError::Timeout)
             };
-            let Some(inner) = self.inner.upgrade() else { return };
-            if self.trial.stop.load(Ordering::Relaxed) {
+            let Some(set) = self.set.upgrade() else { return };
+            if self.run.stop.load(Ordering::Relaxed) {
                 return;
             }
-            if Timestamp::now() >= self.trial.until {
-                return inner.end(&self.trial, "its time is over");
+            if Timestamp::now() >= self.run.until {
+                return self.end(&set, "its time is over");
             }
-            if !inner.still_active(&self.trial) {
-                return inner.end(&self.trial, "the active generation has changed");
+            if !still_active(&set, &self.run) {
+                return self.end(&set, "the active generation has changed");
             }
             match received {
                 Ok(sample) => {
                     let before = processor_time();
-                    let compare = AssertUnwindSafe(|| runtime.block_on(self.compare(&inner, sample)));
+                    let compare = AssertUnwindSafe(|| runtime.block_on(self.compare(&set, sample)));
                     if catch_unwind(compare).is_err() {
-                        return inner.end(&self.trial, "a defect of the host");
+                        return self.end(&set, "a defect of the host");
                     }
-                    drop(inner);
+                    drop(set);
                     budget.spend(processor_time().saturating_sub(before), Instant::now());
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -93,30 +96,34 @@ impl ShadowWorker {
         }
     }
 
-    async fn compare(&self, inner: &Inner, sample: Sample) {
+    fn end(&self, set: &PolicySet, reason: &str) {
+        self.run.end(&self.records, &set.evaluator.events, reason);
+    }
+
+    async fn compare(&self, set: &PolicySet, sample: Sample) {
         let Sample { record, message, .. } = sample;
         if !record.can_be_replayed() {
-            return self.trial.state().comparison.skip(&record);
+            return self.run.state().comparison.skip(&record);
         }
-        let (generation, live) = (&self.trial.generation, Some(Arc::clone(&self.live)));
-        match play(&inner.core, generation, &record, message, live).await {
+        let (generation, live) = (&self.run.generation, Some(Arc::clone(&self.live)));
+        match play(&set.evaluator, generation, &record, message, live).await {
             Ok(played) => {
-                let mut state = self.trial.state();
+                let mut state = self.run.state();
                 let known = state.comparison.faults.clone();
                 state.comparison.add(&record, &played);
                 drop(state);
                 for played in &played {
-                    self.tell(inner, &record, played, &known);
+                    self.report_fault(set, &record, played, &known);
                 }
             }
             Err(_crowded) => {
-                self.trial.dropped.fetch_add(1, Ordering::Relaxed);
+                self.run.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
     /// The first fault of each class (5035); the rest are counted.
-    fn tell(&self, inner: &Inner, record: &Record, played: &Played, known: &BTreeMap<String, u64>) {
+    fn report_fault(&self, set: &PolicySet, record: &Record, played: &Played, known: &BTreeMap<String, u64>) {
         let ExchangeOutcome::Fault {
             class,
             code,
@@ -129,9 +136,9 @@ impl ShadowWorker {
         if known.contains_key(class) {
             return;
         }
-        inner.core.events.emit(Event::ShadowFault {
+        set.evaluator.events.emit(Event::ShadowFault {
             policy: record.module.clone(),
-            digest: self.trial.generation.candidate.code.digest.clone(),
+            digest: self.run.generation.candidate.code.digest.clone(),
             class: class.clone(),
             code: code.clone(),
             function: function.clone(),
@@ -142,7 +149,16 @@ impl ShadowWorker {
     }
 }
 
-/// Of this thread, so far.
+/// True while the module's active generation is the one that a shadow is compared with.
+fn still_active(set: &PolicySet, run: &ShadowRun) -> bool {
+    let chain = set.chain.load();
+    let name = &run.generation.candidate.module;
+    let module = chain.modules.iter().find(|module| module.name == *name);
+    let running = module.and_then(|module| module.running.as_ref().ok());
+    running.is_some_and(|generation| generation.number == run.against)
+}
+
+/// Returns the processor time of this thread so far.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
@@ -150,12 +166,12 @@ fn processor_time() -> Duration {
 
 /// The host's live answers, found where the host lives: what it keeps for later, such as a connection
 /// to a name server, must not depend on the shadow's thread.
-struct OnMain {
+struct MainRuntimeServices {
     live: Arc<dyn HostServices>,
     runtime: Handle,
 }
 
-impl HostServices for OnMain {
+impl HostServices for MainRuntimeServices {
     fn answer<'a>(&'a self, asker: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         let (live, call) = (Arc::clone(&self.live), call.clone());
         let (module, message) = (asker.module.to_owned(), asker.message.cloned());

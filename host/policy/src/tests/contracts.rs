@@ -1,4 +1,4 @@
-//! Policies that were compiled against an older contract, beside those of the newest.
+//! PolicyManager that were compiled against an older contract, beside those of the newest.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -40,7 +40,7 @@ fn the_version_a_policy_was_built_for_is_known() {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_of_each_contract_is_linked() {
     let bench = Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await;
-    let runtime = &bench.policies.inner.core.runtime;
+    let runtime = &bench.policies.set().evaluator.runtime;
     for (wit, world) in [
         (include_str!("../../../../wit/0.1/policy.wit"), "policy"),
         (include_str!("../../../../wit/0.2/policy.wit"), "everything"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::Policies;
+use crate::PolicyManager;
 use crate::testing::{Bench, address, anna, envelope, module, path, stranger};
 use host_config::AdmitFault;
 use host_contract::{Admission, AdmissionTerms, Answered, Disposition, FailedRecipient, Failure, Verdict};
@@ -30,7 +30,7 @@ async fn questions_can_be_asked_from_any_task() {
     movable(transaction.sender(&client, &ReversePath::Null)).await;
 }
 
-async fn ask_message(policies: &Policies) -> Answered<Disposition> {
+async fn ask_message(policies: &PolicyManager) -> Answered<Disposition> {
     let mut transaction = policies.transaction(SessionId::generate());
     let envelope = envelope(path("a@example.net"), &["anna@example.org"]);
     let id = MessageId::generate();

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::Policies;
+use crate::PolicyManager;
 use crate::testing::{Bench, load, stranger};
 use host_engine::component::builtin;
 use host_events::Event;
 use host_mail::{ReversePath, SessionId};
 
-async fn sender_faults(policies: &Policies) -> bool {
+async fn sender_faults(policies: &PolicyManager) -> bool {
     let mut transaction = policies.transaction(SessionId::generate());
     transaction.sender(&stranger(), &ReversePath::Null).await.fault
 }
@@ -287,7 +287,7 @@ async fn nothing_durable_comes_of_a_rehearsal() {
     config.data = folder.path().to_owned();
     let start = |config: host_config::Config| async move {
         let directory = std::sync::Arc::new(crate::testing::TestDirectory);
-        Policies::ephemeral(&config, directory, host_events::Events::discard()).await
+        PolicyManager::ephemeral(&config, directory, host_events::Events::discard()).await
     };
     let policies = start(config.clone()).await.expect("an engine");
     assert!(!sender_faults(&policies).await);

@@ -12,10 +12,10 @@ use host_engine::preinitialise::with_settings;
 use host_mail::SessionId;
 
 async fn prepare(bench: &Bench) -> (Arc<Generation>, Result<(), String>) {
-    let inner = &bench.policies.inner;
-    let generation = inner.chain.load_full().generations().remove(0);
-    let context = inner.core.surroundings(Origin::default());
-    let prepared = with_settings(&inner.core.runtime, &generation.candidate, &context).await;
+    let set = bench.policies.set();
+    let generation = set.chain.load_full().generations().remove(0);
+    let context = set.evaluator.context(Origin::default());
+    let prepared = with_settings(&set.evaluator.runtime, &generation.candidate, &context).await;
     generation.preparation.end(prepared);
     let result = generation.preparation.result().expect("it was decided");
     let result = result.map_err(str::to_owned);

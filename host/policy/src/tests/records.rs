@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::testing::{Bench, Collected, address, anna, envelope, path, stranger};
-use crate::{Comparison, Completeness, ExchangeOutcome, Policies, Record, Replay};
+use crate::{Comparison, Completeness, ExchangeOutcome, PolicyManager, Record, Replay};
 use host_config::RecordMode;
 use host_contract::{Admission, Decision, Disposition, FailedRecipient, Failure, Octets, Question};
 use host_engine::component::builtin;
@@ -40,7 +40,7 @@ fn client(address: &str, account: Option<&str>) -> Client {
 }
 
 /// Connection, transaction and, if it comes to that, a notification.
-async fn session(policies: &Policies, client: &Client, sender: ReversePath, recipients: &[&str], header: &str) {
+async fn session(policies: &PolicyManager, client: &Client, sender: ReversePath, recipients: &[&str], header: &str) {
     let session = SessionId::generate();
     let mut client = client.clone();
     if let Admission::Admit(terms) = policies.admit(session, &client).await.answer {
@@ -80,7 +80,7 @@ fn failure(message: MessageId, class: String, envelope: Envelope) -> Failure {
 }
 
 /// Accepted, refused, ambiguous, exempt, null, and an NDR.
-async fn lively(policies: &Policies) {
+async fn lively(policies: &PolicyManager) {
     let (anna, exempt) = (client("192.0.2.7", Some("anna")), client("127.0.0.2", None));
     let own = "From: <anna@example.org>\r\nSubject: h\u{f6}flich\r\n";
     for _ in 0..3 {

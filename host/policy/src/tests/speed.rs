@@ -48,14 +48,14 @@ async fn fresh_instance_configure_and_one_decision() {
 async fn configure_alone() {
     for (name, settings) in [("no", json!({})), ("some", some_settings()), ("many", many_settings())] {
         let bench = Bench::with(&[("p", builtin::DEFAULT, settings)]).await;
-        let inner = &bench.policies.inner;
-        let chain = inner.chain.load_full();
+        let set = bench.policies.set();
+        let chain = set.chain.load_full();
         let generation = chain.modules[0].running.as_ref().expect("it runs");
         let (mut made, mut configured, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let start = Instant::now();
-            let context = inner.core.surroundings(Origin::default());
-            let instance = Instance::new(&inner.core.runtime, &generation.candidate, context).await;
+            let context = set.evaluator.context(Origin::default());
+            let instance = Instance::new(&set.evaluator.runtime, &generation.candidate, context).await;
             let mut instance = instance.expect("room");
             made.push(start.elapsed());
             let start = Instant::now();
@@ -102,13 +102,13 @@ fn hosts(count: usize) -> Vec<serde_json::Value> {
 async fn prepared() {
     for (name, settings) in [("no", json!({})), ("some", some_settings()), ("many", many_settings())] {
         let bench = Bench::asking(builtin::DEFAULT, settings, Some(false)).await;
-        let inner = &bench.policies.inner;
-        let generation = inner.chain.load_full().generations().remove(0);
-        let context = inner.core.surroundings(Origin::default());
+        let set = bench.policies.set();
+        let generation = set.chain.load_full().generations().remove(0);
+        let context = set.evaluator.context(Origin::default());
         let mut medians = Vec::new();
         for ready in [false, true] {
             if ready {
-                let prepared = with_settings(&inner.core.runtime, &generation.candidate, &context).await;
+                let prepared = with_settings(&set.evaluator.runtime, &generation.candidate, &context).await;
                 generation.preparation.end(prepared);
                 assert!(generation.prepared().is_some());
             }

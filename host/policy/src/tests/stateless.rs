@@ -1,4 +1,4 @@
-//! Policies that keep nothing from one question to the next, and those that might.
+//! PolicyManager that keep nothing from one question to the next, and those that might.
 
 use std::sync::Arc;
 

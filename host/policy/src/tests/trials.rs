@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::testing::{Bench, load, object, stranger};
-use crate::{Condition, Policies, StageRequest};
+use crate::{Condition, PolicyManager, StageRequest};
 use host_config::{AdmitFault, Share};
 use host_contract::Admission;
 use host_engine::component::builtin;
@@ -30,7 +30,7 @@ fn stage(settings: Value, lasts: Duration) -> StageRequest {
     }
 }
 
-async fn sender_faults(policies: &Policies) -> bool {
+async fn sender_faults(policies: &PolicyManager) -> bool {
     let mut transaction = policies.transaction(SessionId::generate());
     transaction.sender(&stranger(), &ReversePath::Null).await.fault
 }

@@ -1,4 +1,4 @@
-//! `posthouse account`: edits the directory's file; a running daemon notices by itself.
+//! `posthouse account`: edits the directory's file. A running daemon notices the change.
 
 use std::io::BufRead;
 use std::path::PathBuf;
@@ -14,12 +14,12 @@ use crate::daemon;
 use host_directory::{NewAccount, add_account, set_password};
 use host_events::escape;
 
-/// No password is longer, in bytes.
+/// Maximum length of a password in bytes.
 const MAX_PASSWORD: u64 = 1024;
 
 #[derive(Debug, Subcommand)]
 pub enum AccountCommand {
-    /// Add an account; asks for its password
+    /// Add an account; prompts for the password
     ///
     /// Example: posthouse account add anna --address anna@example.org --send-as sales@example.org
     #[command(verbatim_doc_comment)]
@@ -29,19 +29,19 @@ pub enum AccountCommand {
     /// Example: posthouse account list --config posthouse.toml
     #[command(verbatim_doc_comment)]
     List(ListAccountsArgs),
-    /// Give an account another password; asks for it
+    /// Change the password of an account; prompts for the password
     ///
     /// Example: posthouse account passwd anna
     #[command(verbatim_doc_comment)]
     Passwd(PasswdArgs),
 }
 
-/// Which directory.
+/// The directory's file to edit.
 #[derive(Debug, Args)]
 struct DirectoryTarget {
     #[command(flatten)]
     config: ConfigFile,
-    /// The directory's file, instead of the configuration's
+    /// Directory file, instead of the configured one
     #[arg(long, value_name = "FILE")]
     directory: Option<PathBuf>,
 }
@@ -57,21 +57,21 @@ impl DirectoryTarget {
 
 #[derive(Debug, Args)]
 pub struct AddAccountArgs {
-    /// Its name, to log in with
+    /// Login name
     name: String,
-    /// An address it owns; may be repeated
+    /// Address of the account; may be repeated
     #[arg(long = "address", value_name = "ADDRESS", required = true)]
     addresses: Vec<String>,
-    /// A further address, or @domain, it may send as; may be repeated
+    /// Further address or @domain that the account may send as; may be repeated
     #[arg(long = "send-as", value_name = "ADDRESS|@DOMAIN")]
     send_as: Vec<String>,
-    /// Where its mail goes: here, lmtp:host:port, lmtp:/socket or smtp:host:port
+    /// Destination of the account's mail: here, lmtp:host:port, lmtp:/socket or smtp:host:port
     #[arg(long)]
     home: Option<String>,
     /// Read the password from the first line of stdin
     #[arg(long, conflicts_with = "no_password")]
     password_stdin: bool,
-    /// Make an account that cannot log in
+    /// Add an account that cannot log in
     #[arg(long)]
     no_password: bool,
     #[command(flatten)]
@@ -89,7 +89,7 @@ pub struct ListAccountsArgs {
 
 #[derive(Debug, Args)]
 pub struct PasswdArgs {
-    /// The account
+    /// Name of the account
     name: String,
     /// Read the password from the first line of stdin
     #[arg(long)]
@@ -170,7 +170,7 @@ fn list(options: &ListAccountsArgs) -> anyhow::Result<()> {
     Ok(output::table(&["NAME", "LOGS IN", "HOME", "ADDRESSES"], &rows)?)
 }
 
-/// From stdin's first line, or twice from the terminal.
+/// Reads the password from the first line of stdin, or twice from the terminal.
 fn read_password(from_stdin: bool) -> anyhow::Result<String> {
     if from_stdin {
         return first_line(std::io::stdin().lock());
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_the_first_line() {
+    fn reads_password_from_first_line() {
         assert_eq!(first_line(&b"tea at five\nrest"[..]).expect("password"), "tea at five");
         assert_eq!(first_line(&b"tea\r\n"[..]).expect("password"), "tea");
         assert_eq!(first_line(&b"no line end "[..]).expect("password"), "no line end ");

@@ -11,7 +11,7 @@ use super::target::ConfigFile;
 use crate::daemon;
 use host_config::{Config, Problem, problems_around};
 use host_events::{Events, escape};
-use host_policy::Policies;
+use host_policy::PolicyManager;
 
 #[derive(Debug, Args)]
 pub struct CheckConfigArgs {
@@ -22,7 +22,7 @@ pub struct CheckConfigArgs {
     json: bool,
 }
 
-/// What there is to say about a configuration.
+/// Result of checking a configuration; printed as JSON with `--json`.
 #[derive(Debug, Default, Serialize)]
 struct ConfigReport {
     problems: Vec<Problem>,
@@ -31,40 +31,40 @@ struct ConfigReport {
 }
 
 pub async fn run(options: CheckConfigArgs) -> anyhow::Result<ExitCode> {
-    let findings = match options.config.load() {
-        Ok(config) => look(&config).await,
+    let report = match options.config.load() {
+        Ok(config) => check(&config).await,
         Err(error) => ConfigReport {
             problems: error.0,
             ..ConfigReport::default()
         },
     };
     if options.json {
-        output::json(&findings)?;
+        output::json(&report)?;
     } else {
-        show(&findings)?;
+        show(&report)?;
     }
-    Ok(ExitCode::from(u8::from(!findings.problems.is_empty())))
+    Ok(ExitCode::from(u8::from(!report.problems.is_empty())))
 }
 
-/// Problems and summary on stdout; warnings, which change nothing, on stderr.
-fn show(findings: &ConfigReport) -> std::io::Result<()> {
-    for problem in &findings.problems {
+/// Prints problems and summary to stdout, and warnings, which do not change the exit code, to stderr.
+fn show(report: &ConfigReport) -> std::io::Result<()> {
+    for problem in &report.problems {
         output::line(escape(&problem.to_string()))?;
     }
-    for warning in &findings.warnings {
+    for warning in &report.warnings {
         output::remark(format!("warning: {}", escape(&warning.to_string())));
     }
-    if findings.problems.is_empty() {
-        for line in &findings.summary {
+    if report.problems.is_empty() {
+        for line in &report.summary {
             output::line(escape(line))?;
         }
         return output::line("OK");
     }
-    output::line(format!("{} problem(s)", findings.problems.len()))
+    output::line(format!("{} problem(s)", report.problems.len()))
 }
 
-async fn look(config: &Config) -> ConfigReport {
-    let mut found = ConfigReport {
+async fn check(config: &Config) -> ConfigReport {
+    let mut report = ConfigReport {
         problems: problems_around(config),
         summary: summary(config),
         ..ConfigReport::default()
@@ -72,21 +72,21 @@ async fn look(config: &Config) -> ConfigReport {
     let directory = match daemon::open_directory(config) {
         Ok(directory) => Arc::new(directory),
         Err(problems) => {
-            found.problems.extend(problems);
-            return found;
+            report.problems.extend(problems);
+            return report;
         }
     };
-    found.warnings = directory.warnings();
-    found
+    report.warnings = directory.warnings();
+    report
         .problems
         .extend(daemon::administrator_problem(config, &directory).await);
-    found
+    report
         .summary
         .push(format!("directory: {} account(s)", directory.accounts().len()));
-    match Policies::ephemeral(config, directory, Events::discard()).await {
+    match PolicyManager::ephemeral(config, directory, Events::discard()).await {
         Ok(policies) => {
             for module in policies.status() {
-                found.summary.push(format!(
+                report.summary.push(format!(
                     "policy {}: {} {}, digest {}, for {}",
                     module.module,
                     module.name,
@@ -97,13 +97,13 @@ async fn look(config: &Config) -> ConfigReport {
             }
         }
         Err(problems) => {
-            // A file that cannot be read has been named already: once is enough.
-            let known: Vec<String> = found.problems.iter().map(|problem| problem.key.clone()).collect();
+            // The policies report unreadable files under keys that the configuration's checks have reported already.
+            let known: Vec<String> = report.problems.iter().map(|problem| problem.key.clone()).collect();
             let new = problems.into_iter().filter(|problem| !known.contains(&problem.key));
-            found.problems.extend(new);
+            report.problems.extend(new);
         }
     }
-    found
+    report
 }
 
 fn summary(config: &Config) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! `posthouse compile-policy`: what the daemon starts to have a component compiled. Not for people.
+//! `posthouse compile-policy`: the child process in which the daemon compiles a component. Hidden from the help.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,15 +9,15 @@ use host_engine::compile::compile_as_child;
 
 #[derive(Debug, Args)]
 pub struct CompileChildArgs {
-    /// Folder of the cache that the result goes to
+    /// Folder of the cache for the result
     #[arg(long, value_name = "FOLDER")]
     cache: PathBuf,
-    /// Bytes of data it may have
+    /// Maximum data memory of the process in bytes
     #[arg(long, value_name = "BYTES")]
     memory: u64,
 }
 
-/// Exit code 1 and plain words on stderr: the component cannot be compiled.
+/// Compiles the component on stdin. Exit code 1, with the reason on stderr, if the component cannot be compiled.
 pub fn run(options: &CompileChildArgs) -> ExitCode {
     match compile_as_child(&options.cache, options.memory, std::io::stdin()) {
         Ok(()) => ExitCode::SUCCESS,

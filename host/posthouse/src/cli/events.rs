@@ -12,16 +12,16 @@ use host_events::{EventLog, EventRecord, Format, Query, catalogue_markdown};
 
 #[derive(Debug, Args)]
 pub struct EventsArgs {
-    /// Only this event, such as 4037
+    /// Event id to show, such as 4037; without it all events
     #[arg(long, value_name = "N")]
     id: Option<u32>,
-    /// At most so many of what was recorded
+    /// Maximum number of recorded events
     #[arg(long, value_name = "N", default_value_t = 50)]
     last: usize,
-    /// Go on with what is being recorded
+    /// Follow new events
     #[arg(long)]
     follow: bool,
-    /// Print the table of all events instead, as docs/events.md has it
+    /// Print the table of all event kinds instead, as in docs/reference/events.md
     #[arg(long)]
     catalogue: bool,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub async fn run(options: EventsArgs) -> anyhow::Result<ExitCode> {
     );
     let mut lines = match options.daemon.client()?.lines(&target).await {
         Ok(lines) => lines,
-        Err(error @ ClientError::NotRunning { .. }) => return at_rest(&options, format, error),
+        Err(error @ ClientError::NotRunning { .. }) => return show_stored(&options, format, error),
         Err(error) => return Err(error.into()),
     };
     while let Some(text) = lines.next().await? {
@@ -58,8 +58,11 @@ pub async fn run(options: EventsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Why a host did not start stands in its log: it is read without a daemon, too.
-fn at_rest(options: &EventsArgs, format: Format, error: ClientError) -> anyhow::Result<ExitCode> {
+/// Shows the stored events without a daemon, since the log has the reason why a host did not start.
+///
+/// # Errors
+/// `error` if a live answer is needed (`--follow`, `--socket`) or there are no stored events.
+fn show_stored(options: &EventsArgs, format: Format, error: ClientError) -> anyhow::Result<ExitCode> {
     if options.follow || options.daemon.socket.is_some() {
         bail!(error);
     }

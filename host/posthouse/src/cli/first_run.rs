@@ -1,5 +1,5 @@
-//! The first run without a configuration: a directory with one account, so that there is somebody
-//! to log in as and an administrator to be told.
+//! The first run without a configuration: makes a directory with the account `postmaster`, for logins and for the
+//! administrator's notifications.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -12,12 +12,15 @@ use super::output::remark;
 use host_config::Config;
 use host_directory::hash_password;
 
-/// Letters and digits that are not taken for one another.
+/// Letters and digits of passwords, without the ambiguous `l`, `o`, `0` and `1`.
 const ALPHABET: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
-/// 100 bits.
+/// Length of a generated password: 20 characters of 5 bits are 100 bits of entropy.
 const PASSWORD_LENGTH: usize = 20;
 
-/// Makes the directory's file unless it is there, and says the password this once.
+/// Makes the directory's file unless the file exists. Prints the generated password to stderr, once.
+///
+/// # Errors
+/// Folder or file could not be written.
 pub fn make_directory(config: &Config) -> anyhow::Result<()> {
     let path = &config.directory;
     if path.exists() {
@@ -41,7 +44,7 @@ pub fn make_directory(config: &Config) -> anyhow::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
     let mut file = match file {
         Ok(file) => file,
-        // Another process was first.
+        // Another process has made the file meanwhile.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => return Err(error).with_context(failed),
     };
@@ -66,7 +69,7 @@ mod tests {
     use host_directory::FileDirectory;
 
     #[test]
-    fn the_first_directory_is_right_and_is_made_once() {
+    fn makes_valid_directory_once() {
         let dir = tempfile::tempdir().expect("folder");
         let text = format!(
             "administrator = 'postmaster@localhost'\ndata = '{}'",

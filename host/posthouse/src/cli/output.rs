@@ -1,5 +1,5 @@
-//! Writing for people: nothing from outside reaches a terminal unescaped, and a reader that goes
-//! away early is no error.
+//! Output for people. Text from outside is escaped for the terminal, and a reader that closes the pipe early is not an
+//! error.
 
 use std::io::{self, Write};
 
@@ -14,19 +14,20 @@ pub fn line(text: impl AsRef<str>) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// Writes a line to stderr; if nobody reads it, nothing is lost but the line.
+/// Writes a line to stderr. Errors are ignored.
 pub fn remark(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr(), "{}", text.as_ref());
 }
 
-/// Writes JSON, indented, and escaped where a terminal might obey it.
+/// Writes indented JSON to stdout, with characters that control a terminal escaped.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value)?;
     let escaped: Vec<String> = text.lines().map(visible).collect();
     Ok(line(escaped.join("\n"))?)
 }
 
-/// JSON has escaped C0 already; what is left is DEL, C1 and bidirectional controls, in strings.
+/// Escapes the terminal controls that JSON leaves in strings: DEL, C1 and bidirectional controls. The JSON serializer
+/// escapes C0.
 pub fn visible(line: &str) -> String {
     let hostile = |c: char| !c.is_ascii() && escape(c.encode_utf8(&mut [0; 4])).starts_with('\\') || c == '\u{7f}';
     let mut out = String::with_capacity(line.len());
@@ -42,7 +43,7 @@ pub fn visible(line: &str) -> String {
     out
 }
 
-/// Rows under a head, each column as wide as its widest cell.
+/// Writes rows under a head to stdout. Each column is as wide as its widest cell.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
@@ -63,15 +64,15 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     rows.iter().try_for_each(|row| line(render(row)))
 }
 
-/// Says why a command failed; what a daemon or a file said is escaped line by line.
-pub fn complain(error: &anyhow::Error) {
+/// Prints the error of a command to stderr. Each line is escaped, since parts may come from a daemon or a file.
+pub fn print_error(error: &anyhow::Error) {
     for (index, text) in format!("{error:#}").lines().enumerate() {
         let prefix = if index == 0 { "posthouse: " } else { "  " };
         remark(format!("{prefix}{}", escape(text)));
     }
 }
 
-/// Whether the error is that stdout's reader has gone.
+/// True if the error is a broken pipe: the reader of stdout has closed the pipe.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
@@ -79,11 +80,11 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// What libraries trace goes to stderr when `RUST_LOG` asks for it; events are not traces.
-pub fn libraries_to_stderr() {
+/// Sends traces of libraries to stderr, filtered by `RUST_LOG` and off by default. Events are not traces.
+pub fn trace_libraries() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
-    // Set once; a second command in the same process (a test) keeps the first.
+    // A second call in the same process, as in tests, fails and keeps the first subscriber.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -18,32 +18,32 @@ pub enum QueueCommand {
     /// Example: posthouse queue list --state quarantined
     #[command(verbatim_doc_comment)]
     List(ListQueueArgs),
-    /// Show one message: where it stands, its recipients, its header
+    /// Show a message: state, recipients and header
     ///
     /// Example: posthouse queue show 019a1b2c3d4e5f607182
     #[command(verbatim_doc_comment)]
-    Show(One),
+    Show(QueueMessageArgs),
     /// Make a waiting, frozen or quarantined message due now
     ///
     /// Example: posthouse queue release 019a1b2c3d4e5f607182
     #[command(verbatim_doc_comment)]
-    Release(One),
-    /// Remove a message for good; nobody is notified
+    Release(QueueMessageArgs),
+    /// Delete a message without notification
     ///
     /// Example: posthouse queue delete 019a1b2c3d4e5f607182
     #[command(verbatim_doc_comment)]
-    Delete(One),
+    Delete(QueueMessageArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct ListQueueArgs {
-    /// Only queued, failing, quarantined or frozen ones
+    /// State to list: queued, failing, quarantined or frozen; without it all
     #[arg(long)]
     state: Option<String>,
-    /// Only those after this one
+    /// Id after which the list begins
     #[arg(long, value_name = "ID")]
     after: Option<MessageId>,
-    /// At most so many
+    /// Maximum number of messages
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
     #[command(flatten)]
@@ -51,8 +51,8 @@ pub struct ListQueueArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct One {
-    /// The message's id, as events and the list have it
+pub struct QueueMessageArgs {
+    /// Message id, as in events and in the list
     id: MessageId,
     #[command(flatten)]
     daemon: Daemon,
@@ -61,23 +61,27 @@ pub struct One {
 pub async fn run(command: QueueCommand) -> anyhow::Result<ExitCode> {
     match command {
         QueueCommand::List(options) => list(options).await,
-        QueueCommand::Show(one) => show(one).await,
-        QueueCommand::Release(one) => {
-            let done: Done = one
+        QueueCommand::Show(options) => show(options).await,
+        QueueCommand::Release(options) => {
+            let done: Done = options
                 .daemon
                 .client()?
-                .post(&format!("/queue/{}/release", one.id), &())
+                .post(&format!("/queue/{}/release", options.id), &())
                 .await?;
-            say(&one.daemon, &done)
+            show_done(&options.daemon, &done)
         }
-        QueueCommand::Delete(one) => {
-            let done: Done = one.daemon.client()?.delete(&format!("/queue/{}", one.id)).await?;
-            say(&one.daemon, &done)
+        QueueCommand::Delete(options) => {
+            let done: Done = options
+                .daemon
+                .client()?
+                .delete(&format!("/queue/{}", options.id))
+                .await?;
+            show_done(&options.daemon, &done)
         }
     }
 }
 
-fn say(daemon: &Daemon, done: &Done) -> anyhow::Result<ExitCode> {
+fn show_done(daemon: &Daemon, done: &Done) -> anyhow::Result<ExitCode> {
     if daemon.json {
         output::json(done)?;
     } else {
@@ -88,19 +92,19 @@ fn say(daemon: &Daemon, done: &Done) -> anyhow::Result<ExitCode> {
 
 async fn list(options: ListQueueArgs) -> anyhow::Result<ExitCode> {
     let client = options.daemon.client()?;
-    let part = async |after: Option<MessageId>, limit: usize| -> Result<QueuePage, ClientError> {
-        let wanted = [
+    let fetch_page = async |after: Option<MessageId>, limit: usize| -> Result<QueuePage, ClientError> {
+        let filter = [
             ("state", options.state.clone()),
             ("after", after.map(|id| id.to_string())),
             ("limit", Some(limit.to_string())),
         ];
-        client.get(&query("/queue", &wanted)).await
+        client.get(&query("/queue", &filter)).await
     };
-    let mut page = part(options.after, options.limit).await?;
+    let mut page = fetch_page(options.after, options.limit).await?;
     while page.messages.len() < options.limit
         && let Some(next) = page.next
     {
-        let more = part(Some(next), options.limit - page.messages.len()).await?;
+        let more = fetch_page(Some(next), options.limit - page.messages.len()).await?;
         page.messages.extend(more.messages);
         page.waiting.extend(more.waiting);
         page.next = more.next;
@@ -124,7 +128,7 @@ async fn list(options: ListQueueArgs) -> anyhow::Result<ExitCode> {
 fn row(message: &Message, page: &QueuePage) -> Vec<String> {
     let to = match message.recipients.as_slice() {
         [] => String::new(),
-        [one] => escape(one.address.as_str()),
+        [only] => escape(only.address.as_str()),
         [first, rest @ ..] => format!("{} and {} more", escape(first.address.as_str()), rest.len()),
     };
     vec![
@@ -150,9 +154,9 @@ fn state_word(state: &State) -> &'static str {
     }
 }
 
-async fn show(one: One) -> anyhow::Result<ExitCode> {
-    let item: QueueItem = one.daemon.client()?.get(&format!("/queue/{}", one.id)).await?;
-    if one.daemon.json {
+async fn show(options: QueueMessageArgs) -> anyhow::Result<ExitCode> {
+    let item: QueueItem = options.daemon.client()?.get(&format!("/queue/{}", options.id)).await?;
+    if options.daemon.json {
         output::json(&item)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -167,7 +171,7 @@ async fn show(one: One) -> anyhow::Result<ExitCode> {
 fn show_record(message: &Message, waits_for: Option<&str>) -> std::io::Result<()> {
     let field = |name: &str, value: &str| line(format!("{name:<12} {}", escape(value)));
     field("id", &message.id.to_string())?;
-    field("state", &described(&message.state))?;
+    field("state", &state_detail(&message.state))?;
     field("received", &message.received.to_string())?;
     if let Some(client) = &message.client {
         let account = client
@@ -197,7 +201,7 @@ fn show_record(message: &Message, waits_for: Option<&str>) -> std::io::Result<()
     Ok(())
 }
 
-fn described(state: &State) -> String {
+fn state_detail(state: &State) -> String {
     match state {
         State::Queued => "queued".to_owned(),
         State::Failing { class, because } => format!("failing: {class}, by {because}"),

@@ -13,20 +13,20 @@ pub async fn run(file: ConfigFile) -> anyhow::Result<ExitCode> {
     let config = match file.load() {
         Ok(config) => config,
         Err(error) => {
-            daemon::say_will_not_start(Format::Text, &error.0);
+            daemon::print_will_not_start(Format::Text, &error.0);
             return Err(error.into());
         }
     };
     if config.file.is_none() {
         first_run::make_directory(&config)?;
     }
-    introduce(&config);
+    print_overview(&config);
     daemon::run(config).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says where everything is.
-fn introduce(config: &Config) {
+/// Prints the files, folders and listeners of the daemon to stderr.
+fn print_overview(config: &Config) {
     let file = config.file.as_ref().map(|file| file.display().to_string());
     remark(format!(
         "configuration  {}",

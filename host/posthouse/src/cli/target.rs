@@ -1,4 +1,4 @@
-//! Which configuration, which daemon.
+//! Arguments that choose the configuration and the daemon.
 
 use std::path::PathBuf;
 
@@ -7,16 +7,19 @@ use clap::Args;
 use crate::control::ControlClient;
 use host_config::{Config, ConfigError};
 
-/// Which configuration.
+/// The argument `--config`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigFile {
-    /// The configuration; without it the built-in defaults hold
+    /// Configuration file; without it the built-in defaults apply
     #[arg(long, value_name = "FILE", env = "POSTHOUSE_CONFIG")]
     pub config: Option<PathBuf>,
 }
 
 impl ConfigFile {
-    /// Reads it.
+    /// Loads the configuration, or the built-in defaults.
+    ///
+    /// # Errors
+    /// All problems of the file.
     pub fn load(&self) -> Result<Config, ConfigError> {
         match &self.config {
             Some(file) => Config::load(file),
@@ -25,13 +28,13 @@ impl ConfigFile {
     }
 }
 
-/// Which daemon, and how to show what it says.
+/// Arguments of commands that talk to a daemon.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Daemon {
-    /// Configuration of the daemon to talk to
+    /// Configuration of the daemon
     #[command(flatten)]
     pub config: ConfigFile,
-    /// Control socket of the daemon, instead of the configuration's
+    /// Control socket of the daemon, instead of the configured one
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// Print JSON
@@ -40,7 +43,10 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// A client of it; nothing is connected yet.
+    /// Makes a client of the daemon without connecting.
+    ///
+    /// # Errors
+    /// The configuration, which names the socket, could not be loaded.
     pub fn client(&self) -> Result<ControlClient, ConfigError> {
         match &self.socket {
             Some(socket) => Ok(ControlClient::new(socket)),

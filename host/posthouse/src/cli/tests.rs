@@ -1,4 +1,4 @@
-//! The shape of the command line.
+//! Tests of the command line's definition and help texts.
 
 use clap::CommandFactory;
 
@@ -9,12 +9,12 @@ fn parse(line: &str) -> Result<Arguments, clap::Error> {
 }
 
 #[test]
-fn the_definition_is_consistent() {
+fn definition_is_consistent() {
     Arguments::command().debug_assert();
 }
 
 #[test]
-fn every_command_that_does_something_has_an_example() {
+fn every_command_without_subcommands_has_an_example() {
     fn visit(command: &clap::Command, path: &str, missing: &mut Vec<String>) {
         let path = format!("{path} {}", command.get_name());
         if command.has_subcommands() {
@@ -54,7 +54,7 @@ fn every_example_parses() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused() {
+fn refuses_invalid_arguments() {
     for wrong in [
         "posthouse",
         "posthouse nonsense",
@@ -73,7 +73,7 @@ fn what_cannot_be_meant_is_refused() {
 }
 
 #[test]
-fn broken_pipes_are_told_from_other_errors() {
+fn distinguishes_broken_pipes_from_other_errors() {
     let pipe = anyhow::Error::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
     assert!(output::is_broken_pipe(&pipe.context("while writing")));
     assert!(!output::is_broken_pipe(&anyhow::anyhow!("broken pipe")));

@@ -1,4 +1,4 @@
-//! `posthouse try`: a session played to the policies alone.
+//! `posthouse try`: plays an SMTP session against the policies only, without network and spool.
 
 mod play_session;
 mod try_report;
@@ -16,35 +16,36 @@ use clap::Args;
 use super::output;
 use super::target::ConfigFile;
 use crate::daemon;
-use host_config::{Config, ConfigError, Listener, ListenerTls};
+use host_config::{Config, ConfigError, ListenerTls};
 use host_directory::FileDirectory;
 use host_events::Events;
 use host_mail::{Client, Identity, Mailbox, ReversePath, TlsSession};
-use host_policy::Policies;
+use host_policy::PolicyManager;
+use play_session::Script;
 
 #[derive(Debug, Args)]
 pub struct TryArgs {
-    /// Address of the client
+    /// IP address of the client
     client: IpAddr,
-    /// Listener it connects to; the first one if not said
+    /// Listener that the client connects to; without it the first listener
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
-    /// Its argument of EHLO
+    /// Name in the client's EHLO
     #[arg(long, value_name = "NAME", default_value = "client.example")]
     helo: String,
-    /// It uses TLS
+    /// Play a client that uses TLS
     #[arg(long)]
     tls: bool,
-    /// Account it has authenticated as
+    /// Account that the client has authenticated as
     #[arg(long, value_name = "ACCOUNT")]
     identity: Option<String>,
-    /// Reverse-path; empty or <> is the null one
+    /// Reverse-path; empty or <> is the null reverse-path
     #[arg(long, value_name = "ADDRESS", default_value = "")]
     sender: String,
     /// Forward-path; may be repeated
     #[arg(long = "recipient", value_name = "ADDRESS", required = true)]
     recipients: Vec<Mailbox>,
-    /// The message, or - for stdin; without it only the envelope is tried
+    /// File of the message, or - for stdin; without it only the envelope is tried
     #[arg(long, value_name = "FILE")]
     message: Option<PathBuf>,
     /// Print JSON
@@ -54,28 +55,19 @@ pub struct TryArgs {
     config: ConfigFile,
 }
 
-/// What is played.
-struct Script {
-    listener: Listener,
-    client: Client,
-    sender: ReversePath,
-    recipients: Vec<Mailbox>,
-    message: Option<Bytes>,
-}
-
 pub async fn run(options: TryArgs) -> anyhow::Result<ExitCode> {
     let config = options.config.load()?;
     let directory = Arc::new(daemon::open_directory(&config).map_err(ConfigError)?);
     let script = script(&options, &config, &directory)?;
     let (events, captured) = Events::capture();
-    let policies = Policies::ephemeral(&config, directory, events)
+    let policies = PolicyManager::ephemeral(&config, directory, events)
         .await
         .map_err(ConfigError)?;
-    let played = crate::cli::try_command::play_session::play(&policies, script, &captured).await?;
+    let played = play_session::play(&policies, script, &captured).await?;
     if options.json {
         output::json(&played)?;
     } else {
-        crate::cli::try_command::try_report::show(&played)?;
+        try_report::show(&played)?;
     }
     Ok(ExitCode::from(u8::from(!played.accepted)))
 }
@@ -136,7 +128,7 @@ fn reverse_path(text: &str) -> anyhow::Result<ReversePath> {
         .with_context(|| format!("--sender {text:?}"))
 }
 
-/// Line ends become CRLF, as a client would send them.
+/// Reads the message and converts line ends to CRLF, as a client would send the message.
 fn read_message(path: &Path) -> anyhow::Result<Bytes> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
@@ -167,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_null_path_is_written_in_two_ways() {
+    fn null_path_is_empty_or_angle_brackets() {
         assert_eq!(reverse_path("").expect("null"), ReversePath::Null);
         assert_eq!(reverse_path("<>").expect("null"), ReversePath::Null);
         let anna = ReversePath::Mailbox("anna@example.org".parse().expect("mailbox"));
@@ -177,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_become_crlf_once() {
+    fn converts_line_ends_to_crlf_once() {
         assert_eq!(with_crlf(b"a\nb\r\nc"), b"a\r\nb\r\nc\r\n");
         assert_eq!(with_crlf(b""), b"");
     }

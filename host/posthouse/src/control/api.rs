@@ -1,4 +1,4 @@
-//! What is said over the socket.
+//! Bodies of requests and answers on the control socket, as JSON.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,198 +14,199 @@ use host_mail::{MessageId, Timestamp};
 use host_policy::{Health, ModuleStatus};
 use host_spool::Message;
 
-/// How the host does.
+/// State of the running host.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Status {
-    /// This release.
+    /// Version of Posthouse.
     pub version: String,
-    /// The daemon's process.
+    /// Process id of the daemon.
     pub pid: u32,
-    /// As in greetings.
+    /// Host name used in SMTP greetings.
     pub hostname: String,
-    /// When it was ready.
+    /// Time at which the host was ready.
     pub started: Timestamp,
-    /// The configuration's file; none for the built-in defaults.
+    /// Configuration file; `None` for the built-in defaults.
     pub config: Option<PathBuf>,
-    /// The data folder.
+    /// Data folder.
     pub data: PathBuf,
-    /// Where it listens.
+    /// Listeners with their addresses.
     pub listeners: Vec<ListenerStatus>,
-    /// Connections now.
+    /// Number of open connections.
     pub sessions: usize,
-    /// Connections there may be at once.
+    /// Maximum number of concurrent connections.
     #[serde(default)]
     pub sessions_limit: usize,
-    /// What there is too much of, in words; empty when nothing.
+    /// Overload conditions in words; empty without overload.
     #[serde(default)]
     pub overload: Vec<String>,
-    /// Messages by state.
+    /// Number of messages by state.
     pub spool: BTreeMap<String, u64>,
-    /// They are being counted: the last run left more than was read so far.
+    /// True while the spool of the last run is still being read, so that the counts are incomplete.
     #[serde(default)]
     pub counting: bool,
-    /// How the chain does as a whole.
+    /// Health of the whole policy chain.
     #[serde(default)]
     pub health: Health,
-    /// The chain.
+    /// Modules of the policy chain in order.
     pub policies: Vec<ModuleStatus>,
 }
 
-/// One listener.
+/// A listener and its bound address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ListenerStatus {
-    /// As configured.
+    /// Configured name.
     pub name: String,
-    /// Where it is bound; the port the system chose if the configuration said 0.
+    /// Bound address. The port is the one that the system chose if the configured port is 0.
     pub address: SocketAddr,
 }
 
-/// What to activate.
+/// A request to load code, settings or both into a module.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct LoadBody {
-    /// Module of the chain; none is the only one.
+    /// Module of the chain; `None` is the only module.
     pub module: Option<String>,
-    /// Where the code came from.
+    /// Path of the component, shown in the status.
     #[serde(default)]
     pub origin: String,
-    /// The component in base64; none keeps the code.
+    /// Component in base64; `None` keeps the active code.
     pub code: Option<String>,
-    /// The text of the code's `.minisig` file.
+    /// Text of the code's `.minisig` file.
     #[serde(default)]
     pub signature: Option<String>,
-    /// New settings; none keeps them.
+    /// New settings; `None` keeps the active settings.
     pub settings: Option<Map<String, Value>>,
-    /// Folder for core dumps, until the next load or reload; none is as configured.
+    /// Folder for core dumps until the next load or reload; `None` is the configured folder.
     #[serde(default)]
     pub core_dumps: Option<PathBuf>,
-    /// Why, in the operator's own words.
+    /// The operator's reason, for the history; may be empty.
     #[serde(default)]
     pub reason: String,
-    /// Even if it was rolled back by itself a short while ago.
+    /// Loads the candidate even during its rollback back-off, the time after an automatic rollback.
     #[serde(default)]
     pub force: bool,
 }
 
-/// What to try in the shadow.
+/// A request to run a candidate as a shadow, which sees the questions of live sessions and decides nothing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Shadow {
-    /// Module of the chain; none is the only one.
+pub struct ShadowBody {
+    /// Module of the chain; `None` is the only module.
     pub module: Option<String>,
-    /// The text of the code's `.minisig` file.
+    /// Text of the code's `.minisig` file.
     #[serde(default)]
     pub signature: Option<String>,
-    /// Where the code came from.
+    /// Path of the component, shown in the report.
     #[serde(default)]
     pub origin: String,
-    /// The component in base64; none keeps the code.
+    /// Component in base64; `None` is the active code.
     pub code: Option<String>,
-    /// New settings; none keeps them.
+    /// New settings; `None` is the active settings.
     pub settings: Option<Map<String, Value>>,
-    /// Part of the sessions it sees, above 0 and up to 1.
+    /// Share of the sessions that the shadow sees, above 0 and up to 1.
     pub share: f64,
-    /// It ends by itself after so many seconds.
+    /// Duration of the shadow in seconds.
     pub seconds: u64,
 }
 
-/// What to go back to.
+/// A request to roll a module back to an earlier generation.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Rollback {
-    /// Module of the chain; none is the only one.
+    /// Module of the chain; `None` is the only module.
     pub module: Option<String>,
-    /// A generation of the history; none is what was active before.
+    /// Generation of the history; `None` is the generation before the active one.
     pub generation: Option<u64>,
-    /// Why, in the operator's own words.
+    /// The operator's reason, for the history; may be empty.
     #[serde(default)]
     pub reason: String,
 }
 
-/// What to stage.
+/// A request to stage a candidate as a canary.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct StageBody {
-    /// The candidate.
+    /// Code and settings of the candidate.
     pub load: LoadBody,
-    /// Such as `10%`; none is everything.
+    /// Share of the sessions, such as `10%`; `None` is all sessions.
     pub share: Option<Share>,
-    /// Networks; none is everybody.
+    /// Client networks; an empty list is every client.
     #[serde(default)]
     pub clients: Vec<IpNet>,
-    /// Such as `30m`; none is an hour.
+    /// Duration, such as `30m`; `None` is an hour.
     pub lasts: Option<String>,
-    /// For the event.
+    /// The operator's reason, for the event.
     pub reason: Option<String>,
 }
 
-/// How to promote what is staged.
+/// A request to make the staged candidate active.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Promote {
-    /// Even if it was rolled back by itself a short while ago.
+    /// Promotes the candidate even during its rollback back-off, the time after an automatic rollback.
     #[serde(default)]
     pub force: bool,
 }
 
-/// A part of the queue.
+/// A page of the queue.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct QueuePage {
-    /// In order of arrival. There may be none, and more all the same: so many records are looked at and no more.
+    /// Messages in order of arrival. A page reads a bounded number of records: its list may be empty while `next` names
+    /// more.
     pub messages: Vec<Message>,
-    /// Those that wait for a destination that cannot be reached, and which that is.
+    /// Unreachable destination of each message that waits for one.
     #[serde(default)]
     pub waiting: BTreeMap<MessageId, String>,
-    /// Ask with `after` set to this for more; none at the end.
+    /// Value of `after` for the next page; `None` at the end.
     pub next: Option<MessageId>,
 }
 
-/// One message.
+/// A message in the queue, with its header.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct QueueItem {
-    /// Its record.
+    /// Record in the spool.
     pub message: Message,
-    /// The destination it waits for, if that cannot be reached.
+    /// Unreachable destination that the message waits for.
     #[serde(default)]
     pub waits_for: Option<String>,
-    /// Its header, bad UTF-8 replaced. Hostile: escape it before showing it.
+    /// Header block with invalid UTF-8 replaced. Untrusted text: escape before display.
     pub header: String,
 }
 
-/// What a reload did.
+/// Result of a reload.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Reloaded {
-    /// What was applied.
+    /// Names of the parts that were applied.
     pub changed: Vec<String>,
-    /// What was not, and why.
+    /// Parts that were not applied, each with the reason.
     pub problems: Vec<Problem>,
 }
 
-/// Something was done.
+/// Confirmation of an action.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Done {
-    /// What.
+    /// The action, in words.
     pub done: String,
 }
 
-/// Why something was not done.
+/// Body of an answer with status 4xx or 5xx.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ApiFailure {
-    /// At least one.
+    /// Problems; at least one.
     pub problems: Vec<Problem>,
 }
 
-/// What the socket asks of the daemon's main loop.
+/// A command of the control socket to the daemon's main loop.
 #[derive(Debug)]
 pub enum Order {
-    /// As SIGHUP; the answer says what came of it.
+    /// Reloads like SIGHUP and sends the result.
     Reload(oneshot::Sender<Reloaded>),
-    /// As SIGTERM.
+    /// Stops the host like SIGTERM.
     Stop,
 }

@@ -1,4 +1,4 @@
-//! The command line's end of the socket.
+//! The client of the control socket.
 
 use std::path::{Path, PathBuf};
 
@@ -11,24 +11,24 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::ApiFailure;
+use crate::control::api::ApiFailure;
 use host_config::Problem;
 
-/// Why there is no answer.
+/// Failure of a request to the daemon.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens.
+    /// Connection refused: no daemon listens on the socket.
     #[error("no daemon listens on {socket}: {error}\nIs posthouse running? --config or --socket says where to look.")]
     NotRunning {
-        /// Where it was looked for.
+        /// Path of the socket.
         socket: PathBuf,
-        /// What the system said.
+        /// Error of the connection attempt.
         error: std::io::Error,
     },
-    /// The daemon said no.
+    /// The daemon refused the request.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Refused(Vec<Problem>),
-    /// The daemon went away or does not speak our language.
+    /// The daemon closed the connection, or its answer could not be parsed.
     #[error("the daemon's answer was not understood: {0}")]
     Protocol(String),
 }
@@ -39,39 +39,39 @@ impl From<hyper::Error> for ClientError {
     }
 }
 
-/// Talks to the daemon behind a socket; a connection for each request.
+/// A client of the daemon behind a socket. Every request opens a connection of its own.
 #[derive(Debug, Clone)]
 pub struct ControlClient {
     socket: PathBuf,
 }
 
 impl ControlClient {
-    /// Nothing is connected yet.
+    /// Makes a client without connecting.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Self { socket: socket.into() }
     }
 
-    /// Where the daemon is looked for.
+    /// Path of the daemon's socket.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// Reads a resource.
+    /// Sends GET and parses the answer.
     pub async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
         self.ask(Method::GET, target, None::<&()>).await
     }
 
-    /// Has something done.
+    /// Sends POST with a JSON body and parses the answer.
     pub async fn post<T: DeserializeOwned>(&self, target: &str, body: &impl Serialize) -> Result<T, ClientError> {
         self.ask(Method::POST, target, Some(body)).await
     }
 
-    /// Removes a resource.
+    /// Sends DELETE and parses the answer.
     pub async fn delete<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
         self.ask(Method::DELETE, target, None::<&()>).await
     }
 
-    /// Reads a resource line by line, as the lines come.
+    /// Sends GET and returns the answer's lines as a stream.
     pub async fn lines(&self, target: &str) -> Result<Lines, ClientError> {
         let response = self.send(Method::GET, target, None::<&()>).await?;
         Ok(Lines {
@@ -127,14 +127,15 @@ impl ControlClient {
     }
 }
 
-/// Lines of an answer.
+/// Lines of a streamed answer.
 pub struct Lines {
     body: Incoming,
     rest: Vec<u8>,
 }
 
 impl Lines {
-    /// The next line without its end; none when the daemon has said all.
+    /// Returns the next line without the line feed, or `None` at the end of the answer. Text after the last line feed
+    /// is dropped. Cancel safe.
     pub async fn next(&mut self) -> Result<Option<String>, ClientError> {
         loop {
             if let Some(end) = self.rest.iter().position(|b| *b == b'\n') {
@@ -153,7 +154,7 @@ impl Lines {
     }
 }
 
-/// `path?key=value&…` of the pairs that have a value.
+/// Builds `path?key=value&…` from the pairs that have a value; values are percent-encoded.
 pub fn query(path: &str, pairs: &[(&str, Option<String>)]) -> String {
     let mut out = path.to_owned();
     let mut separator = '?';

@@ -1,109 +1,61 @@
-//! The daemon's end of the socket.
+//! The server of the control socket: the router, and the routes about the host as a whole.
 
 mod event_routes;
+mod handles;
 mod lifecycle_routes;
+mod peer;
 mod policy_routes;
 mod queue_routes;
 mod record_routes;
+mod refusal;
 mod rollout_routes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use axum::extract::connect_info::Connected;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 
-use super::{ApiFailure, Done, ListenerStatus, Order, Reloaded, Status};
-use host_config::{Config, Problem};
-use host_events::{EventLog, Events};
-use host_mail::Timestamp;
-use host_policy::DecisionLog;
-use host_policy::Policies;
-use host_smtp::listener::ConnectionLimiter;
-use host_spool::{PutError, Spool};
+use crate::control::api::{Done, Order, Reloaded, Status};
+pub use handles::Handles;
+use peer::Peer;
+use refusal::{Handled, Refusal};
 
-/// Largest request, in bytes: a component in base64 and its settings.
+/// Maximum size of a request in bytes. The largest is a component in base64 with settings.
 const MAX_LOAD: usize = 192 << 20;
-
-/// Everything the socket shows or moves.
-#[derive(Clone)]
-#[allow(missing_docs)]
-pub struct Handles {
-    pub config: Arc<ArcSwap<Config>>,
-    pub listeners: Vec<ListenerStatus>,
-    pub connections: ConnectionLimiter,
-    pub policies: Policies,
-    pub spool: Spool,
-    pub decisions: DecisionLog,
-    pub events: Events,
-    pub log: EventLog,
-    /// To the daemon's main loop.
-    pub orders: mpsc::Sender<Order>,
-    pub started: Timestamp,
-    /// Turns true when the host stops; ends streams.
-    pub stop: watch::Receiver<bool>,
-}
-
-type Handled<T> = Result<Json<T>, Refusal>;
 
 /// Serves the socket until `handles.stop` turns true.
 pub async fn serve(listener: UnixListener, handles: Handles) {
     let mut stop = handles.stop.clone();
     let router = Router::new()
         .route("/status", get(status))
-        .route(
-            "/policies",
-            get(crate::control::server::policy_routes::policies).post(crate::control::server::policy_routes::load),
-        )
-        .route("/policies/check", post(crate::control::server::lifecycle_routes::check))
-        .route(
-            "/policies/history",
-            get(crate::control::server::lifecycle_routes::history),
-        )
-        .route(
-            "/policies/counters",
-            get(crate::control::server::lifecycle_routes::counters),
-        )
-        .route(
-            "/policies/rollback",
-            post(crate::control::server::lifecycle_routes::rollback),
-        )
-        .route("/policies/setup", get(crate::control::server::record_routes::setup))
+        .route("/policies", get(policy_routes::policies).post(policy_routes::load))
+        .route("/policies/check", post(lifecycle_routes::check))
+        .route("/policies/history", get(lifecycle_routes::history))
+        .route("/policies/counters", get(lifecycle_routes::counters))
+        .route("/policies/rollback", post(lifecycle_routes::rollback))
+        .route("/policies/setup", get(record_routes::setup))
         .route(
             "/policies/shadow",
-            get(crate::control::server::record_routes::difference)
-                .post(crate::control::server::record_routes::shadow)
-                .delete(crate::control::server::record_routes::end_shadow),
+            get(record_routes::difference)
+                .post(record_routes::shadow)
+                .delete(record_routes::end_shadow),
         )
-        .route("/records", get(crate::control::server::record_routes::records))
-        .route("/records/{id}", get(crate::control::server::record_routes::record))
+        .route("/records", get(record_routes::records))
+        .route("/records/{id}", get(record_routes::record))
         .route(
             "/policies/stage",
-            post(crate::control::server::rollout_routes::stage).delete(crate::control::server::rollout_routes::cancel),
+            post(rollout_routes::stage).delete(rollout_routes::cancel),
         )
-        .route(
-            "/policies/promote",
-            post(crate::control::server::rollout_routes::promote),
-        )
-        .route("/events", get(crate::control::server::event_routes::events))
-        .route("/queue", get(crate::control::server::queue_routes::queue))
-        .route(
-            "/queue/{id}",
-            get(crate::control::server::queue_routes::message).delete(crate::control::server::queue_routes::delete),
-        )
-        .route(
-            "/queue/{id}/release",
-            post(crate::control::server::queue_routes::release),
-        )
+        .route("/policies/promote", post(rollout_routes::promote))
+        .route("/events", get(event_routes::events))
+        .route("/queue", get(queue_routes::queue))
+        .route("/queue/{id}", get(queue_routes::message).delete(queue_routes::delete))
+        .route("/queue/{id}/release", post(queue_routes::release))
         .route("/reload", post(reload))
         .route("/stop", post(stop_host))
         .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, "there is nothing here") })
@@ -111,74 +63,11 @@ pub async fn serve(listener: UnixListener, handles: Handles) {
         .with_state(Arc::new(handles));
     let service = router.into_make_service_with_connect_info::<Peer>();
     let served = axum::serve(listener, service).with_graceful_shutdown(async move {
-        // A sender that is gone means the host has stopped, too.
+        // An error means that the sender is gone, so the host has stopped.
         let _ = stop.wait_for(|stop| *stop).await;
     });
-    // It ends without error: accept errors are retried.
+    // axum retries accept errors and never returns one.
     let _ = served.await;
-}
-
-/// Who is at the other end, as the kernel says.
-#[derive(Debug, Clone)]
-struct Peer(String);
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self(match stream.io().peer_cred() {
-            Ok(peer) => format!("uid {}", peer.uid()),
-            Err(_) => "unknown".to_owned(),
-        })
-    }
-}
-
-/// A request that was not met.
-struct Refusal {
-    status: StatusCode,
-    problems: Vec<Problem>,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, text: impl ToString) -> Self {
-        Self {
-            status,
-            problems: vec![Problem::new("", text.to_string())],
-        }
-    }
-
-    fn bad_request(text: impl ToString) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, text)
-    }
-
-    fn internal(error: impl ToString) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error)
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let failure = ApiFailure {
-            problems: self.problems,
-        };
-        (self.status, Json(failure)).into_response()
-    }
-}
-
-impl From<JsonRejection> for Refusal {
-    fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
-    }
-}
-
-impl From<QueryRejection> for Refusal {
-    fn from(rejection: QueryRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
-    }
-}
-
-impl From<PutError> for Refusal {
-    fn from(error: PutError) -> Self {
-        Self::internal(error)
-    }
 }
 
 async fn status(State(handles): State<Arc<Handles>>) -> Json<Status> {
@@ -230,15 +119,4 @@ async fn order(handles: &Handles, order: Order) -> Result<(), Refusal> {
 
 fn stopping() -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the host is stopping")
-}
-
-/// Reading the spool may wait for the disk.
-async fn blocking<T: Send + 'static>(
-    handles: &Handles,
-    read: impl FnOnce(Spool) -> T + Send + 'static,
-) -> Result<T, Refusal> {
-    let spool = handles.spool.clone();
-    tokio::task::spawn_blocking(move || read(spool))
-        .await
-        .map_err(Refusal::internal)
 }

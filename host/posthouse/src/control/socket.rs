@@ -1,4 +1,4 @@
-//! The socket's file: owner and group only from its first moment, and never another daemon's.
+//! The file of the control socket. Only owner and group ever have access, and a live daemon's socket is never replaced.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -8,17 +8,20 @@ use std::path::Path;
 
 use tokio::net::UnixListener;
 
-/// Binds the socket with mode 0660. A stale file is replaced; a living daemon's is not.
+/// Binds the socket with mode 0660. Replaces a stale file.
+///
+/// # Errors
+/// [`io::ErrorKind::AddrInUse`] if another daemon listens on the socket.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
     if UnixStream::connect(path).is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon listens on it"));
     }
     let folder = path.parent().unwrap_or(Path::new("/"));
-    // In a folder nobody else may enter until the mode is right.
+    // The socket is made in a private folder, so that other users cannot connect before its mode is set.
     let private = tempfile::Builder::new().prefix(".c").rand_bytes(4).tempdir_in(folder)?;
-    let made = private.path().join("s");
-    let listener = UnixListener::bind(&made)?;
-    fs::set_permissions(&made, Permissions::from_mode(0o660))?;
-    fs::rename(&made, path)?;
+    let draft = private.path().join("s");
+    let listener = UnixListener::bind(&draft)?;
+    fs::set_permissions(&draft, Permissions::from_mode(0o660))?;
+    fs::rename(&draft, path)?;
     Ok(listener)
 }

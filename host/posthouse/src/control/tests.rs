@@ -1,11 +1,11 @@
-//! The socket itself; what it serves is tested end to end.
+//! Tests of the socket file and the client. The routes are tested end to end in `tests/`.
 
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
 #[tokio::test]
-async fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
+async fn replaces_stale_socket_but_not_live_one() {
     let dir = tempfile::tempdir().expect("folder");
     let path = dir.path().join("control.sock");
     let first = bind(&path).expect("binds");
@@ -21,7 +21,7 @@ async fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
 }
 
 #[tokio::test]
-async fn where_no_daemon_listens_the_error_says_where_it_was_looked_for() {
+async fn not_running_error_names_socket() {
     let error = ControlClient::new("/nowhere/control.sock")
         .get::<Status>("/status")
         .await
@@ -31,7 +31,7 @@ async fn where_no_daemon_listens_the_error_says_where_it_was_looked_for() {
 }
 
 #[test]
-fn query_values_are_encoded() {
+fn percent_encodes_query_values() {
     let pairs = [
         ("a", Some("x&y=%".to_owned())),
         ("b", None),

@@ -1,5 +1,5 @@
-//! Sessions cost file descriptors: the process asks for as many as it may have, and takes no more
-//! sessions than it has them for. Running out would hit the spool as well as the sockets.
+//! File descriptors: raises the process limit and bounds the number of sessions by the result. A process without free
+//! descriptors could not open spool files either.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -7,42 +7,42 @@ use host_config::Config;
 use host_events::{Event, Events};
 use host_smtp::listener::BEHIND_PROXIES;
 
-/// A session's connection, and the file of a large message on it.
-const OF_A_SESSION: u64 = 2;
-/// A delivery's connection, and the file of what it delivers.
-const OF_A_DELIVERY: u64 = 2;
-/// The store's tables and journals, listeners, logs, policies, and whoever is being told 421.
-const OF_THE_HOST: u64 = 640;
-/// With fewer a host is none.
-const FEWEST_SESSIONS: u64 = 16;
+/// Descriptors of a session: the connection, and the file of a large message.
+const PER_SESSION: u64 = 2;
+/// Descriptors of a delivery: the connection, and the file of the message.
+const PER_DELIVERY: u64 = 2;
+/// Descriptors of the host itself: tables and journals of the store, listeners, logs, policies, and connections that
+/// are being rejected with 421.
+const RESERVED: u64 = 640;
+/// Minimum number of sessions, even if descriptors are too few.
+const MIN_SESSIONS: u64 = 16;
 
-/// Raises the limit to the highest that is allowed. Returns how many sessions there may be; tells the
-/// operator (5066) if that is less than configured.
+/// Raises the soft limit of file descriptors to the hard limit, and returns the maximum number of sessions. Emits Event
+/// 5066 if that number is below the configured limit.
 pub(super) fn sessions(config: &Config, events: &Events) -> usize {
-    let wanted = config.limits.sessions;
-    let Some(descriptors) = raise() else {
-        return wanted;
+    let configured = config.limits.sessions;
+    let Some(descriptors) = raise_limit() else {
+        return configured;
     };
     let behind_proxies = config.listeners.iter().filter(|listener| !listener.proxies.is_empty());
-    let others = OF_THE_HOST
-        + OF_A_DELIVERY * config.delivery.concurrency as u64
-        + (BEHIND_PROXIES * behind_proxies.count()) as u64;
-    let needed = others + OF_A_SESSION * wanted as u64;
+    let others =
+        RESERVED + PER_DELIVERY * config.delivery.concurrency as u64 + (BEHIND_PROXIES * behind_proxies.count()) as u64;
+    let needed = others + PER_SESSION * configured as u64;
     if needed <= descriptors {
-        return wanted;
+        return configured;
     }
-    let sessions = (descriptors.saturating_sub(others) / OF_A_SESSION).max(FEWEST_SESSIONS);
-    let sessions = sessions.min(wanted as u64);
+    let sessions = (descriptors.saturating_sub(others) / PER_SESSION).max(MIN_SESSIONS);
+    let sessions = sessions.min(configured as u64);
     events.emit(Event::FewDescriptors {
         descriptors,
         needed,
         sessions,
     });
-    usize::try_from(sessions).unwrap_or(wanted)
+    usize::try_from(sessions).unwrap_or(configured)
 }
 
-/// The limit in force; none is no limit.
-fn raise() -> Option<u64> {
+/// Raises the limit and returns the limit in force; `None` is no limit.
+fn raise_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -50,7 +50,7 @@ fn raise() -> Option<u64> {
     };
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
-        // As before, then.
+        // The limit could not be raised and stays as it was.
         Err(_) => limit.current,
     }
 }

@@ -1,6 +1,5 @@
-//! Everything that can be wrong before the first connection, found before it: folders, directory,
-//! administrator, certificate, listeners. All problems are told at once (4056), and nothing has
-//! been accepted yet.
+//! Checks and preparations before the first connection: folders, directory, administrator, certificate, listeners.
+//! Event 4056 reports all problems together; no connection has been accepted by then.
 
 use std::fmt::Display;
 use std::fs::DirBuilder;
@@ -11,23 +10,24 @@ use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
 
-use super::{StartFailed, descriptors};
+use crate::daemon::descriptors;
+use crate::daemon::start_failed::StartFailed;
 use host_config::{Config, ListenerTls, Problem, make_self_signed, problems_around, server_config};
 use host_directory::{Directory, FileDirectory};
 use host_events::{Event, EventLog, EventRecord, Events, Format};
 use host_mail::Timestamp;
 use host_smtp::listener::Bound;
 
-/// What is ready before any stage runs.
+/// Resources that are ready before any part of the host runs.
 pub(super) struct Prepared {
     pub(super) config: Config,
     pub(super) events: Events,
     pub(super) log: EventLog,
     pub(super) directory: Arc<FileDirectory>,
     pub(super) tls: Option<TlsAcceptor>,
-    /// By the listener's name.
+    /// Bound listeners with their configured names.
     pub(super) bound: Vec<(String, Bound)>,
-    /// As configured, or as many as there are file descriptors for.
+    /// Maximum number of sessions: the configured limit, or fewer if file descriptors are short.
     pub(super) sessions: usize,
 }
 
@@ -75,39 +75,42 @@ pub(super) async fn prepare(config: Config) -> Result<Prepared, StartFailed> {
             sessions,
         }),
         _ => {
-            will_not_start(&events, &problems);
+            emit_will_not_start(&events, &problems);
             Err(StartFailed(problems))
         }
     }
 }
 
-/// The one thing that can fail before there is an event log: stdout is told.
+/// Opens the event log. A failure is printed to stdout, since there is no event log yet.
 fn open_events(config: &Config) -> Result<(Events, EventLog), StartFailed> {
     let opened = make_folder(&config.data)
         .and_then(|()| Events::open(&config.data.join("events"), config.event_format, config.event_log_size));
     opened.map_err(|error| {
         let problems = vec![Problem::new("data", format!("{}: {error}", config.data.display()))];
-        say_will_not_start(config.event_format, &problems);
+        print_will_not_start(config.event_format, &problems);
         StartFailed(problems)
     })
 }
 
-/// Event 4056 on stdout alone: there is no log to write to.
-pub fn say_will_not_start(format: Format, problems: &[Problem]) {
+/// Prints Event 4056 to stdout only, for failures before the event log is open.
+pub fn print_will_not_start(format: Format, problems: &[Problem]) {
     let event = Event::WillNotStart {
         problems: problems.iter().map(ToString::to_string).collect(),
     };
     let line = format.line(&EventRecord::new(Timestamp::now(), &event));
-    // If nobody reads stdout, the exit code still says it.
+    // If stdout is closed, the exit code still reports the failure.
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// Mail is nobody's but the host's and its group's.
+/// Makes a folder, and its parents, with mode 0750: mail is accessible to the host and its group only.
 fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o750).create(path)
 }
 
-/// The directory as the host will use it.
+/// Opens the configured directory for local delivery to the configured mailboxes.
+///
+/// # Errors
+/// Problems of the directory's file, under the key `directory`.
 pub fn open_directory(config: &Config) -> Result<FileDirectory, Vec<Problem>> {
     let opened = FileDirectory::open(&config.directory, &config.mailboxes, config.administrator.clone());
     let named = |problem: Problem| Problem::new("directory", format!("{}: {problem}", config.directory.display()));
@@ -116,7 +119,8 @@ pub fn open_directory(config: &Config) -> Result<FileDirectory, Vec<Problem>> {
         .map_err(|problems| problems.into_iter().map(named).collect())
 }
 
-/// Notifications that nobody else may get go to the administrator: without one they have no home.
+/// Returns a problem if the administrator's address cannot be resolved. The administrator gets the notifications that
+/// have no other recipient.
 pub async fn administrator_problem(config: &Config, directory: &FileDirectory) -> Option<Problem> {
     let address = &config.administrator;
     let text = match directory.lookup(address).await {
@@ -135,12 +139,13 @@ async fn missing_administrator(config: &Config, directory: &FileDirectory, event
     Some(problem)
 }
 
-/// The certificate of the configuration, or the host's own if a listener speaks TLS without one.
+/// Loads the configured certificate, or makes a self-signed one if a listener uses TLS without a configured
+/// certificate. Returns `None` if no listener uses TLS.
 pub(super) fn open_tls(config: &Config) -> Result<Option<TlsAcceptor>, Vec<Problem>> {
-    let spoken = config.listeners.iter().any(|listener| listener.tls != ListenerTls::Off);
+    let uses_tls = config.listeners.iter().any(|listener| listener.tls != ListenerTls::Off);
     let files = match &config.tls {
         Some(files) => files.clone(),
-        None if !spoken => return Ok(None),
+        None if !uses_tls => return Ok(None),
         None => make_self_signed(&config.data.join("tls"), &config.hostname)
             .map_err(|error| vec![Problem::new("tls", format!("no self-signed certificate: {error}"))])?,
     };
@@ -165,16 +170,16 @@ async fn bind(config: &Config, events: &Events, problems: &mut Vec<Problem>) -> 
     bound
 }
 
-fn will_not_start(events: &Events, problems: &[Problem]) {
+fn emit_will_not_start(events: &Events, problems: &[Problem]) {
     events.emit(Event::WillNotStart {
         problems: problems.iter().map(ToString::to_string).collect(),
     });
     events.flush();
 }
 
-/// A stage that did not come up.
-pub(super) fn refuse(events: &Events, key: &str, error: &dyn Display) -> StartFailed {
+/// Reports that a part of the host could not start (Event 4056), and returns the error.
+pub(super) fn start_failure(events: &Events, key: &str, error: &dyn Display) -> StartFailed {
     let problems = vec![Problem::new(key, error.to_string())];
-    will_not_start(events, &problems);
+    emit_will_not_start(events, &problems);
     StartFailed(problems)
 }

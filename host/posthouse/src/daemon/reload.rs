@@ -1,4 +1,5 @@
-//! Reading everything again, and saying what could not be applied.
+//! The reload: reads configuration, certificate, directory and policies again, and reports each part that could not be
+//! applied.
 
 use std::sync::Arc;
 
@@ -9,15 +10,15 @@ use host_config::{Config, Problem, problems_around};
 use host_events::Event;
 
 impl RunningHost {
-    /// Configuration, certificate, directory and policies. Each that fails stays as it was; the
-    /// others are applied.
+    /// Reloads configuration, certificate, directory and policies. A part that fails keeps the old state; the other
+    /// parts are applied.
     pub(super) async fn reload(&self) -> Reloaded {
         let mut done = Reloaded::default();
         self.reload_configuration(&mut done);
-        // The directory tells of itself (5011, 5020).
+        // The directory emits its own events (5011, 5020).
         match self.directory.reload() {
             Ok(()) => done.changed.push("directory".to_owned()),
-            Err(problems) => done.problems.extend(problems.into_iter().map(of_directory)),
+            Err(problems) => done.problems.extend(problems.into_iter().map(directory_problem)),
         }
         let (changed, problems) = self.policies.reconfigure(&self.config.load_full()).await;
         done.changed.extend(changed);
@@ -27,19 +28,19 @@ impl RunningHost {
 
     fn reload_configuration(&self, done: &mut Reloaded) {
         let old = self.config.load_full();
-        let (mut what, mut problems) = (Vec::new(), Vec::new());
-        match read_again(&old) {
+        let (mut applied, mut problems) = (Vec::new(), Vec::new());
+        match reread(&old) {
             Ok(mut new) => {
-                problems.extend(keep_what_needs_a_restart(&old, &mut new));
+                problems.extend(keep_restart_only_keys(&old, &mut new));
                 match open_tls(&new) {
                     Ok(tls) => {
                         self.tls.store(tls.map(Arc::new));
-                        what.push("certificate".to_owned());
+                        applied.push("certificate".to_owned());
                     }
                     Err(found) => problems.extend(found),
                 }
                 self.config.store(Arc::new(new));
-                what.push("configuration".to_owned());
+                applied.push("configuration".to_owned());
             }
             Err(found) => problems.extend(found),
         }
@@ -49,21 +50,22 @@ impl RunningHost {
                 problems: problems.iter().map(ToString::to_string).collect(),
             });
         }
-        if !what.is_empty() {
-            self.events.emit(Event::Reloaded { what: what.clone() });
+        if !applied.is_empty() {
+            self.events.emit(Event::Reloaded { what: applied.clone() });
         }
-        done.changed.extend(what);
+        done.changed.extend(applied);
         done.problems.extend(problems);
     }
 }
 
-/// Its keys are those of another file than the configuration.
-fn of_directory(problem: Problem) -> Problem {
+/// Puts a problem under the key `directory`, since its own key belongs to the directory's file and not to the
+/// configuration.
+fn directory_problem(problem: Problem) -> Problem {
     Problem::new("directory", problem.to_string())
 }
 
-/// The built-in defaults have no file and read as they were.
-fn read_again(old: &Config) -> Result<Config, Vec<Problem>> {
+/// Loads and checks the configuration's file again. The built-in defaults have no file and stay as they are.
+fn reread(old: &Config) -> Result<Config, Vec<Problem>> {
     let Some(file) = &old.file else {
         return Ok(old.clone());
     };
@@ -72,8 +74,9 @@ fn read_again(old: &Config) -> Result<Config, Vec<Problem>> {
     if problems.is_empty() { Ok(new) } else { Err(problems) }
 }
 
-/// Puts back what is bound, open or handed out for the life of the process, and names it.
-fn keep_what_needs_a_restart(old: &Config, new: &mut Config) -> Vec<Problem> {
+/// Restores the old value of every key that takes effect only at the next start, and returns a problem for each key
+/// that differed.
+fn keep_restart_only_keys(old: &Config, new: &mut Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     macro_rules! keep {
         ($($key:literal $($field:ident).+;)*) => { $(
@@ -113,12 +116,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_bound_or_open_stays_and_is_named() {
+    fn keeps_and_names_keys_that_need_a_restart() {
         let old = config("data = '/a'\n[limits]\nrecipients = 100");
         let mut new = config(
             "data = '/b'\n[[listener]]\nname = 'x'\naddress = '127.0.0.1:1'\n[limits]\nrecipients = 200\nsessions = 7",
         );
-        let problems = keep_what_needs_a_restart(&old, &mut new);
+        let problems = keep_restart_only_keys(&old, &mut new);
         let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
         assert_eq!(
             keys,
@@ -137,19 +140,19 @@ mod tests {
     }
 
     #[test]
-    fn nothing_changed_is_no_problem() {
+    fn accepts_unchanged_configuration() {
         let old = config("");
-        assert!(keep_what_needs_a_restart(&old, &mut old.clone()).is_empty());
+        assert!(keep_restart_only_keys(&old, &mut old.clone()).is_empty());
     }
 
     #[test]
-    fn a_broken_file_is_a_problem_and_nothing_else() {
+    fn reports_invalid_file() {
         let dir = tempfile::tempdir().expect("folder");
         let path = dir.path().join("posthouse.toml");
         std::fs::write(&path, "administrator = 'a@b.example'\ndata = 'd'").expect("writes");
         let old = Config::load(&path).expect("right");
-        assert!(read_again(&old).is_ok());
+        assert!(reread(&old).is_ok());
         std::fs::write(&path, "administrator = 5").expect("writes");
-        assert_eq!(read_again(&old).expect_err("wrong")[0].key, "administrator");
+        assert_eq!(reread(&old).expect_err("wrong")[0].key, "administrator");
     }
 }

@@ -1,4 +1,4 @@
-//! From the readiness line to the last word: signals, orders and the drain.
+//! The main loop of the running daemon: signals, commands of the control socket, failures of parts, and the drain.
 
 use std::future::Future;
 use std::io;
@@ -9,36 +9,39 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::StartFailed;
 use crate::control::Order;
 use crate::daemon::services::RunningHost;
+use crate::daemon::start_failed::StartFailed;
 use host_config::Problem;
 use host_events::Event;
 use host_spool::OpenError;
 
-/// After its own limit delivery gets this long to give back what it holds.
+/// Time beyond the drain limit in which delivery returns its claimed messages to the spool.
 const GRACE: Duration = Duration::from_secs(2);
-/// How often it is looked whether the last session has ended.
-const LOOK: Duration = Duration::from_millis(20);
+/// Interval at which the drain checks for open sessions.
+const POLL: Duration = Duration::from_millis(20);
 
-/// A host that serves.
+/// The running host with its tasks.
 pub(super) struct Running {
     pub(super) host: RunningHost,
-    /// Reads what the last run left; it ends when all is known.
-    pub(super) recovering: Fuse<JoinHandle<Result<(), OpenError>>>,
-    /// Gives how many messages it gave back.
-    pub(super) delivering: JoinHandle<u64>,
-    pub(super) accepting: Vec<JoinHandle<()>>,
-    pub(super) controlling: JoinHandle<()>,
-    /// Of the folder from which policies are loaded; it ends when the host stops.
-    pub(super) watching: Option<JoinHandle<()>>,
-    /// Turned true once.
+    /// Reads the messages that the last run left in the spool, then ends.
+    pub(super) recovery_task: Fuse<JoinHandle<Result<(), OpenError>>>,
+    /// Delivery. The result is the number of messages that were returned to the spool unfinished.
+    pub(super) delivery_task: JoinHandle<u64>,
+    /// Accept loops, one task for each listener.
+    pub(super) listener_tasks: Vec<JoinHandle<()>>,
+    /// Server of the control socket.
+    pub(super) control_task: JoinHandle<()>,
+    /// Watcher of the folder from which policies are loaded, if one is configured. Ends when the host stops.
+    pub(super) policy_watch_task: Option<JoinHandle<()>>,
+    /// Tells every part to stop. Turns true once.
     pub(super) stop: watch::Sender<bool>,
     pub(super) signals: Signals,
-    pub(super) ordered: mpsc::Receiver<Order>,
+    /// Commands of the control socket.
+    pub(super) orders: mpsc::Receiver<Order>,
 }
 
-/// The signals a daemon lives by.
+/// Signals that stop or reload the daemon.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -54,8 +57,8 @@ impl Signals {
         })
     }
 
-    /// Returns when the process is told to end.
-    async fn end(&mut self) {
+    /// Waits for SIGTERM or SIGINT. Cancel safe.
+    async fn terminated(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -63,46 +66,49 @@ impl Signals {
     }
 }
 
-/// What the main loop woke up for.
-enum Woken {
+/// An occurrence that wakes the main loop.
+enum WakeUp {
     Stop,
     Reload(Option<Order>),
-    Ended(Result<u64, JoinError>),
+    DeliveryEnded(Result<u64, JoinError>),
     Recovered(Result<Result<(), OpenError>, JoinError>),
     SpoolLost,
 }
 
 impl Running {
-    /// Serves until told to stop, then drains.
+    /// Serves until a signal or the control socket stops the host, then drains.
+    ///
+    /// # Errors
+    /// A part of the host failed.
     pub(super) async fn serve(mut self) -> Result<(), StartFailed> {
         loop {
-            let woken = tokio::select! {
-                _ = self.signals.terminate.recv() => Woken::Stop,
-                _ = self.signals.interrupt.recv() => Woken::Stop,
-                _ = self.signals.hang_up.recv() => Woken::Reload(None),
-                order = self.ordered.recv() => match order {
-                    Some(Order::Stop) | None => Woken::Stop,
-                    order => Woken::Reload(order),
+            let wake_up = tokio::select! {
+                _ = self.signals.terminate.recv() => WakeUp::Stop,
+                _ = self.signals.interrupt.recv() => WakeUp::Stop,
+                _ = self.signals.hang_up.recv() => WakeUp::Reload(None),
+                order = self.orders.recv() => match order {
+                    Some(Order::Stop) | None => WakeUp::Stop,
+                    order => WakeUp::Reload(order),
                 },
-                ended = &mut self.delivering => Woken::Ended(ended),
-                recovered = &mut self.recovering => Woken::Recovered(recovered),
-                () = self.host.spool.lost() => Woken::SpoolLost,
+                ended = &mut self.delivery_task => WakeUp::DeliveryEnded(ended),
+                recovered = &mut self.recovery_task => WakeUp::Recovered(recovered),
+                () = self.host.spool.lost() => WakeUp::SpoolLost,
             };
-            match woken {
-                Woken::Stop => return self.drain().await,
-                Woken::Reload(order) => {
+            match wake_up {
+                WakeUp::Stop => return self.drain().await,
+                WakeUp::Reload(order) => {
                     let done = self.host.reload().await;
                     if let Some(Order::Reload(answer)) = order {
-                        // Who asked may have gone; events have told it, too.
+                        // The client may have disconnected; events report the result, too.
                         let _ = answer.send(done);
                     }
                 }
-                Woken::Ended(Ok(_)) => return self.fail("delivery", "ended by itself").await,
-                Woken::Ended(Err(error)) => return self.fail("delivery", &error.to_string()).await,
-                Woken::Recovered(Ok(Ok(()))) => {}
-                Woken::Recovered(Ok(Err(error))) => return self.fail("spool", &error.to_string()).await,
-                Woken::Recovered(Err(error)) => return self.fail("spool", &error.to_string()).await,
-                Woken::SpoolLost => {
+                WakeUp::DeliveryEnded(Ok(_)) => return self.fail("delivery", "ended by itself").await,
+                WakeUp::DeliveryEnded(Err(error)) => return self.fail("delivery", &error.to_string()).await,
+                WakeUp::Recovered(Ok(Ok(()))) => {}
+                WakeUp::Recovered(Ok(Err(error))) => return self.fail("spool", &error.to_string()).await,
+                WakeUp::Recovered(Err(error)) => return self.fail("spool", &error.to_string()).await,
+                WakeUp::SpoolLost => {
                     return self
                         .fail("spool", "takes no more writes after an error of its disk")
                         .await;
@@ -111,8 +117,8 @@ impl Running {
         }
     }
 
-    /// No new connections; sessions end at their next safe point, deliveries finish or are given
-    /// back, within the configured limit or until a second signal.
+    /// Drains the host: accepts no new connections, lets sessions end at a safe point, and lets deliveries finish or
+    /// return messages to the spool. Ends at the configured limit or at a second signal.
     async fn drain(mut self) -> Result<(), StartFailed> {
         let limit = self.host.config.load().drain;
         self.host.events.emit(Event::Stopping {
@@ -123,30 +129,30 @@ impl Running {
         let _ = self.stop.send(true);
         let sessions = async {
             while self.host.connections.active() > 0 {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL).await;
             }
         };
-        let accepting = futures_util::future::join_all(self.accepting.drain(..));
-        let delivered = async { (&mut self.delivering).await.unwrap_or(0) };
-        let in_hand = async { tokio::join!(accepting, sessions, delivered).2 };
-        let gave_up = at_most(limit + GRACE, &mut self.signals, in_hand).await;
+        let listeners = futures_util::future::join_all(self.listener_tasks.drain(..));
+        let delivered = async { (&mut self.delivery_task).await.unwrap_or(0) };
+        let drained = async { tokio::join!(listeners, sessions, delivered).2 };
+        let gave_up = within(limit + GRACE, &mut self.signals, drained).await;
         let gave_up = gave_up.unwrap_or_else(|| {
-            self.delivering.abort();
+            self.delivery_task.abort();
             self.host.spool.counts().claimed
         });
-        self.controlling.abort();
-        if let Some(watching) = self.watching.take() {
-            let _ = watching.await;
+        self.control_task.abort();
+        if let Some(task) = self.policy_watch_task.take() {
+            let _ = task.await;
         }
         self.finish(gave_up).await;
         Ok(())
     }
 
-    /// A stage that ends by itself has a bug, and a spool that cannot be written keeps no outcome:
-    /// the host stops, and whoever watches it starts it again with everything that was acknowledged
-    /// still in the spool.
+    /// Stops the host after the failure of a part: a stage that ended early has a bug, and a spool that cannot be
+    /// written cannot keep the outcome of a delivery. Acknowledged mail stays in the spool until the service manager
+    /// restarts the host.
     async fn fail(self, part: &str, error: &str) -> Result<(), StartFailed> {
-        self.delivering.abort();
+        self.delivery_task.abort();
         self.host.events.emit(Event::PartFailed {
             part: part.to_owned(),
             error: error.to_owned(),
@@ -157,7 +163,7 @@ impl Running {
     }
 
     async fn finish(&self, gave_up: u64) {
-        // A socket that is not there says more than one that nobody answers; it is replaced anyway.
+        // Clients report a missing socket more clearly than a dead one. The next start would replace a dead socket.
         let _ = std::fs::remove_file(&self.host.config.load().control);
         self.host.policies.close().await;
         let counts = self.host.spool.counts();
@@ -171,11 +177,11 @@ impl Running {
     }
 }
 
-/// The result, unless the time is up or the process is told again to end.
-async fn at_most<T>(limit: Duration, signals: &mut Signals, work: impl Future<Output = T>) -> Option<T> {
+/// Runs `work` for at most `limit`. Returns `None` at the limit or at a termination signal, and drops `work`.
+async fn within<T>(limit: Duration, signals: &mut Signals, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         done = work => Some(done),
         () = tokio::time::sleep(limit) => None,
-        () = signals.end() => None,
+        () = signals.terminated() => None,
     }
 }

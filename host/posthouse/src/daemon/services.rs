@@ -1,4 +1,4 @@
-//! The running host's parts, and the views of them that the stages get.
+//! The parts of the running host, and the contexts that sessions, delivery and the control socket get.
 
 use std::sync::Arc;
 
@@ -16,17 +16,18 @@ use host_directory::FileDirectory;
 use host_events::{Event, EventLog, Events};
 use host_mail::Timestamp;
 use host_policy::DecisionLog;
-use host_policy::Policies;
+use host_policy::PolicyManager;
 use host_smtp::listener::{Bound, ConnectionLimiter};
 use host_smtp::session::{SessionContext, SessionPermits};
 use host_spool::Spool;
 
-/// What a reload changes is behind the swaps; the rest stays from start to end.
+/// The parts of the running host. A reload replaces the contents of the `ArcSwap` fields; other fields keep their value
+/// until the host stops.
 pub(super) struct RunningHost {
     pub(super) config: Arc<ArcSwap<Config>>,
     pub(super) tls: Arc<ArcSwapOption<TlsAcceptor>>,
     pub(super) directory: Arc<FileDirectory>,
-    pub(super) policies: Policies,
+    pub(super) policies: Arc<PolicyManager>,
     pub(super) spool: Spool,
     pub(super) decisions: DecisionLog,
     pub(super) events: Events,
@@ -46,10 +47,11 @@ impl RunningHost {
         }
     }
 
-    /// Asked for each connection, so that a new one sees what a reload has changed.
+    /// Returns a factory of session contexts. Every connection calls the factory, so that new sessions use the reloaded
+    /// configuration and certificate.
     pub(super) fn session_context(&self) -> Arc<dyn Fn() -> SessionContext + Send + Sync> {
         let (config, tls) = (self.config.clone(), self.tls.clone());
-        let (directory, policies): (_, Arc<dyn Decide>) = (self.directory.clone(), Arc::new(self.policies.clone()));
+        let (directory, policies): (_, Arc<dyn Decide>) = (self.directory.clone(), self.policies.clone());
         let (spool, events, session_permits) = (self.spool.clone(), self.events.clone(), self.session_permits.clone());
         Arc::new(move || SessionContext {
             config: config.load_full(),
@@ -62,7 +64,7 @@ impl RunningHost {
         })
     }
 
-    /// Loads what is moved into the configured folder, if there is one.
+    /// Starts the task that loads policies from the watched folder. Returns `None` if no folder is configured.
     pub(super) fn watch_policies(&self, stop: watch::Receiver<bool>) -> Option<JoinHandle<()>> {
         let folder = self.config.load().policy_engine.watch.clone()?;
         Some(tokio::spawn(self.policies.clone().watch(folder, stop)))
@@ -89,7 +91,7 @@ impl RunningHost {
         }
     }
 
-    /// Where each listener is bound, with the port the system chose if it was to choose.
+    /// Names and bound addresses of the listeners.
     pub(super) fn listeners(bound: &[(String, Bound)]) -> Vec<ListenerStatus> {
         let status = |(name, bound): &(String, Bound)| ListenerStatus {
             name: name.clone(),
@@ -98,8 +100,8 @@ impl RunningHost {
         bound.iter().map(status).collect()
     }
 
-    /// The readiness line: every listener accepts.
-    pub(super) fn say_ready(&self, listeners: &[ListenerStatus]) {
+    /// Emits the readiness event (5000), when every listener accepts connections.
+    pub(super) fn emit_started(&self, listeners: &[ListenerStatus]) {
         let named = |listener: &ListenerStatus| format!("{} {}", listener.name, listener.address);
         self.events.emit(Event::Started {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -1,5 +1,6 @@
-//! Threads for one stage alone. Within a runtime whoever is ready waits for all others that are, but the kernel shares the
-//! processors among threads: a stage that has its own is not kept waiting by what another one has to do.
+//! A separate Tokio runtime for one stage (bulkhead). Ready tasks of a runtime wait for each other, while the kernel
+//! shares the processors fairly among threads. A stage with threads of its own is therefore not delayed by the load of
+//! other stages.
 
 use std::io;
 use std::num::NonZero;
@@ -8,14 +9,14 @@ use std::thread::available_parallelism;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
-/// For half of the processors. What still runs when it is dropped is left behind.
-pub(super) struct Threads {
+/// A runtime with a worker thread for every second processor. Drop does not wait: tasks that still run are abandoned.
+pub(super) struct StageRuntime {
     handle: Handle,
     runtime: Option<Runtime>,
 }
 
-impl Threads {
-    /// So called, for whoever looks at a process' threads.
+impl StageRuntime {
+    /// Starts the runtime. The threads get `name`, which process viewers show.
     pub(super) fn new(name: &str) -> io::Result<Self> {
         let processors = available_parallelism().map_or(1, NonZero::get);
         let mut builder = Builder::new_multi_thread();
@@ -27,14 +28,14 @@ impl Threads {
         })
     }
 
-    /// Runs the stage.
+    /// Runs a future on the stage's threads.
     pub(super) fn spawn<T: Send + 'static>(&self, stage: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         self.handle.spawn(stage)
     }
 }
 
-impl Drop for Threads {
-    /// A runtime must not wait for its threads within another one.
+impl Drop for StageRuntime {
+    /// Shuts the runtime down in the background, since blocking on threads is not allowed within another runtime.
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What a build server runs: build, then the cases.
+# The script for a build server: builds the component, then runs the cases.
 set -eu
 cd "$(dirname "$0")"
 

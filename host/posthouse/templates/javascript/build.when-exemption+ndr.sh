@@ -19,7 +19,7 @@ if [ ! -x "$tool" ]; then
     exit 1
   }
 fi
-# --sync: without it the component is asynchronous, and the host refuses it.
+# --sync: the host refuses asynchronous components, the tool's default.
 "$tool" --sync --wit wit --world module --js src/policy.js --module-root src --output {{name}}.wasm >/dev/null
-# For `posthouse policy explain`.
+# The schema, for `posthouse policy explain`.
 "$posthouse" policy embed {{name}}.wasm settings.schema.json

@@ -22,5 +22,5 @@ if [ ! -x "$tool" ]; then
   }
 fi
 "$tool" --quiet -d wit -w module componentize -p src policy -o {{name}}.wasm
-# For `posthouse policy explain`.
+# The schema, for `posthouse policy explain`.
 "$posthouse" policy embed {{name}}.wasm settings.schema.json

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What a build server runs: the component, the cases natively, the cases against the component.
-# POSTHOUSE names the posthouse to use, if it is not in the path.
+# The script for a build server: builds the component, runs the cases natively, then against the component.
+# POSTHOUSE is the posthouse to use if the path has none.
 set -eu
 cd "$(dirname "$0")"
 ./build.sh

@@ -1,14 +1,15 @@
-//! Who gets a place: so many sessions in all and by client, and who makes way when all are taken.
+//! The limit of concurrent connections, in all and by client. When all slots are taken, an idle session is evicted.
 
 mod slot_table;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::listener::scheduler_latency::SchedulerLatency;
@@ -18,80 +19,82 @@ use host_events::{Event, Events};
 
 use crate::listener::connection_limiter::slot_table::SlotTable;
 
-/// So many sessions are let in however late everything is: that a machine is slow for another
-/// reason must not keep all mail out.
-const ALWAYS: usize = 100;
-/// Sessions that were told to make way and have not ended yet; beyond them nobody else is told.
-const LEAVING: usize = 64;
+/// Number of sessions that are admitted even under overload, so that a machine that is slow for another reason still
+/// accepts mail.
+const MIN_SESSIONS: usize = 100;
+/// Maximum number of evicted sessions that have not ended yet; no further session is evicted at this number.
+const MAX_EVICTING: usize = 64;
 
-/// There are places again when nobody has found them all taken for so long: within an overload one that
-/// comes free is nothing to tell.
-const CALM: Duration = Duration::from_secs(5);
+/// Time without a client that found all slots taken, after which the full period ends. A slot that is free for a moment
+/// within an overload emits no event.
+const FULL_PERIOD_GRACE: Duration = Duration::from_secs(5);
 
-/// Sessions at once, in all and by client address; shared by all listeners.
+/// Limit of concurrent sessions, in all and by client address; shared by all listeners.
 #[derive(Clone)]
 pub struct ConnectionLimiter {
-    inner: Arc<Shared>,
+    inner: Arc<SharedLimiter>,
 }
 
-/// Why a client gets no place.
+/// Reason for which a client gets no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoSlot {
-    /// It has as many as one client may have.
+    /// Client has the maximum number of connections.
     TooMany,
-    /// All are taken, and nobody was idle for long enough to make way.
+    /// Every slot is taken, and no session was idle for long enough to be evicted.
     Full,
-    /// The host is behind with what it has.
-    Behind,
+    /// Host is overloaded.
+    Overloaded,
 }
 
-struct Shared {
+struct SharedLimiter {
     sessions: usize,
     per_client: usize,
-    evict: Duration,
+    /// Idle time after which a session may be evicted.
+    min_idle: Duration,
     events: Events,
-    lag: SchedulerLatency,
-    state: Mutex<Slots>,
-    /// A place came free.
+    latency: SchedulerLatency,
+    state: Mutex<LimiterState>,
+    /// Notified when a session ends.
     freed: Notify,
 }
 
 #[derive(Default)]
-struct Slots {
+struct LimiterState {
     slot_table: SlotTable,
-    /// Told to make way, and still there.
-    leaving: usize,
+    /// Number of evicted sessions that have not ended yet.
+    evicting: usize,
     by_client: HashMap<IpAddr, usize>,
-    /// Since all places were taken.
+    /// Current period in which all slots are taken.
     full: Option<FullPeriod>,
 }
 
-/// What happened while all places were taken.
+/// A period in which all slots are taken.
 struct FullPeriod {
-    /// When somebody last found them so.
+    /// Time at which a client last found all slots taken.
     last: Instant,
     refused: u64,
-    made_way: u64,
+    evicted: u64,
 }
 
-/// One session's place; dropping it gives it back.
+/// An admitted session. Dropping the value frees the slot.
 pub struct Admitted {
-    inner: Arc<Shared>,
+    inner: Arc<SharedLimiter>,
     client: IpAddr,
     key: u64,
-    /// For the session.
-    pub place: Arc<ConnectionSlot>,
+    /// Slot of the session.
+    pub slot: Arc<ConnectionSlot>,
 }
 
 impl ConnectionLimiter {
-    /// No sessions yet.
+    /// Creates a limiter without sessions. `sessions` is the maximum in all, `per_client` the maximum of a client
+    /// address.
     pub fn new(sessions: usize, per_client: usize, overload: &OverloadConfig, events: Events) -> Self {
         Self {
-            inner: Arc::new(Shared {
+            inner: Arc::new(SharedLimiter {
                 sessions,
                 per_client,
-                evict: overload.make_way,
-                lag: SchedulerLatency::new(overload.lag),
+                min_idle: overload.make_way,
+                latency: SchedulerLatency::new(overload.lag),
                 events,
                 state: Mutex::default(),
                 freed: Notify::new(),
@@ -99,38 +102,37 @@ impl ConnectionLimiter {
         }
     }
 
-    /// Sessions now.
+    /// Number of sessions, including evicted sessions that have not ended yet.
     pub fn active(&self) -> usize {
-        let state = self.inner.state();
-        state.slot_table.len() + state.leaving
+        let state = self.inner.state.lock();
+        state.slot_table.len() + state.evicting
     }
 
-    /// Sessions at once.
+    /// Maximum number of sessions.
     pub fn sessions(&self) -> usize {
         self.inner.sessions
     }
 
-    /// What an operator should know of, in words.
+    /// Descriptions of current problems, for the operator.
     pub fn troubles(&self) -> Vec<String> {
-        let full = self.inner.state().full.is_some();
+        let full = self.inner.state.lock().full.is_some();
         let full = full.then(|| format!("all {} places for connections were taken", self.inner.sessions));
-        let behind = self.inner.lag.is_behind();
-        let behind = behind.then(|| format!("tasks run {} ms late", self.inner.lag.now().as_millis()));
-        full.into_iter().chain(behind).collect()
+        let overloaded = self.inner.latency.is_overloaded();
+        let overloaded = overloaded.then(|| format!("tasks run {} ms late", self.inner.latency.latest().as_millis()));
+        full.into_iter().chain(overloaded).collect()
     }
 
-    /// Sees to it that a host that is behind takes no more than it has, and that an end of overload is
-    /// told. Never returns.
+    /// Measures the scheduler latency and emits the event at the end of a full period. Never returns.
     pub async fn watch(self) {
         let sessions = || {
-            self.inner.calm(Instant::now());
+            self.inner.end_full_period(Instant::now());
             self.active() as u64
         };
-        self.inner.lag.watch(&self.inner.events, sessions).await;
+        self.inner.latency.watch(&self.inner.events, sessions).await;
     }
 
-    /// Waits until there is room without anybody making way.
-    pub async fn room(&self) {
+    /// Waits until a slot is free without an eviction. Cancel safe.
+    pub async fn wait_for_room(&self) {
         loop {
             let mut freed = pin!(self.inner.freed.notified());
             freed.as_mut().enable();
@@ -141,57 +143,56 @@ impl ConnectionLimiter {
         }
     }
 
-    /// A place for a session of this client, if there is one.
+    /// Admits a session of the client, if a slot is free or an idle session can be evicted.
     pub fn admit(&self, client: IpAddr) -> Result<Admitted, NoSlot> {
         let inner = &self.inner;
-        let mut state = inner.state();
+        let mut state = inner.state.lock();
         let of_client = state.by_client.get(&client).copied().unwrap_or(0);
         if of_client >= inner.per_client {
             return Err(NoSlot::TooMany);
         }
-        if inner.is_behind(&state) {
-            inner.lag.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(NoSlot::Behind);
+        if inner.is_overloaded(&state) {
+            inner.latency.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(NoSlot::Overloaded);
         }
         if state.slot_table.len() >= inner.sessions && !inner.evict(&mut state) {
             return Err(NoSlot::Full);
         }
         state.by_client.insert(client, of_client + 1);
-        let place = Arc::<ConnectionSlot>::default();
+        let slot = Arc::<ConnectionSlot>::default();
         Ok(Admitted {
             inner: Arc::clone(inner),
             client,
-            key: state.slot_table.add(Arc::clone(&place)),
-            place,
+            key: state.slot_table.add(Arc::clone(&slot)),
+            slot,
         })
     }
 }
 
-impl Shared {
-    /// Nothing that holds the lock can panic half-way; a poisoned lock is as good as any.
-    fn state(&self) -> MutexGuard<'_, Slots> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_behind(&self, state: &Slots) -> bool {
-        self.lag.is_behind() && state.slot_table.len() >= ALWAYS
+impl SharedLimiter {
+    fn is_overloaded(&self, state: &LimiterState) -> bool {
+        self.latency.is_overloaded() && state.slot_table.len() >= MIN_SESSIONS
     }
 
     fn has_room(&self) -> bool {
-        let state = self.state();
-        state.slot_table.len() < self.sessions && !self.is_behind(&state)
+        let state = self.state.lock();
+        state.slot_table.len() < self.sessions && !self.is_overloaded(&state)
     }
 
-    /// Tells the operator if there are places again.
-    fn calm(&self, now: Instant) {
-        let is_over = |full: &mut FullPeriod| now.duration_since(full.last) >= CALM;
-        if let Some(FullPeriod { refused, made_way, .. }) = self.state().full.take_if(is_over) {
-            self.events.emit(Event::SessionsEnough { refused, made_way });
+    /// Ends the full period, with an event, if no client has found all slots taken for [`FULL_PERIOD_GRACE`].
+    fn end_full_period(&self, now: Instant) {
+        let is_over = |full: &mut FullPeriod| now.duration_since(full.last) >= FULL_PERIOD_GRACE;
+        if let Some(FullPeriod { refused, evicted, .. }) = self.state.lock().full.take_if(is_over) {
+            self.events.emit(Event::SessionsEnough {
+                refused,
+                made_way: evicted,
+            });
         }
     }
 
-    /// Tells whoever has been idle for longest to make way, if that is long enough.
-    fn evict(&self, state: &mut Slots) -> bool {
+    /// Evicts the session that has been idle for longest. False, with a refusal counted, if no session has been idle
+    /// for long enough.
+    fn evict(&self, state: &mut LimiterState) -> bool {
         if state.full.is_none() {
             let limit = self.sessions as u64;
             self.events.emit(Event::SessionsFull { limit });
@@ -200,29 +201,29 @@ impl Shared {
         let full = state.full.get_or_insert(FullPeriod {
             last: now,
             refused: 0,
-            made_way: 0,
+            evicted: 0,
         });
         full.last = now;
-        let idlest = match state.leaving < LEAVING {
-            true => state.slot_table.take_idlest(self.evict, now),
+        let idlest = match state.evicting < MAX_EVICTING {
+            true => state.slot_table.take_idlest(self.min_idle, now),
             false => None,
         };
-        let Some(place) = idlest else {
+        let Some(slot) = idlest else {
             full.refused += 1;
             return false;
         };
-        full.made_way += 1;
-        state.leaving += 1;
-        place.tell_to_make_way();
+        full.evicted += 1;
+        state.evicting += 1;
+        slot.evict();
         true
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut state = self.inner.state();
+        let mut state = self.inner.state.lock();
         if !state.slot_table.remove(self.key) {
-            state.leaving = state.leaving.saturating_sub(1);
+            state.evicting = state.evicting.saturating_sub(1);
         }
         match state.by_client.get_mut(&self.client) {
             Some(of_client) if *of_client > 1 => *of_client -= 1,
@@ -244,16 +245,16 @@ mod tests {
     }
 
     fn connections(sessions: usize, per_client: usize) -> (ConnectionLimiter, host_events::Captured) {
-        let (events, told) = Events::capture();
+        let (events, captured) = Events::capture();
         (
             ConnectionLimiter::new(sessions, per_client, &OverloadConfig::default(), events),
-            told,
+            captured,
         )
     }
 
     #[test]
-    fn places_are_limited_in_all_and_by_client_and_come_back() {
-        let (connections, told) = connections(3, 2);
+    fn limits_sessions_in_all_and_by_client() {
+        let (connections, captured) = connections(3, 2);
         let first = connections.admit(client(1)).expect("first");
         let second = connections.admit(client(1)).expect("second");
         assert_eq!(
@@ -261,7 +262,7 @@ mod tests {
             Some(NoSlot::TooMany),
             "a third of one client"
         );
-        assert!(told.ids().is_empty());
+        assert!(captured.ids().is_empty());
         let other = connections.admit(client(2)).expect("another client");
         for _ in 0..3 {
             assert_eq!(
@@ -271,18 +272,18 @@ mod tests {
             );
         }
         assert_eq!(connections.active(), 3);
-        assert_eq!(told.ids(), [5060], "once");
+        assert_eq!(captured.ids(), [5060], "once");
         assert_eq!(connections.troubles().len(), 1);
         drop(first);
         assert!(connections.admit(client(1)).is_ok());
         drop((second, other));
         assert_eq!(connections.active(), 0);
-        assert!(connections.inner.state().by_client.is_empty());
-        connections.inner.calm(Instant::now());
-        assert_eq!(told.ids(), [5060], "a moment later it may be so again");
-        connections.inner.calm(Instant::now() + CALM);
-        assert_eq!(told.ids(), [5060, 5061]);
-        let last = told.events().pop();
+        assert!(connections.inner.state.lock().by_client.is_empty());
+        connections.inner.end_full_period(Instant::now());
+        assert_eq!(captured.ids(), [5060], "a moment later all may be taken again");
+        connections.inner.end_full_period(Instant::now() + FULL_PERIOD_GRACE);
+        assert_eq!(captured.ids(), [5060, 5061]);
+        let last = captured.events().pop();
         assert!(matches!(
             last,
             Some(Event::SessionsEnough {
@@ -294,15 +295,15 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_behind_takes_no_more_than_it_always_does() {
+    fn overload_refuses_sessions_beyond_the_minimum() {
         let (connections, _) = connections(1000, 1000);
-        let lag = &connections.inner.lag;
-        lag.behind.store(true, Ordering::Relaxed);
-        let held: Vec<_> = (0..ALWAYS)
+        let latency = &connections.inner.latency;
+        latency.overloaded.store(true, Ordering::Relaxed);
+        let held: Vec<_> = (0..MIN_SESSIONS)
             .map(|_| connections.admit(client(1)).expect("room"))
             .collect();
-        assert_eq!(connections.admit(client(2)).err(), Some(NoSlot::Behind));
-        lag.behind.store(false, Ordering::Relaxed);
+        assert_eq!(connections.admit(client(2)).err(), Some(NoSlot::Overloaded));
+        latency.overloaded.store(false, Ordering::Relaxed);
         assert!(connections.admit(client(2)).is_ok());
         drop(held);
     }

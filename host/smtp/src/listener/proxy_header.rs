@@ -1,26 +1,29 @@
-//! What a load balancer says before it hands a connection on: whose it is (HAProxy's PROXY protocol, versions 1 and 2).
+//! The PROXY protocol of HAProxy, versions 1 and 2: a header that names the client, sent by a load balancer before the
+//! client's octets.
 
 use std::net::SocketAddr;
 
 use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// How a header of version 2 begins; one of version 1 is longer than this, too.
+/// First octets of a header of version 2. A header of version 1 is longer, too.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-/// The signature, version and command, family, and the length of the rest.
+/// Length of the fixed part of version 2: signature, version and command, family, and length of the rest.
 const FIXED: usize = 16;
-/// Where version 2 has its command, in the lower half, and the family of its addresses, in the upper half; and which of them
-/// are these.
+/// Index of version and command in version 2; the command is the lower half of the octet.
 const COMMAND: usize = 12;
+/// Index of the address family in version 2; the family is the upper half of the octet.
 const FAMILY: usize = 13;
+/// Command of a connection on behalf of a client.
 const PROXY: u8 = 1;
+/// Family of UNIX sockets.
 const UNIX: u8 = 3;
-/// Longest header of version 1, its end included.
+/// Maximum length of a header of version 1 in octets, including the line end.
 const LONGEST_LINE: usize = 107;
-/// What is taken of version 2: addresses, and what else a proxy says of a connection.
+/// Maximum length in octets of the variable part of version 2: addresses and further attributes of the connection.
 const LONGEST_REST: usize = 4096;
 
-/// Why it is not known whose connection this is.
+/// Reason for which the client of a connection is unknown.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoHeader {
     #[error("{0}")]
@@ -35,21 +38,21 @@ pub(super) enum NoHeader {
     NotTcp,
 }
 
-/// Whose connection it is; none if the proxy names nobody, since it is its own, such as a look at this host's health, or
-/// since it does not know. Nothing is read of what follows the header.
-pub(super) async fn client(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, NoHeader> {
+/// Reads the header and returns the address of the client. `None` if the connection is the proxy's own, such as a
+/// health check, or if the proxy does not know the client. Reads no octet after the header. Not cancel safe.
+pub(super) async fn read_client(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, NoHeader> {
     let mut header = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut header).await?;
     if header == SIGNATURE {
-        rest(stream, &mut header).await?;
+        read_version_2(stream, &mut header).await?;
     } else if header.starts_with(b"PROXY ") {
-        line(stream, &mut header).await?;
+        read_version_1(stream, &mut header).await?;
     } else {
         return Err(NoHeader::Absent);
     }
     let (parsed, _) = ProxyHeader::parse(&header, ParseConfig::default()).map_err(NoHeader::Wrong)?;
     match parsed.proxied_address() {
-        // Somebody else's, who has no address of ours.
+        // A client without an IP address.
         None if header.starts_with(SIGNATURE) && header[COMMAND] & 0xf == PROXY && header[FAMILY] >> 4 == UNIX => {
             Err(NoHeader::NotTcp)
         }
@@ -59,7 +62,8 @@ pub(super) async fn client(stream: &mut (impl AsyncRead + Unpin)) -> Result<Opti
     }
 }
 
-async fn rest(stream: &mut (impl AsyncRead + Unpin), header: &mut Vec<u8>) -> Result<(), NoHeader> {
+/// Reads the rest of a header of version 2, at most [`FIXED`] + [`LONGEST_REST`] octets in all.
+async fn read_version_2(stream: &mut (impl AsyncRead + Unpin), header: &mut Vec<u8>) -> Result<(), NoHeader> {
     header.resize(FIXED, 0);
     stream.read_exact(&mut header[SIGNATURE.len()..]).await?;
     let length = usize::from(u16::from_be_bytes([header[FIXED - 2], header[FIXED - 1]]));
@@ -71,8 +75,8 @@ async fn rest(stream: &mut (impl AsyncRead + Unpin), header: &mut Vec<u8>) -> Re
     Ok(())
 }
 
-/// Octet by octet: what follows the line's end is the client's.
-async fn line(stream: &mut (impl AsyncRead + Unpin), header: &mut Vec<u8>) -> Result<(), NoHeader> {
+/// Reads the rest of a header of version 1, octet by octet, since the octets after the line end belong to the client.
+async fn read_version_1(stream: &mut (impl AsyncRead + Unpin), header: &mut Vec<u8>) -> Result<(), NoHeader> {
     while header.last() != Some(&b'\n') {
         if header.len() >= LONGEST_LINE {
             return Err(NoHeader::TooLong(LONGEST_LINE));
@@ -88,14 +92,14 @@ mod tests {
 
     use super::*;
 
-    /// What is made of these octets, and what is left of them.
+    /// Returns the parsed client or the error, and the number of octets left.
     async fn read(mut octets: &[u8]) -> (String, usize) {
-        let told = match client(&mut octets).await {
+        let result = match read_client(&mut octets).await {
             Ok(Some(client)) => client.to_string(),
             Ok(None) => "the proxy".to_owned(),
             Err(why) => why.to_string(),
         };
-        (told, octets.len())
+        (result, octets.len())
     }
 
     fn version_2(header: &ProxyHeader<'_>) -> Vec<u8> {
@@ -105,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_versions_name_the_client_and_take_no_more() {
+    async fn reads_both_versions_and_nothing_beyond_the_header() {
         let from = |client: &str| {
             let client = client.parse().expect("an address");
             version_2(&ProxyHeader::with_address(ProxiedAddress::stream(client, client)))
@@ -121,21 +125,21 @@ mod tests {
             (from("192.0.2.1:4321"), "192.0.2.1:4321"),
             (from("[2001:db8::1]:4321"), "[2001:db8::1]:4321"),
             (version_2(&ProxyHeader::with_local()), "the proxy"),
-            // The family is not looked at where the connection is the proxy's own.
+            // The family is ignored if the connection is the proxy's own.
             ([&SIGNATURE[..], &[0x20, 0x31, 0, 216], &[0; 216]].concat(), "the proxy"),
         ] {
             let octets = [&header[..], b"EHLO"].concat();
             assert_eq!(read(&octets).await, (expected.to_owned(), 4), "{header:?}");
             for cut in 0..header.len() {
-                let (told, left) = read(&header[..cut]).await;
-                let is_cut = told.contains("eof") || told.contains("end of file");
-                assert!(is_cut && left == 0, "{told}: {cut} of {header:?}");
+                let (result, left) = read(&header[..cut]).await;
+                let is_cut = result.contains("eof") || result.contains("end of file");
+                assert!(is_cut && left == 0, "{result}: {cut} of {header:?}");
             }
         }
     }
 
     #[tokio::test]
-    async fn what_is_none_says_so() {
+    async fn refuses_malformed_headers() {
         let datagram = {
             let address = "192.0.2.1:1".parse().expect("an address");
             version_2(&ProxyHeader::with_address(ProxiedAddress::datagram(address, address)))
@@ -156,9 +160,9 @@ mod tests {
             (&huge, "it is longer than 4112 octets"),
             (&endless, "it is longer than 107 octets"),
         ] {
-            let (told, _) = read(octets).await;
-            let is_right = told == expected || (expected.is_empty() && told.parse::<SocketAddr>().is_err());
-            assert!(is_right && told != "the proxy", "{told} of {octets:?}");
+            let (result, _) = read(octets).await;
+            let is_right = result == expected || (expected.is_empty() && result.parse::<SocketAddr>().is_err());
+            assert!(is_right && result != "the proxy", "{result} of {octets:?}");
         }
     }
 }

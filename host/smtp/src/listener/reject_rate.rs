@@ -1,39 +1,42 @@
-//! How often a client is refused while there is no room. A refusal is a connection made, a line and an end: some tens of
-//! microseconds that those who have a place would have had. Beyond so many a second new clients stay with the kernel,
-//! which keeps a bounded number of them waiting and then lets them knock again, at next to no cost, until there is room or their
-//! refusal's time has come.
+//! A rate limit of refusals while there is no room (fixed window).
+//!
+//! A refusal costs a connection, a line and a close: some tens of microseconds that the accepted sessions lose. Beyond
+//! the limit new clients stay in the kernel's bounded backlog, at next to no cost, until there is room or the next
+//! window.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A moment, and what it has room for: 500 refusals a second.
-const MOMENT: Duration = Duration::from_millis(10);
-const AT_MOST: u32 = 5;
+/// Length of a window.
+const WINDOW: Duration = Duration::from_millis(10);
+/// Maximum number of refusals in a window: 500 a second.
+const MAX_IN_WINDOW: u32 = 5;
 
-/// The refusals of one listener.
+/// The refusals of a listener.
 pub(super) struct RejectRate {
     began: Instant,
     count: u32,
 }
 
 impl RejectRate {
+    /// Starts an empty window.
     pub(super) fn new(now: Instant) -> Self {
         Self { began: now, count: 0 }
     }
 
-    /// There was another one.
+    /// Counts a refusal.
     pub(super) fn count(&mut self, now: Instant) {
-        if now >= self.began + MOMENT {
+        if now >= self.began + WINDOW {
             *self = Self::new(now);
         }
         self.count += 1;
     }
 
-    /// Until when nobody is to be refused, if there were enough for now.
-    pub(super) fn rest(&self, now: Instant) -> Option<Instant> {
-        let end = self.began + MOMENT;
-        (self.count >= AT_MOST && now < end).then_some(end)
+    /// Returns the end of the window if no more refusals are allowed in the window.
+    pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
+        let end = self.began + WINDOW;
+        (self.count >= MAX_IN_WINDOW && now < end).then_some(end)
     }
 }
 
@@ -42,17 +45,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_at_once_and_then_it_rests() {
+    fn pauses_after_the_maximum_until_the_window_ends() {
         let start = Instant::now();
-        let mut refusals = RejectRate::new(start);
-        for _ in 1..AT_MOST {
-            refusals.count(start);
+        let mut rate = RejectRate::new(start);
+        for _ in 1..MAX_IN_WINDOW {
+            rate.count(start);
         }
-        assert_eq!(refusals.rest(start), None);
-        refusals.count(start);
-        assert_eq!(refusals.rest(start), Some(start + MOMENT));
-        assert_eq!(refusals.rest(start + MOMENT), None);
-        refusals.count(start + MOMENT);
-        assert_eq!(refusals.rest(start + MOMENT), None);
+        assert_eq!(rate.paused_until(start), None);
+        rate.count(start);
+        assert_eq!(rate.paused_until(start), Some(start + WINDOW));
+        assert_eq!(rate.paused_until(start + WINDOW), None);
+        rate.count(start + WINDOW);
+        assert_eq!(rate.paused_until(start + WINDOW), None);
     }
 }

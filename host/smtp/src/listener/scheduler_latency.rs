@@ -1,9 +1,9 @@
-//! How late this host's own tasks run: the one sign of having too much to do that does not ask how
-//! fast the machine is.
+//! Scheduler latency: the delay with which the host's own tasks run. A sign of overload that is independent of the
+//! speed of the machine.
 //!
-//! A task that sleeps for a moment and wakes late stands for all the sessions that have something
-//! to do and wait for a processor. When it is late every time for a second there is a standing queue
-//! (as CoDel tells one from a burst, RFC 8289), and each further session makes all of them slower.
+//! A probe task sleeps and measures how late the wake-up is, in place of all sessions that are ready and wait for a
+//! processor. A probe that is late for a whole second means a standing queue, not a burst (the distinction of CoDel,
+//! RFC 8289): each further session would slow down all sessions.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,53 +12,57 @@ use tokio::time::Instant;
 
 use host_events::{Event, Events};
 
-/// How often it is looked.
+/// Interval of the measurements.
 const TICK: Duration = Duration::from_millis(100);
-/// So many times in a row it must be late.
-const IN_A_ROW: u32 = 10;
+/// Number of consecutive late measurements that mean overload.
+const MIN_LATE: u32 = 10;
 
+/// Latency of the host's tasks, and the resulting overload.
 pub(super) struct SchedulerLatency {
-    bound: Duration,
-    /// In milliseconds.
-    late: AtomicU64,
-    pub(super) behind: AtomicBool,
-    /// Connections refused because of it.
+    limit: Duration,
+    /// Latest measurement, in milliseconds.
+    latency_ms: AtomicU64,
+    pub(super) overloaded: AtomicBool,
+    /// Number of connections refused during the overload.
     pub(super) refused: AtomicU64,
 }
 
 impl SchedulerLatency {
-    pub(super) fn new(bound: Duration) -> Self {
+    /// Creates the measurement. `limit` is the latency that counts as late.
+    pub(super) fn new(limit: Duration) -> Self {
         Self {
-            bound,
-            late: AtomicU64::new(0),
-            behind: AtomicBool::new(false),
+            limit,
+            latency_ms: AtomicU64::new(0),
+            overloaded: AtomicBool::new(false),
             refused: AtomicU64::new(0),
         }
     }
 
-    /// There is a standing queue.
-    pub(super) fn is_behind(&self) -> bool {
-        self.behind.load(Ordering::Relaxed)
+    /// True while there is a standing queue.
+    pub(super) fn is_overloaded(&self) -> bool {
+        self.overloaded.load(Ordering::Relaxed)
     }
 
-    /// When last looked.
-    pub(super) fn now(&self) -> Duration {
-        Duration::from_millis(self.late.load(Ordering::Relaxed))
+    /// Latest measurement.
+    pub(super) fn latest(&self) -> Duration {
+        Duration::from_millis(self.latency_ms.load(Ordering::Relaxed))
     }
 
+    /// Measures every [`TICK`] and emits an event when the overload begins or ends. Calls `sessions` after each
+    /// measurement. Never returns.
     pub(super) async fn watch(&self, events: &Events, sessions: impl Fn() -> u64) {
-        let mut judge = OverloadDetector::default();
+        let mut detector = OverloadDetector::default();
         loop {
             let due = Instant::now() + TICK;
             tokio::time::sleep_until(due).await;
-            let late = due.elapsed();
-            let lag_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
-            self.late.store(lag_ms, Ordering::Relaxed);
+            let latency = due.elapsed();
+            let lag_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+            self.latency_ms.store(lag_ms, Ordering::Relaxed);
             let sessions = sessions();
-            let was = judge.behind;
-            judge.observe(late, self.bound);
-            self.behind.store(judge.behind, Ordering::Relaxed);
-            match (was, judge.behind) {
+            let was = detector.overloaded;
+            detector.observe(latency, self.limit);
+            self.overloaded.store(detector.overloaded, Ordering::Relaxed);
+            match (was, detector.overloaded) {
                 (false, true) => {
                     events.emit(Event::FellBehind { lag_ms, sessions });
                 }
@@ -74,17 +78,18 @@ impl SchedulerLatency {
 
 #[derive(Debug, Default)]
 struct OverloadDetector {
-    in_a_row: u32,
-    behind: bool,
+    consecutive_late: u32,
+    overloaded: bool,
 }
 
 impl OverloadDetector {
-    /// Ends well below where it begins, so that it does not begin again at once.
-    fn observe(&mut self, late: Duration, bound: Duration) {
-        self.in_a_row = if late >= bound { self.in_a_row + 1 } else { 0 };
-        self.behind = match self.behind {
-            true => late >= bound / 2,
-            false => self.in_a_row >= IN_A_ROW,
+    /// Adds a measurement. Hysteresis: an overload begins after [`MIN_LATE`] late measurements and ends below half of
+    /// the limit.
+    fn observe(&mut self, latency: Duration, limit: Duration) {
+        self.consecutive_late = if latency >= limit { self.consecutive_late + 1 } else { 0 };
+        self.overloaded = match self.overloaded {
+            true => latency >= limit / 2,
+            false => self.consecutive_late >= MIN_LATE,
         };
     }
 }
@@ -94,23 +99,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_is_no_queue_and_a_queue_ends_below_where_it_began() {
-        let bound = Duration::from_millis(100);
-        let mut judge = OverloadDetector::default();
+    fn overload_begins_after_ten_late_measurements_and_ends_below_half_the_limit() {
+        let limit = Duration::from_millis(100);
+        let mut detector = OverloadDetector::default();
         let mut observe = |ms| {
-            judge.observe(Duration::from_millis(ms), bound);
-            judge.behind
+            detector.observe(Duration::from_millis(ms), limit);
+            detector.overloaded
         };
-        for _ in 1..IN_A_ROW {
+        for _ in 1..MIN_LATE {
             assert!(!observe(5000));
         }
-        assert!(!observe(99), "once in time: it was a burst");
-        for _ in 1..IN_A_ROW {
+        assert!(!observe(99), "a burst");
+        for _ in 1..MIN_LATE {
             assert!(!observe(100));
         }
         assert!(observe(100));
         assert!(observe(50));
         assert!(!observe(49));
-        assert!(!observe(5000), "it takes as long again");
+        assert!(!observe(5000), "the count starts again");
     }
 }

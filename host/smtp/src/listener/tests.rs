@@ -7,7 +7,7 @@ use super::*;
 use crate::session::tests::host::{Client, Host};
 use host_config::OverloadConfig;
 
-/// A listener that accepts.
+/// A running listener.
 struct Running {
     host: Host,
     address: SocketAddr,
@@ -48,7 +48,7 @@ impl Running {
         (client, first)
     }
 
-    /// Waits until so many sessions are left.
+    /// Waits until `sessions` sessions are left.
     async fn until_active(&self, sessions: usize) {
         while self.connections.active() != sessions {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -57,7 +57,7 @@ impl Running {
 }
 
 #[tokio::test]
-async fn a_chosen_port_is_known_and_a_taken_one_is_named() {
+async fn reports_the_chosen_port_and_names_a_taken_address() {
     let host = Host::new(|_| {}).await;
     let bound = Bound::bind(&host.listener).await.expect("loopback");
     assert_ne!(bound.address().port(), 0);
@@ -71,15 +71,15 @@ async fn a_chosen_port_is_known_and_a_taken_one_is_named() {
 }
 
 #[tokio::test]
-async fn beyond_the_limit_a_client_is_told_and_a_place_comes_back() {
-    for (sessions, per_client, why) in [(2, 100, "421 4.3.2 "), (100, 2, "421 4.7.0 ")] {
+async fn refuses_clients_beyond_the_limit_until_a_session_ends() {
+    for (sessions, per_client, expected) in [(2, 100, "421 4.3.2 "), (100, 2, "421 4.7.0 ")] {
         let running = Running::new(sessions, per_client).await;
         let (mut first, greeting) = running.connect().await;
         assert!(greeting.starts_with("220 "), "{greeting}");
         let (_second, greeting) = running.connect().await;
         assert!(greeting.starts_with("220 "), "{greeting}");
         let (mut third, refusal) = running.connect().await;
-        assert!(refusal.starts_with(why), "{refusal}");
+        assert!(refusal.starts_with(expected), "{refusal}");
         assert_eq!(third.rest().await, "");
         first.play(&[("QUIT", "221")]).await;
         running.until_active(1).await;
@@ -90,7 +90,7 @@ async fn beyond_the_limit_a_client_is_told_and_a_place_comes_back() {
 }
 
 #[tokio::test]
-async fn a_stop_ends_accepting_and_sessions_end_by_themselves() {
+async fn shutdown_closes_the_listener_and_ends_sessions() {
     let running = Running::new(10, 10).await;
     let (mut client, _) = running.connect().await;
     running.host.stop.send_replace(true);
@@ -98,7 +98,7 @@ async fn a_stop_ends_accepting_and_sessions_end_by_themselves() {
     assert!(client.rest().await.starts_with("421 4.3.2 "));
     assert!(
         TcpStream::connect(running.address).await.is_err(),
-        "nobody listens any more"
+        "the listener is closed"
     );
     while running.connections.active() != 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;

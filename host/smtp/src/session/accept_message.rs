@@ -1,8 +1,10 @@
-//! After the final dot: checks, the policy's disposition, and the put that a 250 stands for.
+//! Acceptance of a complete message: checks, the policy's disposition, and the spool write that a 250 confirms.
 
+use super::context::SessionContext;
 use super::edits::{self, Edited};
 use super::receive::Rejection;
-use super::{SessionContext, replies};
+use super::refusal_events::RefusalEvent;
+use super::replies;
 use host_contract::{Answered, Disposition, Reason, Transaction};
 use host_events::Event;
 use host_mail::{
@@ -11,25 +13,25 @@ use host_mail::{
 };
 use host_spool::{Draft, Message, Recipient, State};
 
-/// How often a message may pass this host from the time on that a policy changed its recipients.
-const PASSES: usize = 4;
+/// Number of passes at which a message whose recipients a policy changed counts as a loop.
+const MAX_PASSES: usize = 4;
 
-/// A message that is complete and belongs to nobody yet.
+/// A complete message for which no host has taken responsibility yet.
 pub struct ReceivedMessage<'a> {
-    /// What every session needs.
+    /// Services of the session.
     pub context: &'a SessionContext,
-    /// The connection it came on.
+    /// Session that received the message.
     pub session: SessionId,
-    /// Who sent it.
+    /// Client that sent the message.
     pub client: &'a Client,
-    /// EHLO was used.
+    /// True if the client used EHLO.
     pub extended: bool,
-    /// Who it is from and for.
+    /// Envelope of the message.
     pub envelope: &'a Envelope,
 }
 
 impl ReceivedMessage<'_> {
-    /// The reply to the final dot. Anything but a 2xx leaves nothing behind.
+    /// Returns the reply to the final dot. Without a 2xx reply no message remains in the spool.
     pub async fn settle(&self, policy: &mut dyn Transaction, mut draft: Draft) -> Reply {
         let id = draft.id();
         let content = draft.content();
@@ -37,20 +39,20 @@ impl ReceivedMessage<'_> {
             Ok(header) => header,
             Err(refusal) => return self.refused(id, refusal),
         };
-        let asked = policy.message(id, self.client, self.envelope, content).await;
-        self.conclude(asked, draft, &header).await
+        let answered = policy.message(id, self.client, self.envelope, content).await;
+        self.apply(answered, draft, &header).await
     }
 
-    /// Does what the policy decided, and says it.
-    pub async fn conclude(&self, asked: Answered<Disposition>, draft: Draft, header: &HeaderBlock) -> Reply {
+    /// Applies the policy's disposition and returns the reply.
+    pub async fn apply(&self, answered: Answered<Disposition>, draft: Draft, header: &HeaderBlock) -> Reply {
         let id = draft.id();
-        match self.carry_out(asked, draft, header).await {
+        match self.try_apply(answered, draft, header).await {
             Ok(reply) => reply,
             Err(refusal) => self.refused(id, refusal),
         }
     }
 
-    /// What the host itself asks of a message.
+    /// Checks the host's own requirements: a sound header, no policy loop, and the limit of hops.
     fn check(&self, id: MessageId, content: &dyn Content) -> Result<HeaderBlock, Rejection> {
         let header = read_header(content)?;
         self.check_redirections(id, &header)?;
@@ -65,11 +67,11 @@ impl ReceivedMessage<'_> {
         Err(Rejection::new(replies::loop_detected(), "hops"))
     }
 
-    /// A message whose recipients a policy of this host changed may pass here again: through a list, a
-    /// forwarding, another host. Not for ever.
+    /// Detects a policy loop. A message whose recipients a policy of this host changed may pass here again, through a
+    /// mailing list, a forwarding or another host, but not endlessly.
     fn check_redirections(&self, id: MessageId, header: &HeaderBlock) -> Result<(), Rejection> {
         match redirected(header, &self.context.config.hostname) {
-            Some(Redirected { policy, passes }) if passes >= PASSES => {
+            Some(Redirected { policy, passes }) if passes >= MAX_PASSES => {
                 let (message, passes) = (id.to_string(), passes as u64);
                 self.context.events.emit(Event::PolicyLoop {
                     message,
@@ -82,15 +84,15 @@ impl ReceivedMessage<'_> {
         }
     }
 
-    async fn carry_out(
+    async fn try_apply(
         &self,
-        asked: Answered<Disposition>,
+        answered: Answered<Disposition>,
         draft: Draft,
         header: &HeaderBlock,
     ) -> Result<Reply, Rejection> {
-        let because = asked.because;
+        let because = answered.because;
         let id = draft.id();
-        let (edits, state) = match asked.answer {
+        let (edits, state) = match answered.answer {
             Disposition::Reject(reply) | Disposition::Defer(reply) => return Err(Rejection { reply, because }),
             Disposition::Discard => {
                 self.filtered(None, "discarded".to_owned(), &because);
@@ -128,7 +130,7 @@ impl ReceivedMessage<'_> {
         Ok(replies::queued(id))
     }
 
-    /// Returns when the message is on disk.
+    /// Writes the message to the spool. Returns when the message is on disk.
     async fn put(&self, mut draft: Draft, edited: Edited, state: State, because: &Reason) -> Result<(), Rejection> {
         let id = draft.id();
         let received = Timestamp::now();
@@ -168,7 +170,8 @@ impl ReceivedMessage<'_> {
         Ok(())
     }
 
-    /// RFC 5321 section 4.4; names the recipient only if that tells nobody of another (section 7.6).
+    /// Returns the trace field (RFC 5321 section 4.4). A recipient is named only if there is a single recipient, since
+    /// other recipients must not be disclosed (section 7.6).
     fn trace(&self, id: MessageId, at: Timestamp) -> String {
         let recipient: Option<&Mailbox> = match self.envelope.recipients.as_slice() {
             [only] => Some(only),
@@ -197,7 +200,7 @@ impl ReceivedMessage<'_> {
     }
 
     fn refused(&self, id: MessageId, refusal: Rejection) -> Reply {
-        let notice = crate::session::refusal_events::RefusalEvent {
+        let event = RefusalEvent {
             session: self.session,
             client: self.client,
             stage: "message",
@@ -205,14 +208,14 @@ impl ReceivedMessage<'_> {
             reply: &refusal.reply,
             because: &refusal.because,
         };
-        notice.emit(&self.context.events, &self.envelope.sender);
+        event.emit(&self.context.events, &self.envelope.sender);
         refusal.reply
     }
 }
 
-/// The header, if there is one that this host can answer for: whole within the bound, so that no
-/// policy and no loop check can be got round by a field beyond it; and not beginning with a folded
-/// line, which would become part of the trace field put above it.
+/// Reads the header. Fails if the header is longer than the host reads, since a field beyond the bound could bypass a
+/// policy or the loop check; or if the header begins with a folded line, which would become part of the trace field
+/// that the host adds before the header.
 fn read_header(content: &dyn Content) -> Result<HeaderBlock, Rejection> {
     let failed = |error: std::io::Error| Rejection {
         reply: replies::system_error(),
@@ -245,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_whole_or_refused() {
+    fn refuses_a_header_longer_than_the_bound() {
         let long = |fields: usize| format!("X-Field: {}\r\n", "v".repeat(900)).repeat(fields);
         assert_eq!(code(String::new()), Ok(0));
         assert_eq!(code("\r\nbody\r\n".into()), Ok(0));
@@ -260,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_line_that_is_folded_is_refused() {
+    fn refuses_a_folded_first_line() {
         assert_eq!(code(" a: b\r\n\r\n".into()), Err(554));
         assert_eq!(code("\tFrom: forged\r\n".into()), Err(554));
     }

@@ -1,4 +1,4 @@
-//! SASL exchanges as AUTH speaks them (RFC 4954): PLAIN (RFC 4616) and LOGIN.
+//! SASL exchanges of AUTH (RFC 4954): PLAIN (RFC 4616) and LOGIN.
 
 use std::fmt;
 
@@ -8,18 +8,18 @@ use base64::engine::general_purpose::STANDARD;
 use super::replies;
 use host_mail::Reply;
 
-/// Mechanisms as EHLO lists them.
+/// Mechanisms in the form that EHLO lists.
 pub const MECHANISMS: &str = "PLAIN LOGIN";
-/// `Username:` and `Password:`, the prompts every LOGIN client knows.
+/// Prompts `Username:` and `Password:` of LOGIN, in base64.
 const USERNAME: &str = "VXNlcm5hbWU6";
 const PASSWORD: &str = "UGFzc3dvcmQ6";
 
-/// Text that no log may show.
+/// A text that is redacted in debug output, so that no log shows the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// For the directory, and for nobody else.
+    /// Returns the text. Only the directory may see the text.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -37,38 +37,39 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a finished exchange claims.
+/// Credentials claimed by a finished exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The mechanism's name.
+    /// Name of the mechanism.
     pub mechanism: &'static str,
-    /// Account or address.
+    /// Claimed account or address.
     pub user: String,
-    /// Its password.
+    /// Password of the account.
     pub password: Secret,
 }
 
 /// An exchange that waits for a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SaslExchange {
-    /// PLAIN's only message.
+    /// Waits for the only message of PLAIN.
     Plain,
-    /// LOGIN's first.
+    /// Waits for the user name of LOGIN.
     LoginUser,
-    /// LOGIN's second.
+    /// Waits for the password of LOGIN; with the user name.
     LoginPassword(String),
 }
 
-/// Where an exchange has got to.
+/// Progress of an exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExchangeState {
-    /// Send this challenge.
+    /// Challenge to send.
     Challenge(Reply, SaslExchange),
-    /// To be verified.
+    /// Credentials to verify.
     Complete(Credentials),
-    /// It is over, with this reply.
+    /// Failure, with the reply.
     Failed(Reply),
-    /// As `Complete`, but the client wants to act for somebody else: nobody may.
+    /// Credentials with a different authorization identity: the client wants to act for another account, which is never
+    /// allowed.
     OnBehalf(Credentials),
 }
 
@@ -97,7 +98,7 @@ impl SaslExchange {
         ExchangeState::Challenge(Reply::bare(334, text), self)
     }
 
-    /// Takes a line without its CR LF.
+    /// Continues with a line without CR LF.
     pub fn response(self, line: &[u8]) -> ExchangeState {
         if line == b"*" {
             return ExchangeState::Failed(replies::authentication_cancelled());
@@ -121,7 +122,7 @@ impl SaslExchange {
     }
 }
 
-/// RFC 4616 section 2: `[authzid] NUL authcid NUL passwd`.
+/// Parses the message of PLAIN: `[authzid] NUL authcid NUL passwd` (RFC 4616 section 2).
 fn plain(text: &str) -> ExchangeState {
     let mut parts = text.split('\0');
     let (Some(authzid), Some(user), Some(password), None) = (parts.next(), parts.next(), parts.next(), parts.next())
@@ -148,15 +149,15 @@ mod tests {
         Secret(STANDARD.encode(text))
     }
 
-    fn claims(turn: &ExchangeState) -> Option<(&str, &str)> {
-        match turn {
+    fn credentials_of(state: &ExchangeState) -> Option<(&str, &str)> {
+        match state {
             ExchangeState::Complete(credentials) => Some((&credentials.user, credentials.password.reveal())),
             _ => None,
         }
     }
 
-    fn code(turn: &ExchangeState) -> u16 {
-        match turn {
+    fn code(state: &ExchangeState) -> u16 {
+        match state {
             ExchangeState::Failed(reply) | ExchangeState::Challenge(reply, _) => reply.code,
             ExchangeState::Complete(_) => 0,
             ExchangeState::OnBehalf(_) => 1,
@@ -164,25 +165,28 @@ mod tests {
     }
 
     #[test]
-    fn plain_in_one_line_or_two() {
+    fn plain_accepts_one_line_or_two() {
         let message = encoded("\0anna\0secret");
-        assert_eq!(claims(&start("PLAIN", Some(&message))), Some(("anna", "secret")));
+        assert_eq!(
+            credentials_of(&start("PLAIN", Some(&message))),
+            Some(("anna", "secret"))
+        );
         let ExchangeState::Challenge(reply, exchange) = start("PLAIN", None) else {
             panic!("no challenge")
         };
         assert_eq!((reply.code, reply.text.as_str()), (334, ""));
         assert_eq!(
-            claims(&exchange.response(message.0.as_bytes())),
+            credentials_of(&exchange.response(message.0.as_bytes())),
             Some(("anna", "secret"))
         );
         assert_eq!(
-            claims(&start("PLAIN", Some(&encoded("anna\0anna\0secret")))),
+            credentials_of(&start("PLAIN", Some(&encoded("anna\0anna\0secret")))),
             Some(("anna", "secret"))
         );
     }
 
     #[test]
-    fn plain_that_is_not() {
+    fn plain_refuses_malformed_messages() {
         assert_eq!(code(&start("PLAIN", Some(&encoded("root\0anna\0secret")))), 1);
         for bad in ["", "anna", "anna\0secret", "\0anna\0secret\0more"] {
             assert_eq!(code(&start("PLAIN", Some(&encoded(bad)))), 501, "{bad:?}");
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn login_asks_twice_or_once() {
+    fn login_prompts_twice_or_once() {
         let ExchangeState::Challenge(reply, exchange) = start("LOGIN", None) else {
             panic!("no challenge")
         };
@@ -206,8 +210,8 @@ mod tests {
             panic!("no second challenge")
         };
         assert_eq!(STANDARD.decode(&reply.text).expect("base64"), b"Password:");
-        let turn = exchange.response(encoded("secret").0.as_bytes());
-        assert_eq!(claims(&turn), Some(("anna", "secret")));
+        let state = exchange.response(encoded("secret").0.as_bytes());
+        assert_eq!(credentials_of(&state), Some(("anna", "secret")));
         assert!(matches!(
             start("LOGIN", Some(&encoded("anna"))),
             ExchangeState::Challenge(_, SaslExchange::LoginPassword(user)) if user == "anna"
@@ -215,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_asterisk_cancels_and_others_are_unknown() {
+    fn asterisk_cancels_and_unknown_mechanisms_are_refused() {
         for exchange in [
             SaslExchange::Plain,
             SaslExchange::LoginUser,

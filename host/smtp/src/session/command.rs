@@ -1,58 +1,59 @@
-//! Command lines, parsed (RFC 5321 section 4.1). Whether a command is in order is the machine's.
+//! Parser of command lines (RFC 5321 section 4.1). The machine checks the order of commands.
 
 use super::auth::Secret;
 use super::path::{self, ForwardPath, Mail};
 use super::replies;
 use host_mail::{Reply, is_address_literal, is_domain_name};
 
-/// RFC 5321 section 4.5.3.1.4, CR LF included.
+/// Maximum length of a command line in octets, including CR LF (RFC 5321 section 4.5.3.1.4).
 const MAX_COMMAND: usize = 512;
-/// MAIL with SIZE (RFC 1870: 26), BODY (RFC 6152: 17), AUTH (RFC 4954: 500) and SMTPUTF8 (RFC 6531: 10).
+/// Maximum length of MAIL in octets, with SIZE (RFC 1870: 26), BODY (RFC 6152: 17), AUTH (RFC 4954: 500) and SMTPUTF8
+/// (RFC 6531: 10).
 const MAX_MAIL: usize = MAX_COMMAND + 26 + 17 + 500 + 10;
-/// RFC 4954 section 4: the longest line there is; also of a response during an exchange.
+/// Maximum length in octets of AUTH and of a response during an exchange (RFC 4954 section 4); no line may be longer.
 pub const MAX_LINE: usize = 12_288;
-/// RFC 5321 section 4.5.3.1.2.
+/// Maximum length of a domain in octets (RFC 5321 section 4.5.3.1.2).
 const MAX_DOMAIN: usize = 255;
 
-/// One command with its argument understood.
+/// A command with a parsed argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// A domain or an address literal.
+    /// EHLO with a domain or an address literal.
     Ehlo(String),
-    /// As [`Command::Ehlo`], without extensions.
+    /// HELO: like [`Command::Ehlo`], without extensions.
     Helo(String),
     /// Begins a transaction.
     Mail(Mail),
     /// Adds a recipient.
     Rcpt(ForwardPath),
-    /// The message follows.
+    /// Announces the message.
     Data,
     /// Drops the transaction.
     Rset,
-    /// Answered without saying anything.
+    /// Asks about an address; the reply discloses nothing.
     Vrfy,
     /// Lists the verbs.
     Help,
-    /// Nothing.
+    /// Has no effect.
     Noop,
-    /// The end.
+    /// Ends the session.
     Quit,
-    /// RFC 3207.
+    /// Starts TLS (RFC 3207).
     StartTls,
-    /// RFC 4954: mechanism and initial response.
+    /// Authenticates (RFC 4954), with mechanism and initial response.
     Auth(String, Option<Secret>),
-    /// A web client that somebody sent here; what follows is not its own either.
+    /// An HTTP request of a web client. A third party may have chosen the request and the lines that follow.
     Http,
 }
 
 impl Command {
-    /// Reads a line without its CR LF. The error is the reply.
+    /// Parses a line without CR LF. The error is the reply.
     pub fn parse(line: &[u8]) -> Result<Self, Reply> {
         if is_http(line) {
             return Ok(Self::Http);
         }
         let verb_end = line.iter().position(|b| *b == b' ').unwrap_or(line.len());
-        if line.len() + 2 > longest(&line[..verb_end]) {
+        if line.len() + 2 > max_length(&line[..verb_end]) {
             return Err(replies::command_too_long());
         }
         let text = std::str::from_utf8(line).map_err(|_| replies::not_text())?;
@@ -61,11 +62,11 @@ impl Command {
         }
         // RFC 5321 section 4.1.1: trailing white space is tolerated.
         let (verb, argument) = text.split_at(verb_end);
-        Self::of(&verb.to_ascii_uppercase(), argument.trim_matches(' '))
+        Self::from_parts(&verb.to_ascii_uppercase(), argument.trim_matches(' '))
     }
 
-    fn of(verb: &str, argument: &str) -> Result<Self, Reply> {
-        let alone = |command, usage| match argument {
+    fn from_parts(verb: &str, argument: &str) -> Result<Self, Reply> {
+        let without_argument = |command, usage| match argument {
             "" => Ok(command),
             _ => Err(replies::syntax(usage)),
         };
@@ -74,10 +75,10 @@ impl Command {
             "HELO" => hello(argument).map(Self::Helo),
             "MAIL" => path::mail(argument).map(Self::Mail),
             "RCPT" => path::rcpt(argument).map(Self::Rcpt),
-            "DATA" => alone(Self::Data, "DATA"),
-            "RSET" => alone(Self::Rset, "RSET"),
-            "QUIT" => alone(Self::Quit, "QUIT"),
-            "STARTTLS" => alone(Self::StartTls, "STARTTLS"),
+            "DATA" => without_argument(Self::Data, "DATA"),
+            "RSET" => without_argument(Self::Rset, "RSET"),
+            "QUIT" => without_argument(Self::Quit, "QUIT"),
+            "STARTTLS" => without_argument(Self::StartTls, "STARTTLS"),
             "AUTH" => auth(argument),
             "NOOP" => Ok(Self::Noop),
             "HELP" => Ok(Self::Help),
@@ -92,7 +93,8 @@ impl Command {
     }
 }
 
-/// A request line: a method of RFC 9110 section 9.3 or RFC 5789, or the version that ends it (RFC 9112 section 3).
+/// True for an HTTP request line: begins with a method of RFC 9110 section 9.3 or RFC 5789, or ends with a version (RFC
+/// 9112 section 3).
 fn is_http(line: &[u8]) -> bool {
     const METHODS: [&[u8]; 9] = [
         b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"TRACE",
@@ -103,7 +105,7 @@ fn is_http(line: &[u8]) -> bool {
         || words.next_back().is_some_and(|version| version.starts_with(b"HTTP/"))
 }
 
-fn longest(verb: &[u8]) -> usize {
+fn max_length(verb: &[u8]) -> usize {
     if verb.eq_ignore_ascii_case(b"AUTH") {
         MAX_LINE
     } else if verb.eq_ignore_ascii_case(b"MAIL") {
@@ -113,8 +115,8 @@ fn longest(verb: &[u8]) -> usize {
     }
 }
 
-/// RFC 5321 section 4.1.1.1. Underscores are let through, since half of all office networks have them;
-/// anything beyond ASCII is not, since the name goes into a trace field.
+/// Parses the argument of EHLO and HELO (RFC 5321 section 4.1.1.1). Accepts underscores, which many office networks
+/// use. Refuses non-ASCII names, since the name is written into a trace field.
 fn hello(argument: &str) -> Result<String, Reply> {
     let is_name = argument.is_ascii() && (is_domain_name(argument) || is_address_literal(argument));
     if is_name && argument.len() <= MAX_DOMAIN {
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn verbs_in_any_case_and_trailing_space() {
+    fn accepts_verbs_in_any_case_and_trailing_space() {
         for (line, command) in [
             ("EHLO mx.example.org", Command::Ehlo("mx.example.org".into())),
             ("ehlo [192.0.2.1]", Command::Ehlo("[192.0.2.1]".into())),
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_has_its_code() {
+    fn replies_to_each_mistake_with_the_right_code() {
         for (line, expected) in [
             (&b""[..], 500),
             (b" NOOP", 500),
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn web_clients_are_told_by_method_or_version() {
+    fn detects_http_by_method_or_version() {
         let long = format!("GET /{} HTTP/1.1", "x".repeat(2 * MAX_COMMAND));
         for line in [
             &b"GET / HTTP/1.1"[..],
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn each_verb_has_its_longest_line() {
+    fn limits_line_length_by_verb() {
         let line = |verb: &str, octets: usize| format!("{verb} {}", "x".repeat(octets - verb.len() - 3));
         assert_eq!(code(line("NOOP", 512).as_bytes()), 0);
         assert_eq!(code(line("NOOP", 513).as_bytes()), 500);
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_never_shows_a_response() {
+    fn debug_output_hides_the_initial_response() {
         let command = Command::parse(b"AUTH PLAIN AGFubmEAc2VjcmV0").expect("valid");
         assert!(!format!("{command:?}").contains("AGFubmEAc2VjcmV0"));
     }

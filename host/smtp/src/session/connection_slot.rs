@@ -1,27 +1,27 @@
-//! What a session tells of its waiting, and how it is told to make way for another client.
+//! The slot of a session: reports idle time to the connection limiter and receives evictions.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// Stands for a session that waits for nobody: the host itself is at work.
+/// Value of `since` while the host is at work and the session does not wait for the peer.
 const AT_WORK: u64 = u64::MAX;
 
-/// One session's place among all. Shared by the session and whoever gave it the place.
+/// A session's slot, shared by the session and the connection limiter.
 #[derive(Debug)]
 pub struct ConnectionSlot {
     taken: Instant,
-    /// Since when the peer owes something, in milliseconds since `taken`; or [`AT_WORK`].
+    /// Start of the wait for the peer, in milliseconds since `taken`; [`AT_WORK`] while the host is at work.
     since: AtomicU64,
     evict: Notify,
 }
 
-/// The peer owes something for as long as this lives.
-pub(super) struct WaitingGuard<'a>(&'a ConnectionSlot);
+/// Marks the session as waiting for the peer until dropped.
+pub struct WaitingGuard<'a>(&'a ConnectionSlot);
 
 impl Default for ConnectionSlot {
-    /// Taken now; the host is at work.
+    /// Creates a slot taken now, with the host at work.
     fn default() -> Self {
         Self {
             taken: Instant::now(),
@@ -32,24 +32,24 @@ impl Default for ConnectionSlot {
 }
 
 impl ConnectionSlot {
-    /// How long the peer has owed a whole command, or the next part of a message; none while the
-    /// host is at work. Octets that drip in do not count: that is how a slow client is known.
+    /// Returns the time for which the peer has owed a whole command or the next part of a message; `None` while the
+    /// host is at work. Single octets do not reset the time, so that slow clients count as idle.
     pub fn idle(&self) -> Option<Duration> {
         let since = self.since.load(Ordering::Relaxed);
         (since != AT_WORK).then(|| self.taken.elapsed().saturating_sub(Duration::from_millis(since)))
     }
 
-    /// Tells the session to end with 421 where it stands.
-    pub fn tell_to_make_way(&self) {
+    /// Tells the session to end with 421 at its next wait for the peer.
+    pub fn evict(&self) {
         self.evict.notify_one();
     }
 
-    /// Returns when it was told.
-    pub(super) async fn told_to_make_way(&self) {
+    /// Returns when the slot is evicted. An eviction before the call is not lost. Cancel safe.
+    pub(super) async fn evicted(&self) {
         self.evict.notified().await;
     }
 
-    /// From here on the peer owes something.
+    /// Starts a wait for the peer.
     pub(super) fn wait(&self) -> WaitingGuard<'_> {
         let waiting = WaitingGuard(self);
         waiting.reset_idle();
@@ -58,7 +58,7 @@ impl ConnectionSlot {
 }
 
 impl WaitingGuard<'_> {
-    /// The peer gave what it owed, and owes more.
+    /// Restarts the idle time: the peer made progress and owes more.
     pub(super) fn reset_idle(&self) {
         let now = u64::try_from(self.0.taken.elapsed().as_millis()).unwrap_or(AT_WORK - 1);
         self.0.since.store(now, Ordering::Relaxed);
@@ -76,16 +76,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_place_knows_whether_its_session_waits() {
-        let place = ConnectionSlot::default();
-        assert_eq!(place.idle(), None);
-        let waiting = place.wait();
-        assert!(place.idle().is_some());
+    async fn is_idle_only_while_waiting_and_keeps_an_early_eviction() {
+        let slot = ConnectionSlot::default();
+        assert_eq!(slot.idle(), None);
+        let waiting = slot.wait();
+        assert!(slot.idle().is_some());
         waiting.reset_idle();
         drop(waiting);
-        assert_eq!(place.idle(), None, "the host is at work");
-        place.tell_to_make_way();
-        // Told before it looked: it is not lost.
-        place.told_to_make_way().await;
+        assert_eq!(slot.idle(), None, "the host is at work");
+        slot.evict();
+        slot.evicted().await;
     }
 }

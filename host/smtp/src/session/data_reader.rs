@@ -1,47 +1,47 @@
 //! The strict reader of a message after DATA (RFC 5321 sections 2.3.8, 4.1.1.4 and 4.5.2).
 //!
-//! Only CR LF `.` CR LF ends a message. A bare CR or LF never starts a line and is never repaired:
-//! the reader goes on to the one true end, and the message is refused there. So no other host's
-//! idea of where a line ends can make this host see a second message ("SMTP smuggling").
+//! Only CR LF `.` CR LF ends a message. A bare CR or LF never starts a line and is never repaired: the reader continues
+//! to the true end, where the message is refused. No other host's idea of a line end can make this host see a second
+//! message ("SMTP smuggling").
 
 use super::replies;
 use host_mail::Reply;
 
-/// RFC 5321 section 4.5.3.1.6, without CR LF and without a dot that was stuffed.
+/// Maximum length of a text line in octets, without CR LF and without a stuffed dot (RFC 5321 section 4.5.3.1.6).
 pub const MAX_TEXT_LINE: usize = 998;
 
-/// Where in a line the reader stands.
+/// Position of the reader within a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LinePosition {
-    /// After CR LF, and at the very beginning.
+    /// Start of a line: after CR LF, and at the beginning of the message.
     LineStart,
-    /// After anything else.
+    /// Anywhere else.
     Inside,
-    /// After a CR that may begin a CR LF.
+    /// Behind a CR that may begin a CR LF.
     Cr,
-    /// After a dot that began a line.
+    /// Behind a dot at the start of a line.
     Dot,
-    /// After such a dot and a CR.
+    /// Behind a dot at the start of a line and a CR.
     DotCr,
 }
 
-/// Why a message is refused, and in which line, counted from 1.
+/// A defect for which a message is refused, with the line, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Defect {
-    /// A CR without LF.
+    /// CR without LF.
     BareCr(u64),
-    /// A LF without CR.
+    /// LF without CR.
     BareLf(u64),
-    /// An octet that is zero.
+    /// NUL octet.
     Nul(u64),
-    /// More than [`MAX_TEXT_LINE`] octets.
+    /// Line of more than [`MAX_TEXT_LINE`] octets.
     LongLine(u64),
-    /// Octets above 127 that MAIL did not announce.
+    /// Octets above 127 without an announcement in MAIL.
     EightBit,
 }
 
 impl Defect {
-    /// What the client is told.
+    /// Reply to the final dot.
     pub fn reply(self) -> Reply {
         match self {
             Self::BareCr(line) => replies::bare_cr(line),
@@ -53,18 +53,18 @@ impl Defect {
     }
 }
 
-/// What a piece of input was.
+/// A part of the input, interpreted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece<'a> {
-    /// Octets of the message, the stuffed dot gone.
+    /// Octets of the message, without the stuffed dot.
     pub content: &'a [u8],
-    /// How much of the input is done with; at least one octet of a non-empty input.
+    /// Number of octets of the input that were processed; at least 1 of a non-empty input.
     pub consumed: usize,
-    /// The message is complete; what follows in the input are commands.
+    /// True if the message is complete. The rest of the input are commands.
     pub ended: bool,
 }
 
-/// Reads one message from input cut anywhere.
+/// Reads a message from input that may be cut anywhere.
 #[derive(Debug)]
 pub struct DataReader {
     at: LinePosition,
@@ -75,8 +75,8 @@ pub struct DataReader {
 }
 
 impl Default for DataReader {
-    /// RFC 5321 section 4.1.1.4: the CR LF of the DATA command is the one before the first line, so
-    /// that a message may be empty.
+    /// Creates a reader at the start of a line. The CR LF of the DATA command is the CR LF before the first line, so
+    /// that a message may be empty (RFC 5321 section 4.1.1.4).
     fn default() -> Self {
         Self {
             at: LinePosition::LineStart,
@@ -89,8 +89,8 @@ impl Default for DataReader {
 }
 
 impl DataReader {
-    /// Takes octets off the front of `input`, up to the next stuffed dot, the end of the message or
-    /// the end of the input.
+    /// Processes octets from the front of `input`, up to the next stuffed dot, the end of the message or the end of the
+    /// input.
     pub fn read<'a>(&mut self, input: &'a [u8]) -> Piece<'a> {
         let mut start = 0;
         while let (LinePosition::Dot | LinePosition::DotCr, Some(byte)) = (self.at, input.get(start)) {
@@ -106,7 +106,7 @@ impl DataReader {
                         ended: true,
                     };
                 }
-                // Stuffed: the dot is dropped, what follows is the line.
+                // A stuffed dot is dropped; the next octet begins the line.
                 (LinePosition::Dot, _) => self.at = LinePosition::Inside,
                 (_, _) => {
                     self.at = LinePosition::Inside;
@@ -124,14 +124,13 @@ impl DataReader {
         }
     }
 
-    /// What is wrong with the message; the first thing found, if there are several.
-    /// `eight_bit`: MAIL announced octets above 127.
+    /// Returns the first defect of the message. `eight_bit` is true if MAIL announced octets above 127.
     pub fn defect(&self, eight_bit: bool) -> Option<Defect> {
         let undeclared = (self.eight_bit && !eight_bit).then_some(Defect::EightBit);
         self.defect.or(undeclared)
     }
 
-    /// Goes over lines until a dot begins one. Returns where the content ends, and how far it got.
+    /// Scans lines up to a line that begins with a dot. Returns the end of the content, and the end of the scan.
     fn lines(&mut self, input: &[u8], start: usize) -> (usize, usize) {
         let mut at = start;
         while let Some(byte) = input.get(at) {
@@ -156,7 +155,7 @@ impl DataReader {
         (at, at)
     }
 
-    /// Goes over text to the next octet that matters and takes that, too. Returns how far it got.
+    /// Scans text up to and including the next CR, LF or NUL. Returns the number of scanned octets.
     fn text(&mut self, input: &[u8]) -> usize {
         let found = memchr::memchr3(b'\r', b'\n', 0, input);
         let length = found.unwrap_or(input.len());
@@ -183,12 +182,12 @@ impl DataReader {
 mod tests {
     use super::*;
 
-    /// Input, message, what is left for the command loop, and the defect of 7-bit mail.
+    /// Input, message, octets left for the command loop, and the defect of 7-bit mail.
     type Case<'a> = (&'a [u8], &'a [u8], &'a [u8], Option<Defect>);
-    /// What [`Case`] expects of its input.
+    /// Expected message, left octets and defect of a [`Case`]; `None` if the end was not found.
     type Outcome = Option<(Vec<u8>, Vec<u8>, Option<Defect>)>;
 
-    /// Feeds the input in the given chunks; none if the end was not met.
+    /// Reads the input in the given chunks; `None` if the end was not found.
     fn feed(chunks: &[&[u8]]) -> Outcome {
         let mut reader = DataReader::default();
         let mut message = Vec::new();
@@ -209,7 +208,7 @@ mod tests {
         None
     }
 
-    /// The same whole, cut in two at every place, and octet by octet.
+    /// Reads the input whole, cut in two at every place, and octet by octet; all results must be equal.
     fn every_way(input: &[u8]) -> Outcome {
         let whole = feed(&[input]);
         for cut in 0..=input.len() {
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_end_at_the_dot_and_what_follows_is_a_command() {
+    fn ends_at_the_dot_and_leaves_commands() {
         check(&[
             (b".\r\n", b"", b"", None),
             (b"\r\n.\r\n", b"\r\n", b"", None),
@@ -241,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn stuffed_dots_are_dropped_and_others_kept() {
+    fn drops_stuffed_dots_only() {
         check(&[
             (b"..\r\n.\r\n", b".\r\n", b"", None),
             (b"...\r\n.\r\n", b"..\r\n", b"", None),
@@ -252,8 +251,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_crlf_dot_crlf_ends_a_message() {
-        // Each of these ends a message for some other server.
+    fn ends_a_message_only_at_crlf_dot_crlf() {
+        // Each input ends a message for some other server.
         check(&[
             (b"a\n.\n\r\n.\r\n", b"a\n.\n\r\n", b"", Some(Defect::BareLf(1))),
             (b"a\n.\r\nb\r\n.\r\n", b"a\n.\r\nb\r\n", b"", Some(Defect::BareLf(1))),
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_its_end_is_not_complete() {
+    fn does_not_complete_a_message_without_an_end() {
         for input in [
             &b""[..],
             b".",
@@ -292,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn no_input_ends_a_message_elsewhere() {
+    fn ends_every_seven_octet_input_at_the_first_crlf_dot_crlf() {
         const OCTETS: &[u8] = b".\r\na\0";
         for number in 0..OCTETS.len().pow(7) {
             let mut rest = number;
@@ -317,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_defect_is_the_one_named() {
+    fn reports_the_first_defect() {
         check(&[
             (b"a\nb\rc\0\r\n.\r\n", b"a\nb\rc\0\r\n", b"", Some(Defect::BareLf(1))),
             (
@@ -330,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_bit_octets_must_be_announced() {
+    fn refuses_unannounced_octets_above_127() {
         check(&[("ä\r\n.\r\n".as_bytes(), "ä\r\n".as_bytes(), b"", Some(Defect::EightBit))]);
         check(&[(b"a\r\n.\r\nNOOP \xff\r\n", b"a\r\n", b"NOOP \xff\r\n", None)]);
         let mut reader = DataReader::default();
@@ -339,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_998_octets_at_most_and_a_stuffed_dot_does_not_count() {
+    fn limits_lines_to_998_octets_without_the_stuffed_dot() {
         let defect = |line: &[u8]| {
             let input = [b"a\r\n", line, b"\r\n.\r\n"].concat();
             every_way(&input).and_then(|(_, _, defect)| defect)

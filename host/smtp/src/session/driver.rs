@@ -1,90 +1,72 @@
-//! Reads, steps the machine, performs what it says, writes, and tells the operator.
+//! The driver of a session: reads, steps the machine, performs the step's action, writes, and emits events.
 
 mod decisions;
-mod input;
+pub(super) mod input;
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 use super::machine::{self, Handshake, Session, Step};
-use super::wire::{LineError, Parting, Wire};
-use super::{ConnectionSlot, SessionContext, replies};
+use super::wire::{CloseMode, LineError, Wire};
+use crate::session::connection_slot::ConnectionSlot;
+use crate::session::context::SessionContext;
+use crate::session::driver::input::{Interrupted, PeerIo};
 use crate::session::refusal_events::RefusalEvent;
+use crate::session::replies;
 use crate::session::session_permit::{ActiveTransaction, SessionPermit};
 use crate::session::transport::Stream;
 use host_contract::{Admission, AdmissionTerms, Reason};
 use host_events::Event;
-use host_mail::{Client, Reply, ReversePath, SessionId, TlsSession};
+use host_mail::{Client, Reply, ReversePath, TlsSession};
 
-pub use crate::session::driver::input::Interrupted;
+/// Maximum duration of a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum duration of the last write and the close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A TLS handshake takes no longer than this.
-const HANDSHAKE: Duration = Duration::from_secs(30);
-/// Writing the last reply takes no longer than this.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// Stands for a time-out that no clock can express.
-const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+type NextStep = Step<ActiveTransaction>;
 
-type Next = Step<ActiveTransaction>;
-
-/// One connection's driver.
+/// The driver of a connection.
 pub struct Driver {
     context: SessionContext,
-    id: SessionId,
-    /// The peer's address, for events.
-    client: String,
-    place: Arc<ConnectionSlot>,
-    stop: watch::Receiver<bool>,
-    /// When the connection has lasted long enough.
-    ends: Instant,
-    /// The one that the connection began with, until its first transaction has it, or it was given away.
+    peer: PeerIo,
+    /// Permit of the connection, until the first transaction takes the permit or another session gets the permit.
     permit: SessionPermit,
 }
 
 impl Driver {
-    /// For a connection that was just accepted.
+    /// Creates the driver of a connection that was just accepted.
     pub fn new(
         context: SessionContext,
         client: &Client,
-        place: Arc<ConnectionSlot>,
+        slot: Arc<ConnectionSlot>,
         stop: watch::Receiver<bool>,
         permit: SessionPermit,
     ) -> Self {
-        let now = Instant::now();
-        let lasts = context.config.timeouts.session;
         Self {
-            id: SessionId::generate(),
-            client: client.address.to_string(),
-            place,
-            stop,
-            ends: now.checked_add(lasts).unwrap_or(now + FOREVER),
+            peer: PeerIo::new(&context, client, slot, stop),
             permit,
             context,
         }
     }
 
-    /// Shared with whoever gave it.
-    pub fn place(&self) -> Arc<ConnectionSlot> {
-        Arc::clone(&self.place)
-    }
-
-    /// Asks the policy about the connection. The error takes the banner's place.
+    /// Asks the policy about the connection. The error is the reply that takes the place of the banner.
     pub async fn admit(&mut self, client: &Client) -> Result<AdmissionTerms, Reply> {
-        let asked = self.context.policies.admit(self.id, client);
-        // A policy may ask the network.
-        let asked = self.permit.release_while(asked).await;
-        match asked.answer {
+        let admission = self.context.policies.admit(self.peer.session, client);
+        // A policy may wait for the network.
+        let answered = self.permit.release_while(admission).await;
+        match answered.answer {
             Admission::Admit(terms) => Ok(terms),
             Admission::Refuse(reply) => {
                 self.refused(
                     client,
                     "admit",
-                    self.client.clone(),
-                    (&reply, &asked.because),
+                    self.peer.address.clone(),
+                    (&reply, &answered.because),
                     &ReversePath::Null,
                 );
                 Err(reply)
@@ -92,40 +74,41 @@ impl Driver {
         }
     }
 
-    /// Does a TLS handshake; what goes wrong is told to the operator, since the peer cannot be told.
+    /// Performs a TLS handshake. A failure emits an event and returns `None`; the peer gets no reply.
     pub async fn secure<S>(&mut self, wire: Wire<S>) -> Option<(Wire<S>, TlsSession)>
     where
         S: Stream,
     {
         let Some(acceptor) = self.context.tls.clone() else {
-            self.aborted("TLS is not configured".to_owned());
+            self.peer.aborted("TLS is not configured".to_owned());
             return None;
         };
+        let peer = &self.peer;
         let handshake = Box::pin(wire.into_transport().secure(&acceptor));
-        let handshake = timeout_at(self.within(HANDSHAKE), handshake);
-        let secured = self.with_permit(async |driver| {
-            let _waiting = driver.place.wait();
-            driver.unless_told(handshake).await
+        let handshake = timeout_at(peer.deadline(HANDSHAKE_TIMEOUT), handshake);
+        let secured = pin!(async {
+            let _waiting = peer.wait();
+            peer.unless_evicted(handshake).await
         });
-        let secured = match secured.await {
+        let secured = match self.permit.release_while(secured).await {
             Ok(secured) => secured,
-            // Nothing can be said within a handshake.
+            // No reply can be sent within a handshake.
             Err(_) => return None,
         };
         match secured {
             Ok(Ok((transport, session))) => return Some((Wire::new(transport), session)),
-            Ok(Err(error)) => self.aborted(format!("TLS handshake: {error}")),
-            Err(_) => self.aborted("TLS handshake: timed out".to_owned()),
+            Ok(Err(error)) => self.peer.aborted(format!("TLS handshake: {error}")),
+            Err(_) => self.peer.aborted("TLS handshake: timed out".to_owned()),
         }
         None
     }
 
-    /// The dialogue from the banner to the end.
+    /// Runs the dialogue from the banner to the end of the connection.
     pub async fn converse<S>(mut self, mut wire: Wire<S>, session: Session)
     where
         S: Stream,
     {
-        let mut step: Next = machine::greet(session);
+        let mut step: NextStep = machine::greet(session);
         let (reply, reason) = loop {
             let next = match step {
                 Step::Close(reply, reason) => break (Some(reply), reason),
@@ -137,99 +120,112 @@ impl Driver {
                         }
                         None => return,
                     },
-                    Err(lost) => Err(lost),
+                    Err(interrupted) => Err(interrupted),
                 },
                 other => self.perform(&mut wire, other).await,
             };
             match next {
                 Ok(next) => step = next,
-                Err(lost) => break lost.farewell(&self.context.config.hostname),
+                Err(interrupted) => break interrupted.closing_reply(&self.context.config.hostname),
             }
         };
         self.end(wire, reply, reason).await;
     }
 
-    /// Says the last word and closes. With a reason the operator is told, and the peer is given time
-    /// to read it.
+    /// Sends the last reply and closes the connection within 5 seconds. A `reason` is emitted as an event, and gives
+    /// the peer time to read the reply.
     pub async fn end<S>(&mut self, mut wire: Wire<S>, reply: Option<Reply>, reason: Option<&'static str>)
     where
         S: Stream,
     {
-        // Nobody waits for the farewell.
+        // Closing needs no permit.
         self.permit = SessionPermit::default();
         if let Some(reason) = reason {
-            self.aborted(reason.to_owned());
+            self.peer.aborted(reason.to_owned());
         }
-        let parting = match &reply {
-            Some(_) if reason.is_some() => Parting::Interrupted,
-            Some(reply) if reply.code == 221 => Parting::Agreed,
-            _ => Parting::Unbegun,
+        let mode = match &reply {
+            Some(_) if reason.is_some() => CloseMode::Linger,
+            Some(reply) if reply.code == 221 => CloseMode::AfterQuit,
+            _ => CloseMode::Immediate,
         };
         if let Some(reply) = reply {
-            wire.say(&reply);
+            wire.queue_reply(&reply);
         }
-        // What goes wrong now concerns nobody any more.
-        let _ = timeout(FAREWELL, wire.close(parting)).await;
+        // The session is over: an error changes nothing.
+        let _ = timeout(CLOSE_TIMEOUT, wire.close(mode)).await;
     }
 
-    /// Does what most likely lets this host wait, in the connection's turn as long as that lasts.
-    async fn with_permit<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> T {
-        let mut permit = std::mem::take(&mut self.permit);
-        // Pinned here: what is handed on from one to the next has room in each of them.
-        let done = permit.release_while(pin!(work(self))).await;
-        self.permit = permit;
-        done
-    }
-
-    async fn perform<S>(&mut self, wire: &mut Wire<S>, step: Next) -> Result<Next, Interrupted>
+    async fn perform<S>(&mut self, wire: &mut Wire<S>, step: NextStep) -> Result<NextStep, Interrupted>
     where
         S: Stream,
     {
         match step {
             Step::Listen(reply, mut next) => {
                 if let Some(reply) = reply {
-                    wire.say(&reply);
+                    wire.queue_reply(&reply);
                 }
                 let idle = next.is_between_transactions();
-                let line = match next.policy() {
-                    Some(active) => active.release_while(pin!(self.line(wire, idle))).await?,
-                    None => self.with_permit(async |driver| driver.line(wire, idle).await).await?,
+                // Pinned here: a future that is passed on by value takes room in each function on its way.
+                let line = match next.active() {
+                    Some(active) => active.release_while(pin!(self.peer.line(wire, idle))).await?,
+                    None => self.permit.release_while(pin!(self.peer.line(wire, idle))).await?,
                 };
                 Ok(next.command(&line))
             }
             Step::RecipientsFull(reply, next) => {
                 let limit = next.session().rules.recipients as u64;
-                let (session, client) = (self.id.to_string(), self.client.clone());
+                let (session, client) = (self.peer.session.to_string(), self.peer.address.clone());
                 self.context
                     .events
                     .emit(Event::TooManyRecipients { session, client, limit });
                 Ok(Step::Listen(Some(reply), next))
             }
             Step::Challenge(reply, next) => {
-                // AUTH takes its time, of the client and of whoever knows its password.
+                // AUTH waits for the client and the directory, and needs no permit.
                 self.permit = SessionPermit::default();
-                wire.say(&reply);
-                let line = self.line(wire, true).await.map_err(|lost| match lost {
-                    Interrupted::Garbled(LineError::TooLong, _) => {
-                        Interrupted::Garbled(LineError::TooLong, replies::exchange_too_long())
-                    }
-                    other => other,
-                })?;
+                wire.queue_reply(&reply);
+                let line = self
+                    .peer
+                    .line(wire, true)
+                    .await
+                    .map_err(|interrupted| match interrupted {
+                        Interrupted::Garbled(LineError::TooLong, _) => {
+                            Interrupted::Garbled(LineError::TooLong, replies::exchange_too_long())
+                        }
+                        other => other,
+                    })?;
                 Ok(next.response(&line))
             }
-            Step::Verify(asking) => {
+            Step::Verify(pending) => {
                 self.permit = SessionPermit::default();
-                Ok(self.verify(asking).await)
+                Ok(self.verify(pending).await)
             }
-            Step::Impersonation(asking) => {
+            Step::Impersonation(pending) => {
                 self.permit = SessionPermit::default();
-                Ok(self.denied(asking, "on behalf of another").await)
+                Ok(self.reject_credentials(pending, "on behalf of another").await)
             }
-            Step::AskSender(asking) => self.ask_sender(asking).await,
-            Step::AskRecipient(asking) => Ok(self.ask_recipient(asking).await),
-            Step::Receive(receiving) => self.message(wire, receiving).await,
+            Step::AskSender(pending) => self.ask_sender(pending).await,
+            Step::AskRecipient(pending) => Ok(self.ask_recipient(pending).await),
+            Step::Receive(pending) => self.receive_message(wire, pending).await,
             close @ (Step::StartTls(..) | Step::Close(..)) => Ok(close),
         }
+    }
+
+    /// Sends the reply to STARTTLS. Plaintext that follows STARTTLS is an interruption.
+    async fn before_tls<S>(&mut self, wire: &mut Wire<S>, reply: Reply) -> Result<(), Interrupted>
+    where
+        S: Stream,
+    {
+        if !wire.input().is_empty() {
+            return Err(Interrupted::Injected);
+        }
+        wire.queue_reply(&reply);
+        let peer = &self.peer;
+        let flushed = pin!(async {
+            let _waiting = peer.wait();
+            peer.flush(wire).await
+        });
+        self.permit.release_while(flushed).await
     }
 
     fn refused(
@@ -241,7 +237,7 @@ impl Driver {
         originator: &ReversePath,
     ) {
         let refused = RefusalEvent {
-            session: self.id,
+            session: self.peer.session,
             client,
             stage,
             subject,
@@ -249,14 +245,5 @@ impl Driver {
             because,
         };
         refused.emit(&self.context.events, originator);
-    }
-
-    fn aborted(&self, reason: String) {
-        let (session, client) = (self.id.to_string(), self.client.clone());
-        self.context.events.emit(Event::SessionAborted {
-            session,
-            client,
-            reason,
-        });
     }
 }

@@ -1,43 +1,43 @@
-//! A policy's edits, worked out in full before any of them is applied.
+//! A policy's edits, computed in full before the message changes.
 
 use host_contract::Edit;
 use host_mail::{Envelope, HeaderBlock, Mailbox, REDIRECTED};
 
-/// What a message becomes.
+/// The result of a policy's edits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edited {
-    /// Who gets it, in the order of the envelope, then as added.
+    /// Recipients in the order of the envelope, followed by added recipients.
     pub recipients: Vec<Mailbox>,
-    /// Goes before the rest of the message.
+    /// Octets to put before the rest of the message.
     pub prefix: Vec<u8>,
-    /// They are not those of the envelope.
+    /// True if the recipients differ from the envelope.
     pub redirected: bool,
-    /// Octets at the message's front that `prefix` stands for.
+    /// Number of octets at the front of the message that `prefix` replaces.
     pub skip: u64,
 }
 
-/// Applies all edits to copies; the message itself is not touched.
+/// Applies all edits to copies; the message stays unchanged.
 pub fn apply(edits: &[Edit], envelope: &Envelope, header: &HeaderBlock) -> Edited {
     let mut recipients = envelope.recipients.clone();
     let mut prefix = Vec::new();
     let mut removed: Vec<&str> = Vec::new();
     for edit in edits {
         match edit {
-            Edit::AddHeader(name, value) => prefix.extend_from_slice(field(name, value).as_bytes()),
-            // Only the host finds the loops that policies make: it keeps its own marks.
+            Edit::AddHeader(name, value) => prefix.extend_from_slice(format_field(name, value).as_bytes()),
+            // The host keeps its own marks: without them no loop made by policies is found.
             Edit::RemoveHeader(name) if name.eq_ignore_ascii_case(REDIRECTED) => {}
             Edit::RemoveHeader(name) => removed.push(name),
-            Edit::RemoveRecipient(mailbox) => recipients.retain(|one| one.key() != mailbox.key()),
-            Edit::AddRecipient(mailbox) if recipients.iter().any(|one| one.key() == mailbox.key()) => {}
+            Edit::RemoveRecipient(mailbox) => recipients.retain(|other| other.key() != mailbox.key()),
+            Edit::AddRecipient(mailbox) if recipients.iter().any(|other| other.key() == mailbox.key()) => {}
             Edit::AddRecipient(mailbox) => recipients.push(mailbox.clone()),
         }
     }
     let mut skip = 0;
     if !removed.is_empty() {
-        prefix.extend(without(header.as_bytes(), &removed));
+        prefix.extend(remove_fields(header.as_bytes(), &removed));
         skip = header.as_bytes().len() as u64;
     }
-    if is_body(header) {
+    if is_body_only(header) {
         prefix.extend_from_slice(b"\r\n");
     }
     Edited {
@@ -52,28 +52,31 @@ pub fn apply(edits: &[Edit], envelope: &Envelope, header: &HeaderBlock) -> Edite
     }
 }
 
-/// Whether what stands before the first empty line holds no field at all: it is body then, and must
-/// not become part of the header that is put above it.
-fn is_body(header: &HeaderBlock) -> bool {
+/// True if the text before the first empty line holds no header field. The text is then part of the body, and must not
+/// become part of the header that the host adds.
+fn is_body_only(header: &HeaderBlock) -> bool {
     !header.as_bytes().is_empty() && header.fields().next().is_none()
 }
 
-/// One field on one line, or folded after its name where that would be longer than
-/// RFC 5322 section 2.1.1 allows.
-fn field(name: &str, value: &str) -> String {
+/// Formats a header field on one line, or folded after the name if the line would be longer than RFC 5322 section 2.1.1
+/// allows.
+fn format_field(name: &str, value: &str) -> String {
     let fold = if name.len() + value.len() + 2 > 998 { "\r\n" } else { "" };
     format!("{name}:{fold} {value}\r\n")
 }
 
-/// The header without the fields of these names. Folded lines go with their field, and lines that
-/// are no field stay as they are.
-fn without(header: &[u8], names: &[&str]) -> Vec<u8> {
+/// Returns the header without the named fields. Folded lines are removed with the field; lines that are not part of a
+/// field stay.
+fn remove_fields(header: &[u8], names: &[&str]) -> Vec<u8> {
     let mut kept = Vec::with_capacity(header.len());
     let mut dropping = false;
     for line in header.split_inclusive(|byte| *byte == b'\n') {
         if !matches!(line.first(), Some(b' ' | b'\t')) {
             let name = line.split(|byte| *byte == b':').next().unwrap_or(line).trim_ascii_end();
-            dropping = line.contains(&b':') && names.iter().any(|one| name.eq_ignore_ascii_case(one.as_bytes()));
+            dropping = line.contains(&b':')
+                && names
+                    .iter()
+                    .any(|removed| name.eq_ignore_ascii_case(removed.as_bytes()));
         }
         if !dropping {
             kept.extend_from_slice(line);
@@ -93,7 +96,7 @@ mod tests {
         text.parse().expect("valid")
     }
 
-    /// The edited message and its recipients.
+    /// Returns the edited message and the recipients.
     fn edit(edits: &[Edit]) -> (String, Vec<String>) {
         let header = HeaderBlock::read(&InMemory(MESSAGE.into())).expect("in memory");
         let mut envelope = Envelope::from_sender(ReversePath::Null);
@@ -105,14 +108,14 @@ mod tests {
     }
 
     #[test]
-    fn no_edit_leaves_everything_as_it_is() {
+    fn no_edit_changes_nothing() {
         let (text, recipients) = edit(&[]);
         assert_eq!(text, MESSAGE);
         assert_eq!(recipients, ["a@x.example", "b@x.example"]);
     }
 
     #[test]
-    fn fields_are_added_on_top_in_their_order() {
+    fn adds_fields_on_top_in_order() {
         let add = |name: &str, value: &str| Edit::AddHeader(name.into(), value.into());
         let (text, _) = edit(&[add("X-One", "1"), add("X-Two", "2")]);
         assert_eq!(text, format!("X-One: 1\r\nX-Two: 2\r\n{MESSAGE}"));
@@ -121,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_without_a_header_stays_a_body() {
+    fn separates_a_body_without_a_header() {
         for (message, prefix) in [
             ("Hello.\r\n", "\r\n"),
             ("Hello.\r\n\r\nTo: you\r\n", "\r\n"),
@@ -140,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_of_a_name_goes_with_its_folded_lines() {
+    fn removes_every_field_of_a_name_with_folded_lines() {
         let (text, _) = edit(&[Edit::RemoveHeader("X-a".into()), Edit::RemoveHeader("subject".into())]);
         assert_eq!(text, "no field\r\nTo: b\r\n\r\nX-A: body\r\n");
         let (text, _) = edit(&[Edit::RemoveHeader("no field".into())]);
@@ -148,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn an_added_field_outlives_the_removal_of_its_name() {
+    fn removal_keeps_added_fields_of_the_same_name() {
         let edits = [
             Edit::AddHeader("X-A".into(), "new".into()),
             Edit::RemoveHeader("X-A".into()),
@@ -157,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_own_marks_stay_and_a_change_of_recipients_is_seen() {
+    fn keeps_redirection_marks_and_detects_changed_recipients() {
         let message = format!("{REDIRECTED}: by mx.example policy copies\r\n\r\nHello.\r\n");
         let header = HeaderBlock::read(&InMemory(message.into())).expect("in memory");
         let mut envelope = Envelope::from_sender(ReversePath::Null);
@@ -176,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn recipients_come_and_go() {
+    fn adds_and_removes_recipients() {
         let edits = [
             Edit::RemoveRecipient(mailbox("A@x.example")),
             Edit::AddRecipient(mailbox("c@x.example")),

@@ -1,92 +1,38 @@
-//! The dialogue as a pure machine: no I/O, no clock, no tokio.
+//! The SMTP dialogue as a pure state machine: no I/O, no clock, no tokio.
 //!
-//! Each state is a type that takes exactly the input it waits for, is consumed by it and gives the
-//! next [`Step`]: what the driver does, with the state that takes the result. So a verdict nobody
-//! asked for, or RCPT before MAIL, cannot be written down.
+//! Each state is a type that accepts exactly the input that the state waits for. The input consumes the state and
+//! returns the next [`Step`]: an action for the driver, with the state that takes the result. A verdict without a
+//! question, or RCPT before MAIL, cannot be expressed.
 //!
 //! ```text
 //!            command             answer               answer
 //! Conversation ───► AskSender ───► Conversation ───► AskRecipient ───► Conversation
-//!      │                            with Transaction                        │ DATA
+//!      │                            with MailTransaction                    │ DATA
 //!      ├──► Authenticating ───► Verifying ───► Conversation                 ▼
 //!      └──► Handshake ───► Conversation                Conversation ◄─── Receiving
 //! ```
 //!
-//! [`Session`] lives as long as the connection, [`Transaction`] as long as the message: dropping the
-//! transaction *is* RSET. `P` is whatever the driver wants dropped with it.
+//! [`Session`] lives as long as the connection, [`state::MailTransaction`] as long as the message: dropping the
+//! transaction *is* RSET. `P` is the driver's state of a transaction, dropped together with the transaction.
 
 mod connection;
 mod handshake;
 mod pending;
+mod state;
 #[cfg(test)]
 mod tests;
 
 use super::command::Command;
 use super::path::{self, ForwardPath, Mail};
 use super::replies;
-use host_mail::{Envelope, Reply};
+use crate::session::machine::state::Phase;
 
 pub use crate::session::machine::connection::{Rules, Session};
-pub use crate::session::machine::handshake::{Authenticating, Handshake, Verified, Verifying};
-pub use crate::session::machine::pending::{AskRecipient, AskSender, Receiving};
+pub use crate::session::machine::state::{
+    AskRecipient, AskSender, Conversation, Handshake, Receiving, Step, Verified, Verifying,
+};
 
-/// What the driver does next.
-#[derive(Debug)]
-pub enum Step<P> {
-    /// Say this, if anything; then read a command.
-    Listen(Option<Reply>, Conversation<P>),
-    /// As `Listen`, and tell the operator that a transaction reached the limit of recipients.
-    RecipientsFull(Reply, Conversation<P>),
-    /// Say this, then read a response.
-    Challenge(Reply, Authenticating),
-    /// Have these credentials verified.
-    Verify(Verifying),
-    /// Tell the operator that an exchange claimed to act for somebody else, then go on with the state.
-    Impersonation(Verifying),
-    /// Say this, then begin TLS.
-    StartTls(Reply, Handshake),
-    /// Ask about the sender.
-    AskSender(AskSender),
-    /// Ask about a recipient.
-    AskRecipient(AskRecipient<P>),
-    /// Receive a message and decide about it.
-    Receive(Receiving<P>),
-    /// Say this, then close. The reason is none when the client asked for it.
-    Close(Reply, Option<&'static str>),
-}
-
-/// A mail transaction from an accepted MAIL on.
-#[derive(Debug)]
-pub struct Transaction<P> {
-    /// As given so far.
-    pub envelope: Envelope,
-    /// The driver's.
-    pub policy: P,
-    /// Recipients the policy did not take. They count, so that nobody probes addresses without end.
-    refused: usize,
-    /// The operator has been told that there were too many recipients.
-    full: bool,
-}
-
-/// What the client has done so far.
-#[derive(Debug)]
-enum Phase<P> {
-    /// Nothing, or nothing that counts after STARTTLS.
-    Connected,
-    /// EHLO or HELO.
-    Greeted,
-    /// MAIL, and RCPT as often as the envelope shows.
-    Mail(Transaction<P>),
-}
-
-/// Waits for a command.
-#[derive(Debug)]
-pub struct Conversation<P> {
-    session: Box<Session>,
-    phase: Phase<P>,
-}
-
-/// The first step of a connection that was admitted.
+/// Returns the first step of a connection that was admitted: the banner.
 pub fn greet<P>(session: Session) -> Step<P> {
     let banner = replies::banner(&session.rules.hostname);
     let next = Conversation {
@@ -97,25 +43,25 @@ pub fn greet<P>(session: Session) -> Step<P> {
 }
 
 impl<P> Conversation<P> {
-    /// What is known of the connection.
+    /// Session of the client.
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Nothing would be lost if the connection ended here.
+    /// True if no transaction would be lost by closing the connection here.
     pub fn is_between_transactions(&self) -> bool {
         !matches!(self.phase, Phase::Mail(_))
     }
 
-    /// What the driver keeps for the transaction, if one is under way.
-    pub fn policy(&mut self) -> Option<&mut P> {
+    /// State that the driver keeps for the current transaction, if any.
+    pub fn active(&mut self) -> Option<&mut P> {
         match &mut self.phase {
-            Phase::Mail(transaction) => Some(&mut transaction.policy),
+            Phase::Mail(transaction) => Some(&mut transaction.active),
             Phase::Connected | Phase::Greeted => None,
         }
     }
 
-    /// Takes a line without its CR LF.
+    /// Parses and performs a command line without CR LF.
     pub fn command(self, line: &[u8]) -> Step<P> {
         let hostname = &self.session.rules.hostname;
         match Command::parse(line) {
@@ -128,15 +74,15 @@ impl<P> Conversation<P> {
             Ok(Command::Auth(mechanism, initial)) => self.auth(&mechanism, initial.as_ref()),
             Ok(Command::StartTls) => self.start_tls(),
             Ok(Command::Rset) => self.reset(),
-            Ok(Command::Noop) => self.say(replies::ok()),
-            Ok(Command::Help) => self.say(replies::help()),
-            Ok(Command::Vrfy) => self.say(replies::cannot_verify()),
+            Ok(Command::Noop) => self.reply(replies::ok()),
+            Ok(Command::Help) => self.reply(replies::help()),
+            Ok(Command::Vrfy) => self.reply(replies::cannot_verify()),
             Ok(Command::Quit) => Step::Close(replies::bye(hostname), None),
             Ok(Command::Http) => Step::Close(replies::not_http(), Some("an HTTP request")),
         }
     }
 
-    /// RFC 5321 section 4.1.1.1; also ends a transaction (section 4.1.4).
+    /// Performs EHLO or HELO (RFC 5321 section 4.1.1.1); ends a transaction (section 4.1.4).
     fn hello(mut self, name: String, extended: bool) -> Step<P> {
         self.session.client.helo = Some(name);
         self.session.extended = extended;
@@ -145,25 +91,25 @@ impl<P> Conversation<P> {
         } else {
             replies::hello(&self.session.rules.hostname)
         };
-        Self::greeted(self.session).say(reply)
+        Self::greeted(self.session).reply(reply)
     }
 
-    /// RFC 5321 section 4.1.1.2.
+    /// Performs MAIL (RFC 5321 section 4.1.1.2).
     fn mail(mut self, mail: Mail) -> Step<P> {
         match self.phase {
             Phase::Connected => return self.mistake(replies::out_of_order("Send EHLO or HELO first")),
             Phase::Mail(_) => return self.mistake(replies::out_of_order("One transaction at a time")),
             Phase::Greeted => {}
         }
-        if let Some(owed) = self.session.owed() {
-            return self.mistake(owed);
+        if let Some(reply) = self.session.missing_requirement() {
+            return self.mistake(reply);
         }
         let rules = &self.session.rules;
         if mail.size.is_some_and(|size| size > rules.message_size) {
-            return self.say(replies::too_big());
+            return self.reply(replies::too_big());
         }
         if !path::allowed_without_utf8(mail.sender.mailbox(), mail.smtputf8) {
-            return self.say(replies::needs_smtputf8());
+            return self.reply(replies::needs_smtputf8());
         }
         if self.session.transactions >= rules.transactions {
             let reply = replies::too_many_transactions(&rules.hostname);
@@ -176,7 +122,7 @@ impl<P> Conversation<P> {
         })
     }
 
-    /// RFC 5321 section 4.1.1.3.
+    /// Performs RCPT (RFC 5321 section 4.1.1.3).
     fn rcpt(self, path: ForwardPath) -> Step<P> {
         let Self {
             session,
@@ -196,7 +142,7 @@ impl<P> Conversation<P> {
             Ok(ref mailbox) if !path::allowed_without_utf8(Some(mailbox), transaction.envelope.smtputf8) => {
                 Some(replies::needs_smtputf8())
             }
-            // Once is enough: it was accepted, and is delivered once.
+            // A repeated recipient is accepted again and delivered once.
             Ok(ref mailbox) if recipients.contains(mailbox) => Some(replies::recipient_ok()),
             Ok(_) if full => Some(replies::too_many_recipients()),
             Ok(recipient) => {
@@ -218,19 +164,19 @@ impl<P> Conversation<P> {
         }
     }
 
-    /// RFC 5321 section 4.1.1.4.
+    /// Performs DATA (RFC 5321 section 4.1.1.4).
     fn data(self) -> Step<P> {
         match self.phase {
             Phase::Mail(transaction) if !transaction.envelope.recipients.is_empty() => Step::Receive(Receiving {
                 session: self.session,
                 transaction,
             }),
-            Phase::Mail(_) => self.say(replies::no_recipients()),
+            Phase::Mail(_) => self.reply(replies::no_recipients()),
             _ => self.mistake(replies::out_of_order("Send MAIL and RCPT first")),
         }
     }
 
-    /// RFC 5321 section 4.1.1.5.
+    /// Performs RSET (RFC 5321 section 4.1.1.5).
     fn reset(self) -> Step<P> {
         let phase = match self.phase {
             Phase::Connected => Phase::Connected,
@@ -240,25 +186,6 @@ impl<P> Conversation<P> {
             session: self.session,
             phase,
         }
-        .say(replies::ok())
-    }
-
-    fn greeted(session: Box<Session>) -> Self {
-        Self {
-            session,
-            phase: Phase::Greeted,
-        }
-    }
-
-    fn say(self, reply: Reply) -> Step<P> {
-        Step::Listen(Some(reply), self)
-    }
-
-    /// Something a well-made client does not do: it may happen, but not without end.
-    fn mistake(mut self, reply: Reply) -> Step<P> {
-        match self.session.count_error() {
-            Ok(()) => self.say(reply),
-            Err(farewell) => Step::Close(farewell, Some("too many errors")),
-        }
+        .reply(replies::ok())
     }
 }

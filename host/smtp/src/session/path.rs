@@ -6,29 +6,29 @@ use host_mail::{AddressError, BodyType, Mailbox, Reply, ReversePath, is_domain_n
 const MAIL_USAGE: &str = "MAIL FROM:<address> [SP parameters]";
 const RCPT_USAGE: &str = "RCPT TO:<address> [SP parameters]";
 
-/// What MAIL says.
+/// The parsed argument of MAIL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
-    /// The reverse-path.
+    /// Reverse-path.
     pub sender: ReversePath,
-    /// Octets the client announces (RFC 1870).
+    /// Announced size in octets (RFC 1870).
     pub size: Option<u64>,
-    /// RFC 6152.
+    /// Announced body type (RFC 6152).
     pub body: BodyType,
-    /// RFC 6531.
+    /// True if SMTPUTF8 was given (RFC 6531).
     pub smtputf8: bool,
 }
 
-/// What RCPT names.
+/// The parsed argument of RCPT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ForwardPath {
-    /// `<Postmaster>` without a domain: this host's (RFC 5321 section 4.5.1).
+    /// `<Postmaster>` without a domain: the host's postmaster (RFC 5321 section 4.5.1).
     Postmaster,
     /// `<local-part@domain>`.
     Mailbox(Mailbox),
 }
 
-/// The argument of MAIL.
+/// Parses the argument of MAIL. The error is the reply.
 pub fn mail(argument: &str) -> Result<Mail, Reply> {
     let (path, rest) = after_keyword(argument, "FROM:")
         .and_then(path)
@@ -51,8 +51,8 @@ pub fn mail(argument: &str) -> Result<Mail, Reply> {
             ("BODY", Some(value)) if value.eq_ignore_ascii_case("7BIT") => mail.body = BodyType::SevenBit,
             ("BODY", Some(value)) if value.eq_ignore_ascii_case("8BITMIME") => mail.body = BodyType::EightBitMime,
             ("SMTPUTF8", None) => mail.smtputf8 = true,
-            // RFC 4954 section 5: no client is trusted to vouch for others, so that a well-formed
-            // value means the same as AUTH=<>.
+            // RFC 4954 section 5: no client is trusted to vouch for another sender. A well-formed value is treated as
+            // AUTH=<>.
             ("AUTH", Some(value)) if is_xtext(value) => {}
             ("SIZE" | "BODY" | "SMTPUTF8" | "AUTH", _) => return Err(bad()),
             _ => return Err(replies::unknown_parameter()),
@@ -65,7 +65,8 @@ pub fn mail(argument: &str) -> Result<Mail, Reply> {
     Ok(mail)
 }
 
-/// The argument of RCPT. No extension with a parameter for it is offered.
+/// Parses the argument of RCPT. The error is the reply. Every parameter is refused, since no extension with a parameter
+/// of RCPT is offered.
 pub fn rcpt(argument: &str) -> Result<ForwardPath, Reply> {
     let (path, rest) = after_keyword(argument, "TO:")
         .and_then(path)
@@ -79,14 +80,14 @@ pub fn rcpt(argument: &str) -> Result<ForwardPath, Reply> {
     path.parse().map(ForwardPath::Mailbox).map_err(replies::bad_recipient)
 }
 
-/// What follows `FROM:` or `TO:`. RFC 5321 section 3.3 forbids a space after the colon; clients that
-/// send one are too many to turn away, and nothing else it could mean exists.
+/// Returns the text after `FROM:` or `TO:`. Accepts spaces after the colon, which RFC 5321 section 3.3 forbids, since
+/// many clients send a space and the meaning is unambiguous.
 fn after_keyword<'a>(argument: &'a str, keyword: &str) -> Option<&'a str> {
     let (head, rest) = argument.split_at_checked(keyword.len())?;
     head.eq_ignore_ascii_case(keyword).then(|| rest.trim_start_matches(' '))
 }
 
-/// The address within `<` and `>`, its source route dropped, and what follows the path.
+/// Returns the address within `<` and `>` without the source route, and the text after the path.
 fn path(text: &str) -> Option<(&str, &str)> {
     let inner = text.strip_prefix('<')?;
     let end = closing_bracket(inner)?;
@@ -97,7 +98,7 @@ fn path(text: &str) -> Option<(&str, &str)> {
     Some((without_route(&inner[..end])?, rest))
 }
 
-/// The `>` that ends a path; one within a quoted string is part of the address.
+/// Returns the position of the `>` that ends a path. A `>` within a quoted string belongs to the address.
 fn closing_bracket(text: &str) -> Option<usize> {
     let mut quoted = false;
     let mut escaped = false;
@@ -113,7 +114,7 @@ fn closing_bracket(text: &str) -> Option<usize> {
     None
 }
 
-/// RFC 5321 appendix C: `@a,@b:local-part@domain` is accepted and the route ignored.
+/// Drops the source route of `@a,@b:local-part@domain` (RFC 5321 appendix C). `None` if the route is malformed.
 fn without_route(path: &str) -> Option<&str> {
     if !path.starts_with('@') {
         return Some(path);
@@ -125,7 +126,7 @@ fn without_route(path: &str) -> Option<&str> {
     (hosts_only && !address.is_empty()).then_some(address)
 }
 
-/// `SP keyword [= value]`, as often as there are.
+/// Iterates over the parameters, each `SP keyword [= value]`.
 fn parameters(rest: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     rest.split(' ').filter(|word| !word.is_empty()).map(|word| {
         word.split_once('=')
@@ -133,13 +134,13 @@ fn parameters(rest: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     })
 }
 
-/// RFC 1870 section 5: up to 20 digits, which may be more than a `u64` holds.
+/// Parses a size of up to 20 digits (RFC 1870 section 5). Saturates beyond the range of `u64`.
 fn octets(value: &str) -> Option<u64> {
     let digits = !value.is_empty() && value.len() <= 20 && value.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| value.parse().unwrap_or(u64::MAX))
 }
 
-/// RFC 3461 section 4: printable ASCII with `+XX` for the rest. `<>` is itself such a text.
+/// True for xtext: printable ASCII with `+XX` for other octets (RFC 3461 section 4). `<>` is valid xtext.
 fn is_xtext(value: &str) -> bool {
     let mut bytes = value.bytes();
     let is_hex = |byte: Option<u8>| byte.is_some_and(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'));
@@ -156,12 +157,12 @@ fn is_xtext(value: &str) -> bool {
     !value.is_empty()
 }
 
-/// RFC 6531 section 3.5: whether an address may be used in this transaction.
+/// True if the address is ASCII, or the transaction uses SMTPUTF8 (RFC 6531 section 3.5).
 pub fn allowed_without_utf8(mailbox: Option<&Mailbox>, smtputf8: bool) -> bool {
     smtputf8 || mailbox.is_none_or(Mailbox::is_ascii)
 }
 
-/// This host's postmaster.
+/// Address of the host's postmaster.
 pub fn postmaster(hostname: &str) -> Result<Mailbox, AddressError> {
     format!("postmaster@{hostname}").parse()
 }
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_path() {
+    fn refuses_malformed_paths() {
         for (argument, code) in [
             ("", 501),
             ("FROM", 501),

@@ -1,28 +1,28 @@
-//! Takes a message off the wire into a draft, whatever it is worth.
+//! The reader of a message: takes the octets after DATA off the wire into a draft of the spool.
 
-use super::driver::{Driver, Interrupted};
 use super::replies;
 use super::wire::{DATA_ROOM, Wire};
 use crate::session::data_reader::{DataReader, Defect};
+use crate::session::driver::input::{Interrupted, PeerIo};
 use crate::session::transport::Stream;
 use host_contract::Reason;
 use host_mail::Reply;
 use host_spool::{Draft, PutError};
 
-/// So many octets are progress; fewer may be somebody who only keeps a place.
-const STRIDE: usize = 16 * 1024;
+/// Octets that count as progress and reset the idle time; fewer may be a client that only occupies a slot.
+const PROGRESS: usize = 16 * 1024;
 
-/// Why this host does not take a message.
+/// A refusal of a message by the host.
 #[derive(Debug)]
 pub struct Rejection {
-    /// What the client is told.
+    /// Reply to the client.
     pub reply: Reply,
-    /// What the operator is told.
+    /// Reason for the operator's event.
     pub because: Reason,
 }
 
 impl Rejection {
-    /// One of the host's own rules.
+    /// Creates a rejection by a rule of the host.
     pub fn new(reply: Reply, rule: &str) -> Self {
         Self {
             reply,
@@ -58,47 +58,60 @@ impl From<Defect> for Rejection {
     }
 }
 
-/// Reads to the end of the message in any case; what cannot be kept is read and thrown away, so that
-/// the reply comes where the client waits for it. `limit` is in octets, `eight_bit` what MAIL announced.
-pub async fn receive<S: Stream>(
-    driver: &mut Driver,
-    wire: &mut Wire<S>,
-    draft: Draft,
-    limit: u64,
-    eight_bit: bool,
-) -> Result<Result<Draft, Rejection>, Interrupted> {
-    let mut reader = DataReader::default();
-    let mut kept = Ok(draft);
-    let place = driver.place();
-    let waiting = place.wait();
-    let mut owed = STRIDE;
-    loop {
-        while !wire.input().is_empty() {
-            let piece = reader.read(wire.input());
-            kept = keep(kept, piece.content, limit).await;
-            let (consumed, ended) = (piece.consumed, piece.ended);
-            wire.consume(consumed);
-            owed = owed.saturating_sub(consumed);
-            if owed == 0 {
-                waiting.reset_idle();
-                owed = STRIDE;
+/// The reader of a single message.
+pub struct MessageReader<'a, S> {
+    /// Connection with its buffers.
+    pub wire: &'a mut Wire<S>,
+    /// Time-outs and the slot of the connection.
+    pub peer: &'a PeerIo,
+    /// Maximum size of the message, in octets.
+    pub limit: u64,
+    /// True if MAIL announced octets above 127.
+    pub eight_bit: bool,
+}
+
+impl<S: Stream> MessageReader<'_, S> {
+    /// Reads the message into `draft`. A rejected message is read and discarded up to its end, so that the reply comes
+    /// at the point where the client waits for a reply.
+    pub async fn read(self, draft: Draft) -> Result<Result<Draft, Rejection>, Interrupted> {
+        let Self {
+            wire,
+            peer,
+            limit,
+            eight_bit,
+        } = self;
+        let mut reader = DataReader::default();
+        let mut kept = Ok(draft);
+        let waiting = peer.wait();
+        let mut until_progress = PROGRESS;
+        loop {
+            while !wire.input().is_empty() {
+                let piece = reader.read(wire.input());
+                kept = append(kept, piece.content, limit).await;
+                let (consumed, ended) = (piece.consumed, piece.ended);
+                wire.consume(consumed);
+                until_progress = until_progress.saturating_sub(consumed);
+                if until_progress == 0 {
+                    waiting.reset_idle();
+                    until_progress = PROGRESS;
+                }
+                if ended {
+                    wire.shrink();
+                    let sound = |draft| match reader.defect(eight_bit) {
+                        None => Ok(draft),
+                        Some(defect) => Err(defect.into()),
+                    };
+                    return Ok(kept.and_then(sound));
+                }
             }
-            if ended {
-                wire.shrink();
-                let sound = |draft| match reader.defect(eight_bit) {
-                    None => Ok(draft),
-                    Some(defect) => Err(defect.into()),
-                };
-                return Ok(kept.and_then(sound));
-            }
+            peer.flush(wire).await?;
+            peer.fill_data(wire, DATA_ROOM).await?;
         }
-        driver.flush(wire).await?;
-        driver.fill_data(wire, DATA_ROOM).await?;
     }
 }
 
-/// Dropping the draft on the first error gives its room back while the rest is still coming.
-async fn keep(kept: Result<Draft, Rejection>, content: &[u8], limit: u64) -> Result<Draft, Rejection> {
+/// Appends content to the draft. The first error drops the draft and frees its room while the rest is still arriving.
+async fn append(kept: Result<Draft, Rejection>, content: &[u8], limit: u64) -> Result<Draft, Rejection> {
     let mut draft = kept?;
     if content.is_empty() {
         return Ok(draft);

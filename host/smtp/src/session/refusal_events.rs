@@ -1,30 +1,30 @@
-//! Events that more than one place of a session tells.
+//! The events of a refusal, emitted at several stages of a session.
 
 use host_contract::Reason;
 use host_events::{Event, Events};
 use host_mail::{Client, Reply, ReversePath, SessionId};
 
-/// The rule of the default policy that compares originator and account.
+/// Rule of the default policy that compares originator and account.
 const ACCOUNT_MATCH: &str = "account-match";
 
-/// Something was refused or deferred (5010).
+/// A refusal or deferral (event 5010).
 pub struct RefusalEvent<'a> {
-    /// The connection.
+    /// Session of the connection.
     pub session: SessionId,
-    /// Its peer.
+    /// Peer of the connection.
     pub client: &'a Client,
-    /// `admit`, `sender`, `recipient` or `message`.
+    /// Stage: `admit`, `sender`, `recipient` or `message`.
     pub stage: &'static str,
-    /// What was refused.
+    /// Refused address, sender, recipient or message.
     pub subject: String,
-    /// What the client was told.
+    /// Reply to the client.
     pub reply: &'a Reply,
-    /// Why.
+    /// Reason of the decision.
     pub because: &'a Reason,
 }
 
 impl RefusalEvent<'_> {
-    /// Tells the operator; also of an originator that does not match the account (4151).
+    /// Emits the event, preceded by event 4151 if `originator` does not match the account.
     pub fn emit(self, events: &Events, originator: &ReversePath) {
         if self.because.rule == ACCOUNT_MATCH {
             let identity = self.client.identity.as_ref();

@@ -1,18 +1,18 @@
-//! Every fixed reply of the dialogue in one place (RFC 5321 section 4.2, RFC 2034, RFC 3463).
+//! Fixed replies of the dialogue (RFC 5321 section 4.2, RFC 2034, RFC 3463).
 //!
-//! Texts say what the client did, never what this host knows.
+//! Texts describe what the client did, never what this host knows.
 
 use host_mail::{AddressError, MessageId, Reply};
 
-/// What HELP lists: the verbs, which EHLO and RFC 5321 tell everybody anyway.
+/// Text of HELP: the verbs, which EHLO and RFC 5321 disclose in any case.
 const HELP: &str = "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT\nVRFY HELP STARTTLS AUTH\nSee RFC 5321";
 
-/// 220, the greeting.
+/// 220: the greeting.
 pub fn banner(hostname: &str) -> Reply {
     Reply::bare(220, format!("{hostname} ESMTP Posthouse"))
 }
 
-/// RFC 5321 section 4.3.1: a client waits for the greeting.
+/// 554 instead of the greeting: the client must wait for the greeting (RFC 5321 section 4.3.1).
 pub fn spoke_first() -> Reply {
     Reply::new(554, (5, 5, 1), "Wait for the greeting before you speak")
 }
@@ -37,7 +37,7 @@ pub fn recipient_ok() -> Reply {
     Reply::new(250, (2, 1, 5), "Recipient ok")
 }
 
-/// RFC 5321 section 4.1.1.4; intermediate replies have no enhanced status code (RFC 2034 section 4).
+/// 354 to DATA (RFC 5321 section 4.1.1.4). Intermediate replies have no enhanced status code (RFC 2034 section 4).
 pub fn start_mail() -> Reply {
     Reply::bare(354, "Go ahead; end with <CRLF>.<CRLF>")
 }
@@ -47,7 +47,7 @@ pub fn queued(id: MessageId) -> Reply {
     Reply::new(250, (2, 0, 0), format!("Ok, queued as {id}"))
 }
 
-/// RFC 5321 section 3.5.3: neither yes nor no.
+/// 252 to VRFY: neither confirms nor denies the address (RFC 5321 section 3.5.3).
 pub fn cannot_verify() -> Reply {
     Reply::new(
         252,
@@ -56,7 +56,7 @@ pub fn cannot_verify() -> Reply {
     )
 }
 
-/// 214.
+/// 214 to HELP.
 pub fn help() -> Reply {
     Reply::new(214, (2, 0, 0), HELP)
 }
@@ -68,47 +68,47 @@ pub fn bye(hostname: &str) -> Reply {
 
 // ---- mistakes of the client ----
 
-/// RFC 5321 section 4.5.3.1.4.
+/// 500: the line is longer than the limit (RFC 5321 section 4.5.3.1.4).
 pub fn command_too_long() -> Reply {
     Reply::new(500, (5, 5, 2), "Line too long")
 }
 
-/// A CR or LF on its own: what this host and another make of it may differ (RFC 5321 section 2.3.8).
+/// 500: a bare CR or LF in a command, which other hosts may interpret differently (RFC 5321 section 2.3.8).
 pub fn bare_line_end() -> Reply {
     Reply::new(500, (5, 5, 2), "Lines end with CR LF; bare CR or LF is not allowed")
 }
 
-/// 500: the line is not UTF-8.
+/// 500: the line is not UTF-8, or holds control characters.
 pub fn not_text() -> Reply {
     Reply::new(500, (5, 5, 2), "Commands are printable text")
 }
 
-/// 500: no such command.
+/// 500: the command is unknown.
 pub fn unknown_command() -> Reply {
     Reply::new(500, (5, 5, 1), "Unknown command")
 }
 
-/// Whoever made a web client write here chooses the lines that follow, too: none of them is read.
+/// 554 to an HTTP request. The following lines are not read, since the sender of the web client chose those lines, too.
 pub fn not_http() -> Reply {
     Reply::new(554, (5, 5, 1), "This is SMTP, not HTTP")
 }
 
-/// 502: a command of the RFC that this host does not serve.
+/// 502: a command of an RFC that this host does not support.
 pub fn not_implemented() -> Reply {
     Reply::new(502, (5, 5, 1), "Command not implemented")
 }
 
-/// 501 with the form that the command has.
+/// 501 with the syntax of the command.
 pub fn syntax(usage: &str) -> Reply {
     Reply::new(501, (5, 5, 4), format!("Syntax: {usage}"))
 }
 
-/// RFC 5321 section 4.1.1.11.
+/// 555: the parameter of MAIL or RCPT is unknown (RFC 5321 section 4.1.1.11).
 pub fn unknown_parameter() -> Reply {
     Reply::new(555, (5, 5, 4), "Unknown parameter")
 }
 
-/// 501: a known parameter with a bad value.
+/// 501: a known parameter has a bad value or is repeated.
 pub fn bad_parameter(which: &str) -> Reply {
     Reply::new(501, (5, 5, 4), format!("Bad or repeated parameter {which}"))
 }
@@ -123,7 +123,7 @@ pub fn bad_recipient(error: AddressError) -> Reply {
     Reply::new(501, (5, 1, 3), format!("Bad recipient address: {error}"))
 }
 
-/// RFC 6531 section 3.5.
+/// 553: a non-ASCII address without SMTPUTF8 (RFC 6531 section 3.5).
 pub fn needs_smtputf8() -> Reply {
     Reply::new(
         553,
@@ -132,30 +132,30 @@ pub fn needs_smtputf8() -> Reply {
     )
 }
 
-/// 503 with what is missing.
+/// 503 with the missing command or the conflict.
 pub fn out_of_order(text: &str) -> Reply {
     Reply::new(503, (5, 5, 1), text)
 }
 
-/// RFC 5321 section 3.3; not 503, so that a pipelining client whose recipients were all refused
-/// does not take it for its own mistake.
+/// 554 to DATA without recipients (RFC 5321 section 3.3). Not 503, which a pipelining client with only refused
+/// recipients would take for a protocol error.
 pub fn no_recipients() -> Reply {
     Reply::new(554, (5, 5, 1), "No valid recipients")
 }
 
 // ---- AUTH and TLS ----
 
-/// 235.
+/// 235: AUTH succeeded.
 pub fn authenticated() -> Reply {
     Reply::new(235, (2, 7, 0), "Authentication succeeded")
 }
 
-/// RFC 4954 section 6.
+/// 535: the credentials are wrong (RFC 4954 section 6).
 pub fn credentials_invalid() -> Reply {
     Reply::new(535, (5, 7, 8), "Authentication credentials invalid")
 }
 
-/// 454: the directory cannot be asked now.
+/// 454: the directory cannot be queried now.
 pub fn authentication_unavailable() -> Reply {
     Reply::new(454, (4, 7, 0), "Temporary authentication failure")
 }
@@ -165,17 +165,17 @@ pub fn authentication_cancelled() -> Reply {
     Reply::new(501, (5, 7, 0), "Authentication cancelled")
 }
 
-/// 501: the response is not base64.
+/// 501: the response is not valid base64, or decodes to a malformed message.
 pub fn bad_base64() -> Reply {
     Reply::new(501, (5, 5, 2), "Cannot decode the response")
 }
 
-/// RFC 4954 section 4.
+/// 500: the response is longer than the limit (RFC 4954 section 4).
 pub fn exchange_too_long() -> Reply {
     Reply::new(500, (5, 5, 6), "Authentication exchange line is too long")
 }
 
-/// 504.
+/// 504: the mechanism of AUTH is unknown.
 pub fn unknown_mechanism() -> Reply {
     Reply::new(504, (5, 5, 4), "Unrecognized authentication mechanism")
 }
@@ -185,12 +185,12 @@ pub fn authentication_needs_tls() -> Reply {
     Reply::new(538, (5, 7, 11), "Encryption required: issue STARTTLS first")
 }
 
-/// 530: AUTH must come first.
+/// 530: AUTH is required first.
 pub fn authentication_required() -> Reply {
     Reply::new(530, (5, 7, 0), "Authentication required")
 }
 
-/// 530: STARTTLS must come first.
+/// 530: STARTTLS is required first.
 pub fn encryption_required() -> Reply {
     Reply::new(530, (5, 7, 0), "Must issue a STARTTLS command first")
 }
@@ -200,19 +200,19 @@ pub fn start_tls() -> Reply {
     Reply::new(220, (2, 0, 0), "Ready to start TLS")
 }
 
-/// Plaintext that came in the same breath as STARTTLS would be taken for what was said under TLS.
+/// 554: plaintext was pipelined after STARTTLS, and would otherwise be taken for commands under TLS.
 pub fn injected() -> Reply {
     Reply::new(554, (5, 5, 1), "Commands may not be pipelined after STARTTLS")
 }
 
 // ---- limits ----
 
-/// RFC 1870 section 6.
+/// 552: the message is larger than the limit (RFC 1870 section 6).
 pub fn too_big() -> Reply {
     Reply::new(552, (5, 3, 4), "Message size exceeds the limit")
 }
 
-/// RFC 5321 section 4.5.3.1.10.
+/// 452: the transaction has the maximum number of recipients (RFC 5321 section 4.5.3.1.10).
 pub fn too_many_recipients() -> Reply {
     Reply::new(
         452,
@@ -221,12 +221,12 @@ pub fn too_many_recipients() -> Reply {
     )
 }
 
-/// 421: the session has made as many errors as it may.
+/// 421: the session reached the maximum number of errors.
 pub fn too_many_errors(hostname: &str) -> Reply {
     Reply::new(421, (4, 7, 0), format!("{hostname} Too many errors"))
 }
 
-/// 421: the session has sent as many messages as it may.
+/// 421: the session reached the maximum number of transactions.
 pub fn too_many_transactions(hostname: &str) -> Reply {
     Reply::new(
         421,
@@ -235,40 +235,40 @@ pub fn too_many_transactions(hostname: &str) -> Reply {
     )
 }
 
-/// 421: the client has as many connections as it may.
+/// 421: the client reached the maximum number of connections.
 pub fn too_many_connections(hostname: &str) -> Reply {
     Reply::new(421, (4, 7, 0), format!("{hostname} Too many connections"))
 }
 
-/// RFC 3463 section 3.4: the host, not the client, is the reason.
+/// 421: the host is overloaded. The status blames the host, not the client (RFC 3463 section 3.4).
 pub fn too_busy(hostname: &str) -> Reply {
     Reply::new(421, (4, 3, 2), format!("{hostname} Too busy; try again later"))
 }
 
-/// Said to who keeps a place and does nothing with it while others wait for one.
+/// 421: an idle session is evicted for another client.
 pub fn evict(hostname: &str) -> Reply {
     let text = format!("{hostname} Idle for too long while others wait; try again later");
     Reply::new(421, (4, 4, 2), text)
 }
 
-/// 421: nothing came within the time-out.
+/// 421: the client was silent for longer than the time-out.
 pub fn timed_out(hostname: &str) -> Reply {
     Reply::new(421, (4, 4, 2), format!("{hostname} Timed out waiting for the client"))
 }
 
-/// 421: this host stops.
+/// 421: the host is shutting down.
 pub fn stopping(hostname: &str) -> Reply {
     Reply::new(421, (4, 3, 2), format!("{hostname} Service closing; try again later"))
 }
 
 // ---- the message ----
 
-/// 452: the spool's disk is below its water mark.
+/// 452: the spool's disk is below the low-water mark.
 pub fn system_full() -> Reply {
     Reply::new(452, (4, 3, 1), "Insufficient system storage")
 }
 
-/// This host is behind with what it has: there is no use in taking more.
+/// 451: the host is overloaded and defers further mail.
 pub fn busy() -> Reply {
     Reply::new(451, (4, 3, 2), "Too busy; try again later")
 }
@@ -278,43 +278,44 @@ pub fn system_error() -> Reply {
     Reply::new(451, (4, 3, 0), "Local error in processing")
 }
 
-/// RFC 5321 section 6.3.
+/// 554: the message has passed too many hosts (RFC 5321 section 6.3).
 pub fn loop_detected() -> Reply {
     Reply::new(554, (5, 4, 6), "Too many hops: this looks like a mail loop")
 }
 
-/// 552: the header block is longer than this host reads.
+/// 552: the header is longer than this host reads.
 pub fn header_too_big() -> Reply {
     Reply::new(552, (5, 3, 4), "Message header exceeds the limit")
 }
 
-/// RFC 5322 section 2.2.3: a folded line continues a field, and there is none before the first.
+/// 554: the first line is folded, without a field to continue (RFC 5322 section 2.2.3).
 pub fn begins_folded() -> Reply {
     Reply::new(554, (5, 6, 0), "Message begins with a folded line")
 }
 
-/// RFC 5321 section 4.5.3.1.6.
+/// 500: a line of the message is too long (RFC 5321 section 4.5.3.1.6).
 pub fn text_line_too_long(line: u64) -> Reply {
     let text = format!("Line {line} is too long: the limit is 998 octets and CR LF");
     Reply::new(500, (5, 6, 0), text)
 }
 
-/// RFC 5321 sections 2.3.8 and 4.1.1.4.
+/// 554: a bare CR in the message (RFC 5321 sections 2.3.8 and 4.1.1.4).
 pub fn bare_cr(line: u64) -> Reply {
     Reply::new(554, (5, 6, 0), format!("Bare CR in line {line}: lines end with CR LF"))
 }
 
-/// As [`bare_cr`].
+/// 554: a bare LF in the message (RFC 5321 sections 2.3.8 and 4.1.1.4).
 pub fn bare_lf(line: u64) -> Reply {
     Reply::new(554, (5, 6, 0), format!("Bare LF in line {line}: lines end with CR LF"))
 }
 
-/// RFC 5321 section 4.5.2 leaves NUL to the server; RFC 5322 section 4 calls it obsolete.
+/// 554: a NUL in the message. RFC 5321 section 4.5.2 leaves NUL to the server; RFC 5322 section 4 declares NUL
+/// obsolete.
 pub fn nul(line: u64) -> Reply {
     Reply::new(554, (5, 6, 0), format!("NUL in line {line}"))
 }
 
-/// RFC 5321 section 2.4, RFC 6152 section 3.
+/// 554: octets above 127 without BODY=8BITMIME (RFC 5321 section 2.4, RFC 6152 section 3).
 pub fn undeclared_eight_bit() -> Reply {
     Reply::new(
         554,

@@ -1,6 +1,8 @@
-//! Who is served: so many for each processor. What a transaction touches has to be in the processors' caches, and of
-//! five hundred that come forward a little at a time none is; so the others wait in the order in which they came, new clients
-//! before they are greeted, those who are here before MAIL is answered.
+//! The concurrency limit of sessions: a fair pool with a fixed number of permits for each processor.
+//!
+//! A transaction's data has to stay in the processors' caches, which fails if hundreds of transactions advance in small
+//! steps. Others wait in the order of arrival: new clients before the greeting, connected clients before the reply to
+//! MAIL.
 
 use std::num::NonZero;
 use std::pin::pin;
@@ -9,56 +11,59 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::stopped;
+use crate::shutdown::stopped;
 use host_contract::Transaction;
 use host_sync::permit_pool::{Permit, PermitPool};
 
-/// A client that has waited for so long is told to come again. RFC 5321 section 4.5.3.2 has it wait for five minutes.
+/// Maximum wait for a permit; afterwards the client is asked to try again later. Clients wait for five minutes (RFC
+/// 5321 section 4.5.3.2).
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// The turns of all sessions.
+/// Pool of the permits of all sessions. A clone shares the pool.
 #[derive(Clone)]
 pub struct SessionPermits(Arc<PermitPool>);
 
 impl SessionPermits {
-    /// So many for each processor.
-    pub fn new(each: u32) -> Self {
+    /// Creates a pool with `per_processor` permits for each processor.
+    pub fn new(per_processor: u32) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let processors = u32::try_from(processors).unwrap_or(u32::MAX);
-        Self(PermitPool::new(each.saturating_mul(processors)))
+        Self(PermitPool::new(per_processor.saturating_mul(processors)))
     }
 
-    /// Waits for one, unless this host stops.
-    pub(super) async fn take(&self, stop: &mut watch::Receiver<bool>) -> Result<SessionPermit, PermitDenied> {
+    /// Waits for a permit, at most 30 seconds. Fails at once when the host stops, unless a permit is free.
+    pub(super) async fn acquire(&self, stop: &mut watch::Receiver<bool>) -> Result<SessionPermit, PermitDenied> {
         tokio::select! {
             biased;
-            taken = self.0.acquire(1, MAX_WAIT) => taken.map(|permit| SessionPermit(Some(permit))).map_err(|_| PermitDenied::TooBusy),
+            acquired = self.0.acquire(1, MAX_WAIT) => {
+                acquired.map(|permit| SessionPermit(Some(permit))).map_err(|_| PermitDenied::TooBusy)
+            }
             () = stopped(stop) => Err(PermitDenied::Stopping),
         }
     }
 }
 
-/// Why a client is not served.
+/// Reason for which no permit was granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PermitDenied {
-    /// It has waited for long enough.
+    /// Maximum wait has passed.
     TooBusy,
-    /// This host stops.
+    /// Host is shutting down.
     Stopping,
 }
 
-/// Ends when it is dropped, or given away.
+/// A permit to work. Released on drop, or by [`Self::release_while`]; the default value is a released permit.
 #[derive(Default)]
 pub(super) struct SessionPermit(Option<Permit>);
 
 impl SessionPermit {
-    /// It was given away, or there never was one.
-    pub(super) fn is_over(&self) -> bool {
+    /// True if the permit was released, or never granted.
+    pub(super) fn is_released(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Does what most likely lets this host wait. The turn is given away if others want it and it does: then work goes
-    /// on without one. Who is slow keeps nobody from theirs.
+    /// Runs `work`, which may block on the peer or the network. While `work` blocks and other sessions wait, the permit
+    /// is released and `work` continues without a permit, so that a slow client does not delay other clients.
     pub(super) async fn release_while<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         if let Some(permit) = &mut self.0 {
@@ -73,14 +78,14 @@ impl SessionPermit {
     }
 }
 
-/// A transaction's policy, and its turn.
+/// Policy and permit of a mail transaction.
 pub(super) struct ActiveTransaction {
     pub(super) policy: Box<dyn Transaction>,
     pub(super) permit: SessionPermit,
 }
 
 impl ActiveTransaction {
-    /// Waits for the peer, who may cost the transaction its turn and its policy's instance.
+    /// Waits for the peer. The transaction may lose its permit and the policy's instances meanwhile.
     pub(super) async fn release_while<T>(&mut self, peer: impl Future<Output = T>) -> T {
         self.permit.release_while(self.policy.release_while(peer)).await
     }
@@ -93,21 +98,24 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn there_are_so_many_and_each_comes_back() {
+    async fn permits_are_limited_and_return_on_drop() {
         let permits = SessionPermits(PermitPool::new(2));
         let (stop, stopping) = watch::channel(false);
-        let take = async || permits.take(&mut stopping.clone()).await;
-        let held = [take().await, take().await];
-        let mut third = Box::pin(take());
+        let acquire = async || permits.acquire(&mut stopping.clone()).await;
+        let held = [acquire().await, acquire().await];
+        let mut third = Box::pin(acquire());
         assert!(third.as_mut().now_or_never().is_none());
         drop(held);
         let third = third.await.expect("one came back");
-        let _other = take().await.expect("and one more");
-        let mut waits = Box::pin(take());
-        assert!(waits.as_mut().now_or_never().is_none());
+        let _other = acquire().await.expect("and one more");
+        let mut waiting = Box::pin(acquire());
+        assert!(waiting.as_mut().now_or_never().is_none());
         stop.send_replace(true);
-        assert_eq!(waits.await.err(), Some(PermitDenied::Stopping));
+        assert_eq!(waiting.await.err(), Some(PermitDenied::Stopping));
         drop(third);
-        assert!(take().await.is_ok(), "who need not wait is served to the end");
+        assert!(
+            acquire().await.is_ok(),
+            "a free permit is granted even during a shutdown"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Whole sessions over loopback: real spool, no policy, everything the operator is told kept.
+//! Whole sessions over loopback, with a real spool, no policy, and captured events.
 
 mod dialogue;
 pub(crate) mod host;

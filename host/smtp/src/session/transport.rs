@@ -1,4 +1,4 @@
-//! A stream in the clear or under TLS, and what there is to say about the latter.
+//! A stream in the clear or under TLS, and the description of a TLS session.
 
 use std::io;
 use std::pin::Pin;
@@ -12,16 +12,16 @@ use tokio_rustls::server::TlsStream;
 
 use host_mail::TlsSession;
 
-/// What a session's octets go through.
+/// A byte stream below a session.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin {
-    /// What is written next waits for the end of the stream (`shutdown`), which follows at once, so that both leave as one
-    /// packet and the peer is woken once.
+    /// Holds back written octets until `shutdown`. Called when `shutdown` follows at once, so that both leave as one
+    /// packet and the peer is woken once. Does nothing by default.
     fn cork(&self) {}
 }
 
 impl Stream for TcpStream {
     fn cork(&self) {
-        // Without it two packets say the same.
+        // An error is harmless: two packets leave instead of one.
         let _ = rustix::net::sockopt::set_tcp_cork(self, true);
     }
 }
@@ -29,17 +29,17 @@ impl Stream for TcpStream {
 #[cfg(test)]
 impl Stream for tokio::io::DuplexStream {}
 
-/// What a connection runs on.
+/// A connection's stream.
 #[derive(Debug)]
 pub enum Transport<S> {
-    /// In the clear.
+    /// Plaintext stream.
     Plain(S),
-    /// Under TLS.
+    /// Stream under TLS.
     Tls(Box<TlsStream<S>>),
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
-    /// Does the handshake. A stream already under TLS is an error: there is no TLS within TLS.
+    /// Performs the TLS handshake as server. Fails if the stream is already under TLS.
     pub async fn secure(self, acceptor: &TlsAcceptor) -> io::Result<(Self, TlsSession)> {
         let Self::Plain(stream) = self else {
             return Err(io::Error::other("TLS is already on"));

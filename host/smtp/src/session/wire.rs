@@ -1,4 +1,4 @@
-//! Octets to and from the peer: buffers and lines. Knows nothing of SMTP but how a line ends.
+//! Buffered octets and lines to and from the peer. Independent of SMTP, except for the line end.
 
 use std::io;
 
@@ -9,47 +9,48 @@ use super::command::MAX_LINE;
 use crate::session::transport::{Stream, Transport};
 use host_mail::Reply;
 
-/// Room for commands: what an idle connection holds.
+/// Buffer for commands, in octets: the memory of an idle connection.
 pub const COMMAND_ROOM: usize = 2 * 1024;
-/// Room for replies that is kept.
+/// Buffer for replies that is kept between replies, in octets.
 const REPLY_ROOM: usize = 512;
-/// Room for a message passing through.
+/// Buffer for reading a message, in octets.
 pub const DATA_ROOM: usize = 32 * 1024;
-/// What a peer may still send to a connection that is being closed.
+/// Maximum number of octets that are read and discarded from a connection that is being closed.
 const LINGER: usize = 256 * 1024;
 
-/// Why a line is none.
+/// A defect of a command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineError {
-    /// No end within [`MAX_LINE`] octets.
+    /// Line has no end within [`MAX_LINE`] octets.
     TooLong,
-    /// A CR or LF that is not part of a CR LF.
+    /// Line contains a CR or LF outside of CR LF.
     BareLineEnd,
 }
 
-/// How a connection ends.
+/// The way a connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Parting {
-    /// The peer said QUIT, sends nothing more, and waits for the reply.
-    Agreed,
-    /// The peer has not begun, or is gone.
-    Unbegun,
-    /// The peer may be sending still, and closing on what it sends would make its TCP throw our last reply away.
-    Interrupted,
+pub enum CloseMode {
+    /// Peer sent QUIT, sends no more, and waits for the reply.
+    AfterQuit,
+    /// Peer has not begun, is gone, or loses the slot to another client: the socket is closed without waiting.
+    Immediate,
+    /// Peer may still be sending. Closing on unread octets would make the peer's TCP discard the last reply, so that
+    /// the rest is read and discarded.
+    Linger,
 }
 
-/// A connection with its buffers.
+/// A connection with buffers.
 #[derive(Debug)]
 pub struct Wire<S> {
     transport: Transport<S>,
     input: BytesMut,
-    /// Octets of `input` known to hold no LF, so that a line that drips in is not searched again.
+    /// Number of octets of `input` known to hold no LF, so that a line that arrives in pieces is searched once.
     searched: usize,
     output: Vec<u8>,
 }
 
 impl<S: Stream> Wire<S> {
-    /// Nothing read or written yet.
+    /// Wraps a transport. Reads and writes nothing.
     pub fn new(transport: Transport<S>) -> Self {
         Self {
             transport,
@@ -59,22 +60,22 @@ impl<S: Stream> Wire<S> {
         }
     }
 
-    /// The stream below; buffers must be empty.
+    /// Unwraps the transport; buffers must be empty.
     pub fn into_transport(self) -> Transport<S> {
         self.transport
     }
 
-    /// The stream below.
+    /// Transport below.
     pub fn transport(&self) -> &Transport<S> {
         &self.transport
     }
 
-    /// Adds a reply to what the next [`Self::flush`] writes.
-    pub fn say(&mut self, reply: &Reply) {
+    /// Adds a reply to the octets that the next [`Self::flush`] writes.
+    pub fn queue_reply(&mut self, reply: &Reply) {
         reply.write_to(&mut self.output);
     }
 
-    /// Writes what was said, at once.
+    /// Writes all queued replies together.
     pub async fn flush(&mut self) -> io::Result<()> {
         if self.output.is_empty() {
             return Ok(());
@@ -86,31 +87,31 @@ impl<S: Stream> Wire<S> {
         Ok(())
     }
 
-    /// Reads what there is, up to `room` octets; 0 is the end. Cancelled, it has read nothing.
+    /// Reads available octets into a buffer with at least `room` free octets; 0 is the end of the stream. Cancel safe.
     pub async fn fill(&mut self, room: usize) -> io::Result<usize> {
         self.input.reserve(room);
         self.transport.read_buf(&mut self.input).await
     }
 
-    /// What was read and is not yet taken.
+    /// Octets that were read and not yet taken.
     pub fn input(&self) -> &[u8] {
         &self.input
     }
 
-    /// Takes octets off the front of the input.
+    /// Removes octets from the front of the input.
     pub fn consume(&mut self, octets: usize) {
         self.input.advance(octets.min(self.input.len()));
         self.searched = 0;
     }
 
-    /// Gives back the room a message took.
+    /// Frees the buffer of a message.
     pub fn shrink(&mut self) {
         if self.input.capacity() > COMMAND_ROOM {
             self.input = BytesMut::from(&self.input[..]);
         }
     }
 
-    /// The next line without its CR LF, if it is there.
+    /// Takes the next line without CR LF; `None` if no whole line has been read.
     pub fn take_line(&mut self) -> Option<Result<BytesMut, LineError>> {
         let Some(lf) = memchr::memchr(b'\n', &self.input[self.searched..]) else {
             self.searched = self.input.len();
@@ -129,25 +130,25 @@ impl<S: Stream> Wire<S> {
         Some(Ok(line))
     }
 
-    /// Writes what was said and ends the connection, which is to be dropped then.
-    pub async fn close(&mut self, parting: Parting) -> io::Result<()> {
-        if let (Transport::Plain(stream), Parting::Agreed) = (&self.transport, parting) {
+    /// Writes queued replies and ends the connection. The caller drops the connection afterwards.
+    pub async fn close(&mut self, mode: CloseMode) -> io::Result<()> {
+        if let (Transport::Plain(stream), CloseMode::AfterQuit) = (&self.transport, mode) {
             stream.cork();
         }
         self.flush().await?;
-        if let (Transport::Plain(_), Parting::Unbegun) = (&self.transport, parting) {
-            // Dropping the socket says the same.
+        if let (Transport::Plain(_), CloseMode::Immediate) = (&self.transport, mode) {
+            // Dropping the socket ends the stream.
             return Ok(());
         }
-        // What is corked leaves with this, whatever the peer has sent that nobody reads.
+        // Sends corked replies, even if input of the peer is still unread.
         self.transport.shutdown().await?;
-        let linger = parting == Parting::Interrupted;
-        let mut heard = 0;
-        while linger && heard < LINGER {
+        let linger = mode == CloseMode::Linger;
+        let mut discarded = 0;
+        while linger && discarded < LINGER {
             self.input.clear();
             match self.fill(COMMAND_ROOM).await? {
                 0 => break,
-                octets => heard += octets,
+                octets => discarded += octets,
             }
         }
         Ok(())
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_end_with_crlf_and_nothing_else() {
+    async fn accepts_crlf_as_the_only_line_end() {
         let ok = |text: &str| Ok(text.as_bytes().to_vec());
         assert_eq!(
             lines_of(b"NOOP\r\n\r\nQUIT\r\nx").await,
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_that_never_ends_is_bounded() {
+    async fn refuses_a_line_longer_than_the_maximum() {
         let mut longest = vec![b'x'; MAX_LINE - 2];
         longest.extend_from_slice(b"\r\n");
         assert_eq!(lines_of(&longest).await.len(), 1);
@@ -219,10 +220,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn replies_go_out_together() {
+    async fn writes_queued_replies_together() {
         let (mut wire, mut peer) = pair();
-        wire.say(&Reply::bare(250, "one"));
-        wire.say(&Reply::bare(250, "two"));
+        wire.queue_reply(&Reply::bare(250, "one"));
+        wire.queue_reply(&Reply::bare(250, "two"));
         wire.flush().await.expect("duplex");
         let mut got = [0; 64];
         let octets = peer.read(&mut got).await.expect("duplex");
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn room_for_a_message_is_given_back() {
+    async fn shrink_frees_the_message_buffer() {
         let (mut wire, mut peer) = pair();
         peer.write_all(&[b'x'; 40_000]).await.expect("room enough");
         wire.fill(DATA_ROOM).await.expect("duplex");

@@ -1,12 +1,12 @@
-//! Every transition of the state table.
+//! Tests of every transition in the table of states.
 
 use super::*;
-use crate::buffer_budget::OWN;
+use crate::buffer_budget::BASE_BUFFER;
 use crate::draft::PIECE;
 use host_contract::Reason;
 
 #[tokio::test]
-async fn a_put_message_is_claimed_settled_and_gone() {
+async fn put_claim_and_settle_remove_the_message() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let id = put(&spool, b"Subject: x\r\n\r\nhello\r\n").await;
@@ -19,7 +19,7 @@ async fn a_put_message_is_claimed_settled_and_gone() {
     assert_eq!(all(&*claim.content()), b"Subject: x\r\n\r\nhello\r\n");
     assert!(
         spool.claim_due(Timestamp(u64::MAX), 10).is_empty(),
-        "somebody works on it"
+        "the message is claimed"
     );
     assert_eq!((spool.counts().queued, spool.counts().claimed), (1, 1));
 
@@ -31,7 +31,7 @@ async fn a_put_message_is_claimed_settled_and_gone() {
 }
 
 #[tokio::test]
-async fn a_dropped_claim_is_due_as_before() {
+async fn dropped_claim_is_due_as_before() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     put(&spool, b"x").await;
@@ -43,7 +43,7 @@ async fn a_dropped_claim_is_due_as_before() {
 }
 
 #[tokio::test]
-async fn what_changed_since_it_was_put_is_claimed_as_it_is_now() {
+async fn claim_returns_the_current_record_not_the_cached_one() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let id = put(&spool, b"x").await;
@@ -61,25 +61,25 @@ async fn what_changed_since_it_was_put_is_claimed_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn more_than_is_kept_in_memory_is_read_back() {
+async fn claim_reads_messages_back_that_exceed_the_cache() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let bytes = pattern(PIECE);
     for _ in 0..40 {
         put(&spool, &bytes).await;
     }
-    let kept = spool.inner.shared.fresh().count();
+    let kept = spool.inner.shared.recent_writes().count();
     assert!((1..40).contains(&kept), "{kept}");
     let claims = spool.claim_due(Timestamp(1000), 100);
     assert_eq!(claims.len(), 40);
     for claim in claims {
         assert!(all(&*claim.content()) == bytes);
     }
-    assert_eq!(spool.inner.shared.fresh().count(), 0);
+    assert_eq!(spool.inner.shared.recent_writes().count(), 0);
 }
 
 #[tokio::test]
-async fn the_oldest_and_the_newest_by_turns_and_never_more_than_asked() {
+async fn claims_alternate_between_oldest_and_newest_within_the_limit() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     for due in [30, 10, 20, 40] {
@@ -87,12 +87,12 @@ async fn the_oldest_and_the_newest_by_turns_and_never_more_than_asked() {
     }
     let claims = spool.claim_due(Timestamp(30), 2);
     let due: Vec<_> = claims.iter().map(|claim| claim.message().due.0).collect();
-    assert_eq!(due, [10, 30], "what is not due yet has no turn");
+    assert_eq!(due, [10, 30], "a message that is not yet due is not claimed");
     assert_eq!(spool.claim_due(Timestamp(30), 2).len(), 1);
 }
 
 #[tokio::test]
-async fn settling_changes_the_record_and_puts_the_notices_in_one_go() {
+async fn settle_writes_record_and_notices_in_one_batch() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let id = put(&spool, b"original").await;
@@ -122,7 +122,7 @@ async fn settling_changes_the_record_and_puts_the_notices_in_one_go() {
 }
 
 #[tokio::test]
-async fn a_settle_that_cannot_be_is_an_error_and_gives_the_claim_back() {
+async fn failed_settle_gives_the_claim_back() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let id = put(&spool, b"x").await;
@@ -144,7 +144,7 @@ async fn a_settle_that_cannot_be_is_an_error_and_gives_the_claim_back() {
 }
 
 #[tokio::test]
-async fn only_queued_and_failing_messages_are_worked_on() {
+async fn only_queued_and_failing_messages_are_claimed() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let because = Reason::host("test");
@@ -177,7 +177,7 @@ async fn only_queued_and_failing_messages_are_worked_on() {
     assert_eq!(spool.claim_due(Timestamp(u64::MAX), 10).len(), 2);
     close(spool).await;
     let spool = open(folder.path());
-    assert_eq!(spool.counts(), expected, "a claim is forgotten with the process");
+    assert_eq!(spool.counts(), expected, "a claim ends with the process");
     for name in ["queued", "failing", "quarantined", "frozen"] {
         let filter = ListFilter {
             state: Some(name.to_owned()),
@@ -190,7 +190,7 @@ async fn only_queued_and_failing_messages_are_worked_on() {
 }
 
 #[tokio::test]
-async fn listing_pages_in_order_of_arrival() {
+async fn list_pages_in_order_of_arrival() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     for _ in 0..7 {
@@ -205,11 +205,11 @@ async fn listing_pages_in_order_of_arrival() {
     assert!(seen.is_sorted());
 }
 
-/// What is listed page by page, and how many pages that takes.
-fn all_pages(spool: &Spool, mut filter: ListFilter, look: usize) -> (Vec<MessageId>, usize) {
+/// Lists all pages; returns the ids and the number of pages.
+fn all_pages(spool: &Spool, mut filter: ListFilter, max_scanned: usize) -> (Vec<MessageId>, usize) {
     let mut seen = Vec::new();
     for pages in 1.. {
-        let page = spool.list_within(&filter, look).expect("list");
+        let page = spool.list_within(&filter, max_scanned).expect("list");
         assert!(page.messages.len() <= filter.limit);
         seen.extend(page.messages.iter().map(|message| message.id));
         match page.next {
@@ -221,7 +221,7 @@ fn all_pages(spool: &Spool, mut filter: ListFilter, look: usize) -> (Vec<Message
 }
 
 #[tokio::test]
-async fn a_page_looks_at_so_many_records() {
+async fn list_reads_a_bounded_number_of_records_per_page() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let filter = |state: &str| ListFilter {
@@ -233,10 +233,10 @@ async fn a_page_looks_at_so_many_records() {
         put(&spool, b"x").await;
     }
     let (none, pages) = all_pages(&spool, filter("frozen"), 2);
-    assert_eq!((none.len(), pages), (0, 1), "nobody has to look");
+    assert_eq!((none.len(), pages), (0, 1), "the counts answer without a scan");
     let frozen = put_as(&spool, b"x", |message| {
         message.state = State::Frozen {
-            reason: "looked for".to_owned(),
+            reason: "test".to_owned(),
         };
     })
     .await;
@@ -248,7 +248,7 @@ async fn a_page_looks_at_so_many_records() {
 }
 
 #[tokio::test]
-async fn releasing_makes_due_now_and_starts_anew() {
+async fn release_makes_due_now_and_resets_faults_and_expiry() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let waiting = put_as(&spool, b"x", |message| message.due = Timestamp(u64::MAX)).await;
@@ -270,11 +270,14 @@ async fn releasing_makes_due_now_and_starts_anew() {
         assert_eq!((&claim.message().state, claim.message().faults), (&State::Queued, 0));
     }
     assert!(claims.iter().any(|claim| claim.message().expires > Timestamp::now()));
-    assert!(!spool.release(waiting).await.expect("release"), "somebody works on it");
+    assert!(
+        !spool.release(waiting).await.expect("release"),
+        "the message is claimed"
+    );
 }
 
 #[tokio::test]
-async fn what_was_failing_when_it_was_frozen_is_failing_again() {
+async fn release_of_a_message_frozen_while_failing_restores_failing() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let failing = State::Failing {
@@ -296,7 +299,7 @@ async fn what_was_failing_when_it_was_frozen_is_failing_again() {
 }
 
 #[tokio::test]
-async fn deleting_removes_all_but_what_is_worked_on() {
+async fn delete_removes_unclaimed_messages_only() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let small = put(&spool, b"x").await;
@@ -312,7 +315,7 @@ async fn deleting_removes_all_but_what_is_worked_on() {
 }
 
 #[tokio::test]
-async fn messages_that_find_no_memory_to_share_go_to_a_file_sooner() {
+async fn drafts_spill_sooner_when_the_buffer_budget_is_spent() {
     let folder = tempfile::tempdir().expect("folder");
     let options = SpoolOptions {
         memory: 0,
@@ -323,14 +326,14 @@ async fn messages_that_find_no_memory_to_share_go_to_a_file_sooner() {
     let mut draft = spool.draft().expect("draft");
     for piece in bytes.chunks(10_001) {
         draft.write(piece).await.expect("write");
-        assert!(draft.rest_capacity() <= OWN);
+        assert!(draft.buffer_capacity() <= BASE_BUFFER);
     }
     assert_eq!(draft.size(), bytes.len() as u64);
     assert_eq!(all(&*draft.content()), bytes);
 }
 
 #[tokio::test]
-async fn a_draft_that_was_looked_at_goes_on() {
+async fn draft_accepts_writes_after_its_content_was_read() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     for (skip, expected) in [(0, "Pabcd"), (1, "Pbcd"), (3, "Pd"), (9, "P")] {
@@ -353,14 +356,14 @@ async fn a_draft_that_was_looked_at_goes_on() {
 }
 
 #[tokio::test]
-async fn a_large_message_is_streamed_read_anywhere_and_prefixed() {
+async fn large_message_is_spilled_read_at_any_offset_and_prefixed() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let bytes = pattern(5 * PIECE + 777);
     let mut draft = spool.draft().expect("draft");
     for piece in bytes.chunks(100_001) {
         draft.write(piece).await.expect("write");
-        assert!(draft.rest_capacity() <= PIECE);
+        assert!(draft.buffer_capacity() <= PIECE);
     }
     assert_eq!(draft.size(), bytes.len() as u64);
     let content = draft.content();
@@ -400,7 +403,7 @@ async fn a_large_message_is_streamed_read_anywhere_and_prefixed() {
 }
 
 async fn reopened(path: &Path) -> Spool {
-    // The first handle must be gone before; its lock is retried for a moment.
+    // A copy, since the first handle keeps the folder locked for a moment after it is dropped.
     let copy = tempfile::tempdir().expect("folder").keep();
     copy_folder(path, &copy);
     open(&copy)
@@ -420,7 +423,7 @@ fn copy_folder(from: &Path, to: &Path) {
 }
 
 #[tokio::test]
-async fn a_prefix_replaces_what_it_skips_of_a_small_message() {
+async fn prefix_replaces_the_skipped_bytes_of_a_small_message() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     for (skip, expected) in [(0, "newold\r\n"), (3, "new\r\n"), (1000, "new")] {
@@ -437,7 +440,7 @@ async fn a_prefix_replaces_what_it_skips_of_a_small_message() {
 }
 
 #[tokio::test]
-async fn a_dropped_draft_leaves_nothing() {
+async fn dropped_draft_leaves_no_file() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let mut small = spool.draft().expect("draft");
@@ -453,7 +456,7 @@ async fn a_dropped_draft_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn the_water_mark_stops_new_mail_and_nothing_else() {
+async fn low_water_mark_refuses_new_mail_only() {
     let folder = tempfile::tempdir().expect("folder");
     let (events, captured) = Events::capture();
     let spool = Spool::open(
@@ -474,7 +477,7 @@ async fn the_water_mark_stops_new_mail_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_put_at_once_and_all_are_there() {
+async fn concurrent_puts_are_all_stored() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let tasks: Vec<_> = (0..16)
@@ -490,14 +493,14 @@ async fn many_put_at_once_and_all_are_there() {
             })
         })
         .collect();
-    let mut promised = Vec::new();
+    let mut stored = Vec::new();
     for task in tasks {
-        promised.extend(task.await.expect("task"));
+        stored.extend(task.await.expect("task"));
     }
     close(spool).await;
     let spool = open(folder.path());
     assert_eq!(spool.counts().queued, 480);
-    for (id, size) in promised {
+    for (id, size) in stored {
         assert_eq!(bytes_of(&spool, id), pattern(size));
     }
 }

@@ -1,7 +1,7 @@
-//! kill -9 at any moment: what was promised is there, whole, and nothing half-done is.
+//! Crash test: after kill -9 at any moment every confirmed message is there, whole, and no batch is half-done.
 //!
-//! The child is this test binary again, running [`child`] only. It puts and settles in a loop and
-//! says on stdout what it was promised, after the promise.
+//! The child is this test binary, running [`child`] only: a loop of puts and settlements that prints a line after each
+//! confirmation.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, BufReader};
@@ -14,63 +14,63 @@ use crate::draft::PIECE;
 const FOLDER: &str = "POSTHOUSE_TEST_CRASH_FOLDER";
 
 #[test]
-fn what_was_promised_survives_kill_9() {
+fn confirmed_messages_survive_kill_9() {
     let folder = tempfile::tempdir().expect("folder");
-    let mut promised = Promised::default();
+    let mut confirmed = Confirmed::default();
     for round in 0..10_u64 {
         let mut child = start(folder.path());
         let mut lines = BufReader::new(child.stdout.take().expect("stdout"))
             .lines()
             .map_while(Result::ok);
-        // Not after a time but after some work: a slow machine must be killed in the midst of it, too.
-        let enough = 20 + round * 61 % 97;
-        for _ in 0..enough {
-            promised.note(&lines.next().expect("the child goes on for ever"));
+        // Killed after an amount of work, not a time, so that slow machines are in the middle of it, too.
+        let lines_before_kill = 20 + round * 61 % 97;
+        for _ in 0..lines_before_kill {
+            confirmed.note(&lines.next().expect("the child goes on for ever"));
         }
         std::thread::sleep(Duration::from_micros(round * 777));
         child.kill().expect("kill");
-        lines.for_each(|line| promised.note(&line));
+        lines.for_each(|line| confirmed.note(&line));
         child.wait().expect("wait");
-        promised.check(folder.path());
+        confirmed.check(folder.path());
     }
     assert!(
-        promised.there.len() > 20,
+        confirmed.present.len() > 20,
         "only {} puts in all rounds",
-        promised.there.len()
+        confirmed.present.len()
     );
     assert!(
-        promised.settled.len() > 5,
+        confirmed.settled.len() > 5,
         "only {} settled in all rounds",
-        promised.settled.len()
+        confirmed.settled.len()
     );
 }
 
-/// What the child said.
+/// The messages that the child has confirmed.
 #[derive(Default)]
-struct Promised {
-    /// Put, and not claimed to be gone; with the size.
-    there: HashMap<MessageId, usize>,
-    /// The child was about to settle it: may be there or not, but not without its notice.
+struct Confirmed {
+    /// Sizes of the messages put and not settled.
+    present: HashMap<MessageId, usize>,
+    /// Notices by the message that the child was settling: exactly one of the two must be present.
     settling: HashMap<MessageId, MessageId>,
     settled: HashSet<MessageId>,
 }
 
-impl Promised {
+impl Confirmed {
     fn note(&mut self, line: &str) {
         let words: Vec<_> = line.split(' ').collect();
         let id = |at: usize| words[at].parse::<MessageId>().expect("id");
         match words[0] {
-            // Another task may settle a message before its own has said that it was put.
+            // Another task may settle a message before its own task has printed the put.
             "put" if !self.settled.contains(&id(1)) => {
-                self.there.insert(id(1), words[2].parse().expect("size"));
+                self.present.insert(id(1), words[2].parse().expect("size"));
             }
             "settling" => {
                 self.settling.insert(id(1), id(2));
             }
             "settled" => {
-                let notice = self.settling.remove(&id(1)).expect("said before");
-                self.there.remove(&id(1));
-                self.there.insert(notice, 10);
+                let notice = self.settling.remove(&id(1)).expect("printed before");
+                self.present.remove(&id(1));
+                self.present.insert(notice, 10);
                 self.settled.insert(id(1));
             }
             _ => {}
@@ -86,12 +86,12 @@ impl Promised {
             let after = spool.get(notice).expect("get").is_some();
             assert!(before != after, "settling is all or nothing: {before} {after}");
             if after {
-                self.there.remove(&original);
-                self.there.insert(notice, 10);
+                self.present.remove(&original);
+                self.present.insert(notice, 10);
                 self.settled.insert(original);
             }
         }
-        for (id, size) in &self.there {
+        for (id, size) in &self.present {
             assert_eq!(bytes_of(&spool, *id), pattern(*size), "{id}");
         }
         let large = std::fs::read_dir(path.join("large")).expect("folder").count();
@@ -107,7 +107,7 @@ impl Promised {
             large,
             expected.iter().filter(|message| message.size > PIECE as u64).count()
         );
-        // Unpromised messages may be there (put, killed before it could say so), but only whole ones.
+        // Unconfirmed messages may be there, too (killed between the put and its line), but only whole ones.
         for message in expected {
             assert_eq!(bytes_of(&spool, message.id).len() as u64, message.size);
         }
@@ -131,7 +131,7 @@ fn start(folder: &Path) -> Child {
 }
 
 #[test]
-#[ignore = "run by what_was_promised_survives_kill_9"]
+#[ignore = "run by confirmed_messages_survive_kill_9"]
 fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -158,8 +158,8 @@ async fn work(spool: Spool, task: usize) {
         let id = put(&spool, &pattern(size)).await;
         println!("\nput {id} {size}");
         if round % 3 == 0 {
-            // No notices, which are due later: what becomes of a message is looked up by the one it became.
-            let claim = spool.claim_due(Timestamp(2000), 1).pop().expect("something is due");
+            // Claims no notices, which are due later: the check follows a message to its notice only.
+            let claim = spool.claim_due(Timestamp(2000), 1).pop().expect("a due message");
             let id = claim.message().id;
             let mut draft = spool.notice_draft();
             draft.write(&pattern(10)).await.expect("write");
@@ -169,7 +169,7 @@ async fn work(spool: Spool, task: usize) {
             };
             println!("\nsettling {id} {}", notice.id);
             spool.settle(claim, None, vec![(draft, notice)]).await.expect("settle");
-            // Killed here, it is on disk and nobody was told.
+            // A kill during this pause leaves a settlement on the disk that was not printed.
             tokio::time::sleep(Duration::from_millis(2)).await;
             println!("\nsettled {id}");
         }

@@ -1,4 +1,4 @@
-//! One bad entry is set aside by itself; what is not ours to read is not touched.
+//! Tests of damage: each bad entry is set aside alone, and foreign files are not touched.
 
 use super::*;
 use crate::draft::PIECE;
@@ -32,7 +32,7 @@ pub(super) fn recovered(events: &[Event]) -> (u64, u64, u64) {
 }
 
 #[tokio::test]
-async fn bad_records_are_set_aside_at_open_and_the_rest_goes_on() {
+async fn bad_records_are_set_aside_at_open_and_others_delivered() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let good = put(&spool, b"good").await;
@@ -50,7 +50,7 @@ async fn bad_records_are_set_aside_at_open_and_the_rest_goes_on() {
 
     let (spool, events) = reopen(folder.path());
     assert_eq!(recovered(&events), (2, 0, 4));
-    let told: Vec<_> = events
+    let reported: Vec<_> = events
         .iter()
         .filter_map(|event| match event {
             Event::SpoolEntrySetAside { message, .. } => Some(message.clone()),
@@ -58,7 +58,7 @@ async fn bad_records_are_set_aside_at_open_and_the_rest_goes_on() {
         })
         .collect();
     for id in [garbled, bodyless, fileless, short] {
-        assert!(told.contains(&id.to_string()), "{told:?}");
+        assert!(reported.contains(&id.to_string()), "{reported:?}");
     }
     assert_eq!((spool.counts().queued, spool.counts().set_aside), (2, 4));
     assert_eq!(bytes_of(&spool, good), b"good");
@@ -71,7 +71,7 @@ async fn bad_records_are_set_aside_at_open_and_the_rest_goes_on() {
     assert_eq!(
         recovered(&events),
         (2, 0, 0),
-        "once, and nothing of it is taken for an orphan"
+        "set aside once, and their bodies and files are no orphans"
     );
     assert_eq!(spool.counts().set_aside, 4);
     assert!(file(short).exists());
@@ -83,7 +83,7 @@ async fn bad_records_are_set_aside_at_open_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn bad_entries_met_by_a_claim_are_set_aside() {
+async fn claim_sets_bad_entries_aside() {
     let folder = tempfile::tempdir().expect("folder");
     let (spool, _) = reopen(folder.path());
     drop(spool);
@@ -105,7 +105,7 @@ async fn bad_entries_met_by_a_claim_are_set_aside() {
         ])
         .expect("write");
     for id in [bad, short] {
-        assert!(spool.inner.shared.fresh().take(id).is_some());
+        assert!(spool.inner.shared.recent_writes().take(id).is_some());
     }
 
     let claims = spool.claim_due(Timestamp(u64::MAX), 10);
@@ -113,14 +113,14 @@ async fn bad_entries_met_by_a_claim_are_set_aside() {
         claims.iter().map(|claim| claim.message().id).collect::<Vec<_>>(),
         [good]
     );
-    put(&spool, b"the writer has passed the two").await;
+    put(&spool, b"behind the two in the writer").await;
     assert_eq!((spool.counts().queued, spool.counts().set_aside), (2, 2));
     assert_eq!(captured.ids(), [5015, 5016, 5016]);
     assert!(spool.claim_due(Timestamp(1000), 10).len() == 1);
 }
 
 #[tokio::test]
-async fn orphans_are_removed_at_open() {
+async fn orphans_are_removed_at_open_and_foreign_files_stay() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let kept = put(&spool, &pattern(2 * PIECE)).await;
@@ -129,7 +129,7 @@ async fn orphans_are_removed_at_open() {
         folder.path(),
         StoreTable::Bodies,
         MessageId::generate(),
-        Some(b"of nobody"),
+        Some(b"an orphan"),
     );
     let orphan = folder.path().join("large").join(MessageId::generate().to_string());
     std::fs::write(&orphan, b"a draft of the last run").expect("write");
@@ -143,7 +143,7 @@ async fn orphans_are_removed_at_open() {
 }
 
 #[tokio::test]
-async fn two_cannot_have_it() {
+async fn second_open_of_the_same_folder_is_refused() {
     let folder = tempfile::tempdir().expect("folder");
     let _spool = open(folder.path());
     let second = Spool::open(folder.path(), SpoolOptions::default(), Events::discard());
@@ -151,7 +151,7 @@ async fn two_cannot_have_it() {
 }
 
 #[tokio::test]
-async fn a_newer_format_is_refused_untouched() {
+async fn newer_or_unknown_format_is_refused_untouched() {
     let folder = tempfile::tempdir().expect("folder");
     close(open(folder.path())).await;
     let open = || Spool::open(folder.path(), SpoolOptions::default(), Events::discard());
@@ -169,7 +169,7 @@ async fn a_newer_format_is_refused_untouched() {
 }
 
 #[tokio::test]
-async fn space_of_deleted_messages_comes_back_and_the_living_stay() {
+async fn compaction_reclaims_deleted_bodies_and_keeps_live_ones() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let store = &spool.inner.shared.store;
@@ -179,13 +179,13 @@ async fn space_of_deleted_messages_comes_back_and_the_living_stay() {
     }
     store.compact_bodies().expect("compact");
     assert!(store.bodies_on_disk() > 6_000_000);
-    let living = ids.split_off(55);
+    let kept = ids.split_off(55);
     for id in ids {
         assert!(spool.delete(id).await.expect("delete"));
     }
     store.compact_bodies().expect("compact");
     assert!(store.bodies_on_disk() < 1_000_000, "{}", store.bodies_on_disk());
-    for (at, id) in living.into_iter().enumerate() {
+    for (at, id) in kept.into_iter().enumerate() {
         assert_eq!(bytes_of(&spool, id), pattern(100_055 + at));
     }
 }

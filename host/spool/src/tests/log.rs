@@ -1,4 +1,4 @@
-//! The log beside the messages: in order, bounded, there after a restart, and gone before mail is.
+//! Tests of the log beside the messages: order, bounds, restart, and room only while mail has plenty.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn keys(log: &Log) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn entries_come_back_in_their_order_from_both_ends_and_after_a_restart() {
+async fn entries_scan_in_order_from_both_ends_and_survive_a_restart() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let log = spool.log();
@@ -32,7 +32,7 @@ async fn entries_come_back_in_their_order_from_both_ends_and_after_a_restart() {
 }
 
 #[tokio::test]
-async fn what_is_too_old_goes_and_then_what_is_too_much() {
+async fn trim_removes_old_entries_then_the_first_beyond_the_limit() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let log = spool.log();
@@ -43,18 +43,18 @@ async fn what_is_too_old_goes_and_then_what_is_too_much() {
     assert_eq!(log.trim("", 1000).expect("trimmed"), 2890);
     assert_eq!(keys(&log), (2990..3000).collect::<Vec<_>>());
     assert_eq!(log.trim("", 1000).expect("trimmed"), 0);
-    // A unit of work that began long ago may end late.
+    // A unit of work that began long ago may be logged late, under an early key.
     log.append(vec![entry(5, 94)]).expect("written");
     assert_eq!(keys(&log)[0], 5);
     assert_eq!(log.trim("", 1000).expect("trimmed"), 1);
-    // Another handle finds out for itself what there is.
+    // Another handle measures the log anew.
     assert_eq!(spool.log().trim("", 500).expect("trimmed"), 5);
     assert_eq!(log.trim("zzz", 0).expect("trimmed"), 5);
     assert!(keys(&log).is_empty());
 }
 
 #[tokio::test]
-async fn there_is_no_room_for_it_long_before_there_is_none_for_mail() {
+async fn append_is_refused_below_twice_the_low_water_mark() {
     let folder = tempfile::tempdir().expect("folder");
     let free = |path: &Path| {
         rustix::fs::statvfs(path)

@@ -1,4 +1,4 @@
-//! Numbers, not assertions: `cargo test --release -- --ignored --nocapture spool::tests::speed`.
+//! Measurements, without assertions: `cargo test --release -p host-spool --lib -- --ignored --nocapture tests::speed`.
 
 use std::time::Instant;
 
@@ -46,7 +46,7 @@ async fn durable_puts_of_4_kib_from_20_tasks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
-async fn deleted_gibibyte_comes_back() {
+async fn space_of_a_deleted_gibibyte_is_reclaimed() {
     let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("folder");
     let spool = open(folder.path());
     let bytes = pattern(64 * 1024);

@@ -1,4 +1,4 @@
-//! The smallest useful policy: the recipients that its settings list get no mail.
+//! The smallest useful policy: recipients that the settings list get no mail.
 //!
 //! Settings: `{"refuse": ["address", ...]}`.
 
@@ -8,7 +8,7 @@ use posthouse_policy::{
 
 const REFUSE: Rule = Rule::new("refuse", "recipients that get no mail");
 
-/// What the operator decides.
+/// Settings of the policy.
 #[derive(serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

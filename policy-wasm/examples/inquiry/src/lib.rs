@@ -1,5 +1,5 @@
-//! Asks the host whatever it can be asked about a message, and writes the answers into its header:
-//! a check of what a site's policies get to see, and an example of every import.
+//! A policy that asks the host every possible question about a message and adds the answers to the header: a check of
+//! the information that a site's policies get, and an example of every import.
 //!
 //! Settings: `{"group": "team@example.org", "name": "list.example"}`.
 #![cfg(target_arch = "wasm32")]
@@ -31,17 +31,17 @@ mod contract {
     use super::Inquiry;
 }
 
-/// How long messages of one sender are counted together, in seconds.
-const DAY: u32 = 24 * 60 * 60;
+/// Lifetime of the counter of a sender's messages, in seconds.
+const COUNTER_LIFETIME: u32 = 24 * 60 * 60;
 
-/// What the operator wants to know.
+/// Settings of the policy.
 #[derive(Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    /// Is the sender a member of it?
+    /// The group that the sender is looked up in.
     #[serde(default)]
     group: String,
-    /// What does the DNS have under this name?
+    /// The name that is looked up in the DNS.
     #[serde(default)]
     name: String,
 }
@@ -92,12 +92,15 @@ impl homing::Guest for Inquiry {
         };
         let mut answers = SETTINGS.with_borrow(|settings| {
             vec![
-                ("X-Member", said(directory::is_member(&settings.group, &sender))),
-                ("X-Addresses", said(dns::addresses(&settings.name))),
-                ("X-Texts", said(dns::texts(&settings.name))),
-                ("X-Exchanges", said(dns::exchanges(&settings.name))),
-                ("X-Names", said(dns::names("192.0.2.1"))),
-                ("X-Count", said(counters::add(&sender, 1, DAY))),
+                (
+                    "X-Member",
+                    answer_or_error(directory::is_member(&settings.group, &sender)),
+                ),
+                ("X-Addresses", answer_or_error(dns::addresses(&settings.name))),
+                ("X-Texts", answer_or_error(dns::texts(&settings.name))),
+                ("X-Exchanges", answer_or_error(dns::exchanges(&settings.name))),
+                ("X-Names", answer_or_error(dns::names("192.0.2.1"))),
+                ("X-Count", answer_or_error(counters::add(&sender, 1, COUNTER_LIFETIME))),
             ]
         });
         let findings = verification::findings(message);
@@ -111,8 +114,8 @@ impl homing::Guest for Inquiry {
     }
 }
 
-/// An answer, or why there is none.
-fn said<A: std::fmt::Debug, E: std::fmt::Debug>(answer: Result<A, E>) -> String {
+/// Formats an answer, or the reason for its absence.
+fn answer_or_error<A: std::fmt::Debug, E: std::fmt::Debug>(answer: Result<A, E>) -> String {
     match answer {
         Ok(answer) => format!("{answer:?}"),
         Err(error) => format!("{error:?}"),

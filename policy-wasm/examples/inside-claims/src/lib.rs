@@ -1,4 +1,4 @@
-//! A quarantine for mail from outside whose `From:` claims somebody inside.
+//! A quarantine for mail from outside with an inside author in `From:`.
 
 use posthouse_policy::{
     Because, Client, Decision, Description, Disposition, Envelope, Homing, Host, Message, Policy, Problem, Reply, Rule,
@@ -9,29 +9,29 @@ const CLAIM: Rule = Rule::new("inside-claims", "mail from outside that claims an
 const VERIFIED: Rule = Rule::new("verified", "the author's domain vouches for the message");
 const DIRECTORY: Rule = Rule::new("directory", "the directory cannot be asked now");
 
-/// More authors than this are not looked up.
+/// Maximum number of authors that are looked up.
 const MAX_AUTHORS: usize = 32;
 
-/// What the operator decides.
+/// Settings of the policy.
 #[derive(serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct InsideClaims {
-    /// Where such mail is kept.
-    #[serde(default = "folder")]
+    /// Name of the quarantine folder.
+    #[serde(default = "default_folder")]
     folder: String,
-    /// Domains beside the directory's.
+    /// Inside domains in addition to the directory's domains.
     #[serde(default)]
     domains: Vec<String>,
 }
 
-fn folder() -> String {
+fn default_folder() -> String {
     "inside-claims".to_owned()
 }
 
 impl InsideClaims {
-    /// The first author of ours, or why that cannot be said.
-    fn claim(&self, message: &Message<'_>, host: &Host) -> Result<Option<String>, Because> {
+    /// Returns the first author in an inside domain; the error is the reason of a deferral.
+    fn inside_author(&self, message: &Message<'_>, host: &Host) -> Result<Option<String>, Because> {
         let Some(header) = message.parse_header() else {
             return Ok(None);
         };
@@ -74,11 +74,12 @@ impl Policy for InsideClaims {
 
 impl Homing for InsideClaims {
     fn message(&self, client: &Client, _: &Envelope, message: &Message<'_>, host: &Host) -> Decision<Disposition> {
-        // Not the exemption from `homing`: the world has that where it delivers.
+        // The exemption from `homing` does not count: a listener for mail from outside grants that exemption to all
+        // clients.
         if client.identity.is_some() || client.is_exempt("originator") {
             return Decision::pass();
         }
-        let author = match self.claim(message, host) {
+        let author = match self.inside_author(message, host) {
             Ok(Some(author)) => author,
             Ok(None) => return Decision::pass(),
             Err(because) => {
@@ -86,7 +87,7 @@ impl Homing for InsideClaims {
                 return Disposition::Defer(later).because(because);
             }
         };
-        // A colleague's mail that comes back over a list is signed by our own domain.
+        // A colleague's mail that comes back over a mailing list has a signature of the inside domain.
         let vouched = host.findings(message).into_iter().any(|finding| {
             let same = finding
                 .domain

@@ -1,4 +1,4 @@
-//! Recipients that only members of a group may write to: a list for the staff, by the staff.
+//! Recipients that accept mail only from members of a group, such as a mailing list of the staff.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use posthouse_policy::{
 const MEMBERS: Rule = Rule::new("members-only", "recipients that only members of a group may write to");
 const DIRECTORY: Rule = Rule::new("directory", "the directory cannot be asked now");
 
-/// What the operator decides.
+/// Settings of the policy.
 #[derive(serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -35,7 +35,7 @@ impl Homing for MembersOnly {
             return Decision::pass();
         };
         let refusal = Reply::new(550, (5, 7, 2), "Only members may write to this address");
-        // An address proves nothing: whoever did not authenticate could have written any.
+        // An address proves nothing: a client without authentication can use any address.
         let (Some(account), Some(address)) = (client.account(), sender.address()) else {
             return Verdict::Reject(refusal).because(MEMBERS.with(recipient));
         };
@@ -43,7 +43,7 @@ impl Homing for MembersOnly {
             .may_send_as(account, address)
             .and_then(|own| Ok(own && host.is_member(group, address)?));
         match is_member {
-            // A member still needs what every recipient needs: the next module says.
+            // The next module checks the recipient for members, too.
             Ok(true) => Decision::pass(),
             Ok(false) => Verdict::Reject(refusal).because(MEMBERS.with(recipient)),
             Err(_) => {

@@ -1,16 +1,17 @@
-//! A policy that is wrong in the way its settings say, at the stage they say, and has no opinion
-//! otherwise: to see what a host makes of each kind of fault.
+//! A policy that causes a fault of a configurable kind at a configurable stage, and has no opinion otherwise. Shows how
+//! a host handles each kind of fault.
 //!
 //! Settings, all optional:
 //!
 //! - `mode`: `loop`, `slow`, `eat-memory`, `lie-reply`, `forge-address`, `add-recipient`, `recurse`, `panic`,
-//!   `huge-decision`, `leak-handles`. Without it, it behaves.
-//! - `stage`: `configure`, `admit`, `sender`, `recipient`, `message`, `ndr`. Without it it is `sender`,
-//!   and `message` for an address.
-//! - `recipient`, `subject`: only about this recipient, only about messages with this in their subject;
-//!   `chance`: only in so many of a hundred cases; `handles`: how many are leaked in each call.
-//! - `stamp`: a word that is put on every message in a field `X-Stamp`, followed by the questions this
-//!   instance was asked before: who decided, and from when on.
+//!   `huge-decision`, `leak-handles`. The default is no fault.
+//! - `stage`: `configure`, `admit`, `sender`, `recipient`, `message`, `ndr`. The default is `sender`; for a mode that
+//!   answers with an address, `message`; with `subject`, `message`; with `recipient`, `recipient`.
+//! - `recipient`, `subject`: restriction to this recipient, and to messages whose subject contains this text.
+//! - `chance`: probability of the fault in per cent.
+//! - `handles`: number of handles that each call leaks.
+//! - `stamp`: a word that is added to every message in a field `X-Stamp`, followed by all questions so far of this
+//!   instance. The field shows which policy decided, and since when.
 #![cfg(target_arch = "wasm32")]
 
 mod mischief;
@@ -20,7 +21,7 @@ use std::cell::RefCell;
 use contract::exports::posthouse::policy::{exemption, homing, lifecycle, ndr};
 use contract::posthouse::policy::message::Message;
 use contract::posthouse::policy::types::{Because, Client, Decision, Envelope, Failure, Reply, ReversePath, Verdict};
-use mischief::{Lie, Question, Settings, Stage};
+use mischief::{InvalidAnswer, Question, Settings, Stage};
 
 mod contract {
     #![allow(missing_docs, unsafe_code, clippy::all)]
@@ -29,14 +30,15 @@ mod contract {
     use super::Misbehaving;
 }
 
-/// An address that would be a second command if anyone wrote it into a dialogue.
+/// An address that injects a second command if written into an SMTP dialogue.
 const FORGED: &str = "x@y>\r\nRCPT TO:<z@w";
 
-/// An address that is added to every message.
+/// A recipient that is added to a message and causes a mail loop.
 const ELSEWHERE: &str = "elsewhere@loop.example";
 
 thread_local! {
     static SETTINGS: RefCell<Settings> = RefCell::default();
+    /// Stages of the questions to this instance.
     static ASKED: RefCell<Vec<&'static str>> = RefCell::default();
 }
 
@@ -62,15 +64,15 @@ impl lifecycle::Guest for Misbehaving {
             }]
         })?;
         SETTINGS.set(settings);
-        lie_to(&Question::at(Stage::Configure));
+        fault_or_invalid_answer(&Question::at(Stage::Configure));
         Ok(())
     }
 }
 
 impl exemption::Guest for Misbehaving {
     fn admit(_client: Client<'_>) -> (exemption::Admission, Because) {
-        let admission = match lie_to(&Question::at(Stage::Admit)) {
-            Some(Lie::Huge) => exemption::Admission::Refuse(huge()),
+        let admission = match fault_or_invalid_answer(&Question::at(Stage::Admit)) {
+            Some(InvalidAnswer::Huge) => exemption::Admission::Refuse(huge()),
             Some(_) => exemption::Admission::Refuse(success()),
             None => exemption::Admission::Pass,
         };
@@ -80,11 +82,11 @@ impl exemption::Guest for Misbehaving {
 
 impl homing::Guest for Misbehaving {
     fn check_sender(_client: Client<'_>, _sender: ReversePath) -> Decision {
-        decision(lie_to(&Question::at(Stage::Sender)))
+        decision(fault_or_invalid_answer(&Question::at(Stage::Sender)))
     }
 
     fn check_recipient(_client: Client<'_>, _sender: ReversePath, recipient: String) -> Decision {
-        decision(lie_to(&Question {
+        decision(fault_or_invalid_answer(&Question {
             recipient: Some(&recipient),
             ..Question::at(Stage::Recipient)
         }))
@@ -99,11 +101,15 @@ impl homing::Guest for Misbehaving {
             subject: Some(message.header("subject").concat()),
             ..Question::at(Stage::Message)
         };
-        let disposition = match lie_to(&question) {
-            Some(Lie::Huge) => homing::Disposition::Reject(huge()),
-            Some(Lie::Reply) => homing::Disposition::Reject(success()),
-            Some(Lie::Address) => homing::Disposition::Accept(vec![homing::Edit::AddRecipient(FORGED.to_owned())]),
-            Some(Lie::Recipient) => homing::Disposition::Accept(vec![homing::Edit::AddRecipient(ELSEWHERE.to_owned())]),
+        let disposition = match fault_or_invalid_answer(&question) {
+            Some(InvalidAnswer::Huge) => homing::Disposition::Reject(huge()),
+            Some(InvalidAnswer::Reply) => homing::Disposition::Reject(success()),
+            Some(InvalidAnswer::Address) => {
+                homing::Disposition::Accept(vec![homing::Edit::AddRecipient(FORGED.to_owned())])
+            }
+            Some(InvalidAnswer::Recipient) => {
+                homing::Disposition::Accept(vec![homing::Edit::AddRecipient(ELSEWHERE.to_owned())])
+            }
             None => stamped(),
         };
         (disposition, because())
@@ -112,7 +118,7 @@ impl homing::Guest for Misbehaving {
 
 impl ndr::Guest for Misbehaving {
     fn plan(_failure: Failure<'_>) -> (Vec<ndr::Notice>, Because) {
-        let to = match lie_to(&Question::at(Stage::Ndr)) {
+        let to = match fault_or_invalid_answer(&Question::at(Stage::Ndr)) {
             Some(_) => ndr::Audience::Address(FORGED.to_owned()),
             None => ndr::Audience::Administrator,
         };
@@ -125,13 +131,13 @@ impl ndr::Guest for Misbehaving {
     }
 }
 
-/// Faults here and now if the settings say so; a lie is for the caller to tell.
-fn lie_to(question: &Question<'_>) -> Option<Lie> {
+/// Causes the configured fault, or returns the invalid answer that the caller gives.
+fn fault_or_invalid_answer(question: &Question<'_>) -> Option<InvalidAnswer> {
     ASKED.with_borrow_mut(|asked| asked.push(question.stage.name()));
     SETTINGS.with_borrow(|settings| settings.act(question))
 }
 
-/// What becomes of a message when it behaves.
+/// Returns the valid answer to a message: with a stamp if configured, otherwise no opinion.
 fn stamped() -> homing::Disposition {
     let stamp = SETTINGS.with_borrow(|settings| settings.stamp.clone());
     match stamp {
@@ -146,10 +152,10 @@ fn stamped() -> homing::Disposition {
     }
 }
 
-fn decision(lie: Option<Lie>) -> Decision {
+fn decision(invalid: Option<InvalidAnswer>) -> Decision {
     Decision {
-        verdict: match lie {
-            Some(Lie::Huge) => Verdict::Reject(huge()),
+        verdict: match invalid {
+            Some(InvalidAnswer::Huge) => Verdict::Reject(huge()),
             Some(_) => Verdict::Reject(success()),
             None => Verdict::Pass,
         },
@@ -157,7 +163,7 @@ fn decision(lie: Option<Lie>) -> Decision {
     }
 }
 
-/// A success where only a failure can be.
+/// Returns an invalid refusal: a success code where the contract requires a failure.
 fn success() -> Reply {
     Reply {
         code: 250,
@@ -166,7 +172,7 @@ fn success() -> Reply {
     }
 }
 
-/// A refusal that is all text.
+/// Returns a refusal with a text of 6 MiB.
 fn huge() -> Reply {
     Reply {
         code: 550,

@@ -1,28 +1,29 @@
-//! The ways to be wrong.
+//! Kinds of faults.
 
 use std::hint::black_box;
 use std::mem::forget;
 
 use serde::Deserialize;
 
-/// What to do and when.
+/// Settings: the kind of fault and its conditions.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     mode: Option<Mode>,
     stage: Option<Stage>,
-    /// Only about this recipient.
+    /// Restriction to this recipient.
     recipient: Option<String>,
-    /// Only about messages whose `Subject:` has this in it.
+    /// Restriction to messages whose `Subject:` contains this text.
     subject: Option<String>,
-    /// Only in so many of a hundred cases.
+    /// Probability of the fault in per cent.
     chance: Option<u64>,
-    /// How many are leaked in each call.
+    /// Number of handles that each call leaks.
     handles: Option<usize>,
-    /// Added to each message in `X-Stamp:`, with every question that was asked before.
+    /// Text that is added to each message in `X-Stamp:`, followed by all questions so far.
     pub stamp: Option<String>,
 }
 
+/// Kind of fault.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Mode {
@@ -38,7 +39,7 @@ enum Mode {
     LeakHandles,
 }
 
-/// When the host asks.
+/// Stage of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
@@ -51,7 +52,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// As settings and stamps have it.
+    /// Returns the name in settings and stamps.
     pub fn name(self) -> &'static str {
         match self {
             Self::Configure => "configure",
@@ -64,7 +65,7 @@ impl Stage {
     }
 }
 
-/// What is asked.
+/// A question of the host.
 pub struct Question<'a> {
     pub stage: Stage,
     pub recipient: Option<&'a str>,
@@ -72,7 +73,7 @@ pub struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// Where nothing but the stage matters.
+    /// Makes a question of which only the stage matters.
     pub fn at(stage: Stage) -> Self {
         Self {
             stage,
@@ -82,19 +83,22 @@ impl Question<'_> {
     }
 }
 
-/// An answer that decodes and cannot be true.
-pub enum Lie {
+/// An answer that can be decoded and violates the contract or harms the host.
+pub enum InvalidAnswer {
+    /// A success code in a refusal.
     Reply,
+    /// An address with a line break.
     Address,
-    /// No lie, yet no better: mail for this address comes back.
+    /// A valid recipient whose mail comes back to this host: a mail loop.
     Recipient,
-    /// Larger than anybody wants to read.
+    /// A text of several MiB.
     Huge,
 }
 
 impl Settings {
-    /// Misbehaves if this is the stage; returns if it is to be a lie or nothing.
-    pub fn act(&self, question: &Question<'_>) -> Option<Lie> {
+    /// Causes the configured fault if the question fulfils all conditions. Returns the invalid answer for modes that
+    /// answer, and `None` for a correct answer.
+    pub fn act(&self, question: &Question<'_>) -> Option<InvalidAnswer> {
         let (mode, stage) = (self.mode?, question.stage);
         if stage != self.stage_of(mode) || !self.is_about(question) {
             return None;
@@ -102,7 +106,7 @@ impl Settings {
         match mode {
             Mode::Loop => spin(),
             Mode::Slow => {
-                think();
+                spin_for_milliseconds();
                 None
             }
             Mode::EatMemory => eat_memory(),
@@ -111,10 +115,10 @@ impl Settings {
                 None
             }
             Mode::Panic => panic!("told to panic at {stage:?}"),
-            Mode::LieReply => Some(Lie::Reply),
-            Mode::ForgeAddress => Some(Lie::Address),
-            Mode::AddRecipient => Some(Lie::Recipient),
-            Mode::HugeDecision => Some(Lie::Huge),
+            Mode::LieReply => Some(InvalidAnswer::Reply),
+            Mode::ForgeAddress => Some(InvalidAnswer::Address),
+            Mode::AddRecipient => Some(InvalidAnswer::Recipient),
+            Mode::HugeDecision => Some(InvalidAnswer::Huge),
             Mode::LeakHandles => {
                 leak_handles(self.handles.unwrap_or(HANDLES));
                 None
@@ -123,15 +127,10 @@ impl Settings {
     }
 
     fn is_about(&self, question: &Question<'_>) -> bool {
-        let recipient = |wanted: &String| question.recipient == Some(wanted);
-        let subject = |wanted: &String| {
-            question
-                .subject
-                .as_ref()
-                .is_some_and(|subject| subject.contains(wanted))
-        };
-        self.recipient.as_ref().is_none_or(recipient)
-            && self.subject.as_ref().is_none_or(subject)
+        let matches_recipient = |recipient: &String| question.recipient == Some(recipient);
+        let matches_subject = |text: &String| question.subject.as_ref().is_some_and(|subject| subject.contains(text));
+        self.recipient.as_ref().is_none_or(matches_recipient)
+            && self.subject.as_ref().is_none_or(matches_subject)
             && self
                 .chance
                 .is_none_or(|chance| wasip2::random::random::get_random_u64() % 100 < chance)
@@ -139,7 +138,7 @@ impl Settings {
 
     fn stage_of(&self, mode: Mode) -> Stage {
         match (mode, self.stage) {
-            // Only these two stages answer with addresses.
+            // Only the stages `message` and `ndr` answer with addresses.
             (Mode::ForgeAddress, Some(Stage::Ndr)) => Stage::Ndr,
             (Mode::ForgeAddress, _) => Stage::Message,
             (Mode::AddRecipient, _) => Stage::Message,
@@ -158,18 +157,18 @@ fn spin() -> ! {
     }
 }
 
-/// Milliseconds of work, within what a call may take.
+/// Spins for some milliseconds, within the time limit of a call.
 #[inline(never)]
-fn think() {
-    for turn in 0..5_000_000_u32 {
-        black_box(turn);
+fn spin_for_milliseconds() {
+    for round in 0..5_000_000_u32 {
+        black_box(round);
     }
 }
 
-/// More than a host keeps for anybody.
+/// Default number of leaked handles, more than the host's limit.
 const HANDLES: usize = 2_000;
 
-/// Takes handles and never gives them back.
+/// Opens handles and leaks every handle.
 #[inline(never)]
 fn leak_handles(count: usize) {
     for _ in 0..count {
@@ -177,18 +176,17 @@ fn leak_handles(count: usize) {
     }
 }
 
-/// Asks for memory and writes nothing to it: writing takes time, and on a slow machine the limit on
-/// that would be met first.
+/// Allocates memory without writing: on a slow machine, writes would reach the time limit before the memory limit.
 #[inline(never)]
 fn eat_memory() -> ! {
-    let mut hoard: Vec<Vec<u8>> = Vec::new();
+    let mut blocks: Vec<Vec<u8>> = Vec::new();
     loop {
-        hoard.push(Vec::with_capacity(1 << 20));
-        black_box(&hoard);
+        blocks.push(Vec::with_capacity(1 << 20));
+        black_box(&blocks);
     }
 }
 
-/// What comes after the call keeps it from being turned into a loop.
+/// Recurses without end. The addition after the call prevents tail-call optimisation.
 #[inline(never)]
 #[allow(unconditional_recursion, reason = "this is the mischief")]
 fn recurse(depth: u64) -> u64 {

@@ -1,5 +1,5 @@
-//! Recipients that get mail from outside only while the office is open; at other times the sender's
-//! host is told to come back.
+//! Recipients that accept mail from outside only in office hours; at other times the sending host gets a temporary
+//! refusal.
 
 use posthouse_policy::{
     Client, Decision, Description, Homing, Host, Policy, Problem, Reply, ReversePath, Rule, Settings, Verdict,
@@ -9,21 +9,21 @@ const HOURS: Rule = Rule::new("office-hours", "recipients that get mail only at 
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
-/// What the operator decides.
+/// Settings of the policy.
 #[derive(serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct OfficeHours {
     /// Addresses, in any case.
     recipients: Vec<String>,
-    /// `mon` to `sun`.
+    /// Days of the week, `mon` to `sun`.
     #[serde(default = "working_days")]
     days: Vec<String>,
-    /// First hour, 0 to 23.
+    /// First hour of the day, 0 to 23.
     from: u8,
-    /// First hour that is no longer one of them, 1 to 24.
+    /// First hour after the end, 1 to 24.
     until: u8,
-    /// Minutes that the office is east of Greenwich.
+    /// Offset of the office's local time from UTC, in minutes east.
     #[serde(default)]
     offset_minutes: i32,
 }
@@ -50,7 +50,7 @@ impl OfficeHours {
         problems
     }
 
-    /// Whether the office is open, and the local time in words.
+    /// Returns true if the office is open, and the local time as text.
     fn is_open(&self, now: u64) -> (bool, String) {
         let local = i64::try_from(now)
             .unwrap_or(i64::MAX)
@@ -59,8 +59,8 @@ impl OfficeHours {
         let day = DAYS[usize::try_from((local.div_euclid(86_400) + 3).rem_euclid(7)).unwrap_or(0)];
         let minute = local.rem_euclid(86_400) / 60;
         let hour = minute / 60;
-        let open =
-            self.days.iter().any(|of| of == day) && (i64::from(self.from)..i64::from(self.until)).contains(&hour);
+        let open = self.days.iter().any(|listed| listed == day)
+            && (i64::from(self.from)..i64::from(self.until)).contains(&hour);
         (open, format!("{day} {hour:02}:{:02}", minute % 60))
     }
 }

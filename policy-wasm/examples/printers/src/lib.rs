@@ -1,5 +1,5 @@
-//! Printers and old devices that cannot authenticate: let in by network, to certain recipients, and no
-//! more than so many an hour.
+//! Admission of printers and old devices that cannot authenticate: by network, to certain recipients, and with a limit
+//! of recipients in an hour.
 
 use ipnet::IpNet;
 use posthouse_policy::{
@@ -11,26 +11,27 @@ const PRINTERS: Rule = Rule::new("printers", "devices that need not authenticate
 const RECIPIENTS: Rule = Rule::new("recipients", "whom devices may write to");
 const RATE: Rule = Rule::new("rate", "how much a device may send");
 
-/// What a device is exempt from, and how the other questions know that it is one.
+/// Exemption that marks a device for the questions after admission.
 const DEVICE: &str = "printers";
+/// Lifetime of the counter of a device, in seconds.
 const HOUR: u32 = 3_600;
 
-/// What the operator decides.
+/// Settings of the policy.
 #[derive(serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Printers {
-    /// Where the devices are.
+    /// Networks of the devices.
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     networks: Vec<IpNet>,
-    /// Addresses and `@domain`s they may write to.
+    /// Addresses and `@domain`s that devices may write to.
     recipients: Vec<String>,
-    /// Recipients an hour, for each device.
-    #[serde(default = "twenty")]
+    /// Maximum number of recipients in an hour, for each device.
+    #[serde(default = "default_per_hour")]
     per_hour: u64,
 }
 
-fn twenty() -> u64 {
+fn default_per_hour() -> u64 {
     20
 }
 
@@ -40,7 +41,7 @@ impl Printers {
         self.networks.iter().find(|network| network.contains(&address))
     }
 
-    fn may_get(&self, recipient: &str) -> bool {
+    fn is_allowed_recipient(&self, recipient: &str) -> bool {
         self.recipients.iter().any(|allowed| match allowed.strip_prefix('@') {
             Some(domain) => domain.eq_ignore_ascii_case(domain_of(recipient)),
             None => allowed.eq_ignore_ascii_case(recipient),
@@ -79,7 +80,7 @@ impl Homing for Printers {
         if !client.is_exempt(DEVICE) || client.identity.is_some() {
             return Decision::pass();
         }
-        if !self.may_get(recipient) {
+        if !self.is_allowed_recipient(recipient) {
             let reply = Reply::new(550, (5, 7, 1), "Devices may not write to this address");
             return Verdict::Reject(reply).because(RECIPIENTS.with(recipient));
         }

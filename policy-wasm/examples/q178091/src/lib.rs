@@ -1,11 +1,11 @@
-//! The policy of 1999, with the mistake that took a mail service down (knowledge base article
-//! Q178091), kept as an example of what a fault looks like and how little it does today.
+//! The policy of 1999, with the mistake that took a mail service down (knowledge base article Q178091), as an example
+//! of a fault and of its small effect today.
 //!
-//! It lets one host skip authentication, checks after DATA that the sender has a mailbox here, and
-//! when a message fails that check and a notice is planned, it takes for granted that somebody had
-//! authenticated. For the exempt host nobody had.
+//! The policy exempts a host from authentication and checks after DATA that the sender has a mailbox on this host. When
+//! a message fails the check, the plan of notices assumes that the client had authenticated, which is wrong for the
+//! exempt host.
 //!
-//! It has no settings.
+//! The policy has no settings.
 #![cfg(target_arch = "wasm32")]
 
 use contract::exports::posthouse::policy::{exemption, homing, lifecycle, ndr};
@@ -20,7 +20,7 @@ mod contract {
     use super::Policy;
 }
 
-/// The "relay server" of the article.
+/// Address of the "relay server" of the article.
 const EXEMPT_HOST: &str = "127.0.0.2";
 
 struct Policy;

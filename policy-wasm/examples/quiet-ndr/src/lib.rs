@@ -1,4 +1,4 @@
-//! Failure reports that never answer automatic mail: no vacation note, no newsletter, no machine.
+//! Non-delivery reports that never answer automatic mail, such as vacation notes and newsletters.
 
 use posthouse_policy::{
     Audience, Content, Decision, Description, Failure, Host, Ndr, Notice, Plan, Policy, Problem, ReversePath, Rule,
@@ -8,18 +8,18 @@ use posthouse_policy::{
 const QUIET: Rule = Rule::new("quiet", "automatic mail is not answered");
 const SENDER: Rule = Rule::new("sender", "the sender is told");
 
-/// What the operator decides.
+/// Settings of the policy.
 #[derive(serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct QuietNdr {
-    /// Whether the administrator hears of what nobody else does.
+    /// True for notices to the administrator about automatic mail.
     #[serde(default)]
     tell_administrator: bool,
 }
 
-/// Why a message is automatic, if it is.
-fn automatic(failure: &Failure) -> Option<String> {
+/// Returns the reason for which a message is automatic; `None` for a message from a person.
+fn automatic_reason(failure: &Failure) -> Option<String> {
     let ReversePath::Mailbox(sender) = &failure.envelope.sender else {
         return Some("null reverse-path".to_owned());
     };
@@ -27,7 +27,7 @@ fn automatic(failure: &Failure) -> Option<String> {
         .rsplit_once('@')
         .map_or("", |(local_part, _)| local_part)
         .to_lowercase();
-    // RFC 3834 section 2: addresses that no person reads.
+    // Addresses that no person reads (RFC 3834 section 2).
     let is_machine = matches!(
         local_part.as_str(),
         "mailer-daemon" | "noreply" | "no-reply" | "listserv" | "majordomo"
@@ -35,18 +35,18 @@ fn automatic(failure: &Failure) -> Option<String> {
     if is_machine || local_part.starts_with("owner-") || local_part.ends_with("-request") {
         return Some(sender.clone());
     }
-    let says =
+    let has_value =
         |name: &str, test: &dyn Fn(&str) -> bool| failure.header(name).any(|value| test(&value.trim().to_lowercase()));
     let keyword = |value: &str, word: &str| value.split([';', ' ', '(']).next() == Some(word);
-    // RFC 3834 section 5: everything but `no` is automatic.
-    if says("Auto-Submitted", &|value| !keyword(value, "no")) {
+    // Every keyword except `no` marks automatic mail (RFC 3834 section 5).
+    if has_value("Auto-Submitted", &|value| !keyword(value, "no")) {
         return Some("Auto-Submitted".to_owned());
     }
     let suppressed = |value: &str| value.split(',').any(|word| matches!(word.trim(), "all" | "ndr" | "dr"));
-    if says("X-Auto-Response-Suppress", &suppressed) {
+    if has_value("X-Auto-Response-Suppress", &suppressed) {
         return Some("X-Auto-Response-Suppress".to_owned());
     }
-    if says("Precedence", &|value| matches!(value, "bulk" | "junk" | "list")) {
+    if has_value("Precedence", &|value| matches!(value, "bulk" | "junk" | "list")) {
         return Some("Precedence".to_owned());
     }
     let is_list = |name: &str| name.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case("List-"));
@@ -68,15 +68,17 @@ impl Policy for QuietNdr {
 
 impl Ndr for QuietNdr {
     fn plan(&self, failure: &Failure, _: &Host) -> Decision<Plan> {
-        let tell = |to| Notice {
+        let notice = |to| Notice {
             to,
             content: Content::Headers,
             remark: None,
         };
-        match automatic(failure) {
-            None => Plan(vec![tell(Audience::Sender)]).because(SENDER.with(&failure.class)),
-            Some(why) if self.tell_administrator => Plan(vec![tell(Audience::Administrator)]).because(QUIET.with(why)),
-            Some(why) => Plan::default().because(QUIET.with(why)),
+        match automatic_reason(failure) {
+            None => Plan(vec![notice(Audience::Sender)]).because(SENDER.with(&failure.class)),
+            Some(reason) if self.tell_administrator => {
+                Plan(vec![notice(Audience::Administrator)]).because(QUIET.with(reason))
+            }
+            Some(reason) => Plan::default().because(QUIET.with(reason)),
         }
     }
 }

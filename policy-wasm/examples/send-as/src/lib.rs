@@ -1,5 +1,5 @@
-//! Which addresses an account may send as: its own (with and without a `+tag`), its aliases, and those
-//! of groups it is a member of.
+//! Check of the addresses that an account may send as: the account's addresses with and without a `+tag`, aliases, and
+//! addresses of groups of which the account is a member.
 
 use posthouse_policy::{
     Client, Decision, Description, Homing, Host, NoAnswer, Policy, Problem, Reply, ReversePath, Rule, Settings,
@@ -12,34 +12,34 @@ const SEND_AS: Rule = Rule::new(
 );
 const DIRECTORY: Rule = Rule::new("directory", "the directory cannot be asked now");
 
-/// What the operator decides.
+/// Settings of the policy.
 #[derive(serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct SendAs {
-    /// The domain of accounts' own addresses: an account `anna` is `anna@` it.
+    /// Domain of the accounts' addresses: the account `anna` has the address `anna@domain`.
     domain: String,
-    /// Members of a group may send as the group.
-    #[serde(default = "yes")]
+    /// True if members of a group may send as the group.
+    #[serde(default = "enabled")]
     groups: bool,
-    /// `user+tag@domain` is `user@domain`.
-    #[serde(default = "yes")]
+    /// True if `user+tag@domain` counts as `user@domain`.
+    #[serde(default = "enabled")]
     plus: bool,
 }
 
-fn yes() -> bool {
+fn enabled() -> bool {
     true
 }
 
 impl SendAs {
-    /// The address without its tag; none if it has none or tags mean nothing.
+    /// Returns the address without its tag; `None` if there is no tag or tags are not supported.
     fn untagged(&self, address: &str) -> Option<String> {
         let (local_part, _) = address.rsplit_once('@')?;
         let (user, _) = local_part.split_once('+')?;
         (self.plus && !user.is_empty()).then(|| format!("{user}@{}", domain_of(address)))
     }
 
-    fn may(&self, account: &str, address: &str, host: &Host) -> Result<bool, NoAnswer> {
+    fn may_send_as(&self, account: &str, address: &str, host: &Host) -> Result<bool, NoAnswer> {
         let tagged = address
             .rsplit_once('@')
             .is_some_and(|(local_part, _)| local_part.contains('+'));
@@ -53,7 +53,7 @@ impl SendAs {
         let plain = plain.as_deref().unwrap_or(address);
         let own = format!("{account}@{}", self.domain);
         for entry in host.lookup(plain)? {
-            // An alias that leads to the account, and a group it is in, list its address.
+            // A group of the account lists the account's address.
             if (entry.kind == "group" && self.groups) && host.is_member(plain, &own)? {
                 return Ok(true);
             }
@@ -77,7 +77,7 @@ impl Homing for SendAs {
         let (Some(account), Some(address)) = (client.account(), sender.address()) else {
             return Decision::pass();
         };
-        match self.may(account, address, host) {
+        match self.may_send_as(account, address, host) {
             Ok(true) => Verdict::Accept.because(SEND_AS.with(address)),
             Ok(false) => {
                 let reply = Reply::new(553, (5, 7, 1), format!("{account} may not send as {address}"));

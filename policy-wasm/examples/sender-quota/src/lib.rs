@@ -1,5 +1,5 @@
-//! How many recipients an account may write to in a time. The host keeps the count: it outlives the
-//! connection, and a change of this code.
+//! Limit of recipients that an account may write to in a period. The host keeps the counter, which outlives the
+//! connection and a change of this code.
 
 use std::collections::BTreeMap;
 
@@ -9,22 +9,22 @@ use posthouse_policy::{
 
 const QUOTA: Rule = Rule::new("sender-quota", "how many recipients an account may write to in a time");
 
-/// What the operator decides.
+/// Settings of the policy.
 #[derive(serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct SenderQuota {
-    /// Recipients in `seconds`.
+    /// Maximum number of recipients in the period.
     recipients: u64,
-    /// The time, from the first recipient on.
-    #[serde(default = "an_hour")]
+    /// Length of the period in seconds, from the first recipient on.
+    #[serde(default = "default_seconds")]
     seconds: u32,
-    /// Accounts with a number of their own.
+    /// Different maximum numbers by account.
     #[serde(default)]
     accounts: BTreeMap<String, u64>,
 }
 
-fn an_hour() -> u32 {
+fn default_seconds() -> u32 {
     3_600
 }
 
@@ -54,7 +54,8 @@ impl Homing for SenderQuota {
                 let reply = Reply::new(450, (4, 7, 1), "Too many recipients in a short time, try again later");
                 Verdict::Defer(reply).because(QUOTA.with(account))
             }
-            // Who cannot be counted is let through: a full disk must not stop all mail. The operator hears of it.
+            // Recipients that cannot be counted are accepted, since a full disk must not stop all mail. The log has a
+            // warning for the operator.
             Err(error @ (NoAnswer::Full | NoAnswer::Unavailable(_) | NoAnswer::Other(_))) => {
                 host.warning(format!("{account} is not counted: {error}"));
                 Decision::pass()

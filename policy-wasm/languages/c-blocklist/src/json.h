@@ -24,7 +24,7 @@ text_t json_key(json_t *in);
 /* Text, copied. */
 text_t json_text(json_t *in);
 bool json_truth(json_t *in);
-/* Goes past a value of whatever kind. */
+/* Skips a value of any kind. */
 void json_skip(json_t *in);
 
 #endif

@@ -1,4 +1,4 @@
-/* Who the policy is, and its settings: the same whatever it decides. */
+/* Description and settings of the policy, independent of its roles. */
 #include "policy.h"
 
 #include <string.h>

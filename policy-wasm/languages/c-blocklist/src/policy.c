@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 _Noreturn void die(const char *words) {
-  /* If nobody hears it, there is nothing left to do about that. */
+  /* A failed write cannot be reported anywhere else. */
   if (write(STDERR_FILENO, words, strlen(words)) > 0) (void)write(STDERR_FILENO, "\n", 1);
   abort();
 }

@@ -48,7 +48,7 @@ def configure(settings):
 
 
 def why_silent(failure):
-    """The rule and the entry for which nobody is told; None if somebody is."""
+    """Returns the rule and the entry that suppress all notices; None if there is a notice."""
     if failure.automatic or isinstance(failure.envelope.sender, ReversePath_Null):
         return Because("automatic", None)
     for name, value in failure.headers:

@@ -1,4 +1,4 @@
-//! Between the contract's types and the author's.
+//! Conversions between the contract's types and the SDK's types.
 
 use crate::__bindings::exemption::exports::posthouse::policy::exemption;
 use crate::__bindings::homing::exports::posthouse::policy::homing;
@@ -60,7 +60,7 @@ impl From<types::FailedRecipient> for FailedRecipient {
         let types::Reply { code, status, text } = failed.reply;
         Self {
             address: failed.address,
-            // The host promises a reply of a failure; without one there is still a failure.
+            // The contract promises a 4xx or 5xx reply. Another reply is replaced, so that the failure is not lost.
             reply: Reply::try_new(code, status, &text).unwrap_or_else(|_| Reply::new(550, (5, 0, 0), &text)),
             remote: failed.remote,
         }

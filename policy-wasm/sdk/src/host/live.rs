@@ -1,8 +1,8 @@
-//! The host that runs the component. A function that no policy calls is no import of it.
+//! Calls of the real host. A component imports only the functions that its policy calls.
 
 use super::{Entry, Exchange, Finding, Home, Host, Level, NoAnswer};
 use crate::__bindings::imports::posthouse::policy::{counters, directory, dns, host, verification};
-use crate::message::Message;
+use crate::message_reader::Message;
 
 impl Host {
     pub(crate) fn live() -> Self {
@@ -44,11 +44,11 @@ impl Host {
     }
 
     pub(super) fn ask_exchanges(&self, name: &str) -> Result<Vec<Exchange>, NoAnswer> {
-        let exchange = |of: dns::Exchange| Exchange {
-            preference: of.preference,
-            name: of.name,
+        let convert = |exchange: dns::Exchange| Exchange {
+            preference: exchange.preference,
+            name: exchange.name,
         };
-        Ok(dns::exchanges(name)?.into_iter().map(exchange).collect())
+        Ok(dns::exchanges(name)?.into_iter().map(convert).collect())
     }
 
     pub(super) fn ask_texts(&self, name: &str) -> Result<Vec<String>, NoAnswer> {
@@ -68,15 +68,15 @@ impl Host {
     }
 
     pub(super) fn ask_findings(&self, message: &Message<'_>) -> Vec<Finding> {
-        let finding = |of: verification::Finding| Finding {
-            method: of.method,
-            outcome: of.outcome,
-            domain: of.domain,
-            detail: of.detail,
+        let convert = |finding: verification::Finding| Finding {
+            method: finding.method,
+            outcome: finding.outcome,
+            domain: finding.domain,
+            detail: finding.detail,
         };
         verification::findings(message.handle())
             .into_iter()
-            .map(finding)
+            .map(convert)
             .collect()
     }
 }
@@ -98,8 +98,8 @@ impl From<directory::Entry> for Entry {
 impl From<directory::LookupError> for NoAnswer {
     fn from(error: directory::LookupError) -> Self {
         match error {
-            directory::LookupError::Unavailable(why) => Self::Unavailable(why),
-            directory::LookupError::Other(why) => Self::Other(why),
+            directory::LookupError::Unavailable(reason) => Self::Unavailable(reason),
+            directory::LookupError::Other(reason) => Self::Other(reason),
         }
     }
 }
@@ -107,8 +107,8 @@ impl From<directory::LookupError> for NoAnswer {
 impl From<dns::DnsError> for NoAnswer {
     fn from(error: dns::DnsError) -> Self {
         match error {
-            dns::DnsError::Unavailable(why) => Self::Unavailable(why),
-            dns::DnsError::Other(why) => Self::Other(why),
+            dns::DnsError::Unavailable(reason) => Self::Unavailable(reason),
+            dns::DnsError::Other(reason) => Self::Other(reason),
         }
     }
 }
@@ -116,9 +116,9 @@ impl From<dns::DnsError> for NoAnswer {
 impl From<counters::CounterError> for NoAnswer {
     fn from(error: counters::CounterError) -> Self {
         match error {
-            counters::CounterError::Unavailable(why) => Self::Unavailable(why),
+            counters::CounterError::Unavailable(reason) => Self::Unavailable(reason),
             counters::CounterError::Full => Self::Full,
-            counters::CounterError::Other(why) => Self::Other(why),
+            counters::CounterError::Other(reason) => Self::Other(reason),
         }
     }
 }

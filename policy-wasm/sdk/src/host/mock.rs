@@ -1,11 +1,11 @@
-//! The host of tests: what a [`Fixture`] answers.
+//! The host of tests, which a [`Fixture`] answers for.
 
 use std::cell::{Cell, RefCell};
 
 use posthouse_cases::{Fixture, Log};
 
 use super::{Entry, Exchange, Finding, Home, Host, Level, NoAnswer};
-use crate::message::Message;
+use crate::message_reader::Message;
 
 #[derive(Default)]
 pub(super) struct Mock {
@@ -28,14 +28,14 @@ impl From<Fixture> for Host {
     }
 }
 
-/// In tests only.
+/// Observations of tests.
 impl Host {
-    /// Lines that were logged.
+    /// Returns the lines that the policy logged.
     pub fn logged(&self) -> Vec<Log> {
         self.mock.log.borrow().clone()
     }
 
-    /// How often directory, DNS, counters and verification were asked.
+    /// Returns the number of questions to directory, DNS, counters and verification.
     pub fn questions(&self) -> usize {
         self.mock.questions.get()
     }
@@ -82,12 +82,12 @@ impl Host {
     }
 
     pub(super) fn ask_exchanges(&self, name: &str) -> Result<Vec<Exchange>, NoAnswer> {
-        let exchange = |of: posthouse_cases::Exchange| Exchange {
-            preference: of.preference,
-            name: of.name,
+        let convert = |exchange: posthouse_cases::Exchange| Exchange {
+            preference: exchange.preference,
+            name: exchange.name,
         };
         let records = self.ask(|fixture| fixture.records(name))?;
-        Ok(records.exchanges.into_iter().map(exchange).collect())
+        Ok(records.exchanges.into_iter().map(convert).collect())
     }
 
     pub(super) fn ask_texts(&self, name: &str) -> Result<Vec<String>, NoAnswer> {
@@ -107,13 +107,13 @@ impl Host {
     }
 
     pub(super) fn ask_findings(&self, _message: &Message<'_>) -> Vec<Finding> {
-        let finding = |of: &posthouse_cases::Finding| Finding {
-            method: of.method.clone(),
-            outcome: of.outcome.clone(),
-            domain: of.domain.clone(),
-            detail: of.detail.clone(),
+        let convert = |finding: &posthouse_cases::Finding| Finding {
+            method: finding.method.clone(),
+            outcome: finding.outcome.clone(),
+            domain: finding.domain.clone(),
+            detail: finding.detail.clone(),
         };
-        let findings = self.ask(|fixture| Ok::<_, NoAnswer>(fixture.findings.iter().map(finding).collect()));
+        let findings = self.ask(|fixture| Ok::<_, NoAnswer>(fixture.findings.iter().map(convert).collect()));
         findings.unwrap_or_default()
     }
 }
@@ -121,8 +121,8 @@ impl Host {
 impl From<posthouse_cases::NoAnswer> for NoAnswer {
     fn from(error: posthouse_cases::NoAnswer) -> Self {
         match error {
-            posthouse_cases::NoAnswer::Unavailable(why) => Self::Unavailable(why),
-            posthouse_cases::NoAnswer::Other(why) => Self::Other(why),
+            posthouse_cases::NoAnswer::Unavailable(reason) => Self::Unavailable(reason),
+            posthouse_cases::NoAnswer::Other(reason) => Self::Other(reason),
         }
     }
 }

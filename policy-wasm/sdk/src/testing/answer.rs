@@ -1,4 +1,4 @@
-//! Between the types of cases and the author's.
+//! Conversions between the types of cases and the SDK's types.
 
 use posthouse_cases as cases;
 

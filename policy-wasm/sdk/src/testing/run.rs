@@ -1,4 +1,4 @@
-//! One case, natively.
+//! Native execution of a case.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,11 +7,11 @@ use posthouse_cases::{Answer, Case, CaseFile, Outcome, Play, Problem, Question};
 
 use crate::export::Exported;
 use crate::host::Host;
-use crate::message::Message;
+use crate::message_reader::Message;
 use crate::settings::Settings;
 use crate::{Envelope, Failure};
 
-/// Plays a case: what happens, without judging it. A panic is a fault, as it is in the host.
+/// Runs a case and returns its outcome, without a comparison. A panic is a fault, as in the host.
 pub fn run<P: Exported>(file: &CaseFile, case: &Case) -> Outcome {
     let settings = file.settings_of(case).to_string();
     let policy = match P::configure(Settings::new(&settings)) {
@@ -80,8 +80,8 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_default()
 }
 
-/// Rules that were cited and that the policy does not know of.
-pub(super) fn undeclared<P: Exported>(outcome: &Outcome) -> Vec<String> {
+/// Returns the cited rules that the policy does not describe.
+pub(super) fn undeclared_rules<P: Exported>(outcome: &Outcome) -> Vec<String> {
     let known = P::describe().rules;
     let single = [&outcome.admit, &outcome.sender, &outcome.message, &outcome.ndr];
     let answers = single
@@ -96,7 +96,7 @@ pub(super) fn undeclared<P: Exported>(outcome: &Outcome) -> Vec<String> {
     };
     let cited = answers.filter(is_decision).map(|answer| &answer.because.rule);
     cited
-        .filter(|rule| known.iter().all(|of| of.name != rule.as_str()))
+        .filter(|rule| known.iter().all(|declared| declared.name != rule.as_str()))
         .cloned()
         .collect()
 }

@@ -1,46 +1,46 @@
-//! The least that can stand between a sender and the next host and keep its word: what any SMTP host has
-//! to pay on a machine, for `tests/bench`.
+//! A minimal durable SMTP relay, for `tests/bench`: the lower bound of the cost of any SMTP host on a machine.
 //!
-//! Each message is appended to one file and synced before its 250, with whatever else waits, then goes to the
-//! next host on a kept connection, commands in one group, and is marked as gone. Nothing is looked at: no
-//! address, no line, no rule, no limit, no time-out; nothing is logged, and after a crash nobody would send what is in the file.
+//! Each message is appended to a file and synced by group commit before the 250, then sent to the next host over a
+//! reused connection with the commands in a single group, and marked as sent. The relay checks no addresses, lines,
+//! rules or limits, has no time-outs, logs nothing, and does not send the messages of the file after a crash.
 
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 
 use clap::Parser;
+use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 
-/// Connections to the next host, as many as the hosts beside it may have.
+/// Maximum number of connections to the next host, the same as for the hosts under comparison.
 const CONNECTIONS: usize = 20;
 
-/// Takes messages, keeps them in a file, and hands them on.
+/// Accepts messages, appends each message to a file, and relays each message to the next host.
 #[derive(Parser)]
 struct Arguments {
     /// Address and port to listen at.
     at: SocketAddr,
     /// Address and port of the next host.
     to: SocketAddr,
-    /// Where messages are kept; it is overwritten.
+    /// File that keeps the messages; overwritten.
     file: PathBuf,
 }
 
-/// What the file gets, and who waits until it has it. A mark that a message is gone keeps nobody waiting.
+/// An append to the file. The sender, if any, is notified after the sync; a mark that a message was sent has no sender.
 struct Entry {
     bytes: Vec<u8>,
-    kept: Option<oneshot::Sender<()>>,
+    synced: Option<oneshot::Sender<()>>,
 }
 
-/// What every session needs.
+/// State shared by all sessions.
 struct Host {
     file: mpsc::Sender<Entry>,
     to: SocketAddr,
-    /// Connections to the next host that nobody uses.
+    /// Idle connections to the next host.
     idle: Mutex<Vec<BufReader<TcpStream>>>,
     connections: Semaphore,
 }
@@ -50,7 +50,7 @@ fn main() -> io::Result<()> {
     let file = File::create(&arguments.file)?;
     let (entries, waiting) = mpsc::channel();
     std::thread::spawn(move || {
-        if let Err(error) = keep(file, &waiting) {
+        if let Err(error) = write_entries(file, &waiting) {
             eprintln!("{error}");
             std::process::exit(1);
         }
@@ -67,28 +67,28 @@ fn main() -> io::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            // Whoever breaks off has had what there is.
+            // An error is the end of the session.
             tokio::spawn(serve(Arc::clone(&host), BufReader::new(stream)));
         }
     })
 }
 
-/// Appends and syncs, everything that waits at once.
-fn keep(mut file: File, waiting: &mpsc::Receiver<Entry>) -> io::Result<()> {
+/// Group commit: appends all waiting entries, and syncs once for the batch.
+fn write_entries(mut file: File, waiting: &mpsc::Receiver<Entry>) -> io::Result<()> {
     let mut bytes = Vec::new();
-    let mut kept = Vec::new();
+    let mut synced = Vec::new();
     while let Ok(first) = waiting.recv() {
         for entry in std::iter::once(first).chain(waiting.try_iter()) {
             bytes.extend_from_slice(&entry.bytes);
-            kept.extend(entry.kept);
+            synced.extend(entry.synced);
         }
         file.write_all(&bytes)?;
-        if !kept.is_empty() {
+        if !synced.is_empty() {
             file.sync_data()?;
         }
         bytes.clear();
-        for sender in kept.drain(..) {
-            // Its session may be gone.
+        for sender in synced.drain(..) {
+            // The session may have ended.
             let _ = sender.send(());
         }
     }
@@ -107,16 +107,16 @@ async fn serve(host: Arc<Host>, mut client: BufReader<TcpStream>) -> io::Result<
             "DATA" => {
                 client.write_all(b"354 go on\r\n").await?;
                 let message = Arc::new(message(&mut client).await?);
-                let (sender, kept) = oneshot::channel();
+                let (sender, synced) = oneshot::channel();
                 let bytes = message.to_vec();
                 let entry = Entry {
                     bytes,
-                    kept: Some(sender),
+                    synced: Some(sender),
                 };
-                if host.file.send(entry).is_err() || kept.await.is_err() {
+                if host.file.send(entry).is_err() || synced.await.is_err() {
                     return Ok(());
                 }
-                tokio::spawn(hand_on(Arc::clone(&host), message));
+                tokio::spawn(relay(Arc::clone(&host), message));
                 client.write_all(b"250 kept\r\n").await?;
             }
             "QUIT" => return client.write_all(b"221 bye\r\n").await,
@@ -125,7 +125,7 @@ async fn serve(host: Arc<Host>, mut client: BufReader<TcpStream>) -> io::Result<
     }
 }
 
-/// Up to the final dot, which stays.
+/// Reads a message up to and including the final dot.
 async fn message(client: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
     let mut message = Vec::with_capacity(8192);
     while !message.ends_with(b"\r\n.\r\n") {
@@ -136,28 +136,28 @@ async fn message(client: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
     Ok(message)
 }
 
-async fn hand_on(host: Arc<Host>, message: Arc<Vec<u8>>) -> io::Result<()> {
-    // Never closed.
-    let _turn = host.connections.acquire().await;
-    let idle = host.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let kept = match idle {
-        Some(next) => told(next, &message).await.ok(),
+async fn relay(host: Arc<Host>, message: Arc<Vec<u8>>) -> io::Result<()> {
+    // The semaphore is never closed.
+    let _permit = host.connections.acquire().await;
+    let idle = host.idle.lock().pop();
+    let reused = match idle {
+        Some(next) => send(next, &message).await.ok(),
         None => None,
     };
-    let next = match kept {
+    let next = match reused {
         Some(next) => next,
-        // There was none, or the next host has closed it, as it may.
-        None => told(connected(host.to).await?, &message).await?,
+        // No idle connection, or the next host has closed the connection.
+        None => send(connect(host.to).await?, &message).await?,
     };
-    host.idle.lock().unwrap_or_else(PoisonError::into_inner).push(next);
+    host.idle.lock().push(next);
     let bytes = b"gone\r\n".to_vec();
-    // The file's thread ends with the process.
-    let _ = host.file.send(Entry { bytes, kept: None });
+    // The writer thread lives as long as the process.
+    let _ = host.file.send(Entry { bytes, synced: None });
     Ok(())
 }
 
-/// The connection again, once it has taken the message.
-async fn told(mut next: BufReader<TcpStream>, message: &[u8]) -> io::Result<BufReader<TcpStream>> {
+/// Sends a message and returns the connection for reuse.
+async fn send(mut next: BufReader<TcpStream>, message: &[u8]) -> io::Result<BufReader<TcpStream>> {
     next.write_all(b"MAIL FROM:<a@bench.test>\r\nRCPT TO:<b@bench.test>\r\nDATA\r\n")
         .await?;
     replies(&mut next, 3).await?;
@@ -166,7 +166,7 @@ async fn told(mut next: BufReader<TcpStream>, message: &[u8]) -> io::Result<BufR
     Ok(next)
 }
 
-async fn connected(to: SocketAddr) -> io::Result<BufReader<TcpStream>> {
+async fn connect(to: SocketAddr) -> io::Result<BufReader<TcpStream>> {
     let stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
     let mut next = BufReader::new(stream);
@@ -176,7 +176,7 @@ async fn connected(to: SocketAddr) -> io::Result<BufReader<TcpStream>> {
     Ok(next)
 }
 
-/// Reads so many replies; what they say is not looked at.
+/// Reads `count` replies and ignores the reply codes.
 async fn replies(next: &mut BufReader<TcpStream>, count: usize) -> io::Result<()> {
     let mut line = String::new();
     let mut read = 0;

@@ -1,8 +1,8 @@
-//! An SMTP client that sends as much as a host takes, for `tests/bench`: what smtp-source does, and
-//! TLS, AUTH and the time each message took beside it.
+//! A closed-loop SMTP load generator for `tests/bench`: like smtp-source, with TLS, AUTH and the latency of each
+//! message.
 //!
-//! One thread a session, no pipelining. Bounded by `--seconds` and `--messages`, whichever comes
-//! first; what was begun is finished. Prints one line of JSON.
+//! Each session is a thread without pipelining. The run ends at `--seconds` or `--messages`, whichever comes first,
+//! after all started messages are finished. The result is printed as a line of JSON.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -19,32 +19,32 @@ use posthouse_tests::tls;
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 
-/// Nothing waits longer for a host than this.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// After so many refusals and broken connections a session gives up: the host has said what it thinks.
-const REFUSALS: usize = 10;
+/// Time-out of every connect, read and write.
+const IO_TIMEOUT: Duration = Duration::from_secs(60);
+/// Number of refusals and broken connections at which a session gives up.
+const MAX_REFUSALS: usize = 10;
 
 /// Sends messages to an SMTP host and prints rate and latency as JSON.
 #[derive(Parser)]
 struct Arguments {
     /// Address and port of the host.
     to: SocketAddr,
-    /// Sessions at once.
+    /// Concurrent sessions.
     #[arg(long, default_value_t = 20)]
     sessions: usize,
-    /// Messages altogether.
+    /// Total number of messages.
     #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
     messages: usize,
-    /// No message is begun after so many seconds.
+    /// Seconds after which no message is started.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
     /// Bytes of each message's body.
     #[arg(long, default_value_t = 4096)]
     size: usize,
-    /// Stay connected for all messages of a session.
+    /// Reuse the connection for all messages of a session.
     #[arg(long)]
     keep: bool,
-    /// STARTTLS, with a full handshake for each connection; any certificate will do.
+    /// Use STARTTLS with a full handshake for each connection; any certificate is accepted.
     #[arg(long)]
     tls: bool,
     /// USER:PASSWORD for AUTH PLAIN.
@@ -58,7 +58,7 @@ struct Arguments {
     recipient: String,
 }
 
-/// What every session needs.
+/// State shared by all sessions.
 struct Work {
     arguments: Arguments,
     message: Vec<u8>,
@@ -67,7 +67,7 @@ struct Work {
     until: Instant,
 }
 
-/// What one session found.
+/// Results of a session.
 #[derive(Default)]
 struct Found {
     latencies: Vec<Duration>,
@@ -104,12 +104,12 @@ fn main() {
     println!("{}", report(found, start.elapsed()));
 }
 
-/// Sends until everything is sent, the time is over, or the host has refused too often.
+/// Runs a session until the messages or the time are used up, or the host has refused too often.
 fn session(work: &Work) -> Found {
     let mut found = Found::default();
     let mut kept = None;
     let mut refusals = 0;
-    while refusals < REFUSALS
+    while refusals < MAX_REFUSALS
         && Instant::now() < work.until
         && work.begun.fetch_add(1, Ordering::Relaxed) < work.arguments.messages
     {
@@ -120,7 +120,7 @@ fn session(work: &Work) -> Found {
                 if work.arguments.keep {
                     kept = Some(connection);
                 } else {
-                    // Refused or not, the message is the host's.
+                    // The message is accepted, even if QUIT fails.
                     drop(connection.quit());
                 }
             }
@@ -136,7 +136,7 @@ fn session(work: &Work) -> Found {
     found
 }
 
-/// From connecting, or from MAIL on a connection that was kept, to the 250 behind the final dot.
+/// Sends a message, on a new connection unless `kept` is given, and waits for the 250 to the final dot.
 fn one_message(work: &Work, kept: Option<Connection>) -> io::Result<Connection> {
     let arguments = &work.arguments;
     let mut connection = match kept {
@@ -152,12 +152,12 @@ fn one_message(work: &Work, kept: Option<Connection>) -> io::Result<Connection> 
 }
 
 impl Connection {
-    /// Connects, up to the reply to the last EHLO or AUTH.
+    /// Connects and performs EHLO, STARTTLS and AUTH as configured.
     fn open(work: &Work) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&work.arguments.to, PATIENCE)?;
+        let stream = TcpStream::connect_timeout(&work.arguments.to, IO_TIMEOUT)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(IO_TIMEOUT))?;
+        stream.set_write_timeout(Some(IO_TIMEOUT))?;
         let mut connection = Self {
             stream: Stream::Plain(stream),
             received: Vec::new(),
@@ -201,7 +201,7 @@ impl Connection {
         self.reply(code)
     }
 
-    /// Reads one reply, which must have this code. Nothing is pipelined, so nothing comes after it.
+    /// Reads a reply with the given code. Without pipelining no further input follows a reply.
     fn reply(&mut self, code: &str) -> io::Result<()> {
         self.received.clear();
         loop {

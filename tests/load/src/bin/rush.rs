@@ -1,8 +1,9 @@
-//! Clients that connect whether or not the host keeps up, for `tests/bench/pressure.py`: so many new ones a second whatever
-//! becomes of those before, or so many at once.
+//! An SMTP load generator for `tests/bench/pressure.py`: open-loop with a fixed rate of new clients, regardless of the
+//! host's progress, or closed-loop with a fixed number of concurrent clients.
 //!
-//! Each comes from an address of its own within 127.0.0.0/8, sends one message with its commands in groups (RFC 2920) and quits.
-//! Who is not greeted in time gives up. One thread; bounded by `--seconds`, and what is open then is dropped. Prints one line of JSON.
+//! Each client has an address of its own within 127.0.0.0/8, sends a message with pipelined commands (RFC 2920) and
+//! quits. A client that is not greeted in time gives up. The program has a single thread and runs for `--seconds`;
+//! connections that are open at that time are dropped. The result is printed as a line of JSON.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,27 +20,27 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How often it is looked who is due.
+/// Interval between two checks for clients that are due.
 const TICK: Duration = Duration::from_millis(2);
-/// After an error of this machine's a client waits for so long, so that it does not make it worse.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Pause of a client after a local error, so that retries do not aggravate a shortage of resources.
+const ERROR_PAUSE: Duration = Duration::from_millis(20);
 
-/// Opens connections to an SMTP host and prints what became of them as JSON.
+/// Opens connections to an SMTP host and prints the outcomes as JSON.
 #[derive(Parser)]
 #[command(group = ArgGroup::new("how many").required(true))]
 struct Arguments {
     /// Address and port of the host.
     to: SocketAddr,
-    /// Connections begun each second.
+    /// New connections per second.
     #[arg(long, group = "how many")]
     rate: Option<f64>,
-    /// Connections at once, each followed by the next.
+    /// Concurrent connections; each is replaced by a new connection when finished.
     #[arg(long, group = "how many")]
     at_once: Option<u32>,
-    /// It ends after so many seconds.
+    /// Duration of the run in seconds.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Seconds in which a client wants to be greeted.
+    /// Seconds that a client waits for the greeting.
     #[arg(long, default_value_t = 2.0)]
     patience: f64,
     /// Bytes of each message's body.
@@ -50,11 +51,11 @@ struct Arguments {
     recipient: String,
 }
 
-/// What all clients need, and what became of them.
+/// State and results shared by all clients.
 struct Rush {
     to: SocketAddr,
     patience: Duration,
-    /// What is sent once the host has greeted, and how its last reply to that begins.
+    /// Octets sent after the greeting, each group with the expected start of the last reply.
     dialogue: [(Vec<u8>, &'static str); 3],
     begun: Cell<u32>,
     found: RefCell<Found>,
@@ -110,7 +111,7 @@ async fn main() {
     println!("{}", report(&rush, elapsed));
 }
 
-/// Never returns.
+/// Starts clients at a fixed rate. Never returns.
 async fn begin(rush: &Rc<Rush>, start: Instant, rate: f64) {
     let mut begun = 0.0;
     loop {
@@ -129,14 +130,14 @@ async fn one_after_another(rush: Rc<Rush>) {
     }
 }
 
-/// One connection, and its entry in what was found.
+/// Runs a client and records the outcome.
 async fn client(rush: &Rush) {
     let start = Instant::now();
     rush.begun.set(rush.begun.get() + 1);
     let ended = match one_message(rush, rush.begun.get()).await {
         Ok(ended) => ended,
         Err(error) => {
-            sleep(PAUSE).await;
+            sleep(ERROR_PAUSE).await;
             Ended::Refused(error.to_string())
         }
     };
@@ -167,7 +168,8 @@ async fn one_message(rush: &Rush, number: u32) -> io::Result<Ended> {
     Ok(refused.map_or(Ended::Taken, Ended::Refused))
 }
 
-/// From an address that has not been used for a while: a port that is still being closed cannot be had again.
+/// Connects from a local address that was not used recently, because ports of closed connections stay unavailable for a
+/// while (TIME_WAIT).
 async fn connect(to: SocketAddr, number: u32) -> io::Result<TcpStream> {
     let [_, _, second, third] = (number % 60_000 + 256).to_be_bytes();
     let socket = TcpSocket::new_v4()?;
@@ -176,7 +178,7 @@ async fn connect(to: SocketAddr, number: u32) -> io::Result<TcpStream> {
     socket.connect(to).await
 }
 
-/// Reads until the last line begins with this code. A line that says no is returned, wherever it stands.
+/// Reads until the last line begins with `code`. A line with a negative reply is returned, at any position.
 async fn reply(stream: &mut TcpStream, code: &str) -> io::Result<Option<String>> {
     let mut received = Vec::with_capacity(1024);
     loop {
@@ -187,8 +189,8 @@ async fn reply(stream: &mut TcpStream, code: &str) -> io::Result<Option<String>>
             continue;
         };
         let mut lines = lines.split(|byte| *byte == b'\n');
-        if let Some(no) = lines.clone().find(|line| matches!(line.first(), Some(b'4' | b'5'))) {
-            return Ok(Some(String::from_utf8_lossy(no).trim_end().to_owned()));
+        if let Some(negative) = lines.clone().find(|line| matches!(line.first(), Some(b'4' | b'5'))) {
+            return Ok(Some(String::from_utf8_lossy(negative).trim_end().to_owned()));
         }
         if lines.next_back().is_some_and(|last| last.starts_with(code.as_bytes())) {
             return Ok(None);

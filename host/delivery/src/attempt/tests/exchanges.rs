@@ -1,4 +1,4 @@
-//! Attempts at a domain's exchanges.
+//! Tests of attempts at the mail exchanges of a domain.
 
 use hickory_resolver::proto::rr::RData;
 use hickory_resolver::proto::rr::rdata::{A, MX};
@@ -12,14 +12,14 @@ const FIRST: [u8; 4] = [127, 0, 0, 1];
 const SECOND: [u8; 4] = [127, 0, 0, 2];
 const THIRD: [u8; 4] = [127, 0, 0, 3];
 
-/// The domain `two.example` with a preferred exchange and another one, which servers play.
-struct Two {
+/// The domain `two.example` with two exchanges of different preference, both played by servers.
+struct TwoExchanges {
     sender: Sender,
-    told: testing::Told,
+    recorded: testing::RecordedEvents,
     _dns: Server,
 }
 
-impl Two {
+impl TwoExchanges {
     async fn playing(first: Vec<Vec<Act>>, second: Vec<Vec<Act>>) -> Self {
         let first = FakeServer::tcp_at((FIRST, 0), first).await;
         let Endpoint::Tcp(_, port) = first.endpoint else {
@@ -47,18 +47,18 @@ impl Two {
         ])
         .await;
         let mut sender = Sender::new("\r\nx\r\n");
-        let (station, told) = testing::station(FakeDirectory::default());
-        sender.station = station;
-        sender.station.resolver = dns::Current::new(dns.settings());
-        sender.station.exchange_port = port;
+        let (services, recorded) = testing::services(FakeDirectory::default());
+        sender.services = services;
+        sender.services.resolver = dns::Current::new(dns.settings());
+        sender.services.exchange_port = port;
         Self {
             sender,
-            told,
+            recorded,
             _dns: dns,
         }
     }
 
-    /// To these in this domain.
+    /// Sends to `recipients` by the exchanges of `domain`.
     async fn send(&self, domain: &str, recipients: &[&str]) -> Vec<RecipientOutcome> {
         let remote = Remote::Exchanges(domain.to_owned());
         let outcomes = self.sender.try_remote(remote, recipients).await;
@@ -74,46 +74,46 @@ impl Two {
         }
     }
 
-    fn standing(&self, domain: &str) -> Option<CircuitState> {
-        let standings = self.sender.station.gate.standings();
-        standings.get(&format!("mx:{domain}")).copied()
+    fn circuit(&self, domain: &str) -> Option<CircuitState> {
+        let circuits = self.sender.services.remote_health.tripped_circuits();
+        circuits.get(&format!("mx:{domain}")).copied()
     }
 }
 
-fn takes_leave() -> Vec<Act> {
+fn closes_with_421() -> Vec<Act> {
     [greets(&[]), vec![Act::Hear("MAIL"), say("421 4.3.2 not now")]].concat()
 }
 
 #[tokio::test]
-async fn the_preferred_takes_it_and_the_next_over_the_same_connection() {
-    let two = Two::playing(vec![[greets(&[]), takes(), takes()].concat()], vec![]).await;
+async fn prefers_the_first_exchange_and_reuses_the_connection() {
+    let fixture = TwoExchanges::playing(vec![[greets(&[]), takes(), takes()].concat()], vec![]).await;
     for _ in 0..2 {
-        assert_eq!(two.send_to("two.example").await, "taken by a.two.example");
+        assert_eq!(fixture.send_to("two.example").await, "taken by a.two.example");
     }
-    assert!(two.told.ids().is_empty());
+    assert!(fixture.recorded.ids().is_empty());
 }
 
 #[tokio::test]
-async fn one_that_does_not_greet_leaves_it_to_the_next() {
+async fn tries_the_next_exchange_after_a_refused_greeting() {
     let refuses = vec![say("554 5.7.1 not you")];
-    let two = Two::playing(vec![refuses], vec![[greets(&[]), takes()].concat()]).await;
-    assert_eq!(two.send_to("two.example").await, "taken by b.two.example");
-    assert!(two.told.ids().is_empty());
+    let fixture = TwoExchanges::playing(vec![refuses], vec![[greets(&[]), takes()].concat()]).await;
+    assert_eq!(fixture.send_to("two.example").await, "taken by b.two.example");
+    assert!(fixture.recorded.ids().is_empty());
 }
 
 #[tokio::test]
-async fn one_that_takes_leave_before_anything_is_begun_leaves_it_to_the_next() {
-    let two = Two::playing(vec![takes_leave()], vec![[greets(&[]), takes()].concat()]).await;
-    assert_eq!(two.send_to("two.example").await, "taken by b.two.example");
-    assert!(two.told.ids().is_empty());
-    let two = Two::playing(vec![takes_leave()], vec![takes_leave()]).await;
-    assert_eq!(two.send_to("two.example").await, "deferred 421 4.3.2 not now");
-    assert_eq!(two.standing("two.example"), Some(CircuitState::Down));
-    assert_eq!(two.told.ids(), [5067]);
+async fn tries_the_next_exchange_after_421_to_mail() {
+    let fixture = TwoExchanges::playing(vec![closes_with_421()], vec![[greets(&[]), takes()].concat()]).await;
+    assert_eq!(fixture.send_to("two.example").await, "taken by b.two.example");
+    assert!(fixture.recorded.ids().is_empty());
+    let fixture = TwoExchanges::playing(vec![closes_with_421()], vec![closes_with_421()]).await;
+    assert_eq!(fixture.send_to("two.example").await, "deferred 421 4.3.2 not now");
+    assert_eq!(fixture.circuit("two.example"), Some(CircuitState::Open));
+    assert_eq!(fixture.recorded.ids(), [5067]);
 }
 
 #[tokio::test]
-async fn what_one_has_refused_the_next_is_not_asked() {
+async fn refused_recipient_is_not_sent_to_the_next_exchange() {
     let refuses = [
         greets(&[]),
         vec![
@@ -125,33 +125,33 @@ async fn what_one_has_refused_the_next_is_not_asked() {
         ],
     ]
     .concat();
-    let two = Two::playing(vec![refuses], vec![[greets(&[]), takes()].concat()]).await;
-    assert_eq!(two.send_to("two.example").await, "deferred 450 4.2.1 come again");
-    assert_eq!(two.standing("two.example"), None, "it is there");
+    let fixture = TwoExchanges::playing(vec![refuses], vec![[greets(&[]), takes()].concat()]).await;
+    assert_eq!(fixture.send_to("two.example").await, "deferred 450 4.2.1 come again");
+    assert_eq!(fixture.circuit("two.example"), None, "the remote is up");
 }
 
 #[tokio::test]
-async fn one_that_hangs_leaves_time_for_those_behind_it() {
+async fn hanging_exchange_leaves_time_for_the_next() {
     let hangs = || vec![vec![Act::Silence]];
-    let mut two = Two::playing(hangs(), vec![[greets(&[]), takes()].concat()]).await;
-    let _other = FakeServer::tcp_at((THIRD, two.sender.station.exchange_port), hangs()).await;
-    two.sender.delivery.connect_timeout = Duration::from_millis(200);
-    two.sender.delivery.reply_timeout = Duration::from_secs(3);
-    assert_eq!(two.send_to("slow.example").await, "taken by b.two.example");
+    let mut fixture = TwoExchanges::playing(hangs(), vec![[greets(&[]), takes()].concat()]).await;
+    let _other = FakeServer::tcp_at((THIRD, fixture.sender.services.exchange_port), hangs()).await;
+    fixture.sender.delivery.connect_timeout = Duration::from_millis(200);
+    fixture.sender.delivery.reply_timeout = Duration::from_secs(3);
+    assert_eq!(fixture.send_to("slow.example").await, "taken by b.two.example");
 }
 
 #[tokio::test]
-async fn who_is_unfit_says_nothing_of_a_server_that_takes_its_leave() {
-    let two = Two::playing(vec![takes_leave()], vec![takes_leave()]).await;
-    let outcomes = two.send("two.example", &["ä@two.example", "b@two.example"]).await;
+async fn unfit_recipient_does_not_hide_an_unreachable_remote() {
+    let fixture = TwoExchanges::playing(vec![closes_with_421()], vec![closes_with_421()]).await;
+    let outcomes = fixture.send("two.example", &["ä@two.example", "b@two.example"]).await;
     assert!(shown(&outcomes)[0].starts_with("conversion-failed"), "{outcomes:?}");
     assert_eq!(shown(&outcomes)[1], "deferred 421 4.3.2 not now");
-    assert_eq!(two.standing("two.example"), Some(CircuitState::Down));
+    assert_eq!(fixture.circuit("two.example"), Some(CircuitState::Open));
 }
 
 #[tokio::test]
-async fn who_was_refused_before_a_leave_is_not_asked_for_elsewhere() {
-    let refuses_and_leaves = [
+async fn refusal_before_421_is_not_sent_to_the_next_exchange() {
+    let refuses_and_closes = [
         greets(&[]),
         vec![
             Act::Hear("MAIL"),
@@ -163,27 +163,30 @@ async fn who_was_refused_before_a_leave_is_not_asked_for_elsewhere() {
         ],
     ]
     .concat();
-    let two = Two::playing(vec![refuses_and_leaves], vec![[greets(&[]), takes()].concat()]).await;
-    let outcomes = two.send("two.example", &["a@two.example", "b@two.example"]).await;
+    let fixture = TwoExchanges::playing(vec![refuses_and_closes], vec![[greets(&[]), takes()].concat()]).await;
+    let outcomes = fixture.send("two.example", &["a@two.example", "b@two.example"]).await;
     assert!(
         shown(&outcomes)[0].starts_with("address-not-found 550 5.1.1 who"),
         "{outcomes:?}"
     );
     assert_eq!(shown(&outcomes)[1], "deferred 421 4.7.0 too many errors");
-    assert_eq!(two.standing("two.example"), None, "it is there");
+    assert_eq!(fixture.circuit("two.example"), None, "the remote is up");
 }
 
 #[tokio::test]
-async fn a_domain_that_takes_no_mail_has_not_taken_any() {
-    let two = Two::playing(vec![], vec![]).await;
+async fn domain_without_mail_resets_the_circuit() {
+    let fixture = TwoExchanges::playing(vec![], vec![]).await;
     let remote = Remote::Exchanges("none.example".to_owned());
-    let gate = &two.sender.station.gate;
-    let mut turn = gate.enter(&remote, 2).await.unwrap_or_else(|why| panic!("{why:?}"));
-    // Half of this is over at once.
-    turn.down(Reply::new(451, (4, 4, 1), "gone"), Duration::from_nanos(2));
-    drop(turn);
-    let failed = two.send_to("none.example").await;
+    let remote_health = &fixture.sender.services.remote_health;
+    let mut permit = remote_health
+        .acquire(&remote, 2)
+        .await
+        .unwrap_or_else(|why| panic!("{why:?}"));
+    // The open period is half of this and ends at once.
+    permit.record_failure(Reply::new(451, (4, 4, 1), "gone"), Duration::from_nanos(2));
+    drop(permit);
+    let failed = fixture.send_to("none.example").await;
     assert_eq!(failed, "host-not-found 556 5.1.10 none.example takes no mail by here");
-    assert_eq!(two.standing("none.example"), None);
-    assert!(two.told.ids().is_empty(), "nothing was reached");
+    assert_eq!(fixture.circuit("none.example"), None);
+    assert!(fixture.recorded.ids().is_empty(), "nothing was reached");
 }

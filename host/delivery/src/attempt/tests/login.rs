@@ -1,4 +1,4 @@
-//! Servers that are told who this host is.
+//! Tests of SMTP AUTH as a client.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,23 +9,23 @@ use crate::client_tls::Tls;
 use crate::remote_health::RemoteHealth;
 use host_config::ServerLogin;
 
-/// Sends to servers with a password in a file.
-struct Known {
+/// A sender with a login and a password file.
+struct LoginFixture {
     sender: Sender,
     file: tempfile::NamedTempFile,
 }
 
-impl Known {
-    fn by(password: &str, server: &FakeServer) -> Self {
+impl LoginFixture {
+    fn with_password(password: &str, server: &FakeServer) -> Self {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        let mut known = Self {
+        let mut fixture = Self {
             sender: Sender::new("\r\nx\r\n"),
             file,
         };
-        known.sender.station.tls = Tls::new(roots()).expect("TLS");
-        known.log_in_at(server);
-        known.password(password);
-        known
+        fixture.sender.services.tls = Tls::new(roots()).expect("TLS");
+        fixture.log_in_at(server);
+        fixture.password(password);
+        fixture
     }
 
     fn log_in_at(&mut self, server: &FakeServer) {
@@ -40,43 +40,43 @@ impl Known {
         std::fs::write(self.file.path(), password).expect("written");
     }
 
-    /// Whatever is known of the server.
+    /// Sends with a fresh circuit breaker.
     async fn send(&mut self, server: &FakeServer) -> String {
-        self.sender.station.gate = RemoteHealth::new();
+        self.sender.services.remote_health = RemoteHealth::new();
         self.sender.send(server, &["a@far.example"]).await.remove(0)
     }
 }
 
-/// What comes of a message with this password in the file, and what the server hears.
+/// Sends a message with `password` in the file. Returns the outcome and the octets that the server received.
 async fn send(password: &str, script: Vec<Act>) -> (String, String) {
     let server = FakeServer::tcp(vec![script]).await;
-    let outcome = Known::by(password, &server).send(&server).await;
+    let outcome = LoginFixture::with_password(password, &server).send(&server).await;
     (outcome, server.heard().await)
 }
 
-/// Offers these mechanisms within TLS.
+/// Offers `mechanisms` within TLS.
 fn within_tls(mechanisms: &str) -> Vec<Act> {
     let offer = format!("AUTH {mechanisms}");
     [offers_tls(), vec![Act::Tls], greets(&[&offer])[1..].to_vec()].concat()
 }
 
-fn then(script: Vec<Act>, next: Vec<Act>) -> Vec<Act> {
+fn chain(script: Vec<Act>, next: Vec<Act>) -> Vec<Act> {
     [script, next].concat()
 }
 
 #[tokio::test]
-async fn it_is_said_within_tls_and_then_mail_goes() {
+async fn logs_in_within_tls_before_mail() {
     let login = vec![
         Act::Hear("AUTH PLAIN AGhvc3RAZXhhbXBsZS5vcmcAc2VjcmV0\r\n"),
         say("235 2.7.0 welcome"),
     ];
-    let script = then(within_tls("X-ODD PLAIN LOGIN"), then(login, takes()));
+    let script = chain(within_tls("X-ODD PLAIN LOGIN"), chain(login, takes()));
     let (outcome, _) = send("secret\n", script).await;
     assert_eq!(outcome, "delivered 250 2.0.0 queued");
 }
 
 #[tokio::test]
-async fn login_does_where_nothing_else_is_offered() {
+async fn uses_login_if_plain_is_not_offered() {
     let login = vec![
         Act::Hear("AUTH LOGIN\r\n"),
         say("334 VXNlcm5hbWU6"),
@@ -85,12 +85,12 @@ async fn login_does_where_nothing_else_is_offered() {
         Act::Hear("c2VjcmV0\r\n"),
         say("235 2.7.0 welcome"),
     ];
-    let (outcome, _) = send("secret", then(within_tls("LOGIN"), then(login, takes()))).await;
+    let (outcome, _) = send("secret", chain(within_tls("LOGIN"), chain(login, takes()))).await;
     assert_eq!(outcome, "delivered 250 2.0.0 queued");
 }
 
 #[tokio::test]
-async fn what_is_too_long_for_a_command_line_is_waited_for() {
+async fn long_response_is_sent_after_334() {
     let password = "p".repeat(400);
     let login = vec![
         Act::Hear("AUTH PLAIN\r\n"),
@@ -98,7 +98,7 @@ async fn what_is_too_long_for_a_command_line_is_waited_for() {
         Act::Hear("AGhvc3RAZXhhbXBsZS5vcmcA"),
         say("235 2.7.0 welcome"),
     ];
-    let (outcome, heard) = send(&password, then(within_tls("PLAIN"), then(login, takes()))).await;
+    let (outcome, heard) = send(&password, chain(within_tls("PLAIN"), chain(login, takes()))).await;
     assert_eq!(outcome, "delivered 250 2.0.0 queued");
     assert!(
         heard.contains(&STANDARD.encode(format!("\0host@example.org\0{password}"))),
@@ -107,10 +107,10 @@ async fn what_is_too_long_for_a_command_line_is_waited_for() {
 }
 
 #[tokio::test]
-async fn mail_waits_while_the_server_does_not_take_it() {
+async fn failed_login_defers() {
     let refuses = vec![Act::Hear("AUTH PLAIN "), say("535 5.7.8 wrong")];
     for (script, expected) in [
-        (then(within_tls("PLAIN"), refuses), "535 5.7.8 wrong"),
+        (chain(within_tls("PLAIN"), refuses), "535 5.7.8 wrong"),
         (
             within_tls("GSSAPI"),
             "neither AUTH PLAIN nor AUTH LOGIN is offered within TLS",
@@ -125,9 +125,9 @@ async fn mail_waits_while_the_server_does_not_take_it() {
 }
 
 #[tokio::test]
-async fn without_a_password_no_connection_is_made() {
+async fn empty_password_makes_no_connection() {
     let server = FakeServer::tcp(vec![]).await;
-    let outcome = Known::by("", &server).send(&server).await;
+    let outcome = LoginFixture::with_password("", &server).send(&server).await;
     assert!(
         outcome.starts_with("deferred 454 4.7.0") && outcome.ends_with("is empty"),
         "{outcome}"
@@ -135,9 +135,9 @@ async fn without_a_password_no_connection_is_made() {
 }
 
 #[tokio::test]
-async fn a_password_that_was_refused_is_not_said_again() {
-    let refuses = then(within_tls("PLAIN"), vec![Act::Hear("AUTH"), say("535 5.7.8 wrong")]);
-    let passing = then(within_tls("PLAIN"), vec![Act::Hear("AUTH"), say("454 4.7.0 busy")]);
+async fn refused_password_is_not_sent_again() {
+    let refuses = chain(within_tls("PLAIN"), vec![Act::Hear("AUTH"), say("535 5.7.8 wrong")]);
+    let passing = chain(within_tls("PLAIN"), vec![Act::Hear("AUTH"), say("454 4.7.0 busy")]);
     let takes_it = [
         within_tls("PLAIN"),
         vec![Act::Hear("AUTH"), say("235 2.7.0 ok")],
@@ -145,30 +145,30 @@ async fn a_password_that_was_refused_is_not_said_again() {
     ]
     .concat();
     let server = FakeServer::tcp(vec![refuses, passing, takes_it]).await;
-    let mut known = Known::by("a guess", &server);
+    let mut fixture = LoginFixture::with_password("a guess", &server);
     for _ in 0..3 {
-        let outcome = known.send(&server).await;
+        let outcome = fixture.send(&server).await;
         assert_eq!(outcome, "deferred 454 4.7.0 logging in at 127.0.0.1: 535 5.7.8 wrong");
     }
-    known.password("right");
-    let busy = known.send(&server).await;
+    fixture.password("right");
+    let busy = fixture.send(&server).await;
     assert_eq!(busy, "deferred 454 4.7.0 logging in at 127.0.0.1: 454 4.7.0 busy");
-    assert_eq!(known.send(&server).await, "delivered 250 2.0.0 queued");
+    assert_eq!(fixture.send(&server).await, "delivered 250 2.0.0 queued");
     assert_eq!(server.heard().await.matches("AUTH").count(), 3);
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_said_once_however_many_connections_are_made() {
-    // Who is not asked hears the end.
+async fn wrong_password_is_sent_once_over_concurrent_connections() {
+    // The script ends without a command if the second connection does not log in.
     let refuses = || {
-        then(
+        chain(
             within_tls("PLAIN"),
             vec![Act::Hear(""), Act::Flood("535 5.7.8 wrong\r\n")],
         )
     };
     let server = FakeServer::tcp_at_once(vec![refuses(), refuses()]).await;
-    let known = Known::by("a guess", &server);
-    let send = || known.sender.send(&server, &["a@far.example"]);
+    let fixture = LoginFixture::with_password("a guess", &server);
+    let send = || fixture.sender.send(&server, &["a@far.example"]);
     let outcomes = tokio::join!(send(), send());
     for outcome in [outcomes.0, outcomes.1] {
         assert_eq!(outcome, ["deferred 454 4.7.0 logging in at 127.0.0.1: 535 5.7.8 wrong"]);
@@ -177,10 +177,10 @@ async fn a_wrong_password_is_said_once_however_many_connections_are_made() {
 }
 
 #[tokio::test]
-async fn what_the_server_repeats_is_told_to_nobody() {
+async fn redacts_replies_that_repeat_the_password() {
     let (outcome, _) = send(
         "hunter2",
-        then(
+        chain(
             within_tls("PLAIN"),
             vec![Act::Hear("AUTH"), say("535 5.7.8 not HUNTER2")],
         ),
@@ -191,7 +191,7 @@ async fn what_the_server_repeats_is_told_to_nobody() {
         "{outcome}"
     );
     let echoes = vec![Act::Hear("AUTH"), say("AUTH PLAIN AGhvc3RAZXhhbXBsZS5vcmcAc2VjcmV0")];
-    let (outcome, _) = send("secret", then(within_tls("PLAIN"), echoes)).await;
+    let (outcome, _) = send("secret", chain(within_tls("PLAIN"), echoes)).await;
     assert!(outcome.ends_with("what came is no reply"), "{outcome}");
     for (mechanisms, hears, repeats) in [
         (
@@ -221,7 +221,7 @@ async fn what_the_server_repeats_is_told_to_nobody() {
 }
 
 #[tokio::test]
-async fn a_connection_serves_only_who_is_logged_in_as_it_is() {
+async fn connection_is_reused_only_with_the_same_login() {
     let plain = [greets(&[]), takes()].concat();
     let login = [
         within_tls("PLAIN"),
@@ -230,14 +230,14 @@ async fn a_connection_serves_only_who_is_logged_in_as_it_is() {
     ]
     .concat();
     let server = FakeServer::tcp(vec![plain.clone(), login, plain]).await;
-    let mut known = Known::by("secret", &server);
-    known.sender.delivery.logins.clear();
-    assert_eq!(known.send(&server).await, "delivered 250 2.0.0 queued");
-    known.log_in_at(&server);
-    assert_eq!(known.send(&server).await, "delivered 250 2.0.0 queued");
-    known.sender.delivery.logins.clear();
-    assert_eq!(known.send(&server).await, "delivered 250 2.0.0 queued");
-    drop(known);
+    let mut fixture = LoginFixture::with_password("secret", &server);
+    fixture.sender.delivery.logins.clear();
+    assert_eq!(fixture.send(&server).await, "delivered 250 2.0.0 queued");
+    fixture.log_in_at(&server);
+    assert_eq!(fixture.send(&server).await, "delivered 250 2.0.0 queued");
+    fixture.sender.delivery.logins.clear();
+    assert_eq!(fixture.send(&server).await, "delivered 250 2.0.0 queued");
+    drop(fixture);
     let heard = server.heard().await;
     assert_eq!(
         (heard.matches("MAIL").count(), heard.matches("AUTH").count()),
@@ -247,15 +247,15 @@ async fn a_connection_serves_only_who_is_logged_in_as_it_is() {
 }
 
 #[tokio::test]
-async fn nobody_else_is_told_the_password() {
+async fn password_is_sent_only_to_a_verified_server() {
     let server = FakeServer::tcp(vec![[offers_tls(), vec![Act::Tls]].concat()]).await;
-    let mut known = Known::by("secret", &server);
-    known.sender.station.tls = Tls::new(rustls::RootCertStore::empty()).expect("TLS");
-    let (outcome, heard) = (known.send(&server).await, server.heard().await);
+    let mut fixture = LoginFixture::with_password("secret", &server);
+    fixture.sender.services.tls = Tls::new(rustls::RootCertStore::empty()).expect("TLS");
+    let (outcome, heard) = (fixture.send(&server).await, server.heard().await);
     assert!(outcome.starts_with("deferred 454 4.7.5"), "{outcome}");
     assert!(heard.ends_with("[no TLS]"), "{heard}");
 
-    let clear = then(greets(&["AUTH PLAIN"]), vec![Act::Silence]);
+    let clear = chain(greets(&["AUTH PLAIN"]), vec![Act::Silence]);
     let (outcome, heard) = send("secret", clear).await;
     assert_eq!(outcome, "deferred 454 4.7.0 logging in at 127.0.0.1: no TLS is offered");
     assert!(!heard.contains("AUTH"), "{heard}");

@@ -1,11 +1,11 @@
-//! Commands in groups (RFC 2920).
+//! Tests of pipelining (RFC 2920).
 
 use super::*;
 
 const PIPELINING: &[&str] = &["PIPELINING", "8BITMIME", "SIZE 1000000"];
 
 #[tokio::test]
-async fn recipients_are_pipelined_and_judged_one_by_one() {
+async fn pipelines_recipients_with_separate_outcomes() {
     let mut script = greets(PIPELINING);
     script.extend([
         Act::Hear("MAIL FROM:<sender@here.example> SIZE=26 BODY=8BITMIME\r\n"),
@@ -41,7 +41,7 @@ async fn recipients_are_pipelined_and_judged_one_by_one() {
 }
 
 #[tokio::test]
-async fn more_recipients_than_every_host_takes_are_split() {
+async fn splits_more_than_100_recipients() {
     let recipients: Vec<String> = (0..150).map(|n| format!("r{n}@far.example")).collect();
     let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
     let transaction = |n: usize| {
@@ -58,8 +58,8 @@ async fn more_recipients_than_every_host_takes_are_split() {
     assert!(outcomes.iter().all(|outcome| outcome.starts_with("delivered")));
 }
 
-/// Hears MAIL, RCPT and DATA before it says anything.
-fn hears(replies: &str) -> Vec<Act> {
+/// Reads MAIL, RCPT and DATA, and then sends all replies.
+fn pipelined(replies: &str) -> Vec<Act> {
     vec![
         Act::Hear("MAIL FROM:"),
         Act::Hear("RCPT TO:"),
@@ -69,8 +69,8 @@ fn hears(replies: &str) -> Vec<Act> {
 }
 
 #[tokio::test]
-async fn everything_before_the_message_is_one_group() {
-    let taken = || [hears("250 ok\r\n250 ok\r\n354 go\r\n"), takes()[6..].to_vec()].concat();
+async fn pipelines_all_commands_before_the_content() {
+    let taken = || [pipelined("250 ok\r\n250 ok\r\n354 go\r\n"), takes()[6..].to_vec()].concat();
     let server = FakeServer::tcp(vec![[greets(PIPELINING), taken(), taken()].concat()]).await;
     let sender = Sender::new("\r\nx\r\n");
     for _ in 0..2 {
@@ -81,7 +81,7 @@ async fn everything_before_the_message_is_one_group() {
 }
 
 #[tokio::test]
-async fn refusals_within_a_group() {
+async fn classifies_refusals_within_a_group() {
     for (replies, expected) in [
         (
             "550 5.7.1 not you\r\n503 no\r\n503 no\r\n",
@@ -101,15 +101,15 @@ async fn refusals_within_a_group() {
             "deferred 451 4.4.2 talking to 127.0.0.1: connection closed by the remote",
         ),
     ] {
-        assert_eq!(one([greets(PIPELINING), hears(replies)].concat()).await, [expected]);
+        assert_eq!(one([greets(PIPELINING), pipelined(replies)].concat()).await, [expected]);
     }
 }
 
 #[tokio::test]
-async fn who_is_ready_for_a_message_to_nobody_gets_none() {
+async fn sends_empty_message_if_data_is_accepted_without_recipients() {
     let script = [
         greets(PIPELINING),
-        hears("250 ok\r\n550 5.1.1 unknown\r\n354 go\r\n"),
+        pipelined("250 ok\r\n550 5.1.1 unknown\r\n354 go\r\n"),
         vec![Act::Hear(".\r\n"), say("554 5.5.1 nobody wants it"), Act::Hear("QUIT")],
     ];
     let server = FakeServer::tcp(vec![script.concat()]).await;
@@ -121,9 +121,9 @@ async fn who_is_ready_for_a_message_to_nobody_gets_none() {
 }
 
 #[tokio::test]
-async fn a_waiting_connection_that_ends_within_a_group_is_replaced() {
-    let taken = || [hears("250 ok\r\n250 ok\r\n354 go\r\n"), takes()[6..].to_vec()].concat();
-    let ends = [greets(PIPELINING), taken(), hears("421 4.4.2 idle too long\r\n")].concat();
+async fn replaces_an_idle_connection_that_ends_within_a_group() {
+    let taken = || [pipelined("250 ok\r\n250 ok\r\n354 go\r\n"), takes()[6..].to_vec()].concat();
+    let ends = [greets(PIPELINING), taken(), pipelined("421 4.4.2 idle too long\r\n")].concat();
     let server = FakeServer::tcp(vec![ends, [greets(PIPELINING), taken()].concat()]).await;
     let sender = Sender::new("\r\nx\r\n");
     for _ in 0..2 {

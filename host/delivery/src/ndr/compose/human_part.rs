@@ -1,16 +1,18 @@
-//! The part for people.
+//! The part of a report for people.
 
-use super::{Cut, ReportFields};
+use super::report_fields::ReportFields;
+use super::returned_part::Truncation;
 use crate::ndr::safe_text::{one_line, paragraph, reply};
 use host_contract::FailedRecipient;
 use host_events::escape;
 use host_mail::ReversePath;
 
-/// Bytes of a remark that are shown; the contract allows 2,000.
+/// Maximum bytes of a line of a remark; the contract allows 2,000 for the remark.
 const MAX_REMARK: usize = 2000;
-/// Bytes of the original's own fields that are quoted.
+/// Maximum bytes that are quoted of a field of the original.
 const MAX_FIELD: usize = 200;
 
+/// Composes the text of the part.
 pub(super) fn text(report: &ReportFields<'_>) -> String {
     let mut out = String::new();
     if let Some(remark) = report.remark {
@@ -33,10 +35,10 @@ pub(super) fn text(report: &ReportFields<'_>) -> String {
         out.push_str("\r\n");
         about_recipient(&mut out, report, failed);
     }
-    if let Some(cut) = report.cut {
-        let why = match cut {
-            Cut::TooLarge => "it is too large to be returned whole",
-            Cut::NotMail => "it holds bytes or lines that mail cannot carry inside mail",
+    if let Some(truncation) = report.truncation {
+        let why = match truncation {
+            Truncation::TooLarge => "it is too large to be returned whole",
+            Truncation::NotMail => "it holds bytes or lines that mail cannot carry inside mail",
         };
         out.push_str("\r\n");
         paragraph(
@@ -63,10 +65,10 @@ fn about_original(out: &mut String, report: &ReportFields<'_>) {
 }
 
 fn about_recipient(out: &mut String, report: &ReportFields<'_>, failed: &FailedRecipient) {
-    // Not wrapped: spaces in a quoted local-part are part of the address.
+    // Not wrapped: spaces in a quoted local-part belong to the address.
     let address = escape(failed.address.as_str());
     out.push_str(&format!("To {address}:\r\n"));
-    paragraph(out, "  ", &meaning(&report.failure.class));
+    paragraph(out, "  ", &class_explanation(&report.failure.class));
     let said_by = match &failed.remote {
         Some(remote) => format!("{} said:", one_line(remote, 255)),
         None => "This host says:".to_owned(),
@@ -75,7 +77,7 @@ fn about_recipient(out: &mut String, report: &ReportFields<'_>, failed: &FailedR
     paragraph(out, "    ", &reply(&failed.reply));
 }
 
-fn meaning(class: &str) -> String {
+fn class_explanation(class: &str) -> String {
     let known = match class {
         "address-not-found" => "there is no such address.",
         "ambiguous-address" => "the address has several meanings, and none was chosen.",

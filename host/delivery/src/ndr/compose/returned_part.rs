@@ -1,29 +1,31 @@
-//! How much of the original can go back.
+//! The returned original: complete, as the header, or left out.
 
 use std::io;
 
 use host_contract::ReturnContent;
 use host_mail::{Content, HeaderBlock};
 
-/// A larger original comes back as its headers.
+/// Maximum bytes of an original that is returned complete; of a larger original the header is returned.
 const MAX_FULL: u64 = 1024 * 1024;
-/// Headers end after so many bytes.
+/// Maximum bytes of a returned header.
 const MAX_HEADERS: usize = 64 * 1024;
-/// RFC 5322 section 2.1.1, without the CRLF.
+/// Maximum bytes of a line, without CRLF (RFC 5322 section 2.1.1).
 const MAX_LINE: usize = 998;
 
-/// What goes back.
+/// The part of the original that is returned.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::ndr) enum Returned {
+pub(crate) enum Returned {
     Nothing,
     Headers { bytes: Vec<u8>, eight_bit: bool },
     Full { eight_bit: bool },
 }
 
-/// Why it is less than the plan says.
+/// Reason for which the header is returned in place of the complete original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::ndr) enum Cut {
+pub(crate) enum Truncation {
+    /// The original is larger than 1 MiB.
     TooLarge,
+    /// The original has bytes or lines that need `binary` transfer encoding.
     NotMail,
 }
 
@@ -48,24 +50,24 @@ impl Returned {
     }
 }
 
-/// What of the original goes back when the plan says `wanted`.
-pub(in crate::ndr) fn returned(
-    wanted: ReturnContent,
+/// Returns the part of the original to return if the plan requests `requested`.
+pub(crate) fn returned(
+    requested: ReturnContent,
     content: &dyn Content,
     header: &HeaderBlock,
-) -> io::Result<(Returned, Option<Cut>)> {
-    match wanted {
+) -> io::Result<(Returned, Option<Truncation>)> {
+    match requested {
         ReturnContent::Nothing => Ok((Returned::Nothing, None)),
         ReturnContent::Headers => Ok((headers(header), None)),
-        ReturnContent::Full if content.size() > MAX_FULL => Ok((headers(header), Some(Cut::TooLarge))),
+        ReturnContent::Full if content.size() > MAX_FULL => Ok((headers(header), Some(Truncation::TooLarge))),
         ReturnContent::Full => Ok(match scan(content)? {
             Some(eight_bit) => (Returned::Full { eight_bit }, None),
-            None => (headers(header), Some(Cut::NotMail)),
+            None => (headers(header), Some(Truncation::NotMail)),
         }),
     }
 }
 
-/// Whether the content is 8bit; none if only `binary` could carry it (RFC 2045 section 2.7).
+/// True if the content is 8bit, false if 7bit; `None` if the content needs `binary` (RFC 2045 sections 2.7 to 2.9).
 fn scan(content: &dyn Content) -> io::Result<Option<bool>> {
     let (mut offset, mut eight_bit, mut line, mut last) = (0, false, 0, 0);
     loop {
@@ -80,7 +82,7 @@ fn scan(content: &dyn Content) -> io::Result<Option<bool>> {
                 return Ok(None);
             }
             line = if byte == b'\n' { 0 } else { line + 1 };
-            // The CR is counted, too.
+            // The CR counts, too.
             if line > MAX_LINE + 1 {
                 return Ok(None);
             }
@@ -90,7 +92,7 @@ fn scan(content: &dyn Content) -> io::Result<Option<bool>> {
     }
 }
 
-/// The header block in lines that can be sent: bounded, bad line ends and NUL shown as `?`.
+/// Returns the header block in lines that mail can carry: bounded, with bare CR and NUL replaced by `?`.
 fn headers(header: &HeaderBlock) -> Returned {
     let block = header.as_bytes();
     let mut bytes = Vec::new();
@@ -114,14 +116,14 @@ mod tests {
     use super::*;
     use host_mail::InMemory;
 
-    fn full(bytes: &[u8]) -> (Returned, Option<Cut>) {
+    fn full(bytes: &[u8]) -> (Returned, Option<Truncation>) {
         let content = InMemory(bytes.to_vec().into());
         let header = HeaderBlock::read(&content).expect("in memory");
         returned(ReturnContent::Full, &content, &header).expect("in memory")
     }
 
     #[test]
-    fn what_no_encoding_carries_comes_back_as_headers() {
+    fn content_that_needs_binary_is_returned_as_headers() {
         assert_eq!(full(b"A: b\r\n\r\nx\r\n"), (Returned::Full { eight_bit: false }, None));
         assert_eq!(
             full(b"A: b\r\n\r\n\xff\r\n"),
@@ -136,12 +138,12 @@ mod tests {
             b"A: b\r\n\r\nx\0",
             &line(999),
         ] {
-            let (kind, cut) = full(bad);
+            let (kind, truncation) = full(bad);
             assert!(matches!(kind, Returned::Headers { .. }), "{bad:?}");
-            assert_eq!(cut, Some(Cut::NotMail));
+            assert_eq!(truncation, Some(Truncation::NotMail));
         }
         let large = [b"A: b\r\n\r\n".to_vec(), b"x\r\n".repeat(400_000)].concat();
-        assert_eq!(full(&large).1, Some(Cut::TooLarge));
+        assert_eq!(full(&large).1, Some(Truncation::TooLarge));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Whole reports: compared with golden files and parsed back.
+//! Tests of whole reports, compared with golden files and parsed back.
 
 use mail_parser::{MessageParser, MimeHeaders as _, PartType};
 
@@ -14,7 +14,7 @@ struct Case {
     failed: Vec<FailedRecipient>,
     to: &'static str,
     remark: Option<&'static str>,
-    wanted: ReturnContent,
+    requested: ReturnContent,
 }
 
 impl Case {
@@ -31,17 +31,17 @@ impl Case {
             )],
             to: "bert@example.net",
             remark: None,
-            wanted: ReturnContent::Headers,
+            requested: ReturnContent::Headers,
         }
     }
 
-    /// The report as it would lie in the spool.
+    /// Returns the report as stored in the spool.
     fn bytes(&self) -> Vec<u8> {
         let content = content(&self.text);
         let header = header(&content);
         let mut failure = failure(&self.original, self.class);
         failure.failed = self.failed.clone();
-        let (returned, cut) = returned(self.wanted, &content, &header).expect("in memory");
+        let (returned, truncation) = returned(self.requested, &content, &header).expect("in memory");
         let composed = compose(&ReportFields {
             hostname: "mail.example.com",
             id: "fedcba9876543210fedc".parse().expect("id"),
@@ -53,7 +53,7 @@ impl Case {
             failure: &failure,
             remark: self.remark,
             returned: &returned,
-            cut,
+            truncation,
         });
         let middle = match &returned {
             Returned::Nothing => Vec::new(),
@@ -68,7 +68,7 @@ impl Case {
         bytes
     }
 
-    /// Compares with the golden file and checks what holds for every report.
+    /// Compares with the golden file and checks the invariants of every report.
     fn check(&self) -> Vec<u8> {
         let bytes = self.bytes();
         let path = format!("{}/src/ndr/golden/{}.eml", env!("CARGO_MANIFEST_DIR"), self.name);
@@ -108,7 +108,7 @@ impl Case {
     }
 }
 
-/// The text of part `at`, decoded.
+/// Returns the media type and the decoded text of part `at`.
 fn part(bytes: &[u8], at: usize) -> (String, String) {
     let message = MessageParser::default().parse(bytes).expect("a message");
     let part = message.parts.get(at).expect("part");
@@ -127,7 +127,7 @@ const SIMPLE: &str = "Message-ID: <m1@example.net>\r\nFrom: Bert <bert@example.n
     Subject: Lunch on\r\n Friday\r\nContent-Type: text/plain\r\n\r\nAt one?\r\n";
 
 #[test]
-fn headers_of_a_plain_message() {
+fn returns_headers_of_a_plain_message() {
     let bytes = Case::new("headers", SIMPLE).check();
     let message = MessageParser::default().parse(&bytes).expect("a message");
     assert_eq!(message.subject(), Some("Not delivered: Lunch on Friday"));
@@ -164,9 +164,9 @@ fn headers_of_a_plain_message() {
 }
 
 #[test]
-fn the_whole_message_with_a_remark_and_several_recipients() {
+fn returns_the_whole_message_with_remark_and_several_recipients() {
     let mut case = Case::new("full", SIMPLE);
-    case.wanted = ReturnContent::Full;
+    case.requested = ReturnContent::Full;
     case.remark = Some("Please call the help desk.\r\nExtension 100.");
     case.failed.push(recipient(
         "\"j  d\"@example.org",
@@ -184,9 +184,9 @@ fn the_whole_message_with_a_remark_and_several_recipients() {
 }
 
 #[test]
-fn nothing_of_the_original() {
+fn report_without_the_original() {
     let mut case = Case::new("nothing", SIMPLE);
-    case.wanted = ReturnContent::Nothing;
+    case.requested = ReturnContent::Nothing;
     case.class = "not-homed";
     case.original.client = None;
     case.original.attempts = 0;
@@ -198,9 +198,9 @@ fn nothing_of_the_original() {
 }
 
 #[test]
-fn addresses_beyond_ascii() {
+fn report_with_addresses_beyond_ascii() {
     let mut case = Case::new("global", "Subject: Gr\u{fc}\u{df}e\r\n\r\nHallo\r\n");
-    case.wanted = ReturnContent::Full;
+    case.requested = ReturnContent::Full;
     case.original.envelope.smtputf8 = true;
     case.original.envelope.sender = ReversePath::Mailbox(mailbox("j\u{f6}rg@example.net"));
     case.to = "j\u{f6}rg@example.net";
@@ -219,14 +219,14 @@ fn addresses_beyond_ascii() {
 }
 
 #[test]
-fn a_hostile_original_changes_nothing() {
+fn hostile_original_injects_no_fields() {
     let text = format!(
         "Message-ID: <a@b>\r\n\tX-Injected: 1\r\nSubject: %s%n \u{202e}\x1b[2J\r\nFrom: x\r\n\
          --=0123\r\nLong: {}\r\n\r\n\0",
         "y".repeat(5000)
     );
     let mut case = Case::new("hostile", text);
-    case.wanted = ReturnContent::Full;
+    case.requested = ReturnContent::Full;
     case.original.client.as_mut().expect("client").helo = Some("x)\r\nBcc: all@example.org".to_owned());
     case.failed = vec![recipient(
         "anna@example.org",
@@ -247,7 +247,7 @@ fn a_hostile_original_changes_nothing() {
 }
 
 #[test]
-fn a_message_id_or_subject_that_is_none_is_left_out() {
+fn leaves_out_malformed_message_id_and_subject() {
     for (text, replies) in [
         ("Message-ID: <a@b>\r\n\r\n", true),
         ("Message-ID: <a b@c>\r\n\r\n", false),

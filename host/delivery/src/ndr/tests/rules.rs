@@ -1,7 +1,7 @@
-//! Grouping, the host's own rules, and its plan when there is none.
+//! Tests of the grouping of failures, of the host's rules and of the standard plan.
 
 use super::*;
-use crate::ndr::failure_facts::by_class;
+use crate::ndr::failure_facts::group_by_class;
 use crate::ndr::notice_rules::{address, standard_plan};
 use host_contract::{Audience, Notice, ReturnContent};
 
@@ -14,7 +14,7 @@ fn notice(to: Audience, content: ReturnContent) -> Notice {
 }
 
 #[test]
-fn recipients_are_grouped_by_class_and_the_policy_sees_who_submitted() {
+fn groups_recipients_by_class_and_shows_the_submitter() {
     let mut original = original();
     let text = "Subject: a\r\n b\r\nX: 1\r\n\r\nbody";
     let why = |class: &str| failed(class, Reply::new(550, (5, 1, 1), "x"), None);
@@ -23,7 +23,7 @@ fn recipients_are_grouped_by_class_and_the_policy_sees_who_submitted() {
         (mailbox("b@x.example"), why("protocol-error")),
         (mailbox("c@x.example"), why("expired")),
     ];
-    let failures = by_class(&original, &header(&content(text)), &list);
+    let failures = group_by_class(&original, &header(&content(text)), &list);
     let shape: Vec<_> = failures.iter().map(|f| (f.class.as_str(), f.failed.len())).collect();
     assert_eq!(shape, [("expired", 2), ("protocol-error", 1)]);
     let first = &failures[0];
@@ -33,17 +33,17 @@ fn recipients_are_grouped_by_class_and_the_policy_sees_who_submitted() {
 
     original.client = None;
     let long = format!("X: {}\r\n\r\n", "é".repeat(2000));
-    let failures = by_class(&original, &header(&content(&long)), &list[..1]);
+    let failures = group_by_class(&original, &header(&content(&long)), &list[..1]);
     assert_eq!((failures[0].client_address, failures[0].exemptions.len()), (None, 0));
     assert!((990..=1000).contains(&failures[0].headers[0].1.len()));
     let many = "X: y\r\n".repeat(200);
-    let failures = by_class(&original, &header(&content(&many)), &list[..1]);
+    let failures = group_by_class(&original, &header(&content(&many)), &list[..1]);
     assert_eq!(failures[0].headers.len(), 128);
 }
 
 #[test]
-fn the_standard_report_makes_no_backscatter() {
-    let told = |original: &Message, class: &str, automatic: bool| {
+fn standard_plan_makes_no_backscatter() {
+    let notifies_sender = |original: &Message, class: &str, automatic: bool| {
         let mut failure = failure(original, class);
         failure.automatic |= automatic;
         let plan = standard_plan(&failure);
@@ -57,21 +57,21 @@ fn the_standard_report_makes_no_backscatter() {
     null.envelope.sender = ReversePath::Null;
 
     assert!(
-        !told(&stranger, "not-homed", false),
+        !notifies_sender(&stranger, "not-homed", false),
         "nothing vouches for the reverse-path"
     );
-    assert!(!told(&stranger, "what-a-policy-says", false));
+    assert!(!notifies_sender(&stranger, "what-a-policy-says", false));
     assert!(
-        told(&stranger, "expired", false),
+        notifies_sender(&stranger, "expired", false),
         "accepted, then failed: RFC 5321 section 6.1"
     );
-    assert!(!told(&stranger, "expired", true));
-    assert!(told(&known, "not-homed", false) && told(&known, "expired", true));
-    assert!(!told(&null, "expired", false));
+    assert!(!notifies_sender(&stranger, "expired", true));
+    assert!(notifies_sender(&known, "not-homed", false) && notifies_sender(&known, "expired", true));
+    assert!(!notifies_sender(&null, "expired", false));
 }
 
 #[test]
-fn no_policy_overrules_the_host() {
+fn policy_cannot_overrule_the_host_rules() {
     let administrator = mailbox("admin@example.org");
     let mut null = original();
     null.envelope.sender = ReversePath::Null;

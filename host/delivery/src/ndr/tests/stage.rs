@@ -1,4 +1,4 @@
-//! From an answer to drafts and events, with a real spool.
+//! Tests of the notifier, from an answer to drafts and events, with a real spool.
 
 use super::*;
 use crate::ndr::Notification;
@@ -8,14 +8,14 @@ use host_contract::{Answered, Audience, Notice, Plan, Reason, ReturnContent};
 use host_events::{Captured, Event, Events};
 use host_spool::{Spool, SpoolOptions};
 
-struct Stage {
+struct NotifierFixture {
     _folder: tempfile::TempDir,
     spool: Spool,
     events: Events,
     captured: Captured,
 }
 
-impl Stage {
+impl NotifierFixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let (events, captured) = Events::capture();
@@ -32,7 +32,7 @@ impl Stage {
         }
     }
 
-    /// Carries out an answer about `text` and commits what comes of it.
+    /// Carries out an answer about a message with `text`, and commits the notices.
     async fn run(
         &self,
         text: &str,
@@ -53,13 +53,13 @@ impl Stage {
             content: &content,
             header: &header,
         };
-        let asked = Answered {
+        let answered = Answered {
             fault: plan.is_none(),
             answer: plan,
             because: Reason::host("test"),
         };
         let outcome = notifier
-            .carry_out(&failure(&original, class), asked)
+            .carry_out(&failure(&original, class), answered)
             .await
             .expect("carried out");
         let Notification::Notices(notices) = outcome else {
@@ -86,14 +86,14 @@ fn notice(to: Audience, content: ReturnContent) -> Notice {
 }
 
 #[tokio::test]
-async fn a_plan_becomes_notifications_with_the_null_reverse_path() {
-    let stage = Stage::new();
+async fn notices_have_the_null_reverse_path() {
+    let fixture = NotifierFixture::new();
     let text = format!("Subject: x\r\n\r\n{}", "line\r\n".repeat(60_000));
     let plan = vec![
         notice(Audience::Sender, ReturnContent::Full),
         notice(Audience::Administrator, ReturnContent::Headers),
     ];
-    let put = stage
+    let put = fixture
         .run(&text, "expired", Some(plan), NdrFault::Freeze)
         .await
         .expect("notices");
@@ -111,15 +111,15 @@ async fn a_plan_becomes_notifications_with_the_null_reverse_path() {
         "streamed whole, beyond what a draft keeps in memory"
     );
     assert!(!put[1].1.contains("line\r\n"));
-    assert_eq!(stage.captured.ids(), [5008, 5008]);
+    assert_eq!(fixture.captured.ids(), [5008, 5008]);
 }
 
 #[tokio::test]
-async fn what_is_too_large_comes_back_as_headers() {
-    let stage = Stage::new();
+async fn large_original_is_returned_as_headers() {
+    let fixture = NotifierFixture::new();
     let text = format!("Subject: x\r\n\r\n{}", "line\r\n".repeat(200_000));
     let plan = vec![notice(Audience::Sender, ReturnContent::Full)];
-    let put = stage
+    let put = fixture
         .run(&text, "expired", Some(plan), NdrFault::Freeze)
         .await
         .expect("notices");
@@ -128,14 +128,14 @@ async fn what_is_too_large_comes_back_as_headers() {
 }
 
 #[tokio::test]
-async fn an_empty_plan_is_told_to_the_operator_with_its_reason() {
-    let stage = Stage::new();
-    let put = stage
+async fn empty_plan_emits_an_event_with_the_reason() {
+    let fixture = NotifierFixture::new();
+    let put = fixture
         .run("\r\n", "expired", Some(Vec::new()), NdrFault::Freeze)
         .await
         .expect("notices");
     assert!(put.is_empty());
-    match &stage.captured.events()[..] {
+    match &fixture.captured.events()[..] {
         [Event::NobodyTold { because, about, .. }] => {
             assert_eq!((because.as_str(), about.len()), ("host/test", 1));
         }
@@ -144,35 +144,35 @@ async fn an_empty_plan_is_told_to_the_operator_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_fault_is_the_standard_report_or_a_freeze() {
-    let stage = Stage::new();
-    let put = stage
+async fn fault_leads_to_standard_report_or_freeze() {
+    let fixture = NotifierFixture::new();
+    let put = fixture
         .run("\r\n", "not-homed", None, NdrFault::StandardReport)
         .await
         .expect("notices");
     assert_eq!(put.len(), 1, "the administrator, and no backscatter");
     assert_eq!(put[0].0.recipients[0].address, mailbox("admin@example.com"));
-    assert!(stage.run("\r\n", "not-homed", None, NdrFault::Freeze).await.is_none());
-    assert_eq!(stage.captured.ids(), [4120, 5008, 4120]);
+    assert!(fixture.run("\r\n", "not-homed", None, NdrFault::Freeze).await.is_none());
+    assert_eq!(fixture.captured.ids(), [4120, 5008, 4120]);
 }
 
 #[tokio::test]
-async fn a_notice_to_nobody_is_dropped_with_an_event() {
-    let stage = Stage::new();
+async fn undeliverable_notice_is_dropped_with_an_event() {
+    let fixture = NotifierFixture::new();
     let plan = vec![notice(
         Audience::Address(mailbox("anna@example.org")),
         ReturnContent::Nothing,
     )];
-    let put = stage
+    let put = fixture
         .run("\r\n", "address-not-found", Some(plan), NdrFault::Freeze)
         .await
         .expect("notices");
     assert!(put.is_empty());
-    assert_eq!(stage.captured.ids(), [4123]);
+    assert_eq!(fixture.captured.ids(), [4123]);
 }
 
 #[test]
-fn nothing_is_sent_about_a_notification() {
+fn sends_no_report_about_a_notification() {
     let (events, captured) = Events::capture();
     let list = [(
         mailbox("bert@example.net"),

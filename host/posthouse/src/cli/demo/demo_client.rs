@@ -1,4 +1,4 @@
-//! A client of the demo: every line it says and hears is printed.
+//! The demo's SMTP client. Prints every line of the dialogue.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,18 +9,22 @@ use crate::cli::demo::demo_site::PASSWORD;
 use host_delivery::{Dialogue, Direction};
 use host_mail::Reply;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The name its certificate is asked for; the demo's is self-signed and any is taken.
+/// Time-out of every reply.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Server name for TLS. The demo's certificate is self-signed and is not verified.
 const SERVER: &str = "mail.demo.example";
 
-/// One connection.
+/// An SMTP connection to the demo's daemon.
 pub(super) struct DemoClient(Dialogue);
 
 impl DemoClient {
-    /// Connects from a loopback address of choice and reads the banner.
+    /// Connects from the loopback address `from` and reads the banner. `who` is the client's name in the output.
+    ///
+    /// # Errors
+    /// No connection, or a banner other than 220.
     pub(super) async fn connect(to: SocketAddr, from: &str, who: &str) -> Result<Self> {
         println!("    [{who} connects from {from}]");
-        let (dialogue, banner) = Dialogue::connect(to, Some(from.parse()?), PATIENCE, show).await?;
+        let (dialogue, banner) = Dialogue::connect(to, Some(from.parse()?), TIMEOUT, show).await?;
         ensure!(banner.code == 220, "the banner is {banner}");
         Ok(Self(dialogue))
     }
@@ -31,7 +35,7 @@ impl DemoClient {
         Ok(())
     }
 
-    /// EHLO, STARTTLS, EHLO, AUTH PLAIN as the account that owns `address`.
+    /// Sends EHLO, STARTTLS, EHLO and AUTH PLAIN as the account with `address`.
     pub(super) async fn log_in(&mut self, address: &str) -> Result<()> {
         self.hello().await?;
         let reply = self.0.start_tls(SERVER).await?;
@@ -43,7 +47,7 @@ impl DemoClient {
         Ok(())
     }
 
-    /// A whole transaction. Returns the first reply that is not positive, or the last.
+    /// Sends a whole transaction. Returns the first reply that is not positive, or the reply to the message.
     pub(super) async fn submit(&mut self, from: &str, to: &str, subject: &str, text: &str) -> Result<Reply> {
         for line in [format!("MAIL FROM:<{from}>"), format!("RCPT TO:<{to}>")] {
             let reply = self.command(&line).await?;
@@ -63,7 +67,7 @@ impl DemoClient {
     }
 
     pub(super) async fn quit(mut self) {
-        // After 421 the other side has gone already.
+        // The daemon has closed the connection after a 421.
         let _ = self.command("QUIT").await;
     }
 }

@@ -1,13 +1,15 @@
-//! The demo's stage: a temporary folder, a real daemon in it, and what can be seen of both.
+//! The demo's test site: a temporary folder with a running daemon, the daemon's events and mailboxes, and the count of
+//! checked expectations.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -17,13 +19,15 @@ use host_engine::component::builtin;
 pub(super) const ANNA: &str = "anna@demo.example";
 pub(super) const BERT: &str = "bert@demo.example";
 pub(super) const ADMIN: &str = "admin@demo.example";
+/// An address outside of the demo's domain, unknown to the directory.
+pub(super) const STRANGER: &str = "stranger@outside.example";
 pub(super) const PASSWORD: &str = "correct horse battery staple";
 
-/// How long anything may take. Generous: nothing here is a measurement.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum wait for an expected event or state. Generous, since the demo measures no time.
+const TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// The default policy's settings in the demo: the Connections page of Q178091.
+/// Settings of the default policy in the demo, after the Connections page of Q178091.
 pub(super) const SETTINGS: &str = r#"{
   "accept": {
     "from": "authenticated",
@@ -32,6 +36,7 @@ pub(super) const SETTINGS: &str = r#"{
   "homing": { "required": true, "match-account": true }
 }"#;
 
+/// A daemon in a temporary folder. Drop kills the daemon.
 pub(super) struct DemoSite {
     folder: tempfile::TempDir,
     daemon: Mutex<Child>,
@@ -42,8 +47,8 @@ pub(super) struct DemoSite {
 }
 
 impl DemoSite {
-    /// Writes configuration, directory and policies, and starts the daemon.
-    pub(super) async fn set() -> Result<Self> {
+    /// Writes configuration, directory and policies, starts the daemon and waits until the daemon is ready.
+    pub(super) async fn start() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("posthouse-demo-").tempdir()?;
         write_files(folder.path())?;
         println!("Posthouse demo in {}\n", folder.path().display());
@@ -58,8 +63,8 @@ impl DemoSite {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stdout = daemon.stdout.take().context("the daemon has no stdout")?;
         let sink = Arc::clone(&seen);
-        std::thread::spawn(move || watch(stdout, &sink));
-        let mut stage = Self {
+        std::thread::spawn(move || collect_events(stdout, &sink));
+        let mut site = Self {
             folder,
             daemon: Mutex::new(daemon),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -67,17 +72,17 @@ impl DemoSite {
             checked: 0,
             failed: Vec::new(),
         };
-        let started = stage.await_event(0, 5000).await?.context("the daemon did not start")?;
-        stage.address = listener_address(&started).with_context(|| format!("no listener in {started}"))?;
-        Ok(stage)
+        let started = site.await_event(0, 5000).await?.context("the daemon did not start")?;
+        site.address = listener_address(&started).with_context(|| format!("no listener in {started}"))?;
+        Ok(site)
     }
 
-    /// Stops the daemon as an operator would and waits for it.
-    pub(super) async fn strike(&mut self) -> Result<()> {
+    /// Stops the daemon with SIGTERM and waits for its end.
+    pub(super) async fn stop(&mut self) -> Result<()> {
         self.title("", "The daemon is stopped with SIGTERM");
         let pid = rustix::process::Pid::from_child(&self.child());
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.is_running()? && Instant::now() < deadline {
             sleep(POLL).await;
         }
@@ -89,8 +94,8 @@ impl DemoSite {
         Ok(())
     }
 
-    /// Prints the result; true if nothing failed.
-    pub(super) fn verdict(&self) -> bool {
+    /// Prints failed expectations and counts. Returns true if no expectation failed.
+    pub(super) fn print_result(&self) -> bool {
         println!();
         for text in &self.failed {
             println!("FAILED: {text}");
@@ -123,7 +128,7 @@ impl DemoSite {
         Ok(self.child().try_wait()?.is_none())
     }
 
-    /// Runs the command line against the daemon, as an operator would.
+    /// Runs a command of `posthouse` against the daemon. Returns success and the output of stdout and stderr.
     pub(super) fn posthouse(&self, arguments: &[&str]) -> Result<(bool, String)> {
         let output = Command::new(std::env::current_exe()?)
             .args(arguments)
@@ -151,9 +156,9 @@ impl DemoSite {
         Ok(())
     }
 
-    /// Runs a command and shows it as `said`, with what it prints; whether it succeeded.
-    pub(super) fn shown(&self, said: &str, arguments: &[&str]) -> Result<(bool, String)> {
-        println!("    $ posthouse {said}");
+    /// Runs a command and prints its output below the command line `shown`. Returns success and the output.
+    pub(super) fn run_shown(&self, shown: &str, arguments: &[&str]) -> Result<(bool, String)> {
+        println!("    $ posthouse {shown}");
         let (ok, text) = self.posthouse(arguments)?;
         for line in text.lines() {
             println!("      {line}");
@@ -161,27 +166,27 @@ impl DemoSite {
         Ok((ok, text))
     }
 
-    /// A command that must succeed.
-    pub(super) fn order(&mut self, said: &str, arguments: &[&str]) -> Result<()> {
-        let (ok, _) = self.shown(said, arguments)?;
+    /// Runs a command that must succeed.
+    pub(super) fn expect_success(&mut self, shown: &str, arguments: &[&str]) -> Result<()> {
+        let (ok, _) = self.run_shown(shown, arguments)?;
         self.check(&format!("posthouse {} does it", arguments[..2].join(" ")), ok);
         Ok(())
     }
 
-    /// A command that must be refused.
-    pub(super) fn order_refused(&mut self, said: &str, arguments: &[&str]) -> Result<()> {
-        let (ok, _) = self.shown(said, arguments)?;
+    /// Runs a command that must be refused.
+    pub(super) fn expect_refusal(&mut self, shown: &str, arguments: &[&str]) -> Result<()> {
+        let (ok, _) = self.run_shown(shown, arguments)?;
         self.check(&format!("posthouse {} is refused", arguments[..2].join(" ")), !ok);
         Ok(())
     }
 
-    /// Waits until what a command answers in JSON is as wanted; false if it does not become so in
-    /// time. Exit codes say something else than success for some.
-    pub(super) async fn await_answer(&self, arguments: &[&str], wanted: impl Fn(&Value) -> bool) -> Result<bool> {
-        let deadline = Instant::now() + PATIENCE;
+    /// Repeats a command until the JSON output meets a condition. Returns false after [`TIMEOUT`]. Exit codes are
+    /// ignored, since some commands report results that way.
+    pub(super) async fn await_answer(&self, arguments: &[&str], condition: impl Fn(&Value) -> bool) -> Result<bool> {
+        let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
             let (_, text) = self.posthouse(arguments)?;
-            if serde_json::from_str(&text).is_ok_and(|answer| wanted(&answer)) {
+            if serde_json::from_str(&text).is_ok_and(|answer| condition(&answer)) {
                 return Ok(true);
             }
             sleep(POLL).await;
@@ -198,14 +203,17 @@ impl DemoSite {
         Ok(ok && messages.is_some_and(Vec::is_empty))
     }
 
-    /// How many events were seen: a mark to look behind.
+    /// Number of events so far, as a mark for [`DemoSite::await_event`].
     pub(super) fn events_so_far(&self) -> usize {
         self.events().len()
     }
 
-    /// The first event of this id behind the mark; none if it does not come in time.
+    /// Waits for the first event with this id after the mark. Returns `None` after [`TIMEOUT`].
+    ///
+    /// # Errors
+    /// The daemon has ended.
     pub(super) async fn await_event(&self, mark: usize, id: u64) -> Result<Option<Value>> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
             let events = self.events();
             if let Some(event) = events.iter().skip(mark).find(|event| event["id"] == id) {
@@ -219,22 +227,22 @@ impl DemoSite {
         Ok(None)
     }
 
-    /// Whether any notice went to this address.
-    pub(super) fn told(&self, address: &str) -> bool {
+    /// True if a notice went to this address (Event 5008).
+    pub(super) fn was_notified(&self, address: &str) -> bool {
         self.events()
             .iter()
             .any(|event| event["id"] == 5008 && event["fields"]["to"].as_str() == Some(address))
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {
-        self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
+        self.daemon.lock()
     }
 
     fn events(&self) -> Vec<Value> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen.lock().clone()
     }
 
-    /// Mail delivered to an account.
+    /// Files of the messages delivered to an account.
     pub(super) fn mail(&self, address: &str) -> Result<Vec<PathBuf>> {
         let account = address.split('@').next().unwrap_or_default();
         let new = self.folder.path().join("mailboxes").join(account).join("new");
@@ -248,9 +256,9 @@ impl DemoSite {
         Ok(files)
     }
 
-    /// Waits for a delivered message that contains a text.
+    /// Waits for a delivered message that contains a text. Returns `None` after [`TIMEOUT`].
     pub(super) async fn await_mail(&self, address: &str, text: &str) -> Result<Option<PathBuf>> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
             if let Some(file) = self.mail(address)?.into_iter().find(|file| read(file).contains(text)) {
                 return Ok(Some(file));
@@ -277,7 +285,6 @@ impl DemoSite {
     }
 }
 
-/// The daemon never outlives the demo.
 impl Drop for DemoSite {
     fn drop(&mut self) {
         let _ = self.child().kill();
@@ -285,7 +292,7 @@ impl Drop for DemoSite {
     }
 }
 
-/// A delivered file as text.
+/// A file as text; empty if the file cannot be read.
 pub(super) fn read(file: impl AsRef<Path>) -> String {
     std::fs::read(file).map_or(String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -317,14 +324,15 @@ fn write_files(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn watch(stdout: ChildStdout, seen: &Mutex<Vec<Value>>) {
+/// Prints and stores the daemon's events until stdout ends.
+fn collect_events(stdout: ChildStdout, seen: &Mutex<Vec<Value>>) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
         let Ok(event) = serde_json::from_str::<Value>(&line) else {
             println!("    {line}");
             continue;
         };
         show_event(&event);
-        seen.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        seen.lock().push(event);
     }
 }
 

@@ -1,60 +1,59 @@
-//! The second act: a policy is changed on a busy host, the careful way. It is tried on mail that was
-//! seen, watches what comes, decides for one host, then for all; and the one that faults is taken
-//! back by itself.
+//! The second act: a safe change of a policy on a busy host. A candidate runs as a shadow, is staged for one client
+//! network, is promoted and is rolled back. Then a policy that faults during probation is rolled back automatically.
 
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{STRANGER, homed_user_submits};
 use crate::cli::demo::demo_client::DemoClient;
-use crate::cli::demo::demo_site::{ANNA, BERT, DemoSite};
+use crate::cli::demo::demo_site::{ANNA, BERT, DemoSite, STRANGER};
+use crate::cli::demo::homed_submission::homed_user_submits;
 
-/// As the demo's settings, but the exempt host of Q178091 must authenticate like everybody.
+/// The demo's settings without the exemption of Q178091: every client must authenticate.
 const STRICTER: &str = r#"{
   "accept": { "from": "authenticated" },
   "homing": { "required": true, "match-account": true }
 }"#;
 
-/// Faults that are too many for a policy on probation, and some.
+/// Maximum number of messages to send, more than the faults that end a policy's probation.
 const ATTEMPTS: usize = 12;
 
-pub(super) async fn play(stage: &mut DemoSite) -> Result<()> {
-    shadow(stage).await?;
-    candidate_for_one_host(stage).await?;
-    rolled_back(stage).await
+pub(super) async fn play(site: &mut DemoSite) -> Result<()> {
+    shadow_stricter_settings(site).await?;
+    stage_and_promote(site).await?;
+    automatic_rollback(site).await
 }
 
-/// The code with which MAIL is answered to a client that does not authenticate.
-async fn mail_from(stage: &DemoSite, address: &str, who: &str) -> Result<u16> {
-    let mut client = DemoClient::connect(stage.address(), address, who).await?;
+/// Returns the reply code to MAIL for a client that does not authenticate.
+async fn mail_from(site: &DemoSite, address: &str, who: &str) -> Result<u16> {
+    let mut client = DemoClient::connect(site.address(), address, who).await?;
     client.hello().await?;
     let code = client.command(&format!("MAIL FROM:<{STRANGER}>")).await?.code;
     client.quit().await;
     Ok(code)
 }
 
-async fn shadow(stage: &mut DemoSite) -> Result<()> {
-    stage.title("8", "Stricter settings watch what comes in, and decide nothing");
+async fn shadow_stricter_settings(site: &mut DemoSite) -> Result<()> {
+    site.title("8", "Stricter settings watch what comes in, and decide nothing");
     let arguments = ["policy", "shadow", "default.wasm", "--settings", STRICTER];
-    stage.order("policy shadow default.wasm --settings STRICTER", &arguments)?;
-    let code = mail_from(stage, "127.0.0.2", "exempt host").await?;
-    stage.check("the exempt host is still served: 250", code == 250);
-    homed_user_submits(stage, "8", "and Anna notices nothing").await?;
-    let differs = stage
+    site.expect_success("policy shadow default.wasm --settings STRICTER", &arguments)?;
+    let code = mail_from(site, "127.0.0.2", "exempt host").await?;
+    site.check("the exempt host is still served: 250", code == 250);
+    homed_user_submits(site, "8", "and Anna notices nothing").await?;
+    let differs = site
         .await_answer(&["policy", "diff", "--json"], |answer| {
             answer["comparison"]["compared"].as_u64() >= Some(2)
                 && answer["comparison"]["different"].as_u64() >= Some(1)
         })
         .await?;
-    stage.check("policy diff: they would decide otherwise for some", differs);
-    let (ok, text) = stage.shown("policy diff", &["policy", "diff"])?;
-    stage.check("and its exit code says so to a script", !ok && text.contains("admit"));
-    stage.order("policy shadow --stop", &["policy", "shadow", "--stop"])?;
+    site.check("policy diff: they would decide otherwise for some", differs);
+    let (ok, text) = site.run_shown("policy diff", &["policy", "diff"])?;
+    site.check("and its exit code says so to a script", !ok && text.contains("admit"));
+    site.expect_success("policy shadow --stop", &["policy", "shadow", "--stop"])?;
     Ok(())
 }
 
-async fn candidate_for_one_host(stage: &mut DemoSite) -> Result<()> {
-    stage.title("9", "They decide for the exempt host alone, then for everybody");
+async fn stage_and_promote(site: &mut DemoSite) -> Result<()> {
+    site.title("9", "They decide for the exempt host alone, then for everybody");
     let arguments = [
         "policy",
         "stage",
@@ -66,35 +65,35 @@ async fn candidate_for_one_host(stage: &mut DemoSite) -> Result<()> {
         "--for",
         "10m",
     ];
-    stage.order(
+    site.expect_success(
         "policy stage default.wasm --settings STRICTER --clients 127.0.0.2/32 --for 10m",
         &arguments,
     )?;
-    let code = mail_from(stage, "127.0.0.2", "exempt host").await?;
-    stage.check("the exempt host must authenticate now: 530", code == 530);
-    let before = generation(stage)?;
-    homed_user_submits(stage, "9", "and Anna is still judged by the old ones").await?;
-    stage.order("policy promote", &["policy", "promote"])?;
-    let after = generation(stage)?;
-    stage.check("the candidate is the active generation", after > before);
+    let code = mail_from(site, "127.0.0.2", "exempt host").await?;
+    site.check("the exempt host must authenticate now: 530", code == 530);
+    let before = generation(site)?;
+    homed_user_submits(site, "9", "and Anna is still judged by the old ones").await?;
+    site.expect_success("policy promote", &["policy", "promote"])?;
+    let after = generation(site)?;
+    site.check("the candidate is the active generation", after > before);
     let arguments = ["policy", "rollback", "--reason", "the old printers cannot authenticate"];
-    stage.order(
+    site.expect_success(
         "policy rollback --reason 'the old printers cannot authenticate'",
         &arguments,
     )?;
-    let code = mail_from(stage, "127.0.0.2", "exempt host").await?;
-    stage.check("one command later the exempt host is exempt again: 250", code == 250);
+    let code = mail_from(site, "127.0.0.2", "exempt host").await?;
+    site.check("one command later the exempt host is exempt again: 250", code == 250);
     Ok(())
 }
 
-async fn rolled_back(stage: &mut DemoSite) -> Result<()> {
-    stage.title("10", "A policy that faults is taken back by itself");
-    let before = settings_in_force(stage)?;
-    stage.load_policy("misbehaving.wasm", Some(r#"{"mode": "panic", "stage": "sender"}"#))?;
-    let mark = stage.events_so_far();
+async fn automatic_rollback(site: &mut DemoSite) -> Result<()> {
+    site.title("10", "A policy that faults is taken back by itself");
+    let before = active_digest(site)?;
+    site.load_policy("misbehaving.wasm", Some(r#"{"mode": "panic", "stage": "sender"}"#))?;
+    let mark = site.events_so_far();
     let mut faults = 0;
     for _ in 0..ATTEMPTS {
-        let mut anna = DemoClient::connect(stage.address(), "127.0.0.1", "anna").await?;
+        let mut anna = DemoClient::connect(site.address(), "127.0.0.1", "anna").await?;
         anna.log_in(ANNA).await?;
         let reply = anna.submit(ANNA, BERT, "Is anybody there?", "Hello?").await?;
         anna.quit().await;
@@ -103,17 +102,17 @@ async fn rolled_back(stage: &mut DemoSite) -> Result<()> {
         }
         faults += 1;
     }
-    stage.check("some of Anna's mail is deferred, none is lost", faults > 0);
-    let event = stage.await_event(mark, 5024).await?;
-    stage.check("Event 5024: the policy was rolled back", event.is_some());
-    homed_user_submits(stage, "10", "and mail goes on as before").await?;
-    stage.check(
+    site.check("some of Anna's mail is deferred, none is lost", faults > 0);
+    let event = site.await_event(mark, 5024).await?;
+    site.check("Event 5024: the policy was rolled back", event.is_some());
+    homed_user_submits(site, "10", "and mail goes on as before").await?;
+    site.check(
         "the code and settings before it are active again",
-        settings_in_force(stage)? == before,
+        active_digest(site)? == before,
     );
-    let (ok, _) = stage.shown("policy history", &["policy", "history"])?;
-    stage.check("policy history tells it all", ok);
-    stage.order_refused(
+    let (ok, _) = site.run_shown("policy history", &["policy", "history"])?;
+    site.check("policy history tells it all", ok);
+    site.expect_refusal(
         "policy load misbehaving.wasm",
         &[
             "policy",
@@ -125,16 +124,16 @@ async fn rolled_back(stage: &mut DemoSite) -> Result<()> {
     )
 }
 
-fn status(stage: &DemoSite) -> Result<Value> {
-    let (_, text) = stage.posthouse(&["policy", "status", "--json"])?;
+fn status(site: &DemoSite) -> Result<Value> {
+    let (_, text) = site.posthouse(&["policy", "status", "--json"])?;
     Ok(serde_json::from_str(&text)?)
 }
 
-fn generation(stage: &DemoSite) -> Result<u64> {
-    Ok(status(stage)?[0]["generation"].as_u64().unwrap_or_default())
+fn generation(site: &DemoSite) -> Result<u64> {
+    Ok(status(site)?[0]["generation"].as_u64().unwrap_or_default())
 }
 
-/// The digest of what is active.
-fn settings_in_force(stage: &DemoSite) -> Result<String> {
-    Ok(status(stage)?[0]["digest"].as_str().unwrap_or_default().to_owned())
+/// Digest of the active code and settings.
+fn active_digest(site: &DemoSite) -> Result<String> {
+    Ok(status(site)?[0]["digest"].as_str().unwrap_or_default().to_owned())
 }

@@ -1,4 +1,4 @@
-//! What an activation did, for people.
+//! The text output of an activation.
 
 use std::io;
 
@@ -7,10 +7,10 @@ use host_events::escape;
 use host_mail::Timestamp;
 use host_policy::{Activation, Changes, Differs};
 
-/// Digits of a digest that tell two apart at a glance.
-const SHORT: usize = 12;
+/// Hexadecimal digits of a shortened digest.
+const DIGEST_DIGITS: usize = 12;
 
-/// Generation, what changed, and what still goes on with the old one.
+/// Prints the generation, the changes, and the work that still uses the previous generation.
 pub fn show_activation(active: &Activation) -> io::Result<()> {
     let same = active.previous == Some(active.generation);
     let previous = match active.previous {
@@ -30,20 +30,20 @@ pub fn show_activation(active: &Activation) -> io::Result<()> {
         Some(previous) if !same && active.in_hand > 0 => line(format!(
             "  {} unit(s) of work in hand finish with generation {previous}{}",
             active.in_hand,
-            since(active.oldest)
+            oldest_since(active.oldest)
         )),
         _ => Ok(()),
     }
 }
 
-/// How long something has had work in hand.
-pub fn since(oldest: Option<Timestamp>) -> String {
+/// Start of the oldest unit of work as `, the oldest since TIME`; empty without work.
+pub fn oldest_since(oldest: Option<Timestamp>) -> String {
     oldest.map_or_else(String::new, |oldest| format!(", the oldest since {oldest}"))
 }
 
-/// A line for each kind of change.
+/// Prints a line for each kind of change.
 pub fn show_changes(changes: &Changes) -> io::Result<()> {
-    let short = |digest: &str| digest.chars().take(SHORT).collect::<String>();
+    let short = |digest: &str| digest.chars().take(DIGEST_DIGITS).collect::<String>();
     if let Some(Differs { was, now }) = &changes.code {
         line(format!(
             "  code      {} -> {}",

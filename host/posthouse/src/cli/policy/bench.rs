@@ -13,21 +13,21 @@ use super::measure::{Measured, Timer};
 use crate::cli::output::{self, line, table};
 use crate::cli::policy::case_host::CaseHost;
 use crate::cli::policy::play_case::{CasePlayer, place};
-use crate::cli::policy::policy_args::{Subject, cache_folder, case_files, refused};
+use crate::cli::policy::policy_args::{PolicyArgs, cache_folder, case_files, load_error};
 use host_config::PolicyModule;
 use host_engine::component::builtin;
 use host_events::escape;
 use host_mail::Timestamp;
-use host_policy::{Inquiry, PolicyHarness, Purpose};
+use host_policy::{LiveQuestion, PolicyHarness, Purpose};
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     #[command(flatten)]
-    subject: Subject,
-    /// Cases, or a folder of them; may be repeated
+    policy: PolicyArgs,
+    /// Case file or a folder with case files; may be repeated
     #[arg(long = "case", value_name = "CASES", required = true)]
     cases: Vec<PathBuf>,
-    /// How often each question is asked
+    /// Number of times that each question is asked
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rounds: u32,
     /// Print JSON
@@ -35,7 +35,7 @@ pub struct BenchArgs {
     json: bool,
 }
 
-/// What was measured.
+/// Result of the benchmark; printed as JSON with `--json`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct BenchReport {
@@ -47,13 +47,13 @@ struct BenchReport {
 #[serde(rename_all = "kebab-case")]
 struct Bench {
     policy: String,
-    /// Bytes of the component.
+    /// Size of the component in bytes.
     size: usize,
     stages: Vec<Measured>,
 }
 
-/// A policy with what it is given.
-struct Contestant {
+/// A policy to measure, with its module and settings.
+struct BenchedPolicy {
     name: String,
     code: Vec<u8>,
     module: PolicyModule,
@@ -62,24 +62,24 @@ struct Contestant {
 
 pub async fn run(options: BenchArgs) -> anyhow::Result<ExitCode> {
     let files = case_files(&options.cases)?;
-    let own = Contestant {
-        name: options.subject.file.display().to_string(),
-        code: options.subject.code()?,
-        module: options.subject.module()?,
-        settings: options.subject.settings()?,
+    let own = BenchedPolicy {
+        name: options.policy.file.display().to_string(),
+        code: options.policy.code()?,
+        module: options.policy.module()?,
+        settings: options.policy.settings()?,
     };
-    let default = Contestant {
+    let default = BenchedPolicy {
         name: "built-in default policy, no settings".to_owned(),
         code: builtin::DEFAULT.to_vec(),
         module: PolicyModule::default(),
         settings: Some(serde_json::Map::new()),
     };
     let mut policies = Vec::new();
-    let mut asked = None;
-    for contestant in [own, default] {
-        let bench = contestant.bench(&options, &files, asked.take()).await?;
+    let mut questions = None;
+    for policy in [own, default] {
+        let bench = policy.bench(&options, &files, questions.take()).await?;
         policies.push(bench.0);
-        asked = Some(bench.1);
+        questions = Some(bench.1);
     }
     let report = BenchReport {
         rounds: options.rounds,
@@ -93,28 +93,29 @@ pub async fn run(options: BenchArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// For each case of each file, what was asked.
-type Answered = Vec<Vec<Inquiry>>;
+/// Questions of each case, in the order of files and cases.
+type CaseQuestions = Vec<Vec<LiveQuestion>>;
 
-impl Contestant {
-    /// Measures; `asked` is what another policy was asked, or none to find out by playing the cases.
+impl BenchedPolicy {
+    /// Measures the policy and returns the measured questions. `questions` are those of an earlier policy; `None` plays
+    /// the cases to collect the questions.
     async fn bench(
         self,
         options: &BenchArgs,
         files: &[(PathBuf, CaseFile)],
-        asked: Option<Answered>,
-    ) -> anyhow::Result<(Bench, Answered)> {
+        questions: Option<CaseQuestions>,
+    ) -> anyhow::Result<(Bench, CaseQuestions)> {
         let cache = cache_folder();
         let host = || Arc::new(CaseHost::default());
         let counting = PolicyHarness::new(Purpose::Observe, host(), cache.as_deref())?;
         let timing = PolicyHarness::new(Purpose::Time, host(), cache.as_deref())?;
         let size = self.code.len();
         let mut players = Vec::new();
-        for lab in [&counting, &timing] {
-            let code = lab.compile(&self.code).await;
+        for harness in [&counting, &timing] {
+            let code = harness.compile(&self.code).await;
             players.push(CasePlayer {
-                lab,
-                code: code.map_err(|problems| refused(&options.subject.file, problems))?,
+                harness,
+                code: code.map_err(|problems| load_error(&options.policy.file, problems))?,
                 size,
                 module: self.module.clone(),
                 settings: self.settings.clone(),
@@ -123,27 +124,27 @@ impl Contestant {
         let [counter, timer] = &players[..] else {
             bail!("there are two engines");
         };
-        let asked = match asked {
-            Some(asked) => asked,
-            None => find_out(counter, files).await?,
+        let questions = match questions {
+            Some(questions) => questions,
+            None => collect_questions(counter, files).await?,
         };
         let mut times = Timer::new(options.rounds);
         let cases = files
             .iter()
             .flat_map(|(_, file)| file.cases.iter().map(move |case| (file, case)));
-        for ((file, case), inquiries) in cases.zip(&asked) {
+        for ((file, case), questions_asked) in cases.zip(&questions) {
             let loaded = (counter.load(file, case).await, timer.load(file, case).await);
             let (Ok(counted), Ok(timed)) = loaded else {
-                // A case about settings that are wrong asks nothing.
+                // A case of invalid settings has no questions.
                 continue;
             };
             let now = Timestamp(file.fixture(case).now.saturating_mul(1000));
             let answers = || Arc::new(CaseHost::new(file.fixture(case)));
-            for inquiry in inquiries.iter().filter(|inquiry| counted.serves(inquiry)) {
-                let mut sitting = counting.sitting(&counted, answers(), now);
-                times.count(inquiry, &mut sitting).await;
-                let mut sitting = timing.sitting(&timed, answers(), now);
-                if let Err(fault) = times.time(inquiry, &mut sitting).await {
+            for inquiry in questions_asked.iter().filter(|inquiry| counted.serves(inquiry)) {
+                let mut session = counting.session(&counted, answers(), now);
+                times.count(inquiry, &mut session).await;
+                let mut session = timing.session(&timed, answers(), now);
+                if let Err(fault) = times.time(inquiry, &mut session).await {
                     bail!("{}: {}: {fault}", place(file, case), inquiry.stage());
                 }
             }
@@ -153,33 +154,34 @@ impl Contestant {
             size,
             stages: times.measured(),
         };
-        Ok((bench, asked))
+        Ok((bench, questions))
     }
 }
 
-async fn find_out(player: &CasePlayer<'_>, files: &[(PathBuf, CaseFile)]) -> anyhow::Result<Answered> {
-    let mut asked = Vec::new();
+/// Plays the cases and returns the questions that the policy answers without a fault.
+async fn collect_questions(player: &CasePlayer<'_>, files: &[(PathBuf, CaseFile)]) -> anyhow::Result<CaseQuestions> {
+    let mut questions = Vec::new();
     for (file, case) in files
         .iter()
         .flat_map(|(_, file)| file.cases.iter().map(move |case| (file, case)))
     {
         let played = player.play(file, case).await?;
         if !played.refused.is_empty() {
-            return Err(refused(std::path::Path::new(&player.module.name), played.refused));
+            return Err(load_error(std::path::Path::new(&player.module.name), played.refused));
         }
-        // Faults cost what their limits allow: they say nothing of the policy's speed.
-        let sound = played.inquiries.into_iter().zip(played.steps);
-        asked.push(
+        // The cost of a fault depends on the limits and not on the policy's speed.
+        let sound = played.questions_asked.into_iter().zip(played.steps);
+        questions.push(
             sound
                 .filter(|(_, step)| step.fault.is_none())
                 .map(|(inquiry, _)| inquiry)
                 .collect(),
         );
     }
-    if asked.iter().all(Vec::is_empty) {
+    if questions.iter().all(Vec::is_empty) {
         bail!("the cases ask this policy nothing that it answers: there is nothing to measure");
     }
-    Ok(asked)
+    Ok(questions)
 }
 
 fn show(report: &BenchReport) -> std::io::Result<()> {

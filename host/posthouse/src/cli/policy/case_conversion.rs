@@ -1,60 +1,67 @@
-//! From the words of case files to the host's, and back.
+//! Conversion of case file types to the host's types, and back.
 
 use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
 use posthouse_cases as cases;
-use posthouse_cases::{Decision, Question};
 
 use host_contract::{
-    Admission, Audience, Disposition, Edit, FailedRecipient, Failure, Notice, Reason, ReturnContent, Verdict,
+    Admission, Audience, Decision, Disposition, Edit, FailedRecipient, Failure, Notice, Question, Reason,
+    ReturnContent, Verdict,
 };
+use host_engine::message_view::MessageView;
 use host_events::PolicyFault;
 use host_mail::{Client, Envelope, Identity, InMemory, Mailbox, MessageId, Reply, ReversePath, TlsSession};
-use host_policy::{Inquiry, Measurement, Reaction};
+use host_policy::{LiveQuestion, Measurement};
 
-/// A question as the engine puts it.
-pub fn inquiry(question: &Question<'_>) -> anyhow::Result<Inquiry> {
+/// Converts a question of a case.
+///
+/// # Errors
+/// An invalid mail or IP address in the case.
+pub fn question(question: &cases::Question<'_>) -> anyhow::Result<LiveQuestion> {
+    use cases::Question::{Admit, Message, Plan, Recipient, Sender};
     Ok(match question {
-        Question::Admit { client } => Inquiry::Admit {
-            client: self::client(client)?,
+        Admit { client } => Question::Admit {
+            client: Arc::new(self::client(client)?),
         },
-        Question::Sender { client, sender } => Inquiry::Sender {
-            client: self::client(client)?,
-            sender: reverse_path(sender)?,
+        Sender { client, sender } => Question::Sender {
+            client: Arc::new(self::client(client)?),
+            sender: Arc::new(reverse_path(sender)?),
         },
-        Question::Recipient {
+        Recipient {
             client,
             sender,
             recipient,
-        } => Inquiry::Recipient {
-            client: self::client(client)?,
-            sender: reverse_path(sender)?,
+        } => Question::Recipient {
+            client: Arc::new(self::client(client)?),
+            sender: Arc::new(reverse_path(sender)?),
             recipient: mailbox(recipient)?,
         },
-        Question::Message {
+        Message {
             client,
             sender,
             recipients,
             message,
-        } => Inquiry::Message {
-            client: self::client(client)?,
-            envelope: envelope(sender, recipients)?,
-            content: Arc::new(InMemory(Bytes::copy_from_slice(message.bytes()))),
+        } => Question::Message {
+            client: Arc::new(self::client(client)?),
+            envelope: Arc::new(envelope(sender, recipients)?),
+            message: MessageView::new(Arc::new(InMemory(Bytes::copy_from_slice(message.bytes())))),
         },
-        Question::Plan { failure } => Inquiry::Plan(Box::new(self::failure(failure)?)),
+        Plan { failure } => Question::Plan {
+            failure: Arc::new(self::failure(failure)?),
+        },
     })
 }
 
-/// What a question is about, for people.
-pub fn subject(question: &Question<'_>) -> String {
+/// Client, address, message or failure that a question is about, as text.
+pub fn subject(question: &cases::Question<'_>) -> String {
     match question {
-        Question::Admit { client } => client.address.clone(),
-        Question::Sender { sender, .. } => sender.to_string(),
-        Question::Recipient { recipient, .. } => (*recipient).to_owned(),
-        Question::Message { message, .. } => format!("{} bytes", message.size()),
-        Question::Plan { failure } => failure.class.clone(),
+        cases::Question::Admit { client } => client.address.clone(),
+        cases::Question::Sender { sender, .. } => sender.to_string(),
+        cases::Question::Recipient { recipient, .. } => (*recipient).to_owned(),
+        cases::Question::Message { message, .. } => format!("{} bytes", message.size()),
+        cases::Question::Plan { failure } => failure.class.clone(),
     }
 }
 
@@ -130,14 +137,14 @@ fn failure(failure: &cases::Failure) -> anyhow::Result<Failure> {
     })
 }
 
-/// What came of a question, in the words of cases.
-pub fn answer(reading: &Measurement) -> cases::Answer {
-    if let Some(fault) = &reading.fault {
-        return cases::Answer::fault(fault.class.as_str(), about(fault));
+/// Converts the answer to a question, for comparison with a case.
+pub fn answer(measurement: &Measurement) -> cases::Answer {
+    if let Some(fault) = &measurement.fault {
+        return cases::Answer::fault(fault.class.as_str(), fault_text(fault));
     }
-    match &reading.opinion {
+    match &measurement.opinion {
         None => cases::Answer {
-            decision: Decision::Pass,
+            decision: cases::Decision::Pass,
             because: cases::Because::default(),
         },
         Some((reaction, because)) => cases::Answer {
@@ -147,8 +154,8 @@ pub fn answer(reading: &Measurement) -> cases::Answer {
     }
 }
 
-/// What is known about a fault, in one line; then what the policy wrote.
-pub fn about(fault: &PolicyFault) -> String {
+/// Code and place of a fault in a line, followed by the policy's standard error.
+fn fault_text(fault: &PolicyFault) -> String {
     let place = match (&fault.function, &fault.location) {
         (Some(function), Some(location)) => format!(", in {function} at {location}"),
         (Some(function), None) => format!(", in {function}"),
@@ -176,26 +183,26 @@ fn reply(reply: &Reply) -> cases::Reply {
     }
 }
 
-fn decision(reaction: &Reaction) -> Decision {
-    match reaction {
-        Reaction::Admission(Admission::Refuse(reply)) => Decision::Refuse(self::reply(reply)),
-        Reaction::Admission(Admission::Admit(terms)) => Decision::Admit(cases::Terms {
+fn decision(decision: &Decision) -> cases::Decision {
+    match decision {
+        Decision::Admission(Admission::Refuse(reply)) => cases::Decision::Refuse(self::reply(reply)),
+        Decision::Admission(Admission::Admit(terms)) => cases::Decision::Admit(cases::Terms {
             authentication: terms.authentication,
             encryption: terms.encryption,
             exemptions: terms.exemptions.to_vec(),
         }),
-        Reaction::Verdict(Verdict::Accept) => Decision::Accept(Vec::new()),
-        Reaction::Disposition(Disposition::Accept(edits)) => Decision::Accept(edits.iter().map(edit).collect()),
-        Reaction::Verdict(Verdict::Reject(reply)) | Reaction::Disposition(Disposition::Reject(reply)) => {
-            Decision::Reject(self::reply(reply))
+        Decision::Verdict(Verdict::Accept) => cases::Decision::Accept(Vec::new()),
+        Decision::Disposition(Disposition::Accept(edits)) => cases::Decision::Accept(edits.iter().map(edit).collect()),
+        Decision::Verdict(Verdict::Reject(reply)) | Decision::Disposition(Disposition::Reject(reply)) => {
+            cases::Decision::Reject(self::reply(reply))
         }
-        Reaction::Verdict(Verdict::Defer(reply)) | Reaction::Disposition(Disposition::Defer(reply)) => {
-            Decision::Defer(self::reply(reply))
+        Decision::Verdict(Verdict::Defer(reply)) | Decision::Disposition(Disposition::Defer(reply)) => {
+            cases::Decision::Defer(self::reply(reply))
         }
-        Reaction::Disposition(Disposition::Fail(class)) => Decision::Fail(class.clone()),
-        Reaction::Disposition(Disposition::Quarantine(folder)) => Decision::Quarantine(folder.clone()),
-        Reaction::Disposition(Disposition::Discard) => Decision::Discard,
-        Reaction::Plan(plan) => Decision::Tell(plan.iter().map(notice).collect()),
+        Decision::Disposition(Disposition::Fail(class)) => cases::Decision::Fail(class.clone()),
+        Decision::Disposition(Disposition::Quarantine(folder)) => cases::Decision::Quarantine(folder.clone()),
+        Decision::Disposition(Disposition::Discard) => cases::Decision::Discard,
+        Decision::Plan(plan) => cases::Decision::Tell(plan.iter().map(notice).collect()),
     }
 }
 
@@ -227,11 +234,11 @@ fn notice(notice: &Notice) -> cases::Notice {
     }
 }
 
-/// What a decision has beside its words.
-pub fn details(decision: &Decision) -> Vec<String> {
+/// Details of a decision, a line each: terms, edits, remarks or the text of a fault.
+pub fn details(decision: &cases::Decision) -> Vec<String> {
     let mut details = Vec::new();
     match decision {
-        Decision::Admit(terms) => {
+        cases::Decision::Admit(terms) => {
             for (what, owed) in [
                 ("authentication", terms.authentication),
                 ("encryption", terms.encryption),
@@ -242,14 +249,14 @@ pub fn details(decision: &Decision) -> Vec<String> {
                 details.push(format!("exempt from {}", terms.exemptions.join(", ")));
             }
         }
-        Decision::Accept(edits) => details.extend(edits.iter().map(ToString::to_string)),
-        Decision::Tell(notices) => {
+        cases::Decision::Accept(edits) => details.extend(edits.iter().map(ToString::to_string)),
+        cases::Decision::Tell(notices) => {
             let remarks = notices
                 .iter()
                 .filter_map(|notice| Some((&notice.to, notice.remark.as_ref()?)));
             details.extend(remarks.map(|(_, remark)| format!("remark: {remark}")));
         }
-        Decision::Fault { text, .. } => details.extend(text.lines().map(str::to_owned)),
+        cases::Decision::Fault { text, .. } => details.extend(text.lines().map(str::to_owned)),
         _ => {}
     }
     details

@@ -1,16 +1,15 @@
-//! The host of a case: what a policy is told when it asks.
-
-use std::sync::{Mutex, PoisonError};
+//! The host functions of a case: answers a policy's calls from a case file.
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use posthouse_cases::{Fixture, NoAnswer as NoneInFile};
+use parking_lot::Mutex;
+use posthouse_cases::{Fixture, NoAnswer as CaseNoAnswer};
 
 use host_directory::{Directory, Entry, Home, LookupError, Target};
 use host_engine::host_call::{Answer, Call, Caller, DirectoryEntry, Finding, HostServices, NoAnswer};
 use host_mail::Mailbox;
 
-/// Answers from a case file, for policies and for the host itself.
+/// Answers from the fixture of a case, for policies and for the host's own directory lookups.
 #[derive(Default)]
 pub struct CaseHost(Mutex<Fixture>);
 
@@ -19,12 +18,12 @@ impl CaseHost {
         Self(Mutex::new(fixture))
     }
 
-    fn tell(&self, call: &Call) -> Result<Answer, NoneInFile> {
-        let mut fixture = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn answer_call(&self, call: &Call) -> Result<Answer, CaseNoAnswer> {
+        let mut fixture = self.0.lock();
         Ok(match call {
             Call::Lookup { address } => {
                 let entries = fixture.lookup(address)?;
-                Answer::Entries(entries.into_iter().map(meaning).collect())
+                Answer::Entries(entries.into_iter().map(directory_entry).collect())
             }
             Call::MaySendAs { account, address } => Answer::Truth(fixture.may_send_as(account, address)?),
             Call::IsLocalDomain { domain } => Answer::Truth(fixture.is_local_domain(domain)?),
@@ -44,16 +43,16 @@ impl CaseHost {
 }
 
 impl HostServices for CaseHost {
-    fn answer<'a>(&'a self, _asker: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
-        let told = self.tell(call).map_err(|error| match error {
-            NoneInFile::Unavailable(why) => NoAnswer::Unavailable(why),
-            NoneInFile::Other(why) => NoAnswer::Other(why),
+    fn answer<'a>(&'a self, _caller: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+        let answer = self.answer_call(call).map_err(|error| match error {
+            CaseNoAnswer::Unavailable(why) => NoAnswer::Unavailable(why),
+            CaseNoAnswer::Other(why) => NoAnswer::Other(why),
         });
-        std::future::ready(told).boxed()
+        std::future::ready(answer).boxed()
     }
 }
 
-fn meaning(entry: posthouse_cases::Entry) -> DirectoryEntry {
+fn directory_entry(entry: posthouse_cases::Entry) -> DirectoryEntry {
     DirectoryEntry {
         account: entry.account,
         address: entry.address,
@@ -71,44 +70,44 @@ fn finding(finding: posthouse_cases::Finding) -> Finding {
     }
 }
 
-/// What the host itself asks: whether an address is of this place.
+/// Answers the host's own lookups, such as for local domains.
 impl Directory for CaseHost {
     fn lookup<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Result<Vec<Entry>, LookupError>> {
-        let fixture = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fixture = self.0.lock();
         let entries = fixture.lookup(address.as_str()).map_err(unavailable);
         let entries = entries.map(|entries| entries.into_iter().filter_map(entry).collect());
         std::future::ready(entries).boxed()
     }
 
     fn may_send_as<'a>(&'a self, account: &'a str, address: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
-        let fixture = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fixture = self.0.lock();
         let truth = fixture.may_send_as(account, address.as_str()).map_err(unavailable);
         std::future::ready(truth).boxed()
     }
 
     fn is_local_domain<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<bool, LookupError>> {
-        let fixture = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fixture = self.0.lock();
         let truth = fixture.is_local_domain(domain).map_err(unavailable);
         std::future::ready(truth).boxed()
     }
 
     fn is_member<'a>(&'a self, group: &'a Mailbox, address: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {
-        let fixture = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fixture = self.0.lock();
         let truth = fixture.is_member(group.as_str(), address.as_str()).map_err(unavailable);
         std::future::ready(truth).boxed()
     }
 
-    /// Nobody logs in to a case: it says who has.
+    /// Refuses every login. A case states the authenticated account in its client.
     fn authenticate<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
         std::future::ready(Ok(None)).boxed()
     }
 }
 
-fn unavailable(error: NoneInFile) -> LookupError {
+fn unavailable(error: CaseNoAnswer) -> LookupError {
     LookupError::Unavailable(error.to_string())
 }
 
-/// None for what is no address: no lookup finds it.
+/// Converts an entry of the fixture. Returns `None` if its address is invalid, since no lookup finds such an entry.
 fn entry(entry: posthouse_cases::Entry) -> Option<Entry> {
     let address = entry.address.parse().ok()?;
     let target = match entry.account {

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use super::activated::show_changes;
-use super::input::{of_file, origin, read_code, read_component, read_settings, read_signature};
+use super::input::{name_file, origin, read_code, read_component, read_settings, read_signature};
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
 use crate::control::{ClientError, LoadBody};
@@ -19,30 +19,30 @@ use host_config::{Config, Problem};
 use host_directory::{Directory, Entry, LookupError};
 use host_events::escape;
 use host_mail::Mailbox;
-use host_policy::{Checked, LoadRequest, Policies};
+use host_policy::{Checked, LoadRequest, PolicyManager};
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The component
+    /// File of the component
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Settings as a JSON object, or @FILE with one; without them the module's
+    /// Settings as a JSON object, or @FILE; without them the module's settings
     #[arg(long, value_name = "JSON|@FILE")]
     settings: Option<String>,
-    /// The component's minisign signature, instead of FILE.minisig
+    /// Minisign signature of the component, instead of FILE.minisig
     #[arg(long, value_name = "FILE")]
     signature: Option<PathBuf>,
-    /// Module of the chain it is for, if there are several
+    /// Module of the chain, if there are several
     #[arg(long = "as", value_name = "MODULE")]
     module: Option<String>,
-    /// Ask the daemon, with the settings, grants and limits that are in force there
+    /// Let the daemon check, with its active settings, grants and limits
     #[arg(long)]
     running: bool,
     #[command(flatten)]
     daemon: Daemon,
 }
 
-/// As JSON.
+/// Result of a check; printed as JSON with `--json`.
 #[derive(Debug, Serialize)]
 struct CheckReport {
     problems: Vec<Problem>,
@@ -79,12 +79,12 @@ pub async fn run(options: CheckArgs) -> anyhow::Result<ExitCode> {
             settings,
             ..LoadRequest::default()
         };
-        Policies::check_offline(&config, directory(&config), request).await
+        PolicyManager::check_offline(&config, directory(&config), request).await
     };
-    let outcome = outcome.map_err(|problems| of_file(&options.file, problems));
+    let outcome = outcome.map_err(|problems| name_file(&options.file, problems));
     let code = ExitCode::from(u8::from(outcome.is_err()));
     if options.daemon.json {
-        let findings = match outcome {
+        let report = match outcome {
             Ok(checked) => CheckReport {
                 problems: Vec::new(),
                 checked: Some(checked),
@@ -94,7 +94,7 @@ pub async fn run(options: CheckArgs) -> anyhow::Result<ExitCode> {
                 checked: None,
             },
         };
-        output::json(&findings)?;
+        output::json(&report)?;
         return Ok(code);
     }
     match outcome {
@@ -134,7 +134,7 @@ fn show(checked: &Checked) -> std::io::Result<()> {
     line("OK")
 }
 
-/// The configured directory; where there is none, as on an author's machine, one that knows nobody.
+/// Opens the configured directory. Without one, as on an author's machine, every lookup fails as unavailable.
 fn directory(config: &Config) -> Arc<dyn Directory> {
     match daemon::open_directory(config) {
         Ok(directory) => Arc::new(directory),

@@ -15,10 +15,10 @@ pub struct CountersArgs {
     /// Module of the chain, if there are several
     #[arg(long = "as", value_name = "MODULE")]
     module: Option<String>,
-    /// Only those whose key comes after this one
+    /// Key after which the list begins
     #[arg(long, value_name = "KEY")]
     after: Option<String>,
-    /// At most so many
+    /// Maximum number of counters
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
     #[command(flatten)]

@@ -13,10 +13,10 @@ use host_engine::component::anatomy::SETTINGS_SECTION;
 
 #[derive(Debug, Args)]
 pub struct EmbedArgs {
-    /// Component, or core module that is to become one; it is written again
+    /// Component, or core module that becomes a component; the file is overwritten
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// JSON Schema of its settings
+    /// JSON Schema of the settings
     #[arg(value_name = "SCHEMA")]
     schema: PathBuf,
 }
@@ -32,7 +32,10 @@ pub fn run(options: &EmbedArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The code with a schema behind it, as a custom section: what runs stays as it is.
+/// Appends the schema to the code as a custom section. The executed code is unchanged.
+///
+/// # Errors
+/// The code is not WebAssembly or has a schema already.
 fn with_settings(mut code: Vec<u8>, schema: &str) -> anyhow::Result<Vec<u8>> {
     for payload in Parser::new(0).parse_all(&code) {
         if let Payload::CustomSection(section) = payload.context("not WebAssembly, or damaged")?
@@ -45,14 +48,14 @@ fn with_settings(mut code: Vec<u8>, schema: &str) -> anyhow::Result<Vec<u8>> {
     push_length(&mut content, SETTINGS_SECTION.len());
     content.extend_from_slice(SETTINGS_SECTION.as_bytes());
     content.extend_from_slice(schema.as_bytes());
-    // Custom sections have the number 0.
+    // Section id 0 is a custom section.
     code.push(0);
     push_length(&mut code, content.len());
     code.append(&mut content);
     Ok(code)
 }
 
-/// Unsigned LEB128, as WebAssembly writes its lengths.
+/// Appends a length as unsigned LEB128, the encoding of lengths in WebAssembly.
 fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
     while length >= 0x80 {
         bytes.push(u8::try_from(length & 0x7f).unwrap_or(0) | 0x80);
@@ -68,13 +71,13 @@ mod tests {
     use host_engine::component::encode::component_of;
 
     #[test]
-    fn what_was_put_in_is_found_once() {
+    fn embeds_schema_once() {
         let component = wat::parse_str("(component (core module))").expect("a component");
         let schema = format!("{{\"description\": \"{}\"}}", "x".repeat(300));
-        let told = with_settings(component, &schema).expect("embedded");
-        assert_eq!(anatomy(&told).expect("a component").settings, Some(schema.clone()));
-        assert_eq!(component_of(told.clone()).expect("still one"), told);
-        assert!(with_settings(told, &schema).is_err());
+        let embedded = with_settings(component, &schema).expect("embedded");
+        assert_eq!(anatomy(&embedded).expect("a component").settings, Some(schema.clone()));
+        assert_eq!(component_of(embedded.clone()).expect("still one"), embedded);
+        assert!(with_settings(embedded, &schema).is_err());
         assert!(with_settings(b"\0asm".to_vec(), &schema).is_err());
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::input::of_file;
+use super::input::name_file;
 use super::schema::{self, Setting};
 use crate::cli::output::{self, line};
 use crate::cli::policy::case_host::CaseHost;
-use crate::cli::policy::policy_args::{Subject, cache_folder};
+use crate::cli::policy::policy_args::{PolicyArgs, cache_folder};
 use host_config::{ConfigError, PolicyLimits, PolicyModule};
 use host_engine::component::anatomy::{Anatomy, SETTINGS_SECTION, anatomy};
 use host_events::escape;
@@ -21,35 +21,35 @@ use host_policy::{HarnessCode, PolicyDescription, PolicyHarness, Purpose};
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     #[command(flatten)]
-    subject: Subject,
+    policy: PolicyArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Everything there is to say.
+/// Description of a policy; printed as JSON with `--json`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Explanation {
     file: String,
     #[serde(flatten)]
     anatomy: Anatomy,
-    /// What keeps it from being loaded, whatever its settings.
+    /// Problems that prevent a load with any settings.
     problems: Vec<String>,
-    /// Interfaces that must be granted.
+    /// Interfaces that the configuration must grant.
     grants: Vec<String>,
     digest: Option<String>,
     name: Option<String>,
     version: Option<String>,
     rules: Vec<Rule>,
-    /// None: the policy does not tell.
+    /// Settings of the embedded schema; `None` without a schema.
     settings: Option<Vec<Setting>>,
     settings_problem: Option<String>,
-    /// What it says to the settings that were given, or to none.
+    /// Problems that the policy's configure reports for the given settings, or for no settings.
     complaints: Vec<String>,
-    /// Bytes of linear memory of a configured instance, or of one that is not if it has complaints.
+    /// Linear memory in bytes of a configured instance; of an instance before configure if there are complaints.
     memory: Option<usize>,
-    /// To make and configure an instance, about instructions.
+    /// Fuel to instantiate and configure, about the number of executed instructions.
     fuel_to_begin: Option<u64>,
 }
 
@@ -60,35 +60,40 @@ struct Rule {
 }
 
 pub async fn run(options: ExplainArgs) -> anyhow::Result<ExitCode> {
-    let code = options.subject.code()?;
-    let mut told = Explanation::outside(&options, &code)?;
-    let lab = PolicyHarness::new(
+    let code = options.policy.code()?;
+    let mut explanation = Explanation::from_anatomy(&options, &code)?;
+    let harness = PolicyHarness::new(
         Purpose::Observe,
         Arc::new(CaseHost::default()),
         cache_folder().as_deref(),
     )?;
-    match lab.compile(&code).await {
-        Err(problems) => told.problems = problems.iter().map(ToString::to_string).collect(),
-        Ok(compiled) => told.inside(&options, &lab, &compiled, code.len()).await?,
+    match harness.compile(&code).await {
+        Err(problems) => explanation.problems = problems.iter().map(ToString::to_string).collect(),
+        Ok(compiled) => {
+            explanation
+                .run_policy(&options, &harness, &compiled, code.len())
+                .await?
+        }
     }
     if options.json {
-        output::json(&told)?;
+        output::json(&explanation)?;
     } else {
-        show(&told)?;
+        show(&explanation)?;
     }
-    Ok(ExitCode::from(u8::from(!told.problems.is_empty())))
+    Ok(ExitCode::from(u8::from(!explanation.problems.is_empty())))
 }
 
 impl Explanation {
-    fn outside(options: &ExplainArgs, code: &[u8]) -> anyhow::Result<Self> {
-        let anatomy = anatomy(code).map_err(|problems| ConfigError(of_file(&options.subject.file, problems)))?;
+    /// Reads the explanation from the component's binary, without running code.
+    fn from_anatomy(options: &ExplainArgs, code: &[u8]) -> anyhow::Result<Self> {
+        let anatomy = anatomy(code).map_err(|problems| ConfigError(name_file(&options.policy.file, problems)))?;
         let settings = anatomy.settings.as_deref().map(schema::settings);
         let (settings, settings_problem) = match settings.transpose() {
             Ok(settings) => (settings, None),
             Err(problem) => (None, Some(problem)),
         };
         Ok(Self {
-            file: options.subject.file.display().to_string(),
+            file: options.policy.file.display().to_string(),
             anatomy,
             problems: Vec::new(),
             grants: Vec::new(),
@@ -104,10 +109,11 @@ impl Explanation {
         })
     }
 
-    async fn inside(
+    /// Adds the explanation that only running code gives: rules, complaints, memory and fuel.
+    async fn run_policy(
         &mut self,
         options: &ExplainArgs,
-        lab: &PolicyHarness,
+        harness: &PolicyHarness,
         code: &HarnessCode,
         size: usize,
     ) -> anyhow::Result<()> {
@@ -115,21 +121,21 @@ impl Explanation {
         self.grants = code.uses().map(str::to_owned).collect();
         let module = PolicyModule {
             grants: self.grants.clone(),
-            limits: ample(),
-            ..options.subject.module()?
+            limits: generous_limits(),
+            ..options.policy.module()?
         };
-        match lab.introduce(code, &module).await {
-            Ok(introduction) => self.introduced(introduction),
+        match harness.describe(code, &module).await {
+            Ok(description) => self.set_description(description),
             Err(problems) => {
                 self.problems = problems.iter().map(ToString::to_string).collect();
                 return Ok(());
             }
         }
-        match lab.load(code, size, &module).await {
+        match harness.load(code, size, &module).await {
             Err(problems) => self.complaints = problems.iter().map(ToString::to_string).collect(),
-            Ok(specimen) => {
-                let mut sitting = lab.sitting(&specimen, Arc::new(CaseHost::default()), Timestamp::now());
-                if let Ok(cost) = sitting.begin().await {
+            Ok(policy) => {
+                let mut session = harness.session(&policy, Arc::new(CaseHost::default()), Timestamp::now());
+                if let Ok(cost) = session.begin().await {
                     self.memory = Some(cost.memory);
                     self.fuel_to_begin = cost.fuel;
                 }
@@ -138,17 +144,17 @@ impl Explanation {
         Ok(())
     }
 
-    fn introduced(&mut self, introduction: PolicyDescription) {
-        let rules = introduction.rules.into_iter();
+    fn set_description(&mut self, description: PolicyDescription) {
+        let rules = description.rules.into_iter();
         self.rules = rules.map(|(name, summary)| Rule { name, summary }).collect();
-        self.name = Some(introduction.name);
-        self.version = Some(introduction.version);
-        self.memory = Some(introduction.instantiation.memory);
+        self.name = Some(description.name);
+        self.version = Some(description.version);
+        self.memory = Some(description.instantiation.memory);
     }
 }
 
-/// What it needs is measured, not what it may have.
-fn ample() -> PolicyLimits {
+/// Limits far above the defaults, so that the policy's need is measured and not cut off.
+fn generous_limits() -> PolicyLimits {
     PolicyLimits {
         cpu: Duration::from_secs(10),
         wall: Duration::from_secs(60),
@@ -158,16 +164,16 @@ fn ample() -> PolicyLimits {
     }
 }
 
-fn show(told: &Explanation) -> std::io::Result<()> {
+fn show(explanation: &Explanation) -> std::io::Result<()> {
     let field = |name: &str, value: &str| line(format!("{name:<11} {}", escape(value)));
     let list = |items: &[String]| match items {
         [] => "none".to_owned(),
         items => items.join(", "),
     };
-    let anatomy = &told.anatomy;
-    match (&told.name, &told.version) {
+    let anatomy = &explanation.anatomy;
+    match (&explanation.name, &explanation.version) {
         (Some(name), Some(version)) => field("policy", &format!("{name} {version}"))?,
-        _ => field("policy", &told.file)?,
+        _ => field("policy", &explanation.file)?,
     }
     field("contract", &list(&anatomy.contracts))?;
     field("roles", &list(&anatomy.roles))?;
@@ -175,27 +181,27 @@ fn show(told: &Explanation) -> std::io::Result<()> {
         "size",
         &format!("{} KiB, {} core modules", anatomy.size.div_ceil(1024), anatomy.modules),
     )?;
-    if let Some(digest) = &told.digest {
+    if let Some(digest) = &explanation.digest {
         field("digest", digest)?;
     }
     for (what, made_by) in &anatomy.producers {
         field(what, &list(made_by))?;
     }
     field("imports", &list(&anatomy.imports))?;
-    field("grants", &format!("needs {}", list(&told.grants)))?;
+    field("grants", &format!("needs {}", list(&explanation.grants)))?;
     field("others", &list(&anatomy.others))?;
-    field("faults", &visibility(anatomy))?;
-    limits(told)?;
-    show_rules(&told.rules)?;
-    show_settings(told)?;
-    for problem in &told.problems {
+    field("faults", &fault_detail(anatomy))?;
+    limits(explanation)?;
+    show_rules(&explanation.rules)?;
+    show_settings(explanation)?;
+    for problem in &explanation.problems {
         field("problem", problem)?;
     }
     Ok(())
 }
 
-/// What Event 4037 will be able to say.
-fn visibility(anatomy: &Anatomy) -> String {
+/// Detail that Event 4037 can give about a fault of this build.
+fn fault_detail(anatomy: &Anatomy) -> String {
     match (anatomy.has_names, anatomy.has_lines) {
         (true, true) => "Event 4037 names function, file and line".to_owned(),
         (true, false) => "Event 4037 names the function; build with line tables for file and line".to_owned(),
@@ -203,13 +209,13 @@ fn visibility(anatomy: &Anatomy) -> String {
     }
 }
 
-fn limits(told: &Explanation) -> std::io::Result<()> {
+fn limits(explanation: &Explanation) -> std::io::Result<()> {
     let defaults = PolicyLimits::default();
-    let Some(memory) = told.memory else {
+    let Some(memory) = explanation.memory else {
         return Ok(());
     };
     let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
-    let begin = told
+    let begin = explanation
         .fuel_to_begin
         .map_or(String::new(), |fuel| format!(", fuel {fuel} to begin"));
     line(format!(
@@ -223,7 +229,7 @@ fn limits(told: &Explanation) -> std::io::Result<()> {
         );
         line(format!("            {advice}"))?;
     }
-    if u64::try_from(told.anatomy.size).unwrap_or(u64::MAX) > defaults.component_size {
+    if u64::try_from(explanation.anatomy.size).unwrap_or(u64::MAX) > defaults.component_size {
         line("            limits.component-size must be above the default")?;
     }
     Ok(())
@@ -240,8 +246,8 @@ fn show_rules(rules: &[Rule]) -> std::io::Result<()> {
         .try_for_each(|rule| line(format!("  {:<20} {}", escape(&rule.name), escape(&rule.summary))))
 }
 
-fn show_settings(told: &Explanation) -> std::io::Result<()> {
-    match (&told.settings, &told.settings_problem) {
+fn show_settings(explanation: &Explanation) -> std::io::Result<()> {
+    match (&explanation.settings, &explanation.settings_problem) {
         (Some(settings), _) if settings.is_empty() => line("settings    none")?,
         (Some(settings), _) => {
             line("settings")?;
@@ -266,7 +272,7 @@ fn show_settings(told: &Explanation) -> std::io::Result<()> {
             "settings    the policy does not tell (it has no section {SETTINGS_SECTION})"
         ))?,
     }
-    for complaint in &told.complaints {
+    for complaint in &explanation.complaints {
         line(format!("  it says: {}", escape(complaint)))?;
     }
     Ok(())

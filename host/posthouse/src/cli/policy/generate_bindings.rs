@@ -11,7 +11,7 @@ use wit_bindgen_core::{Files, WorldGenerator};
 use crate::cli::output::line;
 use host_events::escape;
 
-/// Languages whose own tools do not make bindings.
+/// Languages without a tool of their own that generates bindings.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum BindingsLanguage {
     C,
@@ -19,16 +19,16 @@ enum BindingsLanguage {
 
 #[derive(Debug, Args)]
 pub struct BindingsArgs {
-    /// Folder or file with the contract and the world
+    /// WIT folder or file with the contract and the world
     #[arg(value_name = "WIT", default_value = "wit")]
     wit: PathBuf,
     /// Language of the policy
     #[arg(long = "lang", value_enum, default_value = "c")]
     language: BindingsLanguage,
-    /// World that the policy implements; not needed where there is only one
+    /// World that the policy implements; without it the only world
     #[arg(long)]
     world: Option<String>,
-    /// Folder for the files; made if it is not there
+    /// Folder for the files; made if missing
     #[arg(long, value_name = "DIR", default_value = "generated")]
     out: PathBuf,
 }
@@ -60,7 +60,7 @@ fn generator(language: BindingsLanguage) -> Box<dyn WorldGenerator> {
     }
 }
 
-/// Leaves a file alone that is as it should be, so that `make` has nothing to do.
+/// Writes the file if its content differs. An unchanged file keeps its time, so that `make` rebuilds nothing.
 fn write_changed(file: &Path, content: &[u8]) -> std::io::Result<()> {
     match std::fs::read(file) {
         Ok(old) if old == content => Ok(()),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_world_that_is_not_there_is_named() {
+    fn names_missing_world() {
         let missing = generate(Path::new(CONTRACT), Some("nothing"), BindingsLanguage::C)
             .err()
             .expect("an error");
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_as_they_should_be_are_not_written() {
+    fn leaves_unchanged_files_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("a.h");
         write_changed(&file, b"one").expect("writes");

@@ -12,7 +12,7 @@ use host_policy::{ModuleHistory, PastActivation};
 
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
-    /// Only this module of the chain
+    /// Module of the chain; without it all modules
     #[arg(long = "as", value_name = "MODULE")]
     module: Option<String>,
     #[command(flatten)]
@@ -52,21 +52,21 @@ fn show(module: &ModuleHistory) -> std::io::Result<()> {
         "code",
         "why",
     ];
-    // The newest row of a generation that was put back is the one in force.
+    // A generation may appear several times after rollbacks; the newest row is the active one.
     let mut active = module.active;
     let rows: Vec<_> = module
         .activations
         .iter()
-        .map(|remembered| {
-            let is_active = active.take_if(|active| *active == remembered.past.generation).is_some();
-            row(remembered, is_active)
+        .map(|activation| {
+            let is_active = active.take_if(|active| *active == activation.past.generation).is_some();
+            row(activation, is_active)
         })
         .collect();
     output::table(&head, &rows)
 }
 
-fn row(remembered: &PastActivation, is_active: bool) -> Vec<String> {
-    let past = &remembered.past;
+fn row(activation: &PastActivation, is_active: bool) -> Vec<String> {
+    let past = &activation.past;
     let mark = if is_active { "*" } else { "" };
     let how = match past.back_to {
         Some(generation) => format!("{} to {generation}", past.how.name()),
@@ -80,7 +80,7 @@ fn row(remembered: &PastActivation, is_active: bool) -> Vec<String> {
         escape(&past.by),
         escape(&past.version),
         escape(&past.digest.chars().take(12).collect::<String>()),
-        if remembered.kept { "kept" } else { "gone" }.to_owned(),
+        if activation.kept { "kept" } else { "gone" }.to_owned(),
         escape(&past.why),
     ]
 }

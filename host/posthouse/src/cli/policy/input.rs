@@ -1,4 +1,4 @@
-//! What commands about policies are given: code and settings.
+//! Input files of commands about policies: code, signature and settings.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::control::ClientError;
 use host_config::Problem;
 use host_engine::component::encode::component_of;
 
-/// Where a file is, for status.
+/// Absolute path of a file, for the status.
 pub fn origin(file: &Path) -> String {
     std::path::absolute(file)
         .unwrap_or_else(|_| file.to_owned())
@@ -20,12 +20,18 @@ pub fn origin(file: &Path) -> String {
         .to_string()
 }
 
-/// A component; a core module that carries its types is made one.
+/// Reads a component. A core module with its component types is converted to a component.
+///
+/// # Errors
+/// The file could not be read or converted.
 pub fn read_component(file: &Path) -> anyhow::Result<Vec<u8>> {
     component_of(read_file(file)?).with_context(|| file.display().to_string())
 }
 
-/// The file of a policy; without one, what to do about that.
+/// Reads the file of a policy.
+///
+/// # Errors
+/// The file could not be read. The error advises what to build or to name.
 pub fn read_file(file: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).map_err(|error| {
         let advice = match error.kind() {
@@ -37,8 +43,8 @@ pub fn read_file(file: &Path) -> anyhow::Result<Vec<u8>> {
     })
 }
 
-/// Problems of a component by the name of its file; those of its settings, grants and limits keep their keys.
-pub fn of_file(file: &Path, problems: Vec<Problem>) -> Vec<Problem> {
+/// Replaces the key `file` of problems by the path of the component. Keys of settings, grants and limits stay.
+pub fn name_file(file: &Path, problems: Vec<Problem>) -> Vec<Problem> {
     let named = |problem: Problem| match problem.key.as_str() {
         "file" => Problem::new(file.display().to_string(), problem.text),
         _ => problem,
@@ -46,28 +52,28 @@ pub fn of_file(file: &Path, problems: Vec<Problem>) -> Vec<Problem> {
     problems.into_iter().map(named).collect()
 }
 
-/// What the daemon answered about a component, as [`of_file`] has it.
-pub fn answered<T>(file: Option<&Path>, answer: Result<T, ClientError>) -> Result<T, ClientError> {
+/// Applies [`name_file`] to the problems of a refusal by the daemon.
+pub fn name_file_in_refusal<T>(file: Option<&Path>, answer: Result<T, ClientError>) -> Result<T, ClientError> {
     answer.map_err(|error| match (file, error) {
-        (Some(file), ClientError::Refused(problems)) => ClientError::Refused(of_file(file, problems)),
+        (Some(file), ClientError::Refused(problems)) => ClientError::Refused(name_file(file, problems)),
         (_, error) => error,
     })
 }
 
-/// A component, in base64.
+/// Reads a component and returns its base64.
 pub fn read_code(file: &Path) -> anyhow::Result<String> {
     Ok(STANDARD.encode(read_component(file)?))
 }
 
-/// The signature of a component: the file named, else `FILE.minisig` if it is there.
-pub fn read_signature(named: Option<&Path>, component: Option<&Path>) -> anyhow::Result<Option<String>> {
+/// Reads the signature of a component from the given file, or from `FILE.minisig` if that file exists.
+pub fn read_signature(given: Option<&Path>, component: Option<&Path>) -> anyhow::Result<Option<String>> {
     let beside = component.map(|file| {
         let mut name = file.as_os_str().to_owned();
         name.push(".minisig");
         PathBuf::from(name)
     });
-    let file = match (named, beside) {
-        (Some(named), _) => named.to_owned(),
+    let file = match (given, beside) {
+        (Some(given), _) => given.to_owned(),
         (None, Some(beside)) if beside.exists() => beside,
         _ => return Ok(None),
     };
@@ -75,7 +81,10 @@ pub fn read_signature(named: Option<&Path>, component: Option<&Path>) -> anyhow:
     Ok(Some(text))
 }
 
-/// `@FILE` or the JSON itself.
+/// Parses settings from a JSON object, or from the file of `@FILE`.
+///
+/// # Errors
+/// The file could not be read, or the text is not a JSON object.
 pub fn read_settings(text: &str) -> anyhow::Result<Map<String, Value>> {
     let (origin, read) = match text.strip_prefix('@') {
         Some(file) => (file, std::fs::read_to_string(file).with_context(|| file.to_owned())?),
@@ -94,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_are_an_object_given_or_in_a_file() {
+    fn reads_settings_from_argument_or_file() {
         let dir = tempfile::tempdir().expect("folder");
         let file = dir.path().join("s.json");
         std::fs::write(&file, "{\"a\": 1}").expect("writes");

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::input::{of_file, read_component};
+use super::input::{name_file, read_component};
 use crate::cli::output::{self, line};
 use host_config::ConfigError;
 use host_engine::component::inspection::{Inspection, inspect_component};
@@ -13,7 +13,7 @@ use host_events::escape;
 
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// The component
+    /// File of the component
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Print JSON
@@ -23,7 +23,7 @@ pub struct InspectArgs {
 
 pub fn run(options: &InspectArgs) -> anyhow::Result<ExitCode> {
     let bytes = read_component(&options.file)?;
-    let found = inspect_component(&bytes).map_err(|problems| ConfigError(of_file(&options.file, problems)))?;
+    let found = inspect_component(&bytes).map_err(|problems| ConfigError(name_file(&options.file, problems)))?;
     if options.json {
         output::json(&found)?;
     } else {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::activated::show_activation;
-use super::input::{answered, origin, read_code, read_settings, read_signature};
+use super::input::{name_file_in_refusal, origin, read_code, read_settings, read_signature};
 use crate::cli::output;
 use crate::cli::target::Daemon;
 use crate::control::LoadBody;
@@ -14,25 +14,25 @@ use host_policy::Activation;
 
 #[derive(Debug, Args)]
 pub struct LoadArgs {
-    /// The component; without it the code stays and only settings change
+    /// File of the component; without it only settings change
     #[arg(value_name = "FILE", required_unless_present_any = ["settings", "core_dumps"])]
     file: Option<PathBuf>,
-    /// New settings as a JSON object, or @FILE with one; without them the settings stay
+    /// New settings as a JSON object, or @FILE; without them the settings stay
     #[arg(long, value_name = "JSON|@FILE")]
     settings: Option<String>,
-    /// The component's minisign signature, instead of FILE.minisig
+    /// Minisign signature of the component, instead of FILE.minisig
     #[arg(long, value_name = "FILE", requires = "file")]
     signature: Option<PathBuf>,
-    /// Why, for the history
+    /// Reason, for the history
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
     /// Module of the chain to replace, if there are several
     #[arg(long = "as", value_name = "MODULE")]
     module: Option<String>,
-    /// Write a core dump of each trap into this folder of the daemon's, until the next load or reload
+    /// Folder on the daemon's machine for a core dump of each trap, until the next load or reload
     #[arg(long, value_name = "FOLDER")]
     core_dumps: Option<PathBuf>,
-    /// Load it even if it was rolled back because of its faults a short while ago
+    /// Load even if the candidate was rolled back recently because of faults
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub async fn run(options: LoadArgs) -> anyhow::Result<ExitCode> {
         force: options.force,
     };
     let answer = options.daemon.client()?.post("/policies", &request).await;
-    let active: Activation = answered(options.file.as_deref(), answer)?;
+    let active: Activation = name_file_in_refusal(options.file.as_deref(), answer)?;
     if options.daemon.json {
         output::json(&active)?;
     } else {

@@ -1,18 +1,18 @@
-//! How long a policy takes, and how much it executes.
+//! Duration, fuel and memory of a policy's questions, by stage.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use host_policy::{HarnessSession, Inquiry};
+use host_policy::{HarnessSession, LiveQuestion};
 
-/// Warm calls of one instance before a fresh one takes over: some languages' instances grow.
-const CALLS: u32 = 50;
+/// Warm calls to an instance before a fresh instance replaces it, since instances of some languages grow.
+const CALLS_PER_INSTANCE: u32 = 50;
 
-/// In the order a connection meets them.
+/// Stages in the order of a session.
 const STAGES: [&str; 5] = ["admit", "sender", "recipient", "message", "ndr"];
 
-/// Durations of one stage, and the most of everything else.
+/// Durations of a stage, and the maximum of every other measure.
 #[derive(Default)]
 struct StageTimes {
     questions: usize,
@@ -23,28 +23,30 @@ struct StageTimes {
     memory: usize,
 }
 
-/// The costs of one stage. Durations in microseconds.
+/// Costs of a stage; durations in microseconds.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Measured {
     pub stage: &'static str,
-    /// Different ones.
+    /// Number of different questions.
     pub questions: usize,
-    /// Instance, configure and question.
+    /// Median of instantiation, configure and question.
     pub fresh_p50: f64,
+    /// 99th percentile of instantiation, configure and question.
     pub fresh_p99: f64,
-    /// The question to an instance that was asked before.
+    /// Median of the question to an instance that has answered before.
     pub warm_p50: f64,
+    /// 99th percentile of the question to an instance that has answered before.
     pub warm_p99: f64,
-    /// Of the dearest question.
+    /// Fuel of the most expensive question.
     pub fuel: u64,
-    /// Of the instance and its configure.
+    /// Fuel of instantiation and configure; maximum.
     pub fuel_to_begin: u64,
-    /// Bytes of linear memory after the dearest question.
+    /// Linear memory in bytes after a question; maximum.
     pub memory: usize,
 }
 
-/// Collects.
+/// Measures questions and collects the costs by stage.
 pub struct Timer {
     rounds: u32,
     stages: [StageTimes; STAGES.len()],
@@ -58,53 +60,53 @@ impl Timer {
         }
     }
 
-    fn stage(&mut self, inquiry: &Inquiry) -> &mut StageTimes {
-        let place = STAGES.iter().position(|stage| *stage == inquiry.stage());
-        &mut self.stages[place.unwrap_or_default()]
+    fn stage(&mut self, question: &LiveQuestion) -> &mut StageTimes {
+        let index = STAGES.iter().position(|stage| *stage == question.stage());
+        &mut self.stages[index.unwrap_or_default()]
     }
 
-    /// Asks once, on an engine that counts.
-    pub async fn count(&mut self, inquiry: &Inquiry, sitting: &mut HarnessSession<'_>) {
-        let reading = sitting.ask(inquiry).await;
-        let stage = self.stage(inquiry);
+    /// Asks once, on an engine that counts fuel.
+    pub async fn count(&mut self, question: &LiveQuestion, session: &mut HarnessSession<'_>) {
+        let measurement = session.ask(question).await;
+        let stage = self.stage(question);
         stage.questions += 1;
-        stage.fuel = stage.fuel.max(reading.cost.fuel.unwrap_or_default());
-        stage.memory = stage.memory.max(reading.cost.memory);
-        let begin = reading.fresh.and_then(|fresh| fresh.fuel).unwrap_or_default();
+        stage.fuel = stage.fuel.max(measurement.cost.fuel.unwrap_or_default());
+        stage.memory = stage.memory.max(measurement.cost.memory);
+        let begin = measurement.fresh.and_then(|fresh| fresh.fuel).unwrap_or_default();
         stage.fuel_to_begin = stage.fuel_to_begin.max(begin);
     }
 
-    /// Asks as often as there are rounds, fresh and warm.
+    /// Asks once per round with a fresh instance, and once per round with a warm instance.
     ///
     /// # Errors
     /// The policy faulted.
-    pub async fn time(&mut self, inquiry: &Inquiry, sitting: &mut HarnessSession<'_>) -> Result<(), String> {
+    pub async fn time(&mut self, question: &LiveQuestion, session: &mut HarnessSession<'_>) -> Result<(), String> {
         let rounds = self.rounds;
-        let stage = self.stage(inquiry);
+        let stage = self.stage(question);
         for _ in 0..rounds {
-            sitting.rest();
-            let reading = sitting.ask(inquiry).await;
-            if let Some(fault) = reading.fault {
+            session.release();
+            let measurement = session.ask(question).await;
+            if let Some(fault) = measurement.fault {
                 return Err(format!("fault {}: {}", fault.class, fault.code));
             }
-            let begin = reading.fresh.map_or(Duration::ZERO, |fresh| fresh.duration);
-            stage.fresh.push(begin + reading.cost.duration);
+            let begin = measurement.fresh.map_or(Duration::ZERO, |fresh| fresh.duration);
+            stage.fresh.push(begin + measurement.cost.duration);
         }
         for round in 0..rounds {
-            if round % CALLS == 0 {
-                sitting.rest();
-                sitting.ask(inquiry).await;
+            if round % CALLS_PER_INSTANCE == 0 {
+                session.release();
+                session.ask(question).await;
             }
-            let reading = sitting.ask(inquiry).await;
-            if let Some(fault) = reading.fault {
+            let measurement = session.ask(question).await;
+            if let Some(fault) = measurement.fault {
                 return Err(format!("fault {} when asked again: {}", fault.class, fault.code));
             }
-            stage.warm.push(reading.cost.duration);
+            stage.warm.push(measurement.cost.duration);
         }
         Ok(())
     }
 
-    /// The stages at which anything was asked.
+    /// Costs of the stages with at least one question.
     pub fn measured(mut self) -> Vec<Measured> {
         let stages = STAGES.into_iter().zip(&mut self.stages);
         let measured = stages.filter(|(_, of)| of.questions > 0).map(|(stage, of)| {
@@ -126,10 +128,10 @@ impl Timer {
     }
 }
 
-/// Of sorted durations, in microseconds: the smallest that is not exceeded by so many of a hundred.
+/// Percentile of sorted durations by the nearest-rank method, in microseconds; 0 without durations.
 fn percentile(sorted: &[Duration], of_hundred: usize) -> f64 {
-    let place = (sorted.len() * of_hundred).div_ceil(100).saturating_sub(1);
-    sorted.get(place).map_or(0.0, |duration| duration.as_secs_f64() * 1e6)
+    let index = (sorted.len() * of_hundred).div_ceil(100).saturating_sub(1);
+    sorted.get(index).map_or(0.0, |duration| duration.as_secs_f64() * 1e6)
 }
 
 #[cfg(test)]
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_values_that_were_measured() {
+    fn percentiles_are_measured_values() {
         let sorted: Vec<Duration> = (1..=100).map(Duration::from_micros).collect();
         assert!((percentile(&sorted, 50) - 50.0).abs() < 1e-9);
         assert!((percentile(&sorted, 99) - 99.0).abs() < 1e-9);

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::template::{self, Output, Words};
+use super::template::{self, Output, TemplateValues};
 use super::{toolchain, vendor};
 use crate::cli::output::{self, line, remark};
 use host_engine::CONTRACT_WIT;
@@ -18,19 +18,19 @@ pub struct NewArgs {
     /// Name of the policy: lower-case letters, digits and hyphens
     #[arg(value_name = "NAME", value_parser = name)]
     name: String,
-    /// Language it is written in
+    /// Language of the policy
     #[arg(long, value_enum, default_value_t = TemplateLanguage::Rust)]
     lang: TemplateLanguage,
-    /// What it decides about
+    /// Role of the policy
     #[arg(long, value_enum, default_value_t = TemplateRole::Homing)]
     role: TemplateRole,
-    /// Write into a folder that is not empty, over files of the same names
+    /// Write into a folder that is not empty, and overwrite files of the same names
     #[arg(long)]
     force: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// The folder to make; NAME in the current folder if not said
+    /// Folder to make; without it NAME in the current folder
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
 }
@@ -45,13 +45,13 @@ enum TemplateLanguage {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TemplateRole {
-    /// Which connections are admitted, and on which terms
+    /// Admission of connections, and their terms
     Exemption,
     /// Senders, recipients and messages
     Homing,
-    /// Who hears about a failure
-    NdrService,
-    /// All three
+    /// Notices about failed delivery
+    Ndr,
+    /// The three roles together
     All,
 }
 
@@ -67,37 +67,37 @@ impl TemplateLanguage {
 }
 
 impl TemplateRole {
-    /// In a template, and the world of the contract.
+    /// Name of the role in templates, and the world of the contract.
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Exemption => ("exemption", "exemption-policy"),
             Self::Homing => ("homing", "homing-policy"),
-            Self::NdrService => ("ndr", "ndr-policy"),
+            Self::Ndr => ("ndr", "ndr-policy"),
             Self::All => ("all", "policy"),
         }
     }
 }
 
-/// What was made.
+/// Result of the command; printed as JSON with `--json`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Made {
     folder: PathBuf,
     files: Vec<PathBuf>,
-    /// Tools that are not there, and how to get them.
+    /// Missing tools, each with the way to install the tool.
     missing: Vec<String>,
 }
 
 pub async fn run(options: NewArgs) -> anyhow::Result<ExitCode> {
     let (role, world) = options.role.names();
-    let words = Words {
+    let values = TemplateValues {
         name: options.name.clone(),
         role,
         world,
         contract: contract_version().to_owned(),
     };
     let language = options.lang.folder();
-    let mut outputs = template::files(language, &words);
+    let mut outputs = template::files(language, &values);
     if outputs.is_empty() {
         bail!("--lang {language}: this posthouse was built without a template for it");
     }
@@ -133,7 +133,10 @@ fn show(made: &Made) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Everything, or nothing if the folder holds something else.
+/// Writes all files. Scripts become executable.
+///
+/// # Errors
+/// The folder is not empty and `force` is false, or a file could not be written.
 fn write(folder: &Path, outputs: &[Output], force: bool) -> anyhow::Result<()> {
     let shown = folder.display();
     let is_taken = match std::fs::read_dir(folder) {
@@ -165,7 +168,7 @@ fn make_executable(file: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(file, permissions)
 }
 
-/// `0.2.0` of `package posthouse:policy@0.2.0;`.
+/// Version of the contract: `0.2.0` from `package posthouse:policy@0.2.0;`.
 fn contract_version() -> &'static str {
     let package = CONTRACT_WIT
         .lines()
@@ -173,9 +176,12 @@ fn contract_version() -> &'static str {
     package.map_or("", |rest| rest.trim_end_matches(';'))
 }
 
-/// What every language and every tool can take for a name.
+/// Parses a name that is valid in every language and for every tool.
+///
+/// # Errors
+/// The reason why the name is refused.
 fn name(text: &str) -> Result<String, String> {
-    const TAKEN: [&str; 14] = [
+    const RESERVED: [&str; 14] = [
         "abstract", "async", "class", "const", "crate", "default", "export", "import", "main", "mod", "policy", "self",
         "test", "use",
     ];
@@ -186,7 +192,7 @@ fn name(text: &str) -> Result<String, String> {
     if text.ends_with('-') || text.contains("--") {
         return Err("a hyphen stands between two words".to_owned());
     }
-    if TAKEN.contains(&text) || text.starts_with("posthouse") {
+    if RESERVED.contains(&text) || text.starts_with("posthouse") {
         return Err(format!("{text} means something already: choose another name"));
     }
     Ok(text.to_owned())
@@ -197,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_that_every_language_takes() {
+    fn accepts_only_names_valid_in_every_language() {
         for right in ["a", "quiet-hours", "q178091"] {
             assert_eq!(name(right).expect("a name"), right);
         }
@@ -219,12 +225,12 @@ mod tests {
     }
 
     #[test]
-    fn the_contract_has_a_version() {
+    fn contract_version_has_three_parts() {
         assert_eq!(contract_version().split('.').count(), 3, "{}", contract_version());
     }
 
     #[test]
-    fn a_folder_that_holds_something_is_left_alone() {
+    fn writes_into_non_empty_folder_only_with_force() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("build.sh");
         std::fs::write(&file, "mine").expect("written");

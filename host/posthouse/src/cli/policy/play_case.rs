@@ -1,4 +1,4 @@
-//! A case played to a policy by itself, with what each answer cost.
+//! Plays a case to a policy without a daemon, and measures the cost of each answer.
 
 use std::sync::Arc;
 
@@ -10,73 +10,74 @@ use serde_json::{Map, Value};
 use crate::cli::policy::case_conversion;
 use crate::cli::policy::case_host::CaseHost;
 use host_config::{PolicyModule, Problem};
+use host_contract::Question;
 use host_events::PolicyFault;
 use host_mail::Timestamp;
-use host_policy::{Cost, HarnessCode, Inquiry, LoadedPolicy, Measurement, PolicyHarness};
+use host_policy::{Cost, HarnessCode, LiveQuestion, LoadedPolicy, Measurement, PolicyHarness};
 
-/// Code on an engine, to be loaded on any terms.
+/// Compiled code that is loaded with the settings of each case.
 pub struct CasePlayer<'a> {
-    pub lab: &'a PolicyHarness,
+    pub harness: &'a PolicyHarness,
     pub code: HarnessCode,
-    /// Bytes of the component.
+    /// Size of the component in bytes.
     pub size: usize,
-    /// Name, grants, limits.
+    /// Name, grants, limits and default settings.
     pub module: PolicyModule,
-    /// In place of the cases' own.
+    /// Settings that replace those of every case.
     pub settings: Option<Map<String, Value>>,
 }
 
-/// A case that was played.
+/// Result of a played case.
 pub struct PlayedCase {
-    /// As cases compare it.
+    /// Outcome, for comparison with the case's expectations.
     pub outcome: Outcome,
-    /// Each question in order.
+    /// Questions with answers, in order.
     pub steps: Vec<CaseStep>,
-    /// What was asked, to ask it again.
-    pub inquiries: Vec<Inquiry>,
-    /// Problems that are not about settings: it could not be loaded.
+    /// Questions in order, for repetition.
+    pub questions_asked: Vec<LiveQuestion>,
+    /// Problems other than settings, for which the policy could not be loaded.
     pub refused: Vec<Problem>,
 }
 
-/// One answer and its cost.
+/// An answer with its cost.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CaseStep {
     /// `admit`, `sender`, `recipient`, `message` or `ndr`.
     pub stage: &'static str,
-    /// What was asked about.
+    /// Client, address, message or failure of the question.
     pub subject: String,
-    /// In the words of cases.
+    /// Decision in the words of case files.
     pub decision: String,
-    /// The rule that decided; none for `pass` and faults.
+    /// Rule that decided; `None` for `pass` and faults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// What in it matched.
+    /// Entry of the rule that matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entry: Option<String>,
-    /// What the decision has beside its words.
+    /// Details of the decision, such as terms, edits and remarks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
-    /// Lines the policy logged, each with its level.
+    /// Lines that the policy logged, each with the level.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
-    /// As Event 4037 has it.
+    /// Fault, with the fields of Event 4037.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<PolicyFault>,
-    /// The question alone.
+    /// Cost of the question without instantiation.
     pub cost: CaseCost,
-    /// The fresh instance before it; none if it was put to one that was there.
+    /// Cost of a fresh instance; `None` if an existing instance answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fresh: Option<CaseCost>,
 }
 
-/// See [`Cost`].
+/// A [`Cost`] in units for output.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CaseCost {
     pub microseconds: f64,
     pub fuel: u64,
-    /// Bytes of linear memory at the end.
+    /// Linear memory in bytes at the end.
     pub memory: usize,
 }
 
@@ -91,7 +92,7 @@ impl From<Cost> for CaseCost {
 }
 
 impl CasePlayer<'_> {
-    /// What was given for all cases, else the case's own, else the configuration's.
+    /// Settings of a case: those given for all cases, else the case's own, else those of the module.
     pub fn settings_of(&self, file: &CaseFile, case: &Case) -> Map<String, Value> {
         let of_case = file
             .settings_of(case)
@@ -101,52 +102,60 @@ impl CasePlayer<'_> {
         settings.unwrap_or(&self.module.settings).clone()
     }
 
-    /// The policy with the settings of a case, or all problems.
+    /// Loads the policy with the settings of a case.
+    ///
+    /// # Errors
+    /// All problems of the load.
     pub async fn load(&self, file: &CaseFile, case: &Case) -> Result<LoadedPolicy, Vec<Problem>> {
         let module = PolicyModule {
             settings: self.settings_of(file, case),
             ..self.module.clone()
         };
-        self.lab.load(&self.code, self.size, &module).await
+        self.harness.load(&self.code, self.size, &module).await
     }
 
-    /// Asks everything that the case asks.
+    /// Asks all questions of the case.
     ///
     /// # Errors
-    /// Something in the case is no address.
+    /// The case has an invalid address.
     pub async fn play(&self, file: &CaseFile, case: &Case) -> anyhow::Result<PlayedCase> {
-        let specimen = match self.load(file, case).await {
-            Ok(specimen) => specimen,
+        let policy = match self.load(file, case).await {
+            Ok(policy) => policy,
             Err(problems) => return Ok(PlayedCase::refused(problems)),
         };
         let fixture = file.fixture(case);
         let now = Timestamp(fixture.now.saturating_mul(1000));
         let host = Arc::new(CaseHost::new(fixture));
-        let mut admission = self.lab.sitting(&specimen, host.clone(), now);
-        let mut transaction = self.lab.sitting(&specimen, host.clone(), now);
-        let mut notice = self.lab.sitting(&specimen, host, now);
+        let mut admission = self.harness.session(&policy, host.clone(), now);
+        let mut transaction = self.harness.session(&policy, host.clone(), now);
+        let mut notice = self.harness.session(&policy, host, now);
         let mut play = Play::new(case);
-        let (mut steps, mut inquiries, mut log) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut steps, mut questions_asked, mut log) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(question) = play.question() {
-            let inquiry = case_conversion::inquiry(&question).with_context(|| place(file, case))?;
-            if !specimen.serves(&inquiry) {
+            let inquiry = case_conversion::question(&question).with_context(|| place(file, case))?;
+            if !policy.serves(&inquiry) {
                 play.answer(None);
                 continue;
             }
-            // A unit of work has an instance of its own, as in the daemon.
-            let sitting = match &inquiry {
-                Inquiry::Admit { .. } => &mut admission,
-                Inquiry::Plan(_) => &mut notice,
+            // Admission, transaction and notice each have an instance of their own, as in the daemon.
+            let session = match &inquiry {
+                Question::Admit { .. } => &mut admission,
+                Question::Plan { .. } => &mut notice,
                 _ => &mut transaction,
             };
-            let reading = sitting.ask(&inquiry).await;
-            let answer = case_conversion::answer(&reading);
-            log.extend(reading.logged.iter().map(|(level, text)| Log {
+            let measurement = session.ask(&inquiry).await;
+            let answer = case_conversion::answer(&measurement);
+            log.extend(measurement.logged.iter().map(|(level, text)| Log {
                 level: known_level(level),
                 text: text.clone(),
             }));
-            steps.push(step(&inquiry, case_conversion::subject(&question), &answer, reading));
-            inquiries.push(inquiry);
+            steps.push(step(
+                &inquiry,
+                case_conversion::subject(&question),
+                &answer,
+                measurement,
+            ));
+            questions_asked.push(inquiry);
             play.answer(Some(answer));
         }
         let mut outcome = play.outcome();
@@ -154,7 +163,7 @@ impl CasePlayer<'_> {
         Ok(PlayedCase {
             outcome,
             steps,
-            inquiries,
+            questions_asked,
             refused: Vec::new(),
         })
     }
@@ -179,13 +188,13 @@ impl PlayedCase {
                 ..Outcome::default()
             },
             steps: Vec::new(),
-            inquiries: Vec::new(),
+            questions_asked: Vec::new(),
             refused,
         }
     }
 }
 
-/// Where a case is, for messages.
+/// File, line and name of a case, for messages.
 pub fn place(file: &CaseFile, case: &Case) -> String {
     format!("{}:{}: case {:?}", file.name, case.line, case.name)
 }
@@ -197,22 +206,27 @@ fn known_level(level: &str) -> &'static str {
         .unwrap_or("error")
 }
 
-fn step(inquiry: &Inquiry, subject: String, answer: &posthouse_cases::Answer, reading: Measurement) -> CaseStep {
+fn step(
+    question: &LiveQuestion,
+    subject: String,
+    answer: &posthouse_cases::Answer,
+    measurement: Measurement,
+) -> CaseStep {
     let rule = &answer.because.rule;
     CaseStep {
-        stage: inquiry.stage(),
+        stage: question.stage(),
         subject,
         decision: answer.decision.to_string(),
         rule: (!rule.is_empty()).then(|| rule.clone()),
         entry: answer.because.entry.clone(),
         details: case_conversion::details(&answer.decision),
-        log: reading
+        log: measurement
             .logged
             .iter()
             .map(|(level, text)| format!("{level}: {text}"))
             .collect(),
-        fault: reading.fault,
-        cost: reading.cost.into(),
-        fresh: reading.fresh.map(CaseCost::from),
+        fault: measurement.fault,
+        cost: measurement.cost.into(),
+        fresh: measurement.fresh.map(CaseCost::from),
     }
 }

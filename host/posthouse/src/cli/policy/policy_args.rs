@@ -1,4 +1,4 @@
-//! The policy that an author's command is about: its code, and what it is given.
+//! Arguments of the commands for policy authors: the code, its settings and grants, and case files.
 
 use std::path::{Path, PathBuf};
 
@@ -7,39 +7,40 @@ use clap::Args;
 use posthouse_cases::CaseFile;
 use serde_json::{Map, Value};
 
-use super::input::{of_file, read_component, read_settings};
+use super::input::{name_file, read_component, read_settings};
 use host_config::{Config, ConfigError, PolicyModule, Problem};
 
-/// Which policy, and on which terms.
+/// Arguments that choose the policy, its settings, grants and limits.
 #[derive(Debug, Args)]
-pub struct Subject {
-    /// The policy: a component, or a core module with its types (wit-bindgen for C, zig)
+pub struct PolicyArgs {
+    /// File of the policy: a component, or a core module with its types (wit-bindgen for C, zig)
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Settings for every case, in place of the cases' own: a JSON object, or @FILE with one
+    /// Settings for every case, in place of the cases' own: a JSON object, or @FILE
     #[arg(long, value_name = "JSON|@FILE")]
     settings: Option<String>,
-    /// An interface it may import beside directory, message and host; may be repeated
+    /// Interface that the policy may import beside directory, message and host; may be repeated
     #[arg(long = "grant", value_name = "INTERFACE")]
     grants: Vec<String>,
-    /// Grants, limits and settings are those of a module of this configuration
+    /// Configuration with a module for grants, limits and settings
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Which module of it, if there are several
+    /// Module of the configuration, if there are several
     #[arg(long = "as", value_name = "MODULE", requires = "config")]
     module: Option<String>,
 }
 
-impl Subject {
-    /// The component's bytes.
+impl PolicyArgs {
+    /// Reads the component.
     pub fn code(&self) -> anyhow::Result<Vec<u8>> {
         read_component(&self.file)
     }
 
-    /// Name, settings, grants and limits.
+    /// Makes the module: of the configuration, or a default module with the name of the file. Arguments add grants and
+    /// replace settings.
     pub fn module(&self) -> anyhow::Result<PolicyModule> {
         let mut module = match &self.config {
-            Some(file) => chosen(&Config::load(file)?, self.module.as_deref())?,
+            Some(file) => find_module(&Config::load(file)?, self.module.as_deref())?,
             None => PolicyModule {
                 name: self
                     .file
@@ -55,12 +56,12 @@ impl Subject {
         Ok(module)
     }
 
-    /// Settings that were given here, and hold for every case.
+    /// Parses the settings that replace those of every case.
     pub fn settings(&self) -> anyhow::Result<Option<Map<String, Value>>> {
         self.settings.as_deref().map(read_settings).transpose()
     }
 
-    /// The configuration, if one was given.
+    /// Loads the given configuration, or the built-in defaults.
     pub fn configuration(&self) -> anyhow::Result<Config> {
         Ok(match &self.config {
             Some(file) => Config::load(file)?,
@@ -69,7 +70,7 @@ impl Subject {
     }
 }
 
-fn chosen(config: &Config, name: Option<&str>) -> anyhow::Result<PolicyModule> {
+fn find_module(config: &Config, name: Option<&str>) -> anyhow::Result<PolicyModule> {
     let names: Vec<&str> = config.policies.iter().map(|module| module.name.as_str()).collect();
     let found = match name {
         Some(name) => config.policies.iter().find(|module| module.name == name),
@@ -83,7 +84,7 @@ fn chosen(config: &Config, name: Option<&str>) -> anyhow::Result<PolicyModule> {
     })
 }
 
-/// The case files: each path is one, or a folder of them.
+/// Reads case files. Each path is a case file or a folder with case files.
 pub fn case_files(paths: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, CaseFile)>> {
     let mut files = Vec::new();
     for path in paths {
@@ -114,8 +115,8 @@ fn toml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Where compiled code is kept between commands: some languages' policies take seconds to compile.
-/// None where there is no folder of the user's own.
+/// Folder for compiled code between commands, since policies of some languages take seconds to compile. `None` if the
+/// user has no cache folder.
 pub fn cache_folder() -> Option<PathBuf> {
     let named = |name: &str| {
         std::env::var_os(name)
@@ -127,8 +128,8 @@ pub fn cache_folder() -> Option<PathBuf> {
     std::fs::create_dir_all(&folder).ok().map(|()| folder)
 }
 
-/// Problems of a load, as whoever typed the command can act on them.
-pub fn refused(file: &Path, problems: Vec<Problem>) -> anyhow::Error {
+/// Makes an error of the problems of a load, with advice for the command line in place of the configuration.
+pub fn load_error(file: &Path, problems: Vec<Problem>) -> anyhow::Error {
     let advised = problems.into_iter().map(|problem| match problem.key.as_str() {
         "grants" => {
             let text = problem
@@ -139,9 +140,9 @@ pub fn refused(file: &Path, problems: Vec<Problem>) -> anyhow::Error {
         _ => problem,
     });
     let path = file.display().to_string();
-    let named = of_file(file, advised.collect());
-    // Once is enough.
-    let told = named.iter().all(|problem| problem.key == path);
+    let named = name_file(file, advised.collect());
+    // The path is added only if the problems do not name the file.
+    let has_path = named.iter().all(|problem| problem.key == path);
     let error = anyhow::Error::from(ConfigError(named));
-    if told { error } else { error.context(path) }
+    if has_path { error } else { error.context(path) }
 }

@@ -12,7 +12,7 @@ use host_policy::Activation;
 
 #[derive(Debug, Args)]
 pub struct PromoteArgs {
-    /// Promote it even if it was rolled back because of its faults a short while ago
+    /// Promote even if the candidate was rolled back recently because of faults
     #[arg(long)]
     force: bool,
     #[command(flatten)]

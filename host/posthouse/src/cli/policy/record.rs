@@ -21,38 +21,38 @@ pub enum RecordCommand {
     ///
     /// Example: posthouse policy record list --since 2h --as default
     #[command(verbatim_doc_comment)]
-    ListArgs(ListArgs),
-    /// Show one record: what was asked, what the host answered, what was decided
+    List(ListArgs),
+    /// Show a record: questions, answers of the host, decisions
     ///
     /// Example: posthouse policy record show 0019a8c3f1d2c0ffee00
     #[command(verbatim_doc_comment)]
-    ShowArgs(ShowArgs),
+    Show(ShowArgs),
     /// Write records to a file, one JSON object a line
     ///
-    /// The file holds addresses and headers of mail: it is readable for its owner alone. `-` is
-    /// standard output. With --json the summary is JSON, too.
+    /// The file holds addresses and headers of mail and is readable by its owner only. `-` is standard
+    /// output. With --json the summary is JSON, too.
     ///
     /// Example: posthouse policy record export decisions.jsonl --since 1d
     #[command(verbatim_doc_comment)]
-    ExportArgs(ExportArgs),
+    Export(ExportArgs),
 }
 
-/// Which records.
+/// Arguments that choose records.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Which {
-    /// Only since then: how long ago, such as 2h, or a time such as 2026-03-01T12:00:00Z
+pub struct RecordFilter {
+    /// Start of the records: an age such as 2h, or a time such as 2026-03-01T12:00:00Z
     #[arg(long, value_name = "T", value_parser = time_args::point)]
     pub since: Option<Timestamp>,
-    /// Only the last so many
+    /// Maximum number of records; the newest are chosen
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
-    /// Only of this module of the chain
+    /// Module of the chain; without it all modules
     #[arg(long = "as", value_name = "MODULE")]
     pub module: Option<String>,
 }
 
-impl Which {
-    /// The daemon's lines.
+impl RecordFilter {
+    /// Requests the records from the daemon, as lines of JSON.
     pub async fn fetch(&self, daemon: &Daemon) -> anyhow::Result<Lines> {
         let target = query(
             "/records",
@@ -69,14 +69,14 @@ impl Which {
 #[derive(Debug, Args)]
 pub struct ListArgs {
     #[command(flatten)]
-    which: Which,
+    filter: RecordFilter,
     #[command(flatten)]
     daemon: Daemon,
 }
 
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// As `list` shows it
+    /// Record id, as in `list`
     #[arg(value_name = "ID")]
     id: RecordId,
     #[command(flatten)]
@@ -85,52 +85,52 @@ pub struct ShowArgs {
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// Where to; `-` is standard output
+    /// File to write; `-` is standard output
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
-    which: Which,
+    filter: RecordFilter,
     #[command(flatten)]
     daemon: Daemon,
 }
 
 pub async fn run(command: RecordCommand) -> anyhow::Result<ExitCode> {
     match command {
-        RecordCommand::ListArgs(list) => self::list(list).await,
-        RecordCommand::ShowArgs(show) => self::show(show).await,
-        RecordCommand::ExportArgs(export) => self::export(export).await,
+        RecordCommand::List(list) => self::list(list).await,
+        RecordCommand::Show(show) => self::show(show).await,
+        RecordCommand::Export(export) => self::export(export).await,
     }
 }
 
-/// Unless something else is asked for, as many as fit on a screen.
-const LAST: usize = 50;
+/// Default number of listed records.
+const DEFAULT_LAST: usize = 50;
 
 async fn list(options: ListArgs) -> anyhow::Result<ExitCode> {
-    let mut which = options.which;
-    if which.last.is_none() && which.since.is_none() {
-        which.last = Some(LAST);
+    let mut filter = options.filter;
+    if filter.last.is_none() && filter.since.is_none() {
+        filter.last = Some(DEFAULT_LAST);
     }
-    let mut lines = which.fetch(&options.daemon).await?;
-    let mut none = true;
+    let mut lines = filter.fetch(&options.daemon).await?;
+    let mut is_empty = true;
     while let Some(text) = lines.next().await? {
-        none = false;
+        is_empty = false;
         if options.daemon.json {
             line(output::visible(&text))?;
         } else {
             let record: Record = serde_json::from_str(&text).context("the daemon's record was not understood")?;
-            line(short(&record))?;
+            line(summary(&record))?;
         }
     }
-    if none {
+    if is_empty {
         output::remark("no records; modules are recorded whose configuration says record = \"on\" or \"hashed\"");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// One line: time, id, who decided, and each decision.
-fn short(record: &Record) -> String {
+/// A line with time, id, module, generation and decisions.
+fn summary(record: &Record) -> String {
     let exchanges = record.exchanges.iter();
-    let said: Vec<String> = exchanges
+    let decisions: Vec<String> = exchanges
         .map(|exchange| format!("{}: {}", exchange.question.stage(), Stand::of(&exchange.outcome)))
         .collect();
     escape(&format!(
@@ -140,7 +140,7 @@ fn short(record: &Record) -> String {
         record.module,
         record.generation,
         kept(record.kept),
-        said.join("; ")
+        decisions.join("; ")
     ))
 }
 
@@ -195,14 +195,14 @@ async fn show(options: ShowArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn export(options: ExportArgs) -> anyhow::Result<ExitCode> {
-    let mut lines = options.which.fetch(&options.daemon).await?;
+    let mut lines = options.filter.fetch(&options.daemon).await?;
     let stdout = options.file == Path::new("-");
     let count = if stdout {
         copy(&mut lines, &mut std::io::stdout()).await?
     } else {
         let shown = options.file.display().to_string();
         let folder = options.file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        // Readable for its owner alone, and in its place only when it is whole.
+        // A temporary file has mode 0600, and replaces the target only when all records are written.
         let draft = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).with_context(|| shown.clone())?;
         let mut out = std::io::BufWriter::new(draft);
         let count = copy(&mut lines, &mut out).await?;

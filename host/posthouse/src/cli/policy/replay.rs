@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 
-use super::input::{of_file, read_component, read_settings};
-use super::record::Which;
+use super::input::{name_file, read_component, read_settings};
+use super::record::RecordFilter;
 use crate::cli::output;
 use crate::cli::policy::show_changes;
 use crate::cli::target::Daemon;
@@ -18,72 +18,75 @@ use crate::control::query;
 use host_config::{ConfigError, PolicyModule, Problem};
 use host_policy::{ModuleSetup, Record, Replay};
 
-/// Nothing was compared: neither yes nor no.
-const NOTHING: u8 = 2;
-/// Bytes of one line of an export; what is longer is no record.
-const LINE: u64 = 16 * 1024 * 1024;
+/// Exit code if no record could be compared.
+const NOTHING_COMPARED: u8 = 2;
+/// Maximum length of a line of an export in bytes. A longer line is not a record.
+const MAX_LINE: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// The candidate; without it the code in force, or the configured code with --from
+    /// File of the candidate; without it the active code, or the configured code with --from
     #[arg(value_name = "FILE", required_unless_present = "settings")]
     file: Option<PathBuf>,
-    /// Its settings as a JSON object, or @FILE with one; without them those in force
+    /// Settings of the candidate as a JSON object, or @FILE; without them the active settings
     #[arg(long, value_name = "JSON|@FILE")]
     settings: Option<String>,
-    /// Records that `policy record export` wrote, instead of the running daemon's
+    /// File that `policy record export` wrote, instead of the running daemon's records
     #[arg(long, value_name = "EXPORT")]
     from: Option<PathBuf>,
     #[command(flatten)]
-    which: Which,
+    filter: RecordFilter,
     #[command(flatten)]
     daemon: Daemon,
 }
 
 pub async fn run(options: ReplayArgs) -> anyhow::Result<ExitCode> {
-    let mut which = options.which.clone();
-    let (mut module, in_force) = match &options.from {
-        None => in_force(&options, &mut which).await?,
-        Some(file) => (configured(&options, file, &mut which)?, None),
+    let mut filter = options.filter.clone();
+    let (mut module, active_code) = match &options.from {
+        None => active_module(&options, &mut filter).await?,
+        Some(file) => (configured_module(&options, file, &mut filter)?, None),
     };
     if let Some(settings) = &options.settings {
         module.settings = read_settings(settings)?;
     }
     let code = match &options.file {
         Some(file) => Some(read_component(file)?),
-        None => in_force,
+        None => active_code,
     };
     let replay = Replay::new(&module, code).await;
     let mut replay = replay.map_err(|problems| match &options.file {
-        Some(file) => ConfigError(of_file(file, problems)),
+        Some(file) => ConfigError(name_file(file, problems)),
         None => ConfigError(problems),
     })?;
     match &options.from {
         None => {
-            let mut lines = which.fetch(&options.daemon).await?;
+            let mut lines = filter.fetch(&options.daemon).await?;
             while let Some(text) = lines.next().await? {
-                play(&mut replay, &text).await;
+                play_line(&mut replay, &text).await;
             }
         }
-        Some(file) => from_export(&mut replay, file, &which).await?,
+        Some(file) => from_export(&mut replay, file, &filter).await?,
     }
-    let found = replay.comparison();
+    let comparison = replay.comparison();
     if options.daemon.json {
-        output::json(&found)?;
+        output::json(&comparison)?;
     } else {
-        show_changes::show(&found, None)?;
+        show_changes::show(&comparison, None)?;
     }
-    Ok(ExitCode::from(match found.compared {
-        0 => NOTHING,
-        _ => u8::from(found.differs()),
+    Ok(ExitCode::from(match comparison.compared {
+        0 => NOTHING_COMPARED,
+        _ => u8::from(comparison.differs()),
     }))
 }
 
-/// As the daemon runs the module, and its code.
-async fn in_force(options: &ReplayArgs, which: &mut Which) -> anyhow::Result<(PolicyModule, Option<Vec<u8>>)> {
-    let target = query("/policies/setup", &[("module", which.module.clone())]);
+/// Requests the module's active settings, grants, limits and code from the daemon.
+async fn active_module(
+    options: &ReplayArgs,
+    filter: &mut RecordFilter,
+) -> anyhow::Result<(PolicyModule, Option<Vec<u8>>)> {
+    let target = query("/policies/setup", &[("module", filter.module.clone())]);
     let setup: ModuleSetup = options.daemon.client()?.get(&target).await?;
-    which.module = Some(setup.module.clone());
+    filter.module = Some(setup.module.clone());
     let config = options.daemon.config.load()?;
     let configured = config.policies.into_iter().find(|module| module.name == setup.module);
     let configured = configured.unwrap_or_default();
@@ -98,13 +101,16 @@ async fn in_force(options: &ReplayArgs, which: &mut Which) -> anyhow::Result<(Po
     Ok((module, Some(code)))
 }
 
-/// As the configuration has the module the export is of.
-fn configured(options: &ReplayArgs, file: &Path, which: &mut Which) -> anyhow::Result<PolicyModule> {
-    let name = match &which.module {
+/// Finds the exported records' module in the configuration. A candidate file does without a configured module.
+///
+/// # Errors
+/// The export has records of several modules, or neither a file nor a configured module is given.
+fn configured_module(options: &ReplayArgs, file: &Path, filter: &mut RecordFilter) -> anyhow::Result<PolicyModule> {
+    let name = match &filter.module {
         Some(name) => name.clone(),
         None => only_module(file)?,
     };
-    which.module = Some(name.clone());
+    filter.module = Some(name.clone());
     let config = options.daemon.config.load()?;
     let found = config.policies.into_iter().find(|module| module.name == name);
     match (found, &options.file) {
@@ -136,23 +142,23 @@ fn only_module(file: &Path) -> anyhow::Result<String> {
     found.ok_or_else(|| anyhow!("{}: no records in it", file.display()))
 }
 
-async fn from_export(replay: &mut Replay, file: &Path, which: &Which) -> anyhow::Result<()> {
+async fn from_export(replay: &mut Replay, file: &Path, filter: &RecordFilter) -> anyhow::Result<()> {
     let mut texts = std::collections::VecDeque::new();
     each_line(file, |text| {
-        let wanted = serde_json::from_str::<Record>(text).map_or(true, |record| {
-            which.since.is_none_or(|since| record.time >= since)
-                && which.module.as_ref().is_none_or(|module| *module == record.module)
+        let matches = serde_json::from_str::<Record>(text).map_or(true, |record| {
+            filter.since.is_none_or(|since| record.time >= since)
+                && filter.module.as_ref().is_none_or(|module| *module == record.module)
         });
-        if wanted {
+        if matches {
             texts.push_back(text.to_owned());
-            if which.last.is_some_and(|last| texts.len() > last) {
+            if filter.last.is_some_and(|last| texts.len() > last) {
                 texts.pop_front();
             }
         }
         Ok(())
     })?;
     for text in texts {
-        play(replay, &text).await;
+        play_line(replay, &text).await;
     }
     Ok(())
 }
@@ -163,7 +169,7 @@ fn each_line(file: &Path, mut each: impl FnMut(&str) -> anyhow::Result<()>) -> a
     let mut lines = std::io::BufReader::new(std::fs::File::open(file).with_context(shown)?);
     loop {
         let mut text = String::new();
-        if lines.by_ref().take(LINE).read_line(&mut text).with_context(shown)? == 0 {
+        if lines.by_ref().take(MAX_LINE).read_line(&mut text).with_context(shown)? == 0 {
             return Ok(());
         }
         if !text.trim().is_empty() {
@@ -172,8 +178,8 @@ fn each_line(file: &Path, mut each: impl FnMut(&str) -> anyhow::Result<()>) -> a
     }
 }
 
-/// What is not understood is counted.
-async fn play(replay: &mut Replay, text: &str) {
+/// Replays a record of a line. A line that is not a record is counted as skipped.
+async fn play_line(replay: &mut Replay, text: &str) {
     match serde_json::from_str::<Record>(text) {
         Ok(record) => replay.play(&record).await,
         Err(_) => replay.skip(),

@@ -12,13 +12,13 @@ use host_policy::Activation;
 
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
-    /// The generation to go back to; without it what was active before
+    /// Generation to roll back to; without it the generation before the active one
     #[arg(value_name = "GEN")]
     generation: Option<u64>,
     /// Module of the chain, if there are several
     #[arg(long = "as", value_name = "MODULE")]
     module: Option<String>,
-    /// Why, for the history
+    /// Reason, for the history
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
     #[command(flatten)]

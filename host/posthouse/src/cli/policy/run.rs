@@ -13,18 +13,18 @@ use serde::Serialize;
 use crate::cli::output::{self, line};
 use crate::cli::policy::case_host::CaseHost;
 use crate::cli::policy::play_case::{CaseCost, CasePlayer, CaseStep, PlayedCase};
-use crate::cli::policy::policy_args::{Subject, cache_folder, case_files, refused};
+use crate::cli::policy::policy_args::{PolicyArgs, cache_folder, case_files, load_error};
 use host_events::escape;
 use host_policy::{PolicyHarness, Purpose};
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
     #[command(flatten)]
-    subject: Subject,
-    /// Cases, or a folder of them; may be repeated
+    policy: PolicyArgs,
+    /// Case file or a folder with case files; may be repeated
     #[arg(long = "case", value_name = "CASES", required = true)]
     cases: Vec<PathBuf>,
-    /// Write what happens into the case files as what is expected
+    /// Write the actual answers into the case files as expectations
     #[arg(long)]
     update: bool,
     /// Print JSON
@@ -32,14 +32,14 @@ pub struct RunArgs {
     json: bool,
 }
 
-/// What came of all cases.
+/// Result of all cases; printed as JSON with `--json`.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct RunReport {
     cases: Vec<CaseReport>,
     as_expected: usize,
     not_as_expected: usize,
-    /// Files that were written.
+    /// Case files that were rewritten.
     updated: Vec<String>,
 }
 
@@ -51,26 +51,26 @@ struct CaseReport {
     name: String,
     as_expected: bool,
     mismatches: Vec<String>,
-    /// What the policy does not like about its settings, and what kept it from being loaded.
+    /// Problems of the case's settings, which prevent a load.
     problems: Vec<String>,
     steps: Vec<CaseStep>,
 }
 
 pub async fn run(options: RunArgs) -> anyhow::Result<ExitCode> {
-    let code = options.subject.code()?;
+    let code = options.policy.code()?;
     let files = case_files(&options.cases)?;
-    let lab = PolicyHarness::new(
+    let harness = PolicyHarness::new(
         Purpose::Observe,
         Arc::new(CaseHost::default()),
         cache_folder().as_deref(),
     )?;
-    let compiled = lab.compile(&code).await;
+    let compiled = harness.compile(&code).await;
     let player = CasePlayer {
-        lab: &lab,
-        code: compiled.map_err(|problems| refused(&options.subject.file, problems))?,
+        harness: &harness,
+        code: compiled.map_err(|problems| load_error(&options.policy.file, problems))?,
         size: code.len(),
-        module: options.subject.module()?,
-        settings: options.subject.settings()?,
+        module: options.policy.module()?,
+        settings: options.policy.settings()?,
     };
     let mut report = RunReport::default();
     for (path, file) in &files {
@@ -78,7 +78,7 @@ pub async fn run(options: RunArgs) -> anyhow::Result<ExitCode> {
         for case in &file.cases {
             let played = player.play(file, case).await?;
             if !played.refused.is_empty() {
-                return Err(refused(&options.subject.file, played.refused));
+                return Err(load_error(&options.policy.file, played.refused));
             }
             let mismatches = case.compare(&played.outcome).iter().map(ToString::to_string).collect();
             report.add(file, case, mismatches, &played);
@@ -119,7 +119,8 @@ impl RunReport {
     }
 }
 
-/// Whether there was anything to write. The file is replaced as a whole or not at all.
+/// Writes the outcomes into a case file as expectations. Returns true if the file changed. The file is replaced
+/// atomically.
 fn rewrite(path: &Path, file: &CaseFile, outcomes: &[Outcome]) -> anyhow::Result<bool> {
     let name = || path.display().to_string();
     let source = std::fs::read_to_string(path).with_context(name)?;
@@ -187,14 +188,14 @@ fn show_step(step: &CaseStep) -> std::io::Result<()> {
     }
     let fresh = step
         .fresh
-        .map_or(String::new(), |fresh| format!("; fresh instance {}", spent(fresh)));
+        .map_or(String::new(), |fresh| format!("; fresh instance {}", cost_text(fresh)));
     line(format!(
         "                   {}, {:.1} MiB{fresh}",
-        spent(step.cost),
+        cost_text(step.cost),
         step.cost.memory as f64 / f64::from(1 << 20)
     ))
 }
 
-fn spent(spent: CaseCost) -> String {
-    format!("{:.1} µs, fuel {}", spent.microseconds, spent.fuel)
+fn cost_text(cost: CaseCost) -> String {
+    format!("{:.1} µs, fuel {}", cost.microseconds, cost.fuel)
 }

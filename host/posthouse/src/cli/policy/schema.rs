@@ -1,37 +1,37 @@
-//! Settings as a policy tells them: a JSON Schema object in the section `posthouse:settings`.
+//! Settings of a policy, from the JSON Schema object in the custom section `posthouse:settings`.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// Objects inside objects that are followed.
-const DEPTH: usize = 8;
+/// Maximum depth of nested objects.
+const MAX_DEPTH: usize = 8;
 
-/// One key.
+/// A key of the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Setting {
-    /// Path such as `accept.hosts[].network`.
+    /// Path of the key, such as `accept.hosts[].network`.
     pub key: String,
-    /// `string`, `list of integer`, `one of "a", "b"`.
+    /// Type in words, such as `string`, `list of integer` or `one of "a", "b"`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// None if the schema does not say.
+    /// Default value, if the schema has one.
     pub default: Option<Value>,
     pub required: bool,
     pub description: String,
 }
 
-/// Every key of a schema, outer ones first.
+/// Lists every key of a schema, outer keys first.
 ///
 /// # Errors
-/// It is not a JSON Schema object.
+/// The text is not a JSON Schema object.
 pub fn settings(text: &str) -> Result<Vec<Setting>, String> {
     let schema: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
     if !schema.is_object() {
         return Err("not a JSON Schema object".to_owned());
     }
     let mut found = Vec::new();
-    properties(&schema, &schema, "", DEPTH, &mut found);
+    properties(&schema, &schema, "", MAX_DEPTH, &mut found);
     Ok(found)
 }
 
@@ -43,18 +43,18 @@ fn properties(root: &Value, schema: &Value, prefix: &str, depth: usize, found: &
         let required = schema["required"].as_array();
         required.is_some_and(|names| names.iter().any(|known| known == name))
     };
-    for (name, told) in members {
-        let member = resolved(root, told);
+    for (name, property) in members {
+        let member = resolved(root, property);
         let key = format!("{prefix}{name}");
         found.push(Setting {
             key: key.clone(),
             kind: kind(root, member),
-            default: told.get("default").or(member.get("default")).cloned(),
+            default: property.get("default").or(member.get("default")).cloned(),
             required: is_required(name),
-            description: text(told).or(text(member)).unwrap_or_default(),
+            description: text(property).or(text(member)).unwrap_or_default(),
         });
         properties(root, member, &format!("{key}."), depth, found);
-        // What a list has in it, and what a table has under keys of the operator's choice.
+        // Items of a list, and values of a table with arbitrary keys.
         for (inside, mark) in [("items", "[]"), ("additionalProperties", ".*")] {
             let inside = resolved(root, &member[inside]);
             properties(root, inside, &format!("{key}{mark}."), depth, found);
@@ -66,7 +66,7 @@ fn text(schema: &Value) -> Option<String> {
     schema["description"].as_str().map(str::to_owned)
 }
 
-/// What a reference of the schema to itself stands for, or the schema itself.
+/// Follows a `$ref` to a part of the root schema. Returns the schema itself without a reference.
 fn resolved<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     let pointer = schema["$ref"]
         .as_str()
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_told_with_type_and_default() {
+    fn lists_keys_with_type_and_default() {
         let schema = r##"{
             "properties": {
                 "hours": {"$ref": "#/$defs/hours", "description": "When"},
@@ -126,7 +126,7 @@ mod tests {
             "$defs": {"hours": {"type": "object", "properties": {"from": {"type": "integer", "default": 8}}}}
         }"##;
         let found = settings(schema).expect("a schema");
-        let told: Vec<_> = found
+        let lines: Vec<_> = found
             .iter()
             .map(|setting| {
                 format!(
@@ -136,7 +136,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            lines,
             [
                 r#"copies "all" or list None false"#,
                 "hosts list of any None false",
@@ -152,9 +152,9 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_contains_itself_ends() {
+    fn self_referencing_schema_terminates() {
         let schema = r##"{"properties": {"a": {"$ref": "#"}}}"##;
-        assert_eq!(settings(schema).expect("a schema").len(), DEPTH);
+        assert_eq!(settings(schema).expect("a schema").len(), MAX_DEPTH);
         assert!(settings("[]").is_err());
         assert!(settings("{").is_err());
     }

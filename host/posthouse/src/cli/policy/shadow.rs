@@ -6,38 +6,38 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::input::{answered, origin, read_code, read_settings, read_signature};
+use super::input::{name_file_in_refusal, origin, read_code, read_settings, read_signature};
 use crate::cli::output::{self, line, remark};
 use crate::cli::policy::{show_changes, time_args};
 use crate::cli::target::Daemon;
-use crate::control::{ClientError, Shadow};
+use crate::control::{ClientError, ShadowBody};
 use host_events::escape;
 use host_policy::ShadowReport;
 
-/// There is no shadow, so there is nothing to say.
+/// Exit code of `diff` without a shadow.
 const NO_SHADOW: u8 = 2;
 
 #[derive(Debug, Args)]
 pub struct ShadowArgs {
-    /// The candidate; without it the code in force, with other settings
+    /// File of the candidate; without it the active code with other settings
     #[arg(value_name = "FILE", required_unless_present_any = ["settings", "stop"])]
     file: Option<PathBuf>,
-    /// Its settings as a JSON object, or @FILE with one; without them those in force
+    /// Settings of the candidate as a JSON object, or @FILE; without them the active settings
     #[arg(long, value_name = "JSON|@FILE")]
     settings: Option<String>,
-    /// The component's minisign signature, instead of FILE.minisig
+    /// Minisign signature of the component, instead of FILE.minisig
     #[arg(long, value_name = "FILE", requires = "file")]
     signature: Option<PathBuf>,
-    /// Part of the sessions it sees, such as 10%
+    /// Share of the sessions that the shadow sees, such as 10%
     #[arg(long, value_name = "P", default_value = "100%", value_parser = time_args::share)]
     share: f64,
-    /// It ends by itself after this
+    /// Duration of the shadow
     #[arg(long = "for", value_name = "T", default_value = "1h", value_parser = time_args::span)]
     lasts: Duration,
     /// Module of the chain to compare with, if there are several
     #[arg(long = "as", value_name = "MODULE")]
     module: Option<String>,
-    /// End the shadow that runs
+    /// End the running shadow
     #[arg(long, conflicts_with_all = ["file", "settings", "share", "lasts", "module"])]
     stop: bool,
     #[command(flatten)]
@@ -49,7 +49,7 @@ pub async fn run(options: ShadowArgs) -> anyhow::Result<ExitCode> {
     let report: ShadowReport = if options.stop {
         client.delete("/policies/shadow").await?
     } else {
-        let request = Shadow {
+        let request = ShadowBody {
             module: options.module,
             origin: options.file.as_deref().map(origin).unwrap_or_default(),
             code: options.file.as_deref().map(read_code).transpose()?,
@@ -58,7 +58,7 @@ pub async fn run(options: ShadowArgs) -> anyhow::Result<ExitCode> {
             share: options.share,
             seconds: options.lasts.as_secs().max(1),
         };
-        answered(options.file.as_deref(), client.post("/policies/shadow", &request).await)?
+        name_file_in_refusal(options.file.as_deref(), client.post("/policies/shadow", &request).await)?
     };
     if options.daemon.json {
         output::json(&report)?;
@@ -71,7 +71,7 @@ pub async fn run(options: ShadowArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `posthouse policy diff`.
+/// Runs `posthouse policy diff`.
 pub async fn diff(daemon: Daemon) -> anyhow::Result<ExitCode> {
     let report: ShadowReport = match daemon.client()?.get("/policies/shadow").await {
         Ok(report) => report,

@@ -1,10 +1,11 @@
-//! What would change, for people.
+//! The text output of a comparison between the active policy and a candidate.
 
 use crate::cli::output::line;
 use host_events::escape;
 use host_policy::{Comparison, Example};
 
-/// The counts, and then each change with its examples.
+/// Prints the counts, then each kind of change with examples. `dropped` is the number of questions that a shadow
+/// dropped.
 pub fn show(comparison: &Comparison, dropped: Option<u64>) -> std::io::Result<()> {
     let dropped = dropped.map_or(String::new(), |count| format!(", {count} dropped"));
     line(format!(
@@ -35,7 +36,7 @@ pub fn show(comparison: &Comparison, dropped: Option<u64>) -> std::io::Result<()
             escape(&from),
             escape(&to)
         ))?;
-        change.examples.iter().try_for_each(|one| line(example(one)))?;
+        change.examples.iter().try_for_each(|item| line(example(item)))?;
     }
     if comparison.more_changes > 0 {
         line(format!("{} × other changes", comparison.more_changes))?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use ipnet::IpNet;
 
-use super::input::{answered, origin, read_code, read_settings, read_signature};
+use super::input::{name_file_in_refusal, origin, read_code, read_settings, read_signature};
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
 use crate::control::{LoadBody, StageBody};
@@ -17,28 +17,28 @@ use host_policy::Staged;
 
 #[derive(Debug, Args)]
 pub struct StageArgs {
-    /// The candidate; without it the code stays and only settings differ
+    /// File of the candidate; without it the active code with other settings
     #[arg(value_name = "FILE", required_unless_present = "settings")]
     file: Option<PathBuf>,
-    /// The component's minisign signature, instead of FILE.minisig
+    /// Minisign signature of the component, instead of FILE.minisig
     #[arg(long, value_name = "FILE", requires = "file")]
     signature: Option<PathBuf>,
-    /// The share of the sessions it decides for, such as 10%; with --clients, of their sessions
+    /// Share of the sessions that the candidate decides for, such as 10%; with --clients, of the clients' sessions
     #[arg(long, value_name = "SHARE", required_unless_present = "clients")]
     share: Option<Share>,
-    /// A network whose sessions it decides for; may be given several times
+    /// Client network that the candidate decides for; may be repeated
     #[arg(long, value_name = "NETWORK", num_args = 1.., value_parser = network)]
     clients: Vec<IpNet>,
-    /// How long, such as 30m; then the stage ends by itself
+    /// Duration of the stage, such as 30m
     #[arg(long = "for", value_name = "TIME", default_value = "1h")]
     lasts: String,
-    /// Its settings as a JSON object, or @FILE with one; without them those of the active policy
+    /// Settings of the candidate as a JSON object, or @FILE; without them the active settings
     #[arg(long, value_name = "JSON|@FILE")]
     settings: Option<String>,
     /// Module of the chain, if there are several
     #[arg(long = "as", value_name = "MODULE")]
     module: Option<String>,
-    /// Why, for the event and for status
+    /// Reason, for the event and the status
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     #[command(flatten)]
@@ -63,7 +63,7 @@ pub async fn run(options: StageArgs) -> anyhow::Result<ExitCode> {
         reason: options.reason,
     };
     let answer = options.daemon.client()?.post("/policies/stage", &request).await;
-    let staged: Staged = answered(options.file.as_deref(), answer)?;
+    let staged: Staged = name_file_in_refusal(options.file.as_deref(), answer)?;
     if options.daemon.json {
         output::json(&staged)?;
         return Ok(ExitCode::SUCCESS);
@@ -73,15 +73,15 @@ pub async fn run(options: StageArgs) -> anyhow::Result<ExitCode> {
         escape(&staged.module),
         escape(&staged.version),
         staged.generation,
-        whom(staged.share, &staged.clients),
+        scope(staged.share, &staged.clients),
         staged.until,
         staged.active,
     ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// For whom a candidate decides, in words.
-pub fn whom(share: Share, clients: &[IpNet]) -> String {
+/// Sessions that a candidate decides for, in words.
+pub fn scope(share: Share, clients: &[IpNet]) -> String {
     let networks: Vec<_> = clients.iter().map(ToString::to_string).collect();
     match (share == Share::ALL, networks.is_empty()) {
         (_, true) => format!("{share} of the sessions"),

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
 
-use super::activated::since;
-use super::stage::whom;
+use super::activated::oldest_since;
+use super::stage::scope;
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
 use host_events::escape;
 use host_policy::{Condition, Draining, ModuleStatus, ProbationStatus, StagedStatus, Utilisation};
 
-/// Hexadecimal digits of a digest beside others.
+/// Hexadecimal digits of a shortened digest.
 const SHORT_DIGEST: usize = 12;
 
 pub async fn run(daemon: Daemon) -> anyhow::Result<ExitCode> {
@@ -24,7 +24,7 @@ pub async fn run(daemon: Daemon) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The chain, for people.
+/// Prints the modules of the chain.
 pub fn show_modules(modules: &[ModuleStatus]) -> io::Result<()> {
     if modules.is_empty() {
         return line("no policy: the chain is empty");
@@ -55,7 +55,7 @@ fn show_module(module: &ModuleStatus) -> io::Result<()> {
     line(format!("  stages      {}", escape(&module.stages.join(", "))))?;
     line(format!("  prepared    {}", escape(&module.prepared)))?;
     line(format!("  stateless   {}", if module.stateless { "yes" } else { "no" }))?;
-    show_load("", module.calls, &module.faults, &module.load)?;
+    show_utilisation("", module.calls, &module.faults, &module.load)?;
     if let Some(probation) = &module.probation {
         show_probation(probation)?;
     }
@@ -65,7 +65,7 @@ fn show_module(module: &ModuleStatus) -> io::Result<()> {
     module.draining.iter().try_for_each(show_draining)
 }
 
-fn show_load(indent: &str, calls: u64, faults: &BTreeMap<String, u64>, load: &Utilisation) -> io::Result<()> {
+fn show_utilisation(indent: &str, calls: u64, faults: &BTreeMap<String, u64>, load: &Utilisation) -> io::Result<()> {
     let classes: Vec<_> = faults.iter().map(|(class, count)| format!("{count} {class}")).collect();
     let faults = if classes.is_empty() {
         "no fault".to_owned()
@@ -73,9 +73,6 @@ fn show_load(indent: &str, calls: u64, faults: &BTreeMap<String, u64>, load: &Ut
         classes.join(", ")
     };
     line(format!("{indent}  calls       {calls}, {}", escape(&faults)))?;
-    if load.remembered > 0 {
-        line(format!("{indent}  remembered  {} of them, admissions", load.remembered))?;
-    }
     if load.recent_faults > 0 {
         line(format!(
             "{indent}  recently    {} faults in {} calls within 5 minutes",
@@ -110,7 +107,7 @@ fn show_staged(staged: &StagedStatus) -> io::Result<()> {
         escape(&staged.name),
         escape(&staged.version),
         short(&staged.digest),
-        whom(staged.share, &staged.clients),
+        scope(staged.share, &staged.clients),
     ))?;
     let reason = staged.reason.as_ref().map(|reason| format!(": {}", escape(reason)));
     line(format!(
@@ -120,7 +117,7 @@ fn show_staged(staged: &StagedStatus) -> io::Result<()> {
         staged.until,
         reason.unwrap_or_default()
     ))?;
-    show_load("  ", staged.calls, &staged.faults, &staged.load)
+    show_utilisation("  ", staged.calls, &staged.faults, &staged.load)
 }
 
 fn show_draining(draining: &Draining) -> io::Result<()> {
@@ -131,7 +128,7 @@ fn show_draining(draining: &Draining) -> io::Result<()> {
         draining.since,
         draining.instances,
         draining.units,
-        since(draining.oldest)
+        oldest_since(draining.oldest)
     ))
 }
 
@@ -139,7 +136,7 @@ fn short(digest: &str) -> String {
     escape(&digest.chars().take(SHORT_DIGEST).collect::<String>())
 }
 
-/// Microseconds, for people.
+/// A duration in microseconds as text in µs, ms or s.
 fn time(micros: u64) -> String {
     match micros {
         0..10_000 => format!("{micros} µs"),

@@ -1,20 +1,20 @@
-//! Templates of `policy new`: what `host/posthouse/templates/README.md` promises, and nothing more.
+//! Templates of `policy new`. `host/posthouse/templates/README.md` specifies placeholders and file names.
 
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, File, include_dir};
 
-/// One folder for each language, with its list of tools beside it.
+/// Templates: a folder for each language, and the list of its tools as `LANGUAGE.toml`.
 static TEMPLATES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 
-/// What the placeholders become.
+/// Values of the placeholders.
 #[derive(Debug, Clone)]
-pub struct Words {
-    /// As the author gave it.
+pub struct TemplateValues {
+    /// Name of the policy.
     pub name: String,
-    /// `exemption`, `homing`, `ndr` or `all`.
+    /// Role: `exemption`, `homing`, `ndr` or `all`.
     pub role: &'static str,
-    /// The world of the contract with these roles.
+    /// World of the contract with the role.
     pub world: &'static str,
     /// Version of the contract.
     pub contract: String,
@@ -28,7 +28,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// A file that is text.
+    /// A text file.
     pub fn text(path: &str, content: String) -> Self {
         Self {
             path: path.into(),
@@ -36,18 +36,18 @@ impl Output {
         }
     }
 
-    /// Scripts begin with the name of their interpreter.
+    /// True if the content begins with `#!`, so that the file becomes executable.
     pub fn is_script(&self) -> bool {
         self.content.starts_with(b"#!")
     }
 }
 
-impl Words {
+impl TemplateValues {
     fn crate_name(&self) -> String {
         self.name.replace('-', "_")
     }
 
-    /// Text with each placeholder replaced.
+    /// Replaces every placeholder in a text.
     fn fill(&self, text: &str) -> String {
         text.replace("{{name}}", &self.name)
             .replace("{{crate_name}}", &self.crate_name())
@@ -58,47 +58,47 @@ impl Words {
     }
 }
 
-/// The folder with what is the same in every language.
+/// Folder of the files for every language.
 const EVERY: &str = "every";
 
-/// Every file of a language's template, as this author wants it; none if there is no such template.
-pub fn files(language: &str, words: &Words) -> Vec<Output> {
+/// Files of a language's template for the role, with placeholders replaced. Empty if the language has no template.
+pub fn files(language: &str, values: &TemplateValues) -> Vec<Output> {
     let mut outputs = Vec::new();
     if let (Some(own), Some(every)) = (TEMPLATES.get_dir(language), TEMPLATES.get_dir(EVERY)) {
         for folder in [own, every] {
-            collect(folder, folder.path(), words, &mut outputs);
+            collect(folder, folder.path(), values, &mut outputs);
         }
     }
     outputs
 }
 
-/// The list of tools that a language needs.
+/// Text of the list of tools that a language needs.
 pub fn tools(language: &str) -> Option<&'static str> {
     TEMPLATES.get_file(format!("{language}.toml"))?.contents_utf8()
 }
 
-fn collect(folder: &Dir<'_>, root: &Path, words: &Words, outputs: &mut Vec<Output>) {
+fn collect(folder: &Dir<'_>, root: &Path, values: &TemplateValues, outputs: &mut Vec<Output>) {
     for inner in folder.dirs() {
-        collect(inner, root, words, outputs);
+        collect(inner, root, values, outputs);
     }
-    outputs.extend(folder.files().filter_map(|file| output(file, root, words)));
+    outputs.extend(folder.files().filter_map(|file| output(file, root, values)));
 }
 
-/// None if the file is for another role.
-fn output(file: &File<'_>, root: &Path, words: &Words) -> Option<Output> {
+/// Makes the output of a template file. Returns `None` if the file is for another role.
+fn output(file: &File<'_>, root: &Path, values: &TemplateValues) -> Option<Output> {
     let inside = file.path().strip_prefix(root).ok()?;
-    let name = for_role(inside.file_name()?.to_str()?, words.role)?;
+    let name = for_role(inside.file_name()?.to_str()?, values.role)?;
     let name = name.strip_suffix(".template").unwrap_or(&name);
     let path = inside.with_file_name(name);
-    let path = path.to_str()?.replace("_name_", &words.crate_name()).into();
+    let path = path.to_str()?.replace("_name_", &values.crate_name()).into();
     let content = match file.contents_utf8() {
-        Some(text) => words.fill(text).into_bytes(),
+        Some(text) => values.fill(text).into_bytes(),
         None => file.contents().to_vec(),
     };
     Some(Output { path, content })
 }
 
-/// `NAME.when-ROLE+ROLE.EXT` as `NAME.EXT`, if it is for this role.
+/// Returns `NAME.EXT` for `NAME.when-ROLE+ROLE.EXT` if the file is for the role. Other names stay.
 fn for_role(name: &str, role: &str) -> Option<String> {
     let Some((stem, rest)) = name.split_once(".when-") else {
         return Some(name.to_owned());
@@ -117,8 +117,8 @@ fn for_role(name: &str, role: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn words(role: &'static str) -> Words {
-        Words {
+    fn values(role: &'static str) -> TemplateValues {
+        TemplateValues {
             name: "quiet-hours".to_owned(),
             role,
             world: "homing-policy",
@@ -127,8 +127,8 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_are_replaced_and_other_braces_stay() {
-        let filled = words("homing").fill("{{name}} {{crate_name}} {{role}} {{world}} {{contract}} ${{ github.ref }}");
+    fn replaces_placeholders_and_keeps_other_braces() {
+        let filled = values("homing").fill("{{name}} {{crate_name}} {{role}} {{world}} {{contract}} ${{ github.ref }}");
         assert_eq!(
             filled,
             "quiet-hours quiet_hours homing homing-policy 0.2.0 ${{ github.ref }}"
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_for_a_role_is_for_that_role() {
+    fn role_suffix_selects_files() {
         assert_eq!(for_role("lib.rs", "ndr").as_deref(), Some("lib.rs"));
         assert_eq!(for_role("lib.when-ndr.rs", "ndr").as_deref(), Some("lib.rs"));
         assert_eq!(for_role("lib.when-ndr+all.rs", "all").as_deref(), Some("lib.rs"));
@@ -160,10 +160,10 @@ mod tests {
         for language in folders.filter(|folder| *folder != EVERY) {
             assert!(tools(language).is_some(), "{language}.toml");
             for role in ["exemption", "homing", "ndr", "all"] {
-                let files = files(language, &words(role));
-                for wanted in FILES {
-                    let of_name = files.iter().filter(|file| file.path == Path::new(wanted)).count();
-                    assert_eq!(of_name, 1, "{language}, {role}: {wanted}");
+                let files = files(language, &values(role));
+                for name in FILES {
+                    let of_name = files.iter().filter(|file| file.path == Path::new(name)).count();
+                    assert_eq!(of_name, 1, "{language}, {role}: {name}");
                 }
                 for file in files {
                     let text = String::from_utf8_lossy(&file.content);

@@ -14,21 +14,21 @@ use serde::Serialize;
 use crate::cli::output::{self, line};
 use crate::cli::policy::case_host::CaseHost;
 use crate::cli::policy::play_case::CasePlayer;
-use crate::cli::policy::policy_args::{Subject, cache_folder, case_files, refused};
-use crate::cli::policy::test_faults::fault_effects::Onlooker;
+use crate::cli::policy::policy_args::{PolicyArgs, cache_folder, case_files, load_error};
+use crate::cli::policy::test_faults::fault_effects::EffectProbe;
 use host_config::{Config, PolicyModule};
 use host_events::{Event, EventRecord, Events, Format, PolicyFault, escape};
 use host_mail::Timestamp;
-use host_policy::{Fuse, Inquiry, PolicyHarness, Purpose, Rehearsal};
+use host_policy::{FaultInjection, Fuse, LiveQuestion, PolicyHarness, Purpose};
 
-/// Asked when there are no cases: something for every role.
+/// Built-in questions for every role, asked without `--case`.
 const QUESTIONS: &str = include_str!("faults/questions.toml");
 
 #[derive(Debug, Args)]
 pub struct TestFaultsArgs {
     #[command(flatten)]
-    subject: Subject,
-    /// Cases whose first question of each stage is asked; without them the questions are made up
+    policy: PolicyArgs,
+    /// Case file or folder for the first question of each stage; without it built-in questions
     #[arg(long = "case", value_name = "CASES")]
     cases: Vec<PathBuf>,
     /// Print JSON
@@ -36,87 +36,91 @@ pub struct TestFaultsArgs {
     json: bool,
 }
 
-/// What happens when a guest ends at one stage.
+/// Effect of a fault at a stage; printed as JSON with `--json`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Shown {
-    /// `describe`, `configure`, or a question's.
+struct StageEffect {
+    /// Stage: `describe`, `configure` or the stage of a question.
     stage: &'static str,
-    /// After how much fuel of how much it was stopped.
+    /// Fuel after which the policy was stopped.
     stopped_after: u64,
+    /// Fuel of the undisturbed question.
     of: u64,
-    /// What the client, the sender or the operator meets.
+    /// Effects on the client, the sender or the operator.
     meets: Vec<String>,
-    /// Of Event 4037.
+    /// Fault, with the fields of Event 4037.
     fault: Option<PolicyFault>,
-    /// Everything that was logged, as the log has it.
+    /// Emitted events as log lines.
     events: Vec<String>,
 }
 
-/// A question of a case, and what it cost.
-struct Answered<'a> {
+/// The first question of a stage, with its case and fuel.
+struct StageQuestion<'a> {
     file: &'a CaseFile,
     case: &'a Case,
-    inquiry: Inquiry,
+    inquiry: LiveQuestion,
     fuel: u64,
 }
 
 pub async fn run(options: TestFaultsArgs) -> anyhow::Result<ExitCode> {
-    let code = options.subject.code()?;
+    let code = options.policy.code()?;
     let files = match &options.cases[..] {
         [] => vec![(PathBuf::new(), CaseFile::parse(QUESTIONS, "made-up questions")?)],
         cases => case_files(cases)?,
     };
-    let lab = PolicyHarness::new(
+    let harness = PolicyHarness::new(
         Purpose::Observe,
         Arc::new(CaseHost::default()),
         cache_folder().as_deref(),
     )?;
-    let compiled = lab.compile(&code).await;
+    let compiled = harness.compile(&code).await;
     let player = CasePlayer {
-        lab: &lab,
-        code: compiled.map_err(|problems| refused(&options.subject.file, problems))?,
+        harness: &harness,
+        code: compiled.map_err(|problems| load_error(&options.policy.file, problems))?,
         size: code.len(),
-        module: options.subject.module()?,
-        settings: options.subject.settings()?,
+        module: options.policy.module()?,
+        settings: options.policy.settings()?,
     };
-    let asked = one_of_each(&options, &player, &files).await?;
-    let stage = FaultBench::new(&options, &player, &code)?;
-    let mut shown = Vec::new();
-    if let Some(any) = asked.first() {
-        shown.push(stage.load("describe", any).await?);
-        shown.push(stage.load("configure", any).await?);
+    let questions = first_of_each_stage(&options, &player, &files).await?;
+    let bench = FaultBench::new(&options, &player, &code)?;
+    let mut effects = Vec::new();
+    if let Some(any) = questions.first() {
+        effects.push(bench.load("describe", any).await?);
+        effects.push(bench.load("configure", any).await?);
     }
-    for asked in &asked {
-        shown.push(stage.ask(asked).await?);
+    for question in &questions {
+        effects.push(bench.ask(question).await?);
     }
-    let all_ended = shown.iter().all(|shown| shown.fault.is_some());
+    let all_ended = effects.iter().all(|effect| effect.fault.is_some());
     if options.json {
-        output::json(&shown)?;
+        output::json(&effects)?;
     } else {
-        show(&shown)?;
+        show(&effects)?;
     }
     Ok(ExitCode::from(u8::from(!all_ended)))
 }
 
-/// The first question of each stage that the policy answers.
-async fn one_of_each<'a>(
+/// Finds the first question of each stage that the policy answers without a fault.
+///
+/// # Errors
+/// The policy could not be loaded, or answers none of the questions.
+async fn first_of_each_stage<'a>(
     options: &TestFaultsArgs,
     player: &CasePlayer<'_>,
     files: &'a [(PathBuf, CaseFile)],
-) -> anyhow::Result<Vec<Answered<'a>>> {
-    let mut found: Vec<Answered<'a>> = Vec::new();
+) -> anyhow::Result<Vec<StageQuestion<'a>>> {
+    let mut found: Vec<StageQuestion<'a>> = Vec::new();
     for (file, case) in files
         .iter()
         .flat_map(|(_, file)| file.cases.iter().map(move |case| (file, case)))
     {
         let played = player.play(file, case).await?;
         if !played.refused.is_empty() {
-            return Err(refused(&options.subject.file, played.refused));
+            return Err(load_error(&options.policy.file, played.refused));
         }
-        for (inquiry, step) in played.inquiries.into_iter().zip(played.steps) {
-            if step.fault.is_none() && !found.iter().any(|asked| asked.inquiry.stage() == step.stage) {
-                found.push(Answered {
+        for (inquiry, step) in played.questions_asked.into_iter().zip(played.steps) {
+            if step.fault.is_none() && !found.iter().any(|question| question.inquiry.stage() == step.stage) {
+                found.push(StageQuestion {
                     file,
                     case,
                     inquiry,
@@ -128,17 +132,17 @@ async fn one_of_each<'a>(
     if found.is_empty() {
         bail!(
             "{}: it answered none of the questions: give --case with some that it does, and --settings if it needs them",
-            options.subject.file.display()
+            options.policy.file.display()
         );
     }
     Ok(found)
 }
 
-/// The daemon's policies, with this one as the only module.
+/// The daemon's policy manager with the tested policy as the only module.
 struct FaultBench<'a> {
     config: Config,
     player: &'a CasePlayer<'a>,
-    /// The component, as a file that a configuration can name.
+    /// Folder of the component's file, which the configuration names, and of spools.
     folder: tempfile::TempDir,
 }
 
@@ -147,8 +151,8 @@ impl<'a> FaultBench<'a> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("policy.wasm");
         std::fs::write(&file, code)?;
-        let mut config = options.subject.configuration()?;
-        // One question at a time needs no more room.
+        let mut config = options.policy.configuration()?;
+        // Questions are asked one at a time, so few instances are enough.
         config.policy_engine.instances = 4;
         config.policies = vec![PolicyModule {
             file: Some(file),
@@ -157,26 +161,26 @@ impl<'a> FaultBench<'a> {
         Ok(Self { config, player, folder })
     }
 
-    fn config(&self, asked: &Answered<'_>) -> Config {
+    fn config(&self, question: &StageQuestion<'_>) -> Config {
         let mut config = self.config.clone();
         for module in &mut config.policies {
-            module.settings = self.player.settings_of(asked.file, asked.case);
+            module.settings = self.player.settings_of(question.file, question.case);
         }
         config
     }
 
-    fn host(asked: &Answered<'_>) -> Arc<CaseHost> {
-        Arc::new(CaseHost::new(asked.file.fixture(asked.case)))
+    fn host(question: &StageQuestion<'_>) -> Arc<CaseHost> {
+        Arc::new(CaseHost::new(question.file.fixture(question.case)))
     }
 
-    /// Stops it while it is loaded.
-    async fn load(&self, stage: &'static str, asked: &Answered<'_>) -> anyhow::Result<Shown> {
-        let (events, told) = Events::capture();
+    /// Stops the policy during a load, at the first instruction of `describe` or `configure`.
+    async fn load(&self, stage: &'static str, question: &StageQuestion<'_>) -> anyhow::Result<StageEffect> {
+        let (events, captured) = Events::capture();
         let fuse = Fuse { stage, fuel: 0 };
-        let config = self.config(asked);
-        let opened = Rehearsal::open(
+        let config = self.config(question);
+        let opened = FaultInjection::open(
             &config,
-            Self::host(asked),
+            Self::host(question),
             events,
             cache_folder().as_deref(),
             Some(fuse),
@@ -189,45 +193,45 @@ impl<'a> FaultBench<'a> {
                 .map(|problem| format!("the load is refused and what was active stays: {}", problem.text))
                 .collect(),
         };
-        Ok(Shown::new(fuse, 0, meets, told.events()))
+        Ok(StageEffect::new(fuse, 0, meets, captured.events()))
     }
 
-    /// Stops it in the middle of a question; earlier, if it has no place to stop there.
-    async fn ask(&self, asked: &Answered<'_>) -> anyhow::Result<Shown> {
-        let config = self.config(asked);
-        let stage = asked.inquiry.stage();
+    /// Stops the policy in the middle of a question. A policy that cannot be stopped there is stopped earlier.
+    async fn ask(&self, question: &StageQuestion<'_>) -> anyhow::Result<StageEffect> {
+        let config = self.config(question);
+        let stage = question.inquiry.stage();
         let cache = cache_folder();
         let mut last = None;
-        for fuel in [asked.fuel / 2, asked.fuel / 4, asked.fuel / 16, 0] {
-            let (events, told) = Events::capture();
-            let opened = Rehearsal::open(&config, Self::host(asked), events.clone(), cache.as_deref(), None);
+        for fuel in [question.fuel / 2, question.fuel / 4, question.fuel / 16, 0] {
+            let (events, captured) = Events::capture();
+            let opened = FaultInjection::open(&config, Self::host(question), events.clone(), cache.as_deref(), None);
             let rehearsal = opened
                 .await
-                .map_err(|problems| refused(std::path::Path::new(&self.player.module.name), problems))?;
-            let before = told.events().len();
+                .map_err(|problems| load_error(std::path::Path::new(&self.player.module.name), problems))?;
+            let before = captured.events().len();
             let fuse = Fuse { stage, fuel };
             rehearsal.stop_at(fuse);
-            let onlooker = Onlooker {
+            let probe = EffectProbe {
                 config: &config,
                 policies: &rehearsal.policies,
                 events: &events,
                 folder: &self.folder.path().join(format!("spool-{stage}-{fuel}")),
             };
-            let meets = onlooker.watch(&asked.inquiry).await?;
-            let shown = Shown::new(fuse, asked.fuel, meets, told.events().split_off(before));
-            if shown.fault.is_some() {
-                return Ok(shown);
+            let meets = probe.observe(&question.inquiry).await?;
+            let effect = StageEffect::new(fuse, question.fuel, meets, captured.events().split_off(before));
+            if effect.fault.is_some() {
+                return Ok(effect);
             }
-            last = Some(shown);
+            last = Some(effect);
         }
         match last {
-            Some(shown) => Ok(shown),
+            Some(effect) => Ok(effect),
             None => bail!("{stage}: nothing was tried"),
         }
     }
 }
 
-impl Shown {
+impl StageEffect {
     fn new(fuse: Fuse, of: u64, meets: Vec<String>, events: Vec<Event>) -> Self {
         let fault = events.iter().find_map(|event| match event {
             Event::PolicyFault { fault } => Some(fault.clone()),
@@ -248,19 +252,19 @@ impl Shown {
     }
 }
 
-fn show(shown: &[Shown]) -> std::io::Result<()> {
-    for shown in shown {
-        let when = match (shown.stopped_after, &shown.fault) {
+fn show(effects: &[StageEffect]) -> std::io::Result<()> {
+    for effect in effects {
+        let when = match (effect.stopped_after, &effect.fault) {
             (_, None) => ", which could not be stopped".to_owned(),
             (0, _) => ", stopped at its first instruction".to_owned(),
-            (after, _) => format!(", stopped after fuel {after} of {}", shown.of),
+            (after, _) => format!(", stopped after fuel {after} of {}", effect.of),
         };
-        line(format!("{}{when}", shown.stage))?;
-        for meets in &shown.meets {
+        line(format!("{}{when}", effect.stage))?;
+        for meets in &effect.meets {
             line(format!("  {}", escape(meets)))?;
         }
-        for event in &shown.events {
-            // Rendered by the event module: escaped already.
+        for event in &effect.events {
+            // The renderer of events has escaped the line.
             line(format!("  event {event}"))?;
         }
         line("")?;

@@ -1,16 +1,16 @@
-//! Points in time and spans of it, as an operator writes them.
+//! Parsers of times, durations and shares on the command line.
 
 use std::time::Duration;
 
 use host_config::toml_reader;
 use host_mail::Timestamp;
 
-/// `250ms`, `15s`, `15m`, `4h` or `2d`.
+/// Parses a duration such as `250ms`, `15s`, `15m`, `4h` or `2d`.
 pub fn span(text: &str) -> Result<Duration, String> {
     toml_reader::duration(&toml::Value::String(text.to_owned()))
 }
 
-/// So long ago, or RFC 3339.
+/// Parses a point in time: an age such as `2h`, or a time of RFC 3339.
 pub fn point(text: &str) -> Result<Timestamp, String> {
     if let Ok(ago) = span(text) {
         let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
@@ -22,7 +22,7 @@ pub fn point(text: &str) -> Result<Timestamp, String> {
     Ok(Timestamp(u64::try_from(time.as_millisecond()).unwrap_or(0)))
 }
 
-/// `10%` or `0.1`, above nothing and up to everything.
+/// Parses a share such as `10%` or `0.1`, above 0 and up to 1.
 pub fn share(text: &str) -> Result<f64, String> {
     let number = match text.strip_suffix('%') {
         Some(percent) => percent.parse::<f64>().map(|percent| percent / 100.0),
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_point_in_time_is_an_age_or_a_date() {
+    fn parses_age_or_date() {
         assert_eq!(point("1970-01-01T00:00:01Z"), Ok(Timestamp(1000)));
         let hour_ago = point("1h").expect("an age");
         assert!(hour_ago < Timestamp::now() && hour_ago.until(Timestamp::now()) < Duration::from_secs(3700));
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_a_part_of_something() {
+    fn parses_share() {
         assert_eq!(share("10%"), Ok(0.1));
         assert_eq!(share("0.25"), Ok(0.25));
         assert_eq!(share("100%"), Ok(1.0));

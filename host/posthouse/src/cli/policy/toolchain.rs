@@ -1,9 +1,9 @@
-//! Which tools of a language are there.
+//! Detection of the tools that a language's template needs.
 
 use anyhow::Context;
 use serde::Deserialize;
 
-/// `host/posthouse/templates/LANG.toml`.
+/// Contents of `host/posthouse/templates/LANG.toml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Tools {
@@ -13,16 +13,16 @@ struct Tools {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Need {
-    /// One of these programs.
+    /// Programs, any of which is enough.
     any: Vec<String>,
-    /// How to get one.
+    /// Advice for the installation.
     install: String,
 }
 
-/// How to get what is not in the path.
+/// Returns installation advice for every tool of the list that is not in `PATH`.
 ///
 /// # Errors
-/// The list is not one: a defect of the template.
+/// The list could not be parsed, which is a defect of the template.
 pub fn missing(list: &str) -> anyhow::Result<Vec<String>> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = std::env::split_paths(&path).collect();
@@ -39,16 +39,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_of_several_is_enough() {
+    fn one_of_several_programs_is_enough() {
         let list = "[[need]]\nany = ['no-such-tool', 'sh']\ninstall = 'x'\n[[need]]\nany = ['no-such-tool']\ninstall = 'there'";
         assert_eq!(missing(list).expect("a list"), ["no-such-tool: there"]);
         assert!(missing("[[need]]\nany = 'sh'").is_err());
     }
 
     #[test]
-    fn the_lists_of_the_templates_can_be_read() {
+    fn template_tool_lists_parse() {
         for language in ["rust", "javascript", "python", "c"] {
-            missing(super::super::template::tools(language).expect("a list")).expect("tools");
+            missing(crate::cli::policy::template::tools(language).expect("a list")).expect("tools");
         }
     }
 }

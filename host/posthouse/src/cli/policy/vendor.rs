@@ -1,5 +1,5 @@
-//! What a policy in Rust depends on, as folders that need nothing but cargo: this repository's crates
-//! with their manifests made independent of its workspace, and the versions they were tested with.
+//! Vendored dependencies of a policy in Rust: the repository's own crates, with manifests that are independent of the
+//! workspace, and a lock file with the tested versions.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +9,11 @@ use toml::{Table, Value};
 
 use super::template::Output;
 
-/// The workspace whose crates these are.
+/// Manifest of the workspace.
 const WORKSPACE: &str = include_str!("../../../../../Cargo.toml");
 const LOCK: &str = include_str!("../../../../../Cargo.lock");
 
-/// Package and sources.
+/// Vendored crates: package name and sources.
 static CRATES: [(&str, Dir<'static>); 2] = [
     (
         "posthouse-policy",
@@ -25,16 +25,16 @@ static CRATES: [(&str, Dir<'static>); 2] = [
     ),
 ];
 
-/// What the template itself depends on beside.
-const OWN: [&str; 2] = ["schemars", "serde"];
+/// Dependencies of the template other than the vendored crates.
+const TEMPLATE_DEPENDENCIES: [&str; 2] = ["schemars", "serde"];
 
-/// Tables of a manifest in which dependencies stand.
+/// Tables of a manifest that list dependencies.
 const DEPENDENCIES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
 
-/// Each crate as `vendor/PACKAGE`.
+/// Files of the vendored crates, each crate in `vendor/PACKAGE`.
 ///
 /// # Errors
-/// A manifest asks the workspace for what it does not have: a defect of the build.
+/// A manifest inherits a key that the workspace does not have, which is a defect of the build.
 pub fn crates() -> anyhow::Result<Vec<Output>> {
     let workspace: Table = WORKSPACE.parse().context("Cargo.toml of the workspace")?;
     let workspace = workspace["workspace"]
@@ -48,7 +48,7 @@ pub fn crates() -> anyhow::Result<Vec<Output>> {
             let content = match path.as_str() {
                 "Cargo.toml" => {
                     let text = String::from_utf8_lossy(&content);
-                    independent(&text, workspace)
+                    without_workspace(&text, workspace)
                         .with_context(|| format!("Cargo.toml of {package}"))?
                         .into_bytes()
                 }
@@ -67,18 +67,18 @@ fn collect(folder: &Dir<'_>, files: &mut Vec<(String, Vec<u8>)>) {
     for file in folder.files() {
         files.push((file.path().to_string_lossy().into_owned(), file.contents().to_vec()));
     }
-    // Tests of the crate are this repository's affair.
+    // The crate's tests stay in this repository.
     let inner = folder
         .dirs()
         .filter(|dir| !matches!(dir.path().to_str(), Some("tests" | "target")));
     inner.for_each(|dir| collect(dir, files));
 }
 
-/// A manifest with what it inherits from the workspace written out.
-fn independent(manifest: &str, workspace: &Table) -> anyhow::Result<String> {
+/// Makes a manifest independent of the workspace: inherited keys are replaced by the workspace's values.
+fn without_workspace(manifest: &str, workspace: &Table) -> anyhow::Result<String> {
     let mut manifest: Table = manifest.parse()?;
     manifest.remove("lints");
-    // Its tests stay behind, and what they need.
+    // Tests are not vendored, so their dependencies are not needed.
     manifest.remove("dev-dependencies");
     if let Some(package) = manifest.get_mut("package").and_then(Value::as_table_mut) {
         let shared = workspace.get("package").and_then(Value::as_table);
@@ -90,31 +90,32 @@ fn independent(manifest: &str, workspace: &Table) -> anyhow::Result<String> {
         }
     }
     let shared = workspace.get("dependencies").and_then(Value::as_table);
-    write_out(&mut manifest, shared)?;
+    inline_dependencies(&mut manifest, shared)?;
     Ok(manifest.to_string())
 }
 
-/// Dependencies of a manifest, or of one of its targets.
-fn write_out(manifest: &mut Table, shared: Option<&Table>) -> anyhow::Result<()> {
+/// Replaces inherited dependencies of a manifest and of its targets by the workspace's values, and points the paths of
+/// vendored crates at the vendor folder.
+fn inline_dependencies(manifest: &mut Table, shared: Option<&Table>) -> anyhow::Result<()> {
     for (key, value) in manifest.iter_mut() {
         let Some(table) = value.as_table_mut() else {
             continue;
         };
         if key == "target" {
             for target in table.iter_mut().filter_map(|(_, target)| target.as_table_mut()) {
-                write_out(target, shared)?;
+                inline_dependencies(target, shared)?;
             }
         }
         if !DEPENDENCIES.contains(&key.as_str()) {
             continue;
         }
-        for (name, wanted) in table.iter_mut() {
-            if inherits(wanted) {
+        for (name, dependency) in table.iter_mut() {
+            if inherits(dependency) {
                 let inherited = shared.and_then(|shared| shared.get(name));
                 let inherited = inherited.ok_or_else(|| anyhow!("{name} is not in the workspace"))?;
-                *wanted = merged(inherited, wanted);
+                *dependency = merged(inherited, dependency);
             }
-            if let Some(path) = wanted.get_mut("path")
+            if let Some(path) = dependency.get_mut("path")
                 && CRATES.iter().any(|(package, _)| package == name)
             {
                 *path = Value::String(format!("../{name}"));
@@ -128,13 +129,13 @@ fn inherits(value: &Value) -> bool {
     value.get("workspace").and_then(Value::as_bool) == Some(true)
 }
 
-/// The workspace's dependency with what a crate adds to it.
-fn merged(inherited: &Value, wanted: &Value) -> Value {
+/// Merges the workspace's dependency with the keys and features that a crate adds.
+fn merged(inherited: &Value, dependency: &Value) -> Value {
     let mut merged = match inherited {
         Value::Table(table) => table.clone(),
         version => Table::from_iter([("version".to_owned(), version.clone())]),
     };
-    for (key, value) in wanted
+    for (key, value) in dependency
         .as_table()
         .into_iter()
         .flatten()
@@ -150,10 +151,10 @@ fn merged(inherited: &Value, wanted: &Value) -> Value {
     Value::Table(merged)
 }
 
-/// The versions of everything the new policy needs, as this repository tests them.
+/// A lock file with the packages that the new policy needs, in the versions of this repository.
 ///
 /// # Errors
-/// The lock file of the build cannot be read.
+/// The lock file of the build could not be parsed.
 pub fn lock() -> anyhow::Result<String> {
     let mut lock: Table = LOCK.parse().context("Cargo.lock")?;
     let packages = lock.remove("package").and_then(|packages| match packages {
@@ -161,22 +162,22 @@ pub fn lock() -> anyhow::Result<String> {
         _ => None,
     });
     let packages = packages.ok_or_else(|| anyhow!("Cargo.lock has no packages"))?;
-    let mut wanted: Vec<String> = CRATES.iter().map(|(package, _)| (*package).to_owned()).collect();
-    wanted.extend(OWN.map(str::to_owned));
+    let mut pending: Vec<String> = CRATES.iter().map(|(package, _)| (*package).to_owned()).collect();
+    pending.extend(TEMPLATE_DEPENDENCIES.map(str::to_owned));
     let mut kept = BTreeSet::new();
-    while let Some(dependency) = wanted.pop() {
+    while let Some(dependency) = pending.pop() {
         let found = packages.iter().position(|package| is_named(package, &dependency));
-        if let Some(place) = found.filter(|place| kept.insert(*place)) {
-            let more = packages[place].get("dependencies").and_then(Value::as_array);
-            wanted.extend(more.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+        if let Some(index) = found.filter(|index| kept.insert(*index)) {
+            let more = packages[index].get("dependencies").and_then(Value::as_array);
+            pending.extend(more.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
         }
     }
-    let kept = kept.into_iter().map(|place| packages[place].clone()).collect();
+    let kept = kept.into_iter().map(|index| packages[index].clone()).collect();
     lock.insert("package".to_owned(), Value::Array(kept));
     Ok(lock.to_string())
 }
 
-/// `NAME`, or `NAME VERSION` where there are several.
+/// True if the package matches a dependency of a lock file: `NAME`, or `NAME VERSION` among several versions.
 fn is_named(package: &Value, dependency: &str) -> bool {
     let of = |key| package.get(key).and_then(Value::as_str);
     let mut words = dependency.split(' ');
@@ -188,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_stands_by_itself() {
+    fn inlines_workspace_inheritance() {
         let workspace: Table = "[package]\nversion = '1.0.0'\n[dependencies]\na = '1'\n\
              b = { version = '2', features = ['x'] }\nposthouse-cases = { path = 'policy-wasm/cases' }"
             .parse()
@@ -196,7 +197,7 @@ mod tests {
         let manifest = "[package]\nname = 'c'\nversion.workspace = true\n[lints]\nworkspace = true\n\
              [dev-dependencies]\nz.workspace = true\n[dependencies]\na.workspace = true\n\
              b = { workspace = true, features = ['y'] }\n[target.'cfg(unix)'.dependencies]\nposthouse-cases.workspace = true";
-        let written: Table = independent(manifest, &workspace)
+        let written: Table = without_workspace(manifest, &workspace)
             .expect("a manifest")
             .parse()
             .expect("TOML");
@@ -206,11 +207,11 @@ mod tests {
             .parse()
             .expect("TOML");
         assert_eq!(written, expected);
-        assert!(independent("[dependencies]\nnone.workspace = true", &workspace).is_err());
+        assert!(without_workspace("[dependencies]\nnone.workspace = true", &workspace).is_err());
     }
 
     #[test]
-    fn the_crates_are_complete() {
+    fn vendored_crates_are_complete() {
         let outputs = crates().expect("crates");
         for (package, _) in &CRATES {
             for file in ["Cargo.toml", "src/lib.rs"] {
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_has_what_is_needed_and_no_engine() {
+    fn lock_has_dependencies_but_no_engine() {
         let lock = lock().expect("a lock file");
         for name in ["posthouse-cases", "schemars", "serde", "toml", "serde_json"] {
             assert!(lock.contains(&format!("name = \"{name}\"\n")), "{name}");

@@ -1,60 +1,81 @@
-//! The session as the host would run it, with nothing but the policies and the listener's terms.
+//! The simulated session: the questions of a real session in their order, answered by the policies and the listener's
+//! terms.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Serialize;
 
-use super::Script;
+use host_config::Listener;
 use host_contract::{
     Admission, AdmissionTerms, Answered, Audience, Disposition, Edit, FailedRecipient, Failure, Notice, Reason,
     ReturnContent, Verdict,
 };
 use host_delivery::ndr::failure_facts::of_nobody;
 use host_events::{Captured, EventRecord, Format};
-use host_mail::{Client, Content, Envelope, HeaderBlock, InMemory, Mailbox, MessageId, Reply, SessionId, Timestamp};
-use host_policy::{Policies, PolicyTransaction};
+use host_mail::{
+    Client, Content, Envelope, HeaderBlock, InMemory, Mailbox, MessageId, Reply, ReversePath, SessionId, Timestamp,
+};
+use host_policy::{PolicyManager, PolicyTransaction};
 use host_smtp::session::replies;
 
-/// What happened.
+/// The session to play.
+pub(super) struct Script {
+    pub(super) listener: Listener,
+    pub(super) client: Client,
+    pub(super) sender: ReversePath,
+    pub(super) recipients: Vec<Mailbox>,
+    /// Content with CRLF line ends; `None` ends the session after the envelope.
+    pub(super) message: Option<Bytes>,
+}
+
+/// Result of a played session; printed as JSON with `--json`.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PlayedSession {
-    /// The client would be told 250 at the end of what was tried.
+    /// True if the last reply to the client would be 250.
     pub accepted: bool,
-    /// Each decision in order.
+    /// Decisions in order.
     pub steps: Vec<SessionStep>,
 }
 
-/// One decision.
+/// A decision of the session.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SessionStep {
     /// `admit`, `terms`, `sender`, `recipient`, `message` or `ndr`.
     pub stage: &'static str,
-    /// What was asked about.
+    /// Client, address or message that the decision is about.
     pub subject: String,
-    /// What was decided.
+    /// Decision in words.
     pub decision: String,
-    /// Name of the module, or `host`.
+    /// Name of the deciding module, or `host`.
     pub policy: String,
-    /// The rule that decided.
+    /// Rule that decided.
     pub rule: String,
-    /// What in it matched.
+    /// Entry of the rule that matched.
     pub entry: Option<String>,
-    /// The policy faulted; the fault table decided.
+    /// True if the policy faulted, so that the fault table decided.
     pub fault: bool,
-    /// What the client would be told.
+    /// Reply to the client.
     pub reply: Option<String>,
-    /// What the policies logged and how they faulted meanwhile, as events.
+    /// Log lines and faults of the policies during the question, as rendered events.
     pub events: Vec<String>,
 }
 
-/// Plays the script as far as it goes.
-pub async fn play(policies: &Policies, script: Script, captured: &Captured) -> std::io::Result<PlayedSession> {
+/// Plays the script to its end, or to the first refusal of the client, the sender or the message.
+///
+/// # Errors
+/// The message's header could not be read.
+pub(super) async fn play(
+    policies: &PolicyManager,
+    script: Script,
+    captured: &Captured,
+) -> std::io::Result<PlayedSession> {
     let mut player = SessionPlayer {
         captured,
-        // What was told while the policies were loaded is no part of the session.
-        heard: captured.events().len(),
+        // Events of loading the policies are not part of the session.
+        events_shown: captured.events().len(),
         played: PlayedSession::default(),
     };
     player.played.accepted = player.session(policies, script).await?;
@@ -63,14 +84,14 @@ pub async fn play(policies: &Policies, script: Script, captured: &Captured) -> s
 
 struct SessionPlayer<'a> {
     captured: &'a Captured,
-    /// Events already shown.
-    heard: usize,
+    /// Number of captured events that earlier steps have shown.
+    events_shown: usize,
     played: PlayedSession,
 }
 
 impl SessionPlayer<'_> {
-    /// Whether it ends with a 250.
-    async fn session(&mut self, policies: &Policies, script: Script) -> std::io::Result<bool> {
+    /// Plays the session. Returns true if the last reply is 250.
+    async fn session(&mut self, policies: &PolicyManager, script: Script) -> std::io::Result<bool> {
         let session = SessionId::generate();
         let Script {
             listener,
@@ -121,8 +142,8 @@ impl SessionPlayer<'_> {
         }
     }
 
-    async fn admit(&mut self, policies: &Policies, session: SessionId, client: &Client) -> Option<AdmissionTerms> {
-        // Before the banner there is no EHLO and no AUTH.
+    async fn admit(&mut self, policies: &PolicyManager, session: SessionId, client: &Client) -> Option<AdmissionTerms> {
+        // The admission is decided before the banner, so before EHLO and AUTH.
         let stranger = Client {
             helo: None,
             identity: None,
@@ -131,7 +152,7 @@ impl SessionPlayer<'_> {
         let asked = policies.admit(session, &stranger).await;
         let (decision, reply, terms) = match asked.answer {
             Admission::Refuse(reply) => ("refuse".to_owned(), Some(reply), None),
-            Admission::Admit(terms) => (admitted(&terms), None, Some(terms)),
+            Admission::Admit(terms) => (admission_text(&terms), None, Some(terms)),
         };
         self.step(
             "admit",
@@ -185,7 +206,7 @@ impl SessionPlayer<'_> {
         let asked = transaction.message(id, client, envelope, content).await;
         let accepted = || replies::queued(id);
         let (decision, reply) = match &asked.answer {
-            Disposition::Accept(edits) => (accepted_with(edits), accepted()),
+            Disposition::Accept(edits) => (edits_text(edits), accepted()),
             Disposition::Fail(class) => (format!("accept, then fail as {class}"), accepted()),
             Disposition::Quarantine(folder) => (format!("accept, then quarantine in {folder}"), accepted()),
             Disposition::Discard => ("accept, then discard".to_owned(), accepted()),
@@ -197,12 +218,12 @@ impl SessionPlayer<'_> {
         asked.answer
     }
 
-    async fn plan(&mut self, policies: &Policies, failure: &Failure) {
+    async fn plan(&mut self, policies: &PolicyManager, failure: &Failure) {
         let asked = policies.plan(failure).await;
         let decision = match &asked.answer {
             None => "as the fault table says".to_owned(),
             Some(notices) if notices.is_empty() => "nobody is told".to_owned(),
-            Some(notices) => notices.iter().map(noticed).collect::<Vec<_>>().join("; "),
+            Some(notices) => notices.iter().map(notice_text).collect::<Vec<_>>().join("; "),
         };
         self.step(
             "ndr",
@@ -225,8 +246,8 @@ impl SessionPlayer<'_> {
     ) {
         let events = self.captured.events();
         let line = |event| Format::Text.line(&EventRecord::new(Timestamp::now(), event));
-        let new = events[self.heard..].iter().map(line).collect();
-        self.heard = events.len();
+        let new = events[self.events_shown..].iter().map(line).collect();
+        self.events_shown = events.len();
         self.played.steps.push(SessionStep {
             stage,
             subject,
@@ -241,7 +262,7 @@ impl SessionPlayer<'_> {
     }
 }
 
-fn admitted(terms: &AdmissionTerms) -> String {
+fn admission_text(terms: &AdmissionTerms) -> String {
     let mut out = "admit".to_owned();
     for (what, owed) in [
         ("authentication", terms.authentication),
@@ -259,7 +280,7 @@ fn admitted(terms: &AdmissionTerms) -> String {
     out
 }
 
-fn accepted_with(edits: &[Edit]) -> String {
+fn edits_text(edits: &[Edit]) -> String {
     let mut out = "accept".to_owned();
     for edit in edits {
         out += &match edit {
@@ -272,7 +293,7 @@ fn accepted_with(edits: &[Edit]) -> String {
     out
 }
 
-fn noticed(notice: &Notice) -> String {
+fn notice_text(notice: &Notice) -> String {
     let to = match &notice.to {
         Audience::Sender => "the sender".to_owned(),
         Audience::Administrator => "the administrator".to_owned(),
@@ -286,7 +307,7 @@ fn noticed(notice: &Notice) -> String {
     format!("tell {to}, return {content}")
 }
 
-/// What the plan is asked about: every recipient failed as the policy said.
+/// The failure that the NDR policy plans for: every recipient failed with the class that the message policy chose.
 fn failure(class: &str, client: &Client, envelope: &Envelope, content: &dyn Content) -> std::io::Result<Failure> {
     let header = HeaderBlock::read(content)?;
     let failed = |address: &Mailbox| FailedRecipient {

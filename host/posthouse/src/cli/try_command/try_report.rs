@@ -1,10 +1,10 @@
-//! What was played, for people.
+//! The text output of `posthouse try`.
 
 use crate::cli::output::line;
 use crate::cli::try_command::play_session::{PlayedSession, SessionStep};
 use host_events::escape;
 
-/// One paragraph for each decision, then the outcome.
+/// Prints a paragraph for each decision, then `accepted` or `refused`.
 pub fn show(played: &PlayedSession) -> std::io::Result<()> {
     for step in &played.steps {
         line(format!("{:<10} {}", step.stage, escape(&step.subject)))?;
@@ -14,7 +14,7 @@ pub fn show(played: &PlayedSession) -> std::io::Result<()> {
             line(format!("           reply {}", escape(reply)))?;
         }
         for event in &step.events {
-            // Rendered by the event module: escaped already.
+            // The renderer of events has escaped the line.
             line(format!("           event {event}"))?;
         }
     }

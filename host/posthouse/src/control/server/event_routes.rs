@@ -1,4 +1,4 @@
-//! Events, past and to come.
+//! The route of events: stored events, then live events for a follower.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,11 +13,12 @@ use serde::Deserialize;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
-use super::{Handles, Refusal};
+use crate::control::server::handles::Handles;
+use crate::control::server::refusal::Refusal;
 use host_events::{Event, EventRecord, Format};
 use host_mail::Timestamp;
 
-/// Which events.
+/// Query of `GET /events`.
 #[derive(Debug, Deserialize)]
 pub(super) struct EventsQuery {
     id: Option<u32>,
@@ -32,8 +33,8 @@ pub(super) async fn events(
 ) -> Result<Response, Refusal> {
     let Query(EventsQuery { id, last, follow }) = query?;
     let query = host_events::Query { id, last };
-    let (log, wanted) = (handles.log.clone(), query.clone());
-    let (past, receiver) = tokio::task::spawn_blocking(move || log.follow(&wanted))
+    let (log, filter) = (handles.log.clone(), query.clone());
+    let (past, receiver) = tokio::task::spawn_blocking(move || log.follow(&filter))
         .await
         .map_err(Refusal::internal)?
         .map_err(Refusal::internal)?;
@@ -46,7 +47,7 @@ pub(super) async fn events(
                 let _ = stop.wait_for(|stop| *stop).await;
             };
             let live = BroadcastStream::new(receiver)
-                .map(|record| record.unwrap_or_else(|missed| Arc::new(missed_some(&missed))))
+                .map(|record| record.unwrap_or_else(|missed| Arc::new(lagged_record(&missed))))
                 .filter(move |record| future::ready(query.wants(record)))
                 .map(|record| line(&record))
                 .take_until(Box::pin(stopped));
@@ -60,7 +61,7 @@ fn line(record: &EventRecord) -> Result<String, Infallible> {
     Ok(Format::Json.line(record) + "\n")
 }
 
-/// A follower that is too slow is told that it missed something.
-fn missed_some(BroadcastStreamRecvError::Lagged(count): &BroadcastStreamRecvError) -> EventRecord {
+/// The record that tells a slow follower how many events were dropped.
+fn lagged_record(BroadcastStreamRecvError::Lagged(count): &BroadcastStreamRecvError) -> EventRecord {
     EventRecord::new(Timestamp::now(), &Event::EventsDropped { count: *count })
 }

@@ -1,4 +1,4 @@
-//! A policy's life: trying what may come, looking at what was and at what is kept, going back.
+//! Routes of a policy's life cycle: check, history, counters, rollback.
 
 use std::sync::Arc;
 
@@ -7,17 +7,19 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{ConnectInfo, Query, State};
 use serde::Deserialize;
 
-use super::super::{LoadBody, Rollback};
-use super::{Handled, Handles, Peer};
+use crate::control::api::{LoadBody, Rollback};
+use crate::control::server::handles::Handles;
+use crate::control::server::peer::Peer;
 use crate::control::server::policy_routes::{refused, request};
+use crate::control::server::refusal::Handled;
 use host_policy::{Activation, Checked, CounterPage, ModuleHistory};
 
-/// Counters of one page at most.
+/// Maximum number of counters on a page.
 const MAX_PAGE: usize = 1000;
-/// Counters of one page if the client does not say.
+/// Default number of counters on a page.
 const PAGE: usize = 100;
 
-/// Whose history.
+/// Query of `GET /policies/history`.
 #[derive(Debug, Deserialize)]
 pub(super) struct HistoryQuery {
     module: Option<String>,
@@ -42,7 +44,7 @@ pub(super) async fn history(
     history.map(Json).map_err(refused)
 }
 
-/// Which counters.
+/// Query of `GET /policies/counters`.
 #[derive(Debug, Deserialize)]
 pub(super) struct CountersQuery {
     module: Option<String>,

@@ -1,4 +1,4 @@
-//! What is asked and ordered about policies.
+//! Routes that list policies and load one.
 
 use std::sync::Arc;
 
@@ -9,8 +9,10 @@ use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::LoadBody;
-use super::{Handled, Handles, Peer, Refusal};
+use crate::control::api::LoadBody;
+use crate::control::server::handles::Handles;
+use crate::control::server::peer::Peer;
+use crate::control::server::refusal::{Handled, Refusal};
 use host_config::Problem;
 use host_policy::{Activation, LoadRequest, ModuleStatus};
 
@@ -28,7 +30,10 @@ pub(super) async fn load(
     handles.policies.load(request).await.map(Json).map_err(refused)
 }
 
-/// What the engine is asked for.
+/// Converts the body of a load into a request to the policy manager, made by the user `by`.
+///
+/// # Errors
+/// Status 400 if the body has neither code, settings nor a core dump folder, or code that is not base64.
 pub(super) fn request(load: LoadBody, by: String) -> Result<LoadRequest, Refusal> {
     if load.code.is_none() && load.settings.is_none() && load.core_dumps.is_none() {
         return Err(Refusal::bad_request("neither code nor settings: nothing to load"));
@@ -47,7 +52,7 @@ pub(super) fn request(load: LoadBody, by: String) -> Result<LoadRequest, Refusal
     })
 }
 
-/// The engine said no.
+/// A refusal by the policy manager, with status 422.
 pub(super) fn refused(problems: Vec<Problem>) -> Refusal {
     Refusal {
         status: StatusCode::UNPROCESSABLE_ENTITY,
@@ -55,7 +60,10 @@ pub(super) fn refused(problems: Vec<Problem>) -> Refusal {
     }
 }
 
-/// A component in base64.
+/// Decodes a component from base64.
+///
+/// # Errors
+/// Status 400 if the text is not base64.
 pub(super) fn decode(code: String) -> Result<Vec<u8>, Refusal> {
     STANDARD
         .decode(code)

@@ -1,4 +1,4 @@
-//! Messages in the spool.
+//! Routes of the queue: the messages in the spool.
 
 use std::sync::Arc;
 
@@ -8,18 +8,20 @@ use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use super::super::{Done, QueueItem, QueuePage};
-use super::{Handled, Handles, Peer, Refusal, blocking};
+use crate::control::api::{Done, QueueItem, QueuePage};
+use crate::control::server::handles::Handles;
+use crate::control::server::peer::Peer;
+use crate::control::server::refusal::{Handled, Refusal};
 use host_events::Event;
 use host_mail::{HeaderBlock, MessageId};
 use host_spool::{ListFilter, Listed, Spool};
 
-/// Messages of one page of the queue at most.
+/// Maximum number of messages on a page of the queue.
 const MAX_PAGE: usize = 1000;
-/// Messages of one page if the client does not say.
+/// Default number of messages on a page of the queue.
 const PAGE: usize = 100;
 
-/// Which messages.
+/// Query of `GET /queue`.
 #[derive(Debug, Deserialize)]
 pub(super) struct QueueQuery {
     state: Option<String>,
@@ -106,6 +108,17 @@ fn changed(handles: &Handles, found: bool, id: MessageId, action: &str, by: Stri
     Ok(Json(Done {
         done: format!("{id} {action}"),
     }))
+}
+
+/// Runs `read` on a blocking thread, since reading the spool may wait for the disk.
+async fn blocking<T: Send + 'static>(
+    handles: &Handles,
+    read: impl FnOnce(Spool) -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let spool = handles.spool.clone();
+    tokio::task::spawn_blocking(move || read(spool))
+        .await
+        .map_err(Refusal::internal)
 }
 
 fn message_id(text: &str) -> Result<MessageId, Refusal> {

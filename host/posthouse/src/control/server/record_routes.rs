@@ -1,4 +1,4 @@
-//! The log of decisions, and the shadow.
+//! Routes of recorded decisions and of the shadow.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,16 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::super::Shadow;
-use super::{Handled, Handles, Peer, Refusal};
+use crate::control::api::ShadowBody;
+use crate::control::server::handles::Handles;
+use crate::control::server::peer::Peer;
 use crate::control::server::policy_routes::decode;
+use crate::control::server::refusal::{Handled, Refusal};
 use host_mail::{RecordId, Timestamp};
 use host_policy::Wanted;
 use host_policy::{LoadRequest, ModuleSetup, ShadowReport, ShadowRequest};
 
-/// Which records.
+/// Query of `GET /records`; `since` is in milliseconds since 1970.
 #[derive(Debug, Deserialize)]
 pub(super) struct RecordsQuery {
     since: Option<u64>,
@@ -30,13 +32,13 @@ pub(super) struct RecordsQuery {
     module: Option<String>,
 }
 
-/// A line of JSON for each.
+/// Streams the matching records, one JSON object a line. A read error ends the stream early.
 pub(super) async fn records(
     State(handles): State<Arc<Handles>>,
     query: Result<Query<RecordsQuery>, QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(RecordsQuery { since, last, module }) = query?;
-    let wanted = Wanted {
+    let filter = Wanted {
         since: since.map(Timestamp),
         last,
         module,
@@ -44,12 +46,12 @@ pub(super) async fn records(
     let (lines, sent) = mpsc::channel::<Result<Bytes, std::io::Error>>(16);
     let decisions = handles.decisions.clone();
     tokio::task::spawn_blocking(move || {
-        let read = decisions.read(&wanted, |record| {
+        let read = decisions.read(&filter, |record| {
             let line = [&record[..], b"\n"].concat();
             lines.blocking_send(Ok(line.into())).is_ok()
         });
         if let Err(error) = read {
-            // The client sees that the answer ended before its time.
+            // The error breaks off the answer, so that the client notices the missing rest.
             let _ = lines.blocking_send(Err(std::io::Error::other(error)));
         }
     });
@@ -71,7 +73,7 @@ pub(super) async fn record(State(handles): State<Arc<Handles>>, Path(id): Path<S
     Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response())
 }
 
-/// Which module.
+/// Query of `GET /policies/setup`.
 #[derive(Debug, Deserialize)]
 pub(super) struct SetupQuery {
     module: Option<String>,
@@ -92,7 +94,7 @@ pub(super) async fn setup(
 pub(super) async fn shadow(
     State(handles): State<Arc<Handles>>,
     ConnectInfo(Peer(by)): ConnectInfo<Peer>,
-    body: Result<Json<Shadow>, JsonRejection>,
+    body: Result<Json<ShadowBody>, JsonRejection>,
 ) -> Handled<ShadowReport> {
     let Json(shadow) = body?;
     if shadow.code.is_none() && shadow.settings.is_none() {

@@ -1,4 +1,4 @@
-//! What is ordered about a staged candidate.
+//! Routes of a staged candidate: stage, promote, cancel.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +7,16 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{ConnectInfo, State};
 
-use super::super::{Promote, StageBody};
-use super::{Handled, Handles, Peer, Refusal};
+use crate::control::api::{Promote, StageBody};
+use crate::control::server::handles::Handles;
+use crate::control::server::peer::Peer;
 use crate::control::server::policy_routes::{refused, request};
+use crate::control::server::refusal::{Handled, Refusal};
 use host_config::toml_reader::duration;
 use host_config::{Problem, Share};
 use host_policy::{Activation, StageRequest, Staged};
 
-/// How long a stage lasts if nobody says.
+/// Default duration of a stage.
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 pub(super) async fn stage(

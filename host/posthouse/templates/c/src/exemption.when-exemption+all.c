@@ -1,4 +1,4 @@
-/* Which hosts connect on other terms: some do not connect at all. */
+/* Admission of connections: the listed clients are refused. */
 #include "policy.h"
 
 static texts_t refused;

@@ -1,4 +1,4 @@
-/* Who may send what to whom: some recipients get no mail. */
+/* Homing of mail: the listed recipients get no mail. */
 #include "policy.h"
 
 static texts_t refused;
@@ -19,7 +19,7 @@ static bool is_refused(text_t address) {
   return false;
 }
 
-/* An absent identity reads as zeros and traps nowhere. So ask first, always:
+/* An absent identity reads as zeros and does not trap. Always check first:
  *   if (client->identity.is_some) ... client->identity.val.account ... */
 void exports_posthouse_policy_homing_check_sender(client_t *client, reverse_path_t *sender,
                                                   exports_posthouse_policy_homing_decision_t *decision) {
@@ -51,6 +51,6 @@ void exports_posthouse_policy_homing_check_message(
   answer->f1 = because("refuse", NULL);
   done_with_client(client);
   done_with_envelope(envelope);
-  /* It was lent; what is not given back when the function returns is a fault. */
+  /* The message is borrowed; a handle that is not dropped when the function returns is a fault. */
   posthouse_policy_message_message_drop_borrow(message);
 }

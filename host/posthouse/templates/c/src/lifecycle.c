@@ -1,4 +1,4 @@
-/* Who the policy is, and its settings: the same whatever it decides. */
+/* Name, version and settings of the policy, the same for every role. */
 #include "policy.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Who is told when mail cannot be delivered: people, and never a machine. */
+/* Notices about undeliverable mail: people are notified, automatic senders are not (RFC 3834). */
 #include "policy.h"
 
 static bool administrator;
@@ -21,7 +21,7 @@ static notice_t headers_to(uint8_t audience) {
   return (notice_t){.to = {.tag = audience}, .content = EXPORTS_POSTHOUSE_POLICY_NDR_RETURN_CONTENT_HEADERS};
 }
 
-/* An absent identity reads as zeros and traps nowhere. So ask first, always:
+/* An absent identity reads as zeros and does not trap. Always check first:
  *   if (failure->identity.is_some) ... failure->identity.val.account ... */
 void exports_posthouse_policy_ndr_plan(failure_t *failure,
                                        exports_posthouse_policy_ndr_tuple2_list_notice_because_t *answer) {

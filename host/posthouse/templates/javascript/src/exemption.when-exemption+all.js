@@ -1,4 +1,4 @@
-// Which hosts connect on other terms: some do not connect at all.
+// Admission of connections: the listed clients are refused.
 import { texts } from './lifecycle.js';
 
 export const rules = [{ name: 'client', summary: 'clients that are sent away' }];

@@ -1,4 +1,4 @@
-// Who may send what to whom: some recipients get no mail.
+// Homing of mail: the listed recipients get no mail.
 import { texts } from './lifecycle.js';
 
 export const rules = [{ name: 'refuse', summary: 'recipients that get no mail' }];
@@ -26,7 +26,7 @@ export const homing = {
   },
 
   checkMessage(client, envelope, message) {
-    // It was lent; what is not given back when the function returns is a fault.
+    // The message is borrowed; a handle that is not disposed when the function returns is a fault.
     message[Symbol.dispose]();
     return [{ tag: 'pass' }, because()];
   },

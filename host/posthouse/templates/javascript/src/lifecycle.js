@@ -1,6 +1,6 @@
-// Who the policy is, and its settings: the same whatever it decides.
+// Name, version and settings of the policy, the same for every role.
 
-/** What a setting must be. Each returns what is wrong with a value: key (within it) and text. */
+/** Checks of a setting's type. Each returns the problems of a value: key (within the value) and text. */
 export const texts = (value) => {
   if (!Array.isArray(value)) return [['', 'expected a list of text']];
   return value.flatMap((item, at) => (typeof item === 'string' ? [] : [[`[${at}]`, 'expected text']]));
@@ -8,8 +8,8 @@ export const texts = (value) => {
 export const truth = (value) => (typeof value === 'boolean' ? [] : [['', 'expected true or false']]);
 
 /**
- * The interface `lifecycle` for some roles. A role has `rules`, `keys` (the name of each setting and what
- * it must be) and `configure`, which is given settings that are as they must be.
+ * The interface `lifecycle` for the given roles. A role has `rules`, `keys` (the name and the check of each
+ * setting) and `configure`, which gets checked settings.
  */
 export function lifecycleOf(...roles) {
   const keys = Object.assign({}, ...roles.map((role) => role.keys));
@@ -22,7 +22,7 @@ export function lifecycleOf(...roles) {
         if (!Object.hasOwn(keys, key)) return [{ key, text: 'there is no such setting' }];
         return keys[key](value).map(([within, text]) => ({ key: key + within, text }));
       });
-      // Thrown from here, a list of problems is the answer; anything else that is thrown is a fault.
+      // A thrown list of problems is the answer; any other exception is a fault.
       if (problems.length > 0) throw problems;
       for (const role of roles) role.configure(settings);
     },

@@ -1,4 +1,4 @@
-// Who is told when mail cannot be delivered: people, and never a machine.
+// Notices about undeliverable mail: people are notified, automatic senders are not (RFC 3834).
 import { truth } from './lifecycle.js';
 
 export const rules = [

@@ -1,4 +1,4 @@
-// What the component exports: the interfaces of its world.
+// The exports of the component: the interfaces of its world.
 import { lifecycleOf } from './lifecycle.js';
 import * as role from './homing.js';
 

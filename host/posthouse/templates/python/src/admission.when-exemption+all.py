@@ -1,4 +1,4 @@
-"""Which hosts connect on other terms: some do not connect at all."""
+"""Admission of connections: the listed clients are refused."""
 
 import wit_world.exports
 from wit_world.exports.exemption import Admission_Pass, Admission_Refuse

@@ -1,4 +1,4 @@
-"""Who may send what to whom: some recipients get no mail."""
+"""Homing of mail: the listed recipients get no mail."""
 
 import wit_world.exports
 from wit_world.exports.homing import Disposition_Pass
@@ -23,7 +23,7 @@ def because(entry=None):
 
 
 class Homing(wit_world.exports.Homing):
-    # `client.identity` is None for exempt hosts and for mail from outside: look before you ask for its account.
+    # `client.identity` is None for exempt hosts and for mail from outside: check before reading the account.
     def check_sender(self, client, sender):
         return Decision(Verdict_Pass(), because())
 

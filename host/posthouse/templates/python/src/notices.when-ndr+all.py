@@ -1,4 +1,4 @@
-"""Who is told when mail cannot be delivered: people, and never a machine."""
+"""Notices about undeliverable mail: people are notified, automatic senders are not (RFC 3834)."""
 
 import wit_world.exports
 from wit_world.exports.lifecycle import Rule

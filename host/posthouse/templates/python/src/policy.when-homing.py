@@ -1,4 +1,4 @@
-"""What the component exports: one class for each interface of its world."""
+"""The exports of the component: a class for each interface of its world."""
 
 import wit_world.exports
 

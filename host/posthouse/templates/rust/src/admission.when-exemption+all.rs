@@ -1,4 +1,4 @@
-//! Which hosts connect on other terms: some do not connect at all.
+//! Admission of connections: the listed clients are refused.
 
 use posthouse_policy::{Admission, Client, Decision, Exemption, Host, Reply, Rule};
 

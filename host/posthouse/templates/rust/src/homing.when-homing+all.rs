@@ -1,4 +1,4 @@
-//! Who may send what to whom: some recipients get no mail.
+//! Homing of mail: the listed recipients get no mail.
 
 use posthouse_policy::{Client, Decision, Homing, Host, Reply, ReversePath, Rule, Verdict};
 

@@ -6,7 +6,7 @@ use posthouse_policy::{Description, Policy, Problem, Settings};
 
 use homing::REFUSE;
 
-/// What the operator decides. A key that is not known is a problem: typing errors do not go unnoticed.
+/// Settings of the operator. An unknown key is a problem, so that typing errors are noticed.
 #[derive(serde::Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -37,7 +37,8 @@ mod tests {
         posthouse_policy::testing::cases::<ThisPolicy>("tests/cases.toml");
     }
 
-    /// `settings.schema.json` is part of the component: `posthouse policy explain` shows it.
+    /// Compares `settings.schema.json` with the type. The schema is part of the component: `posthouse policy explain`
+    /// shows the settings.
     #[test]
     fn settings() {
         posthouse_policy::testing::settings_schema("settings.schema.json", schemars::schema_for!(ThisPolicy));

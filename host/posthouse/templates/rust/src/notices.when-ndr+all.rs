@@ -1,4 +1,4 @@
-//! Who is told when mail cannot be delivered: people, and never a machine.
+//! Notices about undeliverable mail: people are notified, automatic senders are not (RFC 3834).
 
 use posthouse_policy::{Audience, Content, Decision, Failure, Host, Ndr, Notice, Plan, Rule};
 

@@ -1,4 +1,4 @@
-//! The places that are taken, and which of their sessions has been idle for longest.
+//! The table of taken slots, with a search for the session that has been idle for longest.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,63 +6,64 @@ use std::time::{Duration, Instant};
 
 use crate::session::ConnectionSlot;
 
-/// All places are looked at no more often than this, whatever comes in: with ten thousand of them a
-/// look takes a good part of a millisecond.
-const PAUSE: Duration = Duration::from_millis(50);
-/// So many of the idlest are remembered from one look.
-const REMEMBERED: usize = 256;
+/// Minimum interval between scans of the table. A scan of ten thousand slots takes a good part of a millisecond.
+const MIN_SCAN_INTERVAL: Duration = Duration::from_millis(50);
+/// Maximum number of idle sessions remembered from a scan.
+const MAX_CANDIDATES: usize = 256;
 
+/// The taken slots by key.
 #[derive(Default)]
 pub(super) struct SlotTable {
-    taken: HashMap<u64, Arc<ConnectionSlot>>,
+    slots: HashMap<u64, Arc<ConnectionSlot>>,
     next: u64,
-    /// Idle for long enough when they were looked at; the idlest last.
-    idlest: Vec<u64>,
-    /// Before this nobody new can have been idle for long enough.
-    not_before: Option<Instant>,
+    /// Keys of sessions that were idle for long enough at the last scan; the idlest last.
+    candidates: Vec<u64>,
+    /// Earliest time at which another session can have been idle for long enough.
+    next_scan: Option<Instant>,
 }
 
 impl SlotTable {
+    /// Number of taken slots.
     pub(super) fn len(&self) -> usize {
-        self.taken.len()
+        self.slots.len()
     }
 
-    /// The key it is removed by.
-    pub(super) fn add(&mut self, place: Arc<ConnectionSlot>) -> u64 {
+    /// Adds a slot and returns the key for [`Self::remove`].
+    pub(super) fn add(&mut self, slot: Arc<ConnectionSlot>) -> u64 {
         let key = self.next;
         self.next += 1;
-        self.taken.insert(key, place);
+        self.slots.insert(key, slot);
         key
     }
 
-    /// Whether it was still there.
+    /// Removes a slot. False if the slot was not in the table.
     pub(super) fn remove(&mut self, key: u64) -> bool {
-        self.taken.remove(&key).is_some()
+        self.slots.remove(&key).is_some()
     }
 
-    /// Removes the place that has been idle for longest, if that is at least so long.
-    pub(super) fn take_idlest(&mut self, least: Duration, now: Instant) -> Option<Arc<ConnectionSlot>> {
-        if self.idlest.is_empty() && self.not_before.is_none_or(|instant| now >= instant) {
-            self.look(least, now);
+    /// Removes and returns the slot that has been idle for longest, at least for `min_idle`.
+    pub(super) fn take_idlest(&mut self, min_idle: Duration, now: Instant) -> Option<Arc<ConnectionSlot>> {
+        if self.candidates.is_empty() && self.next_scan.is_none_or(|instant| now >= instant) {
+            self.scan(min_idle, now);
         }
-        while let Some(key) = self.idlest.pop() {
-            // It may have gone, or got on, since.
-            let still = |place: &Arc<ConnectionSlot>| place.idle().is_some_and(|idle| idle >= least);
-            if self.taken.get(&key).is_some_and(still) {
-                return self.taken.remove(&key);
+        while let Some(key) = self.candidates.pop() {
+            // The session may have ended or made progress since the scan.
+            let is_idle = |slot: &Arc<ConnectionSlot>| slot.idle().is_some_and(|idle| idle >= min_idle);
+            if self.slots.get(&key).is_some_and(is_idle) {
+                return self.slots.remove(&key);
             }
         }
         None
     }
 
-    fn look(&mut self, least: Duration, now: Instant) {
-        let idle = |(key, place): (&u64, &Arc<ConnectionSlot>)| place.idle().map(|idle| (idle, *key));
-        let mut found: Vec<_> = self.taken.iter().filter_map(idle).collect();
+    fn scan(&mut self, min_idle: Duration, now: Instant) {
+        let idle = |(key, slot): (&u64, &Arc<ConnectionSlot>)| slot.idle().map(|idle| (idle, *key));
+        let mut found: Vec<_> = self.slots.iter().filter_map(idle).collect();
         found.sort_unstable();
         let longest = found.last().map_or(Duration::ZERO, |(idle, _)| *idle);
-        self.not_before = Some(now + least.saturating_sub(longest).max(PAUSE));
-        let enough = found.partition_point(|(idle, _)| *idle < least);
-        let first = enough.max(found.len().saturating_sub(REMEMBERED));
-        self.idlest = found[first..].iter().map(|(_, key)| *key).collect();
+        self.next_scan = Some(now + min_idle.saturating_sub(longest).max(MIN_SCAN_INTERVAL));
+        let first_idle = found.partition_point(|(idle, _)| *idle < min_idle);
+        let first = first_idle.max(found.len().saturating_sub(MAX_CANDIDATES));
+        self.candidates = found[first..].iter().map(|(_, key)| *key).collect();
     }
 }

@@ -1,11 +1,12 @@
-//! What the machine wants to know: from the policy, the directory and the spool.
+//! The machine's questions to the policy, the directory and the spool.
 
 use std::time::Duration;
 
-use super::{Driver, Interrupted, Next};
+use super::{Driver, NextStep};
 use crate::session::accept_message::ReceivedMessage;
+use crate::session::driver::input::Interrupted;
 use crate::session::machine::{AskRecipient, AskSender, Receiving, Verified, Verifying};
-use crate::session::receive::{Rejection, receive};
+use crate::session::receive::{MessageReader, Rejection};
 use crate::session::replies;
 use crate::session::session_permit::{ActiveTransaction, PermitDenied};
 use crate::session::transport::Stream;
@@ -13,133 +14,144 @@ use crate::session::wire::Wire;
 use host_contract::Verdict;
 use host_events::Event;
 
-/// A failed AUTH is answered no sooner than this.
+/// Delay of the reply to a failed AUTH, against password guessing.
 const AUTH_DELAY: Duration = Duration::from_secs(1);
 
 impl Driver {
-    pub(super) async fn verify(&self, asking: Verifying) -> Next {
-        let credentials = &asking.credentials;
+    pub(super) async fn verify(&self, pending: Verifying) -> NextStep {
+        let credentials = &pending.credentials;
         let answer = self
             .context
             .directory
             .authenticate(&credentials.user, credentials.password.reveal());
         match answer.await {
-            Ok(Some(account)) => asking.result(Verified::Account(account)),
-            Ok(None) => self.denied(asking, "credentials").await,
+            Ok(Some(account)) => pending.result(Verified::Account(account)),
+            Ok(None) => self.reject_credentials(pending, "credentials").await,
             Err(error) => {
-                self.auth_failed(&asking, error.to_string());
-                asking.result(Verified::Unavailable)
+                self.auth_failed(&pending, error.to_string());
+                pending.result(Verified::Unavailable)
             }
         }
     }
 
-    /// Guessing is slow here, and an operator sees it.
-    pub(super) async fn denied(&self, asking: Verifying, reason: &str) -> Next {
-        self.auth_failed(&asking, reason.to_owned());
+    /// Emits an event and rejects the credentials after [`AUTH_DELAY`].
+    pub(super) async fn reject_credentials(&self, pending: Verifying, reason: &str) -> NextStep {
+        self.auth_failed(&pending, reason.to_owned());
         tokio::time::sleep(AUTH_DELAY).await;
-        asking.result(Verified::Nobody)
+        pending.result(Verified::Invalid)
     }
 
-    pub(super) fn auth_failed(&self, asking: &Verifying, reason: String) {
+    pub(super) fn auth_failed(&self, pending: &Verifying, reason: String) {
         self.context.events.emit(Event::AuthFailed {
-            session: self.id.to_string(),
-            client: self.client.clone(),
-            mechanism: asking.credentials.mechanism.to_owned(),
-            account: asking.credentials.user.clone(),
+            session: self.peer.session.to_string(),
+            client: self.peer.address.clone(),
+            mechanism: pending.credentials.mechanism.to_owned(),
+            account: pending.credentials.user.clone(),
             reason,
         });
     }
 
-    /// Waits for the transaction's turn first, unless the connection still has the one that it began with.
-    pub(super) async fn ask_sender(&mut self, asking: AskSender) -> Result<Next, Interrupted> {
+    /// Asks the policy about the sender. The transaction takes over the connection's permit, or waits for a new permit
+    /// if the connection has none.
+    pub(super) async fn ask_sender(&mut self, pending: AskSender) -> Result<NextStep, Interrupted> {
         let mut active = ActiveTransaction {
-            policy: self.context.policies.transaction(self.id),
+            policy: self.context.policies.transaction(self.peer.session),
             permit: std::mem::take(&mut self.permit),
         };
-        let (client, sender) = (&asking.session().client, &asking.mail().sender);
-        // Early: before the policy has had work with it, and before the client has sent it.
+        let (client, sender) = (&pending.session().client, &pending.mail().sender);
+        // The spool is checked first, to save the work of the policy and the client's transmission.
         if let Err(error) = self.context.spool.check() {
             let Rejection { reply, because } = error.into();
             self.refused(client, "sender", sender.to_string(), (&reply, &because), sender);
-            return Ok(asking.answer(Verdict::Defer(reply), active));
+            return Ok(pending.answer(Verdict::Defer(reply), active));
         }
-        if active.permit.is_over() {
-            match self.context.session_permits.take(&mut self.stop).await {
+        if active.permit.is_released() {
+            match self.context.session_permits.acquire(&mut self.peer.stop).await {
                 Ok(permit) => active.permit = permit,
                 Err(PermitDenied::Stopping) => return Err(Interrupted::Stopping),
                 Err(PermitDenied::TooBusy) => {
                     let Rejection { reply, because } = Rejection::new(replies::busy(), "overload");
                     self.refused(client, "sender", sender.to_string(), (&reply, &because), sender);
-                    return Ok(asking.answer(Verdict::Defer(reply), active));
+                    return Ok(pending.answer(Verdict::Defer(reply), active));
                 }
             }
         }
         let ActiveTransaction { policy, permit } = &mut active;
-        // A policy may ask the network, here as later on.
-        let asked = permit.release_while(policy.sender(client, sender)).await;
-        if let Verdict::Reject(reply) | Verdict::Defer(reply) = &asked.answer {
-            self.refused(client, "sender", sender.to_string(), (reply, &asked.because), sender);
+        // A policy may wait for the network.
+        let answered = permit.release_while(policy.sender(client, sender)).await;
+        if let Verdict::Reject(reply) | Verdict::Defer(reply) = &answered.answer {
+            self.refused(client, "sender", sender.to_string(), (reply, &answered.because), sender);
         }
-        Ok(asking.answer(asked.answer, active))
+        Ok(pending.answer(answered.answer, active))
     }
 
-    pub(super) async fn ask_recipient(&self, mut asking: AskRecipient<ActiveTransaction>) -> Next {
-        let (client, recipient) = (&asking.session.client, &asking.recipient);
-        let sender = &asking.transaction.envelope.sender;
-        let ActiveTransaction { policy, permit } = &mut asking.transaction.policy;
-        let asked = permit.release_while(policy.recipient(client, sender, recipient)).await;
-        if let Verdict::Reject(reply) | Verdict::Defer(reply) = &asked.answer {
+    pub(super) async fn ask_recipient(&self, mut pending: AskRecipient<ActiveTransaction>) -> NextStep {
+        let (client, recipient) = (&pending.session.client, &pending.recipient);
+        let sender = &pending.transaction.envelope.sender;
+        let ActiveTransaction { policy, permit } = &mut pending.transaction.active;
+        let answered = permit.release_while(policy.recipient(client, sender, recipient)).await;
+        if let Verdict::Reject(reply) | Verdict::Defer(reply) = &answered.answer {
             self.refused(
                 client,
                 "recipient",
                 recipient.to_string(),
-                (reply, &asked.because),
+                (reply, &answered.because),
                 sender,
             );
         }
-        asking.answer(asked.answer)
+        pending.answer(answered.answer)
     }
 
-    /// DATA, from the 354 to the reply to the final dot.
-    pub(super) async fn message<S>(
+    /// Performs DATA, from the 354 to the reply to the final dot.
+    pub(super) async fn receive_message<S>(
         &mut self,
         wire: &mut Wire<S>,
-        mut asking: Receiving<ActiveTransaction>,
-    ) -> Result<Next, Interrupted>
+        mut pending: Receiving<ActiveTransaction>,
+    ) -> Result<NextStep, Interrupted>
     where
         S: Stream,
     {
         let draft = match self.context.spool.draft() {
             Ok(draft) => draft,
-            Err(error) => return Ok(self.not_taken(asking, &error.into())),
+            Err(error) => return Ok(self.refuse_message(pending, &error.into())),
         };
-        wire.say(&replies::start_mail());
-        let limit = asking.session.rules.message_size;
-        let eight_bit = asking.allows_eight_bit();
-        let received = Box::pin(receive(self, wire, draft, limit, eight_bit));
-        let draft = match asking.transaction.policy.release_while(received).await? {
+        wire.queue_reply(&replies::start_mail());
+        let reader = MessageReader {
+            wire,
+            peer: &self.peer,
+            limit: pending.session.rules.message_size,
+            eight_bit: pending.allows_eight_bit(),
+        };
+        let received = Box::pin(reader.read(draft));
+        let draft = match pending.transaction.active.release_while(received).await? {
             Ok(draft) => draft,
-            Err(refusal) => return Ok(self.not_taken(asking, &refusal)),
+            Err(refusal) => return Ok(self.refuse_message(pending, &refusal)),
         };
-        let arrival = ReceivedMessage {
+        let message = ReceivedMessage {
             context: &self.context,
-            session: self.id,
-            client: &asking.session.client,
-            extended: asking.session.extended,
-            envelope: &asking.transaction.envelope,
+            session: self.peer.session,
+            client: &pending.session.client,
+            extended: pending.session.extended,
+            envelope: &pending.transaction.envelope,
         };
-        let ActiveTransaction { policy, permit } = &mut asking.transaction.policy;
+        let ActiveTransaction { policy, permit } = &mut pending.transaction.active;
         let reply = permit
-            .release_while(Box::pin(arrival.settle(&mut **policy, draft)))
+            .release_while(Box::pin(message.settle(&mut **policy, draft)))
             .await;
-        Ok(asking.done(reply))
+        Ok(pending.done(reply))
     }
 
-    /// The host itself refuses; no policy was asked.
-    pub(super) fn not_taken(&self, asking: Receiving<ActiveTransaction>, refusal: &Rejection) -> Next {
-        let sender = &asking.transaction.envelope.sender;
+    /// Refuses a message by a rule of the host, without a question to the policy.
+    pub(super) fn refuse_message(&self, pending: Receiving<ActiveTransaction>, refusal: &Rejection) -> NextStep {
+        let sender = &pending.transaction.envelope.sender;
         let why = (&refusal.reply, &refusal.because);
-        self.refused(&asking.session.client, "message", format!("from {sender}"), why, sender);
-        asking.done(refusal.reply.clone())
+        self.refused(
+            &pending.session.client,
+            "message",
+            format!("from {sender}"),
+            why,
+            sender,
+        );
+        pending.done(refusal.reply.clone())
     }
 }

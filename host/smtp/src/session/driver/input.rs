@@ -1,44 +1,51 @@
-//! Reading and writing within time-outs, and how a dialogue ends before the machine says so.
+//! Reads and writes within time-outs, and the interruptions of a dialogue.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::Driver;
+use crate::session::connection_slot::{ConnectionSlot, WaitingGuard};
+use crate::session::context::SessionContext;
+use crate::session::replies;
 use crate::session::transport::Stream;
 use crate::session::wire::{COMMAND_ROOM, LineError, Wire};
-use crate::session::{replies, stopped};
-use host_mail::Reply;
+use crate::shutdown::stopped;
+use host_events::{Event, Events};
+use host_mail::{Client, Reply, SessionId};
 
-/// Why a dialogue ends before the machine says so.
+/// Stands for a session time-out beyond the range of the clock.
+const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Reason for which a dialogue ends without a step of the machine.
 #[derive(Debug)]
 pub enum Interrupted {
-    /// The peer sent no line.
+    /// Peer sent octets that are not a line; with the reply.
     Garbled(LineError, Reply),
-    /// The peer was silent for too long, or the connection lasted too long.
+    /// Peer was silent for too long, or the connection reached its maximum duration.
     TimedOut,
-    /// This host stops.
+    /// Host is shutting down.
     Stopping,
-    /// Another client needs the place; the operator knows.
+    /// Slot was evicted for another client; the event has been emitted.
     Evicted,
-    /// The peer has gone, or the network; whether something was under way.
+    /// Peer or network is gone; true if a transaction may have been lost.
     Gone(bool),
     /// Plaintext followed STARTTLS.
     Injected,
 }
 
 impl Interrupted {
-    /// The last reply, and what the operator is told.
-    pub(super) fn farewell(self, hostname: &str) -> (Option<Reply>, Option<&'static str>) {
+    /// Returns the last reply, and the reason for the operator's event.
+    pub(super) fn closing_reply(self, hostname: &str) -> (Option<Reply>, Option<&'static str>) {
         match self {
             Self::Garbled(LineError::TooLong, reply) => (Some(reply), Some("a line without end")),
             Self::Garbled(LineError::BareLineEnd, reply) => (Some(reply), Some("a bare CR or LF in a command")),
             Self::TimedOut => (Some(replies::timed_out(hostname)), Some("timed out")),
             Self::Stopping => (Some(replies::stopping(hostname)), None),
-            // Without a reason there is no lingering: the place is needed now.
+            // Without a reason the close does not linger: the slot is needed now.
             Self::Evicted => (Some(replies::evict(hostname)), None),
             Self::Gone(true) => (None, Some("connection lost within a transaction")),
             Self::Gone(false) => (None, None),
@@ -46,8 +53,8 @@ impl Interrupted {
         }
     }
 
-    /// A peer that goes while nothing is under way has just not said QUIT.
-    pub(super) fn when(self, idle: bool) -> Self {
+    /// Marks a lost connection as harmless if the dialogue was idle: the peer only omitted QUIT.
+    fn while_idle(self, idle: bool) -> Self {
         match self {
             Self::Gone(_) => Self::Gone(!idle),
             other => other,
@@ -55,15 +62,56 @@ impl Interrupted {
     }
 }
 
-impl Driver {
-    /// The next line. An idle connection ends when this host stops.
+/// The peer of a connection. Each wait for the peer has a time-out and ends early if the connection's slot is evicted.
+pub struct PeerIo {
+    /// Identifier of the session, for events.
+    pub(super) session: SessionId,
+    /// Address of the peer, for events.
+    pub(super) address: String,
+    /// Turns true when the host stops.
+    pub(super) stop: watch::Receiver<bool>,
+    slot: Arc<ConnectionSlot>,
+    events: Events,
+    command_timeout: Duration,
+    data_timeout: Duration,
+    /// End of the connection's maximum duration.
+    ends: Instant,
+}
+
+impl PeerIo {
+    /// Creates the peer of a connection that was just accepted. The maximum duration starts now.
+    pub(super) fn new(
+        context: &SessionContext,
+        client: &Client,
+        slot: Arc<ConnectionSlot>,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        let now = Instant::now();
+        let timeouts = &context.config.timeouts;
+        Self {
+            session: SessionId::generate(),
+            address: client.address.to_string(),
+            stop,
+            slot,
+            events: context.events.clone(),
+            command_timeout: timeouts.command,
+            data_timeout: timeouts.data,
+            ends: now.checked_add(timeouts.session).unwrap_or(now + NO_LIMIT),
+        }
+    }
+
+    /// Marks the session as waiting for the peer until the guard is dropped.
+    pub fn wait(&self) -> WaitingGuard<'_> {
+        self.slot.wait()
+    }
+
+    /// Returns the next line, after writing pending replies. An `idle` connection ends when the host stops.
     pub(super) async fn line<S>(&mut self, wire: &mut Wire<S>, idle: bool) -> Result<BytesMut, Interrupted>
     where
         S: Stream,
     {
-        let deadline = self.within(self.context.config.timeouts.command);
-        let place = Arc::clone(&self.place);
-        let _waiting = place.wait();
+        let deadline = self.deadline(self.command_timeout);
+        let _waiting = self.slot.wait();
         loop {
             if idle && *self.stop.borrow() {
                 return Err(Interrupted::Stopping);
@@ -78,75 +126,73 @@ impl Driver {
                 }
                 None => {}
             }
-            // RFC 2920 section 3.2: the replies to everything read so far go out together, here.
-            self.flush(wire).await.map_err(|lost| lost.when(idle))?;
+            // RFC 2920 section 3.2: the replies to all commands read so far are written together.
+            self.flush(wire)
+                .await
+                .map_err(|interrupted| interrupted.while_idle(idle))?;
             let read = tokio::select! {
                 read = timeout_at(deadline, wire.fill(COMMAND_ROOM)) => read,
-                () = place.told_to_make_way() => return Err(self.evicted()),
+                () = self.slot.evicted() => return Err(self.evicted()),
                 () = stopped(&mut self.stop), if idle => return Err(Interrupted::Stopping),
             };
-            heard(read).map_err(|lost| lost.when(idle))?;
+            check_read(read).map_err(|interrupted| interrupted.while_idle(idle))?;
         }
     }
 
-    /// Writes what was said; a peer that does not read is treated as one that does not speak.
+    /// Writes pending replies. A peer that does not read times out like a peer that does not send.
     pub async fn flush<S>(&self, wire: &mut Wire<S>) -> Result<(), Interrupted>
     where
         S: Stream,
     {
-        let flushed = timeout_at(self.within(self.context.config.timeouts.command), wire.flush());
-        match self.unless_told(flushed).await? {
+        let flushed = timeout_at(self.deadline(self.command_timeout), wire.flush());
+        match self.unless_evicted(flushed).await? {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Interrupted::Gone(true)),
             Err(_) => Err(Interrupted::TimedOut),
         }
     }
 
-    /// Reads more of a message.
+    /// Reads the next part of a message, at most `room` octets.
     pub async fn fill_data<S>(&self, wire: &mut Wire<S>, room: usize) -> Result<(), Interrupted>
     where
         S: Stream,
     {
-        let filled = timeout_at(self.within(self.context.config.timeouts.data), wire.fill(room));
-        heard(self.unless_told(filled).await?)
+        let filled = timeout_at(self.deadline(self.data_timeout), wire.fill(room));
+        check_read(self.unless_evicted(filled).await?)
     }
 
-    /// Waits for the peer, unless another client needs the place.
-    pub(super) async fn unless_told<T>(&self, peer: impl Future<Output = T>) -> Result<T, Interrupted> {
+    /// Runs `work`, which waits for the peer, until the slot is evicted.
+    pub(super) async fn unless_evicted<T>(&self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
         tokio::select! {
-            done = peer => Ok(done),
-            () = self.place.told_to_make_way() => Err(self.evicted()),
+            done = work => Ok(done),
+            () = self.slot.evicted() => Err(self.evicted()),
         }
+    }
+
+    /// Returns the end of a time-out that starts now, at most the end of the connection.
+    pub(super) fn deadline(&self, duration: Duration) -> Instant {
+        Instant::now()
+            .checked_add(duration)
+            .map_or(self.ends, |deadline| deadline.min(self.ends))
+    }
+
+    /// Emits the event of a session that ended before its time.
+    pub(super) fn aborted(&self, reason: String) {
+        let (session, client) = (self.session.to_string(), self.address.clone());
+        self.events.emit(Event::SessionAborted {
+            session,
+            client,
+            reason,
+        });
     }
 
     fn evicted(&self) -> Interrupted {
         self.aborted("made way for another client".to_owned());
         Interrupted::Evicted
     }
-
-    pub(super) async fn before_tls<S>(&mut self, wire: &mut Wire<S>, reply: Reply) -> Result<(), Interrupted>
-    where
-        S: Stream,
-    {
-        if !wire.input().is_empty() {
-            return Err(Interrupted::Injected);
-        }
-        wire.say(&reply);
-        self.with_permit(async |driver| {
-            let _waiting = driver.place.wait();
-            driver.flush(wire).await
-        })
-        .await
-    }
-
-    pub(super) fn within(&self, duration: Duration) -> Instant {
-        Instant::now()
-            .checked_add(duration)
-            .map_or(self.ends, |deadline| deadline.min(self.ends))
-    }
 }
 
-fn heard(read: Result<io::Result<usize>, tokio::time::error::Elapsed>) -> Result<(), Interrupted> {
+fn check_read(read: Result<io::Result<usize>, tokio::time::error::Elapsed>) -> Result<(), Interrupted> {
     match read {
         Err(_) => Err(Interrupted::TimedOut),
         Ok(Ok(0) | Err(_)) => Err(Interrupted::Gone(true)),

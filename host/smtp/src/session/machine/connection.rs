@@ -1,39 +1,40 @@
-//! What holds for a whole connection.
+//! Rules and facts that last for a whole connection.
 
 use host_config::{Config, Listener, ListenerTls};
 use host_contract::AdmissionTerms;
 use host_mail::{Client, Reply};
 
-use super::super::{auth, replies};
+use crate::session::auth;
+use crate::session::replies;
 
-/// AUTH attempts that may fail before the connection is closed.
-const AUTH_FAILURES: usize = 3;
+/// Number of failed AUTH attempts that closes the connection.
+const MAX_AUTH_FAILURES: usize = 3;
 
-/// What this client may do and owes: configuration, listener and admission in one. Never changes.
+/// Rules of a connection, merged from configuration, listener and admission. Constant for the whole connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// This host's name.
+    /// Name of the host in replies.
     pub hostname: String,
-    /// Octets.
+    /// Maximum size of a message, in octets.
     pub message_size: u64,
-    /// Of one transaction.
+    /// Maximum number of recipients of a transaction.
     pub recipients: usize,
-    /// After these the connection is closed.
+    /// Number of errors that closes the connection.
     pub errors: usize,
-    /// Of one connection.
+    /// Maximum number of transactions of a connection.
     pub transactions: usize,
-    /// STARTTLS can be had.
+    /// True if STARTTLS is available.
     pub starttls: bool,
-    /// AUTH is offered in the clear.
+    /// True if AUTH is offered without TLS.
     pub auth_without_tls: bool,
-    /// AUTH must come before MAIL.
+    /// True if AUTH must precede MAIL.
     pub authentication: bool,
-    /// TLS must come before AUTH and MAIL.
+    /// True if TLS must precede AUTH and MAIL.
     pub encryption: bool,
 }
 
 impl Rules {
-    /// The terms of admission go before the listener's.
+    /// Merges the rules. The terms of admission override the listener's configuration.
     pub fn new(config: &Config, listener: &Listener, terms: &AdmissionTerms, tls_available: bool) -> Self {
         let limits = &config.limits;
         Self {
@@ -50,14 +51,14 @@ impl Rules {
     }
 }
 
-/// Facts about a connection; they survive RSET and every message.
+/// Facts about a connection, kept across RSET and across messages.
 #[derive(Debug)]
 pub struct Session {
-    /// Fixed at admission.
+    /// Rules, fixed at admission.
     pub rules: Rules,
-    /// The peer as known by now.
+    /// Peer as known so far.
     pub client: Client,
-    /// EHLO was used, not HELO.
+    /// True if the client used EHLO, not HELO.
     pub extended: bool,
     pub(super) transactions: usize,
     errors: usize,
@@ -65,7 +66,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A connection that was admitted.
+    /// Creates the session of an admitted connection.
     pub fn new(rules: Rules, client: Client) -> Self {
         Self {
             rules,
@@ -77,7 +78,7 @@ impl Session {
         }
     }
 
-    /// The answer to EHLO (RFC 5321 section 4.1.1.1): only what would work now.
+    /// Reply to EHLO (RFC 5321 section 4.1.1.1): lists only extensions that work now.
     pub(super) fn extensions(&self) -> Reply {
         let mut lines = vec![
             self.rules.hostname.clone(),
@@ -97,8 +98,8 @@ impl Session {
         Reply::bare(250, lines.join("\n"))
     }
 
-    /// What the client owes before MAIL.
-    pub(super) fn owed(&self) -> Option<Reply> {
+    /// Reply to MAIL if the client has to start TLS or authenticate first.
+    pub(super) fn missing_requirement(&self) -> Option<Reply> {
         if self.rules.encryption && self.client.tls.is_none() {
             Some(replies::encryption_required())
         } else if self.rules.authentication && self.client.identity.is_none() {
@@ -112,12 +113,13 @@ impl Session {
         self.rules.starttls && self.client.tls.is_none()
     }
 
-    /// RFC 4954 section 4: passwords in the clear only where the operator says so.
+    /// True if AUTH is available: under TLS, or in plaintext if the operator allows plaintext passwords (RFC 4954
+    /// section 4).
     pub(super) fn can_authenticate(&self) -> bool {
         self.client.tls.is_some() || (self.rules.auth_without_tls && !self.rules.encryption)
     }
 
-    /// One mistake more; the error closes the connection.
+    /// Counts an error. `Err` is the reply that closes the connection.
     pub(super) fn count_error(&mut self) -> Result<(), Reply> {
         self.errors += 1;
         if self.errors < self.rules.errors {
@@ -127,10 +129,10 @@ impl Session {
         }
     }
 
-    /// One failed AUTH more; the error closes the connection.
+    /// Counts a failed AUTH, also as an error. `Err` is the reply that closes the connection.
     pub(super) fn count_auth_failure(&mut self) -> Result<(), Reply> {
         self.auth_failures += 1;
-        if self.auth_failures < AUTH_FAILURES {
+        if self.auth_failures < MAX_AUTH_FAILURES {
             self.count_error()
         } else {
             Err(replies::too_many_errors(&self.rules.hostname))

@@ -1,41 +1,10 @@
 //! AUTH (RFC 4954) and STARTTLS (RFC 3207).
 
-use super::super::auth::{self, Credentials, ExchangeState, SaslExchange, Secret};
-use super::{Conversation, Phase, Session, Step, replies};
+use super::connection::Session;
+use super::state::{Authenticating, Conversation, Handshake, Phase, Step, Verified, Verifying};
+use crate::session::auth::{self, ExchangeState, Secret};
+use crate::session::replies;
 use host_mail::{Identity, TlsSession};
-
-/// Waits for a response to a challenge.
-#[derive(Debug)]
-pub struct Authenticating {
-    session: Box<Session>,
-    exchange: SaslExchange,
-}
-
-/// Waits for what the directory says.
-#[derive(Debug)]
-pub struct Verifying {
-    /// Who claims.
-    pub session: Box<Session>,
-    /// What is claimed.
-    pub credentials: Credentials,
-}
-
-/// What the directory says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verified {
-    /// The account whose credentials they are.
-    Account(String),
-    /// Nobody's.
-    Nobody,
-    /// It cannot be asked now.
-    Unavailable,
-}
-
-/// Waits for TLS.
-#[derive(Debug)]
-pub struct Handshake {
-    session: Box<Session>,
-}
 
 impl<P> Conversation<P> {
     pub(super) fn auth(self, mechanism: &str, initial: Option<&Secret>) -> Step<P> {
@@ -55,7 +24,7 @@ impl<P> Conversation<P> {
         };
         match refusal {
             Some(reply) => self.mistake(reply),
-            None => Authenticating::go_on(self.session, auth::start(mechanism, initial)),
+            None => Authenticating::advance(self.session, auth::start(mechanism, initial)),
         }
     }
 
@@ -74,14 +43,14 @@ impl<P> Conversation<P> {
 }
 
 impl Authenticating {
-    /// Takes a line without its CR LF.
+    /// Continues the exchange with a line without CR LF.
     pub fn response<P>(self, line: &[u8]) -> Step<P> {
-        let turn = self.exchange.response(line);
-        Self::go_on(self.session, turn)
+        let state = self.exchange.response(line);
+        Self::advance(self.session, state)
     }
 
-    fn go_on<P>(session: Box<Session>, turn: ExchangeState) -> Step<P> {
-        match turn {
+    fn advance<P>(session: Box<Session>, state: ExchangeState) -> Step<P> {
+        match state {
             ExchangeState::Challenge(reply, exchange) => Step::Challenge(reply, Self { session, exchange }),
             ExchangeState::Complete(credentials) => Step::Verify(Verifying { session, credentials }),
             ExchangeState::OnBehalf(credentials) => Step::Impersonation(Verifying { session, credentials }),
@@ -99,19 +68,20 @@ impl Verifying {
                     account,
                     mechanism: self.credentials.mechanism.to_owned(),
                 });
-                Conversation::greeted(self.session).say(replies::authenticated())
+                Conversation::greeted(self.session).reply(replies::authenticated())
             }
-            Verified::Nobody => match self.session.count_auth_failure() {
-                Ok(()) => Conversation::greeted(self.session).say(replies::credentials_invalid()),
-                Err(farewell) => Step::Close(farewell, Some("too many failed AUTH attempts")),
+            Verified::Invalid => match self.session.count_auth_failure() {
+                Ok(()) => Conversation::greeted(self.session).reply(replies::credentials_invalid()),
+                Err(closing_reply) => Step::Close(closing_reply, Some("too many failed AUTH attempts")),
             },
-            Verified::Unavailable => Conversation::greeted(self.session).say(replies::authentication_unavailable()),
+            Verified::Unavailable => Conversation::greeted(self.session).reply(replies::authentication_unavailable()),
         }
     }
 }
 
 impl Handshake {
-    /// RFC 3207 section 4.2: all that the client said before is forgotten. What it did wrong is not.
+    /// Continues under TLS. The session forgets what the client sent in plaintext (RFC 3207 section 4.2), but not the
+    /// counted errors.
     pub fn established<P>(mut self, tls: TlsSession) -> Step<P> {
         let session = &mut self.session;
         session.client.helo = None;

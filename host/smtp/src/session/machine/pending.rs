@@ -1,29 +1,25 @@
-//! States that wait for a decision about a sender, a recipient or a message.
+//! Decisions about a sender, a recipient or a message, taken by the state that waits for the decision.
 
-use super::{Conversation, Mail, Phase, Session, Step, Transaction, replies};
+use super::connection::Session;
+use super::state::{AskRecipient, AskSender, Conversation, MailTransaction, Phase, Receiving, Step};
+use crate::session::path::Mail;
+use crate::session::replies;
 use host_contract::Verdict;
-use host_mail::{BodyType, Envelope, Mailbox, Reply};
-
-/// Waits for the verdict on MAIL.
-#[derive(Debug)]
-pub struct AskSender {
-    pub(super) session: Box<Session>,
-    pub(super) mail: Mail,
-}
+use host_mail::{BodyType, Envelope, Reply};
 
 impl AskSender {
-    /// Who asks.
+    /// Session of the client.
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// What MAIL said.
+    /// Argument of MAIL.
     pub fn mail(&self) -> &Mail {
         &self.mail
     }
 
-    /// Begins the transaction or not; without one `policy` is dropped.
-    pub fn answer<P>(self, verdict: Verdict, policy: P) -> Step<P> {
+    /// Begins the transaction if the sender is accepted; otherwise drops `active`.
+    pub fn answer<P>(self, verdict: Verdict, active: P) -> Step<P> {
         match verdict {
             Verdict::Accept => {
                 let envelope = Envelope {
@@ -32,9 +28,9 @@ impl AskSender {
                     body: self.mail.body,
                     smtputf8: self.mail.smtputf8,
                 };
-                let transaction = Transaction {
+                let transaction = MailTransaction {
                     envelope,
-                    policy,
+                    active,
                     refused: 0,
                     full: false,
                 };
@@ -42,26 +38,15 @@ impl AskSender {
                     session: self.session,
                     phase: Phase::Mail(transaction),
                 };
-                next.say(replies::sender_ok())
+                next.reply(replies::sender_ok())
             }
-            Verdict::Reject(reply) | Verdict::Defer(reply) => Conversation::greeted(self.session).say(reply),
+            Verdict::Reject(reply) | Verdict::Defer(reply) => Conversation::greeted(self.session).reply(reply),
         }
     }
 }
 
-/// Waits for the verdict on RCPT.
-#[derive(Debug)]
-pub struct AskRecipient<P> {
-    /// Who asks.
-    pub session: Box<Session>,
-    /// What is known so far.
-    pub transaction: Transaction<P>,
-    /// The one that is asked about.
-    pub recipient: Mailbox,
-}
-
 impl<P> AskRecipient<P> {
-    /// Adds the recipient or not; the transaction goes on in any case.
+    /// Adds the recipient if accepted. The transaction continues in any case.
     pub fn answer(mut self, verdict: Verdict) -> Step<P> {
         let reply = match verdict {
             Verdict::Accept => {
@@ -78,28 +63,19 @@ impl<P> AskRecipient<P> {
             session: self.session,
             phase,
         }
-        .say(reply)
+        .reply(reply)
     }
 }
 
-/// Waits for a message and what became of it.
-#[derive(Debug)]
-pub struct Receiving<P> {
-    /// Who sends it.
-    pub session: Box<Session>,
-    /// The complete envelope.
-    pub transaction: Transaction<P>,
-}
-
 impl<P> Receiving<P> {
-    /// MAIL announced octets above 127 (RFC 6152 section 3, RFC 6531 section 3.6).
+    /// True if MAIL announced octets above 127 (RFC 6152 section 3, RFC 6531 section 3.6).
     pub fn allows_eight_bit(&self) -> bool {
         let envelope = &self.transaction.envelope;
         envelope.smtputf8 || envelope.body == BodyType::EightBitMime
     }
 
-    /// The transaction is over, whatever the reply (RFC 5321 section 4.1.1.4).
+    /// Ends the transaction, with any reply (RFC 5321 section 4.1.1.4).
     pub fn done(self, reply: Reply) -> Step<P> {
-        Conversation::greeted(self.session).say(reply)
+        Conversation::greeted(self.session).reply(reply)
     }
 }

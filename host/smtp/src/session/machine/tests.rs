@@ -1,16 +1,17 @@
-//! Dialogues with the machine: `C:` says, the first word of the reply is expected after `S:`.
+//! Dialogues with the machine. In scripts `C:` is a command, and `S:` the expected beginning of the reply.
 //!
-//! Answers that the driver would get elsewhere follow from what is asked: a local-part `reject` or
-//! `defer` is answered so, and the password `right` is right.
+//! Decisions that a driver would get elsewhere follow from the question: the local-parts `reject` and `defer` get that
+//! verdict, and the password `right` is correct.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
+use super::state::Authenticating;
 use super::*;
 use host_contract::Verdict;
-use host_mail::{Client, TlsSession};
+use host_mail::{Client, Envelope, Reply, TlsSession};
 
-/// Counts the transactions that are alive.
+/// Driver state that counts live transactions.
 struct Alive(Rc<Cell<usize>>);
 
 impl Alive {
@@ -52,18 +53,19 @@ fn rules() -> Rules {
     }
 }
 
-enum Wants {
+/// Input that the machine waits for.
+enum Pending {
     Command(Conversation<Alive>),
     Response(Authenticating),
     Nothing,
 }
 
-/// Plays the driver's part.
+/// A driver without I/O.
 struct Player {
-    wants: Wants,
+    pending: Pending,
     alive: Rc<Cell<usize>>,
-    /// What would have become an event.
-    told: Vec<&'static str>,
+    /// Reasons of the events that a driver would emit.
+    events: Vec<&'static str>,
     envelopes: Vec<Envelope>,
 }
 
@@ -78,9 +80,9 @@ fn verdict(local_part: Option<&str>) -> Verdict {
 impl Player {
     fn new(rules: Rules, client: Client) -> (Self, Reply) {
         let mut player = Self {
-            wants: Wants::Nothing,
+            pending: Pending::Nothing,
             alive: Rc::default(),
-            told: Vec::new(),
+            events: Vec::new(),
             envelopes: Vec::new(),
         };
         let banner = player.play(greet(Session::new(rules, client)));
@@ -88,61 +90,61 @@ impl Player {
     }
 
     fn say(&mut self, line: &str) -> Option<Reply> {
-        let step = match std::mem::replace(&mut self.wants, Wants::Nothing) {
-            Wants::Command(conversation) => conversation.command(line.as_bytes()),
-            Wants::Response(exchange) => exchange.response(line.as_bytes()),
-            Wants::Nothing => panic!("{line:?} after the end"),
+        let step = match std::mem::replace(&mut self.pending, Pending::Nothing) {
+            Pending::Command(conversation) => conversation.command(line.as_bytes()),
+            Pending::Response(exchange) => exchange.response(line.as_bytes()),
+            Pending::Nothing => panic!("{line:?} after the end"),
         };
         self.play(step)
     }
 
-    /// Goes on until the peer has to speak; the reply that it then sees last.
+    /// Steps the machine until the peer has to send. Returns the last reply to the peer.
     fn play(&mut self, mut step: Step<Alive>) -> Option<Reply> {
         let mut under_tls = None;
         loop {
             step = match step {
                 Step::Listen(reply, next) => {
-                    self.wants = Wants::Command(next);
+                    self.pending = Pending::Command(next);
                     return reply.or(under_tls);
                 }
                 Step::RecipientsFull(reply, next) => {
-                    self.told.push("recipients");
+                    self.events.push("recipients");
                     Step::Listen(Some(reply), next)
                 }
                 Step::Challenge(reply, next) => {
-                    self.wants = Wants::Response(next);
+                    self.pending = Pending::Response(next);
                     return Some(reply);
                 }
-                Step::Verify(asking) => {
-                    let verified = match asking.credentials.password.reveal() {
-                        "right" => Verified::Account(asking.credentials.user.to_lowercase()),
+                Step::Verify(question) => {
+                    let verified = match question.credentials.password.reveal() {
+                        "right" => Verified::Account(question.credentials.user.to_lowercase()),
                         "broken" => Verified::Unavailable,
-                        _ => Verified::Nobody,
+                        _ => Verified::Invalid,
                     };
-                    asking.result(verified)
+                    question.result(verified)
                 }
-                Step::Impersonation(asking) => {
-                    self.told.push("impersonation");
-                    asking.result(Verified::Nobody)
+                Step::Impersonation(question) => {
+                    self.events.push("impersonation");
+                    question.result(Verified::Invalid)
                 }
                 Step::StartTls(reply, next) => {
                     under_tls = Some(reply);
                     next.established(tls())
                 }
-                Step::AskSender(asking) => {
-                    let answer = verdict(asking.mail().sender.mailbox().map(|mailbox| mailbox.local_part()));
-                    asking.answer(answer, Alive::new(&self.alive))
+                Step::AskSender(question) => {
+                    let answer = verdict(question.mail().sender.mailbox().map(|mailbox| mailbox.local_part()));
+                    question.answer(answer, Alive::new(&self.alive))
                 }
-                Step::AskRecipient(asking) => {
-                    let answer = verdict(Some(asking.recipient.local_part()));
-                    asking.answer(answer)
+                Step::AskRecipient(question) => {
+                    let answer = verdict(Some(question.recipient.local_part()));
+                    question.answer(answer)
                 }
                 Step::Receive(receiving) => {
                     self.envelopes.push(receiving.transaction.envelope.clone());
                     receiving.done(Reply::new(250, (2, 0, 0), "Queued"))
                 }
                 Step::Close(reply, reason) => {
-                    self.told.extend(reason);
+                    self.events.extend(reason);
                     return Some(reply);
                 }
             }
@@ -150,7 +152,7 @@ impl Player {
     }
 
     fn is_closed(&self) -> bool {
-        matches!(self.wants, Wants::Nothing)
+        matches!(self.pending, Pending::Nothing)
     }
 }
 
@@ -160,8 +162,8 @@ fn play_on(rules: Rules, client: Client, script: &str) -> Player {
     assert_eq!(banner.code, 220);
     let mut reply: Option<Reply> = None;
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        if let Some(said) = line.strip_prefix("C: ") {
-            reply = player.say(said);
+        if let Some(command) = line.strip_prefix("C: ") {
+            reply = player.say(command);
         } else if let Some(expected) = line.strip_prefix("S: ") {
             let got = reply.as_ref().map(ToString::to_string).unwrap_or_default();
             assert!(
@@ -188,7 +190,7 @@ fn after_hello(script: &str) -> Player {
 }
 
 #[test]
-fn a_message_from_hello_to_quit() {
+fn accepts_a_message_from_ehlo_to_quit() {
     let player = after_hello(
         "C: MAIL FROM:<anna@example.org> SIZE=1000 BODY=8BITMIME
          S: 250 2.1.0
@@ -210,17 +212,17 @@ fn a_message_from_hello_to_quit() {
     assert_eq!(recipients, ["bob@example.org", "postmaster@mail.example.org"]);
     assert_eq!(envelope.body, host_mail::BodyType::EightBitMime);
     assert_eq!(player.alive.get(), 0);
-    assert!(player.told.is_empty());
+    assert!(player.events.is_empty());
 }
 
 #[test]
-fn the_null_reverse_path_is_mail_like_other() {
+fn accepts_the_null_reverse_path() {
     let player = after_hello("C: MAIL FROM:<>\nS: 250\nC: RCPT TO:<bob@example.org>\nS: 250\nC: DATA\nS: 250");
     assert_eq!(player.envelopes[0].sender, host_mail::ReversePath::Null);
 }
 
 #[test]
-fn commands_out_of_order() {
+fn refuses_commands_out_of_order() {
     play("C: MAIL FROM:<a@b.example>\nS: 503\nC: RCPT TO:<a@b.example>\nS: 503\nC: DATA\nS: 503\nC: RSET\nS: 250");
     play("C: RSET\nS: 250\nC: MAIL FROM:<a@b.example>\nS: 503");
     after_hello("C: RCPT TO:<a@b.example>\nS: 503\nC: DATA\nS: 503");
@@ -241,7 +243,7 @@ fn commands_out_of_order() {
 }
 
 #[test]
-fn a_mistake_costs_the_command_and_not_the_transaction() {
+fn mistakes_keep_the_transaction() {
     let player = after_hello(
         "C: MAIL FROM:<a@b.example>
          S: 250
@@ -260,7 +262,7 @@ fn a_mistake_costs_the_command_and_not_the_transaction() {
 }
 
 #[test]
-fn what_ends_a_transaction_drops_it() {
+fn rset_ehlo_helo_and_quit_drop_the_transaction() {
     for ending in ["RSET", "EHLO again.example", "HELO again.example", "QUIT"] {
         let mut player = after_hello("C: MAIL FROM:<a@b.example>\nS: 250\nC: RCPT TO:<x@y.example>\nS: 250");
         assert_eq!(player.alive.get(), 1);
@@ -278,7 +280,7 @@ fn what_ends_a_transaction_drops_it() {
 }
 
 #[test]
-fn what_does_not_end_a_transaction_keeps_it() {
+fn other_commands_keep_the_transaction() {
     for harmless in [
         "NOOP",
         "NOOP x",
@@ -297,7 +299,7 @@ fn what_does_not_end_a_transaction_keeps_it() {
 }
 
 #[test]
-fn verdicts_become_replies() {
+fn replies_with_the_verdict() {
     let player = after_hello(
         "C: MAIL FROM:<reject@b.example>
          S: 550 5.7.1 No
@@ -321,7 +323,7 @@ fn verdicts_become_replies() {
 }
 
 #[test]
-fn recipients_are_limited_and_the_operator_is_told_once() {
+fn limits_recipients_with_a_single_event() {
     let player = after_hello(
         "C: MAIL FROM:<a@b.example>
          C: RCPT TO:<one@y.example>
@@ -342,11 +344,11 @@ fn recipients_are_limited_and_the_operator_is_told_once() {
          S: 250",
     );
     assert_eq!(player.envelopes[0].recipients.len(), 3);
-    assert_eq!(player.told, ["recipients"]);
+    assert_eq!(player.events, ["recipients"]);
 }
 
 #[test]
-fn refused_recipients_count_so_that_addresses_cannot_be_probed_without_end() {
+fn refused_recipients_count_towards_the_limit() {
     let player = after_hello(
         "C: MAIL FROM:<a@b.example>
          C: RCPT TO:<reject@y.example>
@@ -361,11 +363,11 @@ fn refused_recipients_count_so_that_addresses_cannot_be_probed_without_end() {
          S: 250",
     );
     assert_eq!(player.envelopes[0].recipients.len(), 1);
-    assert_eq!(player.told, ["recipients"]);
+    assert_eq!(player.events, ["recipients"]);
 }
 
 #[test]
-fn a_hundred_times_too_many_recipients_do_not_end_the_connection() {
+fn excess_recipients_do_not_close_the_connection() {
     let (mut player, _) = Player::new(Rules { errors: 3, ..rules() }, client());
     player.say("EHLO client.example");
     player.say("MAIL FROM:<>");
@@ -374,11 +376,11 @@ fn a_hundred_times_too_many_recipients_do_not_end_the_connection() {
         assert_eq!(reply.code, if number < 3 { 250 } else { 452 });
     }
     assert_eq!(player.say("DATA").map(|reply| reply.code), Some(250));
-    assert_eq!(player.told, ["recipients"]);
+    assert_eq!(player.events, ["recipients"]);
 }
 
 #[test]
-fn sizes_are_compared_before_anything_is_sent() {
+fn refuses_an_announced_size_beyond_the_limit() {
     after_hello(
         "C: MAIL FROM:<a@b.example> SIZE=1001
          S: 552 5.3.4
@@ -390,7 +392,7 @@ fn sizes_are_compared_before_anything_is_sent() {
 }
 
 #[test]
-fn addresses_beyond_ascii_need_smtputf8() {
+fn refuses_non_ascii_addresses_without_smtputf8() {
     after_hello(
         "C: MAIL FROM:<jörg@b.example>
          S: 553 5.6.7
@@ -407,12 +409,12 @@ fn addresses_beyond_ascii_need_smtputf8() {
 }
 
 #[test]
-fn nothing_is_told_about_who_is_here() {
+fn vrfy_and_expn_disclose_no_accounts() {
     after_hello("C: VRFY anna\nS: 252\nC: VRFY nobody\nS: 252\nC: EXPN staff\nS: 502\nC: HELP\nS: 214");
 }
 
 #[test]
-fn ehlo_offers_what_would_work_and_helo_nothing() {
+fn ehlo_lists_only_usable_extensions_and_helo_none() {
     let lines = |player: &mut Player| {
         player
             .say("EHLO client.example")
@@ -462,7 +464,7 @@ fn ehlo_offers_what_would_work_and_helo_nothing() {
 }
 
 #[test]
-fn authentication_under_tls() {
+fn authenticates_under_tls_only() {
     let player = after_hello(&format!(
         "C: AUTH PLAIN AEFubmEAcmlnaHQ=
          S: 538 5.7.11
@@ -477,7 +479,7 @@ fn authentication_under_tls() {
          C: MAIL FROM:<a@b.example>
          S: 250"
     ));
-    let Wants::Command(conversation) = &player.wants else {
+    let Pending::Command(conversation) = &player.pending else {
         panic!("open")
     };
     let identity = conversation.session().client.identity.as_ref().expect("authenticated");
@@ -488,7 +490,7 @@ fn authentication_under_tls() {
 }
 
 #[test]
-fn authentication_in_its_forms() {
+fn handles_each_form_of_auth() {
     let clear = || Rules {
         auth_without_tls: true,
         ..rules()
@@ -521,11 +523,11 @@ fn authentication_in_its_forms() {
         client(),
         &format!("{HELLO}\nC: AUTH PLAIN cm9vdABBbm5hAHJpZ2h0\nS: 535"),
     );
-    assert_eq!(player.told, ["impersonation"]);
+    assert_eq!(player.events, ["impersonation"]);
 }
 
 #[test]
-fn guessing_ends_the_connection() {
+fn failed_authentication_closes_the_connection() {
     let guess = "C: AUTH PLAIN AEFubmEAd3Jvbmc=";
     let player = play_on(
         Rules {
@@ -535,11 +537,11 @@ fn guessing_ends_the_connection() {
         client(),
         &format!("{HELLO}\n{guess}\nS: 535\n{guess}\nS: 535\n{guess}\nS: 421 4.7.0\nCLOSED"),
     );
-    assert_eq!(player.told, ["too many failed AUTH attempts"]);
+    assert_eq!(player.events, ["too many failed AUTH attempts"]);
 }
 
 #[test]
-fn what_is_owed_comes_before_mail() {
+fn requires_tls_and_authentication_before_mail() {
     let owes = Rules {
         authentication: true,
         encryption: true,
@@ -570,7 +572,7 @@ fn what_is_owed_comes_before_mail() {
 }
 
 #[test]
-fn starttls_forgets_everything_said_before() {
+fn starttls_resets_the_session() {
     let player = play_on(
         Rules {
             auth_without_tls: true,
@@ -593,7 +595,7 @@ fn starttls_forgets_everything_said_before() {
         ),
     );
     assert_eq!(player.alive.get(), 0);
-    let Wants::Command(conversation) = &player.wants else {
+    let Pending::Command(conversation) = &player.pending else {
         panic!("open")
     };
     let session = conversation.session();
@@ -602,7 +604,7 @@ fn starttls_forgets_everything_said_before() {
 }
 
 #[test]
-fn starttls_where_there_is_none() {
+fn refuses_starttls_where_unavailable() {
     play_on(
         Rules {
             starttls: false,
@@ -625,19 +627,19 @@ fn starttls_where_there_is_none() {
 }
 
 #[test]
-fn a_web_client_is_let_go_at_once() {
+fn closes_on_an_http_request() {
     let player = play_on(rules(), client(), "C: POST / HTTP/1.1\nS: 554 5.5.1\nCLOSED");
-    assert_eq!(player.told, ["an HTTP request"]);
+    assert_eq!(player.events, ["an HTTP request"]);
 }
 
 #[test]
-fn errors_and_transactions_are_limited() {
+fn limits_errors_and_transactions() {
     let player = play_on(
         Rules { errors: 3, ..rules() },
         client(),
         "C: NONSENSE\nS: 500\nC: MAIL FROM:<>\nS: 503\nC: RCPT\nS: 421 4.7.0 mail.example.org\nCLOSED",
     );
-    assert_eq!(player.told, ["too many errors"]);
+    assert_eq!(player.events, ["too many errors"]);
     let player = play_on(
         Rules {
             transactions: 2,
@@ -656,11 +658,11 @@ fn errors_and_transactions_are_limited() {
              CLOSED"
         ),
     );
-    assert_eq!(player.told, ["too many transactions"]);
+    assert_eq!(player.events, ["too many transactions"]);
 }
 
 #[test]
-fn every_reply_has_a_status_of_its_class_where_one_is_due() {
+fn enhanced_status_matches_the_reply_class() {
     for line in [
         "NOOP",
         "RSET",

@@ -1,4 +1,4 @@
-//! The dialogue: order, batches, AUTH, TLS, time-outs, the end.
+//! The dialogue: order of commands, pipelining, AUTH, TLS, time-outs, shutdown and close.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::host::{Client, Host};
 use host_config::ListenerTls;
 use host_events::Event;
 
-/// The client's side of the handshake, the host's own certificate trusted.
+/// Performs the client's side of the handshake, with trust in the host's own certificate.
 async fn secure(host: &Host, client: Client<TcpStream>) -> Client<TlsStream<TcpStream>> {
     let pem = std::fs::read(host.folder.path().join("self-signed.pem")).expect("a certificate");
     let mut roots = RootCertStore::empty();
@@ -43,7 +43,7 @@ fn plain(password: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_session_from_greeting_to_quit() {
+async fn replies_from_greeting_to_quit() {
     let host = Host::new(|_| {}).await;
     let mut client = host.greeted().await;
     client
@@ -58,11 +58,11 @@ async fn a_session_from_greeting_to_quit() {
         ])
         .await;
     assert_eq!(client.rest().await, "");
-    assert!(host.told.ids().is_empty());
+    assert!(host.captured.ids().is_empty());
 }
 
 #[tokio::test]
-async fn a_pipelined_transaction_is_answered_in_two_writes() {
+async fn replies_to_a_pipelined_transaction_in_two_writes() {
     let host = Host::new(|_| {}).await;
     let mut client = host.greeted().await;
     client
@@ -83,7 +83,7 @@ async fn a_pipelined_transaction_is_answered_in_two_writes() {
 }
 
 #[tokio::test]
-async fn authentication_over_starttls() {
+async fn authenticates_over_starttls() {
     let host = Host::new(|_| {}).await.with_tls(ListenerTls::StartTls);
     let mut client = host.connect().await;
     let offer = client.say("EHLO client.example").await;
@@ -115,15 +115,15 @@ async fn authentication_over_starttls() {
         panic!("another event")
     };
     assert_eq!(account, "anna");
-    let told = format!("{:?}", host.told.events());
-    assert!(!told.contains("wrong"), "a password in {told}");
+    let events = format!("{:?}", host.captured.events());
+    assert!(!events.contains("wrong"), "a password in {events}");
 }
 
 #[tokio::test]
-async fn tls_from_the_first_octet() {
+async fn serves_implicit_tls() {
     let host = Host::new(|_| {}).await.with_tls(ListenerTls::Implicit);
-    let (client, answer) = host.knock().await;
-    answer();
+    let (client, start) = host.connect_unserved().await;
+    start();
     let mut client = secure(&host, client).await;
     assert!(client.reply().await.starts_with("220 "));
     let offer = client.say("EHLO client.example").await;
@@ -134,7 +134,7 @@ async fn tls_from_the_first_octet() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_none() {
+async fn reports_a_failed_handshake() {
     let host = Host::new(|_| {}).await.with_tls(ListenerTls::StartTls);
     let mut client = host.greeted().await;
     client.play(&[("STARTTLS", "220")]).await;
@@ -147,7 +147,7 @@ async fn a_handshake_that_is_none() {
 }
 
 #[tokio::test]
-async fn plaintext_after_starttls_is_never_obeyed() {
+async fn refuses_plaintext_pipelined_after_starttls() {
     let host = Host::new(|_| {}).await.with_tls(ListenerTls::StartTls);
     let mut client = host.greeted().await;
     client.send("STARTTLS\r\nMAIL FROM:<injected@example.org>\r\n").await;
@@ -158,7 +158,7 @@ async fn plaintext_after_starttls_is_never_obeyed() {
 }
 
 #[tokio::test]
-async fn what_a_listener_asks_for_is_owed() {
+async fn requires_authentication_where_the_listener_does() {
     let mut host = Host::new(|_| {}).await;
     host.listener.require_authentication = true;
     host.listener.auth_without_tls = true;
@@ -173,7 +173,7 @@ async fn what_a_listener_asks_for_is_owed() {
 }
 
 #[tokio::test]
-async fn a_silent_client_is_told_so() {
+async fn command_timeout_ends_a_silent_session() {
     let host = Host::new(|config| config.timeouts.command = Duration::from_millis(50)).await;
     let mut client = host.greeted().await;
     assert!(client.rest().await.starts_with("421 4.4.2 mail.example.org "));
@@ -181,14 +181,14 @@ async fn a_silent_client_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_connection_does_not_last_for_ever() {
+async fn session_timeout_ends_a_connection() {
     let host = Host::new(|config| config.timeouts.session = Duration::from_millis(50)).await;
     let mut client = host.connect().await;
     assert!(client.rest().await.starts_with("421 4.4.2 "));
 }
 
 #[tokio::test]
-async fn stopping_ends_idle_connections_and_finishes_a_message() {
+async fn shutdown_ends_idle_sessions_and_finishes_a_message() {
     let host = Host::new(|_| {}).await;
     let mut idle = host.greeted().await;
     let mut busy = host.greeted().await;
@@ -206,9 +206,9 @@ async fn stopping_ends_idle_connections_and_finishes_a_message() {
     assert_eq!(host.spooled().len(), 1);
 }
 
-/// Each of them has a turn when it begins, and those who then dawdle give theirs away.
+/// Each client has a permit at first; slow clients lose the permit.
 #[tokio::test]
-async fn clients_that_begin_and_dawdle_keep_nobody_from_their_turn() {
+async fn slow_clients_lose_their_permits() {
     let host = Host::new(|config| config.overload.transactions = 1).await;
     let mut begun = Vec::new();
     for _ in 0..20 {
@@ -216,7 +216,7 @@ async fn clients_that_begin_and_dawdle_keep_nobody_from_their_turn() {
         client.play(&[("MAIL FROM:<anna@example.org>", "250")]).await;
         begun.push(client);
     }
-    // Without a turn a transaction goes on as with one.
+    // A transaction without a permit continues like a transaction with a permit.
     for mut client in begun {
         client
             .play(&[("RCPT TO:<bob@example.org>", "250"), ("DATA", "354")])
@@ -228,18 +228,23 @@ async fn clients_that_begin_and_dawdle_keep_nobody_from_their_turn() {
 }
 
 #[tokio::test]
-async fn stopping_ends_those_who_wait_for_their_turn() {
+async fn shutdown_ends_sessions_that_wait_for_a_permit() {
     let host = Host::new(|config| config.overload.transactions = 1).await;
     let mut client = host.greeted().await;
-    let (mut taken, mut stop) = (Vec::new(), host.stop.subscribe());
-    // That of the client is given away, since it does nothing.
-    while let Ok(permit) = timeout(Duration::from_millis(100), host.context.session_permits.take(&mut stop)).await {
-        taken.push(permit);
+    let (mut held, mut stop) = (Vec::new(), host.stop.subscribe());
+    // The idle client loses its permit to this loop.
+    while let Ok(permit) = timeout(
+        Duration::from_millis(100),
+        host.context.session_permits.acquire(&mut stop),
+    )
+    .await
+    {
+        held.push(permit);
     }
-    let (mut newcomer, answer) = host.knock().await;
-    answer();
+    let (mut newcomer, start) = host.connect_unserved().await;
+    start();
     client.send("MAIL FROM:<anna@example.org>\r\n").await;
-    // Until it waits; if it does not yet, it is idle, and ends as well.
+    // Lets the client reach the wait for a permit. A client that is still idle ends in the same way.
     tokio::time::sleep(Duration::from_millis(100)).await;
     host.stop.send_replace(true);
     for client in [&mut client, &mut newcomer] {
@@ -248,7 +253,7 @@ async fn stopping_ends_those_who_wait_for_their_turn() {
 }
 
 #[tokio::test]
-async fn the_reply_to_quit_comes_before_the_end() {
+async fn replies_to_quit_before_the_close() {
     let host = Host::new(|_| {}).await;
     for _ in 0..50 {
         let mut client = host.greeted().await;
@@ -257,9 +262,9 @@ async fn the_reply_to_quit_comes_before_the_end() {
     }
 }
 
-/// What nobody reads any more must not cost the client the replies to what was read: it would send the message again.
+/// Unread input must not cost the client the replies to earlier commands; the client would send the message again.
 #[tokio::test]
-async fn replies_come_whatever_follows_quit() {
+async fn delivers_replies_despite_input_after_quit() {
     let host = Host::new(|_| {}).await;
     let mut client = host.greeted().await;
     client

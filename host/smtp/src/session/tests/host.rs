@@ -1,4 +1,4 @@
-//! A host with one listener, and a client that talks to it.
+//! A test host with a listener, and a test client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use host_mail::Mailbox;
 use host_spool::{ListFilter, Message, Spool, SpoolOptions};
 use host_testing::NoPolicy;
 
-/// One account: `anna` with the password `secret`.
+/// A directory with a single account: `anna` with the password `secret`.
 struct Anna;
 
 impl Directory for Anna {
@@ -47,17 +47,17 @@ impl Directory for Anna {
     }
 }
 
-/// What sessions run in.
+/// A host that serves test sessions.
 pub struct Host {
     pub context: SessionContext,
     pub listener: Listener,
-    pub told: Captured,
+    pub captured: Captured,
     pub stop: watch::Sender<bool>,
     pub folder: TempDir,
 }
 
 impl Host {
-    /// `change` may bend the configuration.
+    /// Creates a host without TLS; `change` modifies the configuration.
     pub async fn new(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = Config::parse("administrator = \"postmaster@example.org\"", folder.path()).expect("valid");
@@ -66,7 +66,7 @@ impl Host {
         config.policies.clear();
         config.low_water = 0;
         change(&mut config);
-        let (events, told) = Events::capture();
+        let (events, captured) = Events::capture();
         let directory: Arc<dyn Directory> = Arc::new(Anna);
         let spool = SpoolOptions {
             low_water: config.low_water,
@@ -95,13 +95,13 @@ impl Host {
         Self {
             context,
             listener,
-            told,
+            captured,
             stop: watch::channel(false).0,
             folder,
         }
     }
 
-    /// With STARTTLS, or with TLS at once.
+    /// Enables STARTTLS or implicit TLS.
     pub fn with_tls(mut self, tls: ListenerTls) -> Self {
         let files = host_config::make_self_signed(self.folder.path(), "mail.example.org").expect("a certificate");
         let config = host_config::server_config(&files).expect("usable");
@@ -110,8 +110,8 @@ impl Host {
         self
     }
 
-    /// A connection that the host has not been told about; it is when the second part is called.
-    pub async fn knock(&self) -> (Client<TcpStream>, impl FnOnce()) {
+    /// Connects a client without serving the connection. The returned closure starts the session.
+    pub async fn connect_unserved(&self) -> (Client<TcpStream>, impl FnOnce()) {
         let socket = TcpListener::bind(self.listener.address).await.expect("loopback");
         let stream = TcpStream::connect(socket.local_addr().expect("bound"))
             .await
@@ -119,7 +119,7 @@ impl Host {
         let (accepted, peer) = socket.accept().await.expect("loopback");
         let (context, listener) = (self.context.clone(), Arc::new(self.listener.clone()));
         let stop = self.stop.subscribe();
-        let answer = move || {
+        let start = move || {
             tokio::spawn(serve(
                 context,
                 listener,
@@ -129,18 +129,18 @@ impl Host {
                 stop,
             ));
         };
-        (Client { stream }, answer)
+        (Client { stream }, start)
     }
 
-    /// A connection that was greeted.
+    /// Connects a client and reads the greeting.
     pub async fn connect(&self) -> Client<TcpStream> {
-        let (mut client, answer) = self.knock().await;
-        answer();
+        let (mut client, start) = self.connect_unserved().await;
+        start();
         assert!(client.reply().await.starts_with("220 mail.example.org "));
         client
     }
 
-    /// A connection that has said EHLO.
+    /// Connects a client, reads the greeting and sends EHLO.
     pub async fn greeted(&self) -> Client<TcpStream> {
         let mut client = self.connect().await;
         assert!(
@@ -152,7 +152,7 @@ impl Host {
         client
     }
 
-    /// What lies in the spool.
+    /// Lists the messages in the spool.
     pub fn spooled(&self) -> Vec<Message> {
         let all = ListFilter {
             limit: 1000,
@@ -161,7 +161,7 @@ impl Host {
         self.context.spool.list(&all).expect("readable").messages
     }
 
-    /// The bytes of the only message.
+    /// Returns the content of the only message in the spool.
     pub fn content(&self) -> Vec<u8> {
         let [message] = &self.spooled()[..] else {
             panic!("not one message")
@@ -171,19 +171,19 @@ impl Host {
         content.read(0, usize::MAX).expect("readable").to_vec()
     }
 
-    /// Waits for an event; the sessions write them when they get there.
+    /// Waits for an event, at most 10 seconds.
     pub async fn event(&self, id: u32) -> Event {
         for _ in 0..1000 {
-            if let Some(event) = self.told.events().into_iter().find(|event| event.entry().id == id) {
+            if let Some(event) = self.captured.events().into_iter().find(|event| event.entry().id == id) {
                 return event;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("no event {id} among {:?}", self.told.ids());
+        panic!("no event {id} among {:?}", self.captured.ids());
     }
 }
 
-/// The other side of a connection.
+/// The client's side of a connection.
 pub struct Client<S> {
     pub stream: S,
 }
@@ -193,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.stream.write_all(bytes.as_ref()).await.expect("the host listens");
     }
 
-    /// One reply with all its lines; empty at the end of the connection.
+    /// Reads a reply with all lines; empty at the end of the connection.
     pub async fn reply(&mut self) -> String {
         let mut text = String::new();
         loop {
@@ -210,13 +210,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// A command and its reply.
+    /// Sends a command and reads the reply.
     pub async fn say(&mut self, line: &str) -> String {
         self.send(format!("{line}\r\n")).await;
         self.reply().await
     }
 
-    /// A script of commands and how their replies begin.
+    /// Sends each command and checks the beginning of the reply.
     pub async fn play(&mut self, script: &[(&str, &str)]) {
         for (line, expected) in script {
             let reply = self.say(line).await;
@@ -224,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// A message to one recipient; the reply to the final dot.
+    /// Sends a message to a single recipient and returns the reply to the final dot.
     pub async fn deliver(&mut self, parameters: &str, message: impl AsRef<[u8]>) -> String {
         let mail = format!("MAIL FROM:<anna@example.org>{parameters}");
         self.play(&[(&mail, "250"), ("RCPT TO:<bob@example.org>", "250"), ("DATA", "354")])
@@ -234,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.reply().await
     }
 
-    /// Whatever still comes until the host closes.
+    /// Reads up to the end of the connection.
     pub async fn rest(&mut self) -> String {
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest).await;

@@ -1,4 +1,4 @@
-//! Clients that break the rules: each has a clear reply, and nothing is lost.
+//! Clients that violate the protocol: each gets a clear reply, and no accepted message is lost.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use super::host::Host;
 use host_events::Event;
 
 #[tokio::test]
-async fn a_client_that_talks_first() {
+async fn refuses_a_client_that_sends_before_the_greeting() {
     let host = Host::new(|_| {}).await;
-    let (mut client, answer) = host.knock().await;
+    let (mut client, start) = host.connect_unserved().await;
     client.send("EHLO eager.example\r\n").await;
-    answer();
+    start();
     let rest = client.rest().await;
     assert!(
         rest.starts_with("554 5.5.1 ") && rest.matches("\r\n").count() == 1,
@@ -20,7 +20,7 @@ async fn a_client_that_talks_first() {
 }
 
 #[tokio::test]
-async fn a_line_that_never_ends() {
+async fn refuses_a_line_without_end() {
     let host = Host::new(|_| {}).await;
     let mut client = host.greeted().await;
     client.send(vec![b'x'; 100_000]).await;
@@ -29,7 +29,7 @@ async fn a_line_that_never_ends() {
 }
 
 #[tokio::test]
-async fn a_bare_lf_in_a_command() {
+async fn refuses_bare_lf_in_a_command() {
     let host = Host::new(|_| {}).await;
     let mut client = host.greeted().await;
     client.send("NOOP\nMAIL FROM:<smuggled@example.org>\r\n").await;
@@ -41,7 +41,7 @@ async fn a_bare_lf_in_a_command() {
 }
 
 #[tokio::test]
-async fn a_client_that_stops_within_a_message() {
+async fn discards_a_message_cut_off_by_a_disconnect() {
     let host = Host::new(|_| {}).await;
     let mut client = host.greeted().await;
     client
@@ -61,7 +61,7 @@ async fn a_client_that_stops_within_a_message() {
 }
 
 #[tokio::test]
-async fn a_client_that_falls_silent_within_a_message() {
+async fn discards_a_message_cut_off_by_a_timeout() {
     let host = Host::new(|config| config.timeouts.data = Duration::from_millis(50)).await;
     let mut client = host.greeted().await;
     client
@@ -77,7 +77,7 @@ async fn a_client_that_falls_silent_within_a_message() {
 }
 
 #[tokio::test]
-async fn messages_that_are_refused_at_their_end() {
+async fn refuses_defective_messages_at_the_final_dot() {
     let host = Host::new(|config| config.limits.message_size = 100_000).await;
     let mut client = host.greeted().await;
     let long_line = [&b"Subject: "[..], &[b'x'; 990]].concat();
@@ -112,20 +112,20 @@ async fn messages_that_are_refused_at_their_end() {
         assert!(host.spooled().is_empty(), "{expected}");
     }
     let refused = host
-        .told
+        .captured
         .events()
         .iter()
         .filter(|event| event.entry().id == 5010)
         .count();
-    assert_eq!(refused, 8, "the operator hears of each");
-    // The connection is as good as before.
+    assert_eq!(refused, 8, "an event for each");
+    // The connection remains usable.
     let reply = client.deliver(" BODY=8BITMIME", "Subject: x\r\n\r\nä").await;
     assert!(reply.starts_with("250 "), "{reply}");
     assert_eq!(host.spooled().len(), 1);
 }
 
 #[tokio::test]
-async fn a_message_that_has_passed_too_many_hosts() {
+async fn refuses_a_message_with_too_many_hops() {
     let host = Host::new(|config| config.limits.hops = 3).await;
     let mut client = host.greeted().await;
     let reply = client
@@ -144,7 +144,7 @@ async fn a_message_that_has_passed_too_many_hosts() {
 }
 
 #[tokio::test]
-async fn recipients_beyond_the_limit_wait_for_another_transaction() {
+async fn defers_recipients_beyond_the_limit() {
     let host = Host::new(|config| config.limits.recipients = 100).await;
     let mut client = host.greeted().await;
     client.play(&[("MAIL FROM:<>", "250")]).await;
@@ -159,12 +159,12 @@ async fn recipients_beyond_the_limit_wait_for_another_transaction() {
     client.send("Subject: x\r\n\r\nx\r\n.\r\n").await;
     assert!(client.reply().await.starts_with("250 "));
     assert_eq!(host.spooled()[0].recipients.len(), 100);
-    let told = host.told.ids().iter().filter(|id| **id == 3041).count();
-    assert_eq!(told, 1);
+    let count = host.captured.ids().iter().filter(|id| **id == 3041).count();
+    assert_eq!(count, 1);
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full() {
+async fn defers_mail_while_the_disk_is_full() {
     let host = Host::new(|config| config.low_water = u64::MAX).await;
     let mut client = host.greeted().await;
     client
@@ -173,13 +173,20 @@ async fn a_disk_that_is_full() {
 }
 
 #[tokio::test]
-async fn a_disk_that_does_not_keep_up() {
+async fn defers_mail_while_the_disk_is_behind() {
     let host = Host::new(|config| config.overload.disk = Duration::ZERO).await;
     let mut client = host.greeted().await;
     {
-        let _on_the_way = host.context.spool.hold_up();
+        let _pending = host.context.spool.hold_up();
         client.play(&[("MAIL FROM:<>", "451 4.3.2"), ("NOOP", "250")]).await;
     }
     assert!(client.deliver("", "Subject: later\r\n").await.starts_with("250 "));
-    assert_eq!(host.told.ids().iter().filter(|id| matches!(id, 5064 | 5065)).count(), 2);
+    assert_eq!(
+        host.captured
+            .ids()
+            .iter()
+            .filter(|id| matches!(id, 5064 | 5065))
+            .count(),
+        2
+    );
 }

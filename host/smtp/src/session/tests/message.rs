@@ -1,4 +1,4 @@
-//! What becomes of a message, by disposition.
+//! Handling of a message by disposition.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ fn mailbox(text: &str) -> Mailbox {
     text.parse().expect("valid")
 }
 
-/// A message with two recipients, as if the policy had answered this.
+/// Submits a message with two recipients, as if the policy had answered `disposition`.
 async fn settle(host: &Host, disposition: Disposition) -> Reply {
     let client = Client {
         helo: Some("client.example".into()),
@@ -22,7 +22,7 @@ async fn settle(host: &Host, disposition: Disposition) -> Reply {
     };
     let mut envelope = Envelope::from_sender(ReversePath::Mailbox(mailbox("anna@example.org")));
     envelope.recipients = vec![mailbox("bob@example.org"), mailbox("carl@example.org")];
-    let arrival = ReceivedMessage {
+    let message = ReceivedMessage {
         context: &host.context,
         session: SessionId::generate(),
         client: &client,
@@ -37,16 +37,16 @@ async fn settle(host: &Host, disposition: Disposition) -> Reply {
         entry: None,
     };
     let header = HeaderBlock::read(&*draft.content()).expect("readable");
-    let asked = Answered {
+    let answered = Answered {
         answer: disposition,
         because,
         fault: false,
     };
-    arrival.conclude(asked, draft, &header).await
+    message.apply(answered, draft, &header).await
 }
 
 #[tokio::test]
-async fn accepted_and_edited() {
+async fn applies_edits_to_an_accepted_message() {
     let host = Host::new(|_| {}).await;
     let edits = vec![
         Edit::AddHeader("X-Added".into(), "z".into()),
@@ -74,17 +74,17 @@ async fn accepted_and_edited() {
         content.starts_with("Received: from client.example ([192.0.2.1])\r\n\tby mail.example.org"),
         "{content}"
     );
-    assert!(!content.contains("\tfor <"), "of two recipients none is named");
+    assert!(!content.contains("\tfor <"), "two recipients: no name in the trace");
     assert!(
         content.ends_with("\r\nX-Added: z\r\nSubject: x\r\n\r\nbody\r\n"),
         "{content}"
     );
-    assert_eq!(host.told.ids(), [5006]);
+    assert_eq!(host.captured.ids(), [5006]);
 }
 
 #[tokio::test]
-async fn failed_and_quarantined_are_kept() {
-    for (disposition, state, told) in [
+async fn spools_failed_and_quarantined_messages() {
+    for (disposition, state, events) in [
         (Disposition::Fail("not-homed".into()), "failing", &[5006][..]),
         (Disposition::Quarantine("turf".into()), "quarantined", &[5006, 4192]),
     ] {
@@ -100,23 +100,23 @@ async fn failed_and_quarantined_are_kept() {
             other => panic!("{other:?}"),
         }
         assert!(host.content().ends_with(MESSAGE.as_bytes()));
-        assert_eq!(host.told.ids(), told);
+        assert_eq!(host.captured.ids(), events);
     }
 }
 
 #[tokio::test]
-async fn discarded_is_acknowledged_and_told() {
-    let everybody = ["bob@example.org", "carl@example.org"].map(|one| Edit::RemoveRecipient(mailbox(one)));
-    for disposition in [Disposition::Discard, Disposition::Accept(everybody.to_vec())] {
+async fn acknowledges_a_discarded_message() {
+    let all = ["bob@example.org", "carl@example.org"].map(|one| Edit::RemoveRecipient(mailbox(one)));
+    for disposition in [Disposition::Discard, Disposition::Accept(all.to_vec())] {
         let host = Host::new(|_| {}).await;
         assert_eq!(settle(&host, disposition).await.code, 250);
         assert!(host.spooled().is_empty());
-        assert_eq!(host.told.ids(), [4192]);
+        assert_eq!(host.captured.ids(), [4192]);
     }
 }
 
 #[tokio::test]
-async fn refused_leaves_nothing_and_a_mismatch_has_its_own_event() {
+async fn refused_message_is_not_spooled_and_emits_events() {
     for reply in [Reply::new(554, (5, 7, 1), "No"), Reply::new(451, (4, 7, 1), "Later")] {
         let host = Host::new(|_| {}).await;
         let disposition = match reply.code {
@@ -125,12 +125,12 @@ async fn refused_leaves_nothing_and_a_mismatch_has_its_own_event() {
         };
         assert_eq!(settle(&host, disposition).await, reply);
         assert!(host.spooled().is_empty());
-        assert_eq!(host.told.ids(), [4151, 5010]);
+        assert_eq!(host.captured.ids(), [4151, 5010]);
     }
 }
 
 #[tokio::test]
-async fn a_message_of_any_size_is_spooled_as_it_came() {
+async fn spools_a_large_message_unchanged() {
     let host = Host::new(|_| {}).await;
     let mut client = host.greeted().await;
     let line = b"0123456789012345678901234567890123456789012345678901234567890123456789\r\n";
@@ -152,7 +152,7 @@ async fn a_message_of_any_size_is_spooled_as_it_came() {
 }
 
 #[tokio::test]
-async fn sessions_at_once_do_not_mix() {
+async fn concurrent_sessions_do_not_mix_messages() {
     let host = Arc::new(Host::new(|_| {}).await);
     let sessions = (0..20).map(|number| {
         let host = Arc::clone(&host);

@@ -1,4 +1,4 @@
-//! What a session takes of memory while it waits.
+//! Memory of a waiting session.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::host::Host;
 use crate::session::session_permit::SessionPermit;
-use crate::session::{serve, with_permit};
+use crate::session::{run_session, serve};
 use host_mail::Client;
 
-/// A future has room for all that its parts may wait for, and one that hands its work on has it twice. An idle session takes
-/// this and its buffers; who only waits for a turn is not one yet.
+/// A future has room for everything that its parts wait for, twice where a part is passed on by value. An idle session
+/// takes its future and its buffers; a connection that waits for a permit is smaller.
 #[tokio::test]
-async fn a_session_is_small_and_who_waits_for_a_turn_is_smaller() {
+async fn session_future_is_small_and_smaller_before_the_permit() {
     let host = Host::new(|_| {}).await;
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let peer = socket.local_addr().expect("bound");
@@ -24,18 +24,18 @@ async fn a_session_is_small_and_who_waits_for_a_turn_is_smaller() {
     let client = Client::new(&listener.name, peer);
     let context = || (host.context.clone(), Arc::clone(&listener));
     let stop = || host.stop.subscribe();
-    let ((one, at), place) = (context(), Arc::default);
-    let waits = serve(one, at, stream().await, peer, place(), stop());
-    let (one, at) = context();
-    let session = with_permit(
-        one,
+    let ((services, at), slot) = (context(), Arc::default);
+    let waiting = serve(services, at, stream().await, peer, slot(), stop());
+    let (services, at) = context();
+    let session = run_session(
+        services,
         at,
         stream().await,
         client,
-        place(),
+        slot(),
         stop(),
         SessionPermit::default(),
     );
-    let sizes = (size_of_val(&waits), size_of_val(&session));
+    let sizes = (size_of_val(&waiting), size_of_val(&session));
     assert!(sizes.0 <= 2048 && sizes.1 <= 6 * 1024, "{sizes:?}");
 }

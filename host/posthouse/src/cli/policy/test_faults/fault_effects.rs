@@ -1,4 +1,4 @@
-//! What those who wait for a decision meet, through the daemon's own stages.
+//! Effects of a fault on clients and senders, found by asking through the daemon's own stages.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,63 +6,66 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use host_config::Config;
-use host_contract::{Admission, Answered, Disposition, Failure, Verdict};
+use host_contract::{Admission, Answered, Disposition, Failure, Question, Verdict};
 use host_delivery::ndr::{NdrService, Notification};
 use host_events::Events;
 use host_mail::{Client, InMemory, Mailbox, MessageId, SessionId, Timestamp};
-use host_policy::{Inquiry, Policies};
+use host_policy::{LiveQuestion, PolicyManager};
 use host_smtp::session::replies;
 use host_spool::{Failed, Message, Recipient, Spool, SpoolOptions, State};
 
-/// Asks as the daemon does, and looks at what comes of it.
-pub struct Onlooker<'a> {
+/// Asks questions like the daemon and reports the effects of the answers.
+pub struct EffectProbe<'a> {
     pub config: &'a Config,
-    pub policies: &'a Policies,
+    pub policies: &'a Arc<PolicyManager>,
     pub events: &'a Events,
-    /// For the spool that notices are put into.
+    /// Folder of the spool for notices.
     pub folder: &'a Path,
 }
 
-impl Onlooker<'_> {
-    /// What the client meets, or the sender of a message that failed.
-    pub async fn watch(&self, inquiry: &Inquiry) -> anyhow::Result<Vec<String>> {
+impl EffectProbe<'_> {
+    /// Asks the question and returns the effects on the client, or on the sender of a failed message, a line each.
+    ///
+    /// # Errors
+    /// The spool for notices could not be used.
+    pub async fn observe(&self, question: &LiveQuestion) -> anyhow::Result<Vec<String>> {
         let session = SessionId::generate();
         let mut transaction = self.policies.transaction(session);
-        Ok(match inquiry {
-            Inquiry::Admit { client } => self.admitted(&self.policies.admit(session, client).await),
-            Inquiry::Sender { client, sender } => {
+        Ok(match question {
+            Question::Admit { client } => self.admission_effects(&self.policies.admit(session, client).await),
+            Question::Sender { client, sender } => {
                 let asked = transaction.sender(client, sender).await;
-                vec![client_reads(&verdict(asked.answer, replies::sender_ok()))]
+                vec![client_reads(&verdict_reply(asked.answer, replies::sender_ok()))]
             }
-            Inquiry::Recipient {
+            Question::Recipient {
                 client,
                 sender,
                 recipient,
             } => {
                 let asked = transaction.recipient(client, sender, recipient).await;
-                let reads = client_reads(&verdict(asked.answer, replies::recipient_ok()));
+                let reads = client_reads(&verdict_reply(asked.answer, replies::recipient_ok()));
                 let later = transaction.recipient(client, sender, recipient).await;
-                let reads_later = client_reads(&verdict(later.answer, replies::recipient_ok()));
+                let reads_later = client_reads(&verdict_reply(later.answer, replies::recipient_ok()));
                 vec![reads, format!("the next recipient of this transaction: {reads_later}")]
             }
-            Inquiry::Message {
+            Question::Message {
                 client,
                 envelope,
-                content,
+                message,
             } => {
                 let id = MessageId::generate();
-                let asked = transaction.message(id, client, envelope, Arc::clone(content)).await;
+                let asked = transaction.message(id, client, envelope, message.content()).await;
                 let reply = match asked.answer {
                     Disposition::Reject(reply) | Disposition::Defer(reply) => reply,
                     _ => replies::queued(id),
                 };
                 vec![client_reads(&reply)]
             }
-            Inquiry::Plan(failure) => self.notified(failure).await?,
+            Question::Plan { failure } => self.notice_effects(failure).await?,
         })
     }
 
-    fn admitted(&self, asked: &Answered<Admission>) -> Vec<String> {
+    fn admission_effects(&self, asked: &Answered<Admission>) -> Vec<String> {
         match &asked.answer {
             Admission::Refuse(reply) => vec![format!("in the banner's place the {}", client_reads(reply))],
             Admission::Admit(terms) if terms.exemptions.is_empty() => vec![
@@ -73,10 +76,10 @@ impl Onlooker<'_> {
         }
     }
 
-    async fn notified(&self, failure: &Failure) -> anyhow::Result<Vec<String>> {
+    async fn notice_effects(&self, failure: &Failure) -> anyhow::Result<Vec<String>> {
         let spool = Spool::open(self.folder, SpoolOptions::default(), self.events.clone())?;
         let ndr = NdrService {
-            policies: Arc::new(self.policies.clone()),
+            policies: Arc::clone(self.policies) as _,
             spool: spool.clone(),
             events: self.events.clone(),
             hostname: self.config.hostname.clone(),
@@ -88,7 +91,11 @@ impl Onlooker<'_> {
             .map(|(name, value)| format!("{name}: {value}\r\n"))
             .collect();
         let content = Arc::new(InMemory(Bytes::from(format!("{header}\r\n"))));
-        let failed: Vec<(Mailbox, Failed)> = failure.failed.iter().map(|failed| gave_up(failure, failed)).collect();
+        let failed: Vec<(Mailbox, Failed)> = failure
+            .failed
+            .iter()
+            .map(|failed| failed_recipient(failure, failed))
+            .collect();
         let outcome = ndr.prepare(&original(failure), content, &failed).await;
         let meets = match outcome? {
             Notification::Freeze(why) => vec![format!("nobody is told, the message is frozen: {why}")],
@@ -105,7 +112,7 @@ impl Onlooker<'_> {
     }
 }
 
-fn verdict(verdict: Verdict, ok: host_mail::Reply) -> host_mail::Reply {
+fn verdict_reply(verdict: Verdict, ok: host_mail::Reply) -> host_mail::Reply {
     match verdict {
         Verdict::Accept => ok,
         Verdict::Reject(reply) | Verdict::Defer(reply) => reply,
@@ -116,7 +123,7 @@ fn client_reads(reply: &host_mail::Reply) -> String {
     format!("client reads: {reply}")
 }
 
-fn gave_up(failure: &Failure, failed: &host_contract::FailedRecipient) -> (Mailbox, Failed) {
+fn failed_recipient(failure: &Failure, failed: &host_contract::FailedRecipient) -> (Mailbox, Failed) {
     let why = Failed {
         class: failure.class.clone(),
         reply: failed.reply.clone(),
@@ -125,7 +132,7 @@ fn gave_up(failure: &Failure, failed: &host_contract::FailedRecipient) -> (Mailb
     (failed.address.clone(), why)
 }
 
-/// The message that failed, as the spool has it.
+/// The failed message as a record of the spool.
 fn original(failure: &Failure) -> Message {
     let now = Timestamp::now();
     let client = failure.client_address.map(|address| Client {

@@ -1,0 +1,146 @@
+//! The states of the machine, and the steps between the states.
+
+use crate::session::auth::{Credentials, SaslExchange};
+use crate::session::machine::connection::Session;
+use crate::session::path::Mail;
+use host_mail::{Envelope, Mailbox, Reply};
+
+/// The next action of the driver, with the state that takes the result.
+#[derive(Debug)]
+pub enum Step<P> {
+    /// Sends the reply, if any; then reads a command.
+    Listen(Option<Reply>, Conversation<P>),
+    /// Continues like `Listen`, and emits an event: a transaction reached the limit of recipients.
+    RecipientsFull(Reply, Conversation<P>),
+    /// Sends the challenge, then reads a response.
+    Challenge(Reply, Authenticating),
+    /// Verifies the credentials.
+    Verify(Verifying),
+    /// Emits an event: an exchange claimed to act for another account. The credentials are then rejected.
+    Impersonation(Verifying),
+    /// Sends the reply, then begins TLS.
+    StartTls(Reply, Handshake),
+    /// Asks the policy about the sender.
+    AskSender(AskSender),
+    /// Asks the policy about a recipient.
+    AskRecipient(AskRecipient<P>),
+    /// Receives a message and decides about the message.
+    Receive(Receiving<P>),
+    /// Sends the reply and closes; with the reason for an event, or `None` if the client ended the session.
+    Close(Reply, Option<&'static str>),
+}
+
+/// A mail transaction, from an accepted MAIL on.
+#[derive(Debug)]
+pub struct MailTransaction<P> {
+    /// Envelope as given so far.
+    pub envelope: Envelope,
+    /// State that the driver keeps for the transaction.
+    pub active: P,
+    /// Number of recipients that the policy refused. Refused recipients count towards the limit, which bounds the
+    /// probing of addresses.
+    pub(super) refused: usize,
+    /// True once the event about too many recipients was emitted.
+    pub(super) full: bool,
+}
+
+/// Progress of the dialogue.
+#[derive(Debug)]
+pub(super) enum Phase<P> {
+    /// Start of the connection, or right after STARTTLS.
+    Connected,
+    /// EHLO or HELO was received.
+    Greeted,
+    /// MAIL was accepted.
+    Mail(MailTransaction<P>),
+}
+
+/// Waits for a command.
+#[derive(Debug)]
+pub struct Conversation<P> {
+    pub(super) session: Box<Session>,
+    pub(super) phase: Phase<P>,
+}
+
+/// Waits for a response to a challenge.
+#[derive(Debug)]
+pub struct Authenticating {
+    pub(super) session: Box<Session>,
+    pub(super) exchange: SaslExchange,
+}
+
+/// Waits for the directory's answer about credentials.
+#[derive(Debug)]
+pub struct Verifying {
+    /// Session of the client.
+    pub session: Box<Session>,
+    /// Credentials to verify.
+    pub credentials: Credentials,
+}
+
+/// The directory's answer about credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verified {
+    /// Name of the account to which the credentials belong.
+    Account(String),
+    /// Credentials match no account.
+    Invalid,
+    /// Directory cannot be queried now.
+    Unavailable,
+}
+
+/// Waits for TLS.
+#[derive(Debug)]
+pub struct Handshake {
+    pub(super) session: Box<Session>,
+}
+
+/// Waits for the verdict on MAIL.
+#[derive(Debug)]
+pub struct AskSender {
+    pub(super) session: Box<Session>,
+    pub(super) mail: Mail,
+}
+
+/// Waits for the verdict on RCPT.
+#[derive(Debug)]
+pub struct AskRecipient<P> {
+    /// Session of the client.
+    pub session: Box<Session>,
+    /// Transaction so far, without the recipient.
+    pub transaction: MailTransaction<P>,
+    /// Recipient in question.
+    pub recipient: Mailbox,
+}
+
+/// Waits for a message and the reply to the final dot.
+#[derive(Debug)]
+pub struct Receiving<P> {
+    /// Session of the client.
+    pub session: Box<Session>,
+    /// Transaction with the complete envelope.
+    pub transaction: MailTransaction<P>,
+}
+
+impl<P> Conversation<P> {
+    /// Continues after EHLO or HELO, without a transaction.
+    pub(super) fn greeted(session: Box<Session>) -> Self {
+        Self {
+            session,
+            phase: Phase::Greeted,
+        }
+    }
+
+    /// Replies to the command and waits for the next command.
+    pub(super) fn reply(self, reply: Reply) -> Step<P> {
+        Step::Listen(Some(reply), self)
+    }
+
+    /// Replies to a mistake of the client and counts the mistake. The connection ends at the limit of errors.
+    pub(super) fn mistake(mut self, reply: Reply) -> Step<P> {
+        match self.session.count_error() {
+            Ok(()) => self.reply(reply),
+            Err(closing_reply) => Step::Close(closing_reply, Some("too many errors")),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Tasks of the janitor.
+
+use std::path::PathBuf;
+
+/// A task for the janitor's thread, without a deadline.
+pub(super) enum CleanupTask {
+    /// Removes the spill file of a message that has left the spool.
+    Unlink(PathBuf),
+}

@@ -1,0 +1,25 @@
+//! Options of a spool.
+
+use std::time::Duration;
+
+/// Limits of a spool.
+#[derive(Debug, Clone)]
+pub struct SpoolOptions {
+    /// Low-water mark: free bytes below which new mail is refused. Delivery continues. 0 disables the mark.
+    pub low_water: u64,
+    /// Bytes of memory that the buffers of all drafts share; beyond the budget a draft spills to a file sooner.
+    pub memory: u64,
+    /// Maximum write latency: new mail is refused while the oldest pending write is older.
+    pub wait: Duration,
+}
+
+impl Default for SpoolOptions {
+    /// Sets no low-water mark, 256 MiB of buffers and a write latency of 5 s.
+    fn default() -> Self {
+        Self {
+            low_water: 0,
+            memory: 256 << 20,
+            wait: Duration::from_secs(5),
+        }
+    }
+}
