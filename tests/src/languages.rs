@@ -10,6 +10,7 @@ use std::process::Command;
 
 use parking_lot::Mutex;
 
+use crate::skip::skipped;
 use crate::binary::{Output, posthouse, run};
 use crate::tool::tool;
 
@@ -281,7 +282,7 @@ fn fetch(folder: &Path, list: &str, packages: &str, commands: &mut [Command]) ->
     for command in commands {
         let output = run(command.current_dir(folder), "");
         if !output.status.success() {
-            eprintln!("SKIPPED: {command:?} failed:\n{}", output.text());
+            skipped(format!("{command:?} failed:\n{}", output.text()));
             return false;
         }
     }
@@ -297,7 +298,7 @@ fn c_compiler() -> bool {
     let clang = tool("clang").is_some() && tool("wasm-ld").is_some() && Path::new("/usr/include/wasm32-wasi").exists();
     let found = clang || tool("zig").is_some();
     if !found {
-        eprintln!("SKIPPED: no C compiler that makes WebAssembly");
+        skipped("no C compiler that makes WebAssembly");
     }
     found
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::skip::skipped;
 use crate::wait::{TIMEOUT, eventually};
 
 /// A message accepted by the sink.
@@ -66,7 +67,7 @@ impl Sink {
         match TcpListener::bind(SocketAddr::from((address, 25))) {
             Ok(listener) => Some(Self::serving(listener, false)),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                eprintln!("SKIPPED: port 25 of {address:?}: {error}");
+                skipped(format!("port 25 of {address:?}: {error}"));
                 None
             }
             Err(error) => panic!("port 25 of {address:?}: {error}"),

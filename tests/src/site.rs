@@ -43,6 +43,7 @@ impl Site {
             .tempdir()
             .expect("a temporary folder");
         let root = folder.path().to_owned();
+        share_compiled_policies(&root);
         let directory = DIRECTORY.replace("HASH", HASH);
         std::fs::write(root.join("directory.toml"), directory).expect("the folder can be written");
         let site = Self {
@@ -51,6 +52,13 @@ impl Site {
             configuration: CONFIGURATION.parse().expect("the sample configuration is TOML"),
         };
         site.write();
+        site
+    }
+
+    /// Creates the sample site with a cache of compiled policies that no other site uses.
+    pub fn with_own_cache() -> Self {
+        let site = Self::new();
+        std::fs::remove_file(site.root.join("data/policies/cache")).expect("the link to the shared cache");
         site
     }
 
@@ -208,4 +216,16 @@ impl Drop for Site {
             eprintln!("left for a look: {}", folder.keep().display());
         }
     }
+}
+
+/// Links the site's cache of compiled policies to one that all sites share: each component is compiled once for the whole
+/// run. A site that tests the cache removes the link; see [`Site::with_own_cache`].
+fn share_compiled_policies(root: &Path) {
+    let binary = posthouse();
+    let target = binary.parent().and_then(Path::parent).expect("target/<profile>/posthouse");
+    let shared = target.join("compiled-policies");
+    std::fs::create_dir_all(&shared).expect("target can be written");
+    let policies = root.join("data/policies");
+    std::fs::create_dir_all(&policies).expect("the folder can be written");
+    std::os::unix::fs::symlink(shared, policies.join("cache")).expect("a link to the cache");
 }

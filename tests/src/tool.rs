@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::skip::skipped;
+
 /// Finds a program. If the program is not installed, `None` is returned and a line with SKIPPED is printed; `.ci/run`
 /// installs all programs.
 pub fn tool(name: &str) -> Option<PathBuf> {
@@ -10,7 +12,7 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     let folders = std::env::split_paths(&path).chain([Path::new("/usr/sbin").to_owned()]);
     let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
     if found.is_none() {
-        eprintln!("SKIPPED: {name} is not installed");
+        skipped(format!("{name} is not installed"));
     }
     found
 }

@@ -12,7 +12,7 @@ const MANY_FUNCTIONS: usize = 6000;
 /// Creates the sample site with an additional module `extra` after the site's own policy, which decides everything. The
 /// compile time is generous, because the compiler runs at low priority.
 fn site() -> Site {
-    let mut site = Site::new();
+    let mut site = Site::with_own_cache();
     site.set("policy-engine.compile-time", "5m");
     site.add("[[policy]]\nname = \"extra\"\n");
     site

@@ -13,13 +13,27 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Returns the Markdown files of a folder.
+/// Returns the pages in a folder and below.
 fn pages(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("a folder of the repository");
-    let mut pages: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
-    pages.sort();
-    pages
+    let mut found = Vec::new();
+    for path in entries.map(|entry| entry.expect("an entry").path()) {
+        if path.is_dir() {
+            found.extend(pages(&path));
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Returns the pages of the repository's top level.
+fn top_pages(root: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root).expect("the repository");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect()
 }
 
 /// Returns the targets of `[text](target)` that are files.
@@ -35,7 +49,7 @@ fn links(text: &str) -> Vec<String> {
 fn links_point_to_existing_files() {
     let root = repository();
     let mut broken = Vec::new();
-    for page in [pages(&root), pages(&root.join("docs")), pages(&root.join("wit"))].concat() {
+    for page in [top_pages(&root), pages(&root.join("docs")), pages(&root.join("wit"))].concat() {
         let folder = page.parent().expect("a page is in a folder");
         let missing = links(&read(&page))
             .into_iter()
@@ -50,7 +64,7 @@ fn summary_lists_every_page() {
     let docs = repository().join("docs");
     let summary = links(&read(&docs.join("SUMMARY.md")));
     for page in pages(&docs) {
-        let name = page.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = page.strip_prefix(&docs).expect("a page of docs").to_string_lossy().into_owned();
         assert!(
             name == "SUMMARY.md" || summary.contains(&name),
             "{name} is not in SUMMARY.md"
@@ -98,6 +112,70 @@ fn table_lists_every_cited_standard() {
                 source.display()
             );
         }
+    }
+}
+
+/// Returns the rows of the Markdown tables whose first cell begins with `start`, as cells without back quotes.
+fn rows<'a>(page: &'a str, start: &str) -> Vec<Vec<&'a str>> {
+    let lines = page.lines().filter_map(|line| line.strip_prefix("| "));
+    let rows = lines.filter(|line| line.starts_with(start));
+    rows.map(|row| {
+        row.split(" | ")
+            .map(|cell| cell.trim_matches(['`', '|', ' ']))
+            .collect()
+    })
+    .collect()
+}
+
+/// True if a Rust source declares a function or type of this name.
+fn declares(source: &str, name: &str) -> bool {
+    ["fn", "struct", "enum", "trait"].iter().any(|keyword| {
+        let declaration = format!("{keyword} {name}");
+        let mut rests = source.split(declaration.as_str()).skip(1);
+        rests.any(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_'))
+    })
+}
+
+#[test]
+fn flow_table_names_existing_files_and_items() {
+    let root = repository();
+    let page = read(&root.join("docs/internals/flow.md"));
+    let mut listed = Vec::new();
+    for number in 1_usize.. {
+        let found = rows(&page, &format!("{number} | "));
+        let [row] = found.as_slice() else {
+            assert!(found.is_empty(), "number {number} stands twice");
+            break;
+        };
+        let [_, file, item, what] = row[..] else {
+            panic!("row {number} has not four cells: {row:?}");
+        };
+        assert!(!what.is_empty(), "row {number} has no text");
+        assert!(!listed.contains(&file), "{file} stands twice");
+        assert!(declares(&read(&root.join(file)), item), "{file} declares no {item}");
+        listed.push(file);
+    }
+    let is_numbered = |line: &str| line.starts_with("| ") && !leading_digits(&line[2..]).is_empty();
+    let numbered = page.lines().filter(|line| is_numbered(line)).count();
+    assert_eq!(listed.len(), numbered, "the numbers have a gap");
+    assert!(numbered > 20, "rows are missing");
+}
+
+#[test]
+fn crate_table_equals_the_manifests() {
+    let root = repository();
+    let page = read(&root.join("docs/internals/house.md"));
+    let table = rows(&page, "`host/");
+    let folders = std::fs::read_dir(root.join("host")).expect("a folder of the repository");
+    assert_eq!(table.len(), folders.count(), "a row for each crate of host/");
+    for row in table {
+        let manifest = read(&root.join(row[0]).join("Cargo.toml"));
+        let section = manifest.split("\n[dependencies]\n").nth(1).unwrap_or_default();
+        let section = section.split("\n[").next().unwrap_or_default();
+        let known = section.lines().filter_map(|line| line.strip_prefix("host-"));
+        let known: Vec<&str> = known.filter_map(|line| line.split('.').next()).collect();
+        let listed: Vec<&str> = row[1].split(", ").filter(|name| *name != "–").collect();
+        assert_eq!(listed, known, "{}", row[0]);
     }
 }
 

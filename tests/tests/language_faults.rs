@@ -18,8 +18,8 @@ fn each_misbehaviour_in_javascript_is_a_single_event() {
             ("loop", "cpu-timeout", ""),
             ("recurse", "panic", "too much recursion"),
             ("allocate", "memory", ""),
-            ("nonsense", "lie", ""),
-            ("forge", "lie", ""),
+            ("nonsense", "invalid-answer", ""),
+            ("forge", "invalid-answer", ""),
             ("mistype", "panic", ""),
         ],
     );
@@ -38,8 +38,8 @@ fn each_misbehaviour_in_python_is_a_single_event() {
             ("loop", "cpu-timeout", ""),
             ("recurse", "panic", "RecursionError"),
             ("allocate", "memory", ""),
-            ("nonsense", "lie", ""),
-            ("forge", "lie", ""),
+            ("nonsense", "invalid-answer", ""),
+            ("forge", "invalid-answer", ""),
             ("overflow", "panic", "OverflowError"),
             ("mistype", "panic", "'str' object has no attribute"),
         ],
@@ -55,8 +55,8 @@ fn each_misbehaviour_in_c_is_a_single_event() {
             ("loop", "cpu-timeout", ""),
             ("recurse", "trap", ""),
             ("allocate", "memory", "no memory left"),
-            ("nonsense", "lie", ""),
-            ("forge", "lie", ""),
+            ("nonsense", "invalid-answer", ""),
+            ("forge", "invalid-answer", ""),
             ("mistype", "abi", ""),
         ],
     );
@@ -84,8 +84,8 @@ fn each_misbehaviour_in_quickjs_is_a_single_event() {
         ("12", "cpu-timeout", ""),
         ("13", "stack", ""),
         ("14", "memory", ""),
-        ("15", "lie", ""),
-        ("16", "lie", ""),
+        ("15", "invalid-answer", ""),
+        ("16", "invalid-answer", ""),
         ("17", "panic", ""),
     ];
     let Some(tools) = Toolchain::find(Language::JavaScript) else {

@@ -53,9 +53,9 @@ fn each_misbehaviour_defers_a_message_with_a_single_event() {
         ("eat-memory", "recipient", "memory"),
         ("recurse", "message", "stack"),
         ("panic", "sender", "panic"),
-        ("lie-reply", "sender", "lie"),
-        ("lie-reply", "message", "lie"),
-        ("forge-address", "message", "lie"),
+        ("lie-reply", "sender", "invalid-answer"),
+        ("lie-reply", "message", "invalid-answer"),
+        ("forge-address", "message", "invalid-answer"),
     ] {
         load(
             &site,

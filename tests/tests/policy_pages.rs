@@ -5,7 +5,7 @@ use std::path::Path;
 use posthouse_tests::{Console, example, tool};
 
 fn page(name: &str) -> String {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide").join(name);
     std::fs::read_to_string(&page).expect("the page")
 }
 

@@ -351,7 +351,7 @@ fn low_disk_space_drops_records_but_no_mail() {
     let mut site = site_with_record("on");
     site.set("low-water", "16MiB");
     let Some(disk) = SmallDisk::mount(&site.path().join("data"), "size=96m") else {
-        eprintln!("SKIPPED: no file system can be mounted here");
+        posthouse_tests::skipped("no file system can be mounted here");
         return;
     };
     let daemon = site.start();

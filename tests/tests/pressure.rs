@@ -72,7 +72,7 @@ fn full_disk_stops_the_host_without_losing_mail() {
     site.set("delivery.smart-host", sink.address().to_string());
     site.set("low-water", "1KiB");
     let Some(disk) = SmallDisk::mount(&site.path().join("data"), "size=12m") else {
-        eprintln!("SKIPPED: no file system can be mounted here");
+        posthouse_tests::skipped("no file system can be mounted here");
         return;
     };
     let mut daemon = site.start();

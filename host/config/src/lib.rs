@@ -24,4 +24,6 @@ pub use secret::secret;
 pub use share::Share;
 
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod tests;

@@ -55,7 +55,7 @@ pub struct Answered<T> {
 
 impl<T> Answered<T> {
     /// Creates an answer of the policy chain, or of the host if no policy of the chain had an opinion.
-    pub fn answered(answer: T, because: Reason) -> Self {
+    pub fn by_policy(answer: T, because: Reason) -> Self {
         Self {
             answer,
             because,
@@ -64,10 +64,10 @@ impl<T> Answered<T> {
     }
 
     /// Creates an answer of the fault table.
-    pub fn faulted(answer: T, because: Reason) -> Self {
+    pub fn by_fault_table(answer: T, because: Reason) -> Self {
         Self {
             fault: true,
-            ..Self::answered(answer, because)
+            ..Self::by_policy(answer, because)
         }
     }
 }

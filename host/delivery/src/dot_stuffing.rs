@@ -66,6 +66,10 @@ impl DotStuffer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
     use super::*;
 
     fn stuff(message: &[u8], step: usize) -> Vec<u8> {
@@ -97,6 +101,74 @@ mod tests {
             for step in 1..=message.len().max(1) {
                 assert_eq!(stuff(message, step), expected, "{message:?} in steps of {step}");
             }
+        }
+    }
+
+    /// Stuffs the message in parts that end at `cuts`.
+    fn stuff_at(message: &[u8], cuts: &[Index]) -> Vec<u8> {
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(message.len() + 1)).collect();
+        cuts.sort_unstable();
+        let (mut stuffer, mut out, mut at) = (DotStuffer::new(), Vec::new(), 0);
+        for cut in cuts {
+            stuffer.push(&message[at..cut], &mut out);
+            at = cut;
+        }
+        stuffer.push(&message[at..], &mut out);
+        stuffer.finish(&mut out);
+        out
+    }
+
+    /// Removes the stuffing from data that ends with the end of data: reads line by line, without states.
+    fn unstuff(data: &[u8]) -> Vec<u8> {
+        let text = data.strip_suffix(b".\r\n").expect("the end of data");
+        let mut message = Vec::new();
+        for line in text.split_inclusive(|octet| *octet == b'\n') {
+            assert!(line != b".\r\n", "an end of data inside");
+            assert!(line.ends_with(b"\r\n"), "a line without CRLF");
+            let inner = &line[..line.len() - 2];
+            assert!(!inner.contains(&b'\r'), "a bare CR");
+            message.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
+        }
+        message
+    }
+
+    /// Generates messages of strict CRLF lines, most of which contain dots.
+    fn message() -> impl Strategy<Value = Vec<u8>> {
+        let line = prop_oneof![
+            select(vec!["", ".", "..", ".a", "a.", "a"]).prop_map(|line| line.as_bytes().to_vec()),
+            vec(
+                any::<u8>().prop_filter("no line end", |octet| !b"\r\n".contains(octet)),
+                0..20
+            ),
+        ];
+        vec(line, 0..20).prop_map(|lines| {
+            lines
+                .into_iter()
+                .flat_map(|line| [&line[..], b"\r\n"].concat())
+                .collect()
+        })
+    }
+
+    /// Generates octets with every mixture of CR, LF and dots.
+    fn octets() -> impl Strategy<Value = Vec<u8>> {
+        vec(select(b"\r\n\r\n..a\0\xff".to_vec()), 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn unstuffing_gives_the_message_in_any_parts(message in message(), cuts in vec(any::<Index>(), 0..6)) {
+            prop_assert_eq!(unstuff(&stuff_at(&message, &cuts)), message);
+        }
+
+        #[test]
+        fn any_octets_are_sent_as_strict_lines_in_any_parts(octets in octets(), cuts in vec(any::<Index>(), 0..6)) {
+            let text: String = octets.iter().map(|octet| char::from(*octet)).collect();
+            let mut strict = text.replace("\r\n", "\n").replace('\r', "\n");
+            if !strict.is_empty() && !strict.ends_with('\n') {
+                strict.push('\n');
+            }
+            let expected: Vec<u8> = strict.replace('\n', "\r\n").chars().map(|c| u8::try_from(c).expect("an octet")).collect();
+            prop_assert_eq!(unstuff(&stuff_at(&octets, &cuts)), expected);
         }
     }
 }

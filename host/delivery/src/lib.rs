@@ -96,6 +96,46 @@ pub async fn run(context: DeliveryContext, stop: watch::Receiver<bool>) -> u64 {
         .await
 }
 
+/// Parser of octets that remotes send, and the encoder of messages, for `tests/fuzz`.
+#[doc(hidden)]
+pub mod fuzzing {
+    use std::io::Cursor;
+
+    use futures_util::FutureExt as _;
+
+    use crate::client_connection::Offers;
+    use crate::client_wire::{ClientWire, WireError};
+    use crate::dot_stuffing::DotStuffer;
+    use host_mail::Reply;
+
+    /// Reads every reply, and parses each as a reply to EHLO. Ends with the error, or with `None` at the end of input.
+    pub fn replies(octets: &[u8]) -> (Vec<Reply>, Option<WireError>) {
+        let stream = tokio::io::join(Cursor::new(octets.to_vec()), tokio::io::sink());
+        let mut wire = ClientWire::new(stream);
+        let mut replies = Vec::new();
+        loop {
+            match wire.reply().now_or_never() {
+                Some(Ok(reply)) => {
+                    let _ = Offers::parse(&reply);
+                    replies.push(reply);
+                }
+                Some(Err(WireError::Closed)) | None => return (replies, None),
+                Some(Err(error)) => return (replies, Some(error)),
+            }
+        }
+    }
+
+    /// Encodes a message for DATA, in parts of the given length.
+    pub fn dot_stuff(message: &[u8], part: usize) -> Vec<u8> {
+        let (mut stuffer, mut out) = (DotStuffer::new(), Vec::new());
+        for part in message.chunks(part.max(1)) {
+            stuffer.push(part, &mut out);
+        }
+        stuffer.finish(&mut out);
+        out
+    }
+}
+
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -118,6 +118,10 @@ fn readable(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     fn read(lines: &[&[u8]]) -> Result<Option<Reply>, BadReply> {
@@ -198,6 +202,75 @@ mod tests {
         let mut reader = ReplyReader::default();
         for _ in 0..10 {
             assert_eq!(reader.line(&line), Ok(None));
+        }
+    }
+
+    fn status(class: u16) -> impl Strategy<Value = Option<StatusCode>> {
+        let class = u8::try_from(class).expect("a digit");
+        let known = matches!(class, 2 | 4 | 5);
+        (0..1000_u16, 0..1000_u16, any::<bool>())
+            .prop_map(move |(subject, detail, some)| (known && some).then_some(StatusCode(class, subject, detail)))
+    }
+
+    fn reply() -> impl Strategy<Value = Reply> {
+        let line = "[a-zA-Zé漢:/-]{0,20}( [a-z.]{1,10}){0,3}";
+        (200..600_u16)
+            .prop_flat_map(move |code| (Just(code), status(code / 100), vec(line, 1..6)))
+            .prop_map(|(code, status, lines)| Reply {
+                code,
+                status,
+                text: lines.join("\n"),
+            })
+    }
+
+    fn nearly_a_line() -> impl Strategy<Value = Vec<u8>> {
+        let start = select(vec![
+            "250 ",
+            "250-",
+            "250",
+            "550-5.1.1 ",
+            "550 5.1.1",
+            "550-4.1.1 ",
+            "199 ",
+            "25",
+            "",
+        ]);
+        let rest = prop_oneof![
+            vec(any::<u8>(), 0..30),
+            (0..MAX_LINE).prop_map(|length| "é".repeat(length / 2).into_bytes()),
+        ];
+        (start, rest).prop_map(|(start, rest)| [start.as_bytes(), &rest].concat())
+    }
+
+    proptest! {
+        #[test]
+        fn reply_round_trips_through_the_wire(reply in reply()) {
+            let mut octets = Vec::new();
+            reply.write_to(&mut octets);
+            let lines: Vec<&[u8]> = octets
+                .strip_suffix(b"\r\n")
+                .expect("a line end")
+                .split(|octet| *octet == b'\n')
+                .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+                .collect();
+            prop_assert_eq!(read(&lines), Ok(Some(reply)));
+        }
+
+        #[test]
+        fn any_lines_are_a_bounded_readable_reply_or_refused(lines in vec(nearly_a_line(), 0..12)) {
+            let mut reader = ReplyReader::default();
+            for line in &lines {
+                match reader.line(line) {
+                    Ok(Some(reply)) => {
+                        prop_assert!((200..600).contains(&reply.code));
+                        prop_assert!(reply.text.len() <= MAX_TEXT + MAX_LINES);
+                        prop_assert!(reply.text.split('\n').all(|line| !line.contains(char::is_control)));
+                        prop_assert!(reply.status.is_none_or(|status| u16::from(status.0) == reply.code / 100));
+                    }
+                    Ok(None) => {}
+                    Err(_) => break,
+                }
+            }
         }
     }
 }

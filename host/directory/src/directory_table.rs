@@ -312,6 +312,35 @@ fn home(value: &Value) -> Result<Option<Home>, String> {
     }
 }
 
+/// Parser of the directory file, for `tests/fuzz`.
+#[doc(hidden)]
+pub mod fuzzing {
+    use std::path::Path;
+
+    use host_config::toml_reader::Problem;
+
+    /// Parses a directory and asks about each of its addresses. Returns the number of accounts.
+    pub fn directory(text: &str) -> Result<usize, Vec<Problem>> {
+        let table = super::DirectoryTable::parse(text, Path::new("/mail"))?;
+        let addresses = || table.addresses.values().flatten().map(|entry| &entry.address).take(16);
+        for address in addresses() {
+            assert!(!table.lookup(address).is_empty(), "{address} has no meaning");
+            assert!(table.is_local_domain(address.domain()), "{address} is not local");
+            for account in table.accounts.keys().take(16) {
+                let _ = table.may_send_as(account, address);
+            }
+            for group in addresses() {
+                let _ = table.is_member(group, address);
+            }
+        }
+        for name in table.accounts.keys() {
+            assert!(table.account_of(name).is_some(), "{name} is unknown");
+        }
+        let _ = table.ambiguous();
+        Ok(table.accounts.len())
+    }
+}
+
 /// Describes the meaning of an entry, for warnings.
 impl std::fmt::Display for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

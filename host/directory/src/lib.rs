@@ -13,6 +13,8 @@ use futures_util::future::BoxFuture;
 
 use host_mail::{Endpoint, Mailbox};
 
+#[doc(hidden)]
+pub use crate::directory_table::fuzzing;
 pub use crate::edit_file::{EditError, NewAccount, add_account, set_password};
 pub use crate::file_directory::{AccountSummary, FileDirectory};
 pub use password::{PasswordError, hash_password, verify_password};

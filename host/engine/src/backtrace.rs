@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use wasmtime::{FrameInfo, WasmBacktrace};
 
-use super::debug_info::{DebugInfo, DebugInfoReader};
+use super::debug_info::{DebugInfo, DebugInfoReader, Symbol};
 
 /// Maximum number of resolved frames that are cached for a component. A full cache is cleared.
 const MAX_FRAMES: usize = 4096;
@@ -93,7 +93,7 @@ fn functions(info: &FrameInfo, reader: &mut DebugInfoReader<'_>) -> Vec<SourcePl
         .module_offset()
         .map(|offset| reader.symbols(offset))
         .unwrap_or_default();
-    let Some(last) = symbols.len().checked_sub(1) else {
+    if symbols.is_empty() {
         let function = match info.func_name() {
             Some(name) => demangle(name),
             None => format!("function {}", info.func_index()),
@@ -102,9 +102,15 @@ fn functions(info: &FrameInfo, reader: &mut DebugInfoReader<'_>) -> Vec<SourcePl
             function: Some(function),
             location: None,
         }];
-    };
+    }
+    places(symbols, info.func_name())
+}
+
+/// Describes the functions at an instruction. `name` is the full name of the last function.
+pub(super) fn places(symbols: Vec<Symbol>, name: Option<&str>) -> Vec<SourcePlace> {
+    let last = symbols.len().saturating_sub(1);
     let places = symbols.into_iter().enumerate().map(|(at, symbol)| SourcePlace {
-        function: match info.func_name() {
+        function: match name {
             Some(name) if at == last => Some(demangle(name)),
             name => symbol.function.as_deref().or(name).map(demangle),
         },

@@ -62,7 +62,7 @@ impl Class {
             Self::Stack => "stack",
             Self::Trap => "trap",
             Self::Abi => "abi",
-            Self::InvalidAnswer => "lie",
+            Self::InvalidAnswer => "invalid-answer",
             Self::HostBug => "host-bug",
         }
     }

@@ -35,3 +35,19 @@ pub mod wasi;
 
 /// Text of the newest contract that this host serves, `wit/policy.wit`.
 pub const CONTRACT_WIT: &str = include_str!("../../../wit/policy.wit");
+
+/// Resolution of source locations, for `tests/fuzz`.
+#[doc(hidden)]
+pub mod fuzzing {
+    use crate::backtrace::{SourcePlace, places};
+    use crate::debug_info::DebugInfo;
+
+    /// Describes the functions at each instruction, given as an offset in the component.
+    pub fn source_places(component: &[u8], offsets: impl Iterator<Item = usize>) -> Vec<SourcePlace> {
+        let info = DebugInfo::of(component.into());
+        let mut reader = info.reader();
+        offsets
+            .flat_map(|offset| places(reader.symbols(offset), None))
+            .collect()
+    }
+}

@@ -76,8 +76,11 @@ macro_rules! events {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PolicyFault {
-    /// `panic`, `cpu-timeout`, `host-timeout`, `memory`, `stack`, `trap`, `abi`, `lie`, `host-bug`.
+    /// `panic`, `cpu-timeout`, `host-timeout`, `memory`, `stack`, `trap`, `abi`, `invalid-answer`, `host-bug`.
     pub class: String,
+    /// Name of the class in the release before, where that differs: `lie` for `invalid-answer`. Goes with the next release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_class: Option<String>,
     /// Name of the module in the chain.
     pub policy: String,
     /// SHA-256 of the component, hexadecimal.
@@ -86,7 +89,7 @@ pub struct PolicyFault {
     pub generation: u64,
     /// Stage of the call: `admit`, `sender`, `recipient`, `message`, `ndr`, `configure`, `describe`.
     pub stage: String,
-    /// The trap's code or the lie, in words.
+    /// The trap's code, or the reason why the answer is invalid, in words.
     pub code: String,
     /// Innermost function of the policy's own code, if known.
     pub function: Option<String>,

@@ -305,6 +305,7 @@ mod tests {
             message: Some("m1".into()),
             instead: "standard report".into(),
             core_dump: None,
+            former_class: None,
         };
         assert_eq!(
             text(&record(Event::PolicyFault { fault })),

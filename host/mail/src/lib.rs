@@ -27,3 +27,6 @@ pub use reply::{Reply, StatusCode};
 pub use text::cut;
 pub use time::Timestamp;
 pub use trace::{Received, hop_count};
+
+#[cfg(test)]
+mod property_tests;

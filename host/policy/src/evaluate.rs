@@ -1,5 +1,8 @@
-//! Evaluation: the chain of modules, asked one unit of work at a time. Nothing here knows how policies are loaded, recorded
-//! or tried: observers are told.
+//! Evaluation: asks the modules of the chain about a unit of work, which is an admission, a mail transaction or a
+//! notification.
+//!
+//! The manager uses `host_questions` and `policy_transaction` for mail; `record`, `shadow` and `harness` use the parts
+//! that ask a single policy. How policies are loaded and recorded is not known here: an observer is informed instead.
 
 pub(crate) mod chain;
 pub(crate) mod evaluation;

@@ -1,5 +1,5 @@
-//! A module by itself, on an engine of its own: asked question by question, with what each answer
-//! cost. For authors; the daemon asks through [`crate::Policies`].
+//! The harness: a single policy on a separate engine, asked question by question, with the cost of each answer. For the
+//! tools of authors (`try`, `check`, test cases, benchmarks); the daemon asks through [`crate::PolicyManager`].
 
 pub(crate) mod fault_injection;
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::evaluate::evaluation::configured;
 use crate::evaluate::evaluator::{Evaluator, FaultSite};
 use crate::evaluate::prepared_question::{LiveQuestion, PreparedQuestion};
-use crate::manage::candidate::{fits, problem_of, validate};
+use crate::manage::candidate::{check_size, problem_of, validate};
 use crate::record::offline_replay::NoHost;
 use host_config::{PolicyEngine, PolicyModule, Problem};
 use host_contract::{Decision, Origin, Reason};
@@ -29,72 +29,72 @@ use host_engine::start_error::StartError;
 use host_events::{Captured, Event, Events, PolicyFault};
 use host_mail::{MessageId, SessionId, Timestamp};
 
-/// What a lab is for.
+/// The purpose of a harness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Log lines and faults are kept and fuel is counted; durations are longer for it.
+    /// Log lines and faults are captured and fuel is counted, which makes durations longer.
     Observe,
-    /// As the daemon runs it: nothing is counted and nothing is kept.
+    /// The engine runs as in the daemon, without counting and capturing.
     Time,
 }
 
-/// An engine for one module at a time.
+/// An engine for a single policy at a time.
 pub struct PolicyHarness {
     evaluator: Evaluator,
     captured: Captured,
 }
 
-/// Compiled code, whatever its settings.
+/// Compiled code, without settings.
 #[derive(Clone)]
 pub struct HarnessCode(Arc<Code>);
 
-/// A module that loads: code with settings, grants and limits.
+/// A loaded policy: code with settings, grants and limits.
 pub struct LoadedPolicy {
     generation: Arc<Generation>,
 }
 
-/// What a policy says of itself.
+/// The description of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyDescription {
-    /// As it calls itself.
+    /// Name of the policy.
     pub name: String,
-    /// Of itself.
+    /// Version of the policy.
     pub version: String,
     /// Name and summary of each rule that a decision may cite.
     pub rules: Vec<(String, String)>,
-    /// What its instance took.
+    /// Cost of the instantiation.
     pub instantiation: Cost,
 }
 
-/// What something took.
+/// The cost of an operation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// On this machine, now.
+    /// Duration on this machine.
     pub duration: Duration,
-    /// Instructions, about; the same on every machine. None where nothing is counted.
+    /// Fuel, about the number of instructions; the same on every machine. None where fuel is not counted.
     pub fuel: Option<u64>,
-    /// Bytes of linear memory the instance has afterwards; it never gives any back.
+    /// Linear memory of the instance afterwards, in bytes; linear memory never shrinks.
     pub memory: usize,
 }
 
-/// What came of a question.
+/// The outcome and the cost of a question.
 #[derive(Debug, Clone)]
 pub struct Measurement {
-    /// The answer and its reason; none is `pass`, or a fault.
+    /// The answer and the reason; none for `pass` and for a fault.
     pub opinion: Option<(Decision, Reason)>,
-    /// Why there is no answer, as Event 4037 has it.
+    /// The fault, in the form of Event 4037.
     pub fault: Option<PolicyFault>,
-    /// Level and text of each line the policy logged.
+    /// Level and text of each line that the policy logged.
     pub logged: Vec<(String, String)>,
-    /// The fresh instance, configured; none if the question was put to one that was there.
+    /// Cost of the new instance, configuration included; none if an existing instance answered.
     pub fresh: Option<Cost>,
-    /// The question alone.
+    /// Cost of the question alone.
     pub cost: Cost,
 }
 
 impl PolicyHarness {
-    /// Compiled code is kept in `cache`, if there is one. `directory` is what the host itself would
-    /// look up in; policies ask the scene.
+    /// Makes a harness. Compiled code is cached in `cache`. `directory` answers the host's own lookups; a session has
+    /// services for the policy's calls.
     pub fn new(purpose: Purpose, directory: Arc<dyn Directory>, cache: Option<&Path>) -> Result<Self, StartError> {
         let engine = PolicyEngine {
             instances: 4,
@@ -114,13 +114,13 @@ impl PolicyHarness {
         })
     }
 
-    /// Inspects, compiles and links.
+    /// Inspects, compiles and links a component.
     pub async fn compile(&self, bytes: &[u8]) -> Result<HarnessCode, Vec<Problem>> {
         let code = Code::new(&self.evaluator.runtime, bytes.into()).await?;
         Ok(HarnessCode(Arc::new(code)))
     }
 
-    /// Who a policy says it is, before anything is configured or granted.
+    /// Returns the description of a policy, before anything is configured or granted.
     pub async fn describe(&self, code: &HarnessCode, module: &PolicyModule) -> Result<PolicyDescription, Vec<Problem>> {
         let candidate = candidate(code, module);
         let context = self.evaluator.context(Origin::default());
@@ -132,8 +132,8 @@ impl PolicyHarness {
             vec![problem]
         };
         let since = Instant::now();
-        let made = Instance::new(&self.evaluator.runtime, &candidate, context).await;
-        let mut instance = made.map_err(|failed| faulted("instantiate", failed))?;
+        let instance = Instance::new(&self.evaluator.runtime, &candidate, context).await;
+        let mut instance = instance.map_err(|failed| faulted("instantiate", failed))?;
         let instantiation = cost(&instance, since);
         let description = instance
             .describe()
@@ -147,15 +147,15 @@ impl PolicyHarness {
         })
     }
 
-    /// Everything a load checks: size, grants, types, `describe`, `configure`. `module` has the name,
-    /// settings, grants and limits; `key` is where grants are given, for problems.
+    /// Checks a policy like a load: size, grants, types, `describe` and `configure`. `module` has the name, settings,
+    /// grants and limits.
     pub async fn load(
         &self,
         code: &HarnessCode,
         size: usize,
         module: &PolicyModule,
     ) -> Result<LoadedPolicy, Vec<Problem>> {
-        fits(size, module.limits.component_size).map_err(|text| vec![Problem::new("file", text)])?;
+        check_size(size, module.limits.component_size).map_err(|text| vec![Problem::new("file", text)])?;
         let candidate = candidate(code, module);
         let description = validate(&self.evaluator, &candidate, "policy").await?;
         Ok(LoadedPolicy {
@@ -163,7 +163,7 @@ impl PolicyHarness {
         })
     }
 
-    /// One unit of work: its questions share an instance, the time and the answers of the host.
+    /// Begins a unit of work: the questions share an instance, the time and the host services.
     pub fn session<'a>(
         &'a self,
         policy: &'a LoadedPolicy,
@@ -201,12 +201,12 @@ fn candidate(code: &HarnessCode, module: &PolicyModule) -> Candidate {
 }
 
 impl HarnessCode {
-    /// SHA-256 of the component, hexadecimal.
+    /// Returns the SHA-256 of the component, hexadecimal.
     pub fn digest(&self) -> &str {
         &self.0.digest
     }
 
-    /// Interfaces of the contract from which it imports functions: those that must be granted.
+    /// Returns the interfaces of the contract from which the component imports functions, which must be granted.
     pub fn uses(&self) -> impl Iterator<Item = &str> {
         self.0.shape.uses.iter().map(String::as_str)
     }
@@ -229,25 +229,25 @@ pub struct HarnessSession<'a> {
 }
 
 impl HarnessSession<'_> {
-    /// Puts a question to the instance of this unit of work, which is made if there is none. After a
-    /// fault the next question has a fresh one.
+    /// Asks a question of the instance of this unit of work, which is made on demand. After a fault, the next question
+    /// gets a new instance.
     pub async fn ask(&mut self, question: &LiveQuestion) -> Measurement {
-        let heard = self.harness.captured.events().len();
-        let mut reading = self.put(question).await;
-        for event in self.harness.captured.events().drain(heard..) {
+        let seen = self.harness.captured.events().len();
+        let mut measurement = self.measure(question).await;
+        for event in self.harness.captured.events().drain(seen..) {
             if let Event::PolicyLog { level, text, .. } = event {
-                reading.logged.push((level, text));
+                measurement.logged.push((level, text));
             }
         }
-        reading
+        measurement
     }
 
-    /// Makes the instance before it is asked anything.
+    /// Makes the instance before the first question.
     ///
     /// # Errors
-    /// It faulted.
+    /// The instance faulted.
     pub async fn begin(&mut self) -> Result<Cost, PolicyFault> {
-        match self.fresh().await {
+        match self.new_instance().await {
             Ok((instance, cost)) => {
                 self.instance = Some(instance);
                 Ok(cost)
@@ -256,13 +256,13 @@ impl HarnessSession<'_> {
         }
     }
 
-    /// The instance is dropped; the next question has a fresh one.
+    /// Drops the instance; the next question gets a new instance.
     pub fn release(&mut self) {
         self.instance = None;
     }
 
-    async fn put(&mut self, question: &LiveQuestion) -> Measurement {
-        let mut reading = Measurement {
+    async fn measure(&mut self, question: &LiveQuestion) -> Measurement {
+        let mut measurement = Measurement {
             opinion: None,
             fault: None,
             logged: Vec::new(),
@@ -271,32 +271,32 @@ impl HarnessSession<'_> {
         };
         let mut instance = match self.instance.take() {
             Some(instance) => instance,
-            None => match self.fresh().await {
+            None => match self.new_instance().await {
                 Ok((instance, cost)) => {
-                    reading.fresh = Some(cost);
+                    measurement.fresh = Some(cost);
                     instance
                 }
                 Err(failed) => {
-                    reading.fault = Some(self.fault(&failed, "configure"));
-                    return reading;
+                    measurement.fault = Some(self.fault(&failed, "configure"));
+                    return measurement;
                 }
             },
         };
         instance.refuel(self.harness.evaluator.runtime.first_fuel());
         let since = Instant::now();
-        let answer = put(&mut instance, question).await;
-        reading.cost = cost(&instance, since);
+        let answer = ask_instance(&mut instance, question).await;
+        measurement.cost = cost(&instance, since);
         match answer {
             Ok(opinion) => {
-                reading.opinion = opinion;
+                measurement.opinion = opinion;
                 self.instance = Some(instance);
             }
-            Err(failed) => reading.fault = Some(self.fault(&failed, question.stage())),
+            Err(failed) => measurement.fault = Some(self.fault(&failed, question.stage())),
         }
-        reading
+        measurement
     }
 
-    async fn fresh(&self) -> Result<(Instance, Cost), CallFailed> {
+    async fn new_instance(&self) -> Result<(Instance, Cost), CallFailed> {
         let since = Instant::now();
         let generation = &self.policy.generation;
         let instance = configured(
@@ -310,12 +310,12 @@ impl HarnessSession<'_> {
         Ok((instance, cost))
     }
 
-    /// As Event 4037 has it. A pool that is too small for one instance is a defect of the host.
+    /// Returns a fault in the form of Event 4037. A pool without room for an instance is a defect of the host.
     fn fault(&self, failed: &CallFailed, stage: &str) -> PolicyFault {
-        let crowded = Fault::of_host("no room for an instance");
+        let no_room = Fault::of_host("no room for an instance");
         let fault = match failed {
             CallFailed::Fault(fault) => fault,
-            CallFailed::Crowded => &crowded,
+            CallFailed::Crowded => &no_room,
         };
         FaultSite {
             candidate: &self.policy.generation.candidate,
@@ -336,7 +336,10 @@ fn cost(instance: &Instance, since: Instant) -> Cost {
     }
 }
 
-async fn put(instance: &mut Instance, question: &LiveQuestion) -> Result<Option<(Decision, Reason)>, CallFailed> {
+async fn ask_instance(
+    instance: &mut Instance,
+    question: &LiveQuestion,
+) -> Result<Option<(Decision, Reason)>, CallFailed> {
     if question.message().is_some() {
         instance.about(MessageId::generate());
     }

@@ -1,11 +1,16 @@
-//! Policies: evaluated for mail, recorded, managed and tried beside each other.
+//! Policies: evaluated for mail, recorded, managed, staged and shadowed.
 //!
-//! [`PolicyManager`] is the entry: it implements [`host_contract::Decide`] for listener, session and delivery, and has one
-//! method for each thing that an operator does with policies. A fault has become Event 4037 and the answer that the fault
-//! table names before a question returns.
+//! [`PolicyManager`] is the entry point. The listener, the session and delivery ask the manager through
+//! [`host_contract::Decide`]; the control socket and the command line call a method for each operation of an operator.
+//! Every question returns an answer: a fault of a policy is emitted as Event 4037, and the fault table answers instead.
 //!
-//! `evaluate` asks the chain of modules and reports to observers; `record` follows units of work and plays them again;
-//! `manage` changes the chain; `shadow` asks a candidate beside it; `services` answers what policies ask.
+//! - `evaluate` asks the modules of the chain and reports to observers.
+//! - `record` records units of work and replays records with another policy.
+//! - `manage` changes the chain: load, stage, promote, roll back and reload.
+//! - `shadow` asks a candidate beside the active generation, without effect on mail.
+//! - `services` answers the host calls of policies.
+//! - `decision_log` stores records on disk, bounded by size and age.
+//! - `harness` runs a single policy for the tools of authors.
 
 mod decision_log;
 mod evaluate;

@@ -1,5 +1,14 @@
-//! Managing policies: from a candidate to the active generation and back. A candidate is checked, loaded, staged, put on
-//! probation, rolled back and remembered.
+//! Management of policies, from a candidate to the active generation and back. Used by the daemon and the command line
+//! through [`manager::PolicyManager`].
+//!
+//! - `policy_set` owns the chain and serialises every change.
+//! - `desired` chooses code and settings, `candidate` checks the choice, `activate` makes the result durable and
+//!   active.
+//! - `rollout` stages a candidate, `probation` rolls a bad generation back, `supervisor` ends both kinds of trial.
+//! - `reconfigure` builds the chain at a start and at a reload.
+//! - `activation_store` and `activation_history` remember activations; `rollback_backoff` delays a retry after a
+//!   rollback.
+//! - `watch_folder` loads files that are moved into a folder.
 
 pub(crate) mod activate;
 pub(crate) mod activation_history;

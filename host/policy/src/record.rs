@@ -1,5 +1,9 @@
-//! The record of one unit of work as one module saw it: what was asked, what the module asked of the
-//! host meanwhile, and what it decided. Whoever has it can ask another policy the same.
+//! Records of decisions: a record holds a unit of work as seen by a module, with each question, the module's host calls
+//! and the answer, so that another policy can be asked the same.
+//!
+//! - `recorder` makes records while mail is served; `redact` removes personal data.
+//! - `replayer` puts a record to another policy, `offline_replay` does so without a host, `decision_diff` compares the
+//!   decisions.
 
 pub(crate) mod decision_diff;
 pub(crate) mod offline_replay;
@@ -13,60 +17,60 @@ use host_contract::{Decision, Question, Reason};
 use host_engine::host_call::{Answer, Call, NoAnswer};
 use host_mail::{MessageId, RecordId, SessionId, Timestamp};
 
-/// The version of records that is written, and the only one that is read.
+/// The version of records that is written, and the only version that is read.
 pub const RECORD_VERSION: u32 = 1;
 
-/// One admission, one mail transaction or one notification.
+/// The record of an admission, a mail transaction or a notification.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Record {
     /// See [`RECORD_VERSION`].
     pub version: u32,
-    /// Sorts by time.
+    /// Identifier, sorted by time.
     pub id: RecordId,
-    /// What `host.now` told.
+    /// Time of the unit of work, as `host.now` returned.
     pub time: Timestamp,
-    /// The connection; none for notifications.
+    /// The session; none for notifications.
     pub session: Option<SessionId>,
-    /// The message, if there was one.
+    /// The message, if there was any.
     pub message: Option<MessageId>,
-    /// Name in the chain.
+    /// Name of the module in the chain.
     pub module: String,
-    /// Which generation of it.
+    /// Generation of the module.
     pub generation: u64,
-    /// SHA-256 of its code, hexadecimal.
+    /// SHA-256 of the module's code, hexadecimal.
     pub digest: String,
-    /// What of it was kept.
+    /// Completeness of the record.
     pub kept: Completeness,
-    /// In order.
+    /// Questions and answers, in order.
     pub exchanges: Vec<Exchange>,
 }
 
-/// What of a unit of work a record keeps.
+/// Completeness of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Completeness {
     /// Everything a replay needs.
     All,
-    /// Not every answer of the host: there were too many.
+    /// A part of the host's answers is missing, because there were too many.
     Part,
-    /// Nothing that names a person.
+    /// Personal data is hashed or left out; see [`Record::redact`].
     Hashed,
 }
 
-/// One question and what came of it.
+/// A question and the outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Exchange {
-    /// What was asked.
+    /// The question.
     pub question: Question,
-    /// The instance was made for this question: it remembers nothing of those before.
+    /// True if the instance was made for this question, and so has no memory of earlier questions.
     pub fresh: bool,
-    /// What the module asked meanwhile, in order.
+    /// Host calls of the module during the question, in order.
     pub calls: Vec<Called>,
-    /// What came of it.
+    /// The module's answer, or a fault.
     pub outcome: ExchangeOutcome,
-    /// How long it took, the making of the instance included, in microseconds.
+    /// Duration in microseconds, instantiation included.
     pub micros: u64,
 }
 
@@ -74,21 +78,21 @@ pub struct Exchange {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Called {
-    /// What was asked.
+    /// The call.
     pub call: Call,
-    /// What was answered.
+    /// The host's answer.
     pub given: Given,
 }
 
-/// An answer of the host.
+/// The host's answer to a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Given {
-    /// There was one.
+    /// An answer.
     Answer(Answer),
-    /// There was none.
+    /// An error: the host could not answer.
     NoAnswer(NoAnswer),
-    /// Not kept.
+    /// An answer that was left out of the record.
     LeftOut,
 }
 
@@ -108,37 +112,37 @@ impl From<Given> for Result<Answer, NoAnswer> {
     }
 }
 
-/// What came of a question.
+/// The outcome of a question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExchangeOutcome {
     /// The module had no opinion.
     Pass,
-    /// It had one.
+    /// The module decided.
     Decided {
-        /// Which.
+        /// The decision.
         answer: Decision,
-        /// Why.
+        /// The reason.
         because: Reason,
     },
-    /// It faulted; see Event 4037.
+    /// The module faulted; see Event 4037.
     Fault {
-        /// Such as `panic`.
+        /// Class of the fault, such as `panic`.
         class: String,
-        /// The trap's code or the lie, in words.
+        /// Code of the trap, or a description of the invalid answer.
         code: String,
         /// Innermost function of the policy's own code.
         function: Option<String>,
-        /// `file:line` of it.
+        /// `file:line` in the policy's source.
         location: Option<String>,
     },
 }
 
 impl Record {
-    /// About how many bytes it takes in memory, for bounds.
+    /// Estimates the memory of the record in bytes, for bounds of queues.
     pub fn weight(&self) -> usize {
         let exchange = |exchange: &Exchange| {
-            let said = match &exchange.question {
+            let question = match &exchange.question {
                 Question::Message { envelope, message, .. } => {
                     message.header.0.len() + message.body.0.len() + 64 * envelope.recipients.len()
                 }
@@ -146,13 +150,13 @@ impl Record {
                 _ => 0,
             };
             let called = |called: &Called| weight(&called.call, &called.given);
-            512 + said + exchange.calls.iter().map(called).sum::<usize>()
+            512 + question + exchange.calls.iter().map(called).sum::<usize>()
         };
         256 + self.exchanges.iter().map(exchange).sum::<usize>()
     }
 }
 
-/// About how many bytes a call takes.
+/// Estimates the memory of a call in bytes.
 pub(crate) fn weight(call: &Call, given: &Given) -> usize {
     let called = match call {
         Call::MaySendAs {

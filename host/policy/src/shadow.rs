@@ -1,6 +1,6 @@
-//! Shadow: a candidate is asked what the active generation of a module was asked, off the way of the
-//! mail. Its answers are compared and never applied, and it can slow nothing down: what does not fit
-//! into its queue is dropped, and it runs on one thread that everything else goes before.
+//! The shadow: puts the questions of a module's active generation to a candidate, away from the path of mail. Answers
+//! are compared and never applied, and mail is never delayed: samples that do not fit into the queue are dropped, and
+//! the candidate runs on a thread of the lowest priority. Owned by the manager.
 
 mod cpu_budget;
 pub(crate) mod run_state;
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::manage::activation_history::{Cause, How};
 use crate::manage::candidate::validate;
 use crate::manage::desired::{Desired, candidate};
-use crate::manage::policy_set::{PolicySet, find};
+use crate::manage::policy_set::{PolicySet, find_module};
 use crate::manage::request::LoadRequest;
 use crate::record::recorder::RecordHub;
 use crate::shadow::run_state::{ShadowReport, ShadowRun};
@@ -26,18 +26,18 @@ use host_engine::generation::Generation;
 use host_events::{Event, Events};
 use host_mail::Timestamp;
 
-/// What to try and for how long.
+/// A request to start a shadow.
 #[derive(Debug, Clone)]
 pub struct ShadowRequest {
     /// Code and settings, as for a load.
     pub candidate: LoadRequest,
-    /// Part of the sessions it sees, above 0 and up to 1.
+    /// Share of the sessions to compare, above 0 and up to 1.
     pub share: f64,
-    /// It ends by itself after this.
+    /// Time until the shadow ends.
     pub lasts: Duration,
 }
 
-/// The shadow of a host: the one that runs, or the last one.
+/// The shadow of a host: the running shadow, or the last.
 pub(crate) struct Shadow {
     records: Arc<RecordHub>,
     run: Mutex<Option<Arc<ShadowRun>>>,
@@ -51,7 +51,7 @@ impl Shadow {
         }
     }
 
-    /// Starts to ask a candidate what a module is asked (5033). One shadow runs at a time.
+    /// Starts a shadow (5033). Only a single shadow runs at a time.
     pub(crate) async fn start(
         self: &Arc<Self>,
         set: &Arc<PolicySet>,
@@ -70,7 +70,7 @@ impl Shadow {
         if !(request.share > 0.0 && request.share <= 1.0) {
             return Err(vec![Problem::new("share", "expected more than 0 and at most 1")]);
         }
-        let (generation, active) = rival(set, request.candidate).await?;
+        let (generation, active) = build_candidate(set, request.candidate).await?;
         let started = Timestamp::now();
         let run = Arc::new(ShadowRun {
             against: active.number,
@@ -85,7 +85,7 @@ impl Shadow {
         });
         // Checked again: two candidates may have been validated at the same time.
         let mut slot = self.run.lock();
-        if let Some(other) = slot.as_ref().filter(|run| run.runs()) {
+        if let Some(other) = slot.as_ref().filter(|run| run.is_running()) {
             return Err(busy(other));
         }
         let tap = crate::shadow::shadow_worker::start(set, &self.records, &run)
@@ -106,31 +106,32 @@ impl Shadow {
         Ok(report)
     }
 
-    /// Returns the report of the shadow that runs, or of the last one.
+    /// Returns the report of the running shadow, or of the last.
     pub(crate) fn report(&self) -> Option<ShadowReport> {
         self.run.lock().as_ref().map(|run| run.report())
     }
 
-    /// Ends the shadow that runs; its report stays. `None` if there is none.
+    /// Ends the running shadow and returns the final report; `None` if no shadow runs.
     pub(crate) fn end(&self, events: &Events, reason: &str) -> Option<ShadowReport> {
         let run = self.running()?;
         run.end(&self.records, events, reason);
         Some(run.report())
     }
 
-    /// Returns the shadow that runs.
+    /// Returns the running shadow.
     pub(crate) fn running(&self) -> Option<Arc<ShadowRun>> {
-        self.run.lock().clone().filter(|run| run.runs())
+        self.run.lock().clone().filter(|run| run.is_running())
     }
 }
 
-/// Returns a generation without a number, checked as for a load, and the active one that it is compared with.
-async fn rival(set: &PolicySet, request: LoadRequest) -> Result<(Generation, Arc<Generation>), Vec<Problem>> {
+/// Builds the candidate as a generation without a number, checked as for a load. Returns the candidate and the active
+/// generation to compare with.
+async fn build_candidate(set: &PolicySet, request: LoadRequest) -> Result<(Generation, Arc<Generation>), Vec<Problem>> {
     let chain = set.chain.load_full();
-    let place = find(&chain, request.module.as_deref())?;
-    let desired = Desired::of_module(&chain, place, None).await?;
+    let position = find_module(&chain, request.module.as_deref())?;
+    let desired = Desired::of_module(&chain, position, None).await?;
     let Some(active) = desired.running.clone() else {
-        let module = chain.modules.get(place);
+        let module = chain.modules.get(position);
         let why = module
             .and_then(|module| module.running.as_ref().err().cloned())
             .unwrap_or_default();
@@ -143,7 +144,7 @@ async fn rival(set: &PolicySet, request: LoadRequest) -> Result<(Generation, Arc
     let cause = Cause::new(How::Load, request.by.clone(), "");
     let attempt = desired.attempt_to_load(request);
     let (mut candidate, _) = candidate(set, &set.evaluator, &desired, &attempt, &cause).await?;
-    // A fault in the shadow is one event, and leaves no core dump.
+    // A fault in the shadow is a single event, and leaves no core dump.
     candidate.core_dumps = Arc::new(CoreDumps::new(None));
     let description = validate(&set.evaluator, &candidate, &desired.key).await?;
     Ok((Generation::new(0, Timestamp::now(), candidate, description), active))

@@ -1,11 +1,12 @@
-//! What the tests of the engine share.
+//! Helpers of the crate's tests: a directory, configurations, clients and a bench with a running manager.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
 use crate::{LoadRequest, PolicyManager, Record, Recorder};
@@ -19,8 +20,8 @@ use host_engine::component::builtin;
 use host_events::{Captured, Event, Events, Format, PolicyFault};
 use host_mail::{Client, Envelope, Identity, Mailbox, ReversePath};
 
-/// anna@example.org is an account here, twin@example.org has two meanings; nobody else is known. Asking for
-/// panic@example.org panics, and for slow@example.org never returns.
+/// A directory with the account anna@example.org and the ambiguous address twin@example.org. A lookup of
+/// panic@example.org panics, and a lookup of slow@example.org never returns.
 pub(super) struct TestDirectory;
 
 impl Directory for TestDirectory {
@@ -64,7 +65,7 @@ fn account(address: &Mailbox, account: &str) -> Entry {
     }
 }
 
-/// Enough for every test guest, and short enough to wait for.
+/// Limits that every test guest stays within, short enough for tests of timeouts.
 pub(super) fn limits() -> PolicyLimits {
     PolicyLimits {
         cpu: Duration::from_millis(100),
@@ -75,7 +76,7 @@ pub(super) fn limits() -> PolicyLimits {
     }
 }
 
-/// A module with all grants; without a file it is the built-in policy.
+/// Returns a module with all grants; without a file the module has the built-in policy.
 pub(super) fn module(name: &str, file: Option<&Path>, settings: Value) -> PolicyModule {
     PolicyModule {
         name: name.to_owned(),
@@ -96,7 +97,7 @@ pub(super) fn object(value: Value) -> Map<String, Value> {
     value.as_object().cloned().expect("settings are an object")
 }
 
-/// A configuration with this chain.
+/// Returns a configuration with this chain.
 pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
     Config {
         file: None,
@@ -127,9 +128,8 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
         policy_engine: PolicyEngine {
             instances: 4,
             wait: Duration::from_millis(50),
-            // Tests prepare what they want prepared.
+            // Tests start pre-initialisation explicitly.
             prepare_after: Duration::from_secs(3600),
-            // And what they ask, they want asked.
             ..PolicyEngine::default()
         },
         faults: FaultActions {
@@ -166,7 +166,7 @@ pub(super) fn path(text: &str) -> ReversePath {
     ReversePath::Mailbox(address(text))
 }
 
-/// A client that has not authenticated.
+/// Returns a client that has not authenticated.
 pub(super) fn stranger() -> Client {
     Client {
         listener: "smtp".to_owned(),
@@ -180,7 +180,7 @@ pub(super) fn stranger() -> Client {
     }
 }
 
-/// anna, who has.
+/// Returns a client that authenticated as anna.
 pub(super) fn anna() -> Client {
     Client {
         identity: Some(Identity {
@@ -198,32 +198,32 @@ pub(super) fn envelope(sender: ReversePath, recipients: &[&str]) -> Envelope {
     }
 }
 
-/// Records, in the order their units of work ended.
+/// A recorder that collects records, in the order in which the units of work ended.
 #[derive(Default)]
 pub(super) struct Collected(Mutex<Vec<Record>>);
 
 impl Collected {
     pub(super) fn records(&self) -> Vec<Record> {
-        self.0.lock().expect("not poisoned").clone()
+        self.0.lock().clone()
     }
 }
 
 impl Recorder for Collected {
     fn take(&self, record: Record, _: RecordMode) {
-        self.0.lock().expect("not poisoned").push(record);
+        self.0.lock().push(record);
     }
 }
 
-/// An engine and what it told.
+/// A manager and the captured events.
 pub(super) struct Bench {
     pub(super) config: Config,
     pub(super) policies: Arc<PolicyManager>,
-    pub(super) told: Captured,
+    pub(super) captured: Captured,
     pub(super) folder: tempfile::TempDir,
 }
 
 impl Bench {
-    /// A durable engine with these modules, each given its component and settings.
+    /// Starts a durable manager with these modules, each given as name, component and settings.
     pub(super) async fn with(modules: &[(&str, &[u8], Value)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let modules = modules.iter().map(|(name, code, settings)| {
@@ -232,30 +232,30 @@ impl Bench {
             module(name, Some(&file), settings.clone())
         });
         let config = config(folder.path(), modules.collect());
-        let (policies, told) = start(&config).await;
+        let (policies, captured) = start(&config).await;
         Self {
             config,
             policies,
-            told,
+            captured,
             folder,
         }
     }
 
-    /// One module, whose instances answer whoever asks or one unit of work each; without a word on that as any has it.
-    pub(super) async fn asking(code: &[u8], settings: Value, stateless: Option<bool>) -> Self {
+    /// Starts a manager with a single module `p`; `stateless` is the module's setting.
+    pub(super) async fn with_stateless(code: &[u8], settings: Value, stateless: Option<bool>) -> Self {
         let mut bench = Self::with(&[("p", code, settings)]).await;
         bench.config.policies[0].stateless = stateless;
         bench.restart().await;
         bench
     }
 
-    /// With `misbehaving` as the only module, in this mode at this stage.
+    /// Starts a manager with `misbehaving` as the only module, in this mode at this stage.
     pub(super) async fn misbehaving(mode: &str, stage: &str) -> Self {
         let settings = json!({ "mode": mode, "stage": stage });
         Self::with(&[("mischief", builtin::MISBEHAVING, settings)]).await
     }
 
-    /// From now on what is decided is recorded.
+    /// Restarts with recording on, and collects the records.
     pub(super) async fn record(&mut self) -> Arc<Collected> {
         for module in &mut self.config.policies {
             module.record = RecordMode::On;
@@ -266,14 +266,14 @@ impl Bench {
         collected
     }
 
-    /// The same engine after a restart.
+    /// Restarts the manager on the same data.
     pub(super) async fn restart(&mut self) {
-        let (policies, told) = start(&self.config).await;
+        let (policies, captured) = start(&self.config).await;
         self.policies = policies;
-        self.told = told;
+        self.captured = captured;
     }
 
-    /// The only fault so far.
+    /// Returns the only fault so far.
     pub(super) fn fault(&self) -> PolicyFault {
         let faults = self.faults();
         let [fault] = &faults[..] else {
@@ -283,7 +283,7 @@ impl Bench {
     }
 
     pub(super) fn faults(&self) -> Vec<PolicyFault> {
-        let faults = self.told.events().into_iter().filter_map(|event| match event {
+        let faults = self.captured.events().into_iter().filter_map(|event| match event {
             Event::PolicyFault { fault } => Some(fault),
             _ => None,
         });
@@ -292,14 +292,14 @@ impl Bench {
 }
 
 async fn start(config: &Config) -> (Arc<PolicyManager>, Captured) {
-    let (events, told) = Events::capture();
+    let (events, captured) = Events::capture();
     let policies = PolicyManager::start(config, Arc::new(TestDirectory), events, Compiler::Here)
         .await
         .expect("an engine");
-    (policies, told)
+    (policies, captured)
 }
 
-/// A request to load code, or settings, or both.
+/// Returns a request to load code, settings or both.
 pub(super) fn load(code: Option<&[u8]>, settings: Option<Value>) -> LoadRequest {
     LoadRequest {
         module: None,

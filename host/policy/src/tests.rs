@@ -1,4 +1,4 @@
-//! The engine as a whole, with real guests and with hostile ones.
+//! Tests of the policy manager with real guests and with hostile guests.
 
 mod contracts;
 mod core_dumps;

@@ -1,7 +1,7 @@
 //! Listeners: bind, accept, and refuse with 421 when all slots are taken.
 
 mod connection_limiter;
-mod proxy_header;
+pub(crate) mod proxy_header;
 mod reject_rate;
 mod scheduler_latency;
 

@@ -4,23 +4,25 @@
 //! writes. `docs/reference/smtp.md` describes the dialogue as a client sees it.
 
 mod accept_message;
-mod auth;
-mod command;
+pub(crate) mod auth;
+pub(crate) mod command;
 mod connection_slot;
 mod context;
-mod data_reader;
+pub(crate) mod data_reader;
 mod driver;
 mod edits;
 mod machine;
 mod path;
+#[cfg(test)]
+mod property_tests;
 mod receive;
 mod refusal_events;
 pub mod replies;
 mod session_permit;
 #[cfg(test)]
 pub(crate) mod tests;
-mod transport;
-mod wire;
+pub(crate) mod transport;
+pub(crate) mod wire;
 
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::primitives::{Condvar, Mutex, MutexGuard};
+
+#[cfg(all(test, loom))]
+mod model_tests;
 
 /// The writers' end of the queue.
 pub struct BatchQueue<T> {
@@ -201,7 +204,7 @@ impl<T> Drop for BatchReader<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::mpsc;
     use std::thread::JoinHandle;

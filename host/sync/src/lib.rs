@@ -2,3 +2,5 @@
 
 pub mod batch_queue;
 pub mod permit_pool;
+mod primitives;
+pub mod queue_budget;

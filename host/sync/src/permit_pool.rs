@@ -9,12 +9,19 @@
 use std::cmp::Reverse;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::Mutex;
 use slab::Slab;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::primitives::{
+    AtomicBool, AtomicU64, AtomicUsize, Instant, Mutex, Notify, Ordering, sleep, spawn, timeout,
+};
+
+#[cfg(all(test, not(loom)))]
+mod interleaving_tests;
+#[cfg(all(test, loom))]
+mod model_tests;
 
 /// Longest grace period: the time for which a holder may be idle before its permits are revoked.
 const MAX_IDLE_GRACE: Duration = Duration::from_millis(25);
@@ -66,19 +73,19 @@ impl PermitPool {
         })
     }
 
-    /// Acquires `count` permits (at most the pool's capacity) within `timeout`, in the order of the calls. All permits
+    /// Acquires `count` permits (at most the pool's capacity) within `max_wait`, in the order of the calls. All permits
     /// are granted at once: a holder that waited for more could deadlock with another. Cancel safe: dropping the
     /// future leaves the queue.
     ///
     /// # Errors
     /// [`AcquireTimeout`] if the permits were not free in time.
-    pub async fn acquire(self: &Arc<Self>, count: usize, timeout: Duration) -> Result<Permit, AcquireTimeout> {
+    pub async fn acquire(self: &Arc<Self>, count: usize, max_wait: Duration) -> Result<Permit, AcquireTimeout> {
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(self.capacity);
         let granted = match Arc::clone(&self.available).try_acquire_many_owned(count) {
             Ok(granted) => granted,
             Err(_) => {
                 let since = Instant::now();
-                let granted = self.wait_for_permits(count, timeout).await;
+                let granted = self.wait_for_permits(count, max_wait).await;
                 granted.ok_or_else(|| AcquireTimeout {
                     waited: since.elapsed(),
                 })?
@@ -99,38 +106,21 @@ impl PermitPool {
         })
     }
 
-    async fn wait_for_permits(self: &Arc<Self>, count: u32, timeout: Duration) -> Option<OwnedSemaphorePermit> {
+    async fn wait_for_permits(self: &Arc<Self>, count: u32, max_wait: Duration) -> Option<OwnedSemaphorePermit> {
         let mut waiter = Waiter::new(self, count as usize);
-        if !self.is_reclaiming.swap(true, Ordering::AcqRel) {
-            tokio::spawn(Arc::clone(self).reclaim());
+        if let Some(task) = ReclaimTask::start(self) {
+            spawn(task.run());
         }
         let granted = async {
             let mut granted = pin!(Arc::clone(&self.available).acquire_many_owned(count));
             tokio::select! {
                 biased;
                 granted = &mut granted => return granted.ok(),
-                () = tokio::time::sleep(timeout / 4 * 3) => waiter.mark_starving(),
+                () = sleep(max_wait / 4 * 3) => waiter.mark_starving(),
             }
             granted.await.ok()
         };
-        tokio::time::timeout(timeout, granted).await.ok().flatten()
-    }
-
-    /// Revokes idle permits for as long as there are waiters. A single task does this for all holders, which thus need
-    /// no timer and no needless wake-up. The task ends with its runtime; the pool must not be used on another.
-    async fn reclaim(self: Arc<Self>) {
-        loop {
-            while self.demand.load(Ordering::Acquire) > 0 {
-                self.revoke_idle();
-                tokio::time::sleep((self.idle_grace / 2).max(MIN_RECLAIM_INTERVAL)).await;
-            }
-            // A waiter that came before this swap relies on this task and is seen by the load below; a waiter that
-            // comes after the swap spawns a new task.
-            self.is_reclaiming.swap(false, Ordering::AcqRel);
-            if self.demand.load(Ordering::Acquire) == 0 || self.is_reclaiming.swap(true, Ordering::AcqRel) {
-                return;
-            }
-        }
+        timeout(max_wait, granted).await.ok().flatten()
     }
 
     /// Revokes permits of idle holders, longest idle first, until the shortage is covered.
@@ -167,6 +157,46 @@ impl PermitPool {
     /// has expired.
     fn must_yield(&self, holder: &Holder) -> bool {
         self.starving.load(Ordering::Relaxed) > 0 || holder.acquired_at.elapsed() >= self.idle_grace * TIME_SLICE
+    }
+}
+
+/// The task that revokes idle permits for as long as there are waiters. A single task does this for all holders, which
+/// thus need no timer and no needless wake-up. If the task's runtime shuts down, the next waiter starts a new task.
+struct ReclaimTask(Arc<PermitPool>);
+
+impl ReclaimTask {
+    /// Returns a new task unless there is one.
+    fn start(pool: &Arc<PermitPool>) -> Option<Self> {
+        let is_running = pool.is_reclaiming.swap(true, Ordering::AcqRel);
+        (!is_running).then(|| Self(Arc::clone(pool)))
+    }
+
+    async fn run(self) {
+        let mut task = self;
+        loop {
+            let pool = Arc::clone(&task.0);
+            while pool.demand.load(Ordering::Acquire) > 0 {
+                pool.revoke_idle();
+                sleep((pool.idle_grace / 2).max(MIN_RECLAIM_INTERVAL)).await;
+            }
+            drop(task);
+            // A waiter that found the task running is seen by this load; a later waiter starts a new task.
+            if pool.demand.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            let Some(next) = Self::start(&pool) else {
+                return;
+            };
+            task = next;
+        }
+    }
+}
+
+impl Drop for ReclaimTask {
+    /// Marks the task as ended. The swap, unlike a store, reads the value of a waiter that has found the task running,
+    /// and so makes the waiter's demand visible to this thread.
+    fn drop(&mut self) {
+        self.0.is_reclaiming.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -277,7 +307,7 @@ impl Drop for Permit {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use futures_util::FutureExt;
 

@@ -12,7 +12,7 @@ use host_mail::{Client, Content, Envelope, Mailbox, MessageId, ReversePath, Sess
 pub struct NoPolicy;
 
 fn accepted<'a, T: Send + 'a>(answer: T) -> BoxFuture<'a, Answered<T>> {
-    Box::pin(async { Answered::answered(answer, Reason::host("no-policy")) })
+    Box::pin(async { Answered::by_policy(answer, Reason::host("no-policy")) })
 }
 
 impl Decide for NoPolicy {

@@ -1,4 +1,4 @@
-//! The engine alone, with a guest that does nothing: what crossing the boundary costs, by what crosses.
+//! The engine alone, with a guest that does nothing: the cost of crossing the boundary, by the data that crosses.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 use crate::scene::{each, runtime};
 
 const GUEST: &str = include_str!("boundary.wat");
-/// How often the guest calls the host in one call of it.
+/// Number of host calls that the guest makes in a call.
 const CALLS: u64 = 1_000;
 
 struct Guest {
@@ -47,7 +47,7 @@ impl Guest {
         function.expect("a function of this type")
     }
 
-    /// Measures one function with one argument, which is made anew for each call but costs next to nothing.
+    /// Measures a function with an argument, which is made for each call at almost no cost.
     fn measure<P, R>(
         &mut self,
         group: &mut BenchmarkGroup<'_, WallTime>,
@@ -68,7 +68,7 @@ impl Guest {
     }
 }
 
-/// With or without a size.
+/// The name of a benchmark, with or without a size.
 struct BenchmarkName(BenchmarkId);
 
 impl From<&str> for BenchmarkName {
@@ -91,7 +91,7 @@ pub fn measure(criterion: &mut Criterion) {
     imports(criterion, &mut Guest::new(&pre));
 }
 
-/// The daemon's engine, as far as it matters here: pooled, interruptible, asynchronous.
+/// Makes an engine like the daemon's: pooled, interruptible, asynchronous.
 fn guest() -> wasmtime::Result<InstancePre<()>> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_memories(8)
@@ -172,7 +172,7 @@ fn answers(criterion: &mut Criterion, guest: &mut Guest) {
     }
 }
 
-/// One call of the host by the guest: the time of a thousand, divided.
+/// Measures a call of the host by the guest: the time of a thousand calls, divided.
 fn imports(criterion: &mut Criterion, guest: &mut Guest) {
     let mut group = criterion.benchmark_group("boundary: one call of the host");
     for (name, function) in [
@@ -185,14 +185,14 @@ fn imports(criterion: &mut Criterion, guest: &mut Guest) {
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|times| {
                 let rounds = times.div_ceil(CALLS);
-                let took = runtime.block_on(async {
+                let elapsed = runtime.block_on(async {
                     let began = Instant::now();
                     for _ in 0..rounds {
                         function.call_async(&mut *store, ()).await.expect("no trap");
                     }
                     began.elapsed()
                 });
-                took.mul_f64(times as f64 / (rounds * CALLS) as f64)
+                elapsed.mul_f64(times as f64 / (rounds * CALLS) as f64)
             });
         });
     }

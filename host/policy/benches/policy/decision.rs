@@ -1,4 +1,4 @@
-//! The engine as the daemon has it: fresh instances, warm ones, faults, several threads.
+//! The engine in the configuration of the daemon: fresh instances, warm instances, faults, several threads.
 
 use std::hint::black_box;
 use std::thread;
@@ -12,7 +12,7 @@ use host_policy::PolicyManager;
 
 use crate::scene::{Scene, address, carried, each, runtime};
 
-/// As an operator's policy is, and as the default policy is unless told otherwise.
+/// Setting of an operator's policy by default, and of the default policy on request.
 const STRICT: &str = "stateless = false";
 const STATELESS: &str = "stateless = true";
 
@@ -69,7 +69,7 @@ fn default_policy(criterion: &mut Criterion, scene: &Scene) {
         ("all four questions about a mail, stateless", &stateless),
     ] {
         group.bench_function(name, |bencher| {
-            each(bencher, &runtime, async || everything(policies, scene).await);
+            each(bencher, &runtime, async || all_questions(policies, scene).await);
         });
     }
 }
@@ -85,7 +85,7 @@ async fn sender(policies: &PolicyManager, scene: &Scene) {
     assert!(!black_box(asked).fault);
 }
 
-async fn everything(policies: &PolicyManager, scene: &Scene) {
+async fn all_questions(policies: &PolicyManager, scene: &Scene) {
     let session = SessionId::generate();
     assert!(!policies.admit(session, &scene.client).await.fault);
     let mut transaction = policies.transaction(session);
@@ -97,23 +97,26 @@ async fn everything(policies: &PolicyManager, scene: &Scene) {
     assert!(!black_box(asked.await).fault);
 }
 
-/// The time that all threads together need for one of each: half as much on two as on one would be perfect.
+/// Measures several threads: the time that all threads together need for a question each. Perfect scaling halves the
+/// time with two threads.
 fn threads(criterion: &mut Criterion, scene: &Scene) {
     let (strict, stateless) = (scene.policies(STRICT), scene.policies(STATELESS));
-    let (forgetful, sharing) = (scene.policies(STRICT), scene.policies(STATELESS));
+    let (fresh_for_admit, shared_for_admit) = (scene.policies(STRICT), scene.policies(STATELESS));
     by_threads(criterion, "admit, fresh instance", async || {
-        admit(&forgetful, scene).await
+        admit(&fresh_for_admit, scene).await
     });
-    by_threads(criterion, "admit, stateless", async || admit(&sharing, scene).await);
+    by_threads(criterion, "admit, stateless", async || {
+        admit(&shared_for_admit, scene).await
+    });
     by_threads(criterion, "sender, fresh instance", async || {
         sender(&strict, scene).await
     });
     by_threads(criterion, "sender, stateless", async || sender(&stateless, scene).await);
     by_threads(criterion, "all four questions, fresh instance", async || {
-        everything(&strict, scene).await
+        all_questions(&strict, scene).await
     });
     by_threads(criterion, "all four questions, stateless", async || {
-        everything(&stateless, scene).await
+        all_questions(&stateless, scene).await
     });
     if let Some(policies) = panicking(scene) {
         let trap = address(TRAP);
@@ -130,15 +133,15 @@ fn by_threads(criterion: &mut Criterion, name: &str, step: impl AsyncFn() + Sync
         group.bench_function(threads.to_string(), |bencher| {
             bencher.iter_custom(|times| {
                 let times = times.max(threads);
-                let took = together(threads, || {
+                let elapsed = together(threads, || {
                     runtime().block_on(async {
                         for _ in 0..times / threads {
                             step().await;
                         }
                     });
                 });
-                // As if all of `times` had been done, where they could not be divided.
-                took.mul_f64(times as f64 / (times / threads * threads) as f64)
+                // Scaled to `times`, which may not be divisible by the number of threads.
+                elapsed.mul_f64(times as f64 / (times / threads * threads) as f64)
             });
         });
     }
@@ -154,7 +157,7 @@ fn together(threads: u64, work: impl Fn() + Sync) -> Duration {
     began.elapsed()
 }
 
-/// The recipient about whom it panics.
+/// The recipient at which the guest panics.
 const TRAP: &str = "trap@example.org";
 
 fn panicking(scene: &Scene) -> Option<Arc<PolicyManager>> {
@@ -170,7 +173,7 @@ async fn recipient(policies: &PolicyManager, scene: &Scene, recipient: &Mailbox,
     assert_eq!(asked.because.rule == "policy-fault", faults, "{}", asked.because);
 }
 
-/// A guest that panics: what the fault costs, and the next transaction after it.
+/// Measures a guest that panics: the fault, and the transaction after the fault.
 fn faults(criterion: &mut Criterion, scene: &Scene) {
     let Some(policies) = panicking(scene) else { return };
     let runtime = runtime();

@@ -1,5 +1,5 @@
-//! The sender's question by Postfix's policy delegation protocol (`SMTPD_POLICY_README`): one request on a
-//! connection that stays open, as Postfix does it, to a native server that answers at once.
+//! The sender's question by Postfix's policy delegation protocol (`SMTPD_POLICY_README`): a request on a connection
+//! that stays open, as with Postfix, to a native server that answers at once.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -15,7 +15,7 @@ use host_directory::FileDirectory;
 use crate::native::may_send;
 use crate::scene::Scene;
 
-/// What Postfix 3.7 says at MAIL.
+/// Request of Postfix 3.7 at MAIL.
 const REQUEST: &str = "request=smtpd_access_policy
 protocol_state=MAIL
 protocol_name=ESMTP
@@ -85,7 +85,7 @@ fn ask<S: Read + Write>(connection: &mut BufReader<S>) {
     assert_eq!(answer, "action=DUNNO\n\n");
 }
 
-/// Until the client goes.
+/// Serves a connection until the client closes.
 fn serve<S: Read + Write>(connection: S, directory: &FileDirectory) -> io::Result<()> {
     let mut connection = BufReader::new(connection);
     loop {
@@ -95,8 +95,8 @@ fn serve<S: Read + Write>(connection: S, directory: &FileDirectory) -> io::Resul
                 return Ok(());
             }
         }
-        let said: HashMap<&str, &str> = request.lines().filter_map(|line| line.split_once('=')).collect();
-        let (account, sender) = (said["sasl_username"], said["sender"]);
+        let attributes: HashMap<&str, &str> = request.lines().filter_map(|line| line.split_once('=')).collect();
+        let (account, sender) = (attributes["sasl_username"], attributes["sender"]);
         let may = may_send(directory, account, sender).now_or_never();
         let action = if may == Some(true) { "DUNNO" } else { "REJECT" };
         connection

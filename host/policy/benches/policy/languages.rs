@@ -1,5 +1,5 @@
-//! The same decision, whether a recipient is on a list, in each language: the first policy in Rust, and what
-//! `posthouse policy new --lang` makes.
+//! A decision in each language: a recipient is looked up in a list, by the first policy in Rust and by the policies
+//! that `posthouse policy new --lang` makes.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -15,7 +15,7 @@ use host_policy::{LiveQuestion, PolicyHarness, Purpose};
 
 use crate::scene::{Scene, built, carried, each, runtime, target};
 
-/// Knows nothing: the decision asks nobody.
+/// Host services without answers: the decision makes no host call.
 struct NoHost;
 
 impl HostServices for NoHost {
@@ -46,7 +46,7 @@ pub fn measure(criterion: &mut Criterion) {
 
 fn measure_policy(group: &mut BenchmarkGroup<'_, WallTime>, scene: &Scene, language: &str, file: &Path) {
     let runtime = runtime();
-    // Python and JavaScript are compiled for ten seconds: once.
+    // The compilation of Python and JavaScript takes ten seconds and is cached.
     let cache = target().join("criterion/compiled");
     std::fs::create_dir_all(&cache).expect("a folder");
     let harness = PolicyHarness::new(Purpose::Time, scene.directory.clone(), Some(&cache)).expect("an engine");

@@ -1,6 +1,6 @@
-//! What policy costs: `cargo bench -p host-policy`; `docs/performance.md` has a table of a run.
+//! Benchmarks of policies: `cargo bench -p host-policy`; `docs/performance.md` has a table of a run.
 //!
-//! Nothing here is asserted to be fast; `tests/bench/instructions.py` is what guards.
+//! The benchmarks assert no speed; `tests/bench/instructions.py` guards against regressions.
 #![allow(clippy::expect_used)] // A measurement that cannot be made ends, and says why.
 
 mod boundary;
@@ -13,7 +13,7 @@ mod scene;
 
 use criterion::Criterion;
 
-/// The daemon's.
+/// The daemon's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

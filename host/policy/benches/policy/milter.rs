@@ -1,5 +1,5 @@
-//! The questions about one mail by the Milter protocol, version 6: a native server that has negotiated
-//! nothing away, so that each step is a round trip, as with a Milter that wants to see everything.
+//! The questions about a mail by the Milter protocol, version 6: a native server that negotiates nothing away, so that
+//! each step is a round trip, as with a Milter that inspects everything.
 
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -13,11 +13,11 @@ use host_directory::FileDirectory;
 use crate::native::may_send;
 use crate::scene::Scene;
 
-/// Macros, `D` with the command they are for, are not answered; everything else is.
+/// Macros: `D` with the command that the macros belong to. Macros are not answered; every other packet is.
 const MACROS: u8 = b'D';
 const CONTINUE: u8 = b'c';
 
-/// Version 6; all actions; nothing left out.
+/// Options: version 6, all actions, nothing left out.
 const OPTIONS: [u8; 12] = [0, 0, 0, 6, 0, 0, 1, 0xff, 0, 0, 0, 0];
 
 const TO_MAIL: [(u8, &[u8]); 6] = [
@@ -109,7 +109,7 @@ fn ask(server: &mut BufReader<UnixStream>, command: u8, data: &[u8]) {
     }
 }
 
-/// Until the client goes. The account comes with MAIL's macros.
+/// Serves a connection until the client closes. The account comes with the macros of MAIL.
 fn serve(connection: UnixStream, directory: &FileDirectory) -> io::Result<()> {
     let mut connection = BufReader::new(connection);
     let mut account = String::new();

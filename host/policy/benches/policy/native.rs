@@ -1,5 +1,5 @@
-//! The sender's question as a function of the host: what hard-coding it would cost, and what the servers
-//! of the other protocols decide with.
+//! The sender's question as a function of the host: the cost of a hard-coded decision, which the servers of the other
+//! protocols share.
 
 use std::hint::black_box;
 
@@ -9,7 +9,7 @@ use host_mail::Mailbox;
 
 use crate::scene::{Scene, each, runtime};
 
-/// Whether an account may use an address as its own: it must be at home here, and the account's.
+/// Returns true if `account` may use `sender`: the address must be local and belong to the account.
 pub async fn may_send(directory: &dyn Directory, account: &str, sender: &str) -> bool {
     let Ok(sender) = sender.parse::<Mailbox>() else {
         return false;

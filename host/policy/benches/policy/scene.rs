@@ -1,4 +1,4 @@
-//! What all measurements share: one client, one message, one directory.
+//! The scene of all measurements: a client, a message and a directory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ name = "otto"
 addresses = ["otto@example.org"]
 "#;
 
-/// Anna, who authenticated, writes to Otto; both are at home here.
+/// Anna, authenticated, writes to Otto; both have local accounts.
 pub struct Scene {
     pub client: Client,
     pub sender: ReversePath,
@@ -59,17 +59,18 @@ impl Scene {
         }
     }
 
-    /// A folder for sockets.
+    /// Returns a folder for sockets.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A chain as the daemon has it, configured in each instance; `module` is the rest of its `[[policy]]` table.
+    /// Returns a chain like the daemon's, with instances that are configured when made; `module` is the rest of the
+    /// `[[policy]]` table.
     pub fn policies(&self, module: &str) -> Arc<PolicyManager> {
         runtime().block_on(self.chain("prepare-after = \"1h\"", module))
     }
 
-    /// The same with its settings taken in, which is done on `runtime`.
+    /// Returns a chain with pre-initialised instances; pre-initialisation runs on `runtime`.
     pub fn prepared(&self, runtime: &Runtime, module: &str) -> Arc<PolicyManager> {
         runtime.block_on(async {
             let policies = self.chain("prepare-after = \"1ms\"", module).await;
@@ -81,7 +82,7 @@ impl Scene {
     }
 
     async fn chain(&self, engine: &str, module: &str) -> Arc<PolicyManager> {
-        // Without limit only here, where a unit of work asks as long as it is measured.
+        // The limit is raised because a measurement asks many questions in a unit of work.
         let text = format!(
             "hostname = \"mail.example.org\"\nadministrator = \"anna@example.org\"\n\
              [policy-engine]\n{engine}\n\
@@ -118,12 +119,12 @@ fn client() -> Client {
     }
 }
 
-/// One thread, as each worker of the daemon has it to itself.
+/// Returns a runtime of a single thread, like a worker of the daemon.
 pub fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// Measures `step`, which is repeated without leaving the runtime.
+/// Measures `step`, repeated without leaving the runtime.
 pub fn each(bencher: &mut Bencher<'_>, runtime: &Runtime, mut step: impl AsyncFnMut()) {
     bencher.iter_custom(|times| {
         runtime.block_on(async {
@@ -136,7 +137,7 @@ pub fn each(bencher: &mut Bencher<'_>, runtime: &Runtime, mut step: impl AsyncFn
     });
 }
 
-/// Where cargo puts what it makes.
+/// Returns cargo's target folder.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"),
@@ -144,7 +145,7 @@ pub fn target() -> PathBuf {
     )
 }
 
-/// A policy that the host's build, or the tests of languages, have left there.
+/// Returns a policy that the host's build, or the tests of languages, left in the target folder.
 pub fn built(file: &str) -> Option<PathBuf> {
     let file = target().join(file);
     let found = file.canonicalize().ok();
@@ -154,7 +155,7 @@ pub fn built(file: &str) -> Option<PathBuf> {
     found
 }
 
-/// The same, of the policies that the host carries.
+/// Returns a policy that the host carries.
 pub fn carried(name: &str) -> Option<PathBuf> {
     built(&format!("policy-wasm/wasm32-wasip2/policy/{name}.wasm"))
 }

@@ -1,4 +1,5 @@
-//! The key of the hashes that stand for addresses: without it nobody can try addresses until one fits.
+//! The key of the hashes that replace addresses: without the key, guessed addresses cannot be compared with hashes.
+//! Used by the writer of the log.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -7,23 +8,24 @@ use std::path::Path;
 
 use ring::hmac;
 
-/// Bytes of the key.
-const LENGTH: usize = 32;
-/// Bytes of a hash that are shown.
-const SHOWN: usize = 8;
+/// Length of the key, in bytes.
+const KEY_LENGTH: usize = 32;
+/// Length of a hash, in bytes.
+const HASH_LENGTH: usize = 8;
 
+/// A key for hashing personal data.
 pub(super) struct HashKey(hmac::Key);
 
 impl HashKey {
-    /// Reads it, or makes it: for the daemon's user alone. Removing the file makes a new one at the next
-    /// start; what was recorded before can then no longer be joined with what comes after.
+    /// Reads the key, or creates a key that only the daemon's user can read. Removing the file creates a new key at the
+    /// next start; hashes of the old and the new key cannot be joined.
     pub fn open(path: &Path) -> io::Result<Self> {
         match fs::read(path) {
-            Ok(bytes) if bytes.len() == LENGTH => Ok(Self::new(&bytes)),
+            Ok(bytes) if bytes.len() == KEY_LENGTH => Ok(Self::new(&bytes)),
             Ok(bytes) => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!(
-                    "{}: {} bytes, not {LENGTH}: remove it for a new one",
+                    "{}: {} bytes, not {KEY_LENGTH}: remove it for a new one",
                     path.display(),
                     bytes.len()
                 ),
@@ -34,9 +36,9 @@ impl HashKey {
     }
 
     fn make(path: &Path) -> io::Result<Self> {
-        let bytes: [u8; LENGTH] = rand::random();
+        let bytes: [u8; KEY_LENGTH] = rand::random();
         let draft = path.with_extension("new");
-        // Left behind by a crash at worst.
+        // A crash may leave a draft behind.
         let _ = fs::remove_file(&draft);
         let mut file = OpenOptions::new()
             .write(true)
@@ -53,12 +55,12 @@ impl HashKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
     }
 
-    /// The first bytes of an HMAC-SHA-256, hexadecimal.
+    /// Returns the first bytes of an HMAC-SHA-256, hexadecimal.
     pub fn hash(&self, text: &str) -> String {
         let tag = hmac::sign(&self.0, text.as_bytes());
         tag.as_ref()
             .iter()
-            .take(SHOWN)
+            .take(HASH_LENGTH)
             .map(|byte| format!("{byte:02x}"))
             .collect()
     }

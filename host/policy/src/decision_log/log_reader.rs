@@ -1,4 +1,4 @@
-//! Looking at what was recorded. Everything here blocks.
+//! Reading the log of decisions, for the control socket. Everything here blocks on the disk.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -7,55 +7,55 @@ use super::DecisionLog;
 use host_mail::{RecordId, Timestamp};
 use host_spool::PutError;
 
-/// Which records.
+/// A filter of records.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// Of units of work that began then or later.
+    /// Earliest begin of the unit of work.
     pub since: Option<Timestamp>,
-    /// At most so many, the last ones.
+    /// Maximum number of records; the last records are chosen.
     pub last: Option<usize>,
-    /// Of this module alone.
+    /// Name of the module.
     pub module: Option<String>,
 }
 
-/// As much of a record as it takes to choose.
+/// The part of a record that the filter needs.
 #[derive(Deserialize)]
-struct Head {
+struct RecordHead {
     module: String,
 }
 
 impl Wanted {
-    fn wants(&self, value: &[u8]) -> bool {
+    fn matches(&self, value: &[u8]) -> bool {
         self.module
             .as_ref()
-            .is_none_or(|wanted| serde_json::from_slice::<Head>(value).is_ok_and(|head| head.module == *wanted))
+            .is_none_or(|module| serde_json::from_slice::<RecordHead>(value).is_ok_and(|head| head.module == *module))
     }
 }
 
 impl DecisionLog {
-    /// Hands the JSON of each record to `each`, oldest first, until that has enough.
-    pub fn read(&self, wanted: &Wanted, mut each: impl FnMut(Bytes) -> bool) -> Result<(), PutError> {
-        let since = RecordId::first(wanted.since.unwrap_or(Timestamp(0))).to_string();
-        let Some(from) = self.beginning(wanted, since)? else {
+    /// Passes the JSON of each record to `each`, oldest first, until `each` returns false.
+    pub fn read(&self, filter: &Wanted, mut each: impl FnMut(Bytes) -> bool) -> Result<(), PutError> {
+        let since = RecordId::first(filter.since.unwrap_or(Timestamp(0))).to_string();
+        let Some(from) = self.start_key(filter, since)? else {
             return Ok(());
         };
         for entry in self.log.scan(&from) {
             let (_, value) = entry?;
-            if wanted.wants(&value) && !each(value) {
+            if filter.matches(&value) && !each(value) {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// One record's JSON.
+    /// Returns the JSON of a record.
     pub fn record(&self, id: RecordId) -> Result<Option<Bytes>, PutError> {
         self.log.get(&id.to_string())
     }
 
-    /// Where the last so many begin.
-    fn beginning(&self, wanted: &Wanted, since: String) -> Result<Option<String>, PutError> {
-        let Some(last) = wanted.last else {
+    /// Returns the key to start at, so that the filter's maximum number of records follows.
+    fn start_key(&self, filter: &Wanted, since: String) -> Result<Option<String>, PutError> {
+        let Some(last) = filter.last else {
             return Ok(Some(since));
         };
         let (mut from, mut count) = (None, 0);
@@ -64,7 +64,7 @@ impl DecisionLog {
                 break;
             }
             let (key, value) = entry?;
-            if wanted.wants(&value) {
+            if filter.matches(&value) {
                 from = Some(key);
                 count += 1;
             }

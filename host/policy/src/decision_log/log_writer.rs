@@ -1,4 +1,5 @@
-//! The thread that writes: it hashes, encodes, appends and trims.
+//! The writer of the log of decisions: a thread that hashes, encodes, appends in batches (group commit) and trims.
+//! Started by the log.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,66 +16,67 @@ use host_events::{Event, Events};
 use host_mail::{RecordId, Timestamp};
 use host_spool::Log;
 
-/// Records written at once.
-const BATCH: usize = 256;
-/// How long the thread sleeps if nothing comes.
-const LOOK: Duration = Duration::from_secs(1);
-/// Records of so long are written together: a thread that is woken for each would cost the mail.
-const GATHER: Duration = Duration::from_millis(20);
-/// How often old records are looked for.
-const TRIM: Duration = Duration::from_secs(60);
-/// The log grows by at most this part beyond its bound before it is cut back.
+/// Maximum number of records in a batch.
+const MAX_BATCH: usize = 256;
+/// Longest sleep of the thread, so that the log is trimmed even without records.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Time for which a batch collects records. Waking the thread for each record would slow the mail.
+const LINGER: Duration = Duration::from_millis(20);
+/// Interval between searches for old records.
+const TRIM_INTERVAL: Duration = Duration::from_secs(60);
+/// Divisor of the size bound: the log may exceed the bound by this fraction before a trim.
 const SLACK: u64 = 16;
-/// So long nothing must have been dropped before the host says that records are complete again.
-const QUIET: Duration = Duration::from_secs(5);
+/// Time without a dropped record after which records are reported as complete again.
+const RECOVERY_TIME: Duration = Duration::from_secs(5);
 
-/// What the thread is told.
-pub(super) enum Item {
+/// A message to the writer's thread.
+pub(super) enum LogItem {
     Record(Box<Record>, RecordMode),
     Close,
 }
 
-/// What waits, and what was dropped because too much did.
+/// Bytes in the queue, and the number of records that were dropped because the queue was full.
 #[derive(Default)]
 pub(super) struct PendingRecords {
     waiting: AtomicUsize,
-    count: AtomicU64,
+    dropped: AtomicU64,
 }
 
 impl PendingRecords {
-    /// Room for so many bytes; counts what has none.
+    /// Reserves room for a record of `weight` bytes. Without room, the record is counted as dropped.
     pub fn reserve(&self, weight: usize, limit: usize) -> bool {
         let before = self.waiting.fetch_add(weight, Ordering::Relaxed);
         let fits = before.saturating_add(weight) <= limit;
         if !fits {
-            self.give_back(weight);
-            self.count();
+            self.release(weight);
+            self.count_dropped();
         }
         fits
     }
 
-    pub fn give_back(&self, weight: usize) {
+    pub fn release(&self, weight: usize) {
         self.waiting.fetch_sub(weight, Ordering::Relaxed);
     }
 
-    pub fn count(&self) {
-        self.count.fetch_add(1, Ordering::Relaxed);
+    pub fn count_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
+/// The state of the writer's thread.
 pub(super) struct LogWriter {
     log: Log,
     config: Arc<ArcSwap<Config>>,
     events: Events,
     key: HashKey,
-    dropped: Arc<PendingRecords>,
+    pending: Arc<PendingRecords>,
     trimmed: Option<Instant>,
-    /// Bytes since then.
+    /// Bytes written since the last trim.
     written: u64,
     missed: MissedRecords,
 }
 
-/// Records that are not in the log although they should be.
+/// Records that are missing in the log.
 #[derive(Default)]
 struct MissedRecords {
     count: u64,
@@ -87,52 +89,53 @@ impl LogWriter {
         config: Arc<ArcSwap<Config>>,
         events: Events,
         key: HashKey,
-        dropped: Arc<PendingRecords>,
+        pending: Arc<PendingRecords>,
     ) -> Self {
         Self {
             log,
             config,
             events,
             key,
-            dropped,
+            pending,
             trimmed: None,
             written: 0,
             missed: MissedRecords::default(),
         }
     }
 
-    pub fn run(mut self, received: &Receiver<Item>) {
-        let mut full = false;
+    /// Writes until the log is closed.
+    pub fn run(mut self, received: &Receiver<LogItem>) {
+        let mut batch_full = false;
         loop {
             let mut batch = Vec::new();
-            let mut open = true;
-            match received.recv_timeout(LOOK) {
+            let mut is_open = true;
+            match received.recv_timeout(POLL_INTERVAL) {
                 Ok(first) => {
-                    if !full {
-                        std::thread::sleep(GATHER);
+                    if !batch_full {
+                        std::thread::sleep(LINGER);
                     }
-                    let more = received.try_iter().take(BATCH - 1);
+                    let more = received.try_iter().take(MAX_BATCH - 1);
                     for item in std::iter::once(first).chain(more) {
                         match item {
-                            Item::Record(record, mode) => batch.push(self.entry(*record, mode)),
-                            Item::Close => open = false,
+                            LogItem::Record(record, mode) => batch.push(self.entry(*record, mode)),
+                            LogItem::Close => is_open = false,
                         }
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => open = false,
+                Err(RecvTimeoutError::Disconnected) => is_open = false,
             }
-            full = batch.len() == BATCH;
+            batch_full = batch.len() == MAX_BATCH;
             self.write(batch);
             self.trim();
-            if !open {
+            if !is_open {
                 return;
             }
         }
     }
 
     fn entry(&self, record: Record, mode: RecordMode) -> Option<(String, Vec<u8>)> {
-        self.dropped.give_back(record.weight());
+        self.pending.release(record.weight());
         let encode = || {
             let record = match mode {
                 RecordMode::Hashed => record.redact(&|text| self.key.hash(text)),
@@ -141,14 +144,14 @@ impl LogWriter {
             let bytes = serde_json::to_vec(&record).ok()?;
             Some((record.id.to_string(), bytes))
         };
-        // A defect here must cost one record and not all that come after it.
+        // A panic here costs a single record instead of the thread.
         catch_unwind(AssertUnwindSafe(encode)).ok().flatten()
     }
 
     fn write(&mut self, batch: Vec<Option<(String, Vec<u8>)>>) {
-        let wanted = batch.len() as u64;
+        let received = batch.len() as u64;
         let entries: Vec<_> = batch.into_iter().flatten().collect();
-        let lost = wanted - entries.len() as u64;
+        let lost = received - entries.len() as u64;
         let bytes: usize = entries.iter().map(|(_, record)| record.len()).sum();
         let written = if entries.is_empty() {
             Ok(())
@@ -156,18 +159,18 @@ impl LogWriter {
             self.log.append(entries)
         };
         self.written = self.written.saturating_add(bytes as u64);
-        let flooded = self.dropped.count.swap(0, Ordering::Relaxed);
+        let overflowed = self.pending.dropped.swap(0, Ordering::Relaxed);
         match written {
-            Err(error) => self.miss(wanted + flooded, &error.to_string()),
-            Ok(()) if lost > 0 => self.miss(lost + flooded, "a defect of the host"),
-            Ok(()) if flooded > 0 => self.miss(flooded, "more came than could be written"),
-            Ok(()) if wanted > 0 => self.recovered(),
+            Err(error) => self.report_missed(received + overflowed, &error.to_string()),
+            Ok(()) if lost > 0 => self.report_missed(lost + overflowed, "a defect of the host"),
+            Ok(()) if overflowed > 0 => self.report_missed(overflowed, "more came than could be written"),
+            Ok(()) if received > 0 => self.report_recovered(),
             Ok(()) => {}
         }
     }
 
-    /// Says so at the first (5036); the rest are counted.
-    fn miss(&mut self, count: u64, reason: &str) {
+    /// Emits Event 5036 for the first missing record; later records are counted.
+    fn report_missed(&mut self, count: u64, reason: &str) {
         if self.missed.count == 0 {
             self.events.emit(Event::RecordsDropped {
                 count,
@@ -178,8 +181,9 @@ impl LogWriter {
         self.missed.last = Some(Instant::now());
     }
 
-    fn recovered(&mut self) {
-        if self.missed.last.is_some_and(|last| last.elapsed() >= QUIET) {
+    /// Emits Event 5049 once no record was dropped for a while.
+    fn report_recovered(&mut self) {
+        if self.missed.last.is_some_and(|last| last.elapsed() >= RECOVERY_TIME) {
             self.events.emit(Event::RecordsResumed {
                 missed: self.missed.count,
             });
@@ -187,11 +191,11 @@ impl LogWriter {
         }
     }
 
-    /// Now and then, what is too old or too much. What cannot be removed now is tried again.
+    /// Removes records that are too old or exceed the size bound, now and then. Failures are retried later.
     fn trim(&mut self) {
         let bounds = self.config.load().decisions.clone();
-        let lately = self.trimmed.is_some_and(|last| last.elapsed() < TRIM);
-        if lately && self.written <= bounds.size / SLACK {
+        let trimmed_recently = self.trimmed.is_some_and(|last| last.elapsed() < TRIM_INTERVAL);
+        if trimmed_recently && self.written <= bounds.size / SLACK {
             return;
         }
         self.trimmed = Some(Instant::now());

@@ -1,4 +1,4 @@
-//! The log of decisions by itself.
+//! Tests of the log of decisions.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use host_events::Captured;
 use host_mail::{Client, RecordId, Timestamp};
 use host_spool::SpoolOptions;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn record(time: Timestamp, module: &str) -> Record {
     Record {
@@ -44,28 +44,28 @@ fn record(time: Timestamp, module: &str) -> Record {
     }
 }
 
-struct Desk {
+struct LogBench {
     decisions: DecisionLog,
-    told: Captured,
+    captured: Captured,
     _spool: Spool,
 }
 
-fn open(folder: &Path, more: &str) -> Desk {
-    let (events, told) = Events::capture();
+fn open(folder: &Path, more: &str) -> LogBench {
+    let (events, captured) = Events::capture();
     let config = Config::parse(&format!("administrator = 'a@b.example'\n{more}"), folder).expect("right");
     let spool = Spool::open(&folder.join("spool"), SpoolOptions::default(), events.clone()).expect("a spool");
     let config = Arc::new(ArcSwap::from_pointee(config));
-    Desk {
+    LogBench {
         decisions: DecisionLog::start(&spool, folder, config, events).expect("started"),
-        told,
+        captured,
         _spool: spool,
     }
 }
 
-impl Desk {
-    fn read(&self, wanted: &Wanted) -> Vec<Record> {
+impl LogBench {
+    fn read(&self, filter: &Wanted) -> Vec<Record> {
         let mut records = Vec::new();
-        let read = self.decisions.read(wanted, |bytes| {
+        let read = self.decisions.read(filter, |bytes| {
             records.push(serde_json::from_slice(&bytes).expect("a record"));
             true
         });
@@ -73,11 +73,11 @@ impl Desk {
         records
     }
 
-    fn eventually(&self, is: impl Fn(&[Record]) -> bool) -> Vec<Record> {
-        let deadline = Instant::now() + PATIENCE;
+    fn eventually(&self, condition: impl Fn(&[Record]) -> bool) -> Vec<Record> {
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let records = self.read(&Wanted::default());
-            if is(&records) {
+            if condition(&records) {
                 return records;
             }
             assert!(Instant::now() < deadline, "{} records", records.len());
@@ -87,17 +87,18 @@ impl Desk {
 }
 
 #[tokio::test]
-async fn records_are_chosen_by_time_number_and_module() {
+async fn reads_records_by_time_count_and_module() {
     let folder = tempfile::tempdir().expect("a folder");
-    let desk = open(folder.path(), "");
+    let bench = open(folder.path(), "");
     let now = Timestamp::now().0;
     for (age, module) in [(3000, "a"), (2000, "b"), (1000, "a")] {
-        desk.decisions
+        bench
+            .decisions
             .take(record(Timestamp(now - age), module), RecordMode::On);
     }
-    desk.eventually(|records| records.len() == 3);
-    let chosen = |wanted: Wanted| -> Vec<u64> {
-        let records = desk.read(&wanted);
+    bench.eventually(|records| records.len() == 3);
+    let chosen = |filter: Wanted| -> Vec<u64> {
+        let records = bench.read(&filter);
         records.iter().map(|record| now - record.time.0).collect()
     };
     let since = |age: u64| Some(Timestamp(now - age));
@@ -139,14 +140,16 @@ async fn records_are_chosen_by_time_number_and_module() {
 }
 
 #[tokio::test]
-async fn what_is_too_old_or_too_much_goes() {
+async fn trims_old_records_and_the_excess() {
     let folder = tempfile::tempdir().expect("a folder");
-    let desk = open(folder.path(), "[decisions]\nage = '1h'\nsize = '16KiB'");
+    let bench = open(folder.path(), "[decisions]\nage = '1h'\nsize = '16KiB'");
     let now = Timestamp::now();
-    desk.decisions
+    bench
+        .decisions
         .take(record(Timestamp(now.0 - 2 * 3_600_000), "old"), RecordMode::On);
     for number in 0..200 {
-        desk.decisions
+        bench
+            .decisions
             .take(record(Timestamp(now.0 + number), "new"), RecordMode::On);
     }
     let newest = |records: &[Record]| records.last().is_some_and(|last| last.time.0 == now.0 + 199);
@@ -157,48 +160,48 @@ async fn what_is_too_old_or_too_much_goes() {
             .sum();
         bytes <= 17 << 10
     };
-    let left = desk.eventually(|records| newest(records) && bounded(records));
+    let left = bench.eventually(|records| newest(records) && bounded(records));
     assert!(
         left.iter().all(|record| record.module == "new"),
         "the old one was too old"
     );
-    assert!(desk.told.ids().is_empty());
+    assert!(bench.captured.ids().is_empty());
 }
 
 #[tokio::test]
-async fn a_flood_is_dropped_counted_and_told_of_once() {
+async fn overflow_is_dropped_and_reported_once() {
     let folder = tempfile::tempdir().expect("a folder");
-    let desk = open(folder.path(), "");
+    let bench = open(folder.path(), "");
     let mut large = record(Timestamp::now(), "m");
     let exchange = large.exchanges[0].clone();
     large.exchanges = vec![exchange; 20_000];
     let offered = 20;
     for _ in 0..offered {
-        desk.decisions.take(large.clone(), RecordMode::On);
+        bench.decisions.take(large.clone(), RecordMode::On);
     }
-    desk.decisions.close().await;
-    let kept = desk.read(&Wanted::default()).len();
+    bench.decisions.close().await;
+    let kept = bench.read(&Wanted::default()).len();
     assert!(kept < offered, "{kept}");
-    assert_eq!(desk.told.ids(), [5036]);
+    assert_eq!(bench.captured.ids(), [5036]);
 }
 
 #[tokio::test]
-async fn what_was_taken_is_written_before_it_closes_and_hashes_stay_the_same() {
+async fn close_writes_queued_records_and_hashes_are_stable() {
     let folder = tempfile::tempdir().expect("a folder");
     for _ in 0..2 {
-        let desk = open(folder.path(), "");
-        desk.decisions.take(record(Timestamp::now(), "m"), RecordMode::Hashed);
-        desk.decisions.close().await;
-        desk.decisions.take(record(Timestamp::now(), "late"), RecordMode::On);
-        desk._spool.close().await;
+        let bench = open(folder.path(), "");
+        bench.decisions.take(record(Timestamp::now(), "m"), RecordMode::Hashed);
+        bench.decisions.close().await;
+        bench.decisions.take(record(Timestamp::now(), "late"), RecordMode::On);
+        bench._spool.close().await;
     }
-    let desk = open(folder.path(), "");
-    let records = desk.read(&Wanted::default());
+    let bench = open(folder.path(), "");
+    let records = bench.read(&Wanted::default());
     assert_eq!(records.len(), 2);
     assert!(records.iter().all(|record| record.kept == Completeness::Hashed));
     let text = serde_json::to_string(&records).expect("JSON");
     assert!(!text.contains("somebody") && !text.contains("192.0.2.7"), "{text}");
-    assert!(desk.decisions.record(records[0].id).expect("read").is_some());
+    assert!(bench.decisions.record(records[0].id).expect("read").is_some());
     let key = folder.path().join("decisions.key");
     let before = HashKey::open(&key).expect("kept").hash("anna@example.org");
     assert_eq!(HashKey::open(&key).expect("kept").hash("anna@example.org"), before);

@@ -1,4 +1,7 @@
-//! The chain as it stands: an immutable snapshot that a unit of work keeps to its end.
+//! The chain of modules: an immutable snapshot that is replaced as a whole.
+//!
+//! `manage` builds and publishes chains, `evaluate` reads them: a unit of work keeps the snapshot that was current when
+//! the work began.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,73 +12,79 @@ use host_engine::component::Role;
 use host_engine::generation::Generation;
 use host_engine::instance_cache::InstanceCache;
 
-/// Modules in the order they are asked.
+/// A snapshot of all modules, in the order of evaluation.
 #[derive(Clone)]
 pub(crate) struct Chain {
     pub(crate) modules: Vec<Module>,
+    /// Default actions on faults.
     pub(crate) faults: FaultActions,
-    /// How long a client's question waits for an instance.
+    /// Longest time that a client's question waits for an instance.
     pub(crate) wait: Duration,
-    /// Bytes of bodies in records.
+    /// Bytes of a message's body that a record keeps.
     pub(crate) recorded_body: u64,
-    /// What is asked of a generation that is loaded.
+    /// Terms of the probation of newly loaded generations.
     pub(crate) probation: host_config::ProbationConfig,
-    /// Of one processor, what the next shadow may take.
+    /// Share of a processor that the next shadow may use.
     pub(crate) shadow_cpu: Share,
+    /// The staged candidate.
     pub(crate) staging: Option<Arc<Staging>>,
-    /// Instances that wait for their next question; they go with the chain.
+    /// Cache of idle instances; closed when another chain is published.
     pub(crate) idle: InstanceCache,
 }
 
-/// One module of the chain.
+/// A module of the chain.
 #[derive(Clone)]
 pub(crate) struct Module {
     pub(crate) name: Arc<str>,
-    /// As the configuration has it.
+    /// The module's section of the configuration.
     pub(crate) configured: PolicyModule,
-    /// What runs, or why nothing does.
+    /// The active generation, or the reason why the module cannot run.
     pub(crate) running: Result<Arc<Generation>, String>,
-    /// As long as it has to prove itself.
+    /// Probation of the active generation.
     pub(crate) probation: Option<Arc<Probation>>,
 }
 
 impl Chain {
-    /// Every module runs. If one does not, nobody knows what it would have said, and no question
-    /// is answered.
+    /// True if every module runs. No question is answered otherwise, because the opinion of the failed module is
+    /// unknown.
     pub(crate) fn is_whole(&self) -> bool {
         self.modules.iter().all(|module| module.running.is_ok())
     }
 
-    /// What a fault of the module at this place does at `admit`.
-    pub(crate) fn on_admit_fault(&self, place: usize) -> AdmitFault {
+    /// Returns the action on a fault at `admit` of the module at `position`: the module's own action, or else the
+    /// default.
+    pub(crate) fn on_admit_fault(&self, position: usize) -> AdmitFault {
         let own = self
             .modules
-            .get(place)
+            .get(position)
             .and_then(|module| module.configured.faults.admit);
         own.unwrap_or(self.faults.admit)
     }
 
-    /// As [`Self::on_admit_fault`], at `ndr`.
-    pub(crate) fn on_ndr_fault(&self, place: usize) -> NdrFault {
-        let own = self.modules.get(place).and_then(|module| module.configured.faults.ndr);
+    /// Returns the action on a fault at `ndr`, like [`Self::on_admit_fault`].
+    pub(crate) fn on_ndr_fault(&self, position: usize) -> NdrFault {
+        let own = self
+            .modules
+            .get(position)
+            .and_then(|module| module.configured.faults.ndr);
         own.unwrap_or(self.faults.ndr)
     }
 
-    /// Whether instances of a generation at this place answer whoever asks.
-    pub(crate) fn is_stateless(&self, place: usize, generation: &Generation) -> bool {
-        let module = self.modules.get(place);
+    /// True if instances of `generation` in the module at `position` may be shared between units of work.
+    pub(crate) fn is_stateless(&self, position: usize, generation: &Generation) -> bool {
+        let module = self.modules.get(position);
         module.is_some_and(|module| module.configured.is_stateless(generation.is_built_in))
     }
 
-    /// Every generation that decides something.
+    /// Returns every generation that decides: the active generation of each module and the staged candidate.
     pub(crate) fn generations(&self) -> Vec<Arc<Generation>> {
         let running = self.modules.iter().filter_map(|module| module.running.as_ref().ok());
         let staged = self.staging.as_ref().map(|staging| &staging.generation);
         running.chain(staged).map(Arc::clone).collect()
     }
 
-    /// Takes over from the chain before what goes on with a generation that stays.
-    pub(crate) fn carry_on(mut self, before: &Self) -> Self {
+    /// Carries probation and stage over from the chain `before`, for each module with an unchanged generation.
+    pub(crate) fn carry_over_trials(mut self, before: &Self) -> Self {
         let same = |one: &Module, other: &Module| match (&one.running, &other.running) {
             (Ok(one), Ok(other)) => Arc::ptr_eq(one, other),
             _ => false,
@@ -95,14 +104,14 @@ impl Chain {
         self
     }
 
-    /// A staged candidate of a module that gets another generation is one of the past.
+    /// Drops the staged candidate of a module. Called when the module gets another generation.
     pub(crate) fn drop_staging_of(&mut self, module: &str) {
         self.staging.take_if(|staging| &*staging.module == module);
     }
 
-    /// What the fault table does about a fault, for Event 4037.
-    pub(crate) fn instead(&self, role: Role, place: usize) -> &'static str {
-        match (role, self.on_admit_fault(place), self.on_ndr_fault(place)) {
+    /// Describes the effect of a fault at `position`, for Event 4037.
+    pub(crate) fn fault_effect(&self, role: Role, position: usize) -> &'static str {
+        match (role, self.on_admit_fault(position), self.on_ndr_fault(position)) {
             (Role::Exemption, AdmitFault::NotExempt, _) => "the client is exempt from nothing",
             (Role::Exemption, AdmitFault::Defer, _) => "the client was told 421",
             (Role::Homing, _, _) => "the transaction was deferred with 451",

@@ -1,5 +1,7 @@
-//! One unit of work: the instances of one connection's admission, one mail transaction or one notification, and the
-//! questions asked of them in the chain's order.
+//! The evaluation of a unit of work: holds the instances of an admission, a mail transaction or a notification, and
+//! asks the questions in the order of the chain.
+//!
+//! Used by `host_questions` and `policy_transaction`; [`configured`] also serves the replayer and the harness.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,22 +29,22 @@ use host_sync::permit_pool::Permit;
 pub(crate) enum Unanswered {
     /// A module faulted.
     Faulted,
-    /// No instance was free in time.
+    /// The pool of instances was exhausted for too long.
     Overloaded,
     /// A module cannot run at all.
     Unavailable,
 }
 
-/// The outcome of asking one instance.
+/// The outcome of a question to an instance.
 struct Outcome {
     result: Result<Opinion<Decision>, CallFailed>,
-    /// True if the instance was made for the question.
+    /// True if the instance was made for this question.
     fresh: bool,
-    /// Stage of the call that ended it.
+    /// Stage of the last call, for events.
     stage: &'static str,
 }
 
-/// The state of one module in a unit of work.
+/// The state of a module in a unit of work.
 #[derive(Default)]
 struct ModuleState {
     instance: Option<(Instance, InUse)>,
@@ -50,18 +52,18 @@ struct ModuleState {
     usage: Usage,
     /// True once a question was answered.
     answered: bool,
-    /// True once the observer was asked for an observation.
+    /// True once the observer was asked for an observation, at the first question.
     started: bool,
     observation: Option<Box<dyn Observation>>,
 }
 
-/// One unit of work. Instances are made when they are needed.
+/// A unit of work. Instances are made on demand and dropped with the evaluation.
 pub(crate) struct Evaluation {
     evaluator: Arc<Evaluator>,
     pub(crate) chain: Arc<Chain>,
     route: ModuleRoute,
     context: CallContext,
-    /// State by position in the chain. Dropped before the permit that its instances need.
+    /// State by position in the chain. Declared before the permit, so that instances are dropped first.
     modules: Vec<ModuleState>,
     permit: Option<Permit>,
     /// Time of the last answer.
@@ -81,8 +83,8 @@ impl Evaluation {
         }
     }
 
-    /// Settles who decides, the active generations or a staged candidate, by the session (or the
-    /// message of a notification) and the client. What was settled stays.
+    /// Selects the active generations or the staged candidate, by the session (or by the message, for a notification)
+    /// and by the client. Only the first call has an effect.
     pub(crate) fn choose(&mut self, client: Option<IpAddr>) {
         match (self.context.origin.session, self.context.origin.message) {
             (Some(session), _) => self.route.choose(session, client),
@@ -90,7 +92,7 @@ impl Evaluation {
         }
     }
 
-    /// The message became known; events name it from now on.
+    /// Sets the message that events and instances name from now on.
     pub(crate) fn about(&mut self, message: MessageId) {
         self.context.origin.message = Some(message);
         for (instance, _) in self.modules.iter_mut().filter_map(|state| state.instance.as_mut()) {
@@ -98,12 +100,12 @@ impl Evaluation {
         }
     }
 
-    /// What the modules of this unit of work look up in.
+    /// Returns the directory that answers the modules' lookups.
     pub(crate) fn directory(&self) -> Arc<dyn Directory> {
         Arc::clone(&self.evaluator.directory)
     }
 
-    /// Asks module after module until one has an opinion.
+    /// Asks the modules in order until the first opinion or fault. `wait` bounds the time until an instance is free.
     pub(crate) async fn first_opinion(
         &mut self,
         question: &PreparedQuestion,
@@ -111,28 +113,29 @@ impl Evaluation {
     ) -> Result<Opinion<Decision>, Unanswered> {
         self.enter(question.role(), question.stage(), wait).await?;
         let mut opinion = Ok(None);
-        for place in self.route.places() {
-            let Some(generation) = self.serving(place, question.role()) else {
+        for position in self.route.positions() {
+            let Some(generation) = self.generation_for(position, question.role()) else {
                 continue;
             };
-            opinion = self.ask(place, &generation, question).await;
+            opinion = self.ask(position, &generation, question).await;
             if !matches!(opinion, Ok(None)) {
                 break;
             }
         }
-        // Where no module keeps its instance there is nothing to have a right to.
+        // Stateless modules keep no instance; the permit is not needed then.
         if self.modules.iter().all(|state| state.instance.is_none()) {
             self.permit = None;
         }
         opinion
     }
 
-    /// Who is asked at a place of the chain, if anybody.
-    pub(crate) fn serving(&self, place: usize, role: Role) -> Option<Arc<Generation>> {
-        self.route.serving(place, role).map(Arc::clone)
+    /// Returns the generation that answers `role` at `position`; `None` if the module does not play the role or cannot
+    /// run.
+    pub(crate) fn generation_for(&self, position: usize, role: Role) -> Option<Arc<Generation>> {
+        self.route.generation_for(position, role).map(Arc::clone)
     }
 
-    /// Makes sure that the chain can be asked and that there is room for the instances.
+    /// Acquires the permit for all instances that `role` needs, waiting at most `wait`. Fails if a module cannot run.
     pub(crate) async fn enter(&mut self, role: Role, stage: &str, wait: Duration) -> Result<(), Unanswered> {
         if !self.chain.is_whole() {
             return Err(Unanswered::Unavailable);
@@ -151,10 +154,11 @@ impl Evaluation {
         }
     }
 
-    /// Completes when other work waits for this unit's instances; never if it holds none.
+    /// Completes when other work waits for the instances of this evaluation; never while no instance is held. Cancel
+    /// safe.
     pub(crate) async fn revoked(&mut self) {
         match &mut self.permit {
-            Some(permit) => permit.revoked(self.last_answer).await,
+            Some(permit) => permit.revoked(self.last_answer.into()).await,
             None => std::future::pending().await,
         }
     }
@@ -177,48 +181,48 @@ impl Evaluation {
         Unanswered::Overloaded
     }
 
-    /// Asks one module. Call [`Self::enter`] first.
+    /// Asks the module at `position`. [`Self::enter`] must have succeeded before.
     pub(crate) async fn ask(
         &mut self,
-        place: usize,
+        position: usize,
         generation: &Arc<Generation>,
         question: &PreparedQuestion,
     ) -> Result<Opinion<Decision>, Unanswered> {
         let began = Instant::now();
         generation.counters.call(began);
-        if let Some(trial) = self.route.trial(place, generation) {
+        if let Some(trial) = self.route.trial(position, generation) {
             trial.fault_budget().call(began);
         }
-        self.start_observing(place, generation);
-        let outcome = self.ask_instance(place, generation, question).await;
-        let took = began.elapsed();
-        self.last_answer = began + took;
-        generation.counters.latency.record(took);
-        self.observe(place, question, &outcome, took);
+        self.start_observing(position, generation);
+        let outcome = self.ask_instance(position, generation, question).await;
+        let duration = began.elapsed();
+        self.last_answer = began + duration;
+        generation.counters.latency.record(duration);
+        self.observe(position, question, &outcome, duration);
         outcome
             .result
-            .map_err(|failed| self.failed(question.role(), &failed, place, generation, outcome.stage))
+            .map_err(|failed| self.failed(question.role(), &failed, position, generation, outcome.stage))
     }
 
-    /// Asks one module about a connection. If a generation on trial faults, the one that it is to replace is asked in its
-    /// place: a bad candidate locks no client out.
+    /// Asks the module at `position` about a connection. If a generation on trial faults, the proven generation is
+    /// asked instead, so that a bad candidate locks no client out.
     pub(crate) async fn ask_with_fallback(
         &mut self,
-        place: usize,
+        position: usize,
         generation: &Arc<Generation>,
         question: &PreparedQuestion,
     ) -> Result<Opinion<Decision>, Unanswered> {
-        let opinion = self.ask(place, generation, question).await;
-        match (&opinion, self.route.fallback(place).map(Arc::clone)) {
+        let opinion = self.ask(position, generation, question).await;
+        match (&opinion, self.route.fallback(position).map(Arc::clone)) {
             (Err(Unanswered::Faulted), Some(proven)) if proven.serves(question.role()) => {
-                // A record is of one generation.
-                if let Some(state) = self.modules.get_mut(place) {
+                // A record covers a single generation.
+                if let Some(state) = self.modules.get_mut(position) {
                     state.started = false;
                     if let Some(observation) = state.observation.take() {
                         observation.finished(self.context.now, self.context.origin);
                     }
                 }
-                self.ask(place, &proven, question).await
+                self.ask(position, &proven, question).await
             }
             (Err(Unanswered::Faulted), Some(_)) => Ok(None),
             _ => opinion,
@@ -227,19 +231,19 @@ impl Evaluation {
 
     async fn ask_instance(
         &mut self,
-        place: usize,
+        position: usize,
         generation: &Arc<Generation>,
         question: &PreparedQuestion,
     ) -> Outcome {
-        let stateless = self.chain.is_stateless(place, generation);
-        let state = self.modules.get_mut(place);
+        let stateless = self.chain.is_stateless(position, generation);
+        let state = self.modules.get_mut(position);
         let is_first = state.as_ref().is_none_or(|state| !state.answered);
         let kept = state.and_then(|state| state.instance.take());
-        // A stateless policy answers the same from any instance.
+        // Every instance of a stateless policy answers alike, so a later question is not marked as fresh.
         let fresh = kept.is_none() && (is_first || !stateless);
         let acquired = match kept {
             Some(kept) => Ok(kept),
-            None => self.acquire_instance(place, generation).await,
+            None => self.acquire_instance(position, generation).await,
         };
         let (mut instance, in_use) = match acquired {
             Ok(acquired) => acquired,
@@ -253,8 +257,8 @@ impl Evaluation {
         };
         instance.refuel(self.evaluator.runtime.ration(question.stage()));
         let result = question.ask(&mut instance).await;
-        // An instance that faulted is dropped: its store is poisoned.
-        if let (Ok(_), Some(state)) = (&result, self.modules.get_mut(place)) {
+        // A faulted instance is dropped: its store is poisoned.
+        if let (Ok(_), Some(state)) = (&result, self.modules.get_mut(position)) {
             state.answered = true;
             let kept = if stateless {
                 state.usage = instance.usage();
@@ -271,14 +275,14 @@ impl Evaluation {
         }
     }
 
-    /// Takes an idle instance from the cache, or makes one.
+    /// Takes an idle instance from the cache, or makes a new instance.
     async fn acquire_instance(
         &mut self,
-        place: usize,
+        position: usize,
         generation: &Arc<Generation>,
     ) -> Result<(Instance, InUse), CallFailed> {
         let mut context = self.context.clone();
-        let state = self.modules.get(place);
+        let state = self.modules.get(position);
         if let Some(observation) = state.and_then(|state| state.observation.as_ref()) {
             context.answers = observation.services();
         }
@@ -289,15 +293,15 @@ impl Evaluation {
             instance.restore_usage(usage);
             return Ok((instance, in_use));
         }
-        // Boxed: the future has kilobytes, which every question would move along though few need them.
+        // Boxed: the future has kilobytes, and most questions do not need it.
         let instance = Box::pin(configured(&self.evaluator, generation, context, usage)).await?;
         Ok((instance, in_use))
     }
 
-    /// Asks the observer for an observation, at a module's first question.
-    fn start_observing(&mut self, place: usize, generation: &Arc<Generation>) {
-        let mode = self.chain.modules.get(place).map(|module| module.configured.record);
-        if let Some(state) = self.modules.get_mut(place).filter(|state| !state.started) {
+    /// Asks the observer for an observation, at the first question to a module.
+    fn start_observing(&mut self, position: usize, generation: &Arc<Generation>) {
+        let mode = self.chain.modules.get(position).map(|module| module.configured.record);
+        if let Some(state) = self.modules.get_mut(position).filter(|state| !state.started) {
             state.started = true;
             let (mode, context) = (mode.unwrap_or_default(), &self.context);
             let observer = &self.evaluator.observer;
@@ -305,9 +309,13 @@ impl Evaluation {
         }
     }
 
-    fn observe(&mut self, place: usize, question: &PreparedQuestion, outcome: &Outcome, duration: Duration) {
+    fn observe(&mut self, position: usize, question: &PreparedQuestion, outcome: &Outcome, duration: Duration) {
         let recorded_body = self.chain.recorded_body;
-        if let Some(observation) = self.modules.get_mut(place).and_then(|state| state.observation.as_mut()) {
+        if let Some(observation) = self
+            .modules
+            .get_mut(position)
+            .and_then(|state| state.observation.as_mut())
+        {
             observation.answered(ObservedAnswer {
                 question: question.question(),
                 fresh: outcome.fresh,
@@ -322,7 +330,7 @@ impl Evaluation {
         &self,
         role: Role,
         failed: &CallFailed,
-        place: usize,
+        position: usize,
         generation: &Arc<Generation>,
         stage: &str,
     ) -> Unanswered {
@@ -332,17 +340,17 @@ impl Evaluation {
         };
         let now = Instant::now();
         generation.counters.fault(fault.class, now);
-        let trial = self.route.trial(place, generation);
+        let trial = self.route.trial(position, generation);
         let site = FaultSite {
             candidate: &generation.candidate,
             generation: generation.number,
             stage,
             origin: self.context.origin,
             instead: match &trial {
-                Some(_) if role == Role::Exemption && self.route.fallback(place).is_some() => {
+                Some(_) if role == Role::Exemption && self.route.fallback(position).is_some() => {
                     "the generation before it was asked"
                 }
-                _ => self.chain.instead(role, place),
+                _ => self.chain.fault_effect(role, position),
             },
         };
         self.evaluator.report(fault, site);
@@ -366,7 +374,8 @@ impl Drop for Evaluation {
     }
 }
 
-/// Makes an instance that is configured, in the place of instances that used up `usage` of the unit's budgets.
+/// Makes a configured instance, pre-initialised if possible. `usage` is what earlier instances used of the unit's
+/// budgets.
 pub(crate) async fn configured(
     evaluator: &Evaluator,
     generation: &Generation,

@@ -1,11 +1,12 @@
-//! The evaluator: everything that evaluations share, and Event 4037.
+//! The evaluator: the parts that all evaluations share, and the report of faults (Event 4037). Owned by the set of
+//! policies, the replay and the harness.
 
 use std::sync::Arc;
 
 use crate::evaluate::observer::{NoObserver, Observer};
 use host_contract::Origin;
 use host_directory::Directory;
-use host_engine::fault::Fault;
+use host_engine::fault::{Class, Fault};
 use host_engine::generation::Candidate;
 use host_engine::host_call::HostServices;
 use host_engine::instance_state::CallContext;
@@ -13,7 +14,7 @@ use host_engine::runtime::Runtime;
 use host_events::{Event, Events, PolicyFault};
 use host_mail::Timestamp;
 
-/// Parts that all evaluations share.
+/// The parts that all evaluations share.
 pub(crate) struct Evaluator {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) directory: Arc<dyn Directory>,
@@ -39,7 +40,7 @@ impl Evaluator {
         }
     }
 
-    /// Returns the same without events and observers: for candidates that are only tried.
+    /// Returns an evaluator that emits no events and has no observer, for dry runs and pre-initialisation.
     pub(crate) fn quiet(&self) -> Self {
         Self {
             runtime: Arc::clone(&self.runtime),
@@ -50,7 +51,7 @@ impl Evaluator {
         }
     }
 
-    /// Returns the context of calls for a unit of work that begins now.
+    /// Returns the call context of a unit of work that begins now.
     pub(crate) fn context(&self, origin: Origin) -> CallContext {
         CallContext {
             answers: Arc::clone(&self.services),
@@ -60,7 +61,7 @@ impl Evaluator {
         }
     }
 
-    /// Emits Event 4037. A candidate has no number yet: 0.
+    /// Emits Event 4037. The generation of a candidate that is not loaded is 0.
     pub(crate) fn report(&self, fault: &Fault, site: FaultSite<'_>) {
         self.events.emit(Event::PolicyFault {
             fault: site.describe(fault),
@@ -68,18 +69,19 @@ impl Evaluator {
     }
 }
 
-/// The place of a fault in the work of the host.
+/// The context of a fault: policy, generation, stage and unit of work.
 #[derive(Clone, Copy)]
 pub(crate) struct FaultSite<'a> {
     pub(crate) candidate: &'a Candidate,
     pub(crate) generation: u64,
     pub(crate) stage: &'a str,
     pub(crate) origin: Origin,
+    /// Effect of the fault on mail.
     pub(crate) instead: &'a str,
 }
 
 impl FaultSite<'_> {
-    /// Returns the fault as Event 4037 has it.
+    /// Returns the fault in the form of Event 4037.
     pub(crate) fn describe(&self, fault: &Fault) -> PolicyFault {
         PolicyFault {
             class: fault.class.name().to_owned(),
@@ -95,6 +97,7 @@ impl FaultSite<'_> {
             message: self.origin.message.map(|id| id.to_string()),
             instead: self.instead.to_owned(),
             core_dump: fault.core_dump.clone(),
+            former_class: matches!(fault.class, Class::InvalidAnswer).then(|| "lie".to_owned()),
         }
     }
 }

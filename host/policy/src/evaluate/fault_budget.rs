@@ -1,4 +1,5 @@
-//! How many faults are too many for a generation that has yet to prove itself.
+//! The fault budget (an error budget) of a generation on trial: a number and a share of faults within a sliding window.
+//! Counted by evaluations, read by the module status.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -6,7 +7,7 @@ use std::time::Instant;
 use host_config::{ProbationConfig, Share};
 use host_engine::sliding_window::{Tally, Window};
 
-/// With one generation.
+/// A count of calls and faults of a generation on trial.
 #[derive(Debug)]
 pub(crate) struct FaultBudget {
     window: Window,
@@ -25,19 +26,22 @@ impl FaultBudget {
         }
     }
 
+    /// Counts a call.
     pub(crate) fn call(&self, now: Instant) {
         self.window.call(now);
     }
 
-    /// What was counted, when it is too much for the first time. Zero faults allow any number.
+    /// Counts a fault. Returns the tally when the budget is exceeded for the first time, which takes both the number
+    /// and the share of faults; a limit of zero faults is never exceeded.
     pub(crate) fn fault(&self, now: Instant) -> Option<Tally> {
         self.window.fault(now);
         let tally = self.window.tally(now);
-        let too_many =
+        let is_exceeded =
             self.faults > 0 && tally.faults >= self.faults && self.share.is_reached(tally.faults, tally.calls);
-        (too_many && !self.tripped.swap(true, Ordering::Relaxed)).then_some(tally)
+        (is_exceeded && !self.tripped.swap(true, Ordering::Relaxed)).then_some(tally)
     }
 
+    /// Returns the calls and faults of the window.
     pub(crate) fn tally(&self) -> Tally {
         self.window.tally(Instant::now())
     }
@@ -48,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_the_number_and_the_share_must_be_reached_and_it_is_said_once() {
+    fn trips_once_when_both_number_and_share_are_reached() {
         let limits = ProbationConfig {
             faults: 3,
             share: Share::percent(50),

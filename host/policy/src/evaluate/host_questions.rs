@@ -1,4 +1,4 @@
-//! The questions about connections and failures, and what the fault table answers when the chain cannot.
+//! The questions about connections and delivery failures, and the answers of the fault table. Used by the manager.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use host_contract::{Admission, AdmissionTerms, Answered, Decision, Failure, NdrF
 use host_engine::component::Role;
 use host_mail::{Client, Reply, SessionId};
 
-/// Time that a notification waits for an instance: no client waits for it on a line.
+/// Longest time that a notification waits for an instance; no client waits meanwhile.
 const PLAN_WAIT: Duration = Duration::from_secs(30);
 
-/// Asks the chain about a connection.
+/// Asks the chain about a connection. Returns the first opinion, or admission on default terms.
 pub(crate) async fn admit(
     evaluator: &Arc<Evaluator>,
     chain: Arc<Chain>,
@@ -30,25 +30,25 @@ pub(crate) async fn admit(
         return refused(why);
     }
     let mut faulted = false;
-    for place in 0..chain.modules.len() {
-        let Some(generation) = evaluation.serving(place, question.role()) else {
+    for position in 0..chain.modules.len() {
+        let Some(generation) = evaluation.generation_for(position, question.role()) else {
             continue;
         };
-        match evaluation.ask_with_fallback(place, &generation, &question).await {
+        match evaluation.ask_with_fallback(position, &generation, &question).await {
             Ok(Some((Decision::Admission(answer), because))) => return decided(answer, because, faulted),
             Ok(_) => {}
-            Err(Unanswered::Faulted) if chain.on_admit_fault(place) == AdmitFault::NotExempt => faulted = true,
+            Err(Unanswered::Faulted) if chain.on_admit_fault(position) == AdmitFault::NotExempt => faulted = true,
             Err(why) => return refused(why),
         }
     }
     let terms = Admission::Admit(AdmissionTerms::default());
     if faulted {
-        return Answered::faulted(terms, reason(Unanswered::Faulted));
+        return Answered::by_fault_table(terms, reason(Unanswered::Faulted));
     }
-    Answered::answered(terms, no_opinion(&chain.modules))
+    Answered::by_policy(terms, no_opinion(&chain.modules))
 }
 
-/// Asks the chain who is told about a failure.
+/// Asks the chain which notices a failure has. `None` is the host's standard report.
 pub(crate) async fn plan(evaluator: &Arc<Evaluator>, chain: Arc<Chain>, failure: &Failure) -> Answered<Option<Plan>> {
     let origin = Origin {
         session: None,
@@ -59,13 +59,13 @@ pub(crate) async fn plan(evaluator: &Arc<Evaluator>, chain: Arc<Chain>, failure:
     let failure = Arc::new(failure.clone());
     let question = PreparedQuestion::new(Question::Plan { failure });
     match evaluation.first_opinion(&question, PLAN_WAIT).await {
-        Ok(Some((Decision::Plan(plan), because))) => Answered::answered(Some(plan), because),
-        Ok(_) => Answered::answered(None, no_opinion(&chain.modules)),
-        Err(why) => Answered::faulted(None, reason(why)),
+        Ok(Some((Decision::Plan(plan), because))) => Answered::by_policy(Some(plan), because),
+        Ok(_) => Answered::by_policy(None, no_opinion(&chain.modules)),
+        Err(why) => Answered::by_fault_table(None, reason(why)),
     }
 }
 
-/// Returns the fault table's entry of the module that plans notices.
+/// Returns the action on a fault of the first module that plans notices.
 pub(crate) fn on_ndr_fault(chain: &Chain) -> NdrFault {
     let plans = |module: &Module| {
         let running = module.running.as_ref();
@@ -74,8 +74,8 @@ pub(crate) fn on_ndr_fault(chain: &Chain) -> NdrFault {
     chain.on_ndr_fault(chain.modules.iter().position(plans).unwrap_or(usize::MAX))
 }
 
-/// After a fault the client is exempt from nothing, whatever the other modules grant; what they
-/// demand, and their refusals, hold.
+/// Builds the answer of an admission. After a fault, exemptions granted by other modules are dropped; their demands and
+/// refusals hold.
 fn decided(answer: Admission, because: Reason, faulted: bool) -> Answered<Admission> {
     let answer = match answer {
         Admission::Admit(terms) if faulted => Admission::Admit(AdmissionTerms {
@@ -93,9 +93,10 @@ fn decided(answer: Admission, because: Reason, faulted: bool) -> Answered<Admiss
 }
 
 fn refused(why: Unanswered) -> Answered<Admission> {
-    Answered::faulted(Admission::Refuse(reply(why, 421)), reason(why))
+    Answered::by_fault_table(Admission::Refuse(reply(why, 421)), reason(why))
 }
 
+/// Returns the reply for an evaluation without an answer; `code` is 421 or 451.
 pub(crate) fn reply(why: Unanswered, code: u16) -> Reply {
     match why {
         Unanswered::Faulted => Reply::new(code, (4, 3, 0), "The policy could not decide; try again later"),
@@ -104,6 +105,7 @@ pub(crate) fn reply(why: Unanswered, code: u16) -> Reply {
     }
 }
 
+/// Returns the reason for an evaluation without an answer.
 pub(crate) fn reason(why: Unanswered) -> Reason {
     Reason::host(match why {
         Unanswered::Faulted => "policy-fault",
@@ -112,7 +114,7 @@ pub(crate) fn reason(why: Unanswered) -> Reason {
     })
 }
 
-/// Returns the reason of the host's own answer, where no module had an opinion.
+/// Returns the reason of the host's default answer, given when no module has an opinion.
 pub(crate) fn no_opinion(modules: &[Module]) -> Reason {
     Reason::host(if modules.is_empty() { "no-policy" } else { "no-opinion" })
 }

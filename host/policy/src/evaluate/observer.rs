@@ -1,4 +1,5 @@
-//! Observers: the evaluator reports to them and knows nothing of recorder, shadow and supervisor.
+//! The observer interface: evaluations report questions and failed trials through [`Observer`]. Implemented by
+//! `manage::observers` for the recorder and the supervisor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +15,10 @@ use host_engine::sliding_window::Tally;
 use host_engine::validate::Opinion;
 use host_mail::Timestamp;
 
-/// A listener of evaluations. Called on the path of mail: nothing here may wait.
+/// An observer of evaluations. Called on the path of mail, so implementations never block.
 pub(crate) trait Observer: Send + Sync {
-    /// A module is about to be asked its first question in a unit of work. Returns an observation if the unit is to be
-    /// followed to its end.
+    /// Called before the first question to a module in a unit of work. Returns an observation to follow the unit to the
+    /// end.
     fn started(
         &self,
         mode: RecordMode,
@@ -26,24 +27,23 @@ pub(crate) trait Observer: Send + Sync {
         services: &Arc<dyn HostServices>,
     ) -> Option<Box<dyn Observation>>;
 
-    /// A generation on trial has used up its fault budget. Called once for each trial.
+    /// Called when a generation on trial has used up the fault budget, once per trial.
     fn faulted(&self, trial: Trial, tally: Tally);
 }
 
-/// One module in one unit of work, as an observer follows it.
+/// An observation of a module in a unit of work.
 pub(crate) trait Observation: Send {
-    /// Returns the services that the module's calls go to while it is observed.
+    /// Returns the host services that the module's calls go to during the observation.
     fn services(&self) -> Arc<dyn HostServices>;
 
-    /// A question was answered, or the call failed. `recorded_body` is the number of bytes of a message's body that the
-    /// configuration lets a record keep.
+    /// Called after each question, answered or failed.
     fn answered(&mut self, answer: ObservedAnswer<'_>);
 
-    /// The unit of work is over.
+    /// Called at the end of the unit of work.
     fn finished(self: Box<Self>, time: Timestamp, origin: Origin);
 }
 
-/// A question and its outcome.
+/// A question and the outcome.
 pub(crate) struct ObservedAnswer<'a> {
     pub(crate) question: &'a LiveQuestion,
     /// True if the instance was made for this question.
@@ -51,11 +51,11 @@ pub(crate) struct ObservedAnswer<'a> {
     pub(crate) result: &'a Result<Opinion<Decision>, CallFailed>,
     /// Time from the question to the outcome, instantiation included.
     pub(crate) duration: Duration,
-    /// Bytes of a message's body that a record may keep.
+    /// Bytes of a message's body that the configuration lets a record keep.
     pub(crate) recorded_body: u64,
 }
 
-/// An observer that follows nothing: for policies that are only tried.
+/// An observer that ignores everything, for dry runs, replays and the harness.
 pub(crate) struct NoObserver;
 
 impl Observer for NoObserver {

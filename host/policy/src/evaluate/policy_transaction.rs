@@ -1,4 +1,5 @@
-//! The questions of one mail transaction.
+//! The policy side of a mail transaction: the questions at MAIL FROM, RCPT TO and after the final dot. Used by the
+//! session through [`host_contract::Transaction`].
 
 use std::sync::Arc;
 
@@ -14,17 +15,17 @@ use host_engine::message_view::{Arrival, MessageView};
 use host_engine::to_wit::Parties;
 use host_mail::{Client, Content, Envelope, Mailbox, MessageId, Reply, ReversePath, SessionId};
 
-/// The questions of one mail transaction. Its instances live as long as the transaction, unless they are released while it
-/// waits.
+/// The questions of a mail transaction. Instances are kept to the end of the transaction, unless
+/// [`Transaction::release`] gives them up earlier.
 pub struct PolicyTransaction {
     evaluation: Evaluation,
-    /// Set once a module faulted: the modules have lost what they knew of the transaction.
+    /// Set once a module faulted. The modules have lost their state of the transaction then.
     ended: Option<Unanswered>,
-    /// The client and the reverse-path, from the first question on.
+    /// The client and the reverse-path, set at the first question.
     participants: Option<Participants>,
 }
 
-/// The client and the reverse-path of a transaction, which do not change, in both vocabularies.
+/// The client and the reverse-path of a transaction, in the types of the host and of the contract. Both are constant.
 #[derive(Clone)]
 struct Participants {
     client: Arc<Client>,
@@ -59,9 +60,9 @@ impl PolicyTransaction {
             parties,
         } = self.participants(client, sender);
         match self.ask(Question::Sender { client, sender }, &parties).await {
-            Ok(Some((Decision::Verdict(answer), because))) => Answered::answered(answer, because),
+            Ok(Some((Decision::Verdict(answer), because))) => Answered::by_policy(answer, because),
             Ok(_) => self.no_opinion(Verdict::Accept),
-            Err(why) => Answered::faulted(Verdict::Defer(reply(why, 451)), reason(why)),
+            Err(why) => Answered::by_fault_table(Verdict::Defer(reply(why, 451)), reason(why)),
         }
     }
 
@@ -75,16 +76,16 @@ impl PolicyTransaction {
             recipient: recipient.clone(),
         };
         match self.ask(question, &participants.parties).await {
-            Ok(Some((Decision::Verdict(answer), because))) => Answered::answered(answer, because),
+            Ok(Some((Decision::Verdict(answer), because))) => Answered::by_policy(answer, because),
             Ok(_) => {
                 let answer = own_mail_only(self.evaluation.directory(), client, recipient).await;
                 self.no_opinion(answer)
             }
-            Err(why) => Answered::faulted(Verdict::Defer(reply(why, 451)), reason(why)),
+            Err(why) => Answered::by_fault_table(Verdict::Defer(reply(why, 451)), reason(why)),
         }
     }
 
-    /// Asks about the message, after the final dot. Edits are checked; applying them is the caller's.
+    /// Asks about the message after the final dot. Edits are validated here; the caller applies them.
     pub async fn message(
         &mut self,
         id: MessageId,
@@ -106,17 +107,17 @@ impl PolicyTransaction {
             message,
         };
         match self.ask(question, &participants.parties).await {
-            Ok(Some((Decision::Disposition(answer), because))) => Answered::answered(answer, because),
+            Ok(Some((Decision::Disposition(answer), because))) => Answered::by_policy(answer, because),
             Ok(_) => self.no_opinion(Disposition::Accept(Vec::new())),
-            Err(why) => Answered::faulted(Disposition::Defer(reply(why, 451)), reason(why)),
+            Err(why) => Answered::by_fault_table(Disposition::Defer(reply(why, 451)), reason(why)),
         }
     }
 
     fn no_opinion<A>(&self, answer: A) -> Answered<A> {
-        Answered::answered(answer, no_opinion(&self.evaluation.chain.modules))
+        Answered::by_policy(answer, no_opinion(&self.evaluation.chain.modules))
     }
 
-    /// After a fault the rest of the transaction is unanswered without asking.
+    /// Asks the chain. After a fault, the rest of the transaction is unanswered and no module is asked.
     async fn ask(
         &mut self,
         question: LiveQuestion,
@@ -170,8 +171,8 @@ impl Transaction for PolicyTransaction {
     }
 }
 
-/// Decides about a recipient that no module has an opinion on, without becoming an open relay: mail for elsewhere is taken
-/// from clients that authenticated or were exempted, mail for here from every client.
+/// Returns the default answer for a recipient on which no module has an opinion. The host is no open relay: mail for
+/// other domains is accepted only from authenticated clients and clients exempt from `relay`.
 async fn own_mail_only(directory: Arc<dyn Directory>, client: &Client, recipient: &Mailbox) -> Verdict {
     if client.identity.is_some() || client.exemptions.iter().any(|exemption| exemption == "relay") {
         return Verdict::Accept;

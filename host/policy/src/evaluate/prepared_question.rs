@@ -1,4 +1,5 @@
-//! Questions as an evaluation asks them: with their parts in the contract's types, converted once for all modules.
+//! Prepared questions: converted to the contract's types once, then put to each module. Used by evaluations, the
+//! replayer and the harness.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use host_engine::message_view::MessageView;
 use host_engine::to_wit::{self, Parties};
 use host_engine::validate::Opinion;
 
-/// A question about a message that is at hand.
+/// A question about a message that can be read.
 pub type LiveQuestion = Question<MessageView>;
 
-/// A question and its parts in the contract's types.
+/// A question together with the converted parts.
 pub(crate) struct PreparedQuestion {
     question: LiveQuestion,
     parts: Parts,
@@ -45,7 +46,7 @@ impl PreparedQuestion {
         Self { question, parts }
     }
 
-    /// Takes the client and the sender of a transaction as converted before.
+    /// Prepares a question of a transaction with client and sender that were converted before.
     pub(crate) fn of_transaction(question: LiveQuestion, parties: &Parties) -> Self {
         let parts = match &question {
             Question::Sender { .. } | Question::Recipient { .. } => Parts::Parties(parties.clone()),
@@ -62,7 +63,7 @@ impl PreparedQuestion {
         role(&self.question)
     }
 
-    /// Returns the stage as events name it.
+    /// Returns the stage under the name used in events.
     pub(crate) fn stage(&self) -> &'static str {
         self.question.stage()
     }
@@ -72,7 +73,7 @@ impl PreparedQuestion {
         &self.question
     }
 
-    /// Asks one instance. `None` is no opinion.
+    /// Asks an instance. `None` is no opinion.
     pub(crate) async fn ask(&self, instance: &mut Instance) -> Result<Opinion<Decision>, CallFailed> {
         fn opinion<T: Into<Decision>>(opinion: Opinion<T>) -> Opinion<Decision> {
             opinion.map(|(answer, reason)| (answer.into(), reason))
@@ -85,12 +86,12 @@ impl PreparedQuestion {
                 opinion(instance.message(client, envelope, converted, message.clone()).await?)
             }
             (Question::Plan { failure }, Parts::Failure(converted)) => {
-                // A plan has no `pass`: the first module that plans has planned.
+                // A plan has no `pass`: the first module that plans ends the evaluation.
                 opinion(Some(instance.plan(converted, &failure.envelope.sender).await?))
             }
             (_, Parts::Admit(client)) => opinion(instance.admit(client).await?),
             (_, Parts::Parties(parties)) => opinion(instance.sender(parties).await?),
-            // `new` and `of_transaction` pair no other parts with these questions.
+            // `new` and `of_transaction` do not pair these parts with such a question.
             (_, Parts::Message(..) | Parts::Failure(_)) => None,
         })
     }
@@ -105,7 +106,7 @@ pub(crate) fn role<M>(question: &Question<M>) -> Role {
     }
 }
 
-/// Returns a recorded question about `message` in place of its excerpt.
+/// Returns a recorded question about `message`, or about the recorded excerpt without `message`.
 pub(crate) fn with_view(question: &Question, message: Option<MessageView>) -> Option<LiveQuestion> {
     match (question, message) {
         (Question::Message { .. }, None) => None,

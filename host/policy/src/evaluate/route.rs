@@ -1,5 +1,5 @@
-//! Whose answers a unit of work gets: those of the chain in force, or of the chain with the staged
-//! candidate in its module's place. Chosen once, and kept to the unit's end.
+//! The route of a unit of work: stable or canary. The route is chosen once and kept to the end of the unit. Owned by an
+//! evaluation.
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use host_engine::component::Role;
 use host_engine::generation::Generation;
 use host_mail::Timestamp;
 
-/// The choice of one unit of work. Its generations count it as theirs while it lasts.
+/// The route of a unit of work. The generations on the route count the unit until the route is dropped.
 pub(crate) struct ModuleRoute {
     chain: Arc<Chain>,
     chosen: bool,
@@ -20,7 +20,7 @@ pub(crate) struct ModuleRoute {
 }
 
 impl ModuleRoute {
-    /// Of the chain in force, until something else is chosen.
+    /// Begins on the stable route.
     pub(crate) fn new(chain: Arc<Chain>) -> Self {
         let route = Self {
             chain,
@@ -34,8 +34,8 @@ impl ModuleRoute {
         route
     }
 
-    /// Chooses, if that has not been done: by what names the session (or the message, if there is
-    /// no session) and by the client's address.
+    /// Chooses the route; only the first call has an effect. `name` identifies the session, or the message of a
+    /// notification.
     pub(crate) fn choose(&mut self, name: impl Hash, client: Option<IpAddr>) {
         if self.chosen {
             return;
@@ -44,7 +44,7 @@ impl ModuleRoute {
         let Some(staging) = &self.chain.staging else {
             return;
         };
-        if staging.selection.takes(name, client) {
+        if staging.selection.selects(name, client) {
             self.end();
             self.staged = true;
             self.generations()
@@ -52,37 +52,37 @@ impl ModuleRoute {
         }
     }
 
-    /// Places in the chain.
-    pub(crate) fn places(&self) -> std::ops::Range<usize> {
+    /// Returns the positions of the chain.
+    pub(crate) fn positions(&self) -> std::ops::Range<usize> {
         0..self.chain.modules.len()
     }
 
-    /// Who is asked at a place; none if the module does not play the role, or cannot run.
-    pub(crate) fn serving(&self, place: usize, role: Role) -> Option<&Arc<Generation>> {
-        self.generation(place).filter(|generation| generation.serves(role))
+    /// Returns the generation that answers `role` at a position; `None` if the module does not play the role or cannot
+    /// run.
+    pub(crate) fn generation_for(&self, position: usize, role: Role) -> Option<&Arc<Generation>> {
+        self.generation(position).filter(|generation| generation.serves(role))
     }
 
-    /// How many modules play a role.
+    /// Returns the number of modules that play a role.
     pub(crate) fn count(&self, role: Role) -> usize {
-        self.places()
-            .filter(|place| self.serving(*place, role).is_some())
+        self.positions()
+            .filter(|position| self.generation_for(*position, role).is_some())
             .count()
     }
 
-    /// Who is asked about a connection when the generation at this place has faulted and has yet
-    /// to prove itself: whoever it is to replace.
-    pub(crate) fn fallback(&self, place: usize) -> Option<&Arc<Generation>> {
-        let module = self.chain.modules.get(place)?;
-        match self.is_staged(place) {
+    /// Returns the proven generation to ask after a fault of a generation on trial at `position`.
+    pub(crate) fn fallback(&self, position: usize) -> Option<&Arc<Generation>> {
+        let module = self.chain.modules.get(position)?;
+        match self.is_staged(position) {
             true => module.running.as_ref().ok(),
             false => module.probation.as_ref().map(|probation| &probation.previous),
         }
     }
 
-    /// Who has to prove itself at this place.
-    pub(crate) fn trial(&self, place: usize, generation: &Arc<Generation>) -> Option<Trial> {
-        let module = self.chain.modules.get(place)?;
-        if self.is_staged(place) {
+    /// Returns the trial that `generation` is in, if any.
+    pub(crate) fn trial(&self, position: usize, generation: &Arc<Generation>) -> Option<Trial> {
+        let module = self.chain.modules.get(position)?;
+        if self.is_staged(position) {
             let staging = self.chain.staging.as_ref()?;
             return Arc::ptr_eq(&staging.generation, generation).then(|| Trial::Staging(Arc::clone(staging)));
         }
@@ -90,18 +90,18 @@ impl ModuleRoute {
         (!Arc::ptr_eq(&probation.previous, generation)).then(|| Trial::Probation(Arc::clone(probation)))
     }
 
-    fn is_staged(&self, place: usize) -> bool {
-        let module = self.chain.modules.get(place);
+    fn is_staged(&self, position: usize) -> bool {
+        let module = self.chain.modules.get(position);
         let staging = self.chain.staging.as_ref().filter(|_| self.staged);
         staging
             .zip(module)
             .is_some_and(|(staging, module)| staging.module == module.name)
     }
 
-    fn generation(&self, place: usize) -> Option<&Arc<Generation>> {
-        match (self.is_staged(place), &self.chain.staging) {
+    fn generation(&self, position: usize) -> Option<&Arc<Generation>> {
+        match (self.is_staged(position), &self.chain.staging) {
             (true, Some(staging)) => Some(&staging.generation),
-            _ => self.chain.modules.get(place)?.running.as_ref().ok(),
+            _ => self.chain.modules.get(position)?.running.as_ref().ok(),
         }
     }
 
@@ -111,7 +111,7 @@ impl ModuleRoute {
     }
 
     fn generations(&self) -> impl Iterator<Item = &Arc<Generation>> {
-        self.places().filter_map(|place| self.generation(place))
+        self.positions().filter_map(|position| self.generation(position))
     }
 }
 

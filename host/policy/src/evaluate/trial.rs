@@ -1,5 +1,6 @@
-//! Trials: what a generation that has yet to prove itself is in. On probation it decides for everyone and the generation
-//! before it stands ready; staged, it is a canary that decides for some sessions only.
+//! Trials of new generations. On probation a generation decides for all sessions and the previous generation is kept
+//! for a rollback; a staged generation is a canary for a share of the sessions. Started and ended by `manage`, read by
+//! evaluations.
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::net::IpAddr;
@@ -21,7 +22,7 @@ pub(crate) enum Trial {
 }
 
 impl Trial {
-    /// Returns the budget that faults of the trial count against.
+    /// Returns the fault budget of the trial.
     pub(crate) fn fault_budget(&self) -> &FaultBudget {
         match self {
             Self::Probation(probation) => &probation.fault_budget,
@@ -30,17 +31,19 @@ impl Trial {
     }
 }
 
-/// The probation of one module's active generation.
+/// The probation of a module's active generation.
 pub(crate) struct Probation {
-    /// The generation that returns if this one fails. The ledger knows how it was activated.
+    /// The generation that a rollback restores.
     pub(crate) previous: Arc<Generation>,
     pub(crate) fault_budget: FaultBudget,
+    /// End on the monotonic clock.
     pub(crate) ends: Instant,
+    /// End on the wall clock, for status.
     pub(crate) until: Timestamp,
 }
 
 impl Probation {
-    /// Begins a probation; `None` if the configuration allows any number of faults.
+    /// Begins a probation of `limits.lasts`; `None` if the configuration allows any number of faults.
     pub(crate) fn new(limits: &ProbationConfig, previous: &Arc<Generation>) -> Option<Arc<Self>> {
         let probation = || {
             Arc::new(Self {
@@ -54,7 +57,7 @@ impl Probation {
     }
 }
 
-/// A staged candidate.
+/// A staged candidate and the terms of the stage.
 pub(crate) struct Staging {
     pub(crate) module: Arc<str>,
     pub(crate) generation: Arc<Generation>,
@@ -65,19 +68,19 @@ pub(crate) struct Staging {
     pub(crate) reason: Option<String>,
 }
 
-/// The sessions that a staged candidate decides for.
+/// The selection of sessions for a staged candidate.
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
     pub(crate) share: Share,
-    /// Networks of clients; none selects among all clients.
+    /// Networks of the selected clients; empty selects every client.
     pub(crate) clients: Vec<IpNet>,
-    /// Differs from stage to stage, so that another stage selects other sessions.
+    /// Salt of the hash, so that each stage selects other sessions.
     pub(crate) salt: u64,
 }
 
 impl Selection {
-    /// True if the session of this name is selected: always the same answer for the same name and client.
-    pub(crate) fn takes(&self, name: impl Hash, client: Option<IpAddr>) -> bool {
+    /// True if a session is selected. The result is stable for the same name and client.
+    pub(crate) fn selects(&self, name: impl Hash, client: Option<IpAddr>) -> bool {
         let among = |address: IpAddr| self.clients.iter().any(|network| network.contains(&address));
         if !self.clients.is_empty() && !client.is_some_and(among) {
             return false;
@@ -92,9 +95,9 @@ impl Selection {
 mod tests {
     use super::*;
 
-    fn takes(selection: &Selection, client: &str) -> usize {
+    fn selected(selection: &Selection, client: &str) -> usize {
         let client = client.parse().ok();
-        (0..1000).filter(|n| selection.takes(n, client)).count()
+        (0..1000).filter(|n| selection.selects(n, client)).count()
     }
 
     #[test]
@@ -104,9 +107,12 @@ mod tests {
             clients: Vec::new(),
             salt: 1,
         };
-        assert!((200..400).contains(&takes(&selection, "192.0.2.1")));
+        assert!((200..400).contains(&selected(&selection, "192.0.2.1")));
         selection.clients.push("192.0.2.0/24".parse().expect("a network"));
-        assert!((200..400).contains(&takes(&selection, "192.0.2.1")));
-        assert_eq!((takes(&selection, "192.0.3.1"), takes(&selection, "unknown")), (0, 0));
+        assert!((200..400).contains(&selected(&selection, "192.0.2.1")));
+        assert_eq!(
+            (selected(&selection, "192.0.3.1"), selected(&selection, "unknown")),
+            (0, 0)
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The chain as the daemon runs it, on an engine that counts, with a fuse: what the fault table does
-//! when a guest ends in the middle of a call.
+//! Fault injection: the chain of a daemon on an engine that counts fuel, with a fuse that stops a guest in the middle
+//! of a call. Shows what the fault table does; used by the tools of authors.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use host_engine::host_call::HostServices;
 use host_engine::runtime::Runtime;
 use host_events::Events;
 
-/// Where a guest is stopped.
+/// The point at which a guest is stopped.
 #[derive(Debug, Clone, Copy)]
 pub struct Fuse {
-    /// As events have it.
+    /// Stage, as named in events.
     pub stage: &'static str,
-    /// What it may burn before.
+    /// Fuel that the guest may burn before the trap.
     pub fuel: u64,
 }
 
-/// A chain whose guests can be stopped.
+/// A chain with guests that can be stopped.
 pub struct FaultInjection {
-    /// To be asked as ever.
+    /// The manager to ask as usual.
     pub policies: Arc<PolicyManager>,
 }
 
 impl FaultInjection {
-    /// With the modules of `config`, and nothing durable. `host` answers policies' calls, and the
-    /// host's own. A fuse is in place while the modules are loaded, too.
+    /// Opens a chain with the modules of `config` and nothing durable. `host` answers the calls of policies and the
+    /// lookups of the host. A fuse is in place already while the modules are loaded.
     ///
     /// # Errors
     /// Every problem of a module.
@@ -50,7 +50,7 @@ impl FaultInjection {
         Ok(Self { policies })
     }
 
-    /// From now on a guest that is asked at the fuse's stage traps when it has burnt its fuel.
+    /// Sets the fuse: a guest that is asked at the stage traps after burning the fuel.
     pub fn stop_at(&self, fuse: Fuse) {
         if let Some(meter) = self.policies.runtime().meter() {
             meter.set_fuse(fuse.stage, fuse.fuel);

@@ -1,4 +1,5 @@
-//! One module's way to another generation: chosen, proven, durable, and only then in force.
+//! Activation: makes code and settings of a module the next generation, by a load or a rollback. A generation is
+//! checked, made durable and only then published. Used by the manager and the watched folder.
 
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use crate::evaluate::trial::Probation;
 use crate::manage::activation_history::{Cause, How, Past};
 use crate::manage::activation_store::Ledger;
 use crate::manage::changes::Changes;
-use crate::manage::desired::{Attempt, Desired, Ready, Source, build};
-use crate::manage::policy_set::{PolicySet, StageEnd, find, is_the_same};
+use crate::manage::desired::{Attempt, BuiltGeneration, Desired, Source, build};
+use crate::manage::policy_set::{PolicySet, StageEnd, find_module, is_same_generation};
 use crate::manage::probation;
 use crate::manage::request::LoadRequest;
 use host_config::Problem;
@@ -18,33 +19,34 @@ use host_engine::generation::Generation;
 use host_events::Event;
 use host_mail::Timestamp;
 
-/// What an activation did.
+/// The result of an activation.
 #[derive(Debug, Clone, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Activation {
     /// Module of the chain.
     pub module: String,
-    /// As the policy calls itself.
+    /// Version from the policy's description.
     pub version: String,
-    /// Of the code: SHA-256, hexadecimal.
+    /// SHA-256 of the code, hexadecimal.
     pub digest: String,
-    /// In force now.
+    /// The active generation.
     pub generation: u64,
-    /// In force before; none if the module could not run, the same if nothing changed.
+    /// The generation that was active before; none if the module could not run, the same number if nothing changed.
     pub previous: Option<u64>,
-    /// What is different now.
+    /// Differences from the previous generation.
     #[serde(default)]
     pub changes: Changes,
-    /// Units of work (admissions, mail transactions, notifications) that the generation before had in
-    /// hand at that moment; they finish with it.
+    /// Units of work (admissions, mail transactions, notifications) in progress with the previous generation, which
+    /// finishes the work.
     #[serde(default)]
     pub in_hand: u64,
-    /// When the oldest of them began; none if there was none.
+    /// Begin of the oldest unfinished unit of work.
     #[serde(default)]
     pub oldest: Option<Timestamp>,
 }
 
 impl Activation {
+    /// Describes the step from `previous` to `generation`.
     pub(crate) fn of(generation: &Generation, previous: Option<&Generation>) -> Self {
         let in_hand = previous.map(|previous| previous.counters.in_hand()).unwrap_or_default();
         Self {
@@ -60,36 +62,36 @@ impl Activation {
     }
 }
 
-/// What was active in a module, and what is.
+/// The past and the active generations of a module.
 #[derive(Debug, Clone, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ModuleHistory {
     /// Module of the chain.
     pub module: String,
-    /// In force now; none if nothing can run.
+    /// The active generation; none if the module cannot run.
     pub active: Option<u64>,
-    /// Where a rollback without a generation would lead.
+    /// The generation that a rollback without a number restores.
     pub rollback: Option<u64>,
-    /// Newest first.
+    /// Activations, newest first.
     pub activations: Vec<PastActivation>,
 }
 
-/// One activation that was.
+/// A past activation.
 #[derive(Debug, Clone, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PastActivation {
-    /// What is known of it.
+    /// The entry of the history.
     #[serde(flatten)]
     pub past: Past,
-    /// Its code is kept: it can be gone back to.
+    /// True if the code is still stored, so that a rollback is possible.
     pub kept: bool,
 }
 
-/// Where something is being loaded.
-struct Trying<'a> {
+/// The module that a generation is loaded into.
+struct LoadTarget<'a> {
     chain: &'a Chain,
-    place: usize,
-    /// Even if it is held back.
+    position: usize,
+    /// Ignores the back-off after an automatic rollback.
     force: bool,
 }
 
@@ -115,10 +117,10 @@ pub(crate) async fn roll_back(
     to: Option<u64>,
     cause: Cause,
 ) -> Result<Activation, Vec<Problem>> {
-    let mut target = 0;
-    let back = |desired: &Desired<'_>, ledger: &Ledger| {
-        let past = way_back(set, desired, ledger, to)?;
-        target = past.generation;
+    let mut restored = 0;
+    let choose_target = |desired: &Desired<'_>, ledger: &Ledger| {
+        let past = rollback_target(set, desired, ledger, to)?;
+        restored = past.generation;
         Ok(Attempt {
             code: Source::Stored(past.digest.clone()),
             settings: past.settings.clone(),
@@ -127,13 +129,13 @@ pub(crate) async fn roll_back(
             core_dumps: None,
         })
     };
-    let done = activate(set, module, cause.clone(), true, back).await?;
+    let done = activate(set, module, cause.clone(), true, choose_target).await?;
     set.evaluator.events.emit(Event::PolicyRolledBack {
         policy: done.module.clone(),
         generation: done.generation,
         digest: done.digest.clone(),
         was: done.previous,
-        to: target,
+        to: restored,
         how: cause.how.name().to_owned(),
         by: cause.by,
         reason: cause.why,
@@ -141,7 +143,8 @@ pub(crate) async fn roll_back(
     Ok(done)
 }
 
-fn way_back<'a>(
+/// Returns the history's entry of generation `to`, or of the last different activation.
+fn rollback_target<'a>(
     set: &PolicySet,
     desired: &Desired<'_>,
     ledger: &'a Ledger,
@@ -157,7 +160,7 @@ fn way_back<'a>(
             ))
         })?,
         (None, Some(running)) => history
-            .and_then(|history| history.before(running.number))
+            .and_then(|history| history.rollback_target(running.number))
             .ok_or_else(|| {
                 problem(format!(
                     "nothing else was active in {module} before generation {}",
@@ -179,11 +182,11 @@ fn way_back<'a>(
     )))
 }
 
-/// Makes what is chosen the module's generation: durable first, then in force for all work that
-/// starts from now on. A choice that fails changes nothing, and is Event 5004; no choice is
-/// only an error. Without a name the module must be the only one.
+/// Makes the attempt that `choose` returns the module's generation: durable first, then active for all work that starts
+/// from now on. An attempt that fails changes nothing and is Event 5004; an error of `choose` is only returned. Without
+/// a name, the module must be the only module of the chain.
 ///
-/// Not to be cancelled half way: run it in a task of its own.
+/// Not cancel safe: run the future in a task that is not aborted.
 pub(crate) async fn activate(
     set: &PolicySet,
     module: Option<&str>,
@@ -193,68 +196,74 @@ pub(crate) async fn activate(
 ) -> Result<Activation, Vec<Problem>> {
     let mut ledger = set.ledger.lock().await;
     let chain = set.chain.load_full();
-    let place = find(&chain, module)?;
+    let position = find_module(&chain, module)?;
     let running = chain
         .modules
-        .get(place)
+        .get(position)
         .and_then(|module| module.running.as_ref().ok().cloned());
     let name = chain
         .modules
-        .get(place)
+        .get(position)
         .map(|module| Arc::clone(&module.name))
         .unwrap_or_default();
-    let was = ledger.modules.get(&*name).cloned();
-    let desired = Desired::of_module(&chain, place, was.as_ref()).await?;
+    let last_activation = ledger.modules.get(&*name).cloned();
+    let desired = Desired::of_module(&chain, position, last_activation.as_ref()).await?;
     let attempt = choose(&desired, &ledger)?;
-    let trying = Trying {
+    let target = LoadTarget {
         chain: &chain,
-        place,
+        position,
         force,
     };
-    let made = make_durable(set, &desired, &attempt, &cause, &mut ledger, trying).await;
+    let made = make_durable(set, &desired, &attempt, &cause, &mut ledger, target).await;
     let (generation, probation) = made.inspect_err(|problems| {
-        set.refused(&name, desired.digest(&attempt), &cause.by, problems);
+        set.emit_refused(&name, desired.digest(&attempt), &cause.by, problems);
     })?;
     let mut next = Chain::clone(&chain);
-    if let Some(module) = next.modules.get_mut(place) {
+    if let Some(module) = next.modules.get_mut(position) {
         module.running = Ok(Arc::clone(&generation));
         module.probation = probation;
     }
-    if !is_the_same(running.as_ref(), &generation) {
+    if !is_same_generation(running.as_ref(), &generation) {
         next.drop_staging_of(&name);
     }
     set.publish(next, StageEnd::Replaced, &cause.by);
-    set.announce(&generation);
+    set.emit_activated(&generation);
     Ok(Activation::of(&generation, running.as_deref()))
 }
 
-/// Durable when it returns, not yet in force.
+/// Builds the generation and makes the activation durable. The chain is not changed yet.
 async fn make_durable(
     set: &PolicySet,
     desired: &Desired<'_>,
     attempt: &Attempt,
     cause: &Cause,
     ledger: &mut Ledger,
-    trying: Trying<'_>,
+    target: LoadTarget<'_>,
 ) -> Result<(Arc<Generation>, Option<Arc<Probation>>), Vec<Problem>> {
-    let ready = build(set, desired, attempt, cause, ledger).await?;
-    ledger.held_back.check(&ready.generation.identity, trying.force)?;
-    // What an operator goes back to has been tried.
+    let built = build(set, desired, attempt, cause, ledger).await?;
+    ledger.held_back.check(&built.generation.identity, target.force)?;
+    // An operator's rollback restores a generation that has run before, so no probation begins.
     let begun = match cause.how {
         How::Rollback => None,
-        _ => probation::after(trying.chain, trying.place, &ready.generation, desired.was, ledger),
+        _ => probation::begin(
+            target.chain,
+            target.position,
+            &built.generation,
+            desired.last_activation,
+            ledger,
+        ),
     };
     let (probation, restores) = begun.unzip();
-    let codes = ready.to_keep().into_iter().collect();
-    let Ready {
+    let codes = built.code_to_store().into_iter().collect();
+    let BuiltGeneration {
         generation, activated, ..
-    } = ready;
+    } = built;
     let mut next = ledger.clone();
     next.activate(&desired.configured.name, activated, attempt.back_to, restores);
-    if !is_the_same(desired.running.as_ref(), &generation) {
+    if !is_same_generation(desired.running.as_ref(), &generation) {
         next.staged.take_if(|staged| staged.module == desired.configured.name);
     }
-    set.keep(&next, codes)
+    set.persist(&next, codes)
         .await
         .map_err(|text| vec![Problem::new("", text)])?;
     *ledger = next;
@@ -265,12 +274,12 @@ async fn make_durable(
 pub(crate) async fn history(set: &PolicySet, module: Option<&str>) -> Result<Vec<ModuleHistory>, Vec<Problem>> {
     let ledger = set.ledger.lock().await;
     let chain = set.chain.load_full();
-    let wanted = match module {
-        Some(_) => Some(find(&chain, module)?),
+    let only = match module {
+        Some(_) => Some(find_module(&chain, module)?),
         None => None,
     };
-    let places = chain.modules.iter().enumerate();
-    let modules = places.filter(|(place, _)| wanted.is_none_or(|wanted| wanted == *place));
+    let modules = chain.modules.iter().enumerate();
+    let modules = modules.filter(|(position, _)| only.is_none_or(|only| only == *position));
     let shown = modules.map(|(_, module)| {
         let history = ledger.history.get(&*module.name);
         let active = module.running.as_ref().ok().map(|generation| generation.number);
@@ -279,7 +288,7 @@ pub(crate) async fn history(set: &PolicySet, module: Option<&str>) -> Result<Vec
             module: module.name.to_string(),
             active,
             rollback: active
-                .and_then(|active| history?.before(active))
+                .and_then(|active| history?.rollback_target(active))
                 .map(|past| past.generation),
             activations: pasts
                 .map(|past| PastActivation {
@@ -292,15 +301,15 @@ pub(crate) async fn history(set: &PolicySet, module: Option<&str>) -> Result<Vec
     Ok(shown.collect())
 }
 
-/// What the watched folder gave last to a module.
+/// Returns the digest of the files that the watched folder loaded last into a module.
 pub(crate) async fn watched(set: &PolicySet, module: &str) -> Option<String> {
     set.ledger.lock().await.watched.get(module).cloned()
 }
 
-/// Remembers what the watched folder gave. If that fails, the same is loaded again at the next
-/// start, which changes nothing.
-pub(crate) async fn remember_watched(set: &PolicySet, module: &str, what: String) {
+/// Stores the digest of the files that the watched folder loaded. If storing fails, the next start loads the same files
+/// again, which changes nothing.
+pub(crate) async fn remember_watched(set: &PolicySet, module: &str, digest: String) {
     let mut ledger = set.ledger.lock().await;
-    ledger.watched.insert(module.to_owned(), what);
-    let _ = set.keep(&ledger, Vec::new()).await;
+    ledger.watched.insert(module.to_owned(), digest);
+    let _ = set.persist(&ledger, Vec::new()).await;
 }

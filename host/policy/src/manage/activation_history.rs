@@ -1,4 +1,5 @@
-//! What was active, by whom and why: the activations of a module, newest last, bounded.
+//! The history of activations: which generations a module had, who activated each, and why. Bounded; stored in the
+//! ledger of `activation_store`, read by rollbacks and by the `history` command.
 
 use std::collections::BTreeSet;
 
@@ -7,39 +8,39 @@ use serde_json::{Map, Value};
 
 use host_mail::Timestamp;
 
-/// Activations that are remembered of each module.
-const REMEMBERED: usize = 50;
-/// Different components of each module whose code is kept.
-const CODES: usize = 10;
-/// Bytes of a reason that are kept.
-const REASON: usize = 1_000;
+/// Maximum number of activations remembered of each module.
+const MAX_ACTIVATIONS: usize = 50;
+/// Maximum number of different components of each module with stored code.
+const MAX_CODES: usize = 10;
+/// Maximum length of a reason, in bytes.
+const MAX_REASON: usize = 1_000;
 
-/// What brought a generation into force.
+/// The operation that activated a generation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum How {
     /// The host was started.
     Start,
-    /// An operator loaded it.
+    /// An operator loaded code or settings.
     Load,
-    /// The configuration was read again.
+    /// The configuration was reloaded.
     Reload,
-    /// An operator went back to it.
+    /// An operator rolled back.
     Rollback,
-    /// Its file was moved into the watched folder.
+    /// A file was moved into the watched folder.
     Watch,
-    /// It was staged and found good.
+    /// A staged candidate was promoted.
     Promote,
-    /// The generation after it failed its probation.
+    /// The next generation failed the probation.
     Probation,
-    /// Remembered by a release that did not say, or that knew more than this one.
+    /// Written by a release that did not record the operation, or that knew more operations than this release.
     #[default]
     #[serde(other)]
     Unknown,
 }
 
 impl How {
-    /// As events and JSON have it.
+    /// Returns the name used in events and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -54,13 +55,13 @@ impl How {
     }
 }
 
-/// Why something is to be activated.
+/// Operation, actor and reason of an activation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cause {
     pub(crate) how: How,
-    /// Who wants it.
+    /// Actor: the operator, or the name of the automatic operation.
     pub(crate) by: String,
-    /// In their own words; may be empty.
+    /// Reason in the operator's words; may be empty.
     pub(crate) why: String,
 }
 
@@ -69,77 +70,78 @@ impl Cause {
         Self {
             how,
             by: by.into(),
-            why: host_mail::cut(why.into(), REASON),
+            why: host_mail::cut(why.into(), MAX_REASON),
         }
     }
 
-    /// Of what the host does by itself at that moment.
-    pub(crate) fn own(how: How) -> Self {
+    /// Returns the cause of an automatic operation of the host.
+    pub(crate) fn automatic(how: How) -> Self {
         Self::new(how, how.name(), "")
     }
 }
 
-/// One activation.
+/// An activation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Past {
-    /// Never given twice.
+    /// Number of the generation, never reused.
     pub generation: u64,
-    /// Of the code: SHA-256, hexadecimal.
+    /// SHA-256 of the code, hexadecimal.
     pub digest: String,
-    /// As the policy called itself.
+    /// Version from the policy's description.
     #[serde(default)]
     pub version: String,
-    /// As it was configured.
+    /// Settings of the generation.
     pub settings: Map<String, Value>,
-    /// Where the code came from.
+    /// Origin of the code, such as a path.
     pub origin: String,
-    /// When.
+    /// Time of the activation.
     pub since: Timestamp,
-    /// Who.
+    /// Actor.
     pub by: String,
-    /// What brought it about.
+    /// The operation.
     #[serde(default)]
     pub how: How,
-    /// In the words of whoever wanted it.
+    /// Reason in the operator's words.
     #[serde(default)]
     pub why: String,
-    /// The generation it went back to, if it did.
+    /// The generation that a rollback restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back_to: Option<u64>,
 }
 
-/// The activations of one module, newest last.
+/// The activations of a module, newest last.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct History(Vec<Past>);
 
 impl History {
-    /// Remembers an activation. A generation that runs again, after a restart, is remembered once; one
-    /// that was put back because another failed is remembered for that, too.
+    /// Adds an activation. A generation that runs again after a restart is added only once; a generation restored by a
+    /// failed probation is added again.
     pub(crate) fn record(&mut self, past: Past) {
         if past.how != How::Probation && self.find(past.generation).is_some() {
             return;
         }
         self.0.push(past);
-        let surplus = self.0.len().saturating_sub(REMEMBERED);
+        let surplus = self.0.len().saturating_sub(MAX_ACTIVATIONS);
         self.0.drain(..surplus);
     }
 
+    /// Returns the first activation of a generation.
     pub(crate) fn find(&self, generation: u64) -> Option<&Past> {
         self.0.iter().find(|past| past.generation == generation)
     }
 
-    /// Newest first.
+    /// Returns the activations, newest first.
     pub(crate) fn newest_first(&self) -> impl Iterator<Item = &Past> {
         self.0.iter().rev()
     }
 
-    /// Digests of the newest components: their code is kept.
-    pub(crate) fn codes(&self) -> BTreeSet<&str> {
+    /// Returns the digests of the newest components, which remain stored.
+    pub(crate) fn kept_digests(&self) -> BTreeSet<&str> {
         let mut codes = BTreeSet::new();
         for past in self.newest_first() {
-            if codes.len() == CODES {
+            if codes.len() == MAX_CODES {
                 break;
             }
             codes.insert(past.digest.as_str());
@@ -147,20 +149,20 @@ impl History {
         codes
     }
 
-    /// Where going back leads from a generation: to the last one before it with other code or other
-    /// settings. From one that was itself a way back this counts from where that led, so that going
-    /// back twice undoes two loads instead of undoing the first way back.
-    pub(crate) fn before(&self, generation: u64) -> Option<&Past> {
-        let mut place = self.0.iter().position(|past| past.generation == generation)?;
-        let active = self.0.get(place)?;
-        // Each step leads to an older place, so this ends.
-        while let Some(origin) = self.0.get(place).and_then(|past| past.back_to)
-            && let Some(older) = self.0[..place].iter().position(|past| past.generation == origin)
+    /// Returns the target of a rollback from `generation`: the last earlier activation with other code or other
+    /// settings. A generation that is the result of a rollback counts from the generation that was restored, so that
+    /// two rollbacks undo two loads.
+    pub(crate) fn rollback_target(&self, generation: u64) -> Option<&Past> {
+        let mut index = self.0.iter().position(|past| past.generation == generation)?;
+        let active = self.0.get(index)?;
+        // Each step leads to a smaller index, so the loop ends.
+        while let Some(origin) = self.0.get(index).and_then(|past| past.back_to)
+            && let Some(older) = self.0[..index].iter().position(|past| past.generation == origin)
         {
-            place = older;
+            index = older;
         }
         let differs = |past: &&Past| past.digest != active.digest || past.settings != active.settings;
-        self.0[..place].iter().rev().find(differs)
+        self.0[..index].iter().rev().find(differs)
     }
 }
 
@@ -191,12 +193,12 @@ mod tests {
         history
     }
 
-    fn before(history: &History, generation: u64) -> Option<u64> {
-        history.before(generation).map(|past| past.generation)
+    fn target(history: &History, generation: u64) -> Option<u64> {
+        history.rollback_target(generation).map(|past| past.generation)
     }
 
     #[test]
-    fn going_back_again_goes_further_back() {
+    fn second_rollback_goes_further_back() {
         let history = history(&[
             (1, "a", None),
             (2, "b", None),
@@ -205,40 +207,40 @@ mod tests {
             (5, "a", Some(1)),
             (6, "d", None),
         ]);
-        assert_eq!(before(&history, 3), Some(2));
-        assert_eq!(before(&history, 4), Some(1));
-        assert_eq!(before(&history, 5), None);
-        assert_eq!(before(&history, 6), Some(5));
-        assert_eq!(before(&history, 7), None);
+        assert_eq!(target(&history, 3), Some(2));
+        assert_eq!(target(&history, 4), Some(1));
+        assert_eq!(target(&history, 5), None);
+        assert_eq!(target(&history, 6), Some(5));
+        assert_eq!(target(&history, 7), None);
     }
 
     #[test]
-    fn what_differs_in_nothing_is_no_way_back() {
+    fn rollback_skips_identical_generations() {
         let mut history = history(&[(1, "a", None), (2, "b", None), (3, "b", None)]);
-        assert_eq!(before(&history, 3), Some(1));
+        assert_eq!(target(&history, 3), Some(1));
         let mut other = past(4, "b", None);
         other.settings.insert("x".to_owned(), Value::Null);
         history.record(other);
-        assert_eq!(before(&history, 4), Some(3));
+        assert_eq!(target(&history, 4), Some(3));
     }
 
     #[test]
-    fn it_is_bounded_and_remembers_the_newest() {
+    fn keeps_only_the_newest_activations() {
         let mut history = History::default();
         for generation in 1..=80 {
             history.record(past(generation, &format!("{:02}", generation / 2), None));
             history.record(past(generation, "again", None));
         }
-        assert_eq!(history.newest_first().count(), REMEMBERED);
+        assert_eq!(history.newest_first().count(), MAX_ACTIVATIONS);
         assert_eq!(history.newest_first().next().map(|past| past.generation), Some(80));
         assert_eq!(history.find(30), None);
-        let codes = history.codes();
-        assert_eq!(codes.len(), CODES);
+        let codes = history.kept_digests();
+        assert_eq!(codes.len(), MAX_CODES);
         assert!(codes.contains("40") && codes.contains("31") && !codes.contains("30") && !codes.contains("again"));
     }
 
     #[test]
-    fn what_a_later_release_remembers_is_read() {
+    fn reads_entries_of_a_later_release() {
         let mut value = serde_json::to_value(past(1, "a", None)).expect("JSON");
         assert_eq!(value["how"], "load");
         value["how"] = "teleport".into();

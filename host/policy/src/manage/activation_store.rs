@@ -1,6 +1,9 @@
-//! What is active and what was, kept on disk: `activations.json` names for each module the code and
-//! settings in force and those before, and `DIGEST.wasm` is that code, `DIGEST.wasm.minisig` its
-//! signature. Each file is replaced as a whole, so a crash leaves the old or the new one.
+//! The store of activations, in a folder of the data directory. `activations.json` is the ledger: for each module the
+//! active code and settings, the history and trials; `DIGEST.wasm` is a component and `DIGEST.wasm.minisig` the
+//! signature.
+//!
+//! Every file is replaced atomically, so a crash leaves the old or the new file. Owned by the set of policies; the
+//! ledger is held in memory and written with each change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -19,7 +22,7 @@ use host_mail::Timestamp;
 const LEDGER: &str = "activations.json";
 const FORMAT: u32 = 1;
 
-/// What a configuration said about a module.
+/// The code and settings in the configuration at the time of an activation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Configured {
@@ -28,7 +31,7 @@ pub(crate) struct Configured {
     pub(crate) settings: Map<String, Value>,
 }
 
-/// One module's activation.
+/// The activation of a module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Activated {
@@ -38,11 +41,12 @@ pub(crate) struct Activated {
     /// Digest of the code.
     pub(crate) code: String,
     pub(crate) settings: Map<String, Value>,
-    /// The code is not the configured one: an operator loaded it.
+    /// True if an operator loaded the code, so that the code differs from the configured code.
     pub(crate) code_loaded: bool,
-    /// The settings are not the configured ones: an operator loaded them.
+    /// True if an operator loaded the settings, so that the settings differ from the configuration.
     pub(crate) settings_loaded: bool,
-    /// The configuration at that time; what it says differently later is newer than the load.
+    /// The configuration at the time of the activation. A later change in the configuration is newer than the load and
+    /// wins.
     pub(crate) configured: Configured,
     pub(crate) origin: String,
     pub(crate) by: String,
@@ -56,7 +60,7 @@ pub(crate) struct Activated {
 }
 
 impl Activated {
-    /// For the history. `back_to` is the generation it went back to, if it did.
+    /// Returns the entry for the history. `back_to` is the generation that a rollback restored.
     pub(crate) fn past(&self, back_to: Option<u64>) -> Past {
         Past {
             generation: self.generation,
@@ -81,7 +85,7 @@ pub(crate) struct StagedRecord {
     pub(crate) activated: Activated,
 }
 
-/// A component as it was handed over.
+/// A component and the signature.
 #[derive(Debug, Clone)]
 pub(crate) struct Artifact {
     pub(crate) bytes: Arc<[u8]>,
@@ -90,7 +94,7 @@ pub(crate) struct Artifact {
 }
 
 impl Artifact {
-    /// Without a signature.
+    /// Returns a component without a signature.
     pub(crate) fn unsigned(bytes: impl Into<Arc<[u8]>>) -> Self {
         Self {
             bytes: bytes.into(),
@@ -99,7 +103,7 @@ impl Artifact {
     }
 }
 
-/// Every module's activation, and the last number given to a generation.
+/// The ledger: the activation of each module, the history and the trials, and the last generation number.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Ledger {
@@ -108,10 +112,10 @@ pub(crate) struct Ledger {
     pub(crate) modules: BTreeMap<String, Activated>,
     #[serde(default)]
     pub(crate) history: BTreeMap<String, History>,
-    /// What was last loaded from the watched folder, by module: see [`crate::manage::watch_folder`].
+    /// Digest of the files last loaded from the watched folder, by module: see [`crate::manage::watch_folder`].
     #[serde(default)]
     pub(crate) watched: BTreeMap<String, String>,
-    /// What is put back if a module on probation fails; kept so that its code is.
+    /// The activation that a failed probation restores, by module. Listed here so that the code remains stored.
     #[serde(default)]
     pub(crate) previous: BTreeMap<String, Activated>,
     #[serde(default)]
@@ -121,9 +125,9 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// An empty one. Numbers are never given twice; when it is not known which were given, the
-    /// clock is beyond them.
-    fn after_loss() -> Self {
+    /// Returns an empty ledger. Generation numbers are never reused: when the last number is lost, the clock in seconds
+    /// is larger.
+    fn empty_after_loss() -> Self {
         Self {
             format: FORMAT,
             last: Timestamp::now().seconds(),
@@ -140,7 +144,7 @@ impl Ledger {
         back_to: Option<u64>,
         restores: Option<Activated>,
     ) {
-        self.remember(module, &activated, back_to);
+        self.add_to_history(module, &activated, back_to);
         self.modules.insert(module.to_owned(), activated);
         match restores {
             Some(restores) => self.previous.insert(module.to_owned(), restores),
@@ -148,28 +152,30 @@ impl Ledger {
         };
     }
 
-    /// Remembers what runs without making it what is wanted.
-    pub(crate) fn remember(&mut self, module: &str, activated: &Activated, back_to: Option<u64>) {
+    /// Adds a running generation to the history without changing the module's activation.
+    pub(crate) fn add_to_history(&mut self, module: &str, activated: &Activated, back_to: Option<u64>) {
         let history = self.history.entry(module.to_owned()).or_default();
         history.record(activated.past(back_to));
     }
 
-    /// Forgets every module that is not among these.
-    pub(crate) fn forget_others(&mut self, modules: &[&str]) {
+    /// Drops the history of every module that is not in `modules`.
+    pub(crate) fn retain_modules(&mut self, modules: &[&str]) {
         self.history.retain(|module, _| modules.contains(&module.as_str()));
         self.watched.retain(|module, _| modules.contains(&module.as_str()));
     }
 
-    /// Digests of the code that is to be kept.
-    fn codes(&self) -> BTreeSet<&str> {
+    /// Returns the digests of all code that the ledger names.
+    fn named_digests(&self) -> BTreeSet<&str> {
         let staged = self.staged.as_ref().map(|staged| &staged.activated);
         let activations = self.modules.values().chain(self.previous.values()).chain(staged);
         let active = activations.map(|module| module.code.as_str());
-        active.chain(self.history.values().flat_map(History::codes)).collect()
+        active
+            .chain(self.history.values().flat_map(History::kept_digests))
+            .collect()
     }
 
-    /// A number no generation had before.
-    pub(crate) fn next(&mut self) -> u64 {
+    /// Returns an unused generation number.
+    pub(crate) fn next_number(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
@@ -182,7 +188,7 @@ pub(crate) struct ActivationStore {
 }
 
 impl ActivationStore {
-    /// Makes the folder if there is none.
+    /// Opens the store; creates the folder if needed.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         Ok(Self {
@@ -190,7 +196,7 @@ impl ActivationStore {
         })
     }
 
-    /// The ledger, and what was wrong with it. A damaged one is put aside and an empty one returned.
+    /// Reads the ledger. A damaged ledger is renamed and an empty ledger is returned together with the problem.
     pub(crate) fn ledger(&self) -> io::Result<(Ledger, Option<String>)> {
         let path = self.folder.join(LEDGER);
         let bytes = match fs::read(&path) {
@@ -212,17 +218,17 @@ impl ActivationStore {
         let aside = self.folder.join(format!("{LEDGER}.{}.damaged", Timestamp::now().0));
         fs::rename(&path, &aside)?;
         let problem = format!("{}: {problem}; it was put aside as {}", path.display(), aside.display());
-        Ok((Ledger::after_loss(), Some(problem)))
+        Ok((Ledger::empty_after_loss(), Some(problem)))
     }
 
-    /// Replaces the ledger, and removes code that it no longer names.
+    /// Replaces the ledger, and removes code that the ledger no longer names.
     pub(crate) fn save(&self, ledger: &Ledger) -> io::Result<()> {
         self.replace(LEDGER, &serde_json::to_vec_pretty(ledger)?)?;
         self.prune(ledger);
         Ok(())
     }
 
-    /// Keeps code under its digest, and its signature beside it.
+    /// Stores code under the digest, and the signature beside the code.
     pub(crate) fn save_code(&self, digest: &str, artifact: &Artifact) -> io::Result<()> {
         if let Some(signature) = &artifact.signature
             && self.signature(digest)?.as_ref() != Some(signature)
@@ -235,8 +241,8 @@ impl ActivationStore {
         self.replace(&code_name(digest), &artifact.bytes)
     }
 
-    /// Whether there is code under this digest; it may be damaged.
-    pub(crate) fn has(&self, digest: &str) -> bool {
+    /// True if there is a file for this digest. The file may be damaged.
+    pub(crate) fn contains(&self, digest: &str) -> bool {
         self.folder.join(code_name(digest)).exists()
     }
 
@@ -248,14 +254,14 @@ impl ActivationStore {
         }
     }
 
-    /// Code that was kept; damaged code is an error.
-    pub(crate) fn code(&self, wanted: &str) -> io::Result<Artifact> {
-        let path = self.folder.join(code_name(wanted));
+    /// Reads stored code. Damaged code is an error.
+    pub(crate) fn code(&self, expected: &str) -> io::Result<Artifact> {
+        let path = self.folder.join(code_name(expected));
         let bytes = fs::read(&path)?;
-        if digest(&bytes) == wanted {
+        if digest(&bytes) == expected {
             return Ok(Artifact {
                 bytes: bytes.into(),
-                signature: self.signature(wanted)?,
+                signature: self.signature(expected)?,
             });
         }
         let problem = format!("{} is damaged: its digest is another", path.display());
@@ -270,9 +276,9 @@ impl ActivationStore {
         File::open(&self.folder)?.sync_all()
     }
 
-    /// What cannot be removed does no harm and is tried again next time.
+    /// Removes files that the ledger does not name. Failures are ignored: the next save tries again.
     fn prune(&self, ledger: &Ledger) {
-        let codes = ledger.codes();
+        let codes = ledger.named_digests();
         let names = |digest: &&str| [code_name(digest), signature_name(digest)];
         let named: BTreeSet<String> = codes.iter().flat_map(names).collect();
         let Ok(entries) = fs::read_dir(&self.folder) else {
@@ -323,12 +329,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_saved_comes_back_and_what_is_not_named_goes() {
+    fn saved_code_is_read_back_and_unnamed_code_is_pruned() {
         let folder = tempfile::tempdir().expect("folder");
         let store = ActivationStore::open(folder.path()).expect("opens");
         let (mut ledger, problem) = store.ledger().expect("empty");
         assert_eq!(problem, None);
-        assert_eq!((ledger.next(), ledger.next()), (1, 2));
+        assert_eq!((ledger.next_number(), ledger.next_number()), (1, 2));
         let (old, new) = (digest(b"old"), digest(b"new"));
         save(&store, &old, b"old");
         let signed = Artifact {
@@ -343,21 +349,21 @@ mod tests {
         assert_eq!((&*kept.bytes, kept.signature.as_deref()), (&b"new"[..], Some("signed")));
         assert!(store.code(&old).is_err());
         ledger.modules.clear();
-        ledger.forget_others(&[]);
+        ledger.retain_modules(&[]);
         store.save(&ledger).expect("saved");
-        assert!(!store.has(&new));
+        assert!(!store.contains(&new));
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
     }
 
     #[test]
-    fn the_code_of_what_was_active_is_kept() {
+    fn keeps_the_code_of_the_last_ten_components() {
         let folder = tempfile::tempdir().expect("folder");
         let store = ActivationStore::open(folder.path()).expect("opens");
         let mut ledger = Ledger::default();
         let codes: Vec<String> = (0..13_u8).map(|n| digest(&[n])).collect();
         for (n, code) in (0_u8..).zip(&codes) {
             save(&store, code, &[n]);
-            let generation = ledger.next();
+            let generation = ledger.next_number();
             let activated = Activated {
                 generation,
                 ..activated(code)
@@ -365,12 +371,12 @@ mod tests {
             ledger.activate("m", activated, None, None);
         }
         store.save(&ledger).expect("saved");
-        let kept: Vec<bool> = codes.iter().map(|code| store.has(code)).collect();
+        let kept: Vec<bool> = codes.iter().map(|code| store.contains(code)).collect();
         assert_eq!(kept, (0..13).map(|n| n >= 3).collect::<Vec<_>>());
     }
 
     #[test]
-    fn a_ledger_of_the_first_release_is_read() {
+    fn reads_a_ledger_of_the_first_release() {
         let folder = tempfile::tempdir().expect("folder");
         let store = ActivationStore::open(folder.path()).expect("opens");
         let old = r#"{ "format": 1, "last": 7, "modules": { "m": {
@@ -379,24 +385,24 @@ mod tests {
         fs::write(folder.path().join(LEDGER), old).expect("written");
         let (mut ledger, problem) = store.ledger().expect("read");
         assert_eq!(problem, None);
-        assert_eq!((ledger.modules["m"].how, ledger.next()), (How::Unknown, 8));
+        assert_eq!((ledger.modules["m"].how, ledger.next_number()), (How::Unknown, 8));
     }
 
     #[test]
-    fn a_damaged_ledger_is_put_aside_and_numbers_do_not_come_back() {
+    fn damaged_ledger_is_put_aside_and_numbers_are_not_reused() {
         let folder = tempfile::tempdir().expect("folder");
         let store = ActivationStore::open(folder.path()).expect("opens");
         for damage in ["{", "{\"format\":99,\"last\":7,\"modules\":{}}"] {
             fs::write(folder.path().join(LEDGER), damage).expect("written");
             let (mut ledger, problem) = store.ledger().expect("an empty one");
             assert!(problem.is_some_and(|text| text.contains("put aside")));
-            assert!(ledger.modules.is_empty() && ledger.next() > 1_000_000);
+            assert!(ledger.modules.is_empty() && ledger.next_number() > 1_000_000);
             assert!(!folder.path().join(LEDGER).exists());
         }
     }
 
     #[test]
-    fn damaged_code_is_not_handed_out_and_is_written_anew() {
+    fn damaged_code_is_refused_and_rewritten() {
         let folder = tempfile::tempdir().expect("folder");
         let store = ActivationStore::open(folder.path()).expect("opens");
         let name = digest(b"code");

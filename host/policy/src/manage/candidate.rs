@@ -1,4 +1,5 @@
-//! From a request to a candidate that is known to run: read, check, compile, try.
+//! Candidates: reads components and proves that a candidate runs, before any generation is made. Used by activation,
+//! dry runs, the shadow, replays and the harness.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -16,14 +17,14 @@ use host_engine::generation::{Candidate, digest};
 use host_engine::instance::Instance;
 use host_engine::validate::Description;
 
-/// Of the built-in policy, which every change of a module that has it compares with.
+/// Digest of the built-in policy, computed once.
 static DEFAULT_DIGEST: LazyLock<String> = LazyLock::new(|| digest(builtin::DEFAULT));
 
-/// Code as a module is configured with.
+/// The code that a module is configured with.
 pub(crate) struct ConfiguredCode {
     pub(crate) artifact: Artifact,
     pub(crate) digest: String,
-    /// `built-in` or the digest of the file: changes only when the operator changes something.
+    /// `built-in` or the digest of the file. Changes only when the operator changes the code.
     pub(crate) identity: String,
     pub(crate) origin: String,
 }
@@ -48,13 +49,13 @@ pub(crate) async fn configured_code(module: &PolicyModule) -> Result<ConfiguredC
     })
 }
 
-/// A component's file, and the signature beside it if there is one.
+/// Reads a component of at most `limit` bytes, and the signature beside the file if there is any.
 pub(crate) async fn read_artifact(file: &Path, limit: u64) -> Result<Artifact, Vec<Problem>> {
     let bytes = read_bounded(file, limit)
         .await
         .map_err(|text| vec![Problem::new("file", text)])?;
-    fits(bytes.len(), limit).map_err(|text| vec![Problem::new("file", format!("{}: {text}", file.display()))])?;
-    let beside = signature_beside(file);
+    check_size(bytes.len(), limit).map_err(|text| vec![Problem::new("file", format!("{}: {text}", file.display()))])?;
+    let beside = signature_path(file);
     let signature = match tokio::fs::try_exists(&beside).await {
         Ok(false) => None,
         Ok(true) | Err(_) => Some(
@@ -69,14 +70,14 @@ pub(crate) async fn read_artifact(file: &Path, limit: u64) -> Result<Artifact, V
     })
 }
 
-/// `FILE.minisig`.
-fn signature_beside(file: &Path) -> PathBuf {
+/// Returns `FILE.minisig`.
+fn signature_path(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".minisig");
     name.into()
 }
 
-/// At most one byte more than `limit`.
+/// Reads at most `limit` bytes and a further byte, by which the caller detects a larger file.
 pub(crate) async fn read_bounded(file: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let read = async {
         let mut bytes = Vec::new();
@@ -87,17 +88,17 @@ pub(crate) async fn read_bounded(file: &Path, limit: u64) -> Result<Vec<u8>, Str
     read.await.map_err(|error| format!("{}: {error}", file.display()))
 }
 
-/// The size cap.
-pub(crate) fn fits(size: usize, limit: u64) -> Result<(), String> {
+/// Checks a component's size against `limits.component-size`.
+pub(crate) fn check_size(size: usize, limit: u64) -> Result<(), String> {
     if u64::try_from(size).unwrap_or(u64::MAX) > limit {
         return Err(format!("larger than limits.component-size, {limit} bytes"));
     }
     Ok(())
 }
 
-/// Proves that a candidate runs: its imports are granted, it instantiates within its limits, its
-/// functions have the contract's types, it says who it is and takes its settings. `key` is the
-/// module's place in the configuration.
+/// Proves that a candidate runs: imports are granted, instantiation stays within the limits, the functions have the
+/// contract's types, `describe` returns and `configure` accepts the settings. `key` is the module's key in the
+/// configuration, for problems.
 pub(crate) async fn validate(
     evaluator: &Evaluator,
     candidate: &Candidate,
@@ -107,18 +108,18 @@ pub(crate) async fn validate(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let trial = DryRun { evaluator, candidate };
+    let check = CandidateCheck { evaluator, candidate };
     let context = evaluator.context(Origin::default());
     let made = Instance::new(&evaluator.runtime, candidate, context).await;
-    let mut instance = made.map_err(|failed| trial.failed(&failed, "instantiate"))?;
-    instance.check_types().map_err(|failed| misfit(&failed))?;
+    let mut instance = made.map_err(|failed| check.failed(&failed, "instantiate"))?;
+    instance.check_types().map_err(|failed| contract_mismatch(&failed))?;
     instance.refuel(evaluator.runtime.ration("describe"));
     let described = instance.describe().await;
-    let description = described.map_err(|failed| trial.failed(&failed, "describe"))?;
+    let description = described.map_err(|failed| check.failed(&failed, "describe"))?;
     let settings = host_engine::generation::settings_text(&candidate.settings);
     instance.refuel(evaluator.runtime.ration("configure"));
     let configured = instance.configure(&settings).await;
-    match configured.map_err(|failed| trial.failed(&failed, "configure"))? {
+    match configured.map_err(|failed| check.failed(&failed, "configure"))? {
         Ok(()) => Ok(description),
         Err(complaints) if complaints.is_empty() => Err(vec![Problem::new(
             "settings",
@@ -138,13 +139,14 @@ fn settings_key(key: &str) -> String {
     }
 }
 
-struct DryRun<'a> {
+/// The check of a candidate.
+struct CandidateCheck<'a> {
     evaluator: &'a Evaluator,
     candidate: &'a Candidate,
 }
 
-impl DryRun<'_> {
-    /// A fault of a candidate is reported like any other, and is a problem beside.
+impl CandidateCheck<'_> {
+    /// Emits the fault of a candidate, and returns the fault as a problem.
     fn failed(&self, failed: &CallFailed, stage: &str) -> Vec<Problem> {
         let CallFailed::Fault(fault) = failed else {
             return vec![Problem::new(
@@ -164,22 +166,26 @@ impl DryRun<'_> {
     }
 }
 
-/// A fault as the author reads it: where it was, and what the policy wrote about it.
+/// Returns a fault as a problem for the author: class, location and stderr.
 pub(crate) fn problem_of(fault: &Fault, stage: &str) -> Problem {
-    let place = match (&fault.place.function, &fault.place.location) {
+    let location = match (&fault.place.function, &fault.place.location) {
         (Some(function), Some(location)) => format!(" in {function} at {location}"),
         (Some(function), None) => format!(" in {function}"),
         _ => String::new(),
     };
-    let said = match fault.stderr.trim() {
+    let stderr = match fault.stderr.trim() {
         "" => String::new(),
         stderr => format!("; stderr: {stderr}"),
     };
-    let text = format!("faults in {stage}: {}: {}{place}{said}", fault.class.name(), fault.code);
+    let text = format!(
+        "faults in {stage}: {}: {}{location}{stderr}",
+        fault.class.name(),
+        fault.code
+    );
     Problem::new("file", text)
 }
 
-fn misfit(failed: &CallFailed) -> Vec<Problem> {
+fn contract_mismatch(failed: &CallFailed) -> Vec<Problem> {
     let why = match failed {
         CallFailed::Fault(fault) => fault.code.as_str(),
         CallFailed::Crowded => "no room to try it",

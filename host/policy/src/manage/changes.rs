@@ -1,21 +1,21 @@
-//! What tells one generation from the one before it.
+//! Changes between two generations: code, version and settings. Part of the results of loads and dry runs.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use host_engine::generation::Generation;
 
-/// Before and after.
+/// A value before and after a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Differs {
-    /// Before.
+    /// The value before.
     pub was: String,
-    /// After.
+    /// The value after.
     pub now: String,
 }
 
-/// What is different. Everything is empty when nothing is, and when there was nothing before.
+/// The differences between two generations. Empty if nothing differs, or if there was no generation before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Changes {
@@ -32,11 +32,12 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Whether there is none.
+    /// True if there is no difference.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
+    /// Compares two generations.
     pub(crate) fn between(was: Option<&Generation>, now: &Generation) -> Self {
         let Some(was) = was else {
             return Self::default();
@@ -56,21 +57,22 @@ impl Changes {
         changes
     }
 
+    /// Adds the differences of settings below `path`.
     fn compare(&mut self, path: &str, was: &Map<String, Value>, now: &Map<String, Value>) {
-        let place = |key: &str| match path {
+        let path_of = |key: &str| match path {
             "" => key.to_owned(),
             path => format!("{path}.{key}"),
         };
         for (key, old) in was {
             match (old, now.get(key)) {
-                (_, None) => self.settings_removed.push(place(key)),
-                (Value::Object(old), Some(Value::Object(new))) => self.compare(&place(key), old, new),
-                (old, Some(new)) if old != new => self.settings_changed.push(place(key)),
+                (_, None) => self.settings_removed.push(path_of(key)),
+                (Value::Object(old), Some(Value::Object(new))) => self.compare(&path_of(key), old, new),
+                (old, Some(new)) if old != new => self.settings_changed.push(path_of(key)),
                 _ => {}
             }
         }
         let added = now.keys().filter(|key| !was.contains_key(*key));
-        self.settings_added.extend(added.map(|key| place(key)));
+        self.settings_added.extend(added.map(|key| path_of(key)));
     }
 }
 
@@ -82,7 +84,7 @@ mod tests {
     use crate::testing::object;
 
     #[test]
-    fn settings_are_compared_key_by_key() {
+    fn compares_settings_key_by_key() {
         let was = object(json!({ "a": { "b": 1, "c": [1], "gone": 0 }, "old": {}, "kind": {} }));
         let now = object(json!({ "a": { "b": 1, "c": [2], "new": 0 }, "fresh": {}, "kind": 5 }));
         let mut changes = Changes::default();

@@ -1,8 +1,8 @@
-//! Which code and settings a module is to run with, and making a generation of them.
+//! Desired state of a module: chooses the code and settings to run, and builds the generation.
 //!
-//! The last deliberate act wins, separately for code and for settings: what an operator loaded
-//! stays in force over restarts, until the configuration says something else than it said at the
-//! time of the load. Grants and limits are always the configuration's.
+//! The last deliberate act wins, separately for code and for settings: code or settings loaded by an operator stay
+//! active over restarts until the configuration changes. Grants and limits are always the configuration's of today,
+//! also for a rollback. Used by activation, rollout, reconfiguration, dry runs and the shadow.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::evaluate::chain::Chain;
 use crate::evaluate::evaluator::Evaluator;
 use crate::manage::activation_history::Cause;
 use crate::manage::activation_store::{Activated, Artifact, Configured, Ledger};
-use crate::manage::candidate::{ConfiguredCode, configured_code, fits, validate};
+use crate::manage::candidate::{ConfiguredCode, check_size, configured_code, validate};
 use crate::manage::policy_set::PolicySet;
 use crate::manage::request::LoadRequest;
 use host_config::{PolicyModule, Problem};
@@ -23,82 +23,82 @@ use host_engine::core_dump::CoreDumps;
 use host_engine::generation::{Candidate, Code, Generation, digest};
 use host_mail::Timestamp;
 
-/// What there is to choose from for one module.
+/// The choices of code and settings for a module.
 pub(crate) struct Desired<'a> {
-    /// Its place in the configuration.
+    /// The module's key in the configuration, for problems.
     pub(crate) key: String,
     pub(crate) configured: &'a PolicyModule,
     pub(crate) code: Result<ConfiguredCode, Vec<Problem>>,
-    /// Its last activation.
-    pub(crate) was: Option<&'a Activated>,
+    /// The last activation of the module.
+    pub(crate) last_activation: Option<&'a Activated>,
     pub(crate) running: Option<Arc<Generation>>,
 }
 
-/// A choice.
+/// A choice of code and settings.
 #[derive(Clone)]
 pub(crate) struct Attempt {
     pub(crate) code: Source,
     pub(crate) settings: Map<String, Value>,
     pub(crate) origin: String,
-    /// The generation it goes back to, if it does.
+    /// The generation that a rollback restores.
     pub(crate) back_to: Option<u64>,
-    /// Where core dumps go instead of where they are configured to go.
+    /// Folder of core dumps, overriding the configured folder.
     pub(crate) core_dumps: Option<PathBuf>,
 }
 
-/// Where code is taken from.
+/// The source of an attempt's code.
 #[derive(Clone)]
 pub(crate) enum Source {
-    /// As configured.
+    /// The configured code.
     Configured,
-    /// From the store, under its digest.
+    /// Code from the store, by digest.
     Stored(String),
-    /// With the request.
+    /// Code from the request.
     Given(Artifact),
-    /// As it runs.
+    /// The code of the running generation.
     Running(Arc<Code>),
 }
 
-/// A choice that works.
-pub(crate) struct Ready {
+/// A generation that was built and validated, not yet active.
+pub(crate) struct BuiltGeneration {
     pub(crate) generation: Arc<Generation>,
     pub(crate) activated: Activated,
-    /// Code that may not be in the store yet.
+    /// Code that may be missing in the store.
     pub(crate) artifact: Option<Artifact>,
 }
 
-impl Ready {
-    /// What is to be in the store, under its digest.
-    pub(crate) fn to_keep(&self) -> Option<(String, Artifact)> {
+impl BuiltGeneration {
+    /// Returns the code to store, with the digest.
+    pub(crate) fn code_to_store(&self) -> Option<(String, Artifact)> {
         let digest = self.generation.candidate.code.digest.clone();
         self.artifact.clone().map(|artifact| (digest, artifact))
     }
 }
 
 impl<'a> Desired<'a> {
-    /// Reads the configured code of the module at `place` of the chain.
+    /// Reads the configured code of the module at `position` of the chain.
     pub(crate) async fn of_module(
         chain: &'a Chain,
-        place: usize,
-        was: Option<&'a Activated>,
+        position: usize,
+        last_activation: Option<&'a Activated>,
     ) -> Result<Self, Vec<Problem>> {
-        let Some(module) = chain.modules.get(place) else {
+        let Some(module) = chain.modules.get(position) else {
             return Err(vec![Problem::new("module", "there is no such module")]);
         };
         Ok(Self {
-            key: format!("policy[{place}]"),
+            key: format!("policy[{position}]"),
             configured: &module.configured,
             code: configured_code(&module.configured).await,
-            was,
+            last_activation,
             running: module.running.as_ref().ok().cloned(),
         })
     }
 }
 
 impl Desired<'_> {
-    /// What should run.
-    pub(crate) fn wanted(&self) -> Attempt {
-        let loaded_code = self.was.filter(|was| {
+    /// Returns the attempt that the last deliberate acts call for.
+    pub(crate) fn preferred_attempt(&self) -> Attempt {
+        let loaded_code = self.last_activation.filter(|was| {
             was.code_loaded
                 && self
                     .code
@@ -106,7 +106,7 @@ impl Desired<'_> {
                     .map_or(true, |code| code.identity == was.configured.code)
         });
         let loaded_settings = self
-            .was
+            .last_activation
             .filter(|was| was.settings_loaded && was.configured.settings == self.configured.settings);
         Attempt {
             code: loaded_code.map_or(Source::Configured, |was| Source::Stored(was.code.clone())),
@@ -117,9 +117,10 @@ impl Desired<'_> {
         }
     }
 
-    /// What should run, then what ran last, then what is configured: each once.
+    /// Returns the attempts of a start, in order and without duplicates: the preferred attempt, the last activation,
+    /// the configuration.
     pub(crate) fn attempts(&self) -> Vec<Attempt> {
-        let last = self.was.map(|was| Attempt {
+        let last = self.last_activation.map(|was| Attempt {
             code: Source::Stored(was.code.clone()),
             settings: was.settings.clone(),
             origin: was.origin.clone(),
@@ -134,7 +135,10 @@ impl Desired<'_> {
             core_dumps: None,
         };
         let mut attempts: Vec<Attempt> = Vec::new();
-        for attempt in [Some(self.wanted()), last, Some(plain)].into_iter().flatten() {
+        for attempt in [Some(self.preferred_attempt()), last, Some(plain)]
+            .into_iter()
+            .flatten()
+        {
             let same =
                 |other: &Attempt| self.digest(other) == self.digest(&attempt) && other.settings == attempt.settings;
             if !attempts.iter().any(same) {
@@ -144,12 +148,13 @@ impl Desired<'_> {
         attempts
     }
 
-    /// What an operator asks for; what is not said stays as it runs.
+    /// Returns the attempt of a load request. Code or settings that the request leaves out stay as in the running
+    /// generation.
     pub(crate) fn attempt_to_load(&self, request: LoadRequest) -> Attempt {
         let running = self.running.as_ref().map(|generation| &generation.candidate);
         let kept_settings = || running.map_or_else(|| self.configured.settings.clone(), |c| c.settings.clone());
         let (code, origin) = match (request.code, running) {
-            (Some(bytes), _) => (Source::Given(given(bytes, request.signature)), request.origin),
+            (Some(bytes), _) => (Source::Given(artifact(bytes, request.signature)), request.origin),
             (None, Some(running)) => (Source::Running(Arc::clone(&running.code)), running.origin.clone()),
             (None, None) => (Source::Configured, self.configured_origin()),
         };
@@ -169,7 +174,7 @@ impl Desired<'_> {
             .or_else(|| self.configured.core_dumps.clone())
     }
 
-    /// Digest of an attempt's code; empty if there is no such code.
+    /// Returns the digest of an attempt's code; empty if the code is missing.
     pub(crate) fn digest(&self, attempt: &Attempt) -> String {
         match &attempt.code {
             Source::Configured => self.code.as_ref().map_or(String::new(), |code| code.digest.clone()),
@@ -187,15 +192,15 @@ impl Desired<'_> {
         }
     }
 
-    /// How an activation is remembered.
+    /// Returns the ledger's entry of an activation.
     fn activated(&self, generation: &Generation, cause: &Cause) -> Activated {
         let candidate = &generation.candidate;
-        // The same generation has been activated once, whatever brings it up again.
-        let (how, why) = match self.was.filter(|was| was.generation == generation.number) {
+        // An unchanged generation keeps the cause of the first activation.
+        let (how, why) = match self.last_activation.filter(|was| was.generation == generation.number) {
             Some(was) => (was.how, was.why.clone()),
             None => (cause.how, cause.why.clone()),
         };
-        let (configured_code, configured_digest) = match (&self.code, self.was) {
+        let (configured_code, configured_digest) = match (&self.code, self.last_activation) {
             (Ok(code), _) => (code.identity.clone(), code.digest.clone()),
             (Err(_), Some(was)) => (was.configured.code.clone(), String::new()),
             (Err(_), None) => (String::new(), String::new()),
@@ -221,50 +226,50 @@ impl Desired<'_> {
     }
 }
 
-fn given(bytes: Vec<u8>, signature: Option<String>) -> Artifact {
+fn artifact(bytes: Vec<u8>, signature: Option<String>) -> Artifact {
     Artifact {
         signature,
         ..Artifact::unsigned(bytes)
     }
 }
 
-/// Makes a generation of an attempt. The same code, settings, grants and limits are the same
-/// generation, whether it still runs or ran before a restart.
+/// Builds the generation of an attempt. The same code, settings, grants and limits are the same generation, also after
+/// a restart.
 pub(crate) async fn build(
     set: &PolicySet,
     desired: &Desired<'_>,
     attempt: &Attempt,
     cause: &Cause,
     ledger: &mut Ledger,
-) -> Result<Ready, Vec<Problem>> {
+) -> Result<BuiltGeneration, Vec<Problem>> {
     let (mut candidate, artifact) = candidate(set, &set.evaluator, desired, attempt, cause).await?;
     let identity = candidate.identity();
     if let Some(running) = desired.running.as_ref().filter(|running| running.identity == identity) {
         running.candidate.core_dumps.set(desired.core_dumps(attempt));
-        return Ok(Ready {
+        return Ok(BuiltGeneration {
             generation: Arc::clone(running),
             activated: desired.activated(running, cause),
             artifact,
         });
     }
     let description = validate(&set.evaluator, &candidate, &desired.key).await?;
-    let (number, since) = match desired.was.filter(|was| was.identity == identity) {
+    let (number, since) = match desired.last_activation.filter(|was| was.identity == identity) {
         Some(was) if desired.running.is_none() => {
             candidate.by.clone_from(&was.by);
             candidate.origin.clone_from(&was.origin);
             (was.generation, was.since)
         }
-        _ => (ledger.next(), Timestamp::now()),
+        _ => (ledger.next_number(), Timestamp::now()),
     };
     let generation = Generation::new(number, since, candidate, description);
-    Ok(Ready {
+    Ok(BuiltGeneration {
         activated: desired.activated(&generation, cause),
         generation: Arc::new(generation),
         artifact,
     })
 }
 
-/// What an attempt amounts to, compiled; not yet known to run.
+/// Compiles an attempt into a candidate, which is not yet validated.
 pub(crate) async fn candidate(
     set: &PolicySet,
     evaluator: &Evaluator,
@@ -273,7 +278,7 @@ pub(crate) async fn candidate(
     cause: &Cause,
 ) -> Result<(Candidate, Option<Artifact>), Vec<Problem>> {
     if let Source::Given(artifact) = &attempt.code {
-        fits(artifact.bytes.len(), desired.configured.limits.component_size)
+        check_size(artifact.bytes.len(), desired.configured.limits.component_size)
             .map_err(|text| vec![Problem::new("file", text)])?;
     }
     let (code, artifact) = code(set, evaluator, desired, attempt).await?;
@@ -290,8 +295,8 @@ pub(crate) async fn candidate(
     Ok((candidate, artifact))
 }
 
-/// Code that already runs is not compiled again, but its signature is looked at again: whose
-/// signature is asked for may have changed.
+/// Returns the code of an attempt. Code that runs already is not compiled again, but the signature is checked again
+/// because the signers may have changed.
 async fn code(
     set: &PolicySet,
     evaluator: &Evaluator,
@@ -301,15 +306,15 @@ async fn code(
     let signers = &desired.configured.signed_by;
     let artifact = match &attempt.code {
         Source::Running(code) if signers.is_empty() => return Ok((Arc::clone(code), None)),
-        Source::Running(code) => set.kept(&code.digest).await?,
+        Source::Running(code) => set.stored_code(&code.digest).await?,
         Source::Given(artifact) => artifact.clone(),
         Source::Configured => desired.code.as_ref().map_err(Clone::clone)?.artifact.clone(),
         Source::Stored(digest) => match running_code(desired, digest) {
             Some(code) if signers.is_empty() => return Ok((code, None)),
-            _ => set.kept(digest).await?,
+            _ => set.stored_code(digest).await?,
         },
     };
-    trusted(&artifact, signers, &desired.key)?;
+    check_signature(&artifact, signers, &desired.key)?;
     let code = match running_code(desired, &digest(&artifact.bytes)) {
         Some(code) => code,
         None => Arc::new(Code::new(&evaluator.runtime, Arc::clone(&artifact.bytes)).await?),
@@ -317,14 +322,15 @@ async fn code(
     Ok((code, Some(artifact)))
 }
 
-/// Whether one of `signers` signed it, if there are any.
-pub(crate) fn trusted(artifact: &Artifact, signers: &[String], place: &str) -> Result<(), Vec<Problem>> {
-    // The built-in policy is part of this program: who trusts one trusts the other.
+/// Checks that a signer in `signers` signed the component; without signers everything is trusted. `key` is the module's
+/// key in the configuration.
+pub(crate) fn check_signature(artifact: &Artifact, signers: &[String], key: &str) -> Result<(), Vec<Problem>> {
+    // The built-in policy is part of this program and as trusted as the program.
     if *artifact.bytes == *builtin::DEFAULT {
         return Ok(());
     }
     let signature = artifact.signature.as_deref();
-    verify(&artifact.bytes, signature, signers, place).map_err(|problem| vec![problem])
+    verify(&artifact.bytes, signature, signers, key).map_err(|problem| vec![problem])
 }
 
 fn running_code(desired: &Desired<'_>, digest: &str) -> Option<Arc<Code>> {

@@ -1,4 +1,5 @@
-//! Dry run: everything a load does except activating anything.
+//! Dry run: every check of a load, without an activation and without events. Used by the `check` command, with or
+//! without a running host.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,42 +7,42 @@ use crate::manage::activation_history::{Cause, How};
 use crate::manage::candidate::validate;
 use crate::manage::changes::Changes;
 use crate::manage::desired::{Desired, candidate};
-use crate::manage::policy_set::{PolicySet, find};
+use crate::manage::policy_set::{PolicySet, find_module};
 use crate::manage::request::LoadRequest;
 use host_config::Problem;
 use host_engine::component::inspection::inspect_component;
 use host_engine::generation::Generation;
 use host_mail::Timestamp;
 
-/// What would be loaded.
+/// The result of a dry run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Checked {
-    /// Module of the chain it was checked for.
+    /// Module of the chain that was checked.
     pub module: String,
-    /// As the policy calls itself.
+    /// Name from the policy's description.
     pub name: String,
-    /// As the policy calls itself.
+    /// Version from the policy's description.
     pub version: String,
-    /// Of the code: SHA-256, hexadecimal.
+    /// SHA-256 of the code, hexadecimal.
     pub digest: String,
-    /// The version of the contract it was built for.
+    /// Version of the contract that the component was built for.
     pub contract: String,
-    /// What it would be asked.
+    /// Stages that the policy would be asked at.
     pub stages: Vec<String>,
-    /// Interfaces it uses; each is granted.
+    /// Interfaces that the component uses; all are granted.
     pub uses: Vec<String>,
-    /// The generation that runs and would be replaced.
+    /// The running generation that would be replaced.
     pub active: Option<u64>,
-    /// What would be different.
+    /// Differences from the running generation.
     pub changes: Changes,
 }
 
-/// See [`crate::PolicyManager::check`]. Nothing is said in events either.
+/// See [`crate::PolicyManager::check`]. No event is emitted.
 pub(crate) async fn dry_run(set: &PolicySet, request: LoadRequest) -> Result<Checked, Vec<Problem>> {
     let chain = set.chain.load_full();
-    let place = find(&chain, request.module.as_deref())?;
-    let desired = Desired::of_module(&chain, place, None).await?;
+    let position = find_module(&chain, request.module.as_deref())?;
+    let desired = Desired::of_module(&chain, position, None).await?;
     let running = desired.running.clone();
     let cause = Cause::new(How::Load, request.by.clone(), "");
     let attempt = desired.attempt_to_load(request);

@@ -1,4 +1,5 @@
-//! The policy manager: everything that a host does with its policies.
+//! The policy manager, the entry point of this crate. Owns the set of policies, the recorder's hub and the shadow; used
+//! by the daemon, the control socket and the tools of authors.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::manage::activation_store::{ActivationStore, Ledger};
 use crate::manage::dry_run::{Checked, dry_run};
 use crate::manage::module_status::{self, Health, ModuleStatus};
 use crate::manage::observers::HostObserver;
-use crate::manage::policy_set::{PolicySet, chain, find, module};
+use crate::manage::policy_set::{PolicySet, find_module, make_chain, make_module};
 use crate::manage::reconfigure::{bring_up, reconfigure};
 use crate::manage::request::{LoadRequest, ModuleSetup};
 use crate::manage::rollout::{self, StageRequest, Staged};
@@ -36,21 +37,21 @@ use host_engine::start_error::StartError;
 use host_events::Events;
 use host_mail::{Client, SessionId};
 
-/// The policies of a host: answers the questions of mail, and loads, stages, shadows and rolls back what answers them.
+/// The policies of a host. Answers the questions of mail, and loads, stages, shadows and rolls back policies.
 pub struct PolicyManager {
     set: Arc<PolicySet>,
     records: Arc<RecordHub>,
     shadow: Arc<Shadow>,
-    /// The live services; `None` where answers come from elsewhere.
+    /// The live services; `None` where the evaluator answers host calls otherwise.
     services: Option<Arc<LiveServices>>,
     /// Instances that may be in use at once, fixed at the start.
     instances: u32,
 }
 
 impl PolicyManager {
-    /// Makes the engine and the chain of `config.policies`. Activations are durable in `config.data`: a module comes up with
-    /// what an operator loaded last, or with its last good generation when the configured one fails (5003, 5004, 5005). A
-    /// module that cannot run at all (5019) does not stop the host from starting: `admit` refuses with 421.
+    /// Starts the engine and the chain of `config.policies`. Activations are durable in `config.data`: a module starts
+    /// with the last load of an operator, or with the last good generation if the configured generation fails (5003,
+    /// 5004, 5005). A module that cannot run at all (5019) does not stop the host: `admit` refuses with 421.
     ///
     /// # Errors
     /// The engine cannot be made, or the folder of activations cannot be read.
@@ -78,14 +79,14 @@ impl PolicyManager {
         };
         let set = Arc::new(PolicySet::new(config, evaluator, Some(store), ledger));
         if let Some(problem) = damage {
-            set.activations_failed(problem);
+            set.emit_store_failed(problem);
         }
         bring_up(&set, config).await;
         supervisor::start(&set, failures);
-        Ok(Arc::new(Self::of(config, set, records, Some(services))))
+        Ok(Arc::new(Self::assemble(config, set, records, Some(services))))
     }
 
-    /// Makes the same with nothing durable read or written: for `try` and `check`.
+    /// Starts the same with nothing durable read or written, for `try` and `check`.
     ///
     /// # Errors
     /// Every problem of a module.
@@ -104,14 +105,19 @@ impl PolicyManager {
     /// Makes a manager whose modules are asked by `evaluator`, with nothing durable.
     pub(crate) async fn with_evaluator(config: &Config, evaluator: Evaluator) -> Result<Arc<Self>, Vec<Problem>> {
         let set = Arc::new(PolicySet::new(config, evaluator, None, Ledger::default()));
-        let (_, problems) = reconfigure(&set, config, &Cause::own(How::Start)).await;
+        let (_, problems) = reconfigure(&set, config, &Cause::automatic(How::Start)).await;
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Arc::new(Self::of(config, set, Arc::default(), None)))
+        Ok(Arc::new(Self::assemble(config, set, Arc::default(), None)))
     }
 
-    fn of(config: &Config, set: Arc<PolicySet>, records: Arc<RecordHub>, services: Option<Arc<LiveServices>>) -> Self {
+    fn assemble(
+        config: &Config,
+        set: Arc<PolicySet>,
+        records: Arc<RecordHub>,
+        services: Option<Arc<LiveServices>>,
+    ) -> Self {
         Self {
             set,
             shadow: Arc::new(Shadow::new(Arc::clone(&records))),
@@ -121,7 +127,7 @@ impl PolicyManager {
         }
     }
 
-    /// Returns the set of policies, for tests that look inside.
+    /// Returns the set of policies, for tests of internals.
     #[cfg(test)]
     pub(crate) fn set(&self) -> &PolicySet {
         &self.set
@@ -137,31 +143,33 @@ impl PolicyManager {
         host_questions::admit(&self.set.evaluator, self.set.chain.load_full(), session, client).await
     }
 
-    /// Begins the questions of one mail transaction, on the chain as it stands now.
+    /// Begins a mail transaction on the current chain.
     pub fn transaction(&self, session: SessionId) -> PolicyTransaction {
         PolicyTransaction::new(&self.set.evaluator, self.set.chain.load_full(), session)
     }
 
-    /// Plans who is told about a failure; see [`Decide::plan`].
+    /// Plans the notices about a failure; see [`Decide::plan`].
     pub async fn plan(&self, failure: &Failure) -> Answered<Option<Plan>> {
         host_questions::plan(&self.set.evaluator, self.set.chain.load_full(), failure).await
     }
 
-    /// Checks new code or settings for one module and, if there is no problem, makes them a new generation for all work that
-    /// starts from now on. Goes on when the caller is cancelled.
+    /// Checks new code or settings for a module and, if there is no problem, activates a new generation for all work
+    /// that starts from now on. Cancel safe: the load continues without the caller.
     ///
     /// # Errors
-    /// Every problem found; the chain is as before.
+    /// Every problem found; the chain is unchanged then.
     pub async fn load(&self, request: LoadRequest) -> Result<Activation, Vec<Problem>> {
         let set = Arc::clone(&self.set);
-        finish(tokio::spawn(async move { activate::load(&set, request).await })).await
+        join(tokio::spawn(async move { activate::load(&set, request).await })).await
     }
 
-    /// Makes the code and settings of an earlier generation a new one: those of generation `to`, or without it those that were
-    /// active before the present ones. Grants and limits are the configuration's. Event 5024.
+    /// Activates the code and settings of an earlier generation as a new generation: of generation `to`, or of the last
+    /// different activation. Grants and limits are the configuration's of today. Event 5024. Cancel safe like
+    /// [`Self::load`].
     ///
     /// # Errors
-    /// There is no such generation, its code is gone, or it is no longer allowed.
+    /// There is no such generation, the code is no longer stored, or the configuration no longer allows the code. The
+    /// chain is unchanged then.
     pub async fn roll_back(
         &self,
         module: Option<String>,
@@ -171,7 +179,7 @@ impl PolicyManager {
     ) -> Result<Activation, Vec<Problem>> {
         let set = Arc::clone(&self.set);
         let cause = Cause::new(How::Rollback, by, reason);
-        finish(tokio::spawn(async move {
+        join(tokio::spawn(async move {
             activate::roll_back(&set, module.as_deref(), to, cause).await
         }))
         .await
@@ -185,7 +193,7 @@ impl PolicyManager {
         activate::history(&self.set, module).await
     }
 
-    /// Does everything that [`Self::load`] does except activating anything; emits no event.
+    /// Checks like [`Self::load`] without an activation and without events.
     ///
     /// # Errors
     /// Every problem found.
@@ -193,7 +201,7 @@ impl PolicyManager {
         dry_run(&self.set, request).await
     }
 
-    /// Checks without a running host: settings that are not given are the configured ones.
+    /// Checks without a running host. Settings that are not given are the configured settings.
     ///
     /// # Errors
     /// Every problem found.
@@ -209,21 +217,21 @@ impl PolicyManager {
         let evaluator = Evaluator::unobserved(runtime, Arc::new(services), directory, events);
         let set = PolicySet::new(config, evaluator, None, Ledger::default());
         let modules = config.policies.iter();
-        let modules = modules.map(|configured| module(configured, Err("this is a check".to_owned())));
-        set.chain.store(Arc::new(chain(config, modules.collect())));
+        let modules = modules.map(|configured| make_module(configured, Err("this is a check".to_owned())));
+        set.chain.store(Arc::new(make_chain(config, modules.collect())));
         dry_run(&set, request).await
     }
 
-    /// Loads components that are moved into a folder, until `stop` turns true. A folder that does not exist is Event 5041, and
-    /// waited for.
+    /// Loads components that are moved into a folder, until `stop` turns true. A folder that does not exist is Event
+    /// 5041, and opening is retried.
     pub async fn watch(self: Arc<Self>, folder: PathBuf, stop: tokio::sync::watch::Receiver<bool>) {
         watch_folder::run(Arc::clone(&self.set), folder, stop).await;
     }
 
-    /// Applies the policy part of a configuration that was read again. A part that fails stays as before. Returns the changes
-    /// in words, and the problems (already emitted as 5004).
+    /// Applies the policy part of a reloaded configuration, as a whole or not at all. Returns the changes in words, and
+    /// the problems (already emitted as 5004).
     pub async fn reconfigure(&self, config: &Config) -> (Vec<String>, Vec<Problem>) {
-        let (changed, mut problems) = reconfigure(&self.set, config, &Cause::own(How::Reload)).await;
+        let (changed, mut problems) = reconfigure(&self.set, config, &Cause::automatic(How::Reload)).await;
         if problems.is_empty() {
             if let Some(services) = &self.services {
                 services.configure(config);
@@ -236,19 +244,19 @@ impl PolicyManager {
         (changed, problems)
     }
 
-    /// Sends the records of modules that are configured so to `recorder` from now on. The first recorder stays.
+    /// Sends the records of modules with recording to `recorder` from now on. Only the first recorder is used.
     pub fn record_to(&self, recorder: Arc<dyn Recorder>) {
         let _ = self.records.log.set(recorder);
     }
 
-    /// Returns code, settings, grants and limits of a module, to try another the same way.
+    /// Returns code, settings, grants and limits of a module, for trying another policy under the same conditions.
     ///
     /// # Errors
-    /// There is no such module, or it cannot run.
+    /// There is no such module, or the module cannot run.
     pub fn setup(&self, name: Option<&str>) -> Result<ModuleSetup, Vec<Problem>> {
         let chain = self.set.chain.load();
-        let place = find(&chain, name)?;
-        let module = chain.modules.get(place);
+        let position = find_module(&chain, name)?;
+        let module = chain.modules.get(position);
         let Some(Ok(generation)) = module.map(|module| module.running.as_ref()) else {
             return Err(vec![Problem::new("module", "it cannot run")]);
         };
@@ -275,21 +283,21 @@ impl PolicyManager {
         limit: usize,
     ) -> Result<CounterPage, Vec<Problem>> {
         let chain = self.set.chain.load();
-        let place = find(&chain, module)?;
-        let name = chain.modules.get(place).map_or("", |module| &*module.name);
+        let position = find_module(&chain, module)?;
+        let name = chain.modules.get(position).map_or("", |module| &*module.name);
         let services = self.services.as_ref();
         Ok(services.map_or_else(CounterPage::default, |services| services.counters(name, after, limit)))
     }
 
-    /// Makes the counters durable. To be called when no more questions come.
+    /// Makes the counters durable. Call once no more questions come.
     pub async fn close(&self) {
         if let Some(services) = &self.services {
             services.close().await;
         }
     }
 
-    /// Stages a candidate: it decides for a share of the sessions or for some clients until it is promoted or cancelled or its
-    /// time is over. Each session, and each notification, has one of the two from its first question to its last.
+    /// Stages a candidate: a canary that decides for a share of the sessions or for some clients, until promoted,
+    /// cancelled or expired. Each session and each notification keeps the chosen generation to the end.
     ///
     /// # Errors
     /// Every problem found, or another candidate is staged.
@@ -300,7 +308,7 @@ impl PolicyManager {
     /// Makes the staged candidate the active generation.
     ///
     /// # Errors
-    /// No candidate is staged, or it was rolled back a short while ago and `force` is not set.
+    /// No candidate is staged, or the candidate was rolled back a short while ago and `force` is not set.
     pub async fn promote(&self, by: &str, force: bool) -> Result<Activation, Vec<Problem>> {
         rollout::promote(&self.set, by, force).await
     }
@@ -313,7 +321,8 @@ impl PolicyManager {
         rollout::cancel(&self.set, by).await
     }
 
-    /// Starts to ask a candidate what a module is asked (5033). One shadow runs at a time.
+    /// Starts a shadow: a candidate is asked the questions of a module without effect on mail (5033). Only a single
+    /// shadow runs at a time.
     ///
     /// # Errors
     /// Every problem found, or another shadow runs.
@@ -321,12 +330,12 @@ impl PolicyManager {
         self.shadow.start(&self.set, request).await
     }
 
-    /// Returns the report of the shadow that runs, or of the last one.
+    /// Returns the report of the running shadow, or of the last shadow.
     pub fn shadow_report(&self) -> Option<ShadowReport> {
         self.shadow.report()
     }
 
-    /// Ends the shadow; its report stays. `None` if there is none.
+    /// Ends the shadow and returns the final report; `None` if no shadow runs.
     pub fn end_shadow(&self, reason: &str) -> Option<ShadowReport> {
         self.shadow.end(&self.set.evaluator.events, reason)
     }
@@ -342,8 +351,8 @@ impl PolicyManager {
     }
 }
 
-/// Returns the outcome of a task; a panic is a problem like any other.
-async fn finish<T>(task: tokio::task::JoinHandle<Result<T, Vec<Problem>>>) -> Result<T, Vec<Problem>> {
+/// Awaits a task. A panic of the task is returned as a problem.
+async fn join<T>(task: tokio::task::JoinHandle<Result<T, Vec<Problem>>>) -> Result<T, Vec<Problem>> {
     task.await
         .unwrap_or_else(|error| Err(vec![Problem::new("", format!("a defect of the host: {error}"))]))
 }

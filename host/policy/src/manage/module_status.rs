@@ -1,4 +1,5 @@
-//! How the chain does: what `posthouse policy status` and `posthouse status` show.
+//! Status and health of the chain, for `posthouse policy status` and `posthouse status`. Read by the control socket
+//! through the manager.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +13,16 @@ use host_config::Share;
 use host_engine::metrics::{GenerationMetrics, RECENT};
 use host_mail::Timestamp;
 
-/// How a module does.
+/// The status of a module.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)]
 pub struct ModuleStatus {
     pub module: String,
-    /// As the policy calls itself.
+    /// Name from the policy's description.
     pub name: String,
     pub version: String,
-    /// Version of the contract it was built for.
+    /// Version of the contract that the component was built for.
     #[serde(default)]
     pub contract: String,
     pub digest: String,
@@ -29,38 +30,38 @@ pub struct ModuleStatus {
     pub since: Timestamp,
     pub by: String,
     pub origin: String,
-    /// `running` or the reason it cannot run.
+    /// `running` or the reason why the module cannot run.
     pub health: String,
     pub condition: Condition,
     pub stages: Vec<String>,
-    /// Whether instances come up configured: `yes`, `not yet`, or why they cannot.
+    /// Pre-initialisation: `yes`, `not yet`, or `no` with the reason.
     #[serde(default)]
     pub prepared: String,
-    /// Its instances answer whoever asks.
+    /// True if instances are shared between units of work.
     #[serde(default)]
     pub stateless: bool,
     pub calls: u64,
     pub faults: BTreeMap<String, u64>,
     #[serde(flatten)]
     pub load: Utilisation,
-    /// It was loaded a short while ago and has to prove itself.
+    /// The probation, for a short while after a load.
     pub probation: Option<ProbationStatus>,
-    /// The candidate that decides for some sessions.
+    /// The staged candidate, which decides for some sessions.
     pub staged: Option<StagedStatus>,
-    /// Generations that were replaced and still have work, oldest first.
+    /// Replaced generations that still have work, oldest first.
     pub draining: Vec<Draining>,
 }
 
-/// Whether somebody should look.
+/// The condition of a module or of the chain, from best to worst.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
-    /// No.
+    /// The module runs and has not faulted recently.
     #[default]
     Running,
-    /// It works, and faulted a short while ago.
+    /// The module runs and faulted a short while ago.
     Degraded,
-    /// It cannot run; clients are answered 421.
+    /// The module cannot run; clients get 421.
     Failed,
 }
 
@@ -74,29 +75,29 @@ impl std::fmt::Display for Condition {
     }
 }
 
-/// How the chain as a whole does.
+/// The health of the chain as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Health {
-    /// The worst of all modules.
+    /// The worst condition of all modules.
     pub condition: Condition,
-    /// Why it is not better.
+    /// Reasons for a condition other than `running`.
     pub reasons: Vec<String>,
 }
 
-/// What a generation has to do now, and how long its questions take.
+/// The current work and the latencies of a generation.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Utilisation {
-    /// Microseconds within which half of the questions were answered; none before the first.
+    /// Median latency of questions, in microseconds; none before the first question.
     pub p50_us: Option<u64>,
-    /// As `p50_us`, 99 of 100 questions.
+    /// 99th percentile of the latency, in microseconds.
     pub p99_us: Option<u64>,
     /// The slowest question, in microseconds.
     pub max_us: u64,
     /// Instances alive.
     pub instances: u64,
-    /// Connections being admitted, transactions and notifications that began with it.
+    /// Unfinished units of work (admissions, transactions and notifications) of the generation.
     pub units: u64,
     /// Questions of the last five minutes.
     pub recent_calls: u64,
@@ -104,15 +105,15 @@ pub struct Utilisation {
     pub recent_faults: u64,
 }
 
-/// How a generation proves itself.
+/// The state of a probation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)]
 pub struct ProbationStatus {
     pub until: Timestamp,
-    /// The generation that is put back if it does not.
+    /// The generation that a failed probation restores.
     pub previous: u64,
-    /// Within the window of `[policy-engine.probation]`.
+    /// Calls within the window of `[policy-engine.probation]`.
     pub calls: u64,
     pub faults: u64,
 }
@@ -169,7 +170,7 @@ pub(crate) fn health(set: &PolicySet) -> Health {
 }
 
 impl ModuleStatus {
-    /// Why somebody should look.
+    /// Returns the reasons for a condition that is not `running`.
     fn reasons(&self) -> Vec<String> {
         let minutes = RECENT.as_secs() / 60;
         let faulting = |what: String, load: &Utilisation| {
@@ -229,7 +230,7 @@ impl Module {
         };
         let candidate = &generation.candidate;
         let roles = candidate.code.shape.roles.iter();
-        let load = load(&generation.counters);
+        let load = utilisation(&generation.counters);
         ModuleStatus {
             module,
             name: generation.description.name.clone(),
@@ -287,7 +288,7 @@ fn staged(staging: &Staging) -> StagedStatus {
         reason: staging.reason.clone(),
         calls: generation.counters.calls(),
         faults: faults(&generation.counters),
-        load: load(&generation.counters),
+        load: utilisation(&generation.counters),
     }
 }
 
@@ -296,7 +297,7 @@ fn faults(counters: &GenerationMetrics) -> BTreeMap<String, u64> {
     faults.map(|(class, count)| (class.name().to_owned(), count)).collect()
 }
 
-fn load(counters: &GenerationMetrics) -> Utilisation {
+fn utilisation(counters: &GenerationMetrics) -> Utilisation {
     let recent = counters.recent();
     Utilisation {
         p50_us: counters.latency.within(500),

@@ -1,4 +1,4 @@
-//! The observers of a running host: the recorder, and the supervisor's end for trials that fail.
+//! The observer of a running host. Forwards evaluations to the recorder and failed trials to the supervisor.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use host_engine::generation::Generation;
 use host_engine::host_call::HostServices;
 use host_engine::sliding_window::Tally;
 
-/// Forwards to the recorder and to the supervisor.
+/// An observer that forwards to the recorder and to the supervisor.
 pub(crate) struct HostObserver {
     pub(crate) records: Arc<RecordHub>,
     pub(crate) failed: mpsc::UnboundedSender<FailedTrial>,
@@ -33,7 +33,7 @@ impl Observer for HostObserver {
     }
 
     fn faulted(&self, trial: Trial, tally: Tally) {
-        // The supervisor ends with the set of policies: then there is nothing to roll back.
+        // The supervisor ends with the set of policies: no rollback is needed then.
         let _ = self.failed.send((trial, tally));
     }
 }

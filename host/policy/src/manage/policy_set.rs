@@ -1,5 +1,5 @@
-//! The set of policies: the chain in force, the ledger of activations and the evaluator. Every change of a policy is made
-//! through it, and each concern of managing policies is a module of functions on it.
+//! The set of policies: owns the current chain, the ledger of activations, the store and the evaluator. Every change of
+//! a policy goes through the set; the other files of `manage` are operations on the set.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::evaluate::chain::{Chain, Module};
 use crate::evaluate::evaluator::Evaluator;
 use crate::evaluate::trial::Staging;
 use crate::manage::activation_store::{ActivationStore, Artifact, Ledger};
-use crate::manage::preinitialise_task::prepare;
+use crate::manage::preinitialise_task::preinitialise;
 use host_config::{Config, PolicyModule, Problem};
 use host_engine::generation::Generation;
 use host_engine::instance_cache::InstanceCache;
@@ -20,21 +20,22 @@ use host_events::Event;
 use host_mail::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The policies of a host as they stand.
+/// The policies of a host: the current chain and everything needed to change the chain.
 pub(crate) struct PolicySet {
     pub(crate) evaluator: Arc<Evaluator>,
     pub(crate) chain: ArcSwap<Chain>,
+    /// Time that a generation must be active before pre-initialisation.
     prepare_after: Duration,
     pub(crate) store: Option<ActivationStore>,
-    /// Generations that were replaced and may still have work.
+    /// Replaced generations that may still have work.
     retired: parking_lot::Mutex<Vec<Retired>>,
-    /// Held while the chain is being changed: changes are made one after the other.
+    /// The ledger. Locked while the chain is being changed, so that changes are serialised.
     pub(crate) ledger: Mutex<Ledger>,
-    /// Notified when another chain is in force.
+    /// Notified when another chain is published.
     pub(crate) changed: Arc<Notify>,
 }
 
-/// The end of a stage.
+/// The reason for the end of a stage.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum StageEnd {
     Promoted,
@@ -59,23 +60,23 @@ impl StageEnd {
     }
 }
 
-/// A generation that was replaced and still has work.
+/// A replaced generation that still has work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)]
 pub struct Draining {
     pub generation: u64,
     pub digest: String,
-    /// When it was replaced.
+    /// Time of the replacement.
     pub since: Timestamp,
     pub instances: u64,
     pub units: u64,
-    /// When the oldest of the units began; none if there is none.
+    /// Begin of the oldest unfinished unit of work.
     #[serde(default)]
     pub oldest: Option<Timestamp>,
 }
 
-/// A generation that was replaced.
+/// A replaced generation.
 pub(crate) struct Retired {
     module: Arc<str>,
     generation: Weak<Generation>,
@@ -87,7 +88,7 @@ impl PolicySet {
     pub(crate) fn new(config: &Config, evaluator: Evaluator, store: Option<ActivationStore>, ledger: Ledger) -> Self {
         Self {
             evaluator: Arc::new(evaluator),
-            chain: ArcSwap::from_pointee(chain(config, Vec::new())),
+            chain: ArcSwap::from_pointee(make_chain(config, Vec::new())),
             prepare_after: config.policy_engine.prepare_after,
             store,
             retired: parking_lot::Mutex::default(),
@@ -96,15 +97,15 @@ impl PolicySet {
         }
     }
 
-    /// Makes the first chain of a start current; nothing ran before.
-    pub(crate) fn begin_with(&self, chain: Chain) {
-        prepare(&self.evaluator, &chain, self.prepare_after);
+    /// Publishes the first chain of a start.
+    pub(crate) fn publish_first(&self, chain: Chain) {
+        preinitialise(&self.evaluator, &chain, self.prepare_after);
         self.chain.store(Arc::new(chain));
         self.changed.notify_one();
     }
 
-    /// Makes code and ledger durable. Nothing is written without a store.
-    pub(crate) async fn keep(&self, ledger: &Ledger, codes: Vec<(String, Artifact)>) -> Result<(), String> {
+    /// Makes code and ledger durable. Does nothing without a store.
+    pub(crate) async fn persist(&self, ledger: &Ledger, codes: Vec<(String, Artifact)>) -> Result<(), String> {
         let Some(store) = self.store.clone() else {
             return Ok(());
         };
@@ -122,23 +123,24 @@ impl PolicySet {
         }
     }
 
-    /// Makes a chain current. Work that began before goes on with the chain that it began with.
+    /// Publishes a chain. Work in progress continues with the chain that the work began with. `end` is the reason if a
+    /// stage ends with the change.
     pub(crate) fn publish(&self, next: Chain, end: StageEnd, by: &str) {
         let before = self.chain.load_full();
         let next = Arc::new(next);
         self.chain.store(Arc::clone(&next));
         before.idle.close();
-        prepare(&self.evaluator, &next, self.prepare_after);
+        preinitialise(&self.evaluator, &next, self.prepare_after);
         self.retire(&before, &next);
         let same = |one: &Arc<Staging>| next.staging.as_ref().is_some_and(|other| Arc::ptr_eq(one, other));
         if let Some(staging) = before.staging.as_ref().filter(|staging| !same(staging)) {
-            self.stage_ended(staging, end, by);
+            self.emit_stage_end(staging, end, by);
         }
         self.changed.notify_one();
     }
 
     /// Emits the end of a stage.
-    fn stage_ended(&self, staging: &Staging, end: StageEnd, by: &str) {
+    fn emit_stage_end(&self, staging: &Staging, end: StageEnd, by: &str) {
         let generation = &staging.generation;
         let (policy, digest) = (staging.module.to_string(), generation.candidate.code.digest.clone());
         self.evaluator.events.emit(match end {
@@ -159,7 +161,7 @@ impl PolicySet {
         });
     }
 
-    /// Keeps track of generations that the next chain no longer has.
+    /// Tracks generations that are no longer in the chain until the last unit of work ends.
     fn retire(&self, before: &Chain, after: &Chain) {
         let now = Timestamp::now();
         let in_force = after.generations();
@@ -180,6 +182,7 @@ impl PolicySet {
         });
     }
 
+    /// Returns the replaced generations of a module that still have work, oldest first.
     pub(crate) fn draining(&self, module: &str) -> Vec<Draining> {
         let retired = self.retired.lock();
         let of_module = retired.iter().filter(|retired| &*retired.module == module);
@@ -202,11 +205,11 @@ impl PolicySet {
 
     /// True if the store has code under this digest.
     pub(crate) fn has_code(&self, digest: &str) -> bool {
-        self.store.as_ref().is_some_and(|store| store.has(digest))
+        self.store.as_ref().is_some_and(|store| store.contains(digest))
     }
 
     /// Reads code from the store.
-    pub(crate) async fn kept(&self, digest: &str) -> Result<Artifact, Vec<Problem>> {
+    pub(crate) async fn stored_code(&self, digest: &str) -> Result<Artifact, Vec<Problem>> {
         let problem = |text: String| vec![Problem::new("file", text)];
         let Some(store) = self.store.clone() else {
             return Err(problem("no code was kept".to_owned()));
@@ -219,7 +222,8 @@ impl PolicySet {
         }
     }
 
-    pub(crate) fn announce(&self, generation: &Generation) {
+    /// Emits Event 5003.
+    pub(crate) fn emit_activated(&self, generation: &Generation) {
         self.evaluator.events.emit(Event::PolicyActivated {
             policy: generation.candidate.module.to_string(),
             version: generation.description.version.clone(),
@@ -229,7 +233,8 @@ impl PolicySet {
         });
     }
 
-    pub(crate) fn refused(&self, policy: &str, digest: String, by: &str, problems: &[Problem]) {
+    /// Emits Event 5004.
+    pub(crate) fn emit_refused(&self, policy: &str, digest: String, by: &str, problems: &[Problem]) {
         self.evaluator.events.emit(Event::PolicyRefused {
             policy: policy.to_owned(),
             digest,
@@ -238,7 +243,8 @@ impl PolicySet {
         });
     }
 
-    pub(crate) fn activations_failed(&self, problem: String) {
+    /// Emits Event 5012: the store of activations failed.
+    pub(crate) fn emit_store_failed(&self, problem: String) {
         self.evaluator.events.emit(Event::ReloadFailed {
             what: "policy activations".to_owned(),
             problems: vec![problem],
@@ -247,11 +253,12 @@ impl PolicySet {
 }
 
 /// Returns the names of the configured modules.
-pub(crate) fn names(config: &Config) -> Vec<&str> {
+pub(crate) fn module_names(config: &Config) -> Vec<&str> {
     config.policies.iter().map(|module| module.name.as_str()).collect()
 }
 
-pub(crate) fn chain(config: &Config, modules: Vec<Module>) -> Chain {
+/// Builds a chain of modules with the terms of a configuration, without a stage.
+pub(crate) fn make_chain(config: &Config, modules: Vec<Module>) -> Chain {
     Chain {
         modules,
         faults: config.faults,
@@ -264,7 +271,8 @@ pub(crate) fn chain(config: &Config, modules: Vec<Module>) -> Chain {
     }
 }
 
-pub(crate) fn module(configured: &PolicyModule, running: Result<Arc<Generation>, String>) -> Module {
+/// Builds a module without a probation.
+pub(crate) fn make_module(configured: &PolicyModule, running: Result<Arc<Generation>, String>) -> Module {
     Module {
         name: configured.name.as_str().into(),
         configured: configured.clone(),
@@ -273,13 +281,14 @@ pub(crate) fn module(configured: &PolicyModule, running: Result<Arc<Generation>,
     }
 }
 
-pub(crate) fn running(chain: &Chain, name: &str) -> Option<Arc<Generation>> {
+/// Returns the active generation of a module.
+pub(crate) fn running_generation(chain: &Chain, name: &str) -> Option<Arc<Generation>> {
     let module = chain.modules.iter().find(|module| &*module.name == name)?;
     module.running.as_ref().ok().cloned()
 }
 
-/// The module's place; without a name it must be the only one.
-pub(crate) fn find(chain: &Chain, name: Option<&str>) -> Result<usize, Vec<Problem>> {
+/// Returns the position of a module. Without a name, the module must be the only module of the chain.
+pub(crate) fn find_module(chain: &Chain, name: Option<&str>) -> Result<usize, Vec<Problem>> {
     let names = chain
         .modules
         .iter()
@@ -300,7 +309,7 @@ pub(crate) fn find(chain: &Chain, name: Option<&str>) -> Result<usize, Vec<Probl
     })
 }
 
-/// Loading what runs already changes nothing.
-pub(crate) fn is_the_same(running: Option<&Arc<Generation>>, loaded: &Generation) -> bool {
+/// True if a load yields the running generation, so that nothing changes.
+pub(crate) fn is_same_generation(running: Option<&Arc<Generation>>, loaded: &Generation) -> bool {
     running.is_some_and(|running| running.number == loaded.number)
 }

@@ -1,5 +1,5 @@
-//! Probation: a generation that was just loaded has to prove itself. If it faults too often, the
-//! last one that did prove itself is put back.
+//! Probation: the automatic rollback of a new generation that faults too often. The generation that returns has always
+//! passed a probation. Begun by activation, promotion and reload; ended by the supervisor.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,69 +8,71 @@ use crate::evaluate::chain::{Chain, Module};
 use crate::evaluate::trial::Probation;
 use crate::manage::activation_history::How;
 use crate::manage::activation_store::{Activated, Ledger};
-use crate::manage::desired::{Ready, trusted};
-use crate::manage::policy_set::{PolicySet, StageEnd, is_the_same};
+use crate::manage::desired::{BuiltGeneration, check_signature};
+use crate::manage::policy_set::{PolicySet, StageEnd, is_same_generation};
 use host_config::{PolicyModule, ProbationConfig, Problem};
 use host_engine::generation::Generation;
 use host_engine::sliding_window::Tally;
 use host_events::Event;
 use host_mail::Timestamp;
 
-/// Who rolls back.
+/// Actor in events.
 const BY: &str = "probation";
 
-/// Begins the probation of a generation that replaces one which may be on probation itself: the generation that returns has
-/// always proved itself. Returned with it is the activation that returns.
-pub(crate) fn after(
+/// Begins the probation of a generation that replaces the module's generation. If the replaced generation is on
+/// probation too, the last proven generation is the target of a rollback. Returns the probation and the activation that
+/// a rollback restores.
+pub(crate) fn begin(
     chain: &Chain,
-    place: usize,
+    position: usize,
     new: &Generation,
     was: Option<&Activated>,
     ledger: &Ledger,
 ) -> Option<(Arc<Probation>, Activated)> {
-    let module = chain.modules.get(place)?;
-    if is_the_same(module.running.as_ref().ok(), new) {
+    let module = chain.modules.get(position)?;
+    if is_same_generation(module.running.as_ref().ok(), new) {
         let restores = ledger.previous.get(&*module.name)?;
         return Some((module.probation.clone()?, restores.clone()));
     }
-    let (previous, restores) = proved(module, was, ledger)?;
+    let (previous, restores) = last_proven(module, was, ledger)?;
     Some((Probation::new(&chain.probation, previous)?, restores.clone()))
 }
 
-/// Begins the probation of a generation that another configuration brings. `None` if nothing is replaced, or a generation
-/// that the new configuration would not have: grants, limits and signers are always the configuration's.
-pub(crate) fn after_reload(
+/// Begins the probation of a generation that a reload brings. `None` if nothing is replaced, or if the new
+/// configuration has other grants, limits or signers than the replaced generation: a rollback must not restore old
+/// grants.
+pub(crate) fn begin_after_reload(
     limits: &ProbationConfig,
     before: &Chain,
     configured: &PolicyModule,
-    ready: &Ready,
+    built: &BuiltGeneration,
     was: Option<&Activated>,
     ledger: &Ledger,
 ) -> Option<(Arc<Probation>, Activated)> {
     let module = before.modules.iter().find(|module| *module.name == configured.name)?;
-    if is_the_same(module.running.as_ref().ok(), &ready.generation) {
+    if is_same_generation(module.running.as_ref().ok(), &built.generation) {
         return None;
     }
-    let (previous, restores) = proved(module, was, ledger)?;
+    let (previous, restores) = last_proven(module, was, ledger)?;
     let candidate = &previous.candidate;
     let may_come_back = candidate.grants == configured.grants
         && candidate.limits == configured.limits
         && module.configured.signed_by == configured.signed_by;
-    if !may_come_back || previous.identity == ready.generation.identity {
+    if !may_come_back || previous.identity == built.generation.identity {
         return None;
     }
-    // The generation that returns differs from this configuration, and stays until the configuration changes again.
+    // The restored generation differs from this configuration, and stays until the configuration changes again.
     let restores = Activated {
-        code_loaded: restores.code != ready.activated.code || ready.activated.code_loaded,
+        code_loaded: restores.code != built.activated.code || built.activated.code_loaded,
         settings_loaded: restores.settings != configured.settings,
-        configured: ready.activated.configured.clone(),
+        configured: built.activated.configured.clone(),
         ..restores.clone()
     };
     Some((Probation::new(limits, previous)?, restores))
 }
 
-/// Returns the last generation of a module that did not have to prove itself, and its activation.
-fn proved<'a>(
+/// Returns the last generation of a module that is not on probation, and the activation.
+fn last_proven<'a>(
     module: &'a Module,
     was: Option<&'a Activated>,
     ledger: &'a Ledger,
@@ -82,22 +84,22 @@ fn proved<'a>(
     })
 }
 
-/// Puts back what ran before, if this probation still goes on.
-pub(crate) async fn put_back(set: &PolicySet, probation: &Arc<Probation>, tally: Tally) {
+/// Rolls back to the previous generation, if this probation is still current. Event 5024.
+pub(crate) async fn roll_back_failed(set: &PolicySet, probation: &Arc<Probation>, tally: Tally) {
     let mut ledger = set.ledger.lock().await;
     let chain = set.chain.load_full();
-    let Some(place) = place_of(&chain, probation) else {
+    let Some(position) = position_of(&chain, probation) else {
         return;
     };
     let mut next = Chain::clone(&chain);
-    let Some(module) = next.modules.get_mut(place) else {
+    let Some(module) = next.modules.get_mut(position) else {
         return;
     };
-    if let Err(problems) = may_return(set, module, place, &probation.previous).await {
-        // What faults stays: it is signed by whoever may sign now.
+    if let Err(problems) = check_restorable(set, module, position, &probation.previous).await {
+        // The faulting generation stays: the previous generation has no trusted signature any more.
         module.probation = None;
         let digest = probation.previous.candidate.code.digest.clone();
-        set.refused(&module.name, digest, BY, &problems);
+        set.emit_refused(&module.name, digest, BY, &problems);
         ledger.previous.remove(&*module.name);
         set.publish(next, StageEnd::Replaced, BY);
         return;
@@ -109,8 +111,8 @@ pub(crate) async fn put_back(set: &PolicySet, probation: &Arc<Probation>, tally:
     let name = module.name.to_string();
     next.drop_staging_of(&name);
 
-    let mut after = ledger.clone();
-    after.held_back.add(&failed.identity, Timestamp::now());
+    let mut next_ledger = ledger.clone();
+    next_ledger.held_back.add(&failed.identity, Timestamp::now());
     let reason = format!("{} faults in {} calls on probation", tally.faults, tally.calls);
     if let Some(restores) = ledger.previous.get(&name) {
         let restored = Activated {
@@ -120,14 +122,14 @@ pub(crate) async fn put_back(set: &PolicySet, probation: &Arc<Probation>, tally:
             since: Timestamp::now(),
             ..restores.clone()
         };
-        after.activate(&name, restored, Some(probation.previous.number), None);
+        next_ledger.activate(&name, restored, Some(probation.previous.number), None);
     }
     if next.staging.is_none() {
-        after.staged = None;
+        next_ledger.staged = None;
     }
-    // Whether the disk takes it or not: the faults must end.
-    let kept = set.keep(&after, Vec::new()).await;
-    *ledger = after;
+    // A failed write does not stop the rollback: the faults must end.
+    let kept = set.persist(&next_ledger, Vec::new()).await;
+    *ledger = next_ledger;
     set.publish(next, StageEnd::Replaced, BY);
     set.evaluator.events.emit(Event::PolicyRolledBack {
         policy: name.clone(),
@@ -148,18 +150,23 @@ pub(crate) async fn put_back(set: &PolicySet, probation: &Arc<Probation>, tally:
     }
 }
 
-/// Whose signature is asked for may have changed since it ran.
-async fn may_return(set: &PolicySet, module: &Module, place: usize, previous: &Generation) -> Result<(), Vec<Problem>> {
+/// Checks the signature of the previous generation against the signers of today.
+async fn check_restorable(
+    set: &PolicySet,
+    module: &Module,
+    position: usize,
+    previous: &Generation,
+) -> Result<(), Vec<Problem>> {
     let signers = &module.configured.signed_by;
     if signers.is_empty() {
         return Ok(());
     }
-    let artifact = set.kept(&previous.candidate.code.digest).await?;
-    trusted(&artifact, signers, &format!("policy[{place}]"))
+    let artifact = set.stored_code(&previous.candidate.code.digest).await?;
+    check_signature(&artifact, signers, &format!("policy[{position}]"))
 }
 
-/// Ends the probations whose time is over.
-pub(crate) async fn end_probations(set: &PolicySet, now: Instant) {
+/// Ends the probations that have expired at `now`. Event 5028.
+pub(crate) async fn end_expired_probations(set: &PolicySet, now: Instant) {
     let mut ledger = set.ledger.lock().await;
     let chain = set.chain.load_full();
     let over = |probation: &Arc<Probation>| probation.ends <= now;
@@ -191,7 +198,7 @@ pub(crate) async fn end_probations(set: &PolicySet, now: Instant) {
     set.publish(next, StageEnd::Replaced, BY);
 }
 
-fn place_of(chain: &Chain, probation: &Arc<Probation>) -> Option<usize> {
+fn position_of(chain: &Chain, probation: &Arc<Probation>) -> Option<usize> {
     let is = |other: &Arc<Probation>| Arc::ptr_eq(other, probation);
     chain
         .modules

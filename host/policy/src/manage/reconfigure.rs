@@ -1,4 +1,4 @@
-//! The chain as a whole: brought up at a start, and configured anew at a reload.
+//! The chain as a whole: built at a start, and rebuilt at a reload of the configuration. Used by the manager.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,78 +7,85 @@ use crate::evaluate::chain::{Chain, Module};
 use crate::manage::activation_history::{Cause, How};
 use crate::manage::activation_store::Ledger;
 use crate::manage::candidate::configured_code;
-use crate::manage::desired::{Desired, Ready, build};
-use crate::manage::policy_set::{PolicySet, StageEnd, chain, module, names, running};
-use crate::manage::probation::after_reload;
-use crate::manage::rollout::forget_stage;
+use crate::manage::desired::{BuiltGeneration, Desired, build};
+use crate::manage::policy_set::{PolicySet, StageEnd, make_chain, make_module, module_names, running_generation};
+use crate::manage::probation::begin_after_reload;
+use crate::manage::rollout::clear_stage;
 use host_config::{Config, Problem, RecordMode};
 use host_events::Event;
 
-/// The chain at start: each module as it was last activated, as it is configured, or as it
-/// last ran, whichever of these is wanted and works.
+/// Builds and publishes the chain of a start: each module with the last activation, the configured code or the last
+/// good generation, in order of preference.
 pub(crate) async fn bring_up(set: &PolicySet, config: &Config) {
     let mut ledger = set.ledger.lock().await;
     let before = std::mem::take(&mut ledger.modules);
     // A restart ends every trial.
     ledger.previous.clear();
-    forget_stage(set, &mut ledger);
+    clear_stage(set, &mut ledger);
     let mut codes = Vec::new();
     let mut modules = Vec::new();
-    for (place, configured) in config.policies.iter().enumerate() {
+    for (position, configured) in config.policies.iter().enumerate() {
         let desired = Desired {
-            key: format!("policy[{place}]"),
+            key: format!("policy[{position}]"),
             configured,
             code: configured_code(configured).await,
-            was: before.get(&configured.name),
+            last_activation: before.get(&configured.name),
             running: None,
         };
         let running = match bring_up_module(set, &desired, &mut ledger).await {
-            Ok(ready) => {
-                codes.extend(ready.to_keep());
-                ledger.modules.insert(configured.name.clone(), ready.activated);
-                Ok(ready.generation)
+            Ok(built) => {
+                codes.extend(built.code_to_store());
+                ledger.modules.insert(configured.name.clone(), built.activated);
+                Ok(built.generation)
             }
             Err(why) => {
-                // What was active once may work again after another start.
-                let was = desired.was.map(|was| (configured.name.clone(), was.clone()));
-                ledger.modules.extend(was);
+                // The activation is kept: a later start may succeed with the same activation.
+                let last = desired
+                    .last_activation
+                    .map(|was| (configured.name.clone(), was.clone()));
+                ledger.modules.extend(last);
                 Err(why)
             }
         };
-        modules.push(module(configured, running));
+        modules.push(make_module(configured, running));
     }
-    ledger.forget_others(&names(config));
-    if let Err(problem) = set.keep(&ledger, codes).await {
-        set.activations_failed(problem);
+    ledger.retain_modules(&module_names(config));
+    if let Err(problem) = set.persist(&ledger, codes).await {
+        set.emit_store_failed(problem);
     }
-    set.begin_with(chain(config, modules));
+    set.publish_first(make_chain(config, modules));
 }
 
-async fn bring_up_module(set: &PolicySet, desired: &Desired<'_>, ledger: &mut Ledger) -> Result<Ready, String> {
+/// Builds the generation of a module, trying each attempt in order.
+async fn bring_up_module(
+    set: &PolicySet,
+    desired: &Desired<'_>,
+    ledger: &mut Ledger,
+) -> Result<BuiltGeneration, String> {
     let policy = &desired.configured.name;
     let mut failures: Vec<String> = Vec::new();
-    let cause = Cause::own(How::Start);
+    let cause = Cause::automatic(How::Start);
     for attempt in desired.attempts() {
         match build(set, desired, &attempt, &cause, ledger).await {
-            Ok(mut ready) => {
-                set.announce(&ready.generation);
-                ledger.remember(policy, &ready.activated, None);
+            Ok(mut built) => {
+                set.emit_activated(&built.generation);
+                ledger.add_to_history(policy, &built.activated, None);
                 if failures.is_empty() {
-                    return Ok(ready);
+                    return Ok(built);
                 }
                 set.evaluator.events.emit(Event::PolicyRestored {
                     policy: policy.clone(),
-                    digest: ready.generation.candidate.code.digest.clone(),
+                    digest: built.generation.candidate.code.digest.clone(),
                     reason: failures.join("; "),
                 });
-                // The record stays as it is: what was wanted is tried again at the next start.
-                if let Some(was) = desired.was {
-                    ready.activated = was.clone();
+                // The ledger keeps the failed choice, which the next start tries again.
+                if let Some(was) = desired.last_activation {
+                    built.activated = was.clone();
                 }
-                return Ok(ready);
+                return Ok(built);
             }
             Err(problems) => {
-                set.refused(policy, desired.digest(&attempt), &cause.by, &problems);
+                set.emit_refused(policy, desired.digest(&attempt), &cause.by, &problems);
                 failures.extend(problems.iter().map(ToString::to_string));
             }
         }
@@ -91,45 +98,52 @@ async fn bring_up_module(set: &PolicySet, desired: &Desired<'_>, ledger: &mut Le
     Err(error)
 }
 
-/// See [`Policies::reconfigure`]. The chain changes as a whole or not at all.
+/// See [`crate::PolicyManager::reconfigure`]. The chain changes as a whole or not at all.
 pub(crate) async fn reconfigure(set: &PolicySet, config: &Config, cause: &Cause) -> (Vec<String>, Vec<Problem>) {
     let mut ledger = set.ledger.lock().await;
     let chain_before = set.chain.load_full();
     let (mut next, mut codes, mut modules, mut problems) = (ledger.clone(), Vec::new(), Vec::new(), Vec::new());
     next.modules.clear();
-    for (place, configured) in config.policies.iter().enumerate() {
+    for (position, configured) in config.policies.iter().enumerate() {
         let desired = Desired {
-            key: format!("policy[{place}]"),
+            key: format!("policy[{position}]"),
             configured,
             code: configured_code(configured).await,
-            was: ledger.modules.get(&configured.name),
-            running: running(&chain_before, &configured.name),
+            last_activation: ledger.modules.get(&configured.name),
+            running: running_generation(&chain_before, &configured.name),
         };
-        let attempt = desired.wanted();
+        let attempt = desired.preferred_attempt();
         match build(set, &desired, &attempt, cause, &mut next).await {
-            Ok(ready) => {
-                codes.extend(ready.to_keep());
+            Ok(built) => {
+                codes.extend(built.code_to_store());
                 let limits = &config.policy_engine.probation;
-                let begun = after_reload(limits, &chain_before, configured, &ready, desired.was, &ledger);
+                let begun = begin_after_reload(
+                    limits,
+                    &chain_before,
+                    configured,
+                    &built,
+                    desired.last_activation,
+                    &ledger,
+                );
                 let (probation, restores) = begun.unzip();
-                // A probation that began before goes on, and with it what returns if it fails.
+                // A probation that began before continues, together with the activation that a rollback restores.
                 next.previous
                     .extend(restores.map(|restores| (configured.name.clone(), restores)));
-                next.remember(&configured.name, &ready.activated, None);
-                next.modules.insert(configured.name.clone(), ready.activated);
+                next.add_to_history(&configured.name, &built.activated, None);
+                next.modules.insert(configured.name.clone(), built.activated);
                 modules.push(Module {
                     probation,
-                    ..module(configured, Ok(ready.generation))
+                    ..make_module(configured, Ok(built.generation))
                 });
             }
             Err(found) => {
-                set.refused(&configured.name, desired.digest(&attempt), &cause.by, &found);
-                problems.extend(found.into_iter().map(|problem| placed(&desired.key, problem)));
+                set.emit_refused(&configured.name, desired.digest(&attempt), &cause.by, &found);
+                problems.extend(found.into_iter().map(|problem| with_prefix(&desired.key, problem)));
             }
         }
     }
-    next.forget_others(&names(config));
-    let chain_after = chain(config, modules).carry_on(&chain_before);
+    next.retain_modules(&module_names(config));
+    let chain_after = make_chain(config, modules).carry_over_trials(&chain_before);
     if chain_after.staging.is_none() {
         next.staged = None;
     }
@@ -140,7 +154,7 @@ pub(crate) async fn reconfigure(set: &PolicySet, config: &Config, cause: &Cause)
             .any(|module| *name == *module.name && module.probation.is_some())
     });
     if problems.is_empty()
-        && let Err(problem) = set.keep(&next, codes).await
+        && let Err(problem) = set.persist(&next, codes).await
     {
         problems.push(Problem::new("policy", problem));
     }
@@ -148,16 +162,16 @@ pub(crate) async fn reconfigure(set: &PolicySet, config: &Config, cause: &Cause)
         return (Vec::new(), problems);
     }
     *ledger = next;
-    let changed = changes(set, &chain_before, &chain_after);
+    let changed = describe_changes(set, &chain_before, &chain_after);
     set.publish(chain_after, StageEnd::Replaced, &cause.by);
     (changed, problems)
 }
 
-/// In words, and announced.
-fn changes(set: &PolicySet, before: &Chain, after: &Chain) -> Vec<String> {
+/// Describes the changes in words, and emits Event 5003 for each new generation.
+fn describe_changes(set: &PolicySet, before: &Chain, after: &Chain) -> Vec<String> {
     let mut changed = Vec::new();
     for module in &after.modules {
-        let (Ok(now), was) = (&module.running, running(before, &module.name)) else {
+        let (Ok(now), was) = (&module.running, running_generation(before, &module.name)) else {
             continue;
         };
         match was {
@@ -168,7 +182,7 @@ fn changes(set: &PolicySet, before: &Chain, after: &Chain) -> Vec<String> {
             )),
             None => changed.push(format!("policy {}: generation {}", module.name, now.number)),
         }
-        set.announce(now);
+        set.emit_activated(now);
     }
     let names = |chain: &Chain| {
         chain
@@ -190,7 +204,7 @@ fn changes(set: &PolicySet, before: &Chain, after: &Chain) -> Vec<String> {
     if before.faults != after.faults {
         changed.push("what a fault does".to_owned());
     }
-    if recorded(before, after) != recorded(after, before) {
+    if recording(before, after) != recording(after, before) {
         changed.push("what is recorded of decisions".to_owned());
     }
     let stateless = |chain: &Chain| -> Vec<_> {
@@ -200,10 +214,10 @@ fn changes(set: &PolicySet, before: &Chain, after: &Chain) -> Vec<String> {
             .collect()
     };
     let (old, new) = (stateless(before), stateless(after));
-    let other = |(name, now): &&(Arc<str>, _)| old.iter().any(|(same, was)| same == name && was != now);
+    let changed_module = |(name, now): &&(Arc<str>, _)| old.iter().any(|(same, was)| same == name && was != now);
     changed.extend(
         new.iter()
-            .filter(other)
+            .filter(changed_module)
             .map(|(name, _)| format!("policy {name}: stateless")),
     );
     if before.probation != after.probation {
@@ -218,15 +232,16 @@ fn changes(set: &PolicySet, before: &Chain, after: &Chain) -> Vec<String> {
     changed
 }
 
-/// What records keep, by modules that are in the other chain, too.
-fn recorded<'a>(chain: &'a Chain, other: &Chain) -> (u64, BTreeMap<&'a str, RecordMode>) {
-    let in_both = |module: &&Module| other.modules.iter().any(|it| it.name == module.name);
+/// Returns the recording settings of the modules that are in both chains.
+fn recording<'a>(chain: &'a Chain, other: &Chain) -> (u64, BTreeMap<&'a str, RecordMode>) {
+    let in_both = |module: &&Module| other.modules.iter().any(|same| same.name == module.name);
     let modules = chain.modules.iter().filter(in_both);
     let modes = modules.map(|module| (&*module.name, module.configured.record));
     (chain.recorded_body, modes.collect())
 }
 
-fn placed(key: &str, problem: Problem) -> Problem {
+/// Adds the module's key to a problem's key.
+fn with_prefix(key: &str, problem: Problem) -> Problem {
     match problem.key.as_str() {
         "" => Problem::new(key, problem.text),
         part => Problem::new(format!("{key}.{part}"), problem.text),

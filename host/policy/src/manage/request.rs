@@ -1,29 +1,29 @@
-//! Requests to the manager, as the control socket and the watched folder make them.
+//! Requests to the manager, made by the control socket, the command line and the watched folder.
 
 use serde::{Deserialize, Serialize};
 
 /// A request to activate code, settings or both.
 #[derive(Debug, Clone, Default)]
 pub struct LoadRequest {
-    /// Module of the chain; none is the only one, or an error if there are several.
+    /// Module of the chain. None selects the only module, and is an error if there are several.
     pub module: Option<String>,
     /// The component's bytes; none keeps the code.
     pub code: Option<Vec<u8>>,
     /// The text of the code's `.minisig` file, if there is one.
     pub signature: Option<String>,
-    /// Where the bytes came from, for status.
+    /// Origin of the code, for status.
     pub origin: String,
     /// New settings; none keeps them.
     pub settings: Option<serde_json::Map<String, serde_json::Value>>,
-    /// Who asks, for the event.
+    /// Actor, for events.
     pub by: String,
-    /// Even if it is held back because it was rolled back by itself.
+    /// Ignores the back-off after an automatic rollback.
     pub force: bool,
-    /// Where core dumps go until the next load or reload; none is as configured.
+    /// Folder of core dumps until the next load or reload; none uses the configured folder.
     pub core_dumps: Option<std::path::PathBuf>,
-    /// Why, in their own words; may be empty.
+    /// Reason in the operator's words; may be empty.
     pub reason: String,
-    /// It comes from the watched folder.
+    /// True if the watched folder made the request.
     pub watched: bool,
 }
 

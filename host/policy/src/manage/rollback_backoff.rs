@@ -1,5 +1,6 @@
-//! What was rolled back by itself is not loaded again at once. Somebody who can make a policy fault
-//! (a query of death) could otherwise have the host change back and forth for ever.
+//! Exponential back-off after automatic rollbacks: a generation that failed a probation is refused for a while. Without
+//! the back-off, a message that makes a policy fault (a query of death) could make the host switch back and forth. Part
+//! of the ledger.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use host_config::Problem;
 use host_mail::Timestamp;
 
-const FIRST: Duration = Duration::from_secs(60);
-const LONGEST: Duration = Duration::from_secs(60 * 60);
-/// After so long without another rollback it is forgotten.
-const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
+const FIRST_DELAY: Duration = Duration::from_secs(60);
+const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
+/// Time without another rollback after which the back-off starts again at the first delay.
+const RESET_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Generations that are held back, by identity.
+/// Back-off of generations, by identity.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct RollbackBackoff(BTreeMap<String, Hold>);
@@ -26,12 +27,12 @@ struct Hold {
 }
 
 impl RollbackBackoff {
-    /// It was rolled back once more.
+    /// Counts an automatic rollback and doubles the delay.
     pub(crate) fn add(&mut self, identity: &str, now: Timestamp) {
-        self.0.retain(|_, hold| hold.until.after(FORGOTTEN) > now);
+        self.0.retain(|_, hold| hold.until.after(RESET_AFTER) > now);
         let times = self.0.get(identity).map_or(1, |hold| hold.times.saturating_add(1));
-        let wait = FIRST.saturating_mul(1 << (times - 1).min(16)).min(LONGEST);
-        let until = now.after(wait);
+        let delay = FIRST_DELAY.saturating_mul(1 << (times - 1).min(16)).min(MAX_DELAY);
+        let until = now.after(delay);
         self.0.insert(identity.to_owned(), Hold { times, until });
     }
 
@@ -48,7 +49,7 @@ impl RollbackBackoff {
         }
     }
 
-    /// Until when it is refused; none if it is not.
+    /// Returns the time until which a generation is refused; `None` if a load is allowed.
     pub(crate) fn until(&self, identity: &str, now: Timestamp) -> Option<Timestamp> {
         self.0.get(identity).map(|hold| hold.until).filter(|until| *until > now)
     }
@@ -59,19 +60,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_doubles_to_an_hour_and_is_forgotten_after_a_day() {
-        let mut held = RollbackBackoff::default();
+    fn backoff_doubles_to_an_hour_and_expires_after_a_day() {
+        let mut backoff = RollbackBackoff::default();
         let mut now = Timestamp(1_000_000);
         let mut waits = Vec::new();
         for _ in 0..8 {
-            held.add("x", now);
-            let until = held.until("x", now).expect("held");
+            backoff.add("x", now);
+            let until = backoff.until("x", now).expect("refused");
             waits.push(now.until(until).as_secs() / 60);
             now = until;
-            assert_eq!(held.until("x", now), None);
+            assert_eq!(backoff.until("x", now), None);
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
-        held.add("y", now.after(Duration::from_secs(25 * 60 * 60)));
-        assert_eq!(held.0.len(), 1);
+        backoff.add("y", now.after(Duration::from_secs(25 * 60 * 60)));
+        assert_eq!(backoff.0.len(), 1);
     }
 }

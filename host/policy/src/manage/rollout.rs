@@ -1,4 +1,5 @@
-//! What an operator, a clock or faults do about a stage: begin it, promote or cancel it, end it.
+//! Rollout: a staged candidate as a canary. Stages are begun, promoted and cancelled by operators, and ended by the
+//! supervisor after too many faults or at the end of the time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,8 +13,8 @@ use crate::evaluate::trial::{Selection, Staging};
 use crate::manage::activate::Activation;
 use crate::manage::activation_history::{Cause, How};
 use crate::manage::activation_store::{Activated, Ledger, StagedRecord};
-use crate::manage::desired::{Desired, Ready, build};
-use crate::manage::policy_set::{PolicySet, StageEnd, find};
+use crate::manage::desired::{BuiltGeneration, Desired, build};
+use crate::manage::policy_set::{PolicySet, StageEnd, find_module};
 use crate::manage::probation;
 use crate::manage::request::LoadRequest;
 use host_config::{Problem, Share};
@@ -26,9 +27,9 @@ use host_mail::Timestamp;
 pub struct StageRequest {
     /// The candidate.
     pub load: LoadRequest,
-    /// Share of the sessions; of the clients' sessions, if there are clients.
+    /// Share of the sessions of the selected clients.
     pub share: Share,
-    /// Networks of the clients whose sessions are taken; none takes every client's.
+    /// Networks of the selected clients; empty selects every client.
     pub clients: Vec<IpNet>,
     /// Time until the stage ends.
     pub lasts: Duration,
@@ -36,7 +37,7 @@ pub struct StageRequest {
     pub reason: Option<String>,
 }
 
-/// A stage as operators see it.
+/// A stage, as shown to operators.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)]
@@ -57,17 +58,17 @@ pub(crate) async fn stage(set: &PolicySet, request: StageRequest) -> Result<Stag
     let mut ledger = set.ledger.lock().await;
     let chain = set.chain.load_full();
     if let Some(staging) = &chain.staging {
-        return Err(one(format!(
+        return Err(problem(format!(
             "generation {} is staged in module {} until {}; promote or cancel it first",
             staging.generation.number, staging.module, staging.until
         )));
     }
-    let place = find(&chain, request.load.module.as_deref())?;
-    let Some(module) = chain.modules.get(place) else {
-        return Err(one("there is no such module".to_owned()));
+    let position = find_module(&chain, request.load.module.as_deref())?;
+    let Some(module) = chain.modules.get(position) else {
+        return Err(problem("there is no such module".to_owned()));
     };
     let Ok(active) = &module.running else {
-        return Err(one(format!(
+        return Err(problem(format!(
             "module {} cannot run, so there is nothing to decide beside; load a policy instead",
             module.name
         )));
@@ -75,20 +76,22 @@ pub(crate) async fn stage(set: &PolicySet, request: StageRequest) -> Result<Stag
     let by = request.load.by.clone();
     let why = request.reason.clone().unwrap_or_default();
     let cause = Cause::new(How::Promote, by.clone(), why);
-    let ready = stage_ready(set, &chain, place, request.load, &cause, &mut ledger).await?;
-    let code = ready.to_keep();
-    let generation = ready.generation;
+    let built = build_candidate(set, &chain, position, request.load, &cause, &mut ledger).await?;
+    let code = built.code_to_store();
+    let generation = built.generation;
     if generation.number == active.number {
         let text = format!("this is generation {}, which decides already", active.number);
-        return Err(one(text));
+        return Err(problem(text));
     }
-    let mut after = ledger.clone();
-    after.staged = Some(StagedRecord {
+    let mut next_ledger = ledger.clone();
+    next_ledger.staged = Some(StagedRecord {
         module: module.name.to_string(),
-        activated: ready.activated,
+        activated: built.activated,
     });
-    set.keep(&after, code.into_iter().collect()).await.map_err(one)?;
-    *ledger = after;
+    set.persist(&next_ledger, code.into_iter().collect())
+        .await
+        .map_err(problem)?;
+    *ledger = next_ledger;
     let selection = Selection {
         share: request.share,
         clients: request.clients,
@@ -106,32 +109,32 @@ pub(crate) async fn stage(set: &PolicySet, request: StageRequest) -> Result<Stag
     let mut next = Chain::clone(&chain);
     next.staging = Some(Arc::clone(&staging));
     set.publish(next, StageEnd::Replaced, &by);
-    stage_began(set, &staging, by);
-    Ok(report(&staging, active.number))
+    emit_staged(set, &staging, by);
+    Ok(describe(&staging, active.number))
 }
 
-/// Makes a generation of the candidate.
-async fn stage_ready(
+/// Builds the generation of a candidate. Problems are Event 5004.
+async fn build_candidate(
     set: &PolicySet,
     chain: &Chain,
-    place: usize,
+    position: usize,
     request: LoadRequest,
     cause: &Cause,
     ledger: &mut Ledger,
-) -> Result<Ready, Vec<Problem>> {
+) -> Result<BuiltGeneration, Vec<Problem>> {
     let name = chain
         .modules
-        .get(place)
+        .get(position)
         .map(|module| Arc::clone(&module.name))
         .unwrap_or_default();
-    let was = ledger.modules.get(&*name).cloned();
-    let desired = Desired::of_module(chain, place, was.as_ref()).await?;
+    let last_activation = ledger.modules.get(&*name).cloned();
+    let desired = Desired::of_module(chain, position, last_activation.as_ref()).await?;
     let attempt = desired.attempt_to_load(request);
-    let ready = build(set, &desired, &attempt, cause, ledger).await;
-    ready.inspect_err(|problems| set.refused(&name, desired.digest(&attempt), &cause.by, problems))
+    let built = build(set, &desired, &attempt, cause, ledger).await;
+    built.inspect_err(|problems| set.emit_refused(&name, desired.digest(&attempt), &cause.by, problems))
 }
 
-fn stage_began(set: &PolicySet, staging: &Staging, by: String) {
+fn emit_staged(set: &PolicySet, staging: &Staging, by: String) {
     set.evaluator.events.emit(Event::PolicyStaged {
         policy: staging.module.to_string(),
         version: staging.generation.description.version.clone(),
@@ -154,27 +157,27 @@ pub(crate) async fn promote(set: &PolicySet, by: &str, force: bool) -> Result<Ac
     };
     let generation = &staging.generation;
     ledger.held_back.check(&generation.identity, force)?;
-    let place = find(&chain, Some(&staging.module))?;
+    let position = find_module(&chain, Some(&staging.module))?;
     let was = ledger.modules.get(&*staging.module).cloned();
-    let (probation, restores) = probation::after(&chain, place, generation, was.as_ref(), &ledger).unzip();
-    let mut after = ledger.clone();
-    after.staged = None;
+    let (probation, restores) = probation::begin(&chain, position, generation, was.as_ref(), &ledger).unzip();
+    let mut next_ledger = ledger.clone();
+    next_ledger.staged = None;
     let promoted = Activated {
         by: by.to_owned(),
         since: Timestamp::now(),
         ..record.activated
     };
-    after.activate(&staging.module, promoted, None, restores);
+    next_ledger.activate(&staging.module, promoted, None, restores);
     let mut next = Chain::clone(&chain);
     next.staging = None;
-    let previous = next.modules.get_mut(place).and_then(|module| {
+    let previous = next.modules.get_mut(position).and_then(|module| {
         module.probation = probation;
         std::mem::replace(&mut module.running, Ok(Arc::clone(generation))).ok()
     });
-    set.keep(&after, Vec::new()).await.map_err(one)?;
-    *ledger = after;
+    set.persist(&next_ledger, Vec::new()).await.map_err(problem)?;
+    *ledger = next_ledger;
     set.publish(next, StageEnd::Promoted, by);
-    set.announce(generation);
+    set.emit_activated(generation);
     Ok(Activation::of(generation, previous.as_deref()))
 }
 
@@ -187,23 +190,23 @@ pub(crate) async fn cancel(set: &PolicySet, by: &str) -> Result<Staged, Vec<Prob
     }
     let active = chain.modules.iter().find(|module| module.name == staging.module);
     let active = active.and_then(|module| module.running.as_ref().ok());
-    Ok(report(staging, active.map_or(0, |generation| generation.number)))
+    Ok(describe(staging, active.map_or(0, |generation| generation.number)))
 }
 
-/// The candidate faulted too often.
-pub(crate) async fn stage_failed(set: &PolicySet, staging: &Arc<Staging>, tally: Tally) {
+/// Ends the stage of a candidate that used up the fault budget. Event 5047.
+pub(crate) async fn end_failed_stage(set: &PolicySet, staging: &Arc<Staging>, tally: Tally) {
     unstage(set, staging, StageEnd::Failed(tally), "faults").await;
 }
 
-/// Ends the stage if its time is over.
-pub(crate) async fn end_stage(set: &PolicySet, now: Instant) {
+/// Ends the stage if the time of the stage is over at `now`.
+pub(crate) async fn end_expired_stage(set: &PolicySet, now: Instant) {
     let chain = set.chain.load_full();
     if let Some(staging) = chain.staging.as_ref().filter(|staging| staging.ends <= now) {
         unstage(set, staging, StageEnd::TimeOver, "time").await;
     }
 }
 
-/// Whether this is what ended it.
+/// Ends the stage if `staging` is still current. Returns true if so.
 async fn unstage(set: &PolicySet, staging: &Arc<Staging>, end: StageEnd, by: &str) -> bool {
     let mut ledger = set.ledger.lock().await;
     let chain = set.chain.load_full();
@@ -211,16 +214,16 @@ async fn unstage(set: &PolicySet, staging: &Arc<Staging>, end: StageEnd, by: &st
         return false;
     }
     ledger.staged = None;
-    // If the disk does not take it, the next start says once more that the stage has ended.
-    let _ = set.keep(&ledger, Vec::new()).await;
+    // A failed write is harmless: the next start ends the stage again.
+    let _ = set.persist(&ledger, Vec::new()).await;
     let mut next = Chain::clone(&chain);
     next.staging = None;
     set.publish(next, end, by);
     true
 }
 
-/// At start: what was staged when the host stopped is so no more.
-pub(crate) fn forget_stage(set: &PolicySet, ledger: &mut Ledger) {
+/// Clears the stage of an earlier run of the host, at start. Event 5046.
+pub(crate) fn clear_stage(set: &PolicySet, ledger: &mut Ledger) {
     if let Some(record) = ledger.staged.take() {
         set.evaluator.events.emit(Event::PolicyStageEnded {
             policy: record.module,
@@ -232,8 +235,8 @@ pub(crate) fn forget_stage(set: &PolicySet, ledger: &mut Ledger) {
     }
 }
 
-/// Returns what operators see of a stage. `active` is the generation that decides for all other sessions.
-fn report(staging: &Staging, active: u64) -> Staged {
+/// Describes a stage for operators. `active` is the generation that decides for all other sessions.
+fn describe(staging: &Staging, active: u64) -> Staged {
     Staged {
         module: staging.module.to_string(),
         version: staging.generation.description.version.clone(),
@@ -247,9 +250,9 @@ fn report(staging: &Staging, active: u64) -> Staged {
 }
 
 fn nothing_staged() -> Vec<Problem> {
-    one("nothing is staged".to_owned())
+    problem("nothing is staged".to_owned())
 }
 
-fn one(text: String) -> Vec<Problem> {
+fn problem(text: String) -> Vec<Problem> {
     vec![Problem::new("", text)]
 }

@@ -1,5 +1,5 @@
-//! The supervisor: ends a trial whose fault budget is used up or whose time is over. Questions are answered meanwhile; the
-//! evaluator only reports.
+//! The supervisor: a task that ends a trial when the fault budget is used up or the time is over. Started by the
+//! manager; evaluations only report and continue meanwhile.
 
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -11,10 +11,10 @@ use crate::manage::policy_set::PolicySet;
 use crate::manage::{probation, rollout};
 use host_engine::sliding_window::Tally;
 
-/// A trial that failed, and the faults that it failed by.
+/// A failed trial and the tally of faults.
 pub(crate) type FailedTrial = (Trial, Tally);
 
-/// Starts the task. It ends with the set of policies, which it does not keep alive.
+/// Starts the task. The task holds the set of policies weakly and ends with the set.
 pub(crate) fn start(set: &Arc<PolicySet>, failed: mpsc::UnboundedReceiver<FailedTrial>) {
     tokio::spawn(run(Arc::downgrade(set), Arc::clone(&set.changed), failed));
 }
@@ -40,17 +40,17 @@ async fn run(set: Weak<PolicySet>, changed: Arc<Notify>, mut failed: mpsc::Unbou
         };
         let Some(set) = set.upgrade() else { return };
         match trial {
-            Some((Trial::Probation(trial), tally)) => probation::put_back(&set, &trial, tally).await,
-            Some((Trial::Staging(trial), tally)) => rollout::stage_failed(&set, &trial, tally).await,
+            Some((Trial::Probation(trial), tally)) => probation::roll_back_failed(&set, &trial, tally).await,
+            Some((Trial::Staging(trial), tally)) => rollout::end_failed_stage(&set, &trial, tally).await,
             None => {}
         }
         let now = Instant::now();
-        probation::end_probations(&set, now).await;
-        rollout::end_stage(&set, now).await;
+        probation::end_expired_probations(&set, now).await;
+        rollout::end_expired_stage(&set, now).await;
     }
 }
 
-/// Returns the time of the next trial that is over.
+/// Returns the end of the trial that expires next.
 fn next_end(set: &PolicySet) -> Option<Instant> {
     let chain = set.chain.load();
     let probations = chain.modules.iter().filter_map(|module| module.probation.as_ref());

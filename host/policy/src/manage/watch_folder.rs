@@ -1,10 +1,9 @@
-//! The watched folder: a component that is moved into it is checked and loaded.
+//! The watched folder: a component that is moved into the folder is checked and loaded. Run by the manager.
 //!
-//! `NAME.wasm` is for the module NAME of the chain, `NAME.json` beside it holds its settings and
-//! `NAME.wasm.minisig` its signature, if there are any. Only moving counts (a rename on the same file
-//! system is all or nothing): a file that is being written in place is not looked at. At start, and
-//! whenever the folder was out of sight, every file in it that is not what was last loaded from
-//! here is loaded, too.
+//! `NAME.wasm` is for the module NAME of the chain, `NAME.json` beside the component holds settings and
+//! `NAME.wasm.minisig` a signature; both are optional. Only moves count, because a rename on the same file system is
+//! atomic: a file that is written in place is ignored. At start, and whenever the folder could not be watched for a
+//! time, every file that differs from the last loaded file is loaded, too.
 
 mod inotify;
 
@@ -18,7 +17,7 @@ use tokio::sync::watch;
 use crate::manage::activate;
 use crate::manage::activation_store::Artifact;
 use crate::manage::candidate::{read_artifact, read_bounded};
-use crate::manage::policy_set::{PolicySet, find};
+use crate::manage::policy_set::{PolicySet, find_module};
 use crate::manage::request::LoadRequest;
 use host_config::Problem;
 use host_engine::generation::digest;
@@ -26,18 +25,18 @@ use host_events::Event;
 
 use crate::manage::watch_folder::inotify::{Folder, FolderEvent};
 
-/// Who loads, in events.
+/// Actor in events.
 const BY: &str = "watch";
-/// Between two attempts to open a folder that is not there.
+/// Pause between attempts to open a folder that does not exist.
 const RETRY: Duration = Duration::from_secs(2);
-/// Largest file of settings, in bytes.
+/// Maximum size of a settings file, in bytes.
 const SETTINGS_SIZE: u64 = 1 << 20;
 
 /// Watches until `stop` turns true.
 pub(crate) async fn run(set: Arc<PolicySet>, path: PathBuf, mut stop: watch::Receiver<bool>) {
     let watch = Watch { set, path };
     tokio::select! {
-        () = watch.keep_watching() => {}
+        () = watch.run() => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
 }
@@ -47,22 +46,23 @@ struct Watch {
     path: PathBuf,
 }
 
-/// What lies in the folder for one module.
-struct Found {
+/// The files in the folder for a module.
+struct FoundFiles {
     artifact: Artifact,
     settings: Option<Map<String, Value>>,
-    /// Of code and settings together.
+    /// Digest of code and settings together.
     digest: String,
 }
 
 impl Watch {
-    /// Says once that the folder is out of sight, however long that lasts.
-    async fn keep_watching(&self) {
+    /// Opens and follows the folder for ever. Each loss of the folder is reported once (5041), and the return, too
+    /// (5042).
+    async fn run(&self) {
         let mut lost = false;
         loop {
             let error = match Folder::open(&self.path) {
                 Ok(mut folder) => {
-                    self.load_what_is_new().await;
+                    self.load_new_files().await;
                     if std::mem::take(&mut lost) {
                         self.set.evaluator.events.emit(Event::PolicyWatchResumed {
                             folder: self.path.display().to_string(),
@@ -82,24 +82,24 @@ impl Watch {
         }
     }
 
-    /// Returns with the reason when the folder cannot be watched any more.
+    /// Loads moved files until the folder cannot be watched any more; returns the reason.
     async fn follow(&self, folder: &mut Folder) -> String {
         loop {
             match folder.next().await {
                 Ok(FolderEvent::Moved(names)) => {
-                    for name in names.iter().filter_map(|name| module_of(name)) {
+                    for name in names.iter().filter_map(|name| module_name(name)) {
                         self.load(name, None).await;
                     }
                 }
-                Ok(FolderEvent::Missed) => self.load_what_is_new().await,
+                Ok(FolderEvent::Missed) => self.load_new_files().await,
                 Ok(FolderEvent::Gone) => return "it was removed or moved away".to_owned(),
                 Err(error) => return error.to_string(),
             }
         }
     }
 
-    /// Looks through the folder for what was moved in while nobody watched.
-    async fn load_what_is_new(&self) {
+    /// Loads the files that were moved in while the folder was not watched.
+    async fn load_new_files(&self) {
         let mut names = Vec::new();
         if let Ok(mut entries) = tokio::fs::read_dir(&self.path).await {
             while let Ok(Some(entry)) = entries.next_entry().await {
@@ -107,19 +107,19 @@ impl Watch {
             }
         }
         names.sort();
-        for name in names.iter().filter_map(|name| module_of(name)) {
+        for name in names.iter().filter_map(|name| module_name(name)) {
             let known = activate::watched(&self.set, name).await;
             self.load(name, known.as_deref()).await;
         }
     }
 
-    /// Loads a module's file, unless it is the known one.
+    /// Loads a module's files, unless the digest is `known`.
     async fn load(&self, module: &str, known: Option<&str>) {
         let file = self.path.join(format!("{module}.wasm"));
         let found = match self.read(module, &file).await {
             Ok(found) if known == Some(found.digest.as_str()) => return,
             Ok(found) => found,
-            Err(problems) => return self.set.refused(module, String::new(), BY, &problems),
+            Err(problems) => return self.set.emit_refused(module, String::new(), BY, &problems),
         };
         let request = LoadRequest {
             module: Some(module.to_owned()),
@@ -133,7 +133,7 @@ impl Watch {
             core_dumps: None,
             force: false,
         };
-        // What is wrong with it has been told as Event 5004.
+        // Problems have been emitted as Event 5004.
         let set = Arc::clone(&self.set);
         let loaded = tokio::spawn(async move { activate::load(&set, request).await }).await;
         if loaded.is_ok_and(|loaded| loaded.is_ok()) {
@@ -141,18 +141,18 @@ impl Watch {
         }
     }
 
-    async fn read(&self, module: &str, file: &Path) -> Result<Found, Vec<Problem>> {
+    async fn read(&self, module: &str, file: &Path) -> Result<FoundFiles, Vec<Problem>> {
         let chain = self.set.chain.load_full();
-        let limit = find(&chain, Some(module))
-            .map(|place| {
+        let limit = find_module(&chain, Some(module))
+            .map(|position| {
                 chain
                     .modules
-                    .get(place)
+                    .get(position)
                     .map(|module| module.configured.limits.component_size)
             })?
             .unwrap_or_default();
         let wrong = |key: &str, text: String| vec![Problem::new(key, text)];
-        // Opening a pipe would wait for whoever writes into it.
+        // Opening a pipe would block until a writer opens the pipe.
         let is_file = |path: PathBuf| async move { tokio::fs::metadata(path).await.map(|about| about.is_file()) };
         match is_file(file.to_owned()).await {
             Ok(true) => {}
@@ -172,7 +172,7 @@ impl Watch {
             Err(error) => return Err(wrong("settings", format!("{}: {error}", beside.display()))),
         };
         let parts = serde_json::json!([digest(&artifact.bytes), settings]);
-        Ok(Found {
+        Ok(FoundFiles {
             artifact,
             settings,
             digest: digest(parts.to_string().as_bytes()),
@@ -192,8 +192,8 @@ async fn read_settings(file: &Path) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// `NAME` of `NAME.wasm`; hidden files are somebody's way to write others.
-fn module_of(file: &str) -> Option<&str> {
+/// Returns `NAME` of `NAME.wasm`. Hidden files are ignored: programs write drafts under hidden names.
+fn module_name(file: &str) -> Option<&str> {
     let name = file.strip_suffix(".wasm")?;
     (!name.is_empty() && !name.starts_with('.')).then_some(name)
 }
@@ -203,8 +203,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_components_in_plain_sight_count() {
-        assert_eq!(module_of("default.wasm"), Some("default"));
+    fn module_name_is_taken_from_visible_wasm_files_only() {
+        assert_eq!(module_name("default.wasm"), Some("default"));
         for other in [
             "default.json",
             "default.wasm.minisig",
@@ -213,7 +213,7 @@ mod tests {
             "default.wasm.tmp",
             "wasm",
         ] {
-            assert_eq!(module_of(other), None, "{other}");
+            assert_eq!(module_name(other), None, "{other}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What another policy would have done: counts of what stays and what changes, and a few examples of
-//! each change.
+//! The comparison of two policies' decisions: counts of equal and changed decisions, and a few examples of each change.
+//! Filled by the offline replay and by the shadow.
 
 use std::collections::BTreeMap;
 
@@ -9,107 +9,107 @@ use crate::record::replayer::Played;
 use crate::record::{Completeness, Exchange, ExchangeOutcome, RECORD_VERSION, Record};
 use host_mail::{MessageId, RecordId, SessionId, Timestamp};
 
-/// Examples kept of one change.
-const EXAMPLES: usize = 3;
-/// Kinds of changes that are kept apart; a policy may make up rules without end.
-const CHANGES: usize = 200;
-/// Bytes of a rule or verdict that are kept.
-const WORD: usize = 120;
+/// Maximum number of examples of a change.
+const MAX_EXAMPLES: usize = 3;
+/// Maximum number of distinct changes; a policy may invent rules without end.
+const MAX_CHANGES: usize = 200;
+/// Maximum length of a rule or verdict, in bytes.
+const MAX_WORD: usize = 120;
 
-/// How the decisions of two policies compare. The entry that matched and what the policies logged are
-/// not compared: they explain a decision, and are none.
+/// A comparison of the decisions of the active policy and a candidate. The entry that matched and the policies' log
+/// lines are not compared: both explain a decision without being part of the decision.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Comparison {
-    /// Questions that both were asked.
+    /// Questions put to both policies.
     pub compared: u64,
-    /// Same answer by the same rule.
+    /// Questions with the same answer by the same rule.
     pub same: u64,
-    /// Another answer, another rule, or a fault of one alone.
+    /// Questions with another answer, another rule, or a fault of only a single policy.
     pub different: u64,
-    /// Of those compared: the candidate asked what had not been recorded, so that its answer is a guess.
+    /// Compared questions for which the candidate made a call that was not recorded, so that the answer is a guess.
     pub unrecorded: u64,
     /// Faults of the candidate.
     pub faulted: u64,
-    /// Not compared: records that were kept hashed or in part, and what a fault left unasked.
+    /// Questions that were not compared: hashed and partial records, and questions left unasked after a fault.
     pub skipped: u64,
     /// Faults of the candidate by class.
     pub faults: BTreeMap<String, u64>,
-    /// What changes, the most frequent first.
+    /// The changes, most frequent first.
     pub changes: Vec<Change>,
-    /// Differences of kinds for which there was no room in `changes`.
+    /// Differences that had no room in `changes`.
     pub more_changes: u64,
-    /// What the questions that were compared took the active policy, in microseconds.
+    /// Time of the active policy for the compared questions, in microseconds.
     pub active_micros: u64,
-    /// What they took the candidate.
+    /// Time of the candidate for the compared questions, in microseconds.
     pub candidate_micros: u64,
 }
 
-/// Decisions that change in the same way.
+/// A change that some decisions share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Change {
     /// `admit`, `sender`, `recipient`, `message` or `ndr`.
     pub stage: String,
-    /// The active policy's.
+    /// Decision of the active policy.
     pub from: Stand,
-    /// The candidate's. The same as `from` if only details differ, such as a reply's text.
+    /// Decision of the candidate. Equal to `from` if only details differ, such as a reply's text.
     pub to: Stand,
-    /// How often.
+    /// Number of decisions.
     pub count: u64,
-    /// The first few.
+    /// The first few decisions.
     pub examples: Vec<Example>,
 }
 
-/// A decision in short.
+/// A decision in a few words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Stand {
     /// `accept`, `reject 550 5.7.1`, `pass`, `fault panic` and the like.
     pub verdict: String,
-    /// Empty for `pass` and for faults.
+    /// The rule; empty for `pass` and for faults.
     pub rule: String,
 }
 
-/// One decision that changes.
+/// An example of a change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Example {
-    /// Its record; not every shadow's sample was recorded.
+    /// The record, which exists only if recording is on: a shadow compares samples that are not recorded, too.
     pub record: RecordId,
-    /// When.
+    /// Time of the unit of work.
     pub time: Timestamp,
-    /// The connection.
+    /// The session.
     pub session: Option<SessionId>,
     /// The message.
     pub message: Option<MessageId>,
-    /// What was asked about. Hostile: escape it before showing it.
+    /// The subject of the question, such as an address. Hostile: escape before display.
     pub subject: String,
-    /// The candidate's answer is a guess.
+    /// True if the candidate's answer is a guess.
     pub unrecorded: bool,
-    /// The active policy's.
+    /// Decision of the active policy.
     pub from: ExchangeOutcome,
-    /// The candidate's.
+    /// Decision of the candidate.
     pub to: ExchangeOutcome,
 }
 
 impl Comparison {
-    /// Whether anything would change.
+    /// True if a decision would change.
     pub fn differs(&self) -> bool {
         self.different > 0
     }
 
-    /// A record that cannot be compared.
+    /// Counts the questions of a record that cannot be compared.
     pub fn skip(&mut self, record: &Record) {
         self.skipped += record.exchanges.len() as u64;
     }
 
-    /// Something that is no record of ours.
+    /// Counts a line that is no record.
     pub fn skip_one(&mut self) {
         self.skipped += 1;
     }
 
-    /// What was recorded against what was played.
+    /// Compares the recorded outcomes with the outcomes of the candidate.
     pub(crate) fn add(&mut self, record: &Record, played: &[Played]) {
         for (exchange, played) in record.exchanges.iter().zip(played) {
             self.compared += 1;
@@ -137,9 +137,9 @@ impl Comparison {
             Stand::of(&played.outcome),
         );
         let known = |change: &Change| change.stage == stage && change.from == from && change.to == to;
-        let place = match self.changes.iter().position(known) {
-            Some(place) => place,
-            None if self.changes.len() >= CHANGES => {
+        let index = match self.changes.iter().position(known) {
+            Some(index) => index,
+            None if self.changes.len() >= MAX_CHANGES => {
                 self.more_changes += 1;
                 return;
             }
@@ -154,11 +154,11 @@ impl Comparison {
                 self.changes.len() - 1
             }
         };
-        let Some(change) = self.changes.get_mut(place) else {
+        let Some(change) = self.changes.get_mut(index) else {
             return;
         };
         change.count += 1;
-        if change.examples.len() < EXAMPLES {
+        if change.examples.len() < MAX_EXAMPLES {
             change.examples.push(Example {
                 record: record.id,
                 time: record.time,
@@ -170,17 +170,17 @@ impl Comparison {
                 to: played.outcome.clone(),
             });
         }
-        // Sorted as it grows: the most frequent first, the older before the newer.
+        // Kept sorted while growing: the most frequent first, and the older before the newer.
         let count = change.count;
-        let better = self.changes.iter().take(place).position(|other| other.count < count);
-        if let Some(better) = better {
-            self.changes.swap(better, place);
+        let earlier = self.changes.iter().take(index).position(|other| other.count < count);
+        if let Some(earlier) = earlier {
+            self.changes.swap(earlier, index);
         }
     }
 }
 
 impl Record {
-    /// Whether another policy can be asked the same.
+    /// True if the record is complete enough for a replay.
     pub fn can_be_replayed(&self) -> bool {
         self.version == RECORD_VERSION && self.kept == Completeness::All
     }
@@ -198,7 +198,7 @@ fn same(one: &ExchangeOutcome, other: &ExchangeOutcome) -> bool {
 }
 
 impl Stand {
-    /// In short.
+    /// Summarises an outcome.
     pub fn of(outcome: &ExchangeOutcome) -> Self {
         let (verdict, rule) = match outcome {
             ExchangeOutcome::Pass => ("pass".to_owned(), String::new()),
@@ -206,13 +206,13 @@ impl Stand {
             ExchangeOutcome::Fault { class, .. } => (format!("fault {class}"), String::new()),
         };
         Self {
-            verdict: host_mail::cut(verdict, WORD),
-            rule: host_mail::cut(rule, WORD),
+            verdict: host_mail::cut(verdict, MAX_WORD),
+            rule: host_mail::cut(rule, MAX_WORD),
         }
     }
 }
 
-/// `verdict (rule)`.
+/// Writes `verdict (rule)`.
 impl std::fmt::Display for Stand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.verdict)?;

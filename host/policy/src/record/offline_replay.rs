@@ -1,4 +1,5 @@
-//! Replay: recorded decisions, put to a candidate offline.
+//! Offline replay: puts recorded questions to a candidate without a running host. Used by the `policy replay` command;
+//! the harness shares [`NoHost`].
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use crate::evaluate::evaluator::Evaluator;
-use crate::manage::candidate::{configured_code, fits, validate};
+use crate::manage::candidate::{check_size, configured_code, validate};
 use crate::record::Record;
 use crate::record::decision_diff::Comparison;
 use crate::record::replayer::play;
@@ -20,7 +21,7 @@ use host_engine::runtime::Runtime;
 use host_events::Events;
 use host_mail::{Mailbox, Timestamp};
 
-/// A candidate with an engine of its own, and how it compares.
+/// A candidate on a separate engine, and the comparison so far.
 pub struct Replay {
     evaluator: Evaluator,
     generation: Generation,
@@ -28,7 +29,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Checks and compiles what `module` is to run; without `code` it is what is configured.
+    /// Checks and compiles the candidate of `module`; without `code`, the configured code is used.
     pub async fn new(module: &PolicyModule, code: Option<Vec<u8>>) -> Result<Self, Vec<Problem>> {
         let engine = PolicyEngine {
             instances: 1,
@@ -41,7 +42,7 @@ impl Replay {
             Some(bytes) => bytes.into(),
             None => configured_code(module).await?.artifact.bytes,
         };
-        fits(bytes.len(), module.limits.component_size).map_err(|text| vec![Problem::new("file", text)])?;
+        check_size(bytes.len(), module.limits.component_size).map_err(|text| vec![Problem::new("file", text)])?;
         let candidate = Candidate {
             module: module.name.as_str().into(),
             code: Arc::new(Code::new(&evaluator.runtime, bytes).await?),
@@ -65,7 +66,7 @@ impl Replay {
         &self.generation.candidate.code.digest
     }
 
-    /// Asks what was asked then and compares the answers. Nothing live is asked or changed.
+    /// Puts the questions of a record to the candidate and compares the answers. No live service is asked or changed.
     pub async fn play(&mut self, record: &Record) {
         if !record.can_be_replayed() || record.module != *self.generation.candidate.module {
             return self.comparison.skip(record);
@@ -76,18 +77,18 @@ impl Replay {
         }
     }
 
-    /// A line that is no record, or one of a newer Posthouse.
+    /// Counts a line that is no record, or a record of a newer version.
     pub fn skip(&mut self) {
         self.comparison.skip_one();
     }
 
-    /// What came of it.
+    /// Returns the comparison.
     pub fn comparison(self) -> Comparison {
         self.comparison
     }
 }
 
-/// A host that answers nothing: what a record does not have is unavailable.
+/// Host services and a directory without answers: calls that are not in the record are unavailable.
 pub(crate) struct NoHost;
 
 fn not_recorded<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, LookupError>> {

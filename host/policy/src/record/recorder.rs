@@ -1,4 +1,5 @@
-//! The recorder: follows modules through units of work and hands finished records to the log of decisions and to a shadow.
+//! The recorder: follows modules through units of work, as an observation, and hands finished records to the log of
+//! decisions and to a shadow. The hub is owned by the manager.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,16 +18,17 @@ use host_engine::host_call::{Answer, Call, Caller, HostServices, NoAnswer};
 use host_engine::validate::Opinion;
 use host_mail::{Content, RecordId, Timestamp};
 
-/// Bytes of calls and answers one record keeps; a unit of work may make ten thousand calls.
-const CALLS: usize = 512 * 1024;
+/// Maximum size of the calls and answers in a record, in bytes; a unit of work may make ten thousand calls.
+const MAX_CALL_BYTES: usize = 512 * 1024;
 
-/// A sink of decision records. Never waits: records that cannot be taken at once are dropped, and the sink counts them.
+/// A sink of decision records. Implementations never block: records that cannot be taken at once are dropped and
+/// counted by the sink.
 pub trait Recorder: Send + Sync {
-    /// Takes a record, to be kept as `mode` says.
+    /// Takes a record to store in the given mode.
     fn take(&self, record: Record, mode: RecordMode);
 }
 
-/// A tap on records while mail is served: the shadow's end of the path of mail.
+/// A tap on records while mail is served: the receiving end of a shadow.
 pub(crate) trait Tap: Send + Sync {
     /// True if records of this generation and unit of work are to be offered.
     fn wants(&self, generation: &Generation, origin: Origin) -> bool;
@@ -35,17 +37,17 @@ pub(crate) trait Tap: Send + Sync {
     fn offer(&self, record: Record, message: Option<Arc<dyn Content>>);
 }
 
-/// Starts recordings for the log of decisions and for a tap.
+/// The hub of records: starts recordings for the log of decisions and for a tap.
 #[derive(Default)]
 pub(crate) struct RecordHub {
-    /// The log of decisions, if there is one.
+    /// The log of decisions.
     pub(crate) log: OnceLock<Arc<dyn Recorder>>,
-    /// A running shadow.
+    /// The tap of a running shadow.
     pub(crate) tap: ArcSwapOption<Box<dyn Tap>>,
 }
 
 impl RecordHub {
-    /// Starts the recording of a unit of work, if a sink wants it.
+    /// Starts a recording if a sink wants the record; `None` otherwise.
     pub(crate) fn start(
         &self,
         mode: RecordMode,
@@ -61,7 +63,7 @@ impl RecordHub {
         }
         Some(Recording {
             generation: Arc::clone(generation),
-            tape: Arc::new(Tape::new(Arc::clone(services))),
+            call_recorder: Arc::new(CallRecorder::new(Arc::clone(services))),
             log: log.cloned().map(|log| (log, mode)),
             tap: tap.cloned(),
             exchanges: Vec::new(),
@@ -70,21 +72,21 @@ impl RecordHub {
     }
 }
 
-/// Services that answer as others do, and note each call.
-pub(crate) struct Tape {
+/// Host services that forward calls and record each answer.
+pub(crate) struct CallRecorder {
     live: Arc<dyn HostServices>,
-    state: Mutex<Calls>,
+    state: Mutex<RecordedCalls>,
 }
 
 #[derive(Default)]
-struct Calls {
+struct RecordedCalls {
     /// Calls since the last question.
     made: Vec<Called>,
     /// Bytes of all calls of the unit of work.
     bytes: usize,
 }
 
-impl Tape {
+impl CallRecorder {
     fn new(live: Arc<dyn HostServices>) -> Self {
         Self {
             live,
@@ -92,11 +94,11 @@ impl Tape {
         }
     }
 
-    fn note(&self, call: &Call, result: &Result<Answer, NoAnswer>) {
+    fn add(&self, call: &Call, result: &Result<Answer, NoAnswer>) {
         let given = Given::from(result.clone());
         let mut state = self.state.lock();
         state.bytes = state.bytes.saturating_add(weight(call, &given));
-        if state.bytes <= CALLS {
+        if state.bytes <= MAX_CALL_BYTES {
             state.made.push(Called {
                 call: call.clone(),
                 given,
@@ -104,30 +106,32 @@ impl Tape {
         }
     }
 
-    fn calls(&self) -> Vec<Called> {
+    /// Returns the calls since the last question.
+    fn take_calls(&self) -> Vec<Called> {
         std::mem::take(&mut self.state.lock().made)
     }
 
-    fn whole(&self) -> bool {
-        self.state.lock().bytes <= CALLS
+    /// True if every call is in the record.
+    fn is_complete(&self) -> bool {
+        self.state.lock().bytes <= MAX_CALL_BYTES
     }
 }
 
-impl HostServices for Tape {
-    fn answer<'a>(&'a self, asker: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+impl HostServices for CallRecorder {
+    fn answer<'a>(&'a self, caller: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         async move {
-            let result = self.live.answer(asker, call).await;
-            self.note(call, &result);
+            let result = self.live.answer(caller, call).await;
+            self.add(call, &result);
             result
         }
         .boxed()
     }
 }
 
-/// A record that is being made.
+/// A record in the making.
 pub(crate) struct Recording {
     generation: Arc<Generation>,
-    tape: Arc<Tape>,
+    call_recorder: Arc<CallRecorder>,
     log: Option<(Arc<dyn Recorder>, RecordMode)>,
     tap: Option<Arc<Box<dyn Tap>>>,
     exchanges: Vec<Exchange>,
@@ -136,16 +140,16 @@ pub(crate) struct Recording {
 
 impl Observation for Recording {
     fn services(&self) -> Arc<dyn HostServices> {
-        Arc::clone(&self.tape) as Arc<dyn HostServices>
+        Arc::clone(&self.call_recorder) as Arc<dyn HostServices>
     }
 
     fn answered(&mut self, answer: ObservedAnswer<'_>) {
-        // A tap has the message itself; only the log keeps bodies.
+        // A tap gets the whole message; only the log stores bodies.
         let body = match self.log {
             Some((_, RecordMode::On)) => answer.recorded_body,
             _ => 0,
         };
-        // A message that cannot be read now could not be read by the module either, which is an event of its own.
+        // If the message cannot be read now, the module could not read the message either, which is an event already.
         let question = answer.question.with_message(|message| message.excerpt(body));
         let (Some(outcome), Ok(question)) = (outcome(answer.result), question) else {
             return;
@@ -156,7 +160,7 @@ impl Observation for Recording {
         self.exchanges.push(Exchange {
             question,
             fresh: answer.fresh,
-            calls: self.tape.calls(),
+            calls: self.call_recorder.take_calls(),
             outcome,
             micros: u64::try_from(answer.duration.as_micros()).unwrap_or(u64::MAX),
         });
@@ -176,7 +180,7 @@ impl Observation for Recording {
             module: candidate.module.to_string(),
             generation: self.generation.number,
             digest: candidate.code.digest.clone(),
-            kept: if self.tape.whole() {
+            kept: if self.call_recorder.is_complete() {
                 Completeness::All
             } else {
                 Completeness::Part
@@ -195,7 +199,7 @@ impl Observation for Recording {
     }
 }
 
-/// Returns the outcome as a record has it; `None` for overload, which says nothing of the policy.
+/// Returns the outcome in the form of a record; `None` for overload, which tells nothing about the policy.
 pub(crate) fn outcome(result: &Result<Opinion<Decision>, CallFailed>) -> Option<ExchangeOutcome> {
     Some(match result {
         Ok(None) => ExchangeOutcome::Pass,

@@ -1,8 +1,8 @@
-//! A record without personal data: still worth reading and counting, of no use for a replay.
+//! Redaction: a record without personal data, which can be read and counted but not replayed. Used by the log of
+//! decisions in the mode `hashed`.
 //!
-//! What is kept is named here; what is not is left out. Addresses become keyed hashes that keep the
-//! domain, so that one sender can be told from another without saying who they are; client addresses
-//! keep their network.
+//! Data is kept by an explicit list; everything else is left out. Addresses become keyed hashes that keep the domain,
+//! so that senders can be told apart without being named; client addresses keep the network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use host_mail::{
     is_domain_name,
 };
 
-/// Header fields that name nobody.
-const FIELDS: [&str; 8] = [
+/// Header fields without personal data.
+const IMPERSONAL_FIELDS: [&str; 8] = [
     "auto-submitted",
     "content-transfer-encoding",
     "importance",
@@ -29,24 +29,29 @@ const FIELDS: [&str; 8] = [
     "x-auto-response-suppress",
     "x-priority",
 ];
-/// In the place of a text that might name somebody.
+/// Replacement of a text that may contain personal data.
 const LEFT_OUT: &str = "(left out)";
 
-/// Makes a short name of a text that cannot be turned back without the key.
+/// A keyed hash: returns a short name of a text, irreversible without the key.
 pub type Hash<'a> = &'a (dyn Fn(&str) -> String + 'a);
 
 impl Record {
-    /// The same without personal data.
+    /// Returns the record without personal data.
     pub fn redact(self, hash: Hash<'_>) -> Self {
-        let censor = Redactor { hash };
+        let redactor = Redactor { hash };
         Self {
             kept: Completeness::Hashed,
-            exchanges: self.exchanges.into_iter().map(|it| censor.exchange(it)).collect(),
+            exchanges: self
+                .exchanges
+                .into_iter()
+                .map(|exchange| redactor.exchange(exchange))
+                .collect(),
             ..self
         }
     }
 }
 
+/// The redaction of a record.
 struct Redactor<'a> {
     hash: Hash<'a>,
 }
@@ -63,16 +68,16 @@ impl Redactor<'_> {
             domain => domain,
         };
         let hashed = format!("{}@{domain}", self.name(&mailbox.key()));
-        // It is one: a word and a domain that was good before. If not, nothing of it is kept.
-        hashed.parse().unwrap_or_else(|_| Self::nobody(mailbox))
+        // A name before a valid domain is a valid mailbox, unless the result is too long.
+        hashed.parse().unwrap_or_else(|_| Self::placeholder(mailbox))
     }
 
-    /// For a domain so long that there is no room for the name before it.
-    fn nobody(mailbox: &Mailbox) -> Mailbox {
+    /// Returns the mailbox that replaces an address with a domain too long for a hash.
+    fn placeholder(mailbox: &Mailbox) -> Mailbox {
         "h@invalid".parse().unwrap_or_else(|_| mailbox.clone())
     }
 
-    /// An address, or whatever else a policy took for one.
+    /// Redacts an address, or any other text that a policy used as an address.
     fn address(&self, text: &str) -> String {
         match text.parse::<Mailbox>() {
             Ok(mailbox) => self.mailbox(&mailbox).to_string(),
@@ -110,7 +115,11 @@ impl Redactor<'_> {
     fn envelope(&self, envelope: Envelope) -> Envelope {
         Envelope {
             sender: self.path(&envelope.sender),
-            recipients: envelope.recipients.iter().map(|it| self.mailbox(it)).collect(),
+            recipients: envelope
+                .recipients
+                .iter()
+                .map(|recipient| self.mailbox(recipient))
+                .collect(),
             ..envelope
         }
     }
@@ -118,7 +127,7 @@ impl Redactor<'_> {
     fn exchange(&self, exchange: Exchange) -> Exchange {
         Exchange {
             question: self.question(exchange.question),
-            calls: exchange.calls.into_iter().map(|it| self.called(it)).collect(),
+            calls: exchange.calls.into_iter().map(|called| self.called(called)).collect(),
             outcome: self.outcome(exchange.outcome),
             ..exchange
         }
@@ -163,7 +172,7 @@ impl Redactor<'_> {
             reply: reply(failed.reply.clone()),
             remote: failed.remote.clone(),
         };
-        let kept = |(name, value): &(String, String)| harmless(name, value);
+        let kept = |(name, value): &(String, String)| is_impersonal(name, value);
         Failure {
             envelope: self.envelope(failure.envelope),
             failed: failure.failed.iter().map(failed).collect(),
@@ -212,25 +221,25 @@ impl Redactor<'_> {
     fn given(&self, given: Given) -> Given {
         Given::Answer(match given {
             Given::Answer(Answer::Entries(entries)) => {
-                Answer::Entries(entries.into_iter().map(|it| self.meaning(it)).collect())
+                Answer::Entries(entries.into_iter().map(|entry| self.entry(entry)).collect())
             }
             Given::Answer(Answer::Findings(findings)) => {
-                let quiet = |finding: Finding| Finding {
+                let without_detail = |finding: Finding| Finding {
                     detail: None,
                     ..finding
                 };
-                Answer::Findings(findings.into_iter().map(quiet).collect())
+                Answer::Findings(findings.into_iter().map(without_detail).collect())
             }
             Given::Answer(answer @ (Answer::Truth(_) | Answer::Count(_))) => answer,
             _ => return Given::LeftOut,
         })
     }
 
-    fn meaning(&self, meaning: DirectoryEntry) -> DirectoryEntry {
+    fn entry(&self, entry: DirectoryEntry) -> DirectoryEntry {
         DirectoryEntry {
-            account: meaning.account.map(|account| self.name(&account)),
-            address: self.address(&meaning.address),
-            ..meaning
+            account: entry.account.map(|account| self.name(&account)),
+            address: self.address(&entry.address),
+            ..entry
         }
     }
 
@@ -240,7 +249,7 @@ impl Redactor<'_> {
             ExchangeOutcome::Decided { answer, because } => ExchangeOutcome::Decided {
                 answer: self.decision(answer),
                 because: Reason {
-                    // Whatever a policy says that matched: an account as well as a network.
+                    // The entry may be an account as well as a network.
                     entry: because.entry.map(|entry| self.address(&entry)),
                     ..because
                 },
@@ -252,7 +261,7 @@ impl Redactor<'_> {
                 location,
             } => ExchangeOutcome::Fault {
                 code: match class.as_str() {
-                    // These are the engine's own words; others quote what the policy said.
+                    // Codes of these classes are the engine's own texts; the codes of other classes quote the policy.
                     "panic" | "cpu-timeout" | "host-timeout" | "memory" | "stack" => code,
                     _ => LEFT_OUT.to_owned(),
                 },
@@ -269,17 +278,17 @@ impl Redactor<'_> {
             Decision::Verdict(Verdict::Reject(refusal)) => Decision::Verdict(Verdict::Reject(reply(refusal))),
             Decision::Verdict(Verdict::Defer(refusal)) => Decision::Verdict(Verdict::Defer(reply(refusal))),
             Decision::Disposition(disposition) => Decision::Disposition(self.disposition(disposition)),
-            Decision::Plan(plan) => Decision::Plan(plan.into_iter().map(|it| self.notice(it)).collect()),
+            Decision::Plan(plan) => Decision::Plan(plan.into_iter().map(|notice| self.notice(notice)).collect()),
             other @ (Decision::Admission(Admission::Admit(_)) | Decision::Verdict(Verdict::Accept)) => other,
         }
     }
 
     fn disposition(&self, disposition: Disposition) -> Disposition {
         match disposition {
-            Disposition::Accept(edits) => Disposition::Accept(edits.into_iter().map(|it| self.edit(it)).collect()),
+            Disposition::Accept(edits) => Disposition::Accept(edits.into_iter().map(|edit| self.edit(edit)).collect()),
             Disposition::Reject(refusal) => Disposition::Reject(reply(refusal)),
             Disposition::Defer(refusal) => Disposition::Defer(reply(refusal)),
-            // A folder may be somebody's.
+            // A folder's name may name a person.
             Disposition::Quarantine(folder) => Disposition::Quarantine(self.name(&folder)),
             other @ (Disposition::Fail(_) | Disposition::Discard) => other,
         }
@@ -287,7 +296,7 @@ impl Redactor<'_> {
 
     fn edit(&self, edit: Edit) -> Edit {
         match edit {
-            Edit::AddHeader(name, value) if harmless(&name, &value) => Edit::AddHeader(name, value),
+            Edit::AddHeader(name, value) if is_impersonal(&name, &value) => Edit::AddHeader(name, value),
             Edit::AddHeader(name, _) => Edit::AddHeader(name, LEFT_OUT.to_owned()),
             Edit::RemoveHeader(name) => Edit::RemoveHeader(name),
             Edit::RemoveRecipient(mailbox) => Edit::RemoveRecipient(self.mailbox(&mailbox)),
@@ -307,7 +316,7 @@ impl Redactor<'_> {
     }
 }
 
-/// The text of a reply may quote anything; its codes cannot.
+/// Redacts a reply: the text may quote anything, the codes cannot.
 fn reply(reply: Reply) -> Reply {
     Reply {
         text: LEFT_OUT.to_owned(),
@@ -315,8 +324,9 @@ fn reply(reply: Reply) -> Reply {
     }
 }
 
-fn harmless(name: &str, value: &str) -> bool {
-    FIELDS.iter().any(|field| field.eq_ignore_ascii_case(name)) && !value.contains('@')
+/// True if a header field may be kept.
+fn is_impersonal(name: &str, value: &str) -> bool {
+    IMPERSONAL_FIELDS.iter().any(|field| field.eq_ignore_ascii_case(name)) && !value.contains('@')
 }
 
 fn excerpt(message: &Excerpt) -> Excerpt {
@@ -324,7 +334,7 @@ fn excerpt(message: &Excerpt) -> Excerpt {
     let mut header = String::new();
     for field in block.fields() {
         let (name, value) = (String::from_utf8_lossy(field.name), field.unfolded(256));
-        if harmless(&name, &value) {
+        if is_impersonal(&name, &value) {
             header.push_str(&format!("{name}: {value}\r\n"));
         }
     }
@@ -335,7 +345,7 @@ fn excerpt(message: &Excerpt) -> Excerpt {
     }
 }
 
-/// What is left when the machine is left out: 24 bits of an IPv4 address, 48 of an IPv6 one.
+/// Returns the network of an address: 24 bits of an IPv4 address, 48 of an IPv6 address.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => {
@@ -354,7 +364,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_s_network_is_kept_and_its_machine_is_not() {
+    fn keeps_only_the_network_of_a_client_address() {
         let kept = |text: &str| network(text.parse().expect("address")).to_string();
         assert_eq!(kept("192.0.2.77"), "192.0.2.0");
         assert_eq!(kept("::ffff:192.0.2.77"), "192.0.2.0");
@@ -362,11 +372,11 @@ mod tests {
     }
 
     #[test]
-    fn addresses_keep_their_domain_and_hide_who() {
-        let censor = Redactor {
+    fn hashes_local_parts_and_keeps_domains() {
+        let redactor = Redactor {
             hash: &|text| format!("{:016x}", text.len()),
         };
-        let shown = |text: &str| censor.mailbox(&text.parse().expect("mailbox")).to_string();
+        let shown = |text: &str| redactor.mailbox(&text.parse().expect("mailbox")).to_string();
         assert_eq!(shown("Anna@Example.org"), "h-0000000000000010@example.org");
         assert_eq!(shown("x@[192.0.2.1]"), "h-000000000000000d@invalid");
         assert!(shown(&format!("x@{}.example", "a.".repeat(100).trim_end_matches('.'))).starts_with("h-"));
@@ -375,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_keeps_what_names_nobody() {
+    fn keeps_only_impersonal_header_fields() {
         let message = Excerpt {
             size: 5000,
             header: Octets("Subject: secret\r\nFrom: a@b.example\r\nPrecedence: bulk\r\nPriority: a@b\r\n".into()),

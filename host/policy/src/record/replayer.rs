@@ -1,5 +1,5 @@
-//! A recorded unit of work, put to another policy: the same questions at the same time, and the
-//! answers of the host that the first one got.
+//! The replayer: puts a recorded unit of work to another policy, with the same questions, the same time and the
+//! recorded answers of the host. Used by the offline replay and by the shadow.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -26,21 +26,20 @@ use host_engine::message_view::MessageView;
 use host_events::Events;
 use host_mail::{Content, HeaderBlock, InMemory};
 
-/// What another policy made of one question.
+/// The outcome of a question put to another policy.
 pub(crate) struct Played {
     pub(crate) outcome: ExchangeOutcome,
-    /// It asked what the record does not tell: the outcome is a guess.
+    /// True if the policy made a call that was not recorded, so that the outcome is a guess.
     pub(crate) unrecorded: bool,
-    /// How long it took, in microseconds.
+    /// Duration in microseconds.
     pub(crate) micros: u64,
 }
 
-/// There was no room for an instance.
+/// The error that no instance was free.
 pub(crate) struct Crowded;
 
-/// Puts the record's questions to `generation`. Stops after a fault, as the host does: what comes
-/// back may be shorter than the record. `message` is the whole message, if it is at hand; `live`
-/// answers what was not recorded.
+/// Puts the questions of a record to `generation`. Stops after a fault, as the host does, so that the result may be
+/// shorter than the record. `message` is the whole message, if available; `live` answers calls that were not recorded.
 pub(crate) async fn play(
     evaluator: &Evaluator,
     generation: &Generation,
@@ -48,17 +47,18 @@ pub(crate) async fn play(
     message: Option<Arc<dyn Content>>,
     live: Option<Arc<dyn HostServices>>,
 ) -> Result<Vec<Played>, Crowded> {
-    let guess = Guess::default();
+    let unrecorded = UnrecordedFlag::default();
     let mut context = evaluator.context(Origin {
         session: record.session,
         message: record.message,
     });
-    context.answers = Arc::new(Playback::new(record, live, guess.clone()));
-    // What it logs is not said: it decides nothing.
+    context.answers = Arc::new(Playback::new(record, live, unrecorded.clone()));
+    // Log lines of the policy decide nothing and are not emitted.
     context.events = Events::discard();
     context.now = record.time;
     let mut played = Vec::with_capacity(record.exchanges.len());
-    let mut seat: (Option<Instance>, Usage) = (None, Usage::default());
+    let mut instance: Option<Instance> = None;
+    let mut usage = Usage::default();
     for exchange in &record.exchanges {
         let since = Instant::now();
         if !generation.serves(role(&exchange.question)) {
@@ -69,21 +69,21 @@ pub(crate) async fn play(
             });
             continue;
         }
-        if let Some(rested) = seat.0.take_if(|_| exchange.fresh) {
-            seat.1 = rested.usage();
+        if let Some(released) = instance.take_if(|_| exchange.fresh) {
+            usage = released.usage();
         }
-        let made = match seat.0.take() {
+        let acquired = match instance.take() {
             Some(instance) => Ok(instance),
-            None => configured(evaluator, generation, context.clone(), seat.1).await,
+            None => configured(evaluator, generation, context.clone(), usage).await,
         };
-        let result = match made {
-            Ok(mut instance) => {
-                let view = view(&exchange.question, message.as_ref(), &guess);
+        let result = match acquired {
+            Ok(mut acquired) => {
+                let view = view(&exchange.question, message.as_ref(), &unrecorded);
                 let answer = match with_view(&exchange.question, view) {
-                    Some(question) => PreparedQuestion::new(question).ask(&mut instance).await,
+                    Some(question) => PreparedQuestion::new(question).ask(&mut acquired).await,
                     None => Ok(None),
                 };
-                seat.0 = answer.is_ok().then_some(instance);
+                instance = answer.is_ok().then_some(acquired);
                 answer
             }
             Err(failed) => Err(failed),
@@ -93,7 +93,7 @@ pub(crate) async fn play(
         };
         played.push(Played {
             outcome,
-            unrecorded: guess.take(),
+            unrecorded: unrecorded.take(),
             micros: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
         });
         if matches!(result, Err(CallFailed::Fault(_))) {
@@ -103,7 +103,7 @@ pub(crate) async fn play(
     Ok(played)
 }
 
-fn view(question: &Question, message: Option<&Arc<dyn Content>>, guess: &Guess) -> Option<MessageView> {
+fn view(question: &Question, message: Option<&Arc<dyn Content>>, unrecorded: &UnrecordedFlag) -> Option<MessageView> {
     let Question::Message { message: excerpt, .. } = question else {
         return None;
     };
@@ -112,18 +112,18 @@ fn view(question: &Question, message: Option<&Arc<dyn Content>>, guess: &Guess) 
     }
     // The host's own search for the end of the header must not count as reading the body.
     let header = HeaderBlock::read(&InMemory(excerpt.header.0.clone())).unwrap_or_default();
-    let remembered = RecordedMessage {
+    let recorded_message = RecordedMessage {
         excerpt: excerpt.clone(),
-        guess: guess.clone(),
+        unrecorded: unrecorded.clone(),
     };
-    Some(MessageView::with_header(Arc::new(remembered), header))
+    Some(MessageView::with_header(Arc::new(recorded_message), header))
 }
 
-/// Raised when something was asked that the record does not tell.
+/// A flag that is raised when the policy asks for something that was not recorded.
 #[derive(Clone, Default)]
-struct Guess(Arc<AtomicBool>);
+struct UnrecordedFlag(Arc<AtomicBool>);
 
-impl Guess {
+impl UnrecordedFlag {
     fn raise(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -133,10 +133,10 @@ impl Guess {
     }
 }
 
-/// A message as far as it was kept.
+/// The recorded part of a message.
 struct RecordedMessage {
     excerpt: Excerpt,
-    guess: Guess,
+    unrecorded: UnrecordedFlag,
 }
 
 impl Content for RecordedMessage {
@@ -146,20 +146,20 @@ impl Content for RecordedMessage {
 
     fn read(&self, offset: u64, length: usize) -> std::io::Result<Bytes> {
         let known = self.excerpt.read(offset, length)?;
-        let wanted = self.excerpt.size.saturating_sub(offset).min(length as u64);
-        if (known.len() as u64) < wanted {
-            self.guess.raise();
+        let expected = self.excerpt.size.saturating_sub(offset).min(length as u64);
+        if (known.len() as u64) < expected {
+            self.unrecorded.raise();
         }
         Ok(known)
     }
 }
 
-/// Answers from a record: equal calls in their order. When there are no more, what does not change
-/// within a unit of work is answered as last, and the rest by the fallback.
+/// Host services that answer from a record: equal calls get the recorded answers in order. After the last, constant
+/// answers are repeated, and counters are answered by the live services.
 struct Playback {
     recorded: Mutex<HashMap<Call, Recorded>>,
     live: Option<Arc<dyn HostServices>>,
-    guess: Guess,
+    unrecorded: UnrecordedFlag,
 }
 
 #[derive(Default)]
@@ -169,7 +169,7 @@ struct Recorded {
 }
 
 impl Playback {
-    fn new(record: &Record, live: Option<Arc<dyn HostServices>>, guess: Guess) -> Self {
+    fn new(record: &Record, live: Option<Arc<dyn HostServices>>, unrecorded: UnrecordedFlag) -> Self {
         let mut recorded: HashMap<Call, Recorded> = HashMap::new();
         for called in record.exchanges.iter().flat_map(|exchange| &exchange.calls) {
             let answers = recorded.entry(called.call.clone()).or_default();
@@ -178,7 +178,7 @@ impl Playback {
         Self {
             recorded: Mutex::new(recorded),
             live,
-            guess,
+            unrecorded,
         }
     }
 
@@ -195,16 +195,16 @@ impl Playback {
         }
     }
 
-    /// Nothing that is asked here may change anything.
-    async fn fallback(&self, asker: Caller<'_>, call: &Call) -> Result<Answer, NoAnswer> {
-        self.guess.raise();
+    /// Answers a call that was not recorded. Live counters are read but never added to.
+    async fn fallback(&self, caller: Caller<'_>, call: &Call) -> Result<Answer, NoAnswer> {
+        self.unrecorded.raise();
         let Some(live) = &self.live else {
             return Err(NoAnswer::Unavailable("not recorded".to_owned()));
         };
         let Call::CounterAdd { key, amount, .. } = call else {
-            return live.answer(asker, call).await;
+            return live.answer(caller, call).await;
         };
-        match live.answer(asker, &Call::CounterValue { key: key.clone() }).await {
+        match live.answer(caller, &Call::CounterValue { key: key.clone() }).await {
             Ok(Answer::Count(count)) => Ok(Answer::Count(count.saturating_add(*amount))),
             other => other,
         }
@@ -212,11 +212,11 @@ impl Playback {
 }
 
 impl HostServices for Playback {
-    fn answer<'a>(&'a self, asker: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+    fn answer<'a>(&'a self, caller: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         async move {
             match self.recorded(call) {
                 Some(given) => given.into(),
-                None => self.fallback(asker, call).await,
+                None => self.fallback(caller, call).await,
             }
         }
         .boxed()
@@ -243,7 +243,7 @@ mod tests {
         }
     }
 
-    /// One unit of work with these calls.
+    /// Returns a record of a unit of work with the given calls.
     fn record(calls: &[(Call, Answer)]) -> Record {
         let called = |(call, answer): &(Call, Answer)| Called {
             call: call.clone(),
@@ -272,14 +272,14 @@ mod tests {
     }
 
     async fn ask(playback: &Playback, call: Call) -> Result<Answer, NoAnswer> {
-        let asker = Caller {
+        let caller = Caller {
             module: "m",
             message: None,
         };
-        playback.answer(asker, &call).await
+        playback.answer(caller, &call).await
     }
 
-    /// A host whose counters must not be touched.
+    /// A host that panics when a counter is added to.
     struct Counters;
 
     impl HostServices for Counters {
@@ -290,60 +290,60 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn counters_answer_in_their_order_and_a_call_too_many_is_a_guess() {
+    async fn counter_calls_are_answered_in_order_and_extra_calls_are_flagged() {
         let record = record(&[
             (add("a"), Answer::Count(1)),
             (add("b"), Answer::Count(7)),
             (add("a"), Answer::Count(2)),
         ]);
-        let guess = Guess::default();
-        let playback = Playback::new(&record, None, guess.clone());
+        let unrecorded = UnrecordedFlag::default();
+        let playback = Playback::new(&record, None, unrecorded.clone());
         assert_eq!(ask(&playback, add("a")).await, Ok(Answer::Count(1)));
         assert_eq!(ask(&playback, add("a")).await, Ok(Answer::Count(2)));
         assert_eq!(ask(&playback, add("b")).await, Ok(Answer::Count(7)));
-        assert!(!guess.take());
+        assert!(!unrecorded.take());
         assert!(ask(&playback, add("a")).await.is_err());
-        assert!(guess.take());
+        assert!(unrecorded.take());
     }
 
     #[tokio::test]
-    async fn what_stands_still_is_answered_as_often_as_it_is_asked() {
+    async fn constant_answers_are_repeated_without_limit() {
         let record = record(&[(local("x.example"), Answer::Truth(true))]);
-        let guess = Guess::default();
-        let playback = Playback::new(&record, None, guess.clone());
+        let unrecorded = UnrecordedFlag::default();
+        let playback = Playback::new(&record, None, unrecorded.clone());
         for _ in 0..3 {
             assert_eq!(ask(&playback, local("x.example")).await, Ok(Answer::Truth(true)));
         }
-        assert!(!guess.take());
+        assert!(!unrecorded.take());
         let unknown = ask(&playback, local("y.example")).await;
         assert_eq!(unknown, Err(NoAnswer::Unavailable("not recorded".to_owned())));
-        assert!(guess.take());
+        assert!(unrecorded.take());
     }
 
     #[tokio::test]
-    async fn a_shadow_reads_live_counters_and_changes_none() {
-        let guess = Guess::default();
-        let playback = Playback::new(&record(&[]), Some(Arc::new(Counters)), guess.clone());
+    async fn shadow_reads_live_counters_without_adding() {
+        let unrecorded = UnrecordedFlag::default();
+        let playback = Playback::new(&record(&[]), Some(Arc::new(Counters)), unrecorded.clone());
         assert_eq!(ask(&playback, add("a")).await, Ok(Answer::Count(41)));
-        assert!(guess.take());
+        assert!(unrecorded.take());
     }
 
     #[test]
-    fn a_message_that_was_kept_in_part_says_when_more_is_read() {
-        let guess = Guess::default();
-        let remembered = RecordedMessage {
+    fn reading_past_the_stored_part_of_a_message_is_flagged() {
+        let unrecorded = UnrecordedFlag::default();
+        let recorded_message = RecordedMessage {
             excerpt: Excerpt {
                 size: 100,
                 header: host_contract::Octets("A: b\r\n".into()),
                 body: host_contract::Octets("\r\nHe".into()),
             },
-            guess: guess.clone(),
+            unrecorded: unrecorded.clone(),
         };
-        assert_eq!(remembered.read(6, 4).expect("kept"), "\r\nHe");
-        assert!(!guess.take());
-        assert_eq!(remembered.read(6, 5).expect("kept in part"), "\r\nHe");
-        assert!(guess.take());
-        assert_eq!(remembered.read(100, 5).expect("nothing there"), "");
-        assert!(!guess.take());
+        assert_eq!(recorded_message.read(6, 4).expect("kept"), "\r\nHe");
+        assert!(!unrecorded.take());
+        assert_eq!(recorded_message.read(6, 5).expect("kept in part"), "\r\nHe");
+        assert!(unrecorded.take());
+        assert_eq!(recorded_message.read(100, 5).expect("nothing there"), "");
+        assert!(!unrecorded.take());
     }
 }

@@ -1,5 +1,6 @@
-//! Numbers that the host keeps for the modules of the chain (`counters` in `wit/policy.wit`): over
-//! all instances of a module and over a change of its code; over restarts as they were last saved.
+//! The counter store: counters with an end that policies keep in the host (`counters` in `wit/policy.wit`). Counters
+//! are shared by all instances of a module, survive a change of the module's code, and survive restarts as of the last
+//! save. Owned by the live services.
 
 mod counter_snapshot;
 mod counter_table;
@@ -7,73 +8,74 @@ mod counter_table;
 use std::collections::{BinaryHeap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::services::counter_store::counter_snapshot::Saved;
+use crate::services::counter_store::counter_snapshot::CounterSnapshot;
 use crate::services::counter_store::counter_table::{CounterTable, TableFull};
 use host_config::PolicyModule;
 use host_engine::host_call::NoAnswer;
 use host_events::{Event, Events};
 use host_mail::Timestamp;
 
-/// Longest key, in bytes.
-const KEY: usize = 256;
-/// What was counted since the last time may be lost in a crash.
+/// Maximum length of a key, in bytes.
+const MAX_KEY: usize = 256;
+/// Interval between saves: a crash loses at most the additions of this time.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
 
-/// A counter that is not over.
+/// A counter that has not expired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CounterStatus {
-    /// As the policy calls it. Hostile: escape it before showing it.
+    /// Key chosen by the policy. Hostile: escape before display.
     pub key: String,
-    /// What was added since it began.
+    /// Sum of the additions since the counter began.
     pub value: u64,
-    /// From then on it is over.
+    /// Time at which the counter expires.
     pub ends: Timestamp,
 }
 
-/// Some counters of a module.
+/// A page of a module's counters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CounterPage {
-    /// In the order of their keys.
+    /// Counters in the order of the keys.
     pub counters: Vec<CounterStatus>,
-    /// Ask for those after this for more; none at the end.
+    /// Key to continue after; none on the last page.
     pub next: Option<String>,
-    /// All that are not over.
+    /// Number of all counters that have not expired.
     pub running: usize,
-    /// What the configuration allows.
+    /// Maximum number of counters of the module.
     pub limit: usize,
 }
 
-/// All counters of all modules.
+/// The counters of all modules.
 pub(crate) struct CounterStore {
     modules: Mutex<HashMap<String, ModuleCounters>>,
     changed: AtomicBool,
-    /// None keeps nothing over a restart.
+    /// File of the counters; without a file, counters are lost at a restart.
     file: Option<PathBuf>,
     events: Events,
 }
 
-/// One module's counters.
+/// The counters of a module.
 #[derive(Default)]
 struct ModuleCounters {
     table: CounterTable,
     limit: usize,
-    /// It was said that there is no room, and there has been none since.
-    told_full: bool,
+    /// True while the table is full and the event has been emitted.
+    full_reported: bool,
 }
 
 impl CounterStore {
-    /// What `file` has. A file that cannot be read is put aside (5039) and counting begins anew.
+    /// Reads the counters from `file`. A damaged file is renamed (5039) and the store starts empty.
     pub(crate) fn open(file: Option<PathBuf>, events: Events) -> Arc<Self> {
         let mut modules = HashMap::new();
         if let Some(file) = &file {
-            match Saved::read(file, Timestamp::now().seconds()) {
+            match CounterSnapshot::read(file, Timestamp::now().seconds()) {
                 Ok(saved) => {
                     let module = |table| ModuleCounters {
                         table,
@@ -92,26 +94,26 @@ impl CounterStore {
         })
     }
 
-    /// What a configuration allows each module.
+    /// Sets the limits of modules from the configuration.
     pub(crate) fn configure(&self, modules: &[PolicyModule]) {
-        let mut known = self.modules();
+        let mut modules_by_name = self.modules.lock();
         for configured in modules {
-            known.entry(configured.name.clone()).or_default().limit = configured.counters;
+            modules_by_name.entry(configured.name.clone()).or_default().limit = configured.counters;
         }
     }
 
-    /// Adds to a counter, which begins and ends as the contract says, and returns what it is now.
+    /// Adds to a counter, which begins and ends as the contract says, and returns the new value.
     pub(crate) fn add(&self, module: &str, key: &str, amount: u64, seconds: u32) -> Result<u64, NoAnswer> {
-        check(key)?;
+        check_key(key)?;
         let now = Timestamp::now().seconds();
-        let mut modules = self.modules();
-        let Some(of) = modules.get_mut(module) else {
+        let mut modules = self.modules.lock();
+        let Some(counters) = modules.get_mut(module) else {
             return Err(NoAnswer::Full);
         };
-        let added = of.table.add(key, amount, seconds, now, of.limit);
-        let newly_full = added.is_err() && !of.told_full;
-        of.told_full = added.is_err() || (of.told_full && of.table.len() >= of.limit);
-        let limit = of.limit;
+        let added = counters.table.add(key, amount, seconds, now, counters.limit);
+        let newly_full = added.is_err() && !counters.full_reported;
+        counters.full_reported = added.is_err() || (counters.full_reported && counters.table.len() >= counters.limit);
+        let limit = counters.limit;
         drop(modules);
         if newly_full {
             self.events.emit(Event::CountersFull {
@@ -123,31 +125,31 @@ impl CounterStore {
         added.map_err(|TableFull| NoAnswer::Full)
     }
 
-    /// What a counter is now.
+    /// Returns the value of a counter; 0 if there is none.
     pub(crate) fn value(&self, module: &str, key: &str) -> Result<u64, NoAnswer> {
-        check(key)?;
+        check_key(key)?;
         let now = Timestamp::now().seconds();
-        let modules = self.modules();
-        Ok(modules.get(module).map_or(0, |of| of.table.value(key, now)))
+        let modules = self.modules.lock();
+        Ok(modules.get(module).map_or(0, |counters| counters.table.value(key, now)))
     }
 
-    /// Those of a module that are not over, by key: of those after `after` the first `limit`.
+    /// Returns the first `limit` counters of a module with keys after `after`.
     pub(crate) fn page(&self, module: &str, after: Option<&str>, limit: usize) -> CounterPage {
         let now = Timestamp::now().seconds();
-        let modules = self.modules();
-        let Some(of) = modules.get(module) else {
+        let modules = self.modules.lock();
+        let Some(counters) = modules.get(module) else {
             return CounterPage::default();
         };
         let mut first = BinaryHeap::new();
         let mut page = CounterPage {
-            limit: of.limit,
+            limit: counters.limit,
             ..CounterPage::default()
         };
-        // Whoever counts waits meanwhile: of many no more is kept than is shown.
-        for running in of.table.running(now) {
+        // Additions wait for the lock meanwhile, so no more counters are held than the page shows.
+        for counter in counters.table.active(now) {
             page.running += 1;
-            if after.is_none_or(|after| running.0 > after) {
-                first.push(running);
+            if after.is_none_or(|after| counter.0 > after) {
+                first.push(counter);
                 if first.len() > limit.saturating_add(1) {
                     first.pop();
                 }
@@ -164,7 +166,7 @@ impl CounterStore {
         page
     }
 
-    /// Makes what changed durable. Blocks on a disk.
+    /// Saves the counters if there were changes. Blocks on the disk.
     pub(crate) fn save(&self) {
         let Some(file) = &self.file else {
             return;
@@ -173,7 +175,13 @@ impl CounterStore {
             return;
         }
         let now = Timestamp::now().seconds();
-        let saved = Saved::of(self.modules().iter().map(|(name, of)| (name, &of.table)), now);
+        let saved = CounterSnapshot::of(
+            self.modules
+                .lock()
+                .iter()
+                .map(|(name, counters)| (name, &counters.table)),
+            now,
+        );
         if let Err(error) = saved.write(file) {
             self.changed.store(true, Ordering::Relaxed);
             self.events.emit(Event::CountersNotSaved {
@@ -182,7 +190,7 @@ impl CounterStore {
         }
     }
 
-    /// Saves at intervals for as long as somebody counts.
+    /// Starts a task that saves at intervals until the store is dropped.
     pub(crate) fn save_at_intervals(self: &Arc<Self>) {
         if self.file.is_none() {
             return;
@@ -194,22 +202,17 @@ impl CounterStore {
                 let Some(counters) = counters.upgrade() else {
                     return;
                 };
-                // Only a panic could be lost here, and it has been printed.
+                // A panic of the task has been printed already.
                 let _ = tokio::task::spawn_blocking(move || counters.save()).await;
             }
         });
     }
-
-    fn modules(&self) -> MutexGuard<'_, HashMap<String, ModuleCounters>> {
-        // Nothing panics between two halves of a change.
-        self.modules.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-fn check(key: &str) -> Result<(), NoAnswer> {
-    if key.len() > KEY {
+fn check_key(key: &str) -> Result<(), NoAnswer> {
+    if key.len() > MAX_KEY {
         return Err(NoAnswer::Other(format!(
-            "a key has at most {KEY} bytes, not {}",
+            "a key has at most {MAX_KEY} bytes, not {}",
             key.len()
         )));
     }

@@ -1,4 +1,5 @@
-//! Answers from the host as it stands.
+//! The live host services: answer the host calls of policies from the directory, the DNS, the counters and the
+//! verifier. Owned by the manager and shared by all evaluations.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,8 +7,8 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use super::verification::Verifier;
 use crate::services::counter_store::{CounterPage, CounterStore};
+use crate::services::verification::Verifier;
 use host_config::Config;
 use host_directory::dns::{self, NoRecords};
 use host_directory::{Directory, Entry, Home, LookupError, Target};
@@ -16,8 +17,8 @@ use host_engine::message_view::MessageView;
 use host_events::Events;
 use host_mail::Mailbox;
 
-/// Entries of one `directory.lookup`.
-const ENTRIES: usize = 64;
+/// Maximum number of entries in an answer to `directory.lookup`.
+const MAX_ENTRIES: usize = 64;
 
 /// The host's directory, resolver, counters and verifier.
 pub(crate) struct LiveServices {
@@ -28,7 +29,7 @@ pub(crate) struct LiveServices {
 }
 
 impl LiveServices {
-    /// Counters are kept in `folder`, or in memory alone.
+    /// Opens the services. Counters are stored in `folder`, or only in memory without a folder.
     pub(crate) fn new(config: &Config, directory: Arc<dyn Directory>, folder: Option<&Path>, events: Events) -> Self {
         let live = Self {
             directory,
@@ -41,13 +42,13 @@ impl LiveServices {
         live
     }
 
-    /// Takes over what a configuration that was read again says.
+    /// Applies a reloaded configuration.
     pub(crate) fn configure(&self, config: &Config) {
         self.counters.configure(&config.policies);
         self.dns.configure(&config.dns);
     }
 
-    /// Some counters of a module, in the order of their keys.
+    /// Returns a page of a module's counters, in the order of the keys.
     pub(crate) fn counters(&self, module: &str, after: Option<&str>, limit: usize) -> CounterPage {
         self.counters.page(module, after, limit)
     }
@@ -55,7 +56,7 @@ impl LiveServices {
     /// Makes the counters durable.
     pub(crate) async fn close(&self) {
         let counters = Arc::clone(&self.counters);
-        // Only a panic could be lost here, and it has been printed.
+        // A panic of the task has been printed already.
         let _ = tokio::task::spawn_blocking(move || counters.save()).await;
     }
 
@@ -63,8 +64,10 @@ impl LiveServices {
         let Ok(mailbox) = address.parse::<Mailbox>() else {
             return Ok(Answer::Entries(Vec::new()));
         };
-        let found = self.directory.lookup(&mailbox).await.map_err(no_entry)?;
-        Ok(Answer::Entries(found.iter().take(ENTRIES).map(meaning).collect()))
+        let found = self.directory.lookup(&mailbox).await.map_err(directory_error)?;
+        Ok(Answer::Entries(
+            found.iter().take(MAX_ENTRIES).map(directory_entry).collect(),
+        ))
     }
 
     async fn may_send_as(&self, account: &str, address: &str) -> Result<Answer, NoAnswer> {
@@ -72,14 +75,17 @@ impl LiveServices {
             return Ok(Answer::Truth(false));
         };
         Ok(Answer::Truth(
-            self.directory.may_send_as(account, &mailbox).await.map_err(no_entry)?,
+            self.directory
+                .may_send_as(account, &mailbox)
+                .await
+                .map_err(directory_error)?,
         ))
     }
 
     async fn is_local_domain(&self, domain: &str) -> Result<Answer, NoAnswer> {
         let domain = domain.to_lowercase();
         Ok(Answer::Truth(
-            self.directory.is_local_domain(&domain).await.map_err(no_entry)?,
+            self.directory.is_local_domain(&domain).await.map_err(directory_error)?,
         ))
     }
 
@@ -88,22 +94,25 @@ impl LiveServices {
             return Ok(Answer::Truth(false));
         };
         Ok(Answer::Truth(
-            self.directory.is_member(&group, &address).await.map_err(no_entry)?,
+            self.directory
+                .is_member(&group, &address)
+                .await
+                .map_err(directory_error)?,
         ))
     }
 
     async fn addresses(&self, name: &str) -> Result<Answer, NoAnswer> {
-        let found = self.dns.get().addresses(name).await.map_err(no_records)?;
+        let found = self.dns.get().addresses(name).await.map_err(dns_error)?;
         Ok(Answer::Texts(found.iter().map(ToString::to_string).collect()))
     }
 
     async fn names(&self, address: &str) -> Result<Answer, NoAnswer> {
         let not_one = |_| NoAnswer::Other(format!("{address:?} is not an IP address"));
         let address = address.parse().map_err(not_one)?;
-        Ok(Answer::Texts(self.dns.get().names(address).await.map_err(no_records)?))
+        Ok(Answer::Texts(self.dns.get().names(address).await.map_err(dns_error)?))
     }
 
-    /// Computed once, however many modules ask.
+    /// Returns the findings about a message, computed a single time for all modules.
     async fn findings(&self, message: Option<&MessageView>) -> Result<Answer, NoAnswer> {
         let Some(message) = message else {
             return Err(NoAnswer::Other("there is no message".to_owned()));
@@ -115,7 +124,7 @@ impl LiveServices {
 }
 
 impl HostServices for LiveServices {
-    fn answer<'a>(&'a self, asker: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+    fn answer<'a>(&'a self, caller: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         async move {
             match call {
                 Call::Lookup { address } => self.lookup(address).await,
@@ -124,36 +133,36 @@ impl HostServices for LiveServices {
                 Call::IsMember { group, address } => self.is_member(group, address).await,
                 Call::Addresses { name } => self.addresses(name).await,
                 Call::Exchanges { name } => Ok(Answer::Exchanges(
-                    self.dns.get().exchanges(name).await.map_err(no_records)?,
+                    self.dns.get().exchanges(name).await.map_err(dns_error)?,
                 )),
-                Call::Texts { name } => Ok(Answer::Texts(self.dns.get().texts(name).await.map_err(no_records)?)),
+                Call::Texts { name } => Ok(Answer::Texts(self.dns.get().texts(name).await.map_err(dns_error)?)),
                 Call::Names { address } => self.names(address).await,
                 Call::CounterAdd { key, amount, seconds } => self
                     .counters
-                    .add(asker.module, key, *amount, *seconds)
+                    .add(caller.module, key, *amount, *seconds)
                     .map(Answer::Count),
-                Call::CounterValue { key } => self.counters.value(asker.module, key).map(Answer::Count),
-                Call::Findings => self.findings(asker.message).await,
+                Call::CounterValue { key } => self.counters.value(caller.module, key).map(Answer::Count),
+                Call::Findings => self.findings(caller.message).await,
             }
         }
         .boxed()
     }
 }
 
-fn no_records(error: NoRecords) -> NoAnswer {
+fn dns_error(error: NoRecords) -> NoAnswer {
     match error {
         NoRecords::Unavailable(why) => NoAnswer::Unavailable(why),
         bad @ NoRecords::BadName(_) => NoAnswer::Other(bad.to_string()),
     }
 }
 
-fn no_entry(error: LookupError) -> NoAnswer {
+fn directory_error(error: LookupError) -> NoAnswer {
     match error {
         LookupError::Unavailable(why) => NoAnswer::Unavailable(why),
     }
 }
 
-fn meaning(entry: &Entry) -> DirectoryEntry {
+fn directory_entry(entry: &Entry) -> DirectoryEntry {
     let (account, elsewhere, kind) = match &entry.target {
         Target::Account { account, home } => (Some(account.clone()), self::elsewhere(home), "account"),
         Target::Alias(_) => (None, None, "alias"),

@@ -1,6 +1,6 @@
-//! What can be verified about where a message is from: SPF (RFC 7208), DKIM (RFC 6376), DMARC and ARC
-//! (RFC 8617), in the words of RFC 8601. Computed when a policy asks, once for a message; bounded in
-//! size, number and time, and what a bound or the DNS stands in the way of is a finding as well.
+//! Verification of a message's origin: SPF (RFC 7208), DKIM (RFC 6376), DMARC (RFC 7489) and ARC (RFC 8617), with
+//! results as in RFC 8601. Computed on demand and once per message for the live services. Bounded in size, number and
+//! time; a bound or a DNS failure is reported as a finding.
 
 mod auth_results;
 
@@ -19,65 +19,67 @@ use host_engine::host_call::Finding;
 use host_engine::message_view::{Arrival, MessageView};
 use host_mail::{Content, HeaderBlock};
 
-/// Larger messages are not read for their signatures.
-const MESSAGE: u64 = 16 * 1024 * 1024;
-/// Signatures of one message that are verified, the topmost first.
-const SIGNATURES: usize = 8;
-/// Sets of ARC fields of one message.
-const SETS: usize = 16;
-/// For everything but DMARC, which needs the results of the others; and for all.
-const FIRST: Duration = Duration::from_millis(3000);
-const WHOLE: Duration = Duration::from_millis(4000);
-/// Messages that are held in memory at once.
-const AT_ONCE: usize = 8;
-/// Bytes read at once.
-const PIECE: usize = 1024 * 1024;
+/// Maximum size of a message for the verification of signatures, in bytes.
+const MAX_MESSAGE: u64 = 16 * 1024 * 1024;
+/// Maximum number of DKIM signatures that are verified, the topmost first.
+const MAX_SIGNATURES: usize = 8;
+/// Maximum number of ARC sets.
+const MAX_ARC_SETS: usize = 16;
+/// Time limit of SPF, DKIM and ARC. DMARC needs the results.
+const FIRST_PHASE: Duration = Duration::from_millis(3000);
+/// Time limit of the whole verification.
+const TIME_LIMIT: Duration = Duration::from_millis(4000);
+/// Maximum number of messages that are verified at the same time, and held in memory.
+const MAX_CONCURRENT: usize = 8;
+/// Bytes per read.
+const READ_SIZE: usize = 1024 * 1024;
 
-/// Verifies messages, a few at once.
+/// A verifier of messages, with a limit on concurrent verifications.
 pub(crate) struct Verifier {
     hostname: String,
-    room: Semaphore,
+    permits: Semaphore,
 }
 
 impl Verifier {
-    /// `hostname` is this host's name, for the macros of SPF.
+    /// Makes a verifier. `hostname` is this host's name, for the macros of SPF.
     pub(crate) fn new(hostname: String) -> Self {
         Self {
             hostname,
-            room: Semaphore::new(AT_ONCE),
+            permits: Semaphore::new(MAX_CONCURRENT),
         }
     }
 
-    /// All findings of all methods, whatever stands in their way.
+    /// Returns the findings of all methods. A method that could not run has a finding, too.
     pub(crate) async fn findings(&self, dns: &Resolver, message: &MessageView) -> Vec<Finding> {
         let Some(received) = message.received() else {
-            return undone("none", "it is not known where the message is from");
+            return all_with("none", "it is not known where the message is from");
         };
         match self.verify(dns, received, message).await {
             Ok(findings) => findings,
-            Err(why) => undone("temperror", &why),
+            Err(why) => all_with("temperror", &why),
         }
     }
 
     async fn verify(&self, dns: &Resolver, received: &Arrival, message: &MessageView) -> Result<Vec<Finding>, String> {
-        let end = Instant::now() + WHOLE;
+        let end = Instant::now() + TIME_LIMIT;
         let resolver = dns.resolver().await.map_err(|error| error.to_string())?.clone();
-        let work = Verification {
+        let verification = Verification {
             authenticator: MessageAuthenticator(resolver),
             hostname: self.hostname.clone(),
             received: received.clone(),
             end,
         };
         let content = message.content();
-        let _room = timeout_at(end, self.room.acquire())
+        let _permit = timeout_at(end, self.permits.acquire())
             .await
             .map_err(|_| "too many messages are being verified".to_owned())?;
-        // Hashing a large message takes long, and parsers of hostile input may fail in any way:
-        // neither may happen to a worker of the runtime.
+        // Hashing a large message takes long, and parsers of hostile input may panic: neither may happen on a worker of
+        // the runtime.
         let handle = Handle::current();
         let verifying = tokio::task::spawn_blocking(move || {
-            let (raw, whole) = read(&*content).map_err(|error| format!("the message could not be read: {error}"))?;
-            Ok(handle.block_on(work.all(&raw, whole)))
+            let (raw, is_complete) =
+                read(&*content).map_err(|error| format!("the message could not be read: {error}"))?;
+            Ok(handle.block_on(verification.run(&raw, is_complete)))
         });
         match timeout_at(end + Duration::from_millis(200), verifying).await {
             Ok(Ok(findings)) => findings,
@@ -87,7 +89,7 @@ impl Verifier {
     }
 }
 
-/// One message's verification.
+/// The verification of a message.
 struct Verification {
     authenticator: MessageAuthenticator,
     hostname: String,
@@ -96,8 +98,8 @@ struct Verification {
 }
 
 impl Verification {
-    async fn all(&self, raw: &[u8], whole: bool) -> Vec<Finding> {
-        let first = self.end - (WHOLE - FIRST);
+    async fn run(&self, raw: &[u8], is_complete: bool) -> Vec<Finding> {
+        let first = self.end - (TIME_LIMIT - FIRST_PHASE);
         let mut findings = Vec::new();
         let Some(mut message) = AuthenticatedMessage::parse(raw) else {
             let spf = timeout_at(first, self.spf())
@@ -108,11 +110,11 @@ impl Verification {
             findings.extend(["dkim", "arc", "dmarc"].map(none));
             return findings;
         };
-        let more = message.dkim_headers.len().saturating_sub(SIGNATURES);
-        message.dkim_headers.truncate(SIGNATURES);
+        let unverified = message.dkim_headers.len().saturating_sub(MAX_SIGNATURES);
+        message.dkim_headers.truncate(MAX_SIGNATURES);
         let message = &message;
         let dkim = async {
-            if whole {
+            if is_complete {
                 self.authenticator.verify_dkim(message).await
             } else {
                 Vec::new()
@@ -121,18 +123,18 @@ impl Verification {
         let (spf, dkim, arc) = tokio::join!(
             timeout_at(first, self.spf()),
             timeout_at(first, dkim),
-            timeout_at(first, self.arc(message, whole)),
+            timeout_at(first, self.arc(message, is_complete)),
         );
-        let undecided = spf.is_err() || dkim.is_err() || !whole;
+        let undecided = spf.is_err() || dkim.is_err() || !is_complete;
         let spf = spf.unwrap_or_else(|_| self.spf_too_late());
         findings.push(found_spf(&spf));
         match &dkim {
-            Ok(_) if !whole => findings.push(finding("dkim", "policy", None, Some(too_large()))),
+            Ok(_) if !is_complete => findings.push(finding("dkim", "policy", None, Some(too_large()))),
             Ok(outputs) => findings.extend(found_dkim(outputs)),
             Err(_) => findings.push(too_late("dkim")),
         }
-        if more > 0 && whole {
-            let why = format!("{more} more signatures were not verified");
+        if unverified > 0 && is_complete {
+            let why = format!("{unverified} more signatures were not verified");
             findings.push(finding("dkim", "policy", None, Some(why)));
         }
         findings.push(arc.unwrap_or_else(|_| too_late("arc")));
@@ -142,7 +144,7 @@ impl Verification {
         findings
     }
 
-    /// For the null reverse-path the HELO name stands in (RFC 7208 section 2.4).
+    /// Verifies SPF; the HELO name is used for the null reverse-path (RFC 7208 section 2.4).
     async fn spf(&self) -> SpfOutput {
         let Arrival { address, helo, sender } = &self.received;
         let address = address.to_canonical();
@@ -163,17 +165,17 @@ impl Verification {
         self.received.sender.mailbox().map_or(helo, |mailbox| mailbox.domain())
     }
 
-    async fn arc(&self, message: &AuthenticatedMessage<'_>, whole: bool) -> Finding {
-        if !whole {
+    async fn arc(&self, message: &AuthenticatedMessage<'_>, is_complete: bool) -> Finding {
+        if !is_complete {
             return finding("arc", "policy", None, Some(too_large()));
         }
-        if message.ams_headers.len() > SETS {
-            return finding("arc", "policy", None, Some(format!("more than {SETS} sets")));
+        if message.ams_headers.len() > MAX_ARC_SETS {
+            return finding("arc", "policy", None, Some(format!("more than {MAX_ARC_SETS} sets")));
         }
         found_arc(&self.authenticator.verify_arc(message).await)
     }
 
-    /// What fails only for want of a result that could not be had may pass another time.
+    /// Evaluates DMARC. If SPF or DKIM is `undecided`, a failure is temporary.
     async fn dmarc(
         &self,
         message: &AuthenticatedMessage<'_>,
@@ -187,33 +189,33 @@ impl Verification {
     }
 }
 
-/// The message, or its header alone if it is too large; and which of the two.
+/// Reads the message, or only the header of a message that is too large. Returns true for a complete message.
 fn read(content: &dyn Content) -> std::io::Result<(Vec<u8>, bool)> {
-    if content.size() > MESSAGE {
+    if content.size() > MAX_MESSAGE {
         let mut header = HeaderBlock::read(content)?.as_bytes().to_vec();
         header.extend_from_slice(b"\r\n");
         return Ok((header, false));
     }
     let mut raw = Vec::with_capacity(usize::try_from(content.size()).unwrap_or(0));
     loop {
-        let piece = content.read(raw.len() as u64, PIECE)?;
-        if piece.is_empty() {
+        let chunk = content.read(raw.len() as u64, READ_SIZE)?;
+        if chunk.is_empty() {
             return Ok((raw, true));
         }
-        raw.extend_from_slice(&piece);
+        raw.extend_from_slice(&chunk);
     }
 }
 
 fn too_large() -> String {
-    format!("larger than {} MiB", MESSAGE >> 20)
+    format!("larger than {} MiB", MAX_MESSAGE >> 20)
 }
 
 fn too_late(method: &str) -> Finding {
     finding(method, "temperror", None, Some("not found out in time".to_owned()))
 }
 
-/// The same for all methods.
-fn undone(outcome: &str, why: &str) -> Vec<Finding> {
+/// Returns the same finding for all methods.
+fn all_with(outcome: &str, why: &str) -> Vec<Finding> {
     let all = ["spf", "dkim", "arc", "dmarc"];
     all.map(|method| finding(method, outcome, None, Some(why.to_owned())))
         .to_vec()

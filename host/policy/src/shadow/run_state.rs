@@ -1,4 +1,4 @@
-//! A shadow that runs or has ended, and its report.
+//! The state of a shadow, running or ended, and the report. Shared by the shadow, the worker and the queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use host_engine::generation::Generation;
 use host_events::{Event, Events};
 use host_mail::Timestamp;
 
-/// How a shadow does, or did.
+/// The report of a shadow.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ShadowReport {
@@ -21,26 +21,25 @@ pub struct ShadowReport {
     pub module: String,
     /// SHA-256 of the candidate's code, hexadecimal.
     pub digest: String,
-    /// The candidate's, as it says.
+    /// Version from the candidate's description.
     pub version: String,
-    /// Where its code came from.
+    /// Origin of the code.
     pub origin: String,
-    /// Who wants to know.
+    /// Actor.
     pub by: String,
-    /// The active generation it is compared with.
+    /// The active generation that the candidate is compared with.
     pub against: u64,
-    /// Part of the sessions it sees.
+    /// Share of the sessions that are compared.
     pub share: f64,
-    /// Since when.
+    /// Start of the shadow.
     pub started: Timestamp,
-    /// When it ends by itself.
+    /// Time at which the shadow ends.
     pub until: Timestamp,
-    /// Why it ended; none while it runs.
+    /// Reason of the end; none while the shadow runs.
     pub ended: Option<String>,
-    /// Units of work that were not compared: the candidate takes too much of the processor, or of the pool,
-    /// for all of them.
+    /// Units of work that were not compared, because the queue was full or no instance was free.
     pub dropped: u64,
-    /// What would change.
+    /// The comparison.
     pub comparison: Comparison,
 }
 
@@ -49,7 +48,7 @@ pub(crate) struct ShadowRun {
     pub(crate) generation: Generation,
     pub(crate) against: u64,
     pub(crate) share: f64,
-    /// Of one processor, what it may take.
+    /// Share of a processor that the candidate may use.
     pub(crate) cpu: Share,
     pub(crate) started: Timestamp,
     pub(crate) until: Timestamp,
@@ -58,6 +57,7 @@ pub(crate) struct ShadowRun {
     pub(crate) state: Mutex<ShadowState>,
 }
 
+/// The mutable state of a shadow.
 #[derive(Default)]
 pub(crate) struct ShadowState {
     pub(crate) comparison: Comparison,
@@ -65,6 +65,7 @@ pub(crate) struct ShadowState {
 }
 
 impl ShadowRun {
+    /// Locks the comparison and the end.
     pub(crate) fn state(&self) -> parking_lot::MutexGuard<'_, ShadowState> {
         self.state.lock()
     }
@@ -88,11 +89,11 @@ impl ShadowRun {
         }
     }
 
-    pub(crate) fn runs(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.state().ended.is_none()
     }
 
-    /// Ends the shadow, once, and stops records from being offered to it. The report stays.
+    /// Ends the shadow and stops the flow of records; a second call has no effect. The report stays.
     pub(crate) fn end(&self, records: &RecordHub, events: &Events, reason: &str) {
         self.stop.store(true, Ordering::Relaxed);
         {
@@ -101,7 +102,7 @@ impl ShadowRun {
                 return;
             }
             state.ended = Some(reason.to_owned());
-            // No other can have begun before this one is marked as ended.
+            // No other shadow starts before this shadow is marked as ended.
             records.tap.store(None);
         }
         let report = self.report();

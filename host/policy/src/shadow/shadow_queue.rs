@@ -1,4 +1,4 @@
-//! Between the mail and the shadow: a queue that never makes the mail wait.
+//! The bounded queue between the path of mail and the shadow's worker. The sending end never blocks.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -13,11 +13,12 @@ use host_contract::Origin;
 use host_engine::generation::Generation;
 use host_mail::Content;
 
-/// Bounds of what waits for the candidate.
-const QUEUE: usize = 256;
-const QUEUE_BYTES: usize = 32 * 1024 * 1024;
+/// Maximum number of samples in the queue.
+const MAX_SAMPLES: usize = 256;
+/// Maximum size of the samples in the queue, in bytes.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// One unit of work to compare.
+/// A unit of work to compare.
 pub(crate) struct Sample {
     pub(crate) record: Record,
     pub(crate) message: Option<Arc<dyn Content>>,
@@ -37,7 +38,7 @@ impl Sample {
     }
 }
 
-/// The hot path's end of a shadow.
+/// The sending end of the queue, as a tap of the recorder.
 pub(crate) struct Intake {
     module: Arc<str>,
     against: u64,
@@ -47,7 +48,7 @@ pub(crate) struct Intake {
     dropped: Arc<AtomicU64>,
 }
 
-/// What is in the queue.
+/// Number and bytes of the samples in the queue.
 #[derive(Default)]
 struct ShadowQueueState {
     count: AtomicUsize,
@@ -55,54 +56,54 @@ struct ShadowQueueState {
 }
 
 impl ShadowQueueState {
-    /// Room for one more of this weight.
+    /// Reserves room for a sample of this weight; false if the queue is full.
     fn reserve(&self, weight: usize) -> bool {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let bytes = self.bytes.fetch_add(weight, Ordering::Relaxed);
-        let fits = count < QUEUE && bytes.saturating_add(weight) <= QUEUE_BYTES;
+        let fits = count < MAX_SAMPLES && bytes.saturating_add(weight) <= MAX_BYTES;
         if !fits {
-            self.give_back(weight);
+            self.release(weight);
         }
         fits
     }
 
-    fn give_back(&self, weight: usize) {
+    fn release(&self, weight: usize) {
         self.count.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(weight, Ordering::Relaxed);
     }
 
     fn is_full(&self) -> bool {
-        self.count.load(Ordering::Relaxed) >= QUEUE || self.bytes.load(Ordering::Relaxed) >= QUEUE_BYTES
+        self.count.load(Ordering::Relaxed) >= MAX_SAMPLES || self.bytes.load(Ordering::Relaxed) >= MAX_BYTES
     }
 }
 
-/// The candidate's end of it.
+/// The receiving end of the queue.
 pub(crate) struct Queue {
     samples: Receiver<Sample>,
     waiting: Arc<ShadowQueueState>,
 }
 
 impl Queue {
-    /// The next one, if it comes in time.
+    /// Waits for the next sample, at most `wait`.
     pub(crate) fn next(&self, wait: Duration) -> Result<Sample, RecvTimeoutError> {
         let sample = self.samples.recv_timeout(wait)?;
-        self.waiting.give_back(sample.weight);
+        self.waiting.release(sample.weight);
         Ok(sample)
     }
 }
 
 impl Intake {
-    /// Nothing waits yet.
-    pub(crate) fn new(trial: &ShadowRun) -> (Self, Queue) {
-        let (samples, received) = sync_channel(QUEUE);
+    /// Makes both ends of an empty queue.
+    pub(crate) fn new(run: &ShadowRun) -> (Self, Queue) {
+        let (samples, received) = sync_channel(MAX_SAMPLES);
         let waiting = Arc::new(ShadowQueueState::default());
         let intake = Self {
-            module: Arc::clone(&trial.generation.candidate.module),
-            against: trial.against,
-            share: trial.share,
+            module: Arc::clone(&run.generation.candidate.module),
+            against: run.against,
+            share: run.share,
             samples,
             waiting: Arc::clone(&waiting),
-            dropped: Arc::clone(&trial.dropped),
+            dropped: Arc::clone(&run.dropped),
         };
         let queue = Queue {
             samples: received,
@@ -113,20 +114,20 @@ impl Intake {
 }
 
 impl Tap for Intake {
-    /// Whether it compares this unit of work: stable for a session. What there is no room for is counted
-    /// here already, so that nobody goes to the length of recording it.
+    /// True if this unit of work is compared; stable for a session. A unit without room in the queue is counted here
+    /// already, which saves the recording.
     fn wants(&self, generation: &Generation, origin: Origin) -> bool {
-        let meant = generation.number == self.against
+        let selected = generation.number == self.against
             && generation.candidate.module == self.module
             && in_share(self.share, origin);
-        if meant && self.waiting.is_full() {
+        if selected && self.waiting.is_full() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        meant
+        selected
     }
 
-    /// Takes it, or counts it.
+    /// Queues a sample, or counts the sample as dropped.
     fn offer(&self, record: Record, message: Option<Arc<dyn Content>>) {
         let sample = Sample::new(record, message);
         let weight = sample.weight;
@@ -134,12 +135,13 @@ impl Tap for Intake {
             if self.samples.try_send(sample).is_ok() {
                 return;
             }
-            self.waiting.give_back(weight);
+            self.waiting.release(weight);
         }
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
+/// True if the session (or the message of a notification) is in the share.
 #[allow(clippy::cast_precision_loss)] // a share need not be exact
 fn in_share(share: f64, origin: Origin) -> bool {
     let mut hasher = DefaultHasher::new();

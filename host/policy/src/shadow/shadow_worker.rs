@@ -1,4 +1,5 @@
-//! The shadow's thread: it plays what comes, and ends when it should.
+//! The shadow's worker: a thread that replays queued samples with the candidate, compares the decisions and ends the
+//! shadow when due. Started by the shadow.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,22 +17,22 @@ use crate::manage::policy_set::PolicySet;
 use crate::record::recorder::RecordHub;
 use crate::record::replayer::{Played, play};
 use crate::record::{ExchangeOutcome, Record};
-use crate::shadow::cpu_budget::Budget;
+use crate::shadow::cpu_budget::CpuBudget;
 use crate::shadow::run_state::ShadowRun;
 use crate::shadow::shadow_queue::{Intake, Queue, Sample};
 use host_engine::host_call::{Answer, Call, Caller, HostServices, NoAnswer};
 use host_events::Event;
 use host_mail::Timestamp;
 
-/// How often it is looked whether the shadow should end.
-const LOOK: Duration = Duration::from_millis(250);
-/// The lowest priority there is, on Linux of this thread alone.
+/// Interval between checks for the end of the shadow.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// The lowest priority; on Linux of this thread alone.
 const NICE: i32 = 19;
 
-/// Starts the thread. It holds nothing that keeps the engine from going.
+/// Starts the thread. The thread holds the set of policies weakly, so that the host can stop.
 pub(crate) fn start(set: &Arc<PolicySet>, records: &Arc<RecordHub>, run: &Arc<ShadowRun>) -> std::io::Result<Intake> {
     let (intake, queue) = Intake::new(run);
-    let stage = ShadowWorker {
+    let worker = ShadowWorker {
         set: Arc::downgrade(set),
         records: Arc::clone(records),
         run: Arc::clone(run),
@@ -44,11 +45,11 @@ pub(crate) fn start(set: &Arc<PolicySet>, records: &Arc<RecordHub>, run: &Arc<Sh
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new()
         .name("policy-shadow".to_owned())
-        .spawn(move || stage.run(&runtime))?;
+        .spawn(move || worker.run(&runtime))?;
     Ok(intake)
 }
 
-/// The candidate's end of a shadow.
+/// The worker and the receiving end of the queue.
 struct ShadowWorker {
     set: Weak<PolicySet>,
     records: Arc<RecordHub>,
@@ -59,15 +60,15 @@ struct ShadowWorker {
 
 impl ShadowWorker {
     fn run(self, runtime: &tokio::runtime::Runtime) {
-        // Everything goes before this. If the system does not let us, the bounded queue still holds.
+        // If the system refuses the priority, the bounded queue and the processor budget still hold.
         let _ = rustix::process::setpriority_process(None, NICE);
-        let mut budget = Budget::new(self.run.cpu, Instant::now());
+        let mut budget = CpuBudget::new(self.run.cpu, Instant::now());
         loop {
             let pause = budget.pause(Instant::now());
             let received = if pause.is_zero() {
-                self.queue.next(LOOK)
+                self.queue.next(POLL_INTERVAL)
             } else {
-                std::thread::sleep(pause.min(LOOK));
+                std::thread::sleep(pause.min(POLL_INTERVAL));
                 Err(RecvTimeoutError::Timeout)
             };
             let Some(set) = self.set.upgrade() else { return };
@@ -122,7 +123,7 @@ impl ShadowWorker {
         }
     }
 
-    /// The first fault of each class (5035); the rest are counted.
+    /// Emits the first fault of each class (5035); later faults are counted only.
     fn report_fault(&self, set: &PolicySet, record: &Record, played: &Played, known: &BTreeMap<String, u64>) {
         let ExchangeOutcome::Fault {
             class,
@@ -149,7 +150,7 @@ impl ShadowWorker {
     }
 }
 
-/// True while the module's active generation is the one that a shadow is compared with.
+/// True while the active generation is the generation that the candidate is compared with.
 fn still_active(set: &PolicySet, run: &ShadowRun) -> bool {
     let chain = set.chain.load();
     let name = &run.generation.candidate.module;
@@ -164,23 +165,23 @@ fn processor_time() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// The host's live answers, found where the host lives: what it keeps for later, such as a connection
-/// to a name server, must not depend on the shadow's thread.
+/// The live services, called on the runtime of the host: resources kept by the services, such as a connection to a name
+/// server, must not depend on the shadow's thread.
 struct MainRuntimeServices {
     live: Arc<dyn HostServices>,
     runtime: Handle,
 }
 
 impl HostServices for MainRuntimeServices {
-    fn answer<'a>(&'a self, asker: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+    fn answer<'a>(&'a self, caller: Caller<'a>, call: &'a Call) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         let (live, call) = (Arc::clone(&self.live), call.clone());
-        let (module, message) = (asker.module.to_owned(), asker.message.cloned());
+        let (module, message) = (caller.module.to_owned(), caller.message.cloned());
         let answering = self.runtime.spawn(async move {
-            let asker = Caller {
+            let caller = Caller {
                 module: &module,
                 message: message.as_ref(),
             };
-            live.answer(asker, &call).await
+            live.answer(caller, &call).await
         });
         async move {
             let answered = answering.await;

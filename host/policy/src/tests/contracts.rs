@@ -1,4 +1,4 @@
-//! PolicyManager that were compiled against an older contract, beside those of the newest.
+//! Policies that were compiled against an older contract, in a chain with policies of the newest contract.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -12,12 +12,12 @@ use host_contract::{Admission, Disposition, Verdict};
 use host_engine::component::{Contract, builtin, inspect};
 use host_mail::{InMemory, MessageId, SessionId};
 
-/// Compiled against 0.1.0, never again.
+/// Policies that were compiled against 0.1.0 and are never compiled again.
 const DEFAULT_0_1: &[u8] = include_bytes!("../../../../tests/guests/contract-0.1/default.wasm");
 const Q178091_0_1: &[u8] = include_bytes!("../../../../tests/guests/contract-0.1/q178091.wasm");
 const FIRST_0_1: &[u8] = include_bytes!("../../../../tests/guests/contract-0.1/first-policy.wasm");
 
-/// A component that exports and imports everything a frozen contract has; it traps when it is called.
+/// Returns a component that exports and imports everything of a frozen contract; every export traps.
 fn everything(wit: &str, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let package = resolve.push_source("policy.wit", wit).expect("a contract");
@@ -29,16 +29,16 @@ fn everything(wit: &str, world: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_version_a_policy_was_built_for_is_known() {
+fn detects_the_contract_version_of_a_policy() {
     for old in [DEFAULT_0_1, Q178091_0_1, FIRST_0_1] {
         assert_eq!(inspect(old).expect("a policy").contract.to_string(), "0.1.0");
     }
     assert_eq!(inspect(builtin::DEFAULT).expect("a policy").contract, Contract::NEWEST);
 }
 
-/// Every function of each frozen contract can be imported, with the type it had.
+/// Every function of each frozen contract can be imported with the original type.
 #[tokio::test(flavor = "multi_thread")]
-async fn all_of_each_contract_is_linked() {
+async fn links_every_function_of_each_contract() {
     let bench = Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await;
     let runtime = &bench.policies.set().evaluator.runtime;
     for (wit, world) in [
@@ -57,9 +57,9 @@ async fn all_of_each_contract_is_linked() {
     }
 }
 
-/// The old one refuses whom it refused, the new one decides what the old one leaves open.
+/// The old policy refuses a recipient; the new policy decides what the old policy leaves open.
 #[tokio::test(flavor = "multi_thread")]
-async fn old_and_new_decide_in_one_chain() {
+async fn policies_of_both_contracts_decide_in_one_chain() {
     let refusing = json!({ "refuse": ["bert@example.org"] });
     let bench = Bench::with(&[("old", FIRST_0_1, refusing), ("new", builtin::DEFAULT, json!({}))]).await;
     let contracts: Vec<String> = bench
@@ -94,9 +94,9 @@ async fn old_and_new_decide_in_one_chain() {
     assert!(bench.faults().is_empty());
 }
 
-/// A fault of an old policy is one like any other, found in its own source.
+/// A fault of an old policy is reported with the location in the policy's source.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_policy_of_1999_is_old_enough() {
+async fn fault_of_a_0_1_policy_names_its_source_location() {
     let bench = Bench::with(&[("m", Q178091_0_1, json!({}))]).await;
     assert_eq!(bench.policies.status()[0].contract, "0.1.0");
     let failure = super::faults::failure(false);
@@ -104,11 +104,11 @@ async fn the_policy_of_1999_is_old_enough() {
     assert!(asked.fault && asked.answer.is_none());
     let fault = bench.fault();
     assert_eq!((fault.class.as_str(), fault.stage.as_str()), ("panic", "ndr"));
-    assert!(fault.location.is_some_and(|place| place.contains(".rs:")));
+    assert!(fault.location.is_some_and(|location| location.contains(".rs:")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn contracts_are_swapped_like_any_code() {
+async fn load_replaces_a_policy_by_one_of_another_contract() {
     let bench = Bench::with(&[("m", DEFAULT_0_1, json!({}))]).await;
     for (code, contract) in [
         (builtin::DEFAULT, "0.2.0"),
@@ -124,9 +124,9 @@ async fn contracts_are_swapped_like_any_code() {
     assert!(bench.faults().is_empty());
 }
 
-/// Each version that is not served is named once, with what to do about it.
+/// Each version that is not supported is named a single time, with advice.
 #[test]
-fn other_versions_are_refused_in_words() {
+fn unsupported_versions_are_refused_with_advice() {
     let renamed = |version: &str| {
         let text = format!(
             r#"(component (instance $i)

@@ -1,4 +1,4 @@
-//! Core dumps are what tools that read them expect.
+//! Core dumps can be read by standard tools.
 
 use wasmparser::{KnownCustom, Parser, Payload};
 
@@ -7,7 +7,7 @@ use crate::testing::{Bench, anna, load, path};
 use host_mail::SessionId;
 
 #[tokio::test]
-async fn a_dump_has_the_frames_and_the_memory_of_the_trap() {
+async fn core_dump_has_frames_and_memory_of_the_trap() {
     let bench = Bench::misbehaving("panic", "sender").await;
     let folder = tempfile::tempdir().expect("a folder");
     let request = LoadRequest {
@@ -39,7 +39,7 @@ async fn a_dump_has_the_frames_and_the_memory_of_the_trap() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_not_there_is_a_problem() {
+async fn core_dump_folder_must_exist_and_be_absolute() {
     let bench = Bench::misbehaving("panic", "sender").await;
     for folder in ["/nowhere/at/all", "relative"] {
         let request = LoadRequest {

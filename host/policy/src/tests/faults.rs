@@ -1,4 +1,4 @@
-//! Every way a real guest can fail, and what the host answers instead.
+//! Faults of real guests, and the answers of the host.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ fn content() -> Arc<InMemory> {
     Arc::new(InMemory("Subject: hello\r\n\r\nHello.\r\n".into()))
 }
 
-/// Sessions run on any worker, so what they wait for must be able to move between them.
+/// Sessions run on any worker, so the futures of questions must be `Send`.
 #[tokio::test(flavor = "multi_thread")]
-async fn questions_can_be_asked_from_any_task() {
+async fn question_futures_are_send() {
     fn movable<F: Future + Send>(future: F) -> F {
         future
     }
@@ -60,13 +60,13 @@ pub(super) fn failure(client_exempt: bool) -> Failure {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_fault_has_its_class_and_defers() {
+async fn faults_are_classified_and_defer() {
     for (mode, class) in [
         ("panic", "panic"),
         ("loop", "cpu-timeout"),
         ("eat-memory", "memory"),
         ("recurse", "stack"),
-        ("lie-reply", "lie"),
+        ("lie-reply", "invalid-answer"),
     ] {
         let bench = Bench::misbehaving(mode, "recipient").await;
         let mut transaction = bench.policies.transaction(SessionId::generate());
@@ -100,7 +100,7 @@ async fn each_fault_has_its_class_and_defers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_names_function_line_and_text_of_the_policys_own_code() {
+async fn panic_fault_names_function_line_and_stderr() {
     let bench = Bench::misbehaving("panic", "sender").await;
     let mut transaction = bench.policies.transaction(SessionId::generate());
     let asked = transaction.sender(&stranger(), &ReversePath::Null).await;
@@ -117,7 +117,7 @@ async fn a_panic_names_function_line_and_text_of_the_policys_own_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_fault_the_transaction_is_over_and_the_next_is_not() {
+async fn fault_ends_its_own_transaction_only() {
     let bench = Bench::misbehaving("panic", "sender").await;
     let mut transaction = bench.policies.transaction(SessionId::generate());
     for _ in 0..2 {
@@ -136,17 +136,20 @@ async fn after_a_fault_the_transaction_is_over_and_the_next_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forged_address_is_a_lie_and_names_the_message() {
+async fn forged_address_is_an_invalid_answer() {
     let bench = Bench::misbehaving("forge-address", "message").await;
     let asked = ask_message(&bench.policies).await;
     assert!(matches!(asked.answer, Disposition::Defer(_)) && asked.fault);
     let fault = bench.fault();
-    assert_eq!((fault.class.as_str(), fault.stage.as_str()), ("lie", "message"));
+    assert_eq!(
+        (fault.class.as_str(), fault.stage.as_str()),
+        ("invalid-answer", "message")
+    );
     assert!(fault.message.is_some() && fault.code.contains("address"), "{fault:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fault_at_admit_exempts_from_nothing_or_defers() {
+async fn admit_fault_grants_no_exemption_or_defers() {
     let bench = Bench::misbehaving("panic", "admit").await;
     let asked = bench.policies.admit(SessionId::generate(), &stranger()).await;
     assert_eq!(
@@ -167,7 +170,7 @@ async fn a_fault_at_admit_exempts_from_nothing_or_defers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_fault_no_other_module_can_exempt() {
+async fn no_module_grants_exemptions_after_a_fault() {
     let mischief = json!({ "mode": "panic", "stage": "admit" });
     let exempt = stranger_at("127.0.0.2");
     let bench = Bench::with(&[("old", builtin::Q178091, json!({}))]).await;
@@ -202,7 +205,7 @@ fn stranger_at(address: &str) -> host_mail::Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_policy_of_1999_faults_alone() {
+async fn q178091_faults_at_ndr_without_an_identity() {
     let bench = Bench::with(&[("old", builtin::Q178091, json!({}))]).await;
     let asked = bench.policies.plan(&failure(true)).await;
     assert_eq!((asked.answer, asked.fault), (None, true));
@@ -219,7 +222,7 @@ async fn the_policy_of_1999_faults_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_modules_fault_in_homing_defers_whatever_the_others_would_say() {
+async fn homing_fault_of_one_module_defers_the_transaction() {
     let mischief = json!({ "mode": "panic", "stage": "sender" });
     let bench = Bench::with(&[
         ("mischief", builtin::MISBEHAVING, mischief),
@@ -232,7 +235,7 @@ async fn one_modules_fault_in_homing_defers_whatever_the_others_would_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_policies_everything_is_accepted_and_said_so() {
+async fn empty_chain_accepts_with_reason_no_policy() {
     let bench = Bench::with(&[]).await;
     let asked = bench.policies.admit(SessionId::generate(), &stranger()).await;
     assert_eq!(asked.answer, Admission::Admit(AdmissionTerms::default()));
@@ -246,9 +249,9 @@ async fn without_policies_everything_is_accepted_and_said_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_policy_that_cannot_run_closes_the_door() {
+async fn module_that_cannot_run_refuses_clients_with_421() {
     let bench = Bench::with(&[("broken", b"not a policy", json!({}))]).await;
-    assert_eq!(bench.told.ids(), [5004, 5019]);
+    assert_eq!(bench.captured.ids(), [5004, 5019]);
     let asked = bench.policies.admit(SessionId::generate(), &stranger()).await;
     let Admission::Refuse(reply) = asked.answer else {
         panic!("admitted")
@@ -264,9 +267,9 @@ async fn a_policy_that_cannot_run_closes_the_door() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_pool_is_overload_and_nobodys_fault() {
+async fn full_pool_is_overload_and_no_fault() {
     let bench = Bench::misbehaving("", "").await;
-    assert_eq!(bench.told.ids(), [5004, 5019], "no such mode");
+    assert_eq!(bench.captured.ids(), [5004, 5019], "no such mode");
 
     let bench = Bench::with(&[("mischief", builtin::MISBEHAVING, json!({}))]).await;
     let mut held = Vec::new();
@@ -284,7 +287,7 @@ async fn a_full_pool_is_overload_and_nobodys_fault() {
         (reply.code, asked.because.to_string().as_str()),
         (451, "host/policy-overload")
     );
-    assert!(bench.told.ids().contains(&5021));
+    assert!(bench.captured.ids().contains(&5021));
     assert!(bench.policies.status()[0].faults.is_empty());
     held.pop();
     let asked = crowded.sender(&stranger(), &ReversePath::Null).await;
@@ -292,7 +295,7 @@ async fn a_full_pool_is_overload_and_nobodys_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_module_may_be_asked_only_what_it_exports() {
+async fn reload_adds_the_built_in_policy() {
     let bench = Bench::with(&[]).await;
     let mut config = bench.config.clone();
     config.policies = vec![module("default", None, json!({}))];
@@ -303,19 +306,19 @@ async fn a_module_may_be_asked_only_what_it_exports() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_that_waits_gives_its_instances_to_those_who_want_them() {
+async fn waiting_transactions_release_their_instances() {
     let bench = Bench::with(&[("mischief", builtin::MISBEHAVING, json!({}))]).await;
     let mut waiting = Vec::new();
     for _ in 0..bench.config.policy_engine.instances {
         let mut transaction = bench.policies.transaction(SessionId::generate());
         assert!(!transaction.sender(&stranger(), &ReversePath::Null).await.fault);
-        let (heard, silence) = tokio::sync::oneshot::channel::<()>();
+        let (reply_sent, client_waits) = tokio::sync::oneshot::channel::<()>();
         let waiter = tokio::spawn(async move {
             let transaction: &mut dyn host_contract::Transaction = &mut transaction;
-            transaction.release_while(silence).await.expect("it is heard");
+            transaction.release_while(client_waits).await.expect("sent");
             transaction.sender(&stranger(), &ReversePath::Null).await
         });
-        waiting.push((heard, waiter));
+        waiting.push((reply_sent, waiter));
     }
     let mut others = Vec::new();
     for _ in 0..bench.config.policy_engine.instances {
@@ -325,8 +328,8 @@ async fn a_transaction_that_waits_gives_its_instances_to_those_who_want_them() {
         others.push(other);
     }
     drop(others);
-    for (heard, waiter) in waiting {
-        heard.send(()).expect("it waits");
+    for (reply_sent, waiter) in waiting {
+        reply_sent.send(()).expect("it waits");
         let asked = waiter.await.expect("no panic");
         assert_eq!(
             (asked.answer, asked.fault),
@@ -334,5 +337,5 @@ async fn a_transaction_that_waits_gives_its_instances_to_those_who_want_them() {
             "asked again, of a fresh one"
         );
     }
-    assert!(!bench.told.ids().contains(&5021));
+    assert!(!bench.captured.ids().contains(&5021));
 }

@@ -1,4 +1,4 @@
-//! Loading, refusing, restoring: what is in force after what.
+//! Loads, refusals, restores and reloads: the active generation after each operation.
 
 use serde_json::{Value, json};
 
@@ -17,13 +17,13 @@ fn panics() -> Value {
     json!({ "mode": "panic", "stage": "sender" })
 }
 
-async fn good() -> Bench {
+async fn working_policy() -> Bench {
     Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_load_serves_new_work_and_leaves_old_work_alone() {
-    let bench = good().await;
+async fn load_applies_to_new_transactions_only() {
+    let bench = working_policy().await;
     let mut before = bench.policies.transaction(SessionId::generate());
     let done = bench.policies.load(load(None, Some(panics()))).await.expect("loaded");
     assert_eq!(
@@ -32,7 +32,7 @@ async fn a_load_serves_new_work_and_leaves_old_work_alone() {
     );
     assert!(!before.sender(&stranger(), &ReversePath::Null).await.fault);
     assert!(sender_faults(&bench.policies).await);
-    assert_eq!(bench.told.ids(), [5003, 5003, 4037]);
+    assert_eq!(bench.captured.ids(), [5003, 5003, 4037]);
     let status = &bench.policies.status()[0];
     assert_eq!(
         (status.generation, status.by.as_str(), status.calls),
@@ -41,8 +41,8 @@ async fn a_load_serves_new_work_and_leaves_old_work_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_candidate_changes_nothing() {
-    let bench = good().await;
+async fn refused_load_changes_nothing() {
+    let bench = working_policy().await;
     let problems = bench
         .policies
         .load(load(Some(b"\0asm\x01\0\0\0"), None))
@@ -58,14 +58,14 @@ async fn a_refused_candidate_changes_nothing() {
         .await
         .expect_err("no such mode");
     assert_eq!(problems[0].key, "settings");
-    assert_eq!(bench.told.ids(), [5003, 5004, 5004]);
+    assert_eq!(bench.captured.ids(), [5003, 5004, 5004]);
     assert!(!sender_faults(&bench.policies).await);
     assert_eq!(bench.policies.status()[0].generation, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_loaded_comes_back_after_a_restart_under_its_number() {
-    let mut bench = good().await;
+async fn loaded_generation_survives_a_restart_with_its_number() {
+    let mut bench = working_policy().await;
     bench
         .policies
         .load(load(Some(builtin::Q178091), None))
@@ -79,23 +79,23 @@ async fn what_was_loaded_comes_back_after_a_restart_under_its_number() {
         (after.generation, after.since, &after.by),
         (before.generation, before.since, &before.by)
     );
-    assert_eq!(bench.told.ids(), [5003]);
+    assert_eq!(bench.captured.ids(), [5003]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_that_changed_after_the_load_wins_part_by_part() {
-    let mut bench = good().await;
+async fn newer_configuration_overrides_loaded_code_and_settings_separately() {
+    let mut bench = working_policy().await;
     bench
         .policies
         .load(load(Some(builtin::Q178091), Some(json!({ "x": 1 }))))
         .await
         .expect("loaded");
-    // Other settings in the file: they are newer than the loaded ones; the loaded code stays.
+    // Settings in the file are newer than the loaded settings; the loaded code stays.
     bench.config.policies[0].settings.insert("y".to_owned(), json!(2));
     bench.restart().await;
     let status = bench.policies.status().remove(0);
     assert_eq!((status.name.as_str(), status.generation), ("q178091", 3));
-    // Another file: it is newer than the loaded code.
+    // The file is newer than the loaded code.
     bench.config.policies[0].settings.clear();
     let file = bench.config.policies[0].file.clone().expect("a file");
     std::fs::write(file, builtin::DEFAULT).expect("written");
@@ -106,14 +106,14 @@ async fn a_configuration_that_changed_after_the_load_wins_part_by_part() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_good_generation_is_restored_when_the_configured_one_fails() {
-    let mut bench = good().await;
+async fn restores_the_last_good_generation_if_the_configured_one_fails() {
+    let mut bench = working_policy().await;
     let digest = bench.policies.status()[0].digest.clone();
     let file = bench.config.policies[0].file.clone().expect("a file");
     std::fs::write(&file, b"\0asm").expect("written");
     for _ in 0..2 {
         bench.restart().await;
-        assert_eq!(bench.told.ids(), [5004, 5003, 5005]);
+        assert_eq!(bench.captured.ids(), [5004, 5003, 5005]);
         let status = bench.policies.status().remove(0);
         assert_eq!(
             (status.digest.as_str(), status.generation, status.health.as_str()),
@@ -122,18 +122,18 @@ async fn the_last_good_generation_is_restored_when_the_configured_one_fails() {
     }
     std::fs::write(&file, builtin::Q178091).expect("written");
     bench.restart().await;
-    assert_eq!(bench.told.ids(), [5003]);
+    assert_eq!(bench.captured.ids(), [5003]);
     assert_eq!(bench.policies.status()[0].name, "q178091");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn restoring_never_widens_what_is_granted() {
+async fn restore_never_widens_grants() {
     let mut bench = Bench::with(&[("m", builtin::Q178091, json!({}))]).await;
     bench.config.policies[0].grants.retain(|grant| grant != "directory");
     bench.restart().await;
-    let ids = bench.told.ids();
+    let ids = bench.captured.ids();
     assert_eq!(ids, [5004, 5019]);
-    let Event::PolicyRefused { problems, .. } = &bench.told.events()[0] else {
+    let Event::PolicyRefused { problems, .. } = &bench.captured.events()[0] else {
         panic!("refused")
     };
     assert_eq!(
@@ -143,8 +143,8 @@ async fn restoring_never_widens_what_is_granted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_store_costs_the_loads_and_nothing_else() {
-    let mut bench = good().await;
+async fn damaged_store_loses_only_the_loads() {
+    let mut bench = working_policy().await;
     bench
         .policies
         .load(load(Some(builtin::Q178091), None))
@@ -152,15 +152,15 @@ async fn a_damaged_store_costs_the_loads_and_nothing_else() {
         .expect("loaded");
     std::fs::write(bench.folder.path().join("policies/activations.json"), "{").expect("written");
     bench.restart().await;
-    assert_eq!(bench.told.ids(), [5012, 5003]);
+    assert_eq!(bench.captured.ids(), [5012, 5003]);
     let status = bench.policies.status().remove(0);
     assert_eq!(status.name, "misbehaving");
     assert!(status.generation > 1_000_000, "a number never comes back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn loaded_code_that_is_lost_falls_back_to_the_configured_one() {
-    let mut bench = good().await;
+async fn damaged_loaded_code_falls_back_to_the_configured_code() {
+    let mut bench = working_policy().await;
     let loaded = bench
         .policies
         .load(load(Some(builtin::Q178091), None))
@@ -169,13 +169,13 @@ async fn loaded_code_that_is_lost_falls_back_to_the_configured_one() {
     let code = bench.folder.path().join(format!("policies/{}.wasm", loaded.digest));
     std::fs::write(code, "damaged").expect("written");
     bench.restart().await;
-    assert_eq!(bench.told.ids(), [5004, 5003, 5005]);
+    assert_eq!(bench.captured.ids(), [5004, 5003, 5005]);
     assert_eq!(bench.policies.status()[0].name, "misbehaving");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_configuration_is_applied_as_a_whole_or_not_at_all() {
-    let bench = good().await;
+async fn reload_is_all_or_nothing() {
+    let bench = working_policy().await;
     let mut config = bench.config.clone();
     let mut second = config.policies[0].clone();
     second.name = "second".to_owned();
@@ -213,8 +213,8 @@ async fn a_new_configuration_is_applied_as_a_whole_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_keeps_what_was_loaded() {
-    let bench = good().await;
+async fn reload_keeps_loaded_code() {
+    let bench = working_policy().await;
     bench
         .policies
         .load(load(Some(builtin::Q178091), None))
@@ -226,7 +226,7 @@ async fn a_reload_keeps_what_was_loaded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_several_modules_must_be_named() {
+async fn load_needs_a_module_name_if_there_are_several() {
     let bench = Bench::with(&[
         ("a", builtin::MISBEHAVING, json!({})),
         ("b", builtin::MISBEHAVING, json!({})),
@@ -248,7 +248,7 @@ async fn one_of_several_modules_must_be_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_module_that_cannot_run_can_be_loaded_into() {
+async fn load_repairs_a_module_that_cannot_run() {
     let bench = Bench::with(&[("m", builtin::MISBEHAVING, json!({ "mode": "dance" }))]).await;
     assert_eq!(bench.policies.status()[0].generation, 0);
     let done = bench.policies.load(load(None, Some(json!({})))).await.expect("loaded");
@@ -257,8 +257,8 @@ async fn a_module_that_cannot_run_can_be_loaded_into() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn concurrent_loads_are_made_one_after_the_other() {
-    let bench = good().await;
+async fn concurrent_loads_are_serialised() {
+    let bench = working_policy().await;
     let loads = (0..8).map(|n| {
         let policies = bench.policies.clone();
         tokio::spawn(async move {
@@ -280,8 +280,8 @@ async fn concurrent_loads_are_made_one_after_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_durable_comes_of_a_rehearsal() {
-    let bench = good().await;
+async fn ephemeral_manager_writes_nothing() {
+    let bench = working_policy().await;
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = bench.config.clone();
     config.data = folder.path().to_owned();

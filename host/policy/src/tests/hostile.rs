@@ -1,4 +1,4 @@
-//! What is handed over as a policy and is none, and guests that misuse the host.
+//! Files that are no policies, and guests that misuse the host.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn wat(text: &str) -> Vec<u8> {
     wat::parse_str(text).expect("WAT")
 }
 
-/// The text changed wherever it stands.
+/// Replaces every occurrence of a byte string.
 fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut out = bytes.to_vec();
@@ -34,26 +34,26 @@ fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn real_policies_are_recognised() {
+fn recognises_roles_and_imports_of_real_policies() {
     for bytes in [builtin::DEFAULT, builtin::Q178091, builtin::MISBEHAVING] {
         let shape = inspect(bytes).expect("a policy");
         assert_eq!(shape.roles.into_iter().collect::<Vec<_>>(), Role::ALL);
     }
-    // It imports the type `message`, as every policy with homing must, but no function of it.
+    // The type `message` is imported by every policy with homing, but no function of the interface.
     let uses = inspect(builtin::FIRST_POLICY).expect("a policy").uses;
     assert!(uses.is_empty(), "{uses:?}");
-    // The one that looks at subjects does.
+    // A policy that reads subjects imports functions.
     let uses = inspect(builtin::MISBEHAVING).expect("a policy").uses;
     assert!(uses.len() == 1 && uses.contains("message"), "{uses:?}");
 }
 
 #[test]
-fn each_thing_that_is_no_policy_is_called_by_its_name() {
+fn names_what_is_wrong_with_a_file_that_is_no_policy() {
     let http = wat(r#"(component (import "wasi:http/types@0.2.10" (instance)))"#);
     let files = wat(r#"(component (import "wasi:filesystem/types@0.2.6" (instance)))"#);
     let other = replaced(builtin::MISBEHAVING, b"@0.2.0", b"@0.3.0");
     let asynchronous = wat(r#"(component (core func (canon task.cancel)))"#);
-    for (bytes, says) in [
+    for (bytes, expected) in [
         (&b""[..], "empty file"),
         (b"#!/bin/sh", "not WebAssembly"),
         (
@@ -73,12 +73,12 @@ fn each_thing_that_is_no_policy_is_called_by_its_name() {
         (&asynchronous, "rebuild with --sync"),
     ] {
         let text = complaint(bytes);
-        assert!(text.contains(says), "{says:?} is not in {text:?}");
+        assert!(text.contains(expected), "{expected:?} is not in {text:?}");
     }
 }
 
-/// Every function there is, with a type of its own; `start` runs when it is instantiated.
-fn misfit(start: &str) -> Vec<u8> {
+/// Returns a component with functions of a wrong type; `start` runs at instantiation.
+fn wrongly_typed(start: &str) -> Vec<u8> {
     wat(&format!(
         r#"(component
             (core module $m
@@ -95,17 +95,17 @@ fn misfit(start: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn exports_of_other_types_or_none_do_not_fit_the_contract() {
+async fn refuses_missing_exports_and_exports_of_wrong_types() {
     let bench = Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await;
     let empty = wat(r#"(component
             (instance $none)
             (export "posthouse:policy/lifecycle@0.2.0" (instance $none))
             (export "posthouse:policy/homing@0.2.0" (instance $none)))"#);
-    for (code, says) in [(empty, "describe"), (misfit("nop"), "type mismatch")] {
+    for (code, expected) in [(empty, "describe"), (wrongly_typed("nop"), "type mismatch")] {
         let problems = bench.policies.load(load(Some(&code), None)).await.expect_err("refused");
         let text = &problems[0].text;
         assert!(
-            text.starts_with("does not fit the contract") && text.contains(says),
+            text.starts_with("does not fit the contract") && text.contains(expected),
             "{text}"
         );
     }
@@ -113,7 +113,7 @@ async fn exports_of_other_types_or_none_do_not_fit_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_misbehaves_at_birth_is_refused() {
+async fn refuses_a_component_that_faults_at_instantiation() {
     let bench = Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await;
     for (start, class) in [
         ("(loop $l (br $l))", "cpu-timeout"),
@@ -122,45 +122,46 @@ async fn a_component_that_misbehaves_at_birth_is_refused() {
     ] {
         let problems = bench
             .policies
-            .load(load(Some(&misfit(start)), None))
+            .load(load(Some(&wrongly_typed(start)), None))
             .await
             .expect_err("refused");
-        let says = format!("faults in instantiate: {class}");
-        assert!(problems[0].text.starts_with(&says), "{problems:?}");
+        let expected = format!("faults in instantiate: {class}");
+        assert!(problems[0].text.starts_with(&expected), "{problems:?}");
     }
     assert_eq!(bench.policies.status()[0].generation, 1);
 }
 
-/// Deterministic, so that a failure can be repeated.
-struct Dice(u64);
+/// A deterministic random generator, so that a failure can be repeated.
+struct RandomBits(u64);
 
-impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
+impl RandomBits {
+    fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % below as u64).expect("below a usize")
+        usize::try_from(self.0 % bound as u64).expect("below a usize")
     }
 }
 
-/// A flipped bit may leave a policy that runs; it never takes the host down.
+/// A flipped bit may leave a policy that runs, but never takes the host down.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_flipped_bits_break_nothing_but_the_component() {
+async fn flipped_bits_never_take_the_host_down() {
     let bench = Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await;
-    let mut dice = Dice(0x1f2e_3d4c_5b6a_7988);
+    let mut random = RandomBits(0x1f2e_3d4c_5b6a_7988);
     let mut tried = 0;
     for _ in 0..1_000 {
         let mut bytes = builtin::MISBEHAVING.to_vec();
-        let at = dice.roll(bytes.len());
-        bytes[at] ^= 1 << dice.roll(8);
+        let at = random.below(bytes.len());
+        bytes[at] ^= 1 << random.below(8);
         if inspect(&bytes).is_ok() && tried < 25 {
             tried += 1;
-            // Either is fine; what matters is that there is an answer.
+            // Both results are fine; the host must answer.
             let _ = bench.policies.load(load(Some(&bytes), None)).await;
         }
     }
+    assert_eq!(tried, 25, "few flips left a component that can be inspected");
     for _ in 0..200 {
-        let end = dice.roll(builtin::MISBEHAVING.len());
+        let end = random.below(builtin::MISBEHAVING.len());
         assert!(inspect(&builtin::MISBEHAVING[..end]).is_err());
     }
     bench
@@ -171,7 +172,7 @@ async fn a_thousand_flipped_bits_break_nothing_but_the_component() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_result_that_cannot_be_decoded_is_a_fault_without_a_trap() {
+async fn undecodable_result_is_an_abi_fault() {
     let bench = Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await;
     let garbled = replaced(builtin::MISBEHAVING, b"does what its settings say", &[0xff; 26]);
     let problems = bench
@@ -190,7 +191,7 @@ async fn a_result_that_cannot_be_decoded_is_a_fault_without_a_trap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_memory_than_the_limit_at_birth_is_a_memory_fault() {
+async fn exceeding_the_memory_limit_at_instantiation_is_a_memory_fault() {
     let mut bench = Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await;
     bench.config.policies[0].limits.memory = 64 * 1024;
     let (_, problems) = bench.policies.reconfigure(&bench.config).await;
@@ -199,7 +200,7 @@ async fn more_memory_than_the_limit_at_birth_is_a_memory_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_larger_than_its_limit_is_not_even_read() {
+async fn refuses_a_component_larger_than_the_limit() {
     let mut bench = Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await;
     bench.config.policies[0].limits.component_size = 1_000;
     let (_, problems) = bench.policies.reconfigure(&bench.config).await;
@@ -219,7 +220,7 @@ async fn a_component_larger_than_its_limit_is_not_even_read() {
     );
 }
 
-/// The policy of 1999 looks recipients up; the test directory misbehaves for some.
+/// Returns the fault of a policy that looks up `recipient`; the test directory misbehaves for some addresses.
 async fn fault_of_lookup(recipient: &str, change: impl Fn(&mut host_config::PolicyLimits)) -> (String, String) {
     let mut bench = Bench::with(&[("old", builtin::Q178091, json!({}))]).await;
     change(&mut bench.config.policies[0].limits);
@@ -234,13 +235,13 @@ async fn fault_of_lookup(recipient: &str, change: impl Fn(&mut host_config::Poli
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_function_that_does_not_return_is_a_host_timeout() {
+async fn host_call_that_does_not_return_is_a_host_timeout() {
     let (class, _) = fault_of_lookup("slow@example.org", |limits| limits.wall = Duration::from_millis(300)).await;
     assert_eq!(class, "host-timeout");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_of_the_host_stays_in_its_unit_of_work() {
+async fn host_panic_is_contained_as_a_host_bug() {
     let (class, code) = fault_of_lookup("panic@example.org", |_| {}).await;
     assert_eq!(
         (class.as_str(), code.as_str()),
@@ -249,15 +250,15 @@ async fn a_panic_of_the_host_stays_in_its_unit_of_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_to_the_host_are_counted() {
+async fn exceeding_the_host_call_limit_is_a_trap() {
     let (class, code) = fault_of_lookup("other@example.org", |limits| limits.host_calls = 0).await;
     assert_eq!(class, "trap");
     assert!(code.contains("more than 0 calls to the host"), "{code}");
 }
 
-/// With one worker a guest that held it would hold everything.
+/// Runs on a single worker, which a guest that does not yield would block.
 #[tokio::test(flavor = "current_thread")]
-async fn a_guest_that_spins_gives_others_their_turn() {
+async fn spinning_guest_yields_to_other_tasks() {
     let mut bench = Bench::misbehaving("loop", "sender").await;
     bench.config.policies[0].limits.cpu = Duration::from_secs(60);
     bench.config.policies[0].limits.wall = Duration::from_secs(120);

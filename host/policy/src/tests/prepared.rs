@@ -1,4 +1,4 @@
-//! Instances that come up configured decide as others do.
+//! Pre-initialised instances decide like instances that are configured when made.
 
 use std::sync::Arc;
 
@@ -22,23 +22,23 @@ async fn prepare(bench: &Bench) -> (Arc<Generation>, Result<(), String>) {
     (generation, result)
 }
 
-/// Everything that can be asked, in words.
+/// Returns the answers to several questions, as text.
 async fn decisions(bench: &Bench) -> Vec<String> {
-    let mut said = Vec::new();
+    let mut answers = Vec::new();
     for client in [anna(), stranger()] {
         let session = SessionId::generate();
-        said.push(format!("{:?}", bench.policies.admit(session, &client).await));
+        answers.push(format!("{:?}", bench.policies.admit(session, &client).await));
         for sender in ["anna@example.org", "twin@example.org", "x@elsewhere.test"] {
             let mut transaction = bench.policies.transaction(session);
-            said.push(format!("{:?}", transaction.sender(&client, &path(sender)).await));
+            answers.push(format!("{:?}", transaction.sender(&client, &path(sender)).await));
             let recipient = address("anna@example.org");
-            said.push(format!(
+            answers.push(format!(
                 "{:?}",
                 transaction.recipient(&client, &path(sender), &recipient).await
             ));
         }
     }
-    said
+    answers
 }
 
 fn settings() -> Value {
@@ -49,7 +49,7 @@ fn settings() -> Value {
 }
 
 #[tokio::test]
-async fn they_decide_as_configured_ones_do() {
+async fn preinitialised_instances_decide_alike() {
     for (name, code, settings) in [
         ("default", builtin::DEFAULT, settings()),
         ("default", builtin::DEFAULT, json!({})),
@@ -66,7 +66,7 @@ async fn they_decide_as_configured_ones_do() {
 }
 
 #[tokio::test]
-async fn a_fault_of_a_prepared_instance_has_its_place() {
+async fn fault_of_a_preinitialised_instance_has_the_same_location() {
     let bench = Bench::misbehaving("panic", "sender").await;
     let ask = || async {
         let mut transaction = bench.policies.transaction(SessionId::generate());
@@ -87,7 +87,7 @@ async fn a_fault_of_a_prepared_instance_has_its_place() {
 }
 
 #[tokio::test]
-async fn who_draws_lots_while_it_is_configured_goes_on_doing_so() {
+async fn policy_with_random_configuration_is_not_preinitialised() {
     let settings = json!({ "mode": "panic", "stage": "configure", "chance": 0 });
     let bench = Bench::with(&[("p", builtin::MISBEHAVING, settings)]).await;
     let before = decisions(&bench).await;

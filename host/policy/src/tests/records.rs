@@ -1,4 +1,4 @@
-//! What is recorded can be asked again, and is decided the same.
+//! Records: made while mail is served, replayed with the same result, and redacted.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use host_contract::{Admission, Decision, Disposition, FailedRecipient, Failure, 
 use host_engine::component::builtin;
 use host_mail::{Client, Envelope, Identity, InMemory, MessageId, Reply, ReversePath, SessionId, Timestamp};
 
-/// The site of the story: strangers authenticate, one host is exempt.
+/// Settings that require authentication, with a single exempt host.
 fn settings() -> Value {
     json!({
         "accept": {
@@ -22,7 +22,7 @@ fn settings() -> Value {
     })
 }
 
-async fn site() -> (Bench, Arc<Collected>) {
+async fn recording_bench() -> (Bench, Arc<Collected>) {
     let mut bench = Bench::with(&[("main", builtin::DEFAULT, settings())]).await;
     let collected = bench.record().await;
     (bench, collected)
@@ -39,7 +39,7 @@ fn client(address: &str, account: Option<&str>) -> Client {
     }
 }
 
-/// Connection, transaction and, if it comes to that, a notification.
+/// Runs a connection with a transaction, and a notification if the message fails.
 async fn session(policies: &PolicyManager, client: &Client, sender: ReversePath, recipients: &[&str], header: &str) {
     let session = SessionId::generate();
     let mut client = client.clone();
@@ -79,8 +79,9 @@ fn failure(message: MessageId, class: String, envelope: Envelope) -> Failure {
     }
 }
 
-/// Accepted, refused, ambiguous, exempt, null, and an NDR.
-async fn lively(policies: &PolicyManager) {
+/// Runs sessions with every kind of outcome: accepted, refused, ambiguous, exempt, null reverse-path and a
+/// notification.
+async fn mixed_mail(policies: &PolicyManager) {
     let (anna, exempt) = (client("192.0.2.7", Some("anna")), client("127.0.0.2", None));
     let own = "From: <anna@example.org>\r\nSubject: h\u{f6}flich\r\n";
     for _ in 0..3 {
@@ -121,7 +122,7 @@ async fn replay(bench: &Bench, settings: Option<Value>, records: &[Record]) -> C
     }
     let mut replay = Replay::new(&module, None).await.expect("a candidate");
     for record in records {
-        // Through its text, as an export is.
+        // Records are serialised, as in an export.
         let text = serde_json::to_string(record).expect("JSON");
         replay.play(&serde_json::from_str(&text).expect("a record")).await;
     }
@@ -129,9 +130,9 @@ async fn replay(bench: &Bench, settings: Option<Value>, records: &[Record]) -> C
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_active_policy_against_its_own_record_differs_nowhere() {
-    let (bench, collected) = site().await;
-    lively(&bench.policies).await;
+async fn replay_of_the_active_policy_differs_nowhere() {
+    let (bench, collected) = recording_bench().await;
+    mixed_mail(&bench.policies).await;
     let records = collected.records();
     let questions: usize = records.iter().map(|record| record.exchanges.len()).sum();
     let found = replay(&bench, None, &records).await;
@@ -142,16 +143,21 @@ async fn the_active_policy_against_its_own_record_differs_nowhere() {
     );
     let stages = ["admit", "sender", "recipient", "message", "ndr"];
     for stage in stages {
-        let asked = |record: &Record| record.exchanges.iter().any(|it| it.question.stage() == stage);
+        let asked = |record: &Record| {
+            record
+                .exchanges
+                .iter()
+                .any(|exchange| exchange.question.stage() == stage)
+        };
         assert!(records.iter().any(asked), "nothing of {stage}");
     }
-    let decided = |wanted: &str| {
+    let decided = |verdict: &str| {
         let outcomes = records
             .iter()
             .flat_map(|record| &record.exchanges)
-            .map(|it| &it.outcome);
+            .map(|exchange| &exchange.outcome);
         outcomes
-            .filter(|outcome| crate::Stand::of(outcome).verdict.starts_with(wanted))
+            .filter(|outcome| crate::Stand::of(outcome).verdict.starts_with(verdict))
             .count()
     };
     for verdict in ["accept", "reject", "fail", "admit", "tell"] {
@@ -160,9 +166,9 @@ async fn the_active_policy_against_its_own_record_differs_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_settings_differ_where_they_should() {
-    let (bench, collected) = site().await;
-    lively(&bench.policies).await;
+async fn replay_with_other_settings_counts_every_change() {
+    let (bench, collected) = recording_bench().await;
+    mixed_mail(&bench.policies).await;
     let records = collected.records();
     let found = replay(&bench, Some(json!({ "accept": { "from": "anyone" } })), &records).await;
     assert!(found.differs(), "{found:#?}");
@@ -179,7 +185,7 @@ async fn other_settings_differ_where_they_should() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fault_is_recorded_with_its_place_and_ends_the_replay_of_its_unit() {
+async fn fault_is_recorded_with_location_and_ends_the_replay() {
     let settings = json!({ "mode": "panic", "stage": "recipient" });
     let mut bench = Bench::with(&[("m", builtin::MISBEHAVING, settings)]).await;
     let collected = bench.record().await;
@@ -188,7 +194,7 @@ async fn a_fault_is_recorded_with_its_place_and_ends_the_replay_of_its_unit() {
     let [_, transaction] = &records[..] else {
         panic!("{records:#?}")
     };
-    let outcomes: Vec<_> = transaction.exchanges.iter().map(|it| &it.outcome).collect();
+    let outcomes: Vec<_> = transaction.exchanges.iter().map(|exchange| &exchange.outcome).collect();
     let [
         ExchangeOutcome::Pass | ExchangeOutcome::Decided { .. },
         ExchangeOutcome::Fault { class, location, .. },
@@ -198,7 +204,9 @@ async fn a_fault_is_recorded_with_its_place_and_ends_the_replay_of_its_unit() {
     };
     assert_eq!(class, "panic");
     assert!(
-        location.as_ref().is_some_and(|place| place.contains("mischief.rs:")),
+        location
+            .as_ref()
+            .is_some_and(|location| location.contains("mischief.rs:")),
         "{location:?}"
     );
     assert!(!replay(&bench, None, &records).await.differs());
@@ -210,12 +218,12 @@ async fn a_fault_is_recorded_with_its_place_and_ends_the_replay_of_its_unit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_recorded_of_a_module_that_is_off() {
+async fn records_nothing_of_a_module_with_recording_off() {
     let mut bench = Bench::with(&[("main", builtin::DEFAULT, settings())]).await;
     let collected = bench.record().await;
     bench.config.policies[0].record = RecordMode::Off;
     bench.policies.reconfigure(&bench.config).await;
-    lively(&bench.policies).await;
+    mixed_mail(&bench.policies).await;
     assert!(collected.records().is_empty());
     bench.config.policies[0].record = RecordMode::On;
     bench.policies.reconfigure(&bench.config).await;
@@ -224,14 +232,14 @@ async fn nothing_is_recorded_of_a_module_that_is_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_body_so_much_is_kept_as_the_configuration_says() {
-    let (mut bench, collected) = site().await;
+async fn record_keeps_the_configured_bytes_of_a_body() {
+    let (mut bench, collected) = recording_bench().await;
     let kept = |collected: &Collected| {
         let records = collected.records();
         let questions = records
             .iter()
             .flat_map(|record| &record.exchanges)
-            .map(|it| it.question.clone());
+            .map(|exchange| exchange.question.clone());
         let last = questions.filter_map(|question| match question {
             Question::Message { message, .. } => Some(message),
             _ => None,
@@ -267,9 +275,9 @@ async fn of_a_body_so_much_is_kept_as_the_configuration_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_discreet_record_names_nobody_and_is_not_replayed() {
-    let (bench, collected) = site().await;
-    lively(&bench.policies).await;
+async fn redacted_record_has_no_personal_data_and_is_not_replayed() {
+    let (bench, collected) = recording_bench().await;
+    mixed_mail(&bench.policies).await;
     let secrets = [
         "anna",
         "boss@",
@@ -283,12 +291,12 @@ async fn a_discreet_record_names_nobody_and_is_not_replayed() {
     let full = serde_json::to_string(&collected.records()).expect("JSON");
     assert!(secrets.iter().all(|secret| full.contains(secret)));
     let hash = |text: &str| host_engine::generation::digest(text.as_bytes())[..16].to_owned();
-    let redact: Vec<Record> = collected
+    let redacted: Vec<Record> = collected
         .records()
         .into_iter()
         .map(|record| record.redact(&hash))
         .collect();
-    let text = serde_json::to_string(&redact).expect("JSON");
+    let text = serde_json::to_string(&redacted).expect("JSON");
     for secret in secrets {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
@@ -296,15 +304,15 @@ async fn a_discreet_record_names_nobody_and_is_not_replayed() {
         text.contains("@example.org") && text.contains("192.0.2.0"),
         "domains and networks stay"
     );
-    assert!(redact.iter().all(|record| record.kept == Completeness::Hashed));
-    let found = replay(&bench, None, &redact).await;
+    assert!(redacted.iter().all(|record| record.kept == Completeness::Hashed));
+    let found = replay(&bench, None, &redacted).await;
     assert_eq!((found.compared, found.differs()), (0, false));
     assert!(found.skipped > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_tells_one_unit_of_work_as_one_module_saw_it() {
-    let (bench, collected) = site().await;
+async fn record_covers_one_unit_of_work_of_one_module() {
+    let (bench, collected) = recording_bench().await;
     let session_id = SessionId::generate();
     let before = Timestamp::now();
     let (client, sender) = (client("192.0.2.7", Some("anna")), path("anna@example.org"));

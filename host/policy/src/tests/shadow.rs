@@ -1,4 +1,4 @@
-//! A candidate in the shadow: it sees everything, changes nothing and ends by itself.
+//! The shadow: sees the questions, changes nothing and ends when due.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use host_engine::component::builtin;
 use host_events::Event;
 use host_mail::{ReversePath, SessionId};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn request(settings: Value) -> ShadowRequest {
     ShadowRequest {
@@ -20,15 +20,15 @@ fn request(settings: Value) -> ShadowRequest {
     }
 }
 
-async fn good() -> Bench {
+async fn working_policy() -> Bench {
     Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await
 }
 
-async fn until(bench: &Bench, is: impl Fn(&ShadowReport) -> bool) -> ShadowReport {
-    let deadline = Instant::now() + PATIENCE;
+async fn until(bench: &Bench, condition: impl Fn(&ShadowReport) -> bool) -> ShadowReport {
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let report = bench.policies.shadow_report().expect("a shadow");
-        if is(&report) {
+        if condition(&report) {
             return report;
         }
         assert!(Instant::now() < deadline, "{report:#?}");
@@ -44,8 +44,8 @@ async fn mail(bench: &Bench, count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_that_faults_touches_nothing_and_is_told_of_once() {
-    let bench = good().await;
+async fn faulting_candidate_changes_nothing_and_is_reported_once() {
+    let bench = working_policy().await;
     let started = bench
         .policies
         .shadow(request(json!({ "mode": "panic", "stage": "sender" })))
@@ -71,13 +71,13 @@ async fn a_candidate_that_faults_touches_nothing_and_is_told_of_once() {
             .compared,
         5
     );
-    assert_eq!(bench.told.ids(), [5003, 5033, 5035, 5034]);
+    assert_eq!(bench.captured.ids(), [5003, 5033, 5035, 5034]);
     assert!(bench.policies.status()[0].faults.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_that_is_too_slow_misses_something_and_holds_nobody_up() {
-    let bench = good().await;
+async fn slow_candidate_drops_samples() {
+    let bench = working_policy().await;
     let slow = request(json!({ "mode": "loop", "stage": "sender" }));
     bench.policies.shadow(slow).await.expect("a shadow");
     mail(&bench, 600).await;
@@ -87,13 +87,15 @@ async fn a_candidate_that_is_too_slow_misses_something_and_holds_nobody_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_ends_when_another_generation_becomes_active() {
-    let bench = good().await;
+async fn ends_when_another_generation_becomes_active() {
+    let bench = working_policy().await;
     bench
         .policies
         .shadow(request(json!({ "mode": "panic" })))
         .await
         .expect("a shadow");
+    mail(&bench, 1).await;
+    until(&bench, |report| report.comparison.compared == 1).await;
     bench
         .policies
         .load(load(Some(builtin::Q178091), None))
@@ -102,13 +104,17 @@ async fn it_ends_when_another_generation_becomes_active() {
     let report = until(&bench, |report| report.ended.is_some()).await;
     assert_eq!(report.ended.as_deref(), Some("the active generation has changed"));
     mail(&bench, 1).await;
-    assert_eq!(bench.policies.shadow_report().expect("a report").comparison.compared, 0);
-    assert!(matches!(bench.told.events().last(), Some(Event::ShadowEnded { .. })));
+    let report = bench.policies.shadow_report().expect("a report");
+    assert_eq!((report.comparison.compared, report.dropped), (1, 0));
+    assert!(matches!(
+        bench.captured.events().last(),
+        Some(Event::ShadowEnded { .. })
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_ends_when_its_time_is_over() {
-    let bench = good().await;
+async fn ends_when_its_time_is_over() {
+    let bench = working_policy().await;
     let short = ShadowRequest {
         lasts: Duration::from_millis(1),
         ..request(json!({ "mode": "panic" }))
@@ -119,8 +125,8 @@ async fn it_ends_when_its_time_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_at_a_time_and_only_what_would_load() {
-    let bench = good().await;
+async fn refuses_a_second_shadow_and_invalid_candidates() {
+    let bench = working_policy().await;
     let refused = bench
         .policies
         .shadow(request(json!({ "mode": "dance" })))
@@ -148,8 +154,8 @@ async fn one_at_a_time_and_only_what_would_load() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_share_is_about_that_part_of_the_sessions() {
-    let bench = good().await;
+async fn share_selects_about_that_part_of_the_sessions() {
+    let bench = working_policy().await;
     let half = ShadowRequest {
         share: 0.5,
         ..request(json!({ "mode": "panic", "stage": "ndr" }))

@@ -1,4 +1,4 @@
-//! What one decision costs; run by hand.
+//! Measurements of decisions, run by hand.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use host_mail::SessionId;
 const ROUNDS: usize = 20_000;
 const FAULTS: usize = 1_000;
 
-/// `cargo test --release -- --ignored --nocapture fresh_instance`
+/// Run with `cargo test --release -- --ignored --nocapture fresh_instance`.
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn fresh_instance_configure_and_one_decision() {
@@ -23,7 +23,7 @@ async fn fresh_instance_configure_and_one_decision() {
         ("default, stateless", builtin::DEFAULT, true),
         ("q178091", builtin::Q178091, false),
     ] {
-        let bench = Bench::asking(code, json!({}), Some(stateless)).await;
+        let bench = Bench::with_stateless(code, json!({}), Some(stateless)).await;
         let (client, sender) = (anna(), path("anna@example.org"));
         let mut first = Vec::with_capacity(ROUNDS);
         let mut second = Vec::with_capacity(ROUNDS);
@@ -42,7 +42,7 @@ async fn fresh_instance_configure_and_one_decision() {
     }
 }
 
-/// What each instance spends on its settings: what an instance that starts configured would save.
+/// Measures the time that an instance spends on the settings, which pre-initialisation saves.
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn configure_alone() {
@@ -96,18 +96,18 @@ fn hosts(count: usize) -> Vec<serde_json::Value> {
     (0..count).map(host).collect()
 }
 
-/// The same, of instances that come up configured.
+/// Measures pre-initialised instances beside instances that are configured when made.
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn prepared() {
     for (name, settings) in [("no", json!({})), ("some", some_settings()), ("many", many_settings())] {
-        let bench = Bench::asking(builtin::DEFAULT, settings, Some(false)).await;
+        let bench = Bench::with_stateless(builtin::DEFAULT, settings, Some(false)).await;
         let set = bench.policies.set();
         let generation = set.chain.load_full().generations().remove(0);
         let context = set.evaluator.context(Origin::default());
         let mut medians = Vec::new();
-        for ready in [false, true] {
-            if ready {
+        for preinitialised in [false, true] {
+            if preinitialised {
                 let prepared = with_settings(&set.evaluator.runtime, &generation.candidate, &context).await;
                 generation.preparation.end(prepared);
                 assert!(generation.prepared().is_some());
@@ -130,7 +130,7 @@ async fn prepared() {
     }
 }
 
-/// What a policy that faults costs, beside one that does not.
+/// Measures a policy that faults beside a policy that does not.
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn a_fault() {

@@ -1,4 +1,4 @@
-//! PolicyManager that keep nothing from one question to the next, and those that might.
+//! Stateless policies, with instances shared by units of work, and stateful policies.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use host_contract::{Disposition, Edit};
 use host_engine::component::builtin;
 use host_mail::{Client, InMemory, MessageId, ReversePath, SessionId};
 
-/// A policy that stamps each message with every question its instance was ever asked.
+/// Starts a policy that stamps each message with every question that the instance was ever asked.
 async fn stamping(settings: Value, stateless: Option<bool>) -> Bench {
-    Bench::asking(builtin::MISBEHAVING, settings, stateless).await
+    Bench::with_stateless(builtin::MISBEHAVING, settings, stateless).await
 }
 
 fn text(subject: &str) -> Arc<InMemory> {
@@ -19,7 +19,7 @@ fn text(subject: &str) -> Arc<InMemory> {
     Arc::new(InMemory(text.into()))
 }
 
-/// What a transaction of a sender and a message came to: its stamp, or none for a fault.
+/// Runs a transaction with a sender and a message. Returns the stamp, or `None` for a fault.
 async fn stamp(bench: &Bench, subject: &str) -> Option<String> {
     let client = anna();
     let envelope = envelope(path("anna@example.org"), &["bert@example.org"]);
@@ -37,12 +37,12 @@ async fn stamp(bench: &Bench, subject: &str) -> Option<String> {
     }
 }
 
-/// Each instance begins with `configure`.
+/// The stamp of a new instance: each instance begins with `configure`.
 const ONCE: &str = "stamp: configure sender message";
 const TWICE: &str = "stamp: configure sender message sender message";
 
 #[tokio::test]
-async fn an_operators_policy_begins_anew_for_each_message() {
+async fn stateful_policy_gets_a_fresh_instance_for_each_message() {
     let bench = stamping(json!({ "stamp": "stamp:" }), None).await;
     for _ in 0..3 {
         assert_eq!(stamp(&bench, "x").await.as_deref(), Some(ONCE));
@@ -50,16 +50,16 @@ async fn an_operators_policy_begins_anew_for_each_message() {
 }
 
 #[tokio::test]
-async fn an_instance_of_a_stateless_policy_answers_whoever_asks() {
+async fn stateless_instance_is_shared_by_messages() {
     let bench = stamping(json!({ "stamp": "stamp:" }), Some(true)).await;
     assert!(bench.policies.status()[0].stateless);
     assert_eq!(stamp(&bench, "x").await.as_deref(), Some(ONCE));
     assert_eq!(stamp(&bench, "x").await.as_deref(), Some(TWICE));
 }
 
-/// Whatever it says of itself: nothing piles up without an end.
+/// Bounds the state that a policy declared as stateless can pile up.
 #[tokio::test]
-async fn it_begins_anew_after_a_thousand_questions() {
+async fn instance_is_replaced_after_a_thousand_questions() {
     let bench = stamping(json!({ "stamp": "stamp:" }), Some(true)).await;
     let client = anna();
     for _ in 0..1000 {
@@ -70,7 +70,7 @@ async fn it_begins_anew_after_a_thousand_questions() {
 }
 
 #[tokio::test]
-async fn an_instance_that_faulted_never_serves_again() {
+async fn faulted_instance_is_never_reused() {
     let settings = json!({ "stamp": "stamp:", "mode": "panic", "stage": "message", "subject": "bad" });
     let bench = stamping(settings, Some(true)).await;
     assert_eq!(stamp(&bench, "good").await.as_deref(), Some(ONCE));
@@ -80,7 +80,7 @@ async fn an_instance_that_faulted_never_serves_again() {
 }
 
 #[tokio::test]
-async fn what_is_loaded_has_none_of_the_instances_before() {
+async fn load_discards_idle_instances() {
     let bench = stamping(json!({ "stamp": "before:" }), Some(true)).await;
     assert!(stamp(&bench, "x").await.is_some());
     let after = load(None, Some(json!({ "stamp": "stamp:" })));
@@ -89,7 +89,7 @@ async fn what_is_loaded_has_none_of_the_instances_before() {
 }
 
 #[tokio::test]
-async fn it_is_not_held_between_two_questions() {
+async fn stateless_instance_is_not_held_between_questions() {
     let mut bench = stamping(json!({ "stamp": "stamp:" }), Some(true)).await;
     bench.config.policy_engine.instances = 1;
     bench.restart().await;
@@ -106,44 +106,44 @@ async fn it_is_not_held_between_two_questions() {
 }
 
 #[tokio::test]
-async fn what_a_message_took_of_the_budgets_is_not_missing_to_the_next() {
+async fn call_budget_starts_anew_for_each_message() {
     let mut bench = Bench::with(&[("default", builtin::DEFAULT, json!({}))]).await;
     bench.config.policies[0].limits.host_calls = 20;
     bench.restart().await;
-    let before = everything(&bench, &anna()).await;
+    let before = all_answers(&bench, &anna()).await;
     for _ in 0..20 {
-        assert_eq!(everything(&bench, &anna()).await, before);
+        assert_eq!(all_answers(&bench, &anna()).await, before);
     }
     assert_eq!(bench.faults().len(), 0);
 }
 
-/// All that one client can be answered, in words.
-async fn everything(bench: &Bench, client: &Client) -> Vec<String> {
-    let mut said = vec![format!(
+/// Returns the answers to several questions of a client, as text.
+async fn all_answers(bench: &Bench, client: &Client) -> Vec<String> {
+    let mut answers = vec![format!(
         "{:?}",
         bench.policies.admit(SessionId::generate(), client).await
     )];
     for sender in [path("anna@example.org"), path("mallory@example.net"), ReversePath::Null] {
         let envelope = envelope(sender, &["bert@example.org"]);
         let mut transaction = bench.policies.transaction(SessionId::generate());
-        said.push(format!("{:?}", transaction.sender(client, &envelope.sender).await));
+        answers.push(format!("{:?}", transaction.sender(client, &envelope.sender).await));
         for recipient in ["bert@example.org", "nobody@example.org", "somebody@example.net"] {
             let asked = transaction
                 .recipient(client, &envelope.sender, &address(recipient))
                 .await;
-            said.push(format!("{asked:?}"));
+            answers.push(format!("{asked:?}"));
         }
         let message = transaction
             .message(MessageId::generate(), client, &envelope, text("x"))
             .await;
-        said.push(format!("{message:?}"));
+        answers.push(format!("{message:?}"));
     }
-    said
+    answers
 }
 
-/// The default policy that the host carries is taken for one without being told to be.
+/// The built-in policy is stateless without a setting.
 #[tokio::test]
-async fn the_default_policy_keeps_nothing_from_one_message_to_the_next() {
+async fn default_policy_keeps_no_state_between_messages() {
     let settings = json!({
         "homing": { "required": true },
         "accept": { "hosts": [{ "network": "198.51.100.0/24", "exempt": ["homing"] }] },
@@ -159,13 +159,17 @@ async fn the_default_policy_keeps_nothing_from_one_message_to_the_next() {
     bench.restart().await;
     let mut fresh = Vec::new();
     for client in &clients {
-        fresh.push(everything(&bench, client).await);
+        fresh.push(all_answers(&bench, client).await);
     }
     bench.config.policies[0].stateless = None;
     bench.restart().await;
-    // Whoever came before, in whatever order.
+    // The order of clients does not matter.
     for round in 0..12 {
-        let which = (round * 7 + round / 3) % clients.len();
-        assert_eq!(everything(&bench, &clients[which]).await, fresh[which], "round {round}");
+        let index = (round * 7 + round / 3) % clients.len();
+        assert_eq!(
+            all_answers(&bench, &clients[index]).await,
+            fresh[index],
+            "round {round}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Probation and stages: what a generation that has yet to prove itself may do, and what ends it.
+//! Trials: what a generation on probation or on a stage may do, and what ends the trial.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use host_engine::component::builtin;
 use host_events::Event;
 use host_mail::{ReversePath, SessionId};
 
-async fn good() -> Bench {
+async fn working_policy() -> Bench {
     Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await
 }
 
@@ -35,26 +35,26 @@ async fn sender_faults(policies: &PolicyManager) -> bool {
     transaction.sender(&stranger(), &ReversePath::Null).await.fault
 }
 
-/// Waits until the warden has done something.
-async fn told(bench: &Bench, id: u32) -> Event {
+/// Waits until the supervisor has emitted an event.
+async fn wait_for_event(bench: &Bench, id: u32) -> Event {
     for _ in 0..1000 {
-        if let Some(event) = bench.told.events().into_iter().find(|event| event.entry().id == id) {
+        if let Some(event) = bench.captured.events().into_iter().find(|event| event.entry().id == id) {
             return event;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("no {id} among {:?}", bench.told.ids());
+    panic!("no {id} among {:?}", bench.captured.ids());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_on_probation_put_back_what_was_there_before_and_hold_the_bad_one_back() {
-    let mut bench = good().await;
+async fn failed_probation_rolls_back_and_refuses_the_candidate() {
+    let mut bench = working_policy().await;
     let bad = load(None, Some(panics("sender")));
     bench.policies.load(bad.clone()).await.expect("loaded");
     for _ in 0..5 {
         assert!(sender_faults(&bench.policies).await);
     }
-    let Event::PolicyRolledBack { was, to, how, .. } = told(&bench, 5024).await else {
+    let Event::PolicyRolledBack { was, to, how, .. } = wait_for_event(&bench, 5024).await else {
         panic!("rolled back");
     };
     assert_eq!((was, to, how.as_str()), (Some(2), 1, "probation"));
@@ -74,15 +74,15 @@ async fn faults_on_probation_put_back_what_was_there_before_and_hold_the_bad_one
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_that_makes_a_policy_fault_is_put_back_and_stays_so() {
-    let mut bench = good().await;
+async fn failed_reload_is_rolled_back_until_the_configuration_changes() {
+    let mut bench = working_policy().await;
     bench.config.policies[0].settings = object(panics("sender"));
     bench.policies.reconfigure(&bench.config).await;
     assert!(bench.policies.status()[0].probation.is_some());
     for _ in 0..5 {
         assert!(sender_faults(&bench.policies).await);
     }
-    let Event::PolicyRolledBack { was, to, .. } = told(&bench, 5024).await else {
+    let Event::PolicyRolledBack { was, to, .. } = wait_for_event(&bench, 5024).await else {
         panic!("rolled back");
     };
     assert_eq!((was, to), (Some(2), 1));
@@ -103,8 +103,8 @@ async fn a_reload_that_makes_a_policy_fault_is_put_back_and_stays_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_configuration_would_not_have_does_not_come_back() {
-    let mut bench = good().await;
+async fn reload_with_other_limits_begins_no_probation() {
+    let mut bench = working_policy().await;
     bench.config.policies[0].settings = object(panics("sender"));
     bench.config.policies[0].limits.host_calls = 10;
     bench.policies.reconfigure(&bench.config).await;
@@ -112,8 +112,8 @@ async fn what_a_configuration_would_not_have_does_not_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn probation_that_was_passed_is_over() {
-    let mut bench = good().await;
+async fn passed_probation_ends() {
+    let mut bench = working_policy().await;
     bench.config.policy_engine.probation.lasts = Duration::from_millis(50);
     bench.restart().await;
     bench
@@ -122,7 +122,7 @@ async fn probation_that_was_passed_is_over() {
         .await
         .expect("loaded");
     assert!(bench.policies.status()[0].probation.is_some());
-    told(&bench, 5028).await;
+    wait_for_event(&bench, 5028).await;
     assert!(bench.policies.status()[0].probation.is_none());
     for _ in 0..6 {
         assert!(sender_faults(&bench.policies).await);
@@ -134,7 +134,7 @@ async fn probation_that_was_passed_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_started_is_not_on_probation() {
+async fn generation_active_at_start_is_not_on_probation() {
     let bench = Bench::with(&[("m", builtin::MISBEHAVING, panics("sender"))]).await;
     for _ in 0..8 {
         assert!(sender_faults(&bench.policies).await);
@@ -144,8 +144,8 @@ async fn what_started_is_not_on_probation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_the_door_the_proven_generation_stands_in() {
-    let mut bench = good().await;
+async fn proven_generation_answers_admit_after_a_fault_on_probation() {
+    let mut bench = working_policy().await;
     bench.config.faults.admit = AdmitFault::Defer;
     bench.restart().await;
     bench
@@ -159,8 +159,8 @@ async fn at_the_door_the_proven_generation_stands_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stage_is_pinned_by_the_transactions_that_began_with_it() {
-    let bench = good().await;
+async fn transaction_keeps_the_staged_generation_to_its_end() {
+    let bench = working_policy().await;
     let before = bench.policies.transaction(SessionId::generate());
     let staged = bench
         .policies
@@ -188,29 +188,29 @@ async fn a_stage_is_pinned_by_the_transactions_that_began_with_it() {
     let status = bench.policies.status().remove(0);
     assert!(status.draining.is_empty());
     assert_eq!((status.load.units, status.load.instances), (0, 0));
-    assert_eq!(bench.told.ids(), [5003, 5045, 5046, 4037]);
+    assert_eq!(bench.captured.ids(), [5003, 5045, 5046, 4037]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stage_survives_a_reload_that_changes_nothing_and_ends_with_its_time() {
-    let bench = good().await;
+async fn stage_survives_an_unchanged_reload_and_ends_in_time() {
+    let bench = working_policy().await;
     let request = stage(json!({ "stamp": "x" }), Duration::from_secs(1));
     bench.policies.stage(request).await.expect("staged");
     bench.policies.reconfigure(&bench.config).await;
     assert!(bench.policies.status()[0].staged.is_some());
-    told(&bench, 5046).await;
+    wait_for_event(&bench, 5046).await;
     assert!(bench.policies.status()[0].staged.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_promoted_comes_back_after_a_restart() {
-    let mut bench = good().await;
+async fn promoted_generation_survives_a_restart() {
+    let mut bench = working_policy().await;
     let request = stage(panics("sender"), Duration::from_secs(60));
     bench.policies.stage(request).await.expect("staged");
     let active = bench.policies.promote("a tester", false).await.expect("promoted");
     assert_eq!((active.generation, active.previous), (2, Some(1)));
     bench.restart().await;
-    assert_eq!(bench.told.ids(), [5003]);
+    assert_eq!(bench.captured.ids(), [5003]);
     assert_eq!(bench.policies.status()[0].generation, 2);
     assert!(sender_faults(&bench.policies).await);
 }

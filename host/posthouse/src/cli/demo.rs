@@ -161,12 +161,12 @@ async fn the_policy_of_1999(site: &mut DemoSite) -> Result<()> {
 }
 
 async fn policies_that_misbehave(site: &mut DemoSite, pid: u32) -> Result<()> {
-    site.title("6", "Policies that loop, eat memory, and lie");
+    site.title("6", "Policies that loop, eat memory, and answer nonsense");
     for (mode, at, class) in [
         ("loop", "sender", "cpu-timeout"),
         ("eat-memory", "sender", "memory"),
-        ("lie-reply", "sender", "lie"),
-        ("forge-address", "message", "lie"),
+        ("lie-reply", "sender", "invalid-answer"),
+        ("forge-address", "message", "invalid-answer"),
     ] {
         let settings = format!("{{\"mode\": \"{mode}\", \"stage\": \"{at}\"}}");
         site.load_policy("misbehaving.wasm", Some(&settings))?;

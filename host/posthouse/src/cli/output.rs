@@ -3,6 +3,11 @@
 
 use std::io::{self, Write};
 
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
 use serde::Serialize;
 
 use host_events::escape;
@@ -80,14 +85,16 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Sends traces of libraries to stderr, filtered by `RUST_LOG` and off by default. Events are not traces.
+/// Sends traces of libraries to stderr. `RUST_LOG` selects them by target and level, such as `hickory_resolver=debug,warn`;
+/// all are off by default. Events are not traces.
 pub fn trace_libraries() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
-    // A second call in the same process, as in tests, fails and keeps the first subscriber.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter = std::env::var("RUST_LOG")
+        .ok()
+        .and_then(|filter| filter.parse::<Targets>().ok());
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(false)
-        .try_init();
+        .with_filter(filter.unwrap_or_default());
+    // A second call in the same process, as in tests, fails and keeps the first subscriber.
+    let _ = tracing_subscriber::registry().with(lines).try_init();
 }

@@ -1,5 +1,7 @@
 //! Tests of the command line's definition and help texts.
 
+mod reference;
+
 use clap::CommandFactory;
 
 use super::*;

@@ -25,7 +25,7 @@ const LONGEST_REST: usize = 4096;
 
 /// Reason for which the client of a connection is unknown.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoHeader {
+pub(crate) enum NoHeader {
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("what came is none")]
@@ -40,7 +40,7 @@ pub(super) enum NoHeader {
 
 /// Reads the header and returns the address of the client. `None` if the connection is the proxy's own, such as a
 /// health check, or if the proxy does not know the client. Reads no octet after the header. Not cancel safe.
-pub(super) async fn read_client(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, NoHeader> {
+pub(crate) async fn read_client(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, NoHeader> {
     let mut header = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut header).await?;
     if header == SIGNATURE {
@@ -88,6 +88,10 @@ async fn read_version_1(stream: &mut (impl AsyncRead + Unpin), header: &mut Vec<
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
     use proxy_header::ProxiedAddress;
 
     use super::*;
@@ -163,6 +167,71 @@ mod tests {
             let (result, _) = read(octets).await;
             let is_right = result == expected || (expected.is_empty() && result.parse::<SocketAddr>().is_err());
             assert!(is_right && result != "the proxy", "{result} of {octets:?}");
+        }
+    }
+
+    /// Reads from memory, which is always ready. Returns the client, and the number of octets left.
+    fn read_now(mut octets: &[u8]) -> (Result<Option<SocketAddr>, String>, usize) {
+        let result = read_client(&mut octets).now_or_never().expect("ready");
+        (result.map_err(|why| why.to_string()), octets.len())
+    }
+
+    /// Generates octets that are close to a header of one of the versions.
+    fn nearly_a_header() -> impl Strategy<Value = Vec<u8>> {
+        let word = select(vec![
+            "PROXY ",
+            "TCP4 ",
+            "TCP6 ",
+            "UNKNOWN",
+            "192.0.2.1 ",
+            "::1 ",
+            "65535 ",
+            "25",
+            "0 ",
+            "\r\n",
+            "\n",
+            " ",
+            "x",
+        ]);
+        let version_1 = vec(word, 0..9).prop_map(|words| ["PROXY ", &words.concat()].concat().into_bytes());
+        let version_2 = (any::<[u8; 2]>(), 0..600_u16, vec(any::<u8>(), 0..300));
+        let version_2 = version_2.prop_map(|([first, second], length, rest)| {
+            let fixed = [0x20 | first & 0x13, second & 0x33];
+            [&SIGNATURE[..], &fixed, &length.to_be_bytes(), &rest].concat()
+        });
+        prop_oneof![version_1, version_2, vec(any::<u8>(), 0..40)]
+    }
+
+    proptest! {
+        #[test]
+        fn any_client_is_read_from_a_header_of_either_version(
+            client in any::<SocketAddr>(),
+            rest in vec(any::<u8>(), 0..20),
+        ) {
+            // Scope and flow of an IPv6 address are not part of a header.
+            let client = SocketAddr::new(client.ip(), client.port());
+            let family = if client.is_ipv4() { "TCP4" } else { "TCP6" };
+            let (ip, port) = (client.ip(), client.port());
+            for header in [
+                format!("PROXY {family} {ip} {ip} {port} {port}\r\n").into_bytes(),
+                version_2(&ProxyHeader::with_address(ProxiedAddress::stream(client, client))),
+            ] {
+                let (read, left) = read_now(&[&header[..], &rest].concat());
+                prop_assert_eq!((read, left), (Ok(Some(client)), rest.len()));
+            }
+        }
+
+        #[test]
+        fn reads_no_octet_beyond_any_header(octets in nearly_a_header()) {
+            let (result, left) = read_now(&octets);
+            let read = &octets[..octets.len() - left];
+            if result.is_ok() && read.starts_with(b"PROXY ") {
+                prop_assert!(read.len() <= LONGEST_LINE && read.ends_with(b"\r\n"));
+                prop_assert!(!read[..read.len() - 2].contains(&b'\n'));
+            } else if result.is_ok() {
+                let length = usize::from(u16::from_be_bytes([read[FIXED - 2], read[FIXED - 1]]));
+                prop_assert_eq!(read.len(), FIXED + length);
+            }
         }
     }
 }

@@ -7,9 +7,10 @@
 use std::num::NonZero;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::shutdown::stopped;
 use host_contract::Transaction;

@@ -1,4 +1,4 @@
-//! inotify on one folder.
+//! A watch on a single folder by inotify, for the watched folder.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -8,45 +8,45 @@ use std::path::Path;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use tokio::io::unix::AsyncFd;
 
-/// Bytes of events read at once; the longest event takes 272.
+/// Size of the event buffer, in bytes; the longest event takes 272.
 const BUFFER: usize = 8 << 10;
 
-/// What happened to a folder.
+/// An event of a folder.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FolderEvent {
-    /// Files with these names were moved into it, each named once.
+    /// Files with the listed names were moved into the folder; each name is listed a single time.
     Moved(Vec<String>),
-    /// Too much happened at once: something may have been moved into it.
+    /// The kernel's queue overflowed: files may have been moved in unnoticed.
     Missed,
-    /// It is not there any more, or not where it was.
+    /// The folder was removed or moved.
     Gone,
 }
 
-/// A folder that is watched. Dropping it ends that.
+/// A watched folder. Dropping the value ends the watch.
 pub(crate) struct Folder {
     inotify: AsyncFd<OwnedFd>,
 }
 
 impl Folder {
-    /// Whatever is moved into the folder from now on will be seen.
+    /// Starts a watch: files moved into the folder from now on are reported.
     #[expect(
         deprecated,
         reason = "sound here: an OwnedFd names the same file for as long as it lives"
     )]
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        let what = WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
-        inotify::add_watch(&inotify, path, what)?;
+        let mask = WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
+        inotify::add_watch(&inotify, path, mask)?;
         Ok(Self {
             inotify: AsyncFd::new(inotify)?,
         })
     }
 
-    /// Waits for something to happen.
+    /// Waits for the next event. Cancel safe.
     pub(crate) async fn next(&mut self) -> io::Result<FolderEvent> {
         loop {
-            let mut ready = self.inotify.readable().await?;
-            match ready.try_io(|inotify| read(inotify.get_ref())) {
+            let mut guard = self.inotify.readable().await?;
+            match guard.try_io(|inotify| read(inotify.get_ref())) {
                 Ok(Ok(FolderEvent::Moved(names))) if names.is_empty() => {}
                 Ok(seen) => return seen,
                 Err(_would_block) => {}
@@ -55,18 +55,18 @@ impl Folder {
     }
 }
 
-/// One buffer full of events, the most important of them.
+/// Reads a buffer of events and returns the most important event.
 fn read(inotify: &OwnedFd) -> io::Result<FolderEvent> {
     let mut buffer = [MaybeUninit::uninit(); BUFFER];
     let mut reader = Reader::new(inotify, &mut buffer);
     let (mut names, mut missed, mut gone) = (Vec::new(), false, false);
     loop {
         let event = reader.next()?;
-        let what = event.events();
-        gone |= what.intersects(GONE) || is_self(what);
-        missed |= what.contains(ReadFlags::QUEUE_OVERFLOW);
+        let mask = event.events();
+        gone |= mask.intersects(GONE) || is_self(mask);
+        missed |= mask.contains(ReadFlags::QUEUE_OVERFLOW);
         let name = event.file_name().and_then(|name| name.to_str().ok());
-        if let Some(name) = name.filter(|_| what.contains(ReadFlags::MOVED_TO))
+        if let Some(name) = name.filter(|_| mask.contains(ReadFlags::MOVED_TO))
             && !names.iter().any(|known| known == name)
         {
             names.push(name.to_owned());
@@ -82,11 +82,11 @@ fn read(inotify: &OwnedFd) -> io::Result<FolderEvent> {
     })
 }
 
-/// The watch has ended.
+/// Masks that end the watch.
 const GONE: ReadFlags = ReadFlags::IGNORED.union(ReadFlags::UNMOUNT);
 
-fn is_self(what: ReadFlags) -> bool {
-    what.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF)
+fn is_self(mask: ReadFlags) -> bool {
+    mask.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF)
 }
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_moved_in_is_seen_and_what_is_written_there_is_not() {
+    async fn reports_files_moved_in_and_ignores_files_written_in_place() {
         let dir = tempfile::tempdir().expect("a folder");
         let (watched, other) = (dir.path().join("watched"), dir.path().join("other"));
         fs::create_dir(&watched).expect("made");
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn only_folders_can_be_watched() {
+    fn refuses_to_watch_anything_but_a_folder() {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("file");
         fs::write(&file, "").expect("written");

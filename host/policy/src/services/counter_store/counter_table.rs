@@ -1,24 +1,24 @@
-//! The counters of one module. What is over is forgotten bit by bit, the oldest first, so that no
-//! call pays for many.
+//! The counters of a single module. Expired counters are removed a few per call, oldest first, so that no call pays for
+//! many. Used by the counter store.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// So many counters that are over are forgotten by one call.
-const FORGET: usize = 16;
+/// Maximum number of expired counters removed by a call.
+const MAX_EXPIRED_PER_CALL: usize = 16;
 
-/// There is no room for another counter.
+/// The error that the table has no room for another counter.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TableFull;
 
 #[derive(Debug, Clone, Copy)]
 struct Counter {
     value: u64,
-    /// The first second in which it is over.
+    /// First second in which the counter has expired.
     ends: u64,
 }
 
-/// Counters by key, and keys by when they are over.
+/// Counters by key, and keys by the time of expiry.
 #[derive(Debug, Default)]
 pub(crate) struct CounterTable {
     counters: HashMap<Arc<str>, Counter>,
@@ -26,16 +26,18 @@ pub(crate) struct CounterTable {
 }
 
 impl CounterTable {
-    /// Counters that are kept, those included that are over and not forgotten yet.
+    /// Returns the number of stored counters, expired counters included.
     pub(crate) fn len(&self) -> usize {
         self.counters.len()
     }
 
+    /// Returns the value of a counter; 0 if there is none.
     pub(crate) fn value(&self, key: &str, now: u64) -> u64 {
         let running = self.counters.get(key).filter(|counter| counter.ends > now);
         running.map_or(0, |counter| counter.value)
     }
 
+    /// Adds to a counter, or starts a counter that lasts `seconds`. A counter of 0 seconds is not stored.
     pub(crate) fn add(
         &mut self,
         key: &str,
@@ -44,7 +46,7 @@ impl CounterTable {
         now: u64,
         limit: usize,
     ) -> Result<u64, TableFull> {
-        self.forget(now);
+        self.remove_expired(now);
         if let Some(counter) = self.counters.get_mut(key) {
             if counter.ends > now {
                 counter.value = counter.value.saturating_add(amount);
@@ -62,7 +64,7 @@ impl CounterTable {
         Ok(amount)
     }
 
-    /// A counter that is not there yet.
+    /// Starts a counter, replacing any counter of the same key.
     pub(crate) fn begin(&mut self, key: &str, value: u64, ends: u64) {
         self.remove(key);
         let key: Arc<str> = key.into();
@@ -70,8 +72,8 @@ impl CounterTable {
         self.ends.insert((ends, key));
     }
 
-    /// Key, value and end of each counter that is not over.
-    pub(crate) fn running(&self, now: u64) -> impl Iterator<Item = (&str, u64, u64)> {
+    /// Returns key, value and end of each counter that has not expired.
+    pub(crate) fn active(&self, now: u64) -> impl Iterator<Item = (&str, u64, u64)> {
         let running = self.counters.iter().filter(move |(_, counter)| counter.ends > now);
         running.map(|(key, counter)| (&**key, counter.value, counter.ends))
     }
@@ -82,8 +84,9 @@ impl CounterTable {
         }
     }
 
-    fn forget(&mut self, now: u64) {
-        for _ in 0..FORGET {
+    /// Removes the oldest expired counters.
+    fn remove_expired(&mut self, now: u64) {
+        for _ in 0..MAX_EXPIRED_PER_CALL {
             match self.ends.first() {
                 Some((ends, _)) if *ends <= now => {}
                 _ => return,
@@ -100,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_begins_counts_and_is_over_whatever_was_added_meanwhile() {
+    fn additions_do_not_extend_a_counter() {
         let mut table = CounterTable::default();
         assert_eq!(table.value("a", 0), 0);
         assert_eq!(table.add("a", 2, 10, 100, 5), Ok(2));
@@ -111,14 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_of_no_time_is_not_kept() {
+    fn counter_of_zero_seconds_is_not_stored() {
         let mut table = CounterTable::default();
         assert_eq!(table.add("a", 7, 0, 100, 0), Ok(7));
         assert_eq!((table.value("a", 100), table.len()), (0, 0));
     }
 
     #[test]
-    fn a_full_table_counts_on_and_has_room_again_when_something_is_over() {
+    fn full_table_counts_known_keys_and_reuses_expired_room() {
         let mut table = CounterTable::default();
         assert_eq!(table.add("a", 1, 10, 0, 2), Ok(1));
         assert_eq!(table.add("b", 1, 20, 0, 2), Ok(1));
@@ -128,13 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_forgotten_bit_by_bit() {
+    fn expired_counters_are_removed_a_few_per_call() {
         let mut table = CounterTable::default();
         for n in 0..100 {
             assert_eq!(table.add(&n.to_string(), 1, 10, 0, 100), Ok(1));
         }
         assert_eq!(table.add("new", 1, 10, 50, 100), Ok(1));
-        assert_eq!(table.len(), 100 - FORGET + 1);
+        assert_eq!(table.len(), 100 - MAX_EXPIRED_PER_CALL + 1);
         for _ in 0..10 {
             assert!(table.add("new", 1, 10, 50, 100).is_ok());
         }

@@ -1,40 +1,40 @@
-//! Counters as a whole.
+//! Tests of the counter store.
 
 use super::*;
 use crate::testing::module;
 use host_events::Captured;
 
 fn open(folder: &std::path::Path, limit: usize) -> (Arc<CounterStore>, Captured) {
-    let (events, told) = Events::capture();
+    let (events, captured) = Events::capture();
     let counters = CounterStore::open(Some(folder.join("counters")), events);
     let modules = ["one", "two"].map(|name| PolicyModule {
         counters: limit,
         ..module(name, None, serde_json::json!({}))
     });
     counters.configure(&modules);
-    (counters, told)
+    (counters, captured)
 }
 
-fn ids(told: &Captured) -> Vec<u32> {
-    told.events().iter().map(|event| event.entry().id).collect()
+fn ids(captured: &Captured) -> Vec<u32> {
+    captured.events().iter().map(|event| event.entry().id).collect()
 }
 
 #[test]
-fn modules_count_apart_and_over_a_restart() {
+fn counters_are_separate_by_module_and_survive_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (counters, told) = open(folder.path(), 10);
+    let (counters, captured) = open(folder.path(), 10);
     assert_eq!(counters.add("one", "k", 2, 1000), Ok(2));
     assert_eq!(counters.add("one", "k", 2, 1000), Ok(4));
     assert_eq!(counters.value("two", "k"), Ok(0));
     counters.save();
-    let (again, told_again) = open(folder.path(), 10);
+    let (again, captured_again) = open(folder.path(), 10);
     assert_eq!(again.value("one", "k"), Ok(4));
     assert_eq!(again.add("one", "k", 1, 1), Ok(5));
-    assert_eq!((ids(&told), ids(&told_again)), (vec![], vec![]));
+    assert_eq!((ids(&captured), ids(&captured_again)), (vec![], vec![]));
 }
 
 #[test]
-fn a_damaged_file_is_put_aside_and_counting_begins_anew() {
+fn damaged_file_is_put_aside_and_counters_start_empty() {
     let folder = tempfile::tempdir().expect("a folder");
     let (counters, _) = open(folder.path(), 10);
     assert_eq!(counters.add("one", "k", 7, 1000), Ok(7));
@@ -42,17 +42,17 @@ fn a_damaged_file_is_put_aside_and_counting_begins_anew() {
     let file = folder.path().join("counters");
     let text = std::fs::read_to_string(&file).expect("saved");
     std::fs::write(&file, text.replace("\"k\",7", "\"k\",8")).expect("damaged");
-    let (again, told) = open(folder.path(), 10);
+    let (again, captured) = open(folder.path(), 10);
     assert_eq!(again.value("one", "k"), Ok(0));
-    assert_eq!(ids(&told), [5039]);
+    assert_eq!(ids(&captured), [5039]);
     assert!(!file.exists());
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
 }
 
 #[test]
-fn bounds_hold_and_are_told_once() {
+fn bounds_hold_and_a_full_table_is_reported_once() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (counters, told) = open(folder.path(), 2);
+    let (counters, captured) = open(folder.path(), 2);
     assert!(matches!(
         counters.add("one", &"k".repeat(257), 1, 9),
         Err(NoAnswer::Other(_))
@@ -67,25 +67,25 @@ fn bounds_hold_and_are_told_once() {
         assert_eq!(counters.add("one", "third", 1, 9), Err(NoAnswer::Full));
     }
     assert_eq!(counters.add("two", "third", 1, 9), Ok(1));
-    assert_eq!(ids(&told), [5053]);
+    assert_eq!(ids(&captured), [5053]);
 }
 
 #[test]
-fn what_cannot_be_saved_is_told_and_tried_again() {
+fn failed_save_is_reported_and_retried() {
     let folder = tempfile::tempdir().expect("a folder");
     let gone = folder.path().join("gone");
-    let (counters, told) = open(&gone, 2);
+    let (counters, captured) = open(&gone, 2);
     assert_eq!(counters.add("one", "k", 1, 1000), Ok(1));
     counters.save();
     std::fs::create_dir(&gone).expect("a folder");
     counters.save();
     counters.save();
-    assert_eq!(ids(&told), [5054]);
+    assert_eq!(ids(&captured), [5054]);
     assert_eq!(open(&gone, 2).0.value("one", "k"), Ok(1));
 }
 
 #[test]
-fn many_count_at_once_and_nothing_is_lost() {
+fn concurrent_additions_are_all_counted() {
     let folder = tempfile::tempdir().expect("a folder");
     let (counters, _) = open(folder.path(), 2);
     std::thread::scope(|scope| {
@@ -101,7 +101,7 @@ fn many_count_at_once_and_nothing_is_lost() {
 }
 
 #[test]
-fn counters_are_shown_page_by_page() {
+fn pages_list_counters_in_key_order() {
     let folder = tempfile::tempdir().expect("a folder");
     let (counters, _) = open(folder.path(), 10);
     for (key, amount) in [("d", 4), ("a", 1), ("c", 3), ("b", 2)] {

@@ -1,4 +1,4 @@
-//! From the verifier's words to those of RFC 8601 section 2.7.
+//! Authentication results: translates the verifier's results into findings in the terms of RFC 8601 section 2.7.
 
 use mail_auth::arc::ArcError;
 use mail_auth::dkim::DkimError;
@@ -7,7 +7,7 @@ use mail_auth::{ArcOutput, DkimOutput, DkimResult, DmarcOutput, DmarcResult, Err
 use host_engine::host_call::Finding;
 use host_mail::cut;
 
-/// Bytes of what is said for the operator; some of it is the sender's own text.
+/// Maximum length of a detail, in bytes; details may quote the sender's text.
 const DETAIL: usize = 512;
 
 pub(crate) fn finding(method: &str, outcome: &str, domain: Option<String>, detail: Option<String>) -> Finding {
@@ -35,7 +35,7 @@ pub(crate) fn found_spf(output: &SpfOutput) -> Finding {
     finding("spf", outcome, Some(output.domain().to_lowercase()), detail)
 }
 
-/// One for each signature; `none` without any.
+/// Returns a finding for each signature; `none` without signatures.
 pub(crate) fn found_dkim(outputs: &[DkimOutput<'_>]) -> Vec<Finding> {
     if outputs.is_empty() {
         return vec![finding("dkim", "none", None, None)];
@@ -54,7 +54,7 @@ pub(crate) fn found_arc(output: &ArcOutput<'_>) -> Finding {
     finding("arc", outcome, sealer, detail)
 }
 
-/// `undecided`: a result that this one depends on could not be had.
+/// Returns the finding of DMARC. `undecided` is true if SPF or DKIM has no result.
 pub(crate) fn found_dmarc(output: &DmarcOutput, undecided: bool) -> Finding {
     let wants = output.dmarc_record().map(|_| format!("p={}", output.policy()));
     let (outcome, why) = match output.result() {
@@ -70,8 +70,8 @@ pub(crate) fn found_dmarc(output: &DmarcOutput, undecided: bool) -> Finding {
     finding("dmarc", outcome, Some(output.domain().to_lowercase()), detail)
 }
 
-/// A body that was changed is a failed verification (RFC 6376 section 6.1.3), whatever else the
-/// verifier calls neutral.
+/// Returns outcome and detail of a signature. A changed body is a failed verification (RFC 6376 section 6.1.3),
+/// although the verifier calls the result neutral.
 fn of_signature(result: &DkimResult) -> (&'static str, Option<String>) {
     match result {
         DkimResult::Pass => ("pass", None),

@@ -1,4 +1,4 @@
-//! Verification against a zone on loopback.
+//! Tests of verification against a DNS zone on loopback.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use host_testing::dns_server::{Has, Server, txt};
 const MESSAGE_TEXT: &str = "From: Anna <anna@signed.example>\r\nTo: bert@example.org\r\nSubject: hello\r\n\
                             Date: Sun, 22 Nov 2026 20:00:00 +0000\r\nMessage-ID: <1@signed.example>\r\n\r\nHello.\r\n";
 
-/// A message with `count` signatures of signed.example, and the record of their key.
+/// Returns a message with `count` signatures of signed.example, and the DNS record of the key.
 fn signed(count: usize) -> (String, String) {
     let key = || {
         static KEY: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
@@ -72,14 +72,14 @@ fn view(raw: impl Into<Bytes>, received: Arrival) -> MessageView {
 async fn found(server: &Server, message: &MessageView) -> Vec<String> {
     let verifier = Verifier::new("mail.example.org".to_owned());
     let findings = verifier.findings(&Resolver::new(server.settings()), message).await;
-    let said = |f: &Finding| format!("{}={} {}", f.method, f.outcome, f.domain.as_deref().unwrap_or("-"));
-    let mut all: Vec<String> = findings.iter().map(said).collect();
+    let line = |f: &Finding| format!("{}={} {}", f.method, f.outcome, f.domain.as_deref().unwrap_or("-"));
+    let mut all: Vec<String> = findings.iter().map(line).collect();
     all.sort();
     all
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signed_message_from_its_own_host_passes() {
+async fn signed_message_from_an_authorised_host_passes() {
     let (raw, record) = signed(1);
     let server = zone(&record).await;
     let message = view(raw, from("192.0.2.7", "anna@signed.example"));
@@ -96,7 +96,7 @@ async fn a_signed_message_from_its_own_host_passes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_message_from_elsewhere_fails() {
+async fn altered_message_from_another_host_fails() {
     let (raw, record) = signed(1);
     let server = zone(&record).await;
     let body = raw.replace("Hello.", "Good-bye.");
@@ -116,7 +116,7 @@ async fn a_changed_message_from_elsewhere_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mail_that_nobody_vouches_for_has_none() {
+async fn unauthenticated_mail_has_outcome_none() {
     let server = zone("").await;
     let raw = "From: a@plain.example\r\n\r\nHello.\r\n";
     let message = view(raw, from("192.0.2.7", "a@plain.example"));
@@ -141,7 +141,7 @@ async fn mail_that_nobody_vouches_for_has_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_looked_up_is_a_temporary_error() {
+async fn dns_failure_is_a_temporary_error() {
     let (raw, _) = signed(1);
     let server = zone("").await;
     let raw = raw.replace("signed.example", "broken.example");
@@ -158,20 +158,20 @@ async fn what_cannot_be_looked_up_is_a_temporary_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_so_many_signatures_are_verified() {
-    let (raw, record) = signed(SIGNATURES + 3);
+async fn verifies_at_most_the_maximum_number_of_signatures() {
+    let (raw, record) = signed(MAX_SIGNATURES + 3);
     let server = zone(&record).await;
     let found = found(&server, &view(raw, from("192.0.2.7", "anna@signed.example"))).await;
     let passed = found.iter().filter(|text| text.starts_with("dkim=pass")).count();
-    assert_eq!(passed, SIGNATURES);
+    assert_eq!(passed, MAX_SIGNATURES);
     assert!(found.contains(&"dkim=policy -".to_owned()), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_too_large_is_judged_by_its_envelope_alone() {
+async fn oversized_message_is_verified_by_spf_alone() {
     let (mut raw, record) = signed(1);
     let server = zone(&record).await;
-    raw.push_str(&"x".repeat(usize::try_from(MESSAGE).expect("small")));
+    raw.push_str(&"x".repeat(usize::try_from(MAX_MESSAGE).expect("small")));
     let raw = Bytes::from(raw);
     let home = view(raw.clone(), from("192.0.2.7", "anna@signed.example"));
     assert_eq!(

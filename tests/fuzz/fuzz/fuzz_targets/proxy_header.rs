@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| posthouse_fuzz::proxy_header::proxy_header(data));
