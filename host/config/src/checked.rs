@@ -136,8 +136,6 @@ pub struct OverloadConfig {
     /// Idle time after which a session may be evicted with 421 while all connection slots are taken and another
     /// client connects; the idlest session goes first.
     pub make_way: Duration,
-    /// Scheduler latency above which new connections are refused with 421.
-    pub lag: Duration,
     /// Sync latency above which new transactions are deferred with 451: the time that an accepted message waits for
     /// the disk.
     pub disk: Duration,

@@ -126,7 +126,6 @@ impl Default for OverloadConfig {
     fn default() -> Self {
         Self {
             make_way: Duration::from_secs(10),
-            lag: Duration::from_millis(100),
             disk: Duration::from_secs(5),
             transactions: 96,
             memory: 256 * MIB,

@@ -180,9 +180,9 @@ fn read_timeouts(mut reader: TableReader<'_>, default: Timeouts) -> Timeouts {
 }
 
 fn read_overload(mut reader: TableReader<'_>, default: OverloadConfig) -> OverloadConfig {
+    reader.removed("lag", "`overload.transactions` bounds the work that is served at once");
     OverloadConfig {
         make_way: reader.or("make-way", default.make_way, duration),
-        lag: reader.or("lag", default.lag, duration),
         disk: reader.or("disk", default.disk, duration),
         transactions: reader.or("transactions", default.transactions, count(1..=100_000)),
         memory: reader.or("memory", default.memory, size),

@@ -7,9 +7,12 @@ use parking_lot::Mutex;
 use wasmtime::{FrameInfo, WasmBacktrace};
 
 use super::debug_info::{DebugInfo, DebugInfoReader, Symbol};
+use host_mail::cut;
 
 /// Maximum number of resolved frames that are cached for a component. A full cache is cleared.
 const MAX_FRAMES: usize = 4096;
+/// Maximum length of a function's name and of a file's path, in bytes. Both are what the component states.
+const MAX_TEXT: usize = 500;
 
 /// A location in a guest's source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -122,9 +125,9 @@ pub(super) fn places(symbols: Vec<Symbol>, name: Option<&str>) -> Vec<SourcePlac
     places.collect()
 }
 
-/// Demangles a name and drops the hash that a compiler appends.
+/// Demangles a name, drops the hash that a compiler appends, and cuts the name to [`MAX_TEXT`].
 fn demangle(name: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(name))
+    cut(format!("{:#}", rustc_demangle::demangle(name)), MAX_TEXT)
 }
 
 /// True for code of a language's runtime: panic handling, allocation and the standard library.
@@ -158,17 +161,17 @@ fn is_runtime_code(place: &SourcePlace) -> bool {
         || (place.function.is_none() && place.location.is_none())
 }
 
-/// Shortens a path: from the crate's folder on, or to the last three parts.
+/// Shortens a path: from the crate's folder on, or to the last three parts, and to [`MAX_TEXT`].
 fn shorten(file: &str) -> String {
     if let Some(at) = file.rfind("/library/") {
-        return file[at + 1..].to_owned();
+        return cut(file[at + 1..].to_owned(), MAX_TEXT);
     }
     let parts: Vec<&str> = file.split('/').filter(|part| !part.is_empty()).collect();
     let from = match parts.iter().rposition(|part| *part == "src") {
         Some(src) => src.saturating_sub(1),
         None => parts.len().saturating_sub(3),
     };
-    parts[from..].join("/")
+    cut(parts[from..].join("/"), MAX_TEXT)
 }
 
 #[cfg(test)]
@@ -192,6 +195,21 @@ mod tests {
         assert_eq!(shorten("policy.c"), "policy.c");
         assert_eq!(shorten("/a/b/c/d.py"), "b/c/d.py");
         assert_eq!(shorten("src/lib.rs"), "src/lib.rs");
+    }
+
+    #[test]
+    fn cuts_names_and_paths() {
+        let long = "é".repeat(10_000);
+        let symbol = Symbol {
+            function: Some(long.clone()),
+            file: Some(format!("/{long}/library/{long}")),
+            line: Some(u32::MAX),
+        };
+        let found = places(vec![symbol], None);
+        assert_eq!(found[0].function.as_deref().map(str::len), Some(MAX_TEXT));
+        let location = found[0].location.as_deref().expect("a location");
+        assert!(location.starts_with("library/é") && location.ends_with("é:4294967295"));
+        assert!(location.len() <= MAX_TEXT + ":4294967295".len());
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! The engine can resolve locations too, but reads all debug information again for each frame of each backtrace. That
 //! takes milliseconds for every fault, and delays other sessions' questions.
 
+mod dwarf_budget;
+
 use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,6 +27,9 @@ const SECTIONS: [SectionId; 10] = [
     SectionId::DebugStrOffsets,
     SectionId::DebugTypes,
 ];
+
+/// Longest name or path that is kept of a symbol, in bytes. A component can state the same long text for every function.
+const MAX_TEXT: usize = 16 << 10;
 
 /// Debug information of a component: an index of all core modules that carry DWARF sections.
 #[derive(Debug)]
@@ -52,7 +57,8 @@ pub(super) struct Symbol {
 }
 
 impl DebugInfo {
-    /// Indexes the debug sections of a component, which was validated before. Stops at the first parse error.
+    /// Indexes the debug sections of a component, which was validated before. Stops at the first parse error. Skips a
+    /// module whose sections would take too much memory or stack to read.
     pub(super) fn of(component: Arc<[u8]>) -> Self {
         let mut modules = Vec::new();
         let mut open: Option<CoreModule> = None;
@@ -75,7 +81,12 @@ impl DebugInfo {
                     }
                 }
                 // Ends the module, since nothing is nested in a core module.
-                Ok(Payload::End(_)) => modules.extend(open.take().filter(|module| !module.sections.is_empty())),
+                Ok(Payload::End(_)) => {
+                    let is_useful = |module: &CoreModule| {
+                        !module.sections.is_empty() && dwarf_budget::is_bounded(&module.dwarf(&component))
+                    };
+                    modules.extend(open.take().filter(is_useful));
+                }
                 Ok(_) => {}
                 Err(_) => break,
             }
@@ -93,15 +104,19 @@ impl DebugInfo {
 }
 
 impl CoreModule {
-    /// Parses the sections; `None` if they are malformed, since DWARF is never validated.
-    fn read<'a>(&self, component: &'a [u8]) -> Option<Context<EndianSlice<'a, LittleEndian>>> {
+    fn dwarf<'a>(&self, component: &'a [u8]) -> Dwarf<EndianSlice<'a, LittleEndian>> {
         let load = |section: SectionId| {
             let found = self.sections.iter().find(|(id, _)| *id == section);
             let bytes = found.and_then(|(_, range)| component.get(range.clone()));
             Ok::<_, Infallible>(EndianSlice::new(bytes.unwrap_or_default(), LittleEndian))
         };
         let Ok(dwarf) = Dwarf::load(load);
-        Context::from_dwarf(dwarf).ok()
+        dwarf
+    }
+
+    /// Parses the sections; `None` if they are malformed, since DWARF is never validated.
+    fn read<'a>(&self, component: &'a [u8]) -> Option<Context<EndianSlice<'a, LittleEndian>>> {
+        Context::from_dwarf(self.dwarf(component)).ok()
     }
 }
 
@@ -136,11 +151,14 @@ impl DebugInfoReader<'_> {
         while let Ok(Some(frame)) = frames.next() {
             let location = frame.location.as_ref();
             symbols.push(Symbol {
-                function: frame
-                    .function
-                    .as_ref()
-                    .and_then(|name| Some(name.raw_name().ok()?.into_owned())),
-                file: location.and_then(|location| location.file).map(str::to_owned),
+                function: frame.function.as_ref().and_then(|name| {
+                    let name = name.raw_name().ok()?;
+                    (name.len() <= MAX_TEXT).then(|| name.into_owned())
+                }),
+                file: location
+                    .and_then(|location| location.file)
+                    .filter(|file| file.len() <= MAX_TEXT)
+                    .map(str::to_owned),
                 line: location.and_then(|location| location.line),
             });
         }

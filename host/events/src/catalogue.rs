@@ -133,11 +133,11 @@ events! {
     4115 PolicyLoop "policy-loop" Error { message: Text, policy: Text, passes: u64 }
         "A message came back again and again after a policy had changed its recipients; it was refused." "Correct the policy: it must not add a recipient whose mail comes back here.";
     4117 MessageSetAside "message-set-aside" Error { message: Text, reason: Text }
-        "A message was frozen: it stays in the spool untouched until somebody looks." "posthouse queue show; then release or delete it.";
+        "A message was frozen: it stays in the spool untouched until an operator acts." "posthouse queue show; then release or delete it.";
     4120 NdrNotMade "ndr-not-made" Error { message: Text, error: Text, instead: Text }
         "The policy could not plan a notification; the standard report was sent instead." "See the fault logged with it.";
     4123 NotificationDropped "notification-dropped" Warning { message: Text, to: Text, reason: Text }
-        "A notification was dropped on purpose: it would have been an NDR about an NDR, or looped." "Correct the address of whoever could not be notified.";
+        "A notification was dropped on purpose: it would have been an NDR about an NDR, or looped." "Correct the address that could not be notified.";
     4151 OriginatorMismatch "originator-mismatch" Warning { session: Text, client: Text, account: Text, originator: Text, because: Text }
         "The originator does not match the authenticated account." "Grant send-as if the account may use the address.";
     4183 AuthFailed "authentication-failed" Warning { session: Text, client: Text, mechanism: Text, account: Text, reason: Text }
@@ -147,7 +147,7 @@ events! {
     5000 Started "started" Info { version: Text, pid: u32, hostname: Text, listeners: Vec<String> }
         "The host is ready." "None.";
     5001 Stopping "stopping" Info { sessions: u64, deliveries: u64, limit_seconds: u64 }
-        "The host stops: no new connections, work in hand is finished or given back." "None.";
+        "The host stops: no new connections; active work is finished or given back." "None.";
     5002 Stopped "stopped" Info { left_in_spool: u64, gave_up: u64 }
         "The host has stopped." "None.";
     5003 PolicyActivated "policy-activated" Info { policy: Text, version: Text, digest: Text, generation: u64, by: Text }
@@ -163,7 +163,7 @@ events! {
     5008 NoticeSent "notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String>, class: Text, because: Text }
         "A non-delivery report is on its way." "None.";
     5009 NobodyTold "nobody-told" Warning { message: Text, about: Vec<String>, class: Text, because: Text }
-        "The policy decided that nobody is told about a failure." "None: the reason is quoted.";
+        "The policy decided that no one is notified of a failure." "None: the reason is quoted.";
     5010 Refused "refused" Info { session: Text, client: Text, stage: Text, subject: Text, reply: Text, because: Text }
         "A connection, sender, recipient or message was refused or deferred by the policy." "None: the rule is quoted.";
     5011 Reloaded "reloaded" Info { what: Vec<String> }
@@ -199,7 +199,7 @@ events! {
     5029 PolicyRollbackNotKept "policy-rollback-not-kept" Error { policy: Text, generation: u64, error: Text }
         "A policy was rolled back, but that could not be made durable: a restart would bring the faulty one back." "Make room on the disk, then load the good policy.";
     5030 EventsDropped "events-dropped" Warning { count: u64 }
-        "Events came faster than they could be written or followed; so many were dropped. Errors never are." "Find what floods the log; see whether the disk is slow.";
+        "Events came faster than they could be written or followed; `count` of them were dropped. Errors never are." "Find what floods the log; see whether the disk is slow.";
     5031 AcceptFailed "accept-failed" Warning { listener: Text, error: Text }
         "A listener cannot take connections for now; it goes on trying. Logged once until it can again." "Usually too few file descriptors: raise the limit or lower limits.sessions.";
     5032 PartFailed "part-failed" Error { part: Text, error: Text }
@@ -229,25 +229,21 @@ events! {
     5047 PolicyStageFailed "policy-stage-failed" Warning { policy: Text, generation: u64, digest: Text, faults: u64, calls: u64 }
         "A staged candidate faulted too often; the active policy decides everything again." "See the faults (4037); report them to the policy's author.";
     5049 RecordsResumed "records-resumed" Info { missed: u64 }
-        "Decisions are being recorded again; so many records are missing." "None.";
+        "Decisions are being recorded again; `missed` records are missing." "None.";
     5053 CountersFull "counters-full" Warning { policy: Text, limit: u64 }
         "A policy keeps as many counters as it may; it is told so and cannot begin another. Logged once until there is room." "Raise its counters, or have it count less or for a shorter time.";
     5054 CountersNotSaved "counters-not-saved" Warning { error: Text }
         "The counters of the policies could not be saved; it is tried again. A restart would lose what was counted since." "See to the disk.";
     5060 SessionsFull "sessions-full" Warning { limit: u64 }
-        "All places for connections are taken. Who has been idle for long enough makes way for others; where nobody has, clients are answered 421. Told once until that has not happened for some seconds." "Raise limits.sessions if the machine has room for more; see who holds them.";
+        "All connection slots are taken. A session that has been idle for long enough is evicted for a new client; without one, clients are answered 421. Emitted once until that has not happened for some seconds." "Raise limits.sessions if the machine has room for more; see who holds them.";
     5061 SessionsEnough "sessions-enough" Info { refused: u64, made_way: u64 }
-        "There are places for connections again; so many clients were refused, so many sessions made way." "None.";
-    5062 FellBehind "fell-behind" Warning { lag_ms: u64, sessions: u64 }
-        "The host has more to do than it can: its tasks have run late for a second. New connections are answered 421 until it has caught up." "None, unless it repeats: find the slow policy, or give the machine more processors.";
-    5063 CaughtUp "caught-up" Info { refused: u64 }
-        "The host's tasks run in time again; so many connections were refused." "None.";
+        "Connection slots are free again; `refused` clients were refused, `made-way` sessions were evicted." "None.";
     5064 DiskBehind "disk-behind" Warning { waited_ms: u64, waiting: u64 }
         "Accepted messages wait too long for the disk; MAIL is answered 451 until they are on it." "See to the disk: what else writes to it, or whether it is failing.";
     5065 DiskCaughtUp "disk-caught-up" Info { refused: u64 }
-        "Messages reach the disk in time again; so many transactions were deferred." "None.";
+        "Messages reach the disk in time again; `refused` transactions were deferred." "None.";
     5066 FewDescriptors "few-descriptors" Warning { descriptors: u64, needed: u64, sessions: u64 }
-        "The process may have fewer file descriptors open than limits.sessions asks for; so many sessions are taken instead." "Raise the hard limit (LimitNOFILE of a systemd unit, ulimit -Hn), or lower limits.sessions.";
+        "The process may have fewer file descriptors open than limits.sessions asks for; `sessions` sessions are taken instead." "Raise the hard limit (LimitNOFILE of a systemd unit, ulimit -Hn), or lower limits.sessions.";
     5067 DestinationDown "destination-down" Warning { destination: Text, reply: Text }
         "A server cannot be reached; its messages wait, and one of them tries now and then." "Nothing, if it comes back; else see the route and the server.";
     5068 DestinationReached "destination-reached" Info { destination: Text, after_seconds: u64 }

@@ -3,7 +3,6 @@
 mod connection_limiter;
 pub(crate) mod proxy_header;
 mod reject_rate;
-mod scheduler_latency;
 
 use std::io;
 use std::net::SocketAddr;
@@ -157,7 +156,7 @@ impl Acceptor {
                 let reply = match refused {
                     // Concerns a single client: other clients are not delayed by the reject rate.
                     NoSlot::TooMany => replies::too_many_connections(hostname),
-                    NoSlot::Full | NoSlot::Overloaded => {
+                    NoSlot::Full => {
                         self.reject_rate.lock().count(Instant::now());
                         replies::too_busy(hostname)
                     }

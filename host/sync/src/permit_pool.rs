@@ -269,10 +269,13 @@ impl Permit {
     /// pending revocation; the next idle period starts afresh.
     pub async fn revoked(&mut self, idle_since: Instant) {
         let (pool, holder) = (&self.pool, &self.holder);
+        // A revocation may have come just after the end of the last idle period.
+        holder.is_revoked.store(false, Ordering::Release);
         let idle = IdleGuard::new(holder, idle_since);
         let has_waiters = pool.demand.load(Ordering::Relaxed) > 0;
-        let must_yield = has_waiters && pool.must_yield(holder) && pool.shortage(&pool.holders.lock()) > 0;
-        holder.is_revoked.store(must_yield, Ordering::Release);
+        if has_waiters && pool.must_yield(holder) && pool.shortage(&pool.holders.lock()) > 0 {
+            holder.is_revoked.store(true, Ordering::Release);
+        }
         // A stored notification may belong to a revocation that was cancelled: only the flag counts.
         while !holder.is_revoked() {
             holder.revocation.notified().await;

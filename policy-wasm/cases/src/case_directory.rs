@@ -1,4 +1,4 @@
-//! Directory of a case file, which gives the eq_ignoring_case answers as the host's directory.
+//! Directory of a case file, which gives the same answers as the host's directory.
 
 use std::collections::BTreeSet;
 

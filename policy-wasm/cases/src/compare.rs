@@ -207,8 +207,13 @@ pub(crate) fn text_and_remarks(decision: &Decision) -> (&str, Vec<&str>) {
     }
 }
 
-/// True if the answer begins with the words and the last word is complete.
+/// True if the answer begins with the words and the last word is complete. The fault class `lie` of earlier releases is read
+/// as `invalid-answer`, for one release.
 pub(crate) fn begins_with_words(answer: &str, words: &str) -> bool {
+    let words = match words {
+        "fault lie" => "fault invalid-answer",
+        words => words,
+    };
     answer
         .strip_prefix(words)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ',']))

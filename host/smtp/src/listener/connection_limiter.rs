@@ -6,28 +6,25 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::listener::scheduler_latency::SchedulerLatency;
 use crate::session::ConnectionSlot;
 use host_config::OverloadConfig;
 use host_events::{Event, Events};
 
 use crate::listener::connection_limiter::slot_table::SlotTable;
 
-/// Number of sessions that are admitted even under overload, so that a machine that is slow for another reason still
-/// accepts mail.
-const MIN_SESSIONS: usize = 100;
 /// Maximum number of evicted sessions that have not ended yet; no further session is evicted at this number.
 const MAX_EVICTING: usize = 64;
 
 /// Time without a client that found all slots taken, after which the full period ends. A slot that is free for a moment
 /// within an overload emits no event.
 const FULL_PERIOD_GRACE: Duration = Duration::from_secs(5);
+/// Interval at which the end of a full period is looked for.
+const FULL_PERIOD_CHECK: Duration = Duration::from_millis(500);
 
 /// Limit of concurrent sessions, in all and by client address; shared by all listeners.
 #[derive(Clone)]
@@ -42,8 +39,6 @@ pub enum NoSlot {
     TooMany,
     /// Every slot is taken, and no session was idle for long enough to be evicted.
     Full,
-    /// Host is overloaded.
-    Overloaded,
 }
 
 struct SharedLimiter {
@@ -52,7 +47,6 @@ struct SharedLimiter {
     /// Idle time after which a session may be evicted.
     min_idle: Duration,
     events: Events,
-    latency: SchedulerLatency,
     state: Mutex<LimiterState>,
     /// Notified when a session ends.
     freed: Notify,
@@ -94,7 +88,6 @@ impl ConnectionLimiter {
                 sessions,
                 per_client,
                 min_idle: overload.make_way,
-                latency: SchedulerLatency::new(overload.lag),
                 events,
                 state: Mutex::default(),
                 freed: Notify::new(),
@@ -117,18 +110,15 @@ impl ConnectionLimiter {
     pub fn troubles(&self) -> Vec<String> {
         let full = self.inner.state.lock().full.is_some();
         let full = full.then(|| format!("all {} places for connections were taken", self.inner.sessions));
-        let overloaded = self.inner.latency.is_overloaded();
-        let overloaded = overloaded.then(|| format!("tasks run {} ms late", self.inner.latency.latest().as_millis()));
-        full.into_iter().chain(overloaded).collect()
+        full.into_iter().collect()
     }
 
-    /// Measures the scheduler latency and emits the event at the end of a full period. Never returns.
+    /// Emits the event at the end of a full period. Never returns.
     pub async fn watch(self) {
-        let sessions = || {
+        loop {
+            tokio::time::sleep(FULL_PERIOD_CHECK).await;
             self.inner.end_full_period(Instant::now());
-            self.active() as u64
-        };
-        self.inner.latency.watch(&self.inner.events, sessions).await;
+        }
     }
 
     /// Waits until a slot is free without an eviction. Cancel safe.
@@ -151,10 +141,6 @@ impl ConnectionLimiter {
         if of_client >= inner.per_client {
             return Err(NoSlot::TooMany);
         }
-        if inner.is_overloaded(&state) {
-            inner.latency.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(NoSlot::Overloaded);
-        }
         if state.slot_table.len() >= inner.sessions && !inner.evict(&mut state) {
             return Err(NoSlot::Full);
         }
@@ -170,13 +156,8 @@ impl ConnectionLimiter {
 }
 
 impl SharedLimiter {
-    fn is_overloaded(&self, state: &LimiterState) -> bool {
-        self.latency.is_overloaded() && state.slot_table.len() >= MIN_SESSIONS
-    }
-
     fn has_room(&self) -> bool {
-        let state = self.state.lock();
-        state.slot_table.len() < self.sessions && !self.is_overloaded(&state)
+        self.state.lock().slot_table.len() < self.sessions
     }
 
     /// Ends the full period, with an event, if no client has found all slots taken for [`FULL_PERIOD_GRACE`].
@@ -292,19 +273,5 @@ mod tests {
             })
         ));
         assert!(connections.troubles().is_empty());
-    }
-
-    #[test]
-    fn overload_refuses_sessions_beyond_the_minimum() {
-        let (connections, _) = connections(1000, 1000);
-        let latency = &connections.inner.latency;
-        latency.overloaded.store(true, Ordering::Relaxed);
-        let held: Vec<_> = (0..MIN_SESSIONS)
-            .map(|_| connections.admit(client(1)).expect("room"))
-            .collect();
-        assert_eq!(connections.admit(client(2)).err(), Some(NoSlot::Overloaded));
-        latency.overloaded.store(false, Ordering::Relaxed);
-        assert!(connections.admit(client(2)).is_ok());
-        drop(held);
     }
 }

@@ -11,12 +11,8 @@ const FOREVER: Duration = Duration::MAX;
 
 type Queue = Arc<BatchQueue<u32>>;
 
-/// Runs `model` for every interleaving. Switches of threads that still could run are bounded, which keeps the run
-/// short; two find most faults.
-fn check(preemptions: usize, model: impl Fn(Queue) + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(move || model(Queue::default()));
+fn check(model: impl Fn(Queue) + Send + Sync + 'static) {
+    loom::model(move || model(Queue::default()));
 }
 
 /// Starts a thread that pushes `items` in order and returns the number of accepted items.
@@ -42,7 +38,11 @@ fn sorted(mut items: Vec<u32>) -> Vec<u32> {
 
 #[test]
 fn reader_gets_each_item_of_two_writers_once_and_in_their_order() {
-    check(3, |queue| {
+    // Four threads are too many for every interleaving within seconds.
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(|| {
+        let queue = Queue::default();
         let writers = [push_from_thread(&queue, 9, &[1, 2]), push_from_thread(&queue, 9, &[11])];
         let closer = {
             let queue = queue.clone();
@@ -63,17 +63,19 @@ fn reader_gets_each_item_of_two_writers_once_and_in_their_order() {
 
 #[test]
 fn full_batch_ends_the_linger_time() {
-    check(3, |queue| {
+    check(|queue| {
         let writers = [push_from_thread(&queue, 9, &[1]), push_from_thread(&queue, 9, &[2])];
         let batch = take(&mut queue.reader(), (2, FOREVER)).expect("not closed");
         assert_eq!(sorted(batch), [1, 2]);
-        writers.map(|writer| writer.join().expect("no panic"));
+        for writer in writers {
+            writer.join().expect("no panic");
+        }
     });
 }
 
 #[test]
 fn urgent_item_ends_the_linger_time() {
-    check(3, |queue| {
+    check(|queue| {
         let normal = push_from_thread(&queue, 9, &[1]);
         let urgent = {
             let queue = queue.clone();
@@ -92,7 +94,7 @@ fn urgent_item_ends_the_linger_time() {
 
 #[test]
 fn close_ends_the_linger_time_and_keeps_accepted_items() {
-    check(3, |queue| {
+    check(|queue| {
         let writer = push_from_thread(&queue, 9, &[1, 2]);
         let closer = {
             let queue = queue.clone();
@@ -107,7 +109,7 @@ fn close_ends_the_linger_time_and_keeps_accepted_items() {
 
 #[test]
 fn end_of_the_linger_time_loses_no_item() {
-    check(3, |queue| {
+    check(|queue| {
         let writer = push_from_thread(&queue, 9, &[1, 2]);
         let timer = {
             let queue = queue.clone();
@@ -126,7 +128,7 @@ fn end_of_the_linger_time_loses_no_item() {
 
 #[test]
 fn normal_item_ends_the_wait_of_low_priority_items() {
-    check(3, |queue| {
+    check(|queue| {
         let low_priority = {
             let queue = queue.clone();
             thread::spawn(move || assert!(queue.push_low_priority(|| 1)))
@@ -150,7 +152,7 @@ fn normal_item_ends_the_wait_of_low_priority_items() {
 
 #[test]
 fn full_batch_of_low_priority_items_ends_their_wait() {
-    check(3, |queue| {
+    check(|queue| {
         let writers = [1, 2].map(|item| {
             let queue = queue.clone();
             thread::spawn(move || assert!(queue.push_low_priority(|| item)))
@@ -163,13 +165,15 @@ fn full_batch_of_low_priority_items_ends_their_wait() {
                 .take_with_low_priority(&mut batch, (2, FOREVER), no_limits)
         );
         assert_eq!(sorted(batch), [1, 2]);
-        writers.map(|writer| writer.join().expect("no panic"));
+        for writer in writers {
+            writer.join().expect("no panic");
+        }
     });
 }
 
 #[test]
 fn queue_never_holds_more_than_its_bound() {
-    check(3, |queue| {
+    check(|queue| {
         let writers = [push_from_thread(&queue, 1, &[1]), push_from_thread(&queue, 1, &[2])];
         let mut reader = queue.reader();
         let mut taken = take(&mut reader, (1, FOREVER)).expect("not closed");
@@ -183,7 +187,7 @@ fn queue_never_holds_more_than_its_bound() {
 
 #[test]
 fn end_of_the_reader_drops_every_accepted_item() {
-    check(3, |_| {
+    check(|_| {
         let queue = Arc::new(BatchQueue::default());
         let reader = queue.reader();
         let item = Arc::new(());
@@ -201,7 +205,7 @@ fn end_of_the_reader_drops_every_accepted_item() {
 #[test]
 fn explores_batches_of_either_size() {
     static SIZES: Record<Vec<usize>> = Record::new(Vec::new());
-    check(3, |queue| {
+    check(|queue| {
         let writer = push_from_thread(&queue, 9, &[1, 2]);
         let batch = take(&mut queue.reader(), (1, FOREVER)).expect("not closed");
         SIZES.lock().expect("no panic").push(batch.len());

@@ -1,6 +1,7 @@
 //! Model tests: `loom` runs each for every relevant interleaving of the threads. Time stands still, and the pools have
 //! no grace period, so that a holder may be revoked at any pause.
 
+use futures_util::FutureExt;
 use loom::thread;
 
 use super::*;
@@ -44,53 +45,74 @@ fn idle_holder_gives_way_to_a_waiter() {
     });
 }
 
+/// Adds a holder that is idle, in place of a session.
+fn add_idle_holder(pool: &PermitPool) -> Arc<Holder> {
+    let holder = Arc::new(Holder {
+        permits: 1,
+        acquired_at: Instant::now(),
+        idle_since: AtomicU64::new(0),
+        is_revoked: AtomicBool::new(false),
+        revocation: Notify::new(),
+    });
+    pool.holders.lock().insert(holder.clone());
+    holder
+}
+
 #[test]
 fn waiter_that_comes_while_the_reclaim_task_ends_is_served() {
-    check(2, |pool| {
-        let permit = acquire(&pool);
-        let other = {
-            let pool = pool.clone();
-            thread::spawn(move || idle(acquire(&pool)))
-        };
-        idle(permit);
-        drop(acquire(&pool));
-        other.join().expect("no panic");
+    check(3, |pool| {
+        let holder = add_idle_holder(&pool);
+        let task = ReclaimTask::start(&pool).expect("the first");
+        let earlier = thread::spawn(move || block_on(task.run()));
+        let waiter = Waiter::new(&pool, 1);
+        if let Some(task) = ReclaimTask::start(&pool) {
+            spawn(task.run());
+        }
+        block_on(holder.revocation.notified());
+        drop(waiter);
+        earlier.join().expect("no panic");
     });
 }
 
 #[test]
-fn holder_that_pauses_again_can_be_revoked_after_a_cancelled_revocation() {
-    check(2, |pool| {
+fn at_most_a_single_reclaim_task_runs() {
+    check(3, |pool| {
+        let running = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let waiters = [(); 2].map(|()| {
+            let (pool, running) = (pool.clone(), running.clone());
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    if let Some(_task) = ReclaimTask::start(&pool) {
+                        assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
+                        thread::yield_now();
+                        running.fetch_sub(1, Ordering::SeqCst);
+                    }
+                }
+            })
+        });
+        for waiter in waiters {
+            waiter.join().expect("no panic");
+        }
+    });
+}
+
+#[test]
+fn cancelled_revocation_does_not_delay_the_next() {
+    check(3, |pool| {
         let mut permit = acquire(&pool);
         let waiter = {
             let pool = pool.clone();
-            thread::spawn(move || drop(acquire(&pool)))
+            thread::spawn(move || {
+                let waiter = Waiter::new(&pool, 1);
+                pool.revoke_idle();
+                std::mem::forget(waiter);
+            })
         };
-        let is_revoked = futures_util::FutureExt::now_or_never(permit.revoked(Instant::now())).is_some();
-        if is_revoked {
-            drop(permit);
-        } else {
+        let is_revoked = permit.revoked(Instant::now()).now_or_never().is_some();
+        waiter.join().expect("no panic");
+        if !is_revoked {
+            assert_eq!(pool.shortage(&pool.holders.lock()), 1, "a busy holder is not counted on");
             idle(permit);
         }
-        waiter.join().expect("no panic");
-    });
-}
-
-#[test]
-fn at_most_a_single_reclaim_task_runs_and_no_waiter_is_left_without() {
-    check(3, |pool| {
-        let waiters = [(); 2].map(|()| {
-            let pool = pool.clone();
-            thread::spawn(move || {
-                let _waiter = Waiter::new(&pool, 1);
-                ReclaimTask::start(&pool).is_some()
-            })
-        });
-        let task = ReclaimTask::start(&pool);
-        let is_first = task.is_some();
-        drop(task);
-        let is_left = pool.demand.load(Ordering::Acquire) > 0;
-        let started = waiters.map(|waiter| waiter.join().expect("no panic"));
-        let _ = (is_first, is_left, started);
     });
 }

@@ -115,7 +115,7 @@ impl Notify {
 
 /// A clock that stands still.
 #[derive(Clone, Copy)]
-pub(crate) struct Instant;
+pub struct Instant;
 
 impl Instant {
     pub(crate) fn now() -> Self {
