@@ -26,11 +26,10 @@ VAGUE = set(
 )
 # Words that stand for a person or a thing that has a name.
 FORBIDDEN = [
-    (re.compile(rf"\b{word}\b", re.I), word)
+    (re.compile(rf"(?<![\w-]){word}(?![\w-])", re.I), word)
     for word in ("nobody", "somebody", "whoever", "everybody", "whatever", "so many", "in hand", "whomever")
 ]
 PRONOUNS = re.compile(r"\b(it|its|itself|they|them|their|theirs|he|she|him|his|her|one|ones|those|these|who|whom|whose)\b", re.I)
-# Titles of books, quotations and names of events or rules that exist outside of these documents.
 SHARED_FILES = {"mod.rs", "lib.rs", "main.rs", "build.rs"}
 
 

@@ -10,6 +10,7 @@ mod read;
 mod secret;
 mod share;
 pub mod toml_reader;
+mod values;
 
 pub use crate::certificates::{make_self_signed, server_config};
 pub use crate::problem::{ConfigError, Problem};

@@ -77,6 +77,12 @@ impl RemoteConnectionLimiter {
         }
     }
 
+    /// Returns the current limit.
+    #[cfg(test)]
+    pub(super) fn allowed(&self) -> usize {
+        self.allowed
+    }
+
     /// True if a connection was refused within the cooldown.
     pub(super) fn in_cooldown(&self, now: Instant) -> bool {
         self.last_refusal.is_some_and(|refused| now < refused + COOLDOWN)

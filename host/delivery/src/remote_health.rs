@@ -22,6 +22,9 @@ use host_mail::Reply;
 use super::destination::Remote;
 use crate::connection_limit::RemoteConnectionLimiter;
 
+#[cfg(test)]
+mod interleaving_tests;
+
 /// Open period after the first failure; doubled after each failed probe.
 const FIRST_OPEN_PERIOD: Duration = Duration::from_secs(30);
 /// Longest open period. Short enough for an operator who has repaired a server and released the waiting messages.
@@ -33,7 +36,6 @@ const PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Health of every remote in use: a circuit breaker and a connection limit each.
 pub(super) struct RemoteHealth {
     remotes: Mutex<HashMap<Remote, Arc<RemoteState>>>,
-    permit_timeout: Duration,
 }
 
 struct RemoteState {
@@ -85,7 +87,13 @@ struct CircuitBreaker {
     outage: Option<Outage>,
     /// Time of the last successful delivery.
     last_success: Option<Instant>,
+    /// Number of probes so far.
+    probes: u64,
 }
+
+/// Number of a probe. A permit outlives its probe, and must not be mistaken for that of a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ProbeId(u64);
 
 /// State of a circuit that is open or half-open.
 struct Outage {
@@ -96,35 +104,23 @@ struct Outage {
     probe_at: Instant,
     /// Length of the open period.
     open_period: Duration,
-    /// True while a delivery probes the remote.
-    probing: bool,
-}
-
-/// Kind of attempt that the circuit breaker admits.
-enum AttemptKind {
-    /// A delivery through a closed circuit.
-    Regular,
-    /// A delivery through a half-open circuit, whose outcome decides for all waiting deliveries.
-    Probe,
+    /// Probe in progress.
+    probe: Option<ProbeId>,
 }
 
 /// Right to use a connection to a remote. Dropping the permit returns the connection to the limit; an unfinished probe
 /// is left to the next delivery.
 pub(super) struct ConnectionPermit {
     remote: Arc<RemoteState>,
-    probing: bool,
+    /// Set if the circuit was half-open: the outcome decides for all waiting deliveries.
+    probe: Option<ProbeId>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl RemoteHealth {
     pub(super) fn new() -> Self {
-        Self::with_permit_timeout(PERMIT_TIMEOUT)
-    }
-
-    fn with_permit_timeout(permit_timeout: Duration) -> Self {
         Self {
             remotes: Mutex::default(),
-            permit_timeout,
         }
     }
 
@@ -137,17 +133,17 @@ impl RemoteHealth {
         let mut acquire = std::pin::pin!(semaphore.acquire_owned());
         state.circuit.lock().check(Instant::now())?;
         loop {
-            match timeout(self.permit_timeout, acquire.as_mut()).await {
+            match timeout(PERMIT_TIMEOUT, acquire.as_mut()).await {
                 Ok(Ok(permit)) => {
                     // The circuit may have opened during the wait.
-                    let probing = matches!(state.circuit.lock().admit(Instant::now())?, AttemptKind::Probe);
+                    let probe = state.circuit.lock().admit(Instant::now())?;
                     return Ok(ConnectionPermit {
                         remote: state,
-                        probing,
+                        probe,
                         permit: Some(permit),
                     });
                 }
-                Err(_) if state.succeeded_within(self.permit_timeout) => {}
+                Err(_) if state.succeeded_within(PERMIT_TIMEOUT) => {}
                 Ok(Err(_)) | Err(_) => {
                     let text = format!("{} does not answer the deliveries it has", remote.host());
                     let reply = Reply::new(451, (4, 4, 1), text);
@@ -212,42 +208,45 @@ impl RemoteState {
 }
 
 impl CircuitBreaker {
-    /// Returns the kind of attempt that is allowed at `now`, without starting a probe.
-    fn check(&self, now: Instant) -> Result<AttemptKind, Unavailable> {
-        match (self.state(now), &self.outage) {
-            (CircuitState::Open, Some(outage)) => Err(Unavailable {
+    /// Refuses a delivery while the circuit is open at `now`.
+    fn check(&self, now: Instant) -> Result<(), Unavailable> {
+        match &self.outage {
+            Some(outage) if outage.is_open(now) => Err(Unavailable {
                 reply: outage.reply.clone(),
                 circuit_open: true,
             }),
-            (CircuitState::HalfOpen, _) => Ok(AttemptKind::Probe),
-            (CircuitState::Closed | CircuitState::Open, _) => Ok(AttemptKind::Regular),
+            _ => Ok(()),
         }
     }
 
     fn state(&self, now: Instant) -> CircuitState {
         match &self.outage {
             None => CircuitState::Closed,
-            Some(outage) if outage.probing || now < outage.probe_at => CircuitState::Open,
+            Some(outage) if outage.is_open(now) => CircuitState::Open,
             Some(_) => CircuitState::HalfOpen,
         }
     }
 
-    /// Admits an attempt like [`Self::check`] and marks a probe as in progress.
-    fn admit(&mut self, now: Instant) -> Result<AttemptKind, Unavailable> {
-        let kind = self.check(now)?;
-        if let (AttemptKind::Probe, Some(outage)) = (&kind, &mut self.outage) {
-            outage.probing = true;
-        }
-        Ok(kind)
+    /// Admits a delivery like [`Self::check`]. Starts a probe if the circuit is half-open.
+    fn admit(&mut self, now: Instant) -> Result<Option<ProbeId>, Unavailable> {
+        self.check(now)?;
+        let Some(outage) = &mut self.outage else {
+            return Ok(None);
+        };
+        self.probes += 1;
+        outage.probe = Some(ProbeId(self.probes));
+        Ok(outage.probe)
     }
 
-    /// Opens the circuit; returns true if the circuit was closed before. The open period is at most half of
-    /// `shortest_wait`.
-    fn record_failure(&mut self, now: Instant, reply: Reply, probed: bool, shortest_wait: Duration) -> bool {
+    /// Opens the circuit after a failure of `probe`, or of a regular delivery; returns true if the circuit was closed
+    /// before. The open period is at most half of `shortest_wait`. A probe in progress continues if another delivery
+    /// fails.
+    fn record_failure(&mut self, now: Instant, reply: Reply, probe: Option<ProbeId>, shortest_wait: Duration) -> bool {
+        let has_probe_failed = self.end_probe(probe);
         let before = self.outage.take();
         let open_period = match &before {
             None => FIRST_OPEN_PERIOD,
-            Some(outage) if probed => (outage.open_period * 2).min(MAX_OPEN_PERIOD),
+            Some(outage) if has_probe_failed => (outage.open_period * 2).min(MAX_OPEN_PERIOD),
             // Attempts that ran at the same time count as a single failure.
             Some(outage) => outage.open_period,
         };
@@ -257,15 +256,34 @@ impl CircuitBreaker {
             reply,
             probe_at: now + open_period,
             open_period,
-            probing: false,
+            probe: before.as_ref().and_then(|outage| outage.probe),
         });
         before.is_none()
+    }
+
+    /// Ends `probe`. Returns false if the probe is not in progress: none, ended before, or of an earlier outage.
+    fn end_probe(&mut self, probe: Option<ProbeId>) -> bool {
+        let Some(outage) = self
+            .outage
+            .as_mut()
+            .filter(|outage| probe.is_some() && outage.probe == probe)
+        else {
+            return false;
+        };
+        outage.probe = None;
+        true
     }
 
     fn is_remembered(&self, now: Instant) -> bool {
         self.outage
             .as_ref()
             .is_some_and(|outage| now < outage.probe_at + MAX_OPEN_PERIOD)
+    }
+}
+
+impl Outage {
+    fn is_open(&self, now: Instant) -> bool {
+        self.probe.is_some() || now < self.probe_at
     }
 }
 
@@ -281,7 +299,7 @@ impl ConnectionPermit {
             return self.reduce_limit(now);
         }
         let mut circuit = self.remote.circuit.lock();
-        match circuit.record_failure(now, reply, self.probing, shortest_wait) {
+        match circuit.record_failure(now, reply, self.probe, shortest_wait) {
             true => FailureEffect::CircuitOpened,
             false => FailureEffect::Unchanged,
         }
@@ -326,10 +344,8 @@ impl ConnectionPermit {
 impl Drop for ConnectionPermit {
     /// Leaves an unfinished probe to the next delivery: the host stops, or the message cannot be read.
     fn drop(&mut self) {
-        if self.probing
-            && let Some(outage) = &mut self.remote.circuit.lock().outage
-        {
-            outage.probing = false;
+        if self.probe.is_some() {
+            self.remote.circuit.lock().end_probe(self.probe);
         }
     }
 }
@@ -339,14 +355,14 @@ mod tests {
     use super::super::destination::Protocol;
     use super::*;
 
-    fn remote(endpoint: &str) -> Remote {
+    pub(super) fn remote(endpoint: &str) -> Remote {
         Remote::Server {
             protocol: Protocol::Smtp,
             endpoint: endpoint.parse().expect("an endpoint"),
         }
     }
 
-    fn gone() -> Reply {
+    pub(super) fn gone() -> Reply {
         Reply::new(451, (4, 4, 1), "gone")
     }
 
@@ -396,9 +412,9 @@ mod tests {
         assert_eq!(waiting.await.expect("no panic"), circuit_open());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn wait_for_a_permit_times_out_without_successes() {
-        let health = RemoteHealth::with_permit_timeout(Duration::from_millis(20));
+        let health = RemoteHealth::new();
         let _permit = health
             .acquire(&remote("a:25"), 1)
             .await
@@ -412,19 +428,56 @@ mod tests {
         let mut now = Instant::now();
         let mut circuit = CircuitBreaker::default();
         let hour = Duration::from_secs(3600);
-        assert!(circuit.record_failure(now, gone(), false, hour), "the circuit opens");
-        assert!(!circuit.record_failure(now, gone(), false, hour), "the same failure");
+        assert!(circuit.record_failure(now, gone(), None, hour), "the circuit opens");
+        assert!(!circuit.record_failure(now, gone(), None, hour), "the same failure");
         let mut waits = Vec::new();
         for _ in 0..4 {
             let began = now;
-            while circuit.admit(now).is_err() {
-                now += Duration::from_secs(1);
-            }
+            let probe = loop {
+                match circuit.admit(now) {
+                    Ok(probe) => break probe,
+                    Err(_) => now += Duration::from_secs(1),
+                }
+            };
             waits.push((now - began).as_secs());
             assert_eq!(circuit.admit(now).err(), circuit_open(), "a probe is in progress");
-            assert!(!circuit.record_failure(now, gone(), true, hour));
+            assert!(!circuit.record_failure(now, gone(), probe, hour));
         }
         assert_eq!(waits, [30, 60, 60, 60]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failure_of_an_earlier_attempt_leaves_the_probe_in_progress() {
+        let health = RemoteHealth::new();
+        let acquire = async || health.acquire(&remote("a:25"), 5).await;
+        let all = [acquire().await, acquire().await];
+        let [mut first, mut second] = all.map(|permit| permit.unwrap_or_else(|why| panic!("{why:?}")));
+        let hour = Duration::from_secs(3600);
+        first.record_failure(gone(), hour);
+        drop(first);
+        tokio::time::advance(FIRST_OPEN_PERIOD).await;
+        let _probe = acquire().await.unwrap_or_else(|why| panic!("{why:?}"));
+        second.record_failure(gone(), hour);
+        drop(second);
+        tokio::time::advance(FIRST_OPEN_PERIOD).await;
+        assert_eq!(acquire().await.err(), circuit_open(), "the probe is in progress");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn permit_of_an_ended_probe_does_not_end_the_next_probe() {
+        let health = RemoteHealth::new();
+        let acquire = async || health.acquire(&remote("a:25"), 5).await;
+        let mut permit = acquire().await.unwrap_or_else(|why| panic!("{why:?}"));
+        let hour = Duration::from_secs(3600);
+        permit.record_failure(gone(), hour);
+        drop(permit);
+        tokio::time::advance(FIRST_OPEN_PERIOD).await;
+        let mut ended = acquire().await.unwrap_or_else(|why| panic!("{why:?}"));
+        ended.record_failure(gone(), hour);
+        tokio::time::advance(FIRST_OPEN_PERIOD * 2).await;
+        let _probe = acquire().await.unwrap_or_else(|why| panic!("{why:?}"));
+        drop(ended);
+        assert_eq!(acquire().await.err(), circuit_open(), "the next probe is in progress");
     }
 
     #[tokio::test]

@@ -205,6 +205,7 @@ impl<T> Drop for BatchReader<T> {
 }
 
 #[cfg(all(test, not(loom)))]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod tests {
     use std::sync::mpsc;
     use std::thread::JoinHandle;

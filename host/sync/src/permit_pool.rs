@@ -14,11 +14,10 @@ use std::time::Duration;
 use slab::Slab;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::primitives::{
-    AtomicBool, AtomicU64, AtomicUsize, Instant, Mutex, Notify, Ordering, sleep, spawn, timeout,
-};
+use crate::primitives::{AtomicBool, AtomicU64, AtomicUsize, Instant, Mutex, Notify, Ordering, sleep, spawn, timeout};
 
 #[cfg(all(test, not(loom)))]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod interleaving_tests;
 #[cfg(all(test, loom))]
 mod model_tests;
@@ -311,6 +310,7 @@ impl Drop for Permit {
 }
 
 #[cfg(all(test, not(loom)))]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod tests {
     use futures_util::FutureExt;
 
@@ -342,7 +342,7 @@ mod tests {
         assert!(waiting.now_or_never().is_none(), "no permit is free");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn revokes_idle_permits_only_while_others_wait_and_after_the_grace_period() {
         let pool = PermitPool::new(200);
         let mut held = pool.acquire(200, TIMEOUT).await.expect("all are free");
@@ -362,7 +362,7 @@ mod tests {
         );
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn revokes_no_more_permits_than_waiters_need() {
         let (pool, [mut half, mut other_half]) = two_holders().await;
         let mut first = Box::pin(pool.acquire(100, TIMEOUT));
@@ -395,7 +395,7 @@ mod tests {
         );
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn revokes_the_longest_idle_holder_first() {
         let (pool, [mut first, mut second]) = two_holders().await;
         let mut waiting = Box::pin(pool.acquire(1, TIMEOUT));
@@ -410,7 +410,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn does_not_count_on_revoked_holders_that_became_busy_again() {
         let (pool, [mut busy, mut idle]) = two_holders().await;
         let _waiter = Waiter::new(&pool, 1);
@@ -430,7 +430,7 @@ mod tests {
         assert!(is_revoked(&pool, &mut busy, MAX_IDLE_GRACE));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn revokes_busy_holders_at_any_pause_after_their_time_slice_or_for_a_starving_waiter() {
         let small = PermitPool::new(1);
         let mut held = small.acquire(1, TIMEOUT).await.expect("free");
@@ -450,7 +450,7 @@ mod tests {
         assert!(is_revoked(&large, &mut held, Duration::ZERO));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn acquire_fails_after_its_timeout() {
         let pool = PermitPool::new(1);
         let _held = pool.acquire(1, TIMEOUT).await.expect("free");
@@ -461,5 +461,27 @@ mod tests {
             .expect("it is held")
             .waited;
         assert!(waited >= Duration::from_millis(20));
+    }
+
+    #[test]
+    fn permits_are_revoked_again_after_a_shutdown_of_the_runtime_with_the_reclaim_task() {
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_time().start_paused(true).build().expect("a runtime")
+        };
+        let pool = PermitPool::new(1);
+        runtime().block_on(async {
+            let _held = pool.acquire(1, TIMEOUT).await.expect("free");
+            start_waiting(&mut Box::pin(pool.acquire(1, TIMEOUT)));
+            tokio::task::yield_now().await;
+        });
+        runtime().block_on(async {
+            let mut held = pool.acquire(1, TIMEOUT).await.expect("free");
+            let mut waiting = Box::pin(pool.acquire(1, TIMEOUT));
+            start_waiting(&mut waiting);
+            timeout(TIMEOUT, held.revoked(Instant::now())).await.expect("revoked");
+            drop(held);
+            waiting.await.expect("released");
+        });
     }
 }

@@ -55,9 +55,7 @@ impl QueueBudget {
 /// Adds `amount` to `reserved` unless the sum exceeded `max`.
 fn reserve(reserved: &AtomicUsize, amount: usize, max: usize) -> bool {
     let add = |reserved: usize| reserved.checked_add(amount).filter(|sum| *sum <= max);
-    reserved
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
-        .is_ok()
+    reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
 }
 
 #[cfg(all(test, not(loom)))]

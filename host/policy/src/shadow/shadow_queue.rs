@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::shadow::run_state::ShadowRun;
 use host_contract::Origin;
 use host_engine::generation::Generation;
 use host_mail::Content;
+use host_sync::queue_budget::QueueBudget;
 
 /// Maximum number of samples in the queue.
 const MAX_SAMPLES: usize = 256;
@@ -44,50 +45,21 @@ pub(crate) struct Intake {
     against: u64,
     share: f64,
     samples: SyncSender<Sample>,
-    waiting: Arc<ShadowQueueState>,
+    budget: Arc<QueueBudget>,
     dropped: Arc<AtomicU64>,
-}
-
-/// Number and bytes of the samples in the queue.
-#[derive(Default)]
-struct ShadowQueueState {
-    count: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-impl ShadowQueueState {
-    /// Reserves room for a sample of this weight; false if the queue is full.
-    fn reserve(&self, weight: usize) -> bool {
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let bytes = self.bytes.fetch_add(weight, Ordering::Relaxed);
-        let fits = count < MAX_SAMPLES && bytes.saturating_add(weight) <= MAX_BYTES;
-        if !fits {
-            self.release(weight);
-        }
-        fits
-    }
-
-    fn release(&self, weight: usize) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(weight, Ordering::Relaxed);
-    }
-
-    fn is_full(&self) -> bool {
-        self.count.load(Ordering::Relaxed) >= MAX_SAMPLES || self.bytes.load(Ordering::Relaxed) >= MAX_BYTES
-    }
 }
 
 /// The receiving end of the queue.
 pub(crate) struct Queue {
     samples: Receiver<Sample>,
-    waiting: Arc<ShadowQueueState>,
+    budget: Arc<QueueBudget>,
 }
 
 impl Queue {
     /// Waits for the next sample, at most `wait`.
     pub(crate) fn next(&self, wait: Duration) -> Result<Sample, RecvTimeoutError> {
         let sample = self.samples.recv_timeout(wait)?;
-        self.waiting.release(sample.weight);
+        self.budget.release(sample.weight);
         Ok(sample)
     }
 }
@@ -96,18 +68,18 @@ impl Intake {
     /// Makes both ends of an empty queue.
     pub(crate) fn new(run: &ShadowRun) -> (Self, Queue) {
         let (samples, received) = sync_channel(MAX_SAMPLES);
-        let waiting = Arc::new(ShadowQueueState::default());
+        let budget = Arc::new(QueueBudget::new(MAX_SAMPLES, MAX_BYTES));
         let intake = Self {
             module: Arc::clone(&run.generation.candidate.module),
             against: run.against,
             share: run.share,
             samples,
-            waiting: Arc::clone(&waiting),
+            budget: Arc::clone(&budget),
             dropped: Arc::clone(&run.dropped),
         };
         let queue = Queue {
             samples: received,
-            waiting,
+            budget,
         };
         (intake, queue)
     }
@@ -120,7 +92,7 @@ impl Tap for Intake {
         let selected = generation.number == self.against
             && generation.candidate.module == self.module
             && in_share(self.share, origin);
-        if selected && self.waiting.is_full() {
+        if selected && self.budget.is_full() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return false;
         }
@@ -131,11 +103,11 @@ impl Tap for Intake {
     fn offer(&self, record: Record, message: Option<Arc<dyn Content>>) {
         let sample = Sample::new(record, message);
         let weight = sample.weight;
-        if self.waiting.reserve(weight) {
+        if self.budget.try_reserve(weight) {
             if self.samples.try_send(sample).is_ok() {
                 return;
             }
-            self.waiting.release(weight);
+            self.budget.release(weight);
         }
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }

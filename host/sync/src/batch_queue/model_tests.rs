@@ -6,7 +6,7 @@ use loom::thread;
 
 use super::*;
 
-/// Without a timer thread, a wait ends only by an item.
+/// Time-out of a wait. loom has no timer thread: a wait ends only by an item.
 const FOREVER: Duration = Duration::MAX;
 
 type Queue = Arc<BatchQueue<u32>>;
@@ -18,7 +18,12 @@ fn check(model: impl Fn(Queue) + Send + Sync + 'static) {
 /// Starts a thread that pushes `items` in order and returns the number of accepted items.
 fn push_from_thread(queue: &Queue, max_len: usize, items: &'static [u32]) -> thread::JoinHandle<usize> {
     let queue = queue.clone();
-    thread::spawn(move || items.iter().filter(|item| queue.push(false, max_len, || **item)).count())
+    thread::spawn(move || {
+        items
+            .iter()
+            .filter(|item| queue.push(false, max_len, || **item))
+            .count()
+    })
 }
 
 fn take(reader: &mut BatchReader<u32>, limits: (usize, Duration)) -> Option<Vec<u32>> {

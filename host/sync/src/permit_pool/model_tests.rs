@@ -111,7 +111,11 @@ fn cancelled_revocation_does_not_delay_the_next() {
         let is_revoked = permit.revoked(Instant::now()).now_or_never().is_some();
         waiter.join().expect("no panic");
         if !is_revoked {
-            assert_eq!(pool.shortage(&pool.holders.lock()), 1, "a busy holder is not counted on");
+            assert_eq!(
+                pool.shortage(&pool.holders.lock()),
+                1,
+                "a busy holder is not counted on"
+            );
             idle(permit);
         }
     });

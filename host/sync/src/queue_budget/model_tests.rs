@@ -19,7 +19,10 @@ impl Held {
     fn add(&self, bytes: usize, budget: &QueueBudget) {
         let items = self.items.fetch_add(1, Ordering::SeqCst) + 1;
         let bytes = self.bytes.fetch_add(bytes, Ordering::SeqCst) + bytes;
-        assert!(items <= budget.max_items && bytes <= budget.max_bytes, "{items} items, {bytes} bytes");
+        assert!(
+            items <= budget.max_items && bytes <= budget.max_bytes,
+            "{items} items, {bytes} bytes"
+        );
     }
 
     fn remove(&self, bytes: usize) {
