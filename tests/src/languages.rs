@@ -10,8 +10,8 @@ use std::process::Command;
 
 use parking_lot::Mutex;
 
-use crate::skip::skipped;
 use crate::binary::{Output, posthouse, run};
+use crate::skip::skipped;
 use crate::tool::tool;
 
 /// Version of zig that the statements of the guide refer to.

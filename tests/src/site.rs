@@ -105,12 +105,19 @@ impl Site {
     }
 
     /// Inserts a policy module, in TOML, at the start of the chain. Paths `policy.KEY` of [`Self::set`] then refer to
-    /// that module.
+    /// that module. Unless the text says otherwise, its limit on wall time is the generous one of the site's own
+    /// module, because a busy machine answers late.
     ///
     /// # Panics
     /// If `text` is not TOML.
     pub fn prepend_policy(&mut self, text: &str) -> &mut Self {
-        let module: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let mut module: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
+        if let Value::Table(limits) = module
+            .entry("limits")
+            .or_insert_with(|| Value::Table(toml::Table::new()))
+        {
+            limits.entry("wall").or_insert_with(|| Value::from("5m"));
+        }
         match self.configuration.get_mut("policy") {
             Some(Value::Array(modules)) => modules.insert(0, Value::Table(module)),
             other => panic!("policy: {other:?}"),
@@ -222,7 +229,10 @@ impl Drop for Site {
 /// run. A site that tests the cache removes the link; see [`Site::with_own_cache`].
 fn share_compiled_policies(root: &Path) {
     let binary = posthouse();
-    let target = binary.parent().and_then(Path::parent).expect("target/<profile>/posthouse");
+    let target = binary
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/<profile>/posthouse");
     let shared = target.join("compiled-policies");
     std::fs::create_dir_all(&shared).expect("target can be written");
     let policies = root.join("data/policies");

@@ -64,7 +64,11 @@ fn summary_lists_every_page() {
     let docs = repository().join("docs");
     let summary = links(&read(&docs.join("SUMMARY.md")));
     for page in pages(&docs) {
-        let name = page.strip_prefix(&docs).expect("a page of docs").to_string_lossy().into_owned();
+        let name = page
+            .strip_prefix(&docs)
+            .expect("a page of docs")
+            .to_string_lossy()
+            .into_owned();
         assert!(
             name == "SUMMARY.md" || summary.contains(&name),
             "{name} is not in SUMMARY.md"

@@ -15,5 +15,8 @@ fn posthouse(arguments: &[&str]) -> String {
 
 #[test]
 fn prints_its_version() {
-    assert_eq!(posthouse(&["--version"]), format!("posthouse {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        posthouse(&["--version"]),
+        format!("posthouse {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }

@@ -97,7 +97,7 @@ fn push_about(out: &mut String, command: &Command) {
     let long = command.get_long_about().map(ToString::to_string);
     push(out, &sentence(&about));
     let long = long.unwrap_or_default();
-    for paragraph in long.split("\n\n").filter(|paragraph| *paragraph != about) {
+    for paragraph in long.split("\n\n").filter(|text| !text.is_empty() && *text != about) {
         match paragraph.strip_prefix("Example: ") {
             Some(example) => push(out, &format!("```sh\n{}\n```", example.trim())),
             None => push(out, paragraph.trim()),
@@ -118,6 +118,7 @@ fn push_index(out: &mut String, command: &Command) {
         let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
         let _ = writeln!(list, "- [`{name}`](#{}): {}", name.replace(' ', "-"), sentence(&about));
     }
+    push(out, "Commands:");
     push(out, list.trim_end());
 }
 
