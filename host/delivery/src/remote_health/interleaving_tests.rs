@@ -8,13 +8,6 @@ use host_interleavings::{Choices, Exploration, Scenario, pause};
 use super::tests::{gone, remote};
 use super::*;
 
-const BOUNDS: Exploration = Exploration {
-    tick: FIRST_OPEN_PERIOD,
-    early_ticks: 0,
-    cancellations: 1,
-    max_steps: 60,
-};
-
 /// Health of a single remote, with a record of the deliveries.
 struct ModelledRemote {
     health: RemoteHealth,
@@ -137,24 +130,35 @@ impl ModelledRemote {
     }
 }
 
-#[test]
-fn at_most_a_single_probe_runs_and_every_permit_is_returned() {
-    let runs = BOUNDS.explore(|scenario| {
-        let model = ModelledRemote::new(scenario, 2);
-        for attempts in [2, 1, 1] {
-            scenario.spawn_cancellable(model.clone().deliver(attempts));
+/// Explores deliveries with the given numbers of attempts, of which `cancellations` may be cancelled.
+fn explore(limit: usize, attempts: &'static [usize], cancellations: usize) {
+    let bounds = Exploration {
+        tick: FIRST_OPEN_PERIOD,
+        early_ticks: 0,
+        cancellations,
+        max_steps: 60,
+    };
+    let runs = bounds.explore(|scenario| {
+        let model = ModelledRemote::new(scenario, limit);
+        for attempts in attempts {
+            scenario.spawn_cancellable(model.clone().deliver(*attempts));
         }
     });
     println!("{runs} runs");
 }
 
 #[test]
+fn at_most_a_single_probe_runs_and_failed_probes_double_the_open_period() {
+    explore(2, &[2, 1, 1], 0);
+    explore(2, &[4, 1], 0);
+}
+
+#[test]
+fn cancelled_deliveries_return_permits_and_probes() {
+    explore(2, &[2, 1], 1);
+}
+
+#[test]
 fn deliveries_that_wait_for_the_last_permit_all_end() {
-    let runs = BOUNDS.explore(|scenario| {
-        let model = ModelledRemote::new(scenario, 1);
-        for attempts in [1, 1, 1] {
-            scenario.spawn_cancellable(model.clone().deliver(attempts));
-        }
-    });
-    println!("{runs} runs");
+    explore(1, &[1, 1, 1], 1);
 }
