@@ -71,7 +71,7 @@ const CPU_LIMIT: &str = "3s";
 fn site_without_probation() -> Site {
     let mut site = Site::new();
     site.set("policy-engine.probation.faults", 0)
-        .set("policy-engine.compile-time", "10m")
+        .set("policy-engine.compile-time", "1h")
         .set("policy.limits.cpu", CPU_LIMIT);
     site
 }

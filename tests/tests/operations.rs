@@ -1,6 +1,6 @@
 //! Start, reload and stop of the daemon, and the operator's commands.
 
-use posthouse_tests::{Client, Daemon, PASSWORD, Sink, Site, eventually, run};
+use posthouse_tests::{Client, Daemon, Event, PASSWORD, Sink, Site, eventually, run};
 use std::net::TcpListener;
 use std::process::Command;
 
@@ -143,6 +143,8 @@ fn reload_names_keys_that_need_a_restart() {
 
 #[test]
 fn reload_applies_new_accounts_and_passwords() {
+    // A reload causes an event for the configuration and an event for the directory.
+    let names_directory = |event: &Event| event.fields["what"].to_string().contains("directory");
     let site = Site::new();
     let daemon = site.start();
     site.cli_with_input(
@@ -164,7 +166,7 @@ fn reload_applies_new_accounts_and_passwords() {
     );
     // The command returns after the changes are in force.
     site.cli(&["reload"]).ok();
-    daemon.events().take(5011);
+    daemon.events().take_where(5011, names_directory);
     let mut client = daemon.connect();
     client.login("dora", "a new password");
     let message = "From: <dora@posthouse.test>\nSubject: hello\n\nx\n";
@@ -179,7 +181,7 @@ fn reload_applies_new_accounts_and_passwords() {
     site.cli_with_input(&["account", "passwd", "dora", "--password-stdin"], "another\n")
         .ok();
     daemon.reload();
-    daemon.events().take(5011);
+    daemon.events().take_where(5011, names_directory);
     let mut client = daemon.connect();
     client.ehlo();
     client.starttls();

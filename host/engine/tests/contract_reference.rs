@@ -1,4 +1,4 @@
-//! Test that `docs/reference/contract.md` equals the prose of `wit/policy.wit` as a page. `POSTHOUSE_BLESS=1` writes the page.
+//! Test that `docs/reference/contract.md` equals the prose of `wit/policy.wit` as a page. `POSTHOUSE_UPDATE=1` writes the page.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -17,13 +17,13 @@ fn reference_page_matches_the_contract() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let page: PathBuf = root.join("docs/reference/contract.md");
     let made = Reference::new(&root.join("wit/policy.wit")).page();
-    if std::env::var_os("POSTHOUSE_BLESS").is_some() {
+    if std::env::var_os("POSTHOUSE_UPDATE").is_some() {
         std::fs::write(&page, &made).expect("docs/ can be written");
     }
     let found = std::fs::read_to_string(&page).unwrap_or_default();
     assert!(
         found == made,
-        "docs/reference/contract.md is not what wit/policy.wit says: run this test with POSTHOUSE_BLESS=1"
+        "docs/reference/contract.md is not what wit/policy.wit says: run this test with POSTHOUSE_UPDATE=1"
     );
 }
 

@@ -166,11 +166,11 @@ fn catalogue_ids_are_sorted_and_names_unique() {
     assert_eq!(names.len(), ids.len());
 }
 
-/// Compares the page with the catalogue. `POSTHOUSE_BLESS=1` rewrites the page.
+/// Compares the page with the catalogue. `POSTHOUSE_UPDATE=1` rewrites the page.
 #[test]
 fn docs_events_md_equals_the_catalogue() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/events.md");
-    if std::env::var_os("POSTHOUSE_BLESS").is_some() {
+    if std::env::var_os("POSTHOUSE_UPDATE").is_some() {
         fs::write(&page, catalogue_markdown()).expect("writes");
     }
     let written = fs::read_to_string(&page).expect("docs/reference/events.md");

@@ -1,11 +1,13 @@
-//! A budget that bounds the items of a queue and their bytes. Reserving never waits: what does not fit is refused.
+//! A budget that bounds the number and the bytes of a queue's items. Reserving never waits: an item that does not fit is
+//! refused.
 
 use crate::primitives::{AtomicUsize, Ordering};
 
 #[cfg(all(test, loom))]
 mod model_tests;
 
-/// Room of a queue. An item reserves its room before it enters the queue and releases the room after it has left.
+/// Room of a queue. The room of an item is reserved before the item enters the queue, and released after the item has
+/// left.
 pub struct QueueBudget {
     max_items: usize,
     max_bytes: usize,

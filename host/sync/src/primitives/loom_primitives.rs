@@ -1,5 +1,5 @@
-//! Primitives of the model tests. `tokio`'s semaphores and notifications stay in use: `loom` takes each of their
-//! operations as a single step.
+//! Primitives of the model tests. Semaphores and notifications remain those of `tokio`, whose operations are single steps
+//! for `loom`.
 
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
@@ -79,7 +79,7 @@ impl Condvar {
         self.condvar.notify_one();
     }
 
-    /// Ends the current wait with a timeout, if there is such a wait, and all later ones at once.
+    /// Ends the current wait with a timeout, if any, and each later wait with a timeout at once.
     pub(crate) fn elapse<T>(&self, mutex: &Mutex<T>) {
         let guard = mutex.lock();
         self.has_elapsed.store(true, Ordering::SeqCst);
