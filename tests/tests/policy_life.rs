@@ -154,6 +154,7 @@ fn activation_is_atomic_under_kill() {
         stop.store(true, Ordering::Relaxed);
         loader.join().expect("the loader");
         let last = before.all(5003).last().expect("an activation").fields["generation"].as_u64();
+        assert!(last.is_some(), "the generation is a number");
 
         let daemon = site.start();
         let status = json(&site, &["policy", "status"]);

@@ -169,6 +169,7 @@ fn settings_select_the_returned_content() {
         (r#"{"ndr": {"content": "full"}}"#, Content::Full),
     ] {
         let (notices, _) = notices(json, &failure("ambiguous-address"));
+        assert!(!notices.is_empty(), "{json}");
         assert!(notices.iter().all(|notice| notice.content == content), "{json}");
     }
 }

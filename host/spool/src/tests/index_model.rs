@@ -473,6 +473,8 @@ fn threads_never_hold_two_leases_on_a_message() {
                         let number = usize::from_str_radix(&id.to_string(), 16).expect("a small number");
                         assert!(!leased[number].swap(true, Ordering::SeqCst), "two leases on {id}");
                         let lease = Lease::new(shared.clone(), id, entry);
+                        // Other threads get a chance to lease the message, too.
+                        std::thread::yield_now();
                         assert!(leased[number].swap(false, Ordering::SeqCst), "two leases on {id}");
                         let destination = DESTINATIONS[number % DESTINATIONS.len()];
                         match random.below(3) {

@@ -268,6 +268,7 @@ fn rset_ehlo_helo_and_quit_drop_the_transaction() {
         assert_eq!(player.alive.get(), 1);
         player.say(ending);
         assert_eq!(player.alive.get(), 0, "{ending}");
+        assert_eq!(player.is_closed(), ending == "QUIT", "{ending}");
         if !player.is_closed() {
             assert_eq!(player.say("DATA").map(|reply| reply.code), Some(503), "{ending}");
             assert_eq!(
