@@ -66,12 +66,10 @@ fn each_misbehaviour_in_c_is_a_single_event() {
 /// tests.
 const CPU_LIMIT: &str = "3s";
 
-/// Creates a site without probation, so that a faulting policy is not rolled back, and with enough time to compile two
-/// interpreters at once beside other tests.
+/// Creates a site without probation, so that a faulting policy is not rolled back.
 fn site_without_probation() -> Site {
     let mut site = Site::new();
     site.set("policy-engine.probation.faults", 0)
-        .set("policy-engine.compile-time", "1h")
         .set("policy.limits.cpu", CPU_LIMIT);
     site
 }

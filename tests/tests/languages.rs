@@ -144,9 +144,7 @@ fn cases_pass(component: &Path, project: &Path) {
 /// Checks the messages about invalid settings in every language.
 #[test]
 fn names_settings_of_the_wrong_type() {
-    let mut site = Site::new();
-    // The compile time is generous: two components contain an interpreter, and other tests compile at the same time.
-    site.set("policy-engine.compile-time", "1h");
+    let site = Site::new();
     let daemon = site.start();
     let expect_problems = |component: &Path, problems: [&str; 2]| {
         let settings = r#"{"refuse": ["a@example.org", 5], "refused": []}"#;

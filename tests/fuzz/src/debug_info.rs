@@ -19,7 +19,7 @@ const SECTIONS: [&str; 10] = [
 const BODY: usize = 1024;
 
 /// Resolves the instructions of a component with the sections in `data`: each is a number, two bytes of length, low
-/// byte first, and the content.
+/// byte first, and the content. A unit or line program of length 0 at the beginning of a section ends with the section.
 pub fn debug_info(data: &[u8]) {
     let component = component(data);
     check_places(&component, component.len());
@@ -43,6 +43,12 @@ pub fn component(mut data: &[u8]) -> Vec<u8> {
         let mut custom = vec![name.len() as u8];
         custom.extend_from_slice(name.as_bytes());
         custom.extend_from_slice(content);
+        if let (".debug_info" | ".debug_line", Some(unit)) = (name, content.len().checked_sub(4))
+            && content.starts_with(&[0; 4])
+        {
+            let at = custom.len() - content.len();
+            custom[at..at + 4].copy_from_slice(&(unit as u32).to_le_bytes());
+        }
         section(&mut module, 0, &custom);
         data = after;
     }
