@@ -9,7 +9,7 @@ const MAX_TEXT_LINE: usize = 998;
 /// Message, octets up to the end of data, and defect.
 type Received = (Vec<u8>, usize, Option<String>);
 
-/// Reads the message whole, in pieces and octet by octet, and compares with [`split`]. A clean message must come out
+/// Reads the message whole, in pieces and octet by octet, and compares with `split`. A clean message must come out
 /// the same after this host has sent it to another.
 pub fn data_reader(input: &[u8]) {
     let whole = data(input, &[]);
