@@ -1,5 +1,6 @@
 //! Checks of the documents: links, summary, cited standards and samples.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use posthouse_tests::Site;
@@ -233,4 +234,121 @@ fn first_configuration_of_the_readme_works() {
         relayed.contains("192.0.2.25/32") && relayed.contains("fail as not-homed"),
         "{relayed}"
     );
+}
+
+/// Files that an example in another language shares with the template of its language: example, template, name of the
+/// policy in the source, and world.
+const SHARED_WITH_TEMPLATES: [(&str, &str, &str, &str); 9] = [
+    ("c-blocklist/build.sh", "c/build.sh", "c-blocklist", ""),
+    ("c-blocklist/src/json.c", "c/src/json.c", "", ""),
+    ("c-blocklist/src/json.h", "c/src/json.h", "", ""),
+    ("c-blocklist/src/lifecycle.c", "c/src/lifecycle.c", "blocklist", ""),
+    ("c-blocklist/src/policy.c", "c/src/policy.c", "", ""),
+    ("c-blocklist/src/policy.h", "c/src/policy.h", "", ""),
+    (
+        "javascript-subject-tags/build.sh",
+        "javascript/build.when-homing+all.sh",
+        "javascript-subject-tags",
+        "",
+    ),
+    (
+        "javascript-subject-tags/wit/world.wit",
+        "javascript/wit/world.wit",
+        "",
+        "homing-policy",
+    ),
+    (
+        "python-quiet-notices/build.sh",
+        "python/build.sh",
+        "python-quiet-notices",
+        "",
+    ),
+];
+
+#[test]
+fn examples_share_the_files_of_their_templates() {
+    let root = repository();
+    for (example, template, name, world) in SHARED_WITH_TEMPLATES {
+        let template = read(&root.join("host/posthouse/templates").join(template));
+        let expected = template.replace("{{name}}", name).replace("{{world}}", world);
+        let found = read(&root.join("policy-wasm/languages").join(example));
+        assert!(found == expected, "{example} is not made from its template");
+    }
+}
+
+/// Returns the keys of a sample with their values and tables, commented ones without a value: `(table, key, value)`.
+fn sample_keys(sample: &str) -> Vec<(String, String, Option<String>)> {
+    let mut table = String::new();
+    let mut keys = Vec::new();
+    for line in sample.lines() {
+        let is_commented = line.starts_with("# ");
+        let line = line.trim_start_matches("# ");
+        if line.starts_with('[') {
+            let name = line.trim_start_matches('[').split(']').next().unwrap_or_default();
+            table = name.to_owned();
+        } else if let Some((key, value)) = line.split_once(" = ")
+            && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+        {
+            let value = value.split(" #").next().unwrap_or_default().trim().to_owned();
+            keys.push((table.clone(), key.to_owned(), Some(value).filter(|_| !is_commented)));
+        }
+    }
+    keys
+}
+
+/// Returns the rows `| key | default | …` of the section about a table; the empty name is the section "The host".
+fn section_rows<'a>(page: &'a str, table: &str) -> Vec<(&'a str, &'a str)> {
+    let headings = [format!("`[{table}]`"), format!("`[[{table}]]`")];
+    let is_heading = |line: &str| match table {
+        "" => line == "## The host",
+        _ => line.starts_with('#') && headings.iter().any(|heading| line.contains(heading.as_str())),
+    };
+    let section = page.lines().skip_while(|line| !is_heading(line)).skip(1);
+    let section = section.take_while(|line| !line.starts_with('#'));
+    let cells = section.filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    cells
+        .map(|(key, rest)| (key, rest.split(" | ").next().unwrap_or_default()))
+        .collect()
+}
+
+#[test]
+fn configuration_page_lists_every_key_with_its_default() {
+    let root = repository();
+    let page = read(&root.join("docs/reference/configuration.md"));
+    let sample = read(&root.join("docs/samples/defaults.toml"));
+    let keys = sample_keys(&sample);
+    assert!(keys.len() > 70, "the sample is not read: {} keys", keys.len());
+    let mut differences = Vec::new();
+    // The faults of a module are those of the host.
+    for (table, key, value) in keys.iter().filter(|(table, ..)| table != "policy.faults") {
+        let rows = section_rows(&page, table);
+        let Some((_, default)) = rows.iter().find(|(name, _)| name == key) else {
+            differences.push(format!("[{table}] {key} has no row"));
+            continue;
+        };
+        // Tables of listeners are examples, and paths depend on the user.
+        let is_example = table == "listener" || *default == "must be given" || *default == "see above";
+        let is_example = is_example || value.as_ref().is_none_or(|value| value.contains("/var/lib"));
+        if !is_example
+            && !value
+                .as_ref()
+                .is_some_and(|value| *default == value.as_str() || default.starts_with(&format!("`{value}`")))
+        {
+            differences.push(format!(
+                "[{table}] {key}: {value:?} in the sample, {default} on the page"
+            ));
+        }
+    }
+    let tables: BTreeSet<&String> = keys.iter().map(|(table, ..)| table).collect();
+    for table in &tables {
+        for (row, _) in section_rows(&page, table) {
+            let subtable = [table, row].map(ToOwned::to_owned).join(".");
+            let subtable = subtable.trim_start_matches('.').to_owned();
+            let is_known = keys.iter().any(|(of, key, _)| of == *table && key == row);
+            if !is_known && !tables.contains(&subtable) && !sample.contains(&format!("[{subtable}]")) {
+                differences.push(format!("[{table}] {row} is on the page and not in the sample"));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{differences:#?}");
 }

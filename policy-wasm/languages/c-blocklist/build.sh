@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds c-blocklist.wasm, with the first of these that is there: $WASI_SDK_PATH, clang, zig, zig of pip.
+# Builds c-blocklist.wasm with the first available compiler of: $WASI_SDK_PATH, clang, zig, zig of pip.
 set -eu
 cd "$(dirname "$0")"
 
@@ -8,7 +8,8 @@ if ! command -v "$posthouse" >/dev/null; then
   echo "build.sh: posthouse is not in the path: set POSTHOUSE to where it is" >&2
   exit 1
 fi
-# A small stack below the data, so that it ends in a trap and not in the data; zig has it there, and no option.
+# A small stack below the data, so that an overflow traps instead of overwriting data. zig places the stack there
+# without an option.
 below=-Wl,--stack-first
 if [ -n "${WASI_SDK_PATH:-}" ]; then
   compiler="$WASI_SDK_PATH/bin/clang --sysroot=$WASI_SDK_PATH/share/wasi-sysroot"
@@ -25,14 +26,14 @@ else
   exit 1
 fi
 
-# What the policy needs to know of the contract.
+# The types and functions of the contract.
 "$posthouse" policy bindings wit --lang c --world module --out generated >/dev/null
 
-# Line tables, for Event 4037; a trap for undefined behaviour.
-# shellcheck disable=SC2086 # the compiler may be several words, and what is below nothing
+# Line tables for Event 4037; undefined behaviour traps.
+# shellcheck disable=SC2086 # $compiler may be several words, and $below may be empty
 $compiler --target=wasm32-wasi -mexec-model=reactor -std=c11 -Os -g1 -ffile-prefix-map="$PWD"=. \
   -Wall -Wextra -Wno-unused-parameter -fsanitize=undefined -fsanitize-trap=undefined \
   $below -Wl,-z,stack-size=131072 \
   -Igenerated src/*.c generated/module.c generated/module_component_type.o -o c-blocklist.wasm
-# For `posthouse policy explain`.
+# The schema, for `posthouse policy explain`.
 "$posthouse" policy embed c-blocklist.wasm settings.schema.json

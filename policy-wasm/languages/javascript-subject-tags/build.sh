@@ -19,8 +19,8 @@ if [ ! -x "$tool" ]; then
     exit 1
   }
 fi
-# QuickJS (componentize-qjs) is smaller and faster, and cannot give back the message that `checkMessage` is lent.
+# QuickJS (componentize-qjs) is smaller and faster, but cannot drop the message that `checkMessage` borrows.
 # Without --disable the component imports wasi:http, which no policy is granted.
 "$tool" src/policy.js --wit wit --world-name module --disable http fetch-event --out javascript-subject-tags.wasm >/dev/null
-# For `posthouse policy explain`.
+# The schema, for `posthouse policy explain`.
 "$posthouse" policy embed javascript-subject-tags.wasm settings.schema.json

@@ -22,5 +22,5 @@ if [ ! -x "$tool" ]; then
   }
 fi
 "$tool" --quiet -d wit -w module componentize -p src policy -o python-quiet-notices.wasm
-# For `posthouse policy explain`.
+# The schema, for `posthouse policy explain`.
 "$posthouse" policy embed python-quiet-notices.wasm settings.schema.json

@@ -63,7 +63,7 @@ static uint8_t *utf8(uint8_t *out, uint32_t c) {
   return out;
 }
 
-/* What a backslash stands for; a pair of surrogates is one character. */
+/* The character of an escape, after the backslash. A pair of surrogates is one character. */
 static uint32_t escaped(json_t *in) {
   int c = next(in);
   switch (c) {
@@ -86,7 +86,7 @@ static uint32_t escaped(json_t *in) {
 text_t json_text(json_t *in) {
   peek(in);
   next(in);
-  /* No character is longer than what stands for it: an escape of six bytes gives at most three. */
+  /* No character is longer than its escape: an escape of six bytes gives at most three bytes. */
   uint8_t *start = allocate((size_t)(in->end - in->at) + 4), *out = start;
   for (int c; (c = next(in)) != -1 && c != '"';) {
     if (c == '\\') {

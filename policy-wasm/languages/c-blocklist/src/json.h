@@ -1,5 +1,5 @@
-/* Reads JSON. The host gives a policy nothing but good JSON as its settings, so that only the types
- * in it are in question; of bad JSON this reads something, and never beyond its end. */
+/* A JSON reader. The host passes only valid JSON as settings, so only the types need checks. Invalid JSON
+ * gives arbitrary values, but nothing beyond its end is read. */
 #ifndef JSON_H
 #define JSON_H
 
@@ -13,15 +13,15 @@ typedef struct {
 
 typedef enum { JSON_OBJECT, JSON_LIST, JSON_TEXT, JSON_TRUTH, JSON_OTHER } json_kind_t;
 
-/* What comes next. */
+/* The kind of the next value. */
 json_kind_t json_kind(json_t *in);
-/* Goes into an object or a list. */
+/* Enters an object or a list. */
 void json_enter(json_t *in);
-/* Whether there is a further member or item; goes to it, or out at the end. */
+/* True if there is a further member or item, and moves to it; at the end, leaves the object or list. */
 bool json_more(json_t *in);
-/* The key of a member, copied; its value comes next. */
+/* The key of a member, copied; the value is next. */
 text_t json_key(json_t *in);
-/* Text, copied. */
+/* A text value, copied. */
 text_t json_text(json_t *in);
 bool json_truth(json_t *in);
 /* Skips a value of any kind. */

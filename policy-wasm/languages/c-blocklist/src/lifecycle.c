@@ -1,4 +1,4 @@
-/* Description and settings of the policy, independent of its roles. */
+/* Name, version and settings of the policy, the same for every role. */
 #include "policy.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Clients of some networks are sent away. */
+/* Refuses clients of the listed networks at the connection. */
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,7 @@ static bool address_parse(const char *words, address_t *address) {
   return inet_pton(address->bits == 128 ? AF_INET6 : AF_INET, words, address->bytes) == 1;
 }
 
-/* Whether all bits after the prefix are zero. */
+/* True if all bits after the prefix are zero. */
 static bool host_part_is_empty(const network_t *network) {
   for (size_t bit = network->prefix; bit < network->address.bits; bit++) {
     if (network->address.bytes[bit / 8] >> (7 - bit % 8) & 1) return false;
@@ -33,7 +33,7 @@ static bool host_part_is_empty(const network_t *network) {
   return true;
 }
 
-/* `192.0.2.0/24`, `2001:db8::/32`, or an address alone. What is wrong, or NULL. */
+/* Parses `192.0.2.0/24`, `2001:db8::/32`, or an address alone. Returns the problem, or NULL. */
 static const char *network_parse(text_t written, network_t *network) {
   char words[64];
   if (written.len >= sizeof words || memchr(written.ptr, '\0', written.len) != NULL) return "expected a network";

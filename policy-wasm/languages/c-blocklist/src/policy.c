@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 _Noreturn void die(const char *words) {
-  /* A failed write cannot be reported anywhere else. */
+  /* A write error is ignored: the policy ends in any case. */
   if (write(STDERR_FILENO, words, strlen(words)) > 0) (void)write(STDERR_FILENO, "\n", 1);
   abort();
 }
@@ -13,7 +13,7 @@ _Noreturn void die(const char *words) {
 void *allocate(size_t size) { return reallocate(NULL, size); }
 
 void *reallocate(void *block, size_t size) {
-  /* Of nothing, realloc would make a NULL that is no failure. */
+  /* realloc to size 0 may return NULL without a failure. */
   void *grown = realloc(block, size == 0 ? 1 : size);
   if (grown == NULL) die("no memory left");
   return grown;
@@ -22,7 +22,7 @@ void *reallocate(void *block, size_t size) {
 text_t text_of(const char *words) { return text_copy((text_t){(uint8_t *)words, strlen(words)}); }
 
 text_t text_copy(text_t text) {
-  /* The bindings free what has a length, and nothing else. */
+  /* The bindings free only texts with a length above 0. */
   if (text.len == 0) return (text_t){NULL, 0};
   uint8_t *bytes = allocate(text.len);
   memcpy(bytes, text.ptr, text.len);

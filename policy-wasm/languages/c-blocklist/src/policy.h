@@ -1,4 +1,4 @@
-/* What every part of the policy uses: short names, text, and the settings. */
+/* Declarations for every part of the policy: short names, text, and settings. */
 #ifndef POLICY_H
 #define POLICY_H
 
@@ -12,35 +12,35 @@ typedef posthouse_policy_types_failure_t failure_t;
 typedef posthouse_policy_types_reply_t reply_t;
 typedef posthouse_policy_types_reverse_path_t reverse_path_t;
 
-/* Gives up: the mail is deferred, and Event 4037 has the words. */
+/* Ends the policy with a fault: the mail is deferred, and Event 4037 has the words. */
 _Noreturn void die(const char *words);
-/* Memory, or death; never NULL. */
+/* Allocates memory; never returns NULL. Dies if there is no memory left. */
 void *allocate(size_t size);
-/* As it, for a block that grows. */
+/* Resizes a block; never returns NULL. */
 void *reallocate(void *block, size_t size);
 
-/* Text of the policy's own. What is given to the host must be such a copy: it frees what it gets. */
+/* A copy of a text. Values for the host must be copies, since the host frees them. */
 text_t text_of(const char *words);
 text_t text_copy(text_t text);
-/* Whether two texts are the same; the case of ASCII letters does not matter in the second form. */
+/* True if two texts are the same; `text_alike` ignores the case of ASCII letters. */
 bool text_is(text_t text, const char *words);
 bool text_same(text_t a, text_t b);
 bool text_alike(text_t a, text_t b);
 
 reply_t reply(uint16_t code, uint16_t subject, uint16_t detail, const char *words);
-/* Why; `entry` may be NULL, and is copied. */
+/* The reason of a decision; `entry` is copied and may be NULL. */
 because_t because(const char *rule, const text_t *entry);
 
-/* Arguments are the policy's to give back, with what was lent in them. */
+/* Free an argument and drop its borrowed handles. */
 void done_with_client(client_t *client);
 void done_with_envelope(envelope_t *envelope);
 void done_with_failure(failure_t *failure);
 
-/* What is wrong with the settings. */
+/* Problems of the settings. */
 typedef exports_posthouse_policy_lifecycle_list_problem_t problems_t;
-/* Takes both texts. */
+/* Adds a problem; takes ownership of both texts. */
 void problem(problems_t *problems, text_t key, text_t words);
-/* `key[at]` */
+/* The text `key[at]`. */
 text_t key_of(const char *key, size_t at);
 
 /* A list of text in the settings. */
@@ -51,18 +51,18 @@ typedef struct {
 void texts_read(texts_t *list, const char *key, json_t *value, problems_t *problems);
 bool truth_read(const char *key, json_t *value, problems_t *problems);
 
-/* A part of the policy that decides something. */
+/* A rule of a role, and a role of the policy. */
 typedef struct {
   const char *name, *summary;
 } rule_t;
 typedef struct {
   const rule_t *rules;
   size_t rule_count;
-  /* Reads the value of a setting; false, with nothing read, if it is not this role's. */
+  /* Reads the value of a setting. Returns false and reads nothing if the key belongs to another role. */
   bool (*configure)(text_t key, json_t *value, problems_t *problems);
 } role_t;
 
-/* The policy's parts; in roles.c. */
+/* The roles of the policy, defined in roles.c. */
 extern const role_t *const roles[];
 extern const size_t role_count;
 

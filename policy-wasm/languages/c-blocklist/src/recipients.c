@@ -1,4 +1,4 @@
-/* Some recipients, or whole domains, get no mail from outside. */
+/* Listed recipients and domains accept mail only from authenticated clients. */
 #include <string.h>
 
 #include "policy.h"
@@ -22,7 +22,7 @@ static const rule_t rules[] = {
 };
 const role_t recipients = {rules, sizeof rules / sizeof *rules, configure};
 
-/* `@domain` of an address; the local part may have an @ of its own, in quotes. */
+/* Returns `@domain` of an address. A quoted local part may contain an @. */
 static text_t domain_of(text_t address) {
   size_t at = address.len;
   while (at > 0 && address.ptr[at - 1] != '@') at--;
@@ -53,7 +53,7 @@ void exports_posthouse_policy_homing_check_sender(client_t *client, reverse_path
 void exports_posthouse_policy_homing_check_recipient(client_t *client, reverse_path_t *sender, text_t *recipient,
                                                      decision_t *decision) {
   const text_t *entry = refused_entry(*recipient);
-  /* An absent identity reads as zeros and traps nowhere: `is_some` is asked before anything else is. */
+  /* Check `is_some` first: an absent identity reads as zeros and does not trap. */
   if (client->identity.is_some) {
     pass(decision, "inside");
   } else if (entry == NULL) {
@@ -75,6 +75,6 @@ void exports_posthouse_policy_homing_check_message(
   answer->f1 = because("recipient", NULL);
   done_with_client(client);
   done_with_envelope(envelope);
-  /* It was lent; what is not given back when the function returns is a fault. */
+  /* Borrowed handles must be dropped before the function returns; a handle left over is a fault. */
   posthouse_policy_message_message_drop_borrow(message);
 }

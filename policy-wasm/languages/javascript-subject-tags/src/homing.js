@@ -1,4 +1,4 @@
-// Mail from outside says so in its subject, and some subjects are refused.
+// Tags the subject of mail from outside, and refuses listed phrases in subjects.
 
 export const rules = [
   { name: 'subject', summary: 'mail from outside with one of these phrases in its subject is refused' },
@@ -6,7 +6,7 @@ export const rules = [
   { name: 'inside', summary: 'mail of clients that authenticated or need not stays as it is' },
 ];
 
-/** What each setting must be: key (within the value) and text of what is wrong. */
+/** Checks of each setting. Each returns the problems of a value: key (within the value) and text. */
 export const keys = {
   tag: (value) => (typeof value === 'string' && /^[ -~]{1,40}$/.test(value) ? [] : [['', 'expected 1 to 40 characters of ASCII']]),
   refuse(value) {
@@ -36,7 +36,7 @@ export const homing = {
 
   checkMessage(client, envelope, message) {
     const subjects = message.header('Subject');
-    // It was lent; what is not given back when the function returns is a fault.
+    // Borrowed handles must be dropped before the function returns; a handle left over is a fault.
     message[Symbol.dispose]();
     if (client.identity != null || isTrusted(client)) return [{ tag: 'pass' }, because('inside')];
     const phrase = refused.find((phrase) => subjects.some((subject) => subject.toLowerCase().includes(phrase)));
@@ -44,7 +44,7 @@ export const homing = {
       const reply = { code: 554, status: [5, 7, 1], text: 'A message with this subject is not accepted' };
       return [{ tag: 'reject', val: reply }, because('subject', phrase)];
     }
-    // The second field of a message that has two is as good as none: it goes, with the first.
+    // A message with two subjects keeps neither: both fields are replaced by one.
     const tagged = [tag, subjects[0] ?? ''].join(' ').trimEnd();
     const isTagged = subjects.length === 1 && subjects[0].startsWith(tag);
     if (isTagged || !isShort(tagged)) return [{ tag: 'pass' }, because('tag')];
@@ -56,8 +56,8 @@ export const homing = {
   },
 };
 
-/** Other exemptions say nothing of the kind: the world is excused from homing where it delivers. */
+/** Only these exemptions mark a trusted client; mail from the world is exempt from homing on its listener, too. */
 const isTrusted = (client) => client.exemptions.includes('authentication');
 
-/** Bytes of UTF-8 are at most three for each unit of UTF-16: good enough for a limit. */
+/** Upper bound of the length in UTF-8: at most three bytes for each unit of UTF-16. */
 const isShort = (text) => text.length * (/^[ -~]*$/.test(text) ? 1 : 3) <= LONGEST;

@@ -1,4 +1,4 @@
-// Who the policy is, and its settings.
+// Name, version and settings of the policy.
 import * as mail from './homing.js';
 
 export const lifecycle = {
@@ -10,7 +10,7 @@ export const lifecycle = {
       if (!Object.hasOwn(mail.keys, key)) return [{ key, text: 'there is no such setting' }];
       return mail.keys[key](value).map(([within, text]) => ({ key: key + within, text }));
     });
-    // Thrown from here, a list of problems is the answer; anything else that is thrown is a fault.
+    // A thrown list of problems is the answer; any other exception is a fault.
     if (problems.length > 0) throw problems;
     mail.configure(settings);
   },

@@ -1,3 +1,3 @@
-// What the component exports: the interfaces of its world.
+// The exports of the component: the interfaces of its world.
 export { lifecycle } from './lifecycle.js';
 export { homing } from './homing.js';

@@ -1,4 +1,4 @@
-"""Non-delivery reports for people: no machine is answered, and the administrator gets a copy of what is his."""
+"""Non-delivery reports for people: automatic mail gets none, and the administrator gets copies for the listed classes."""
 
 import wit_world.exports
 from wit_world.exports.lifecycle import Rule
@@ -21,7 +21,7 @@ copies = {}
 
 
 def problems(settings):
-    """Key and text of everything that is wrong."""
+    """Returns the problems of the settings: key and text."""
     wrong = [(key, "there is no such setting") for key in settings if key not in KEYS]
     if settings.get("content", "headers") not in CONTENTS:
         wrong.append(("content", f"expected one of {', '.join(CONTENTS)}"))

@@ -1,4 +1,4 @@
-"""What the component exports: one class for each interface of its world."""
+"""The exports of the component: one class for each interface of its world."""
 
 import json
 
@@ -17,7 +17,7 @@ class Lifecycle(wit_world.exports.Lifecycle):
     def configure(self, text):
         settings = json.loads(text)
         wrong = notices.problems(settings)
-        # Raised from here, a list of problems is the answer; any other exception is a fault.
+        # A raised list of problems is the answer; any other exception is a fault.
         if wrong:
             raise Err([Problem(key, text) for key, text in wrong])
         notices.configure(settings)
