@@ -1,4 +1,4 @@
-//! Signatures of policies, required at load, start and rollback.
+//! Signatures of policies, required at every way on which code comes to run, and of the code that runs already.
 
 use std::path::Path;
 
@@ -113,4 +113,192 @@ fn rollback_requires_a_currently_accepted_signature() {
     assert!(!on_probation(&site));
     assert_eq!(policy_status(&site)["name"], "misbehaving");
     assert!(daemon.events().all(5024).is_empty());
+}
+
+/// A site whose policies anna or bert may sign; bert's key is withdrawn, or the only one, by [`Signers::accept`].
+struct Signers {
+    site: Site,
+    anna: minisign::KeyPair,
+    bert: minisign::KeyPair,
+}
+
+impl Signers {
+    /// Makes a site that accepts components of anna only.
+    fn new() -> Self {
+        let (anna, bert) = (signer(), signer());
+        let mut site = Site::new();
+        site.set("policy.signed-by", anna.pk.to_base64());
+        Self { site, anna, bert }
+    }
+
+    /// Writes an example under a name of its own, with the signature beside it.
+    fn component(&self, example_name: &str, name: &str, keys: &minisign::KeyPair) -> String {
+        let bytes = std::fs::read(example(example_name)).expect("built");
+        let file = self.site.file(&format!("{name}.wasm"), bytes);
+        self.site.file(&format!("{name}.wasm.minisig"), sign(keys, &file));
+        file.display().to_string()
+    }
+
+    /// Withdraws anna's key: only bert's counts from the next reload on.
+    fn withdraw(&mut self) {
+        self.site.set("policy.signed-by", self.bert.pk.to_base64());
+    }
+
+    fn load(&self, file: &str) -> posthouse_tests::Output {
+        self.site.cli(&["policy", "load", file, "--settings", "{}"])
+    }
+}
+
+fn health(site: &Site) -> Value {
+    let said = site.cli(&["status", "--json"]);
+    let status: Value = serde_json::from_str(&said.stdout).expect("status is JSON");
+    status["health"].clone()
+}
+
+#[test]
+fn withdrawn_key_applies_at_the_reload() {
+    let mut signers = Signers::new();
+    let first = signers.component("first-policy", "first", &signers.anna);
+    let hers = signers.component("q178091", "hers", &signers.anna);
+    let his = signers.component("misbehaving", "his", &signers.bert);
+    let daemon = signers.site.start();
+    signers.load(&first).ok();
+    signers.load(&hers).ok();
+    signers.load(&his).failed();
+
+    signers.withdraw();
+    let said = signers.site.cli(&["reload"]).failed();
+    assert!(
+        said.contains("generation 3 goes on") && said.contains("--require-now"),
+        "{said}"
+    );
+    let event = daemon.events().take(5130);
+    assert_eq!(
+        (event.text("generation").as_str(), event.text("instead").as_str()),
+        ("3", "it goes on")
+    );
+    let reason = health(&signers.site)["reasons"][0].to_string();
+    assert!(
+        reason.contains("generation 3 goes on although its code is not trusted"),
+        "{reason}"
+    );
+    // The withdrawn key opens no way any more, and the new key does.
+    for refused in [
+        signers.load(&first),
+        signers.load(&hers),
+        signers.site.cli(&["policy", "load", "--settings", r#"{"x": 1}"#]),
+        signers.site.cli(&["policy", "rollback"]),
+        signers.site.cli(&["policy", "rollback", "2"]),
+        signers.site.cli(&["policy", "stage", &first, "--share", "10%"]),
+        signers.site.cli(&["policy", "shadow", &first]),
+    ] {
+        let said = refused.failed();
+        assert!(said.contains("none of policy[0].signed-by"), "{said}");
+    }
+    assert_eq!(policy_status(&signers.site)["generation"], 3);
+    // The same finding at a second reload is no second event.
+    signers.site.cli(&["reload"]).failed();
+    assert!(daemon.events().all(5130).len() == 1, "{:?}", daemon.events().all(5130));
+    signers.load(&his).ok();
+    assert_eq!(health(&signers.site)["condition"], "running");
+    signers.site.cli(&["reload"]).ok();
+}
+
+#[test]
+fn keys_apply_even_if_the_rest_of_the_policies_cannot_be_reloaded() {
+    let mut signers = Signers::new();
+    let hers = signers.component("q178091", "hers", &signers.anna);
+    let _daemon = signers.site.start();
+    signers.load(&hers).ok();
+    signers.withdraw();
+    signers
+        .site
+        .add("[[policy]]\nname = \"broken\"\nfile = \"nowhere.wasm\"\n");
+    let said = signers.site.cli(&["reload"]).failed();
+    assert!(
+        said.contains("nowhere.wasm") && said.contains("generation 2 goes on"),
+        "{said}"
+    );
+    let said = signers.load(&hers).failed();
+    assert!(said.contains("none of policy[0].signed-by"), "{said}");
+}
+
+#[test]
+fn require_now_replaces_untrusted_code() {
+    // An earlier component that bert signed comes before the built-in policy.
+    for (earlier, instead) in [(Some("first-policy"), "first-policy"), (None, "default")] {
+        let mut signers = Signers::new();
+        let keys = [signers.anna.pk.to_base64(), signers.bert.pk.to_base64()];
+        signers.site.set("policy.signed-by", keys.to_vec());
+        let his = earlier.map(|name| signers.component(name, "his", &signers.bert));
+        let hers = signers.component("q178091", "hers", &signers.anna);
+        let daemon = signers.site.start();
+        if let Some(his) = &his {
+            signers.load(his).ok();
+        }
+        signers.load(&hers).ok();
+        signers.withdraw();
+        let said = signers.site.cli(&["reload", "--require-now"]).ok();
+        assert!(said.contains("policy main: generation"), "{said}");
+        let event = daemon.events().take(5130);
+        assert!(event.text("instead").contains("took its place"), "{event:?}");
+        assert_eq!(policy_status(&signers.site)["name"], instead);
+        assert_eq!(health(&signers.site)["condition"], "running");
+        assert_ne!(mail_from(&daemon), 421);
+        // What took the place is durable.
+        let (status, _) = daemon.stop();
+        assert!(status.success());
+        let _daemon = signers.site.start();
+        assert_eq!(policy_status(&signers.site)["name"], instead);
+    }
+}
+
+#[test]
+fn staged_and_shadowing_code_ends_with_its_key() {
+    let mut signers = Signers::new();
+    let hers = signers.component("misbehaving", "hers", &signers.anna);
+    let daemon = signers.site.start();
+    signers
+        .site
+        .cli(&["policy", "stage", &hers, "--settings", "{}", "--share", "10%"])
+        .ok();
+    signers
+        .site
+        .cli(&["policy", "shadow", &hers, "--settings", "{}", "--for", "1h"])
+        .ok();
+    // A reload that changes no key ends neither.
+    signers.site.cli(&["reload"]).ok();
+    assert!(!policy_status(&signers.site)["staged"].is_null());
+    signers.withdraw();
+    signers.site.cli(&["reload"]).ok();
+    assert_eq!(daemon.events().take(5046).text("why"), "untrusted");
+    assert!(daemon.events().take(5034).text("reason").contains("signed-by"));
+    let said = signers.site.cli(&["policy", "promote"]).failed();
+    assert!(said.contains("nothing is staged"), "{said}");
+}
+
+#[test]
+fn watched_folder_follows_the_keys_of_the_reload() {
+    let mut signers = Signers::new();
+    signers.site.set("policy-engine.watch", "watched");
+    let folder = signers.site.path().join("watched");
+    std::fs::create_dir(&folder).expect("made");
+    let daemon = signers.site.start();
+    let move_in = |signers: &Signers, keys: &minisign::KeyPair| {
+        let made = signers.component("misbehaving", "draft", keys);
+        signers.site.file("watched/main.json", "{}");
+        std::fs::rename(format!("{made}.minisig"), folder.join("main.wasm.minisig")).expect("moved");
+        std::fs::rename(made, folder.join("main.wasm")).expect("moved");
+    };
+    signers.withdraw();
+    signers.site.cli(&["reload"]).ok();
+    move_in(&signers, &signers.anna);
+    let refused = daemon.events().take(5004);
+    assert!(
+        refused.text("problems").contains("none of policy[0].signed-by"),
+        "{refused:?}"
+    );
+    move_in(&signers, &signers.bert);
+    daemon.events().take_where(5003, |event| event.text("by") == "watch");
+    assert_eq!(policy_status(&signers.site)["name"], "misbehaving");
 }

@@ -12,7 +12,8 @@ use super::{Config, Problem, secret, server_config};
 const MAX_SOCKET_PATH: usize = 107;
 
 /// Returns the problems of the configuration's environment that would keep the host from starting: folders that cannot
-/// be written, component and password files that cannot be read, a socket path that is too long, unusable certificates.
+/// be written, password files that cannot be read, a socket path that is too long, unusable certificates. A component
+/// that cannot be read keeps no host from starting; see [`unreadable_components`].
 pub fn problems_around(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (key, folder) in [("data", &config.data), ("mailboxes", &config.mailboxes)] {
@@ -22,14 +23,6 @@ pub fn problems_around(config: &Config) -> Vec<Problem> {
         let text = format!("{}: longer than {MAX_SOCKET_PATH} bytes", config.control.display());
         problems.push(Problem::new("control", text));
     }
-    for (index, module) in config.policies.iter().enumerate() {
-        if let Some(file) = &module.file
-            && let Err(error) = File::open(file)
-        {
-            let text = format!("{}: {error}", file.display());
-            problems.push(Problem::new(format!("policy[{index}].file"), text));
-        }
-    }
     for (index, login) in config.delivery.logins.iter().enumerate() {
         let unreadable = secret(&login.password_file).err();
         problems.extend(unreadable.map(|text| Problem::new(format!("delivery.login[{index}].password-file"), text)));
@@ -38,6 +31,18 @@ pub fn problems_around(config: &Config) -> Vec<Problem> {
         problems.extend(server_config(files).err().unwrap_or_default());
     }
     problems
+}
+
+/// Returns a problem for each component file that cannot be opened.
+pub fn unreadable_components(config: &Config) -> Vec<Problem> {
+    let modules = config.policies.iter().enumerate();
+    let problems = modules.filter_map(|(index, module)| {
+        let file = module.file.as_ref()?;
+        let error = File::open(file).err()?;
+        let text = format!("{}: {error}", file.display());
+        Some(Problem::new(format!("policy[{index}].file"), text))
+    });
+    problems.collect()
 }
 
 /// Returns a problem unless `folder`, or its nearest existing ancestor if the folder is missing, is a writable folder.

@@ -19,7 +19,7 @@ pub use checked::{
     ModuleFaults, NextHop, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule, ProbationConfig, RecordMode,
     Route, ServerLogin, Timeouts, TlsFiles,
 };
-pub use environment::problems_around;
+pub use environment::{problems_around, unreadable_components};
 pub use host_contract::NdrFault;
 pub use secret::secret;
 pub use share::Share;

@@ -155,7 +155,7 @@ events! {
     5004 PolicyRefused "policy-refused" Error { policy: Text, digest: Text, by: Text, problems: Vec<String> }
         "A policy was not activated; the active one stays." "Correct the problems listed.";
     5005 PolicyRestored "policy-restored" Warning { policy: Text, digest: Text, reason: Text }
-        "The last good generation of a policy was restored at start." "Correct the configured file or settings.";
+        "The last good generation of a policy serves, because the configured code or settings cannot be used." "Correct the configured file or settings.";
     5006 MessageAccepted "message-accepted" Info { message: Text, session: Text, client: Text, account: Maybe, sender: Text, recipients: Vec<String>, size: u64, because: Text }
         "A message is on disk and was acknowledged." "None.";
     5007 Delivered "delivered" Info { message: Text, recipients: Vec<String>, destination: Text, reply: Text }
@@ -250,6 +250,10 @@ events! {
         "A server that could not be reached takes mail again." "None.";
     5069 DestinationCrowded "destination-crowded" Info { destination: Text, connections: u64, reply: Text }
         "A server takes mail, and refuses more connections than it has; fewer are asked for from now on, and later more again. Told once until there are as many as are configured." "None, unless it should give more; delivery.per-destination says how many are wanted.";
+    5130 PolicyUntrusted "policy-untrusted" Error { policy: Text, generation: u64, digest: Text, problem: Text, instead: Text }
+        "The code of a running policy has no signature that signed-by accepts any more." "Load trusted code, or posthouse reload --require-now.";
+    5131 PolicyLoadReplaced "policy-load-replaced" Warning { policy: Text, generation: u64, was: u64, lost: Vec<String>, loaded_by: Text }
+        "A newer configuration replaced code or settings that an operator had loaded." "Put into the configuration what shall stay, or load it again.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }

@@ -38,6 +38,7 @@ pub use manage::dry_run::Checked;
 pub use manage::manager::PolicyManager;
 pub use manage::module_status::{Condition, Health, ModuleStatus, ProbationStatus, StagedStatus, Utilisation};
 pub use manage::policy_set::Draining;
+pub use manage::reconfigure::PolicyReload;
 pub use manage::request::{LoadRequest, ModuleSetup};
 pub use manage::rollout::{StageRequest, Staged};
 pub use record::decision_diff::{Change, Comparison, Example, Stand};

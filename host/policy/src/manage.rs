@@ -5,7 +5,9 @@
 //! - `desired` chooses code and settings, `candidate` checks the choice, `activate` makes the result durable and
 //!   active.
 //! - `rollout` stages a candidate, `probation` rolls a bad generation back, `supervisor` ends both kinds of trial.
-//! - `reconfigure` builds the chain at a start and at a reload.
+//! - `bring_up` builds the chain at a start, `reconfigure` rebuilds it at a reload.
+//! - `trusted_code` checks signatures, `signers` applies `signed-by` to everything that runs, `standing` holds what an
+//!   operator has to know of a module.
 //! - `activation_store` and `activation_history` remember activations; `rollback_backoff` delays a retry after a
 //!   rollback.
 //! - `watch_folder` loads files that are moved into a folder.
@@ -13,6 +15,7 @@
 pub(crate) mod activate;
 pub(crate) mod activation_history;
 pub(crate) mod activation_store;
+pub(crate) mod bring_up;
 pub(crate) mod candidate;
 pub(crate) mod changes;
 pub(crate) mod desired;
@@ -24,8 +27,13 @@ pub(crate) mod policy_set;
 pub(crate) mod preinitialise_task;
 pub(crate) mod probation;
 pub(crate) mod reconfigure;
+pub(crate) mod replaced_load;
 pub(crate) mod request;
 pub(crate) mod rollback_backoff;
 pub(crate) mod rollout;
+pub(crate) mod signers;
+pub(crate) mod standing;
+pub(crate) mod standing_review;
 pub(crate) mod supervisor;
+pub(crate) mod trusted_code;
 pub(crate) mod watch_folder;

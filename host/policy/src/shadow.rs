@@ -14,10 +14,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::manage::activation_history::{Cause, How};
+use crate::manage::activation_store::Artifact;
 use crate::manage::candidate::validate;
 use crate::manage::desired::{Desired, candidate};
 use crate::manage::policy_set::{PolicySet, find_module};
 use crate::manage::request::LoadRequest;
+use crate::manage::trusted_code::check_signature;
 use crate::record::recorder::RecordHub;
 use crate::shadow::run_state::{ShadowReport, ShadowRun};
 use host_config::Problem;
@@ -70,7 +72,7 @@ impl Shadow {
         if !(request.share > 0.0 && request.share <= 1.0) {
             return Err(vec![Problem::new("share", "expected more than 0 and at most 1")]);
         }
-        let (generation, active) = build_candidate(set, request.candidate).await?;
+        let (generation, signature, active) = build_candidate(set, request.candidate).await?;
         let started = Timestamp::now();
         let run = Arc::new(ShadowRun {
             against: active.number,
@@ -82,6 +84,7 @@ impl Shadow {
             dropped: Arc::default(),
             state: Mutex::default(),
             generation,
+            signature,
         });
         // Checked again: two candidates may have been validated at the same time.
         let mut slot = self.run.lock();
@@ -118,15 +121,35 @@ impl Shadow {
         Some(run.report())
     }
 
+    /// Ends the running shadow if its code has no signature that the module's signers of today accept.
+    pub(crate) async fn end_untrusted(&self, set: &PolicySet) {
+        let Some(run) = self.running() else { return };
+        let chain = set.chain.load_full();
+        let candidate = &run.generation.candidate;
+        let Some(module) = chain.modules.iter().find(|module| module.name == candidate.module) else {
+            return;
+        };
+        let artifact = Artifact {
+            bytes: Arc::clone(&candidate.code.bytes),
+            signature: run.signature.clone(),
+        };
+        if check_signature(&artifact, &module.configured.signed_by, &module.name).is_err() {
+            let reason = "its code has no signature that signed-by accepts";
+            run.end(&self.records, &set.evaluator.events, reason);
+        }
+    }
+
     /// Returns the running shadow.
     pub(crate) fn running(&self) -> Option<Arc<ShadowRun>> {
         self.run.lock().clone().filter(|run| run.is_running())
     }
 }
 
-/// Builds the candidate as a generation without a number, checked as for a load. Returns the candidate and the active
-/// generation to compare with.
-async fn build_candidate(set: &PolicySet, request: LoadRequest) -> Result<(Generation, Arc<Generation>), Vec<Problem>> {
+/// The candidate, the signature of its code, and the active generation to compare with.
+type ShadowPair = (Generation, Option<String>, Arc<Generation>);
+
+/// Builds the candidate as a generation without a number, checked as for a load.
+async fn build_candidate(set: &PolicySet, request: LoadRequest) -> Result<ShadowPair, Vec<Problem>> {
     let chain = set.chain.load_full();
     let position = find_module(&chain, request.module.as_deref())?;
     let desired = Desired::of_module(&chain, position, None).await?;
@@ -143,9 +166,17 @@ async fn build_candidate(set: &PolicySet, request: LoadRequest) -> Result<(Gener
     };
     let cause = Cause::new(How::Load, request.by.clone(), "");
     let attempt = desired.attempt_to_load(request);
-    let (mut candidate, _) = candidate(set, &set.evaluator, &desired, &attempt, &cause).await?;
+    let (mut candidate, artifact) = candidate(set, &set.evaluator, &desired, &attempt, &cause).await?;
     // A fault in the shadow is a single event, and leaves no core dump.
     candidate.core_dumps = Arc::new(CoreDumps::new(None));
     let description = validate(&set.evaluator, &candidate, &desired.key).await?;
-    Ok((Generation::new(0, Timestamp::now(), candidate, description), active))
+    let signature = match artifact {
+        Some(artifact) => artifact.signature,
+        None => set.stored_signature(&candidate.code.digest).await,
+    };
+    Ok((
+        Generation::new(0, Timestamp::now(), candidate, description),
+        signature,
+        active,
+    ))
 }

@@ -86,11 +86,14 @@ enum TopCommand {
 
     /// Reload configuration, certificate, directory and policies of the running daemon, as SIGHUP does
     ///
-    /// Prints the parts that were applied and the problems; exit code 1 if there are problems.
+    /// Prints the parts that were applied, the loaded code or settings that the configuration replaced, and the
+    /// problems; exit code 1 if there are problems. Keys of signed-by apply to everything from then on. A policy that
+    /// runs and is signed by none of them goes on and is a problem; --require-now puts the newest trusted code, or the
+    /// built-in policy, in its place.
     ///
     /// Example: posthouse reload --config /etc/posthouse/posthouse.toml
     #[command(verbatim_doc_comment)]
-    Reload(Daemon),
+    Reload(service::ReloadArgs),
 
     /// Stop the running daemon, as SIGTERM does
     ///
@@ -157,7 +160,7 @@ fn dispatch(command: TopCommand) -> anyhow::Result<ExitCode> {
             TopCommand::Events(options) => events::run(options).await,
             TopCommand::Queue(command) => queue::run(command).await,
             TopCommand::Status(daemon) => service::status(daemon).await,
-            TopCommand::Reload(daemon) => service::reload(daemon).await,
+            TopCommand::Reload(options) => service::reload(options).await,
             TopCommand::Stop(daemon) => service::stop(daemon).await,
             TopCommand::Demo => Ok(if demo::run().await? {
                 ExitCode::SUCCESS

@@ -19,7 +19,7 @@
 //! | `GET /queue?state=&after=&limit=` | [`QueuePage`] |
 //! | `GET /queue/{id}` | [`QueueItem`] |
 //! | `POST /queue/{id}/release`, `DELETE /queue/{id}` | [`Done`] |
-//! | `POST /reload` | [`Reloaded`] |
+//! | `POST /reload?require-now=` | [`Reloaded`] |
 //! | `POST /stop` | [`Done`] |
 //!
 //! A failed request is answered with status 4xx or 5xx and an [`ApiFailure`].

@@ -75,7 +75,7 @@ impl ModuleRoute {
         let module = self.chain.modules.get(position)?;
         match self.is_staged(position) {
             true => module.running.as_ref().ok(),
-            false => module.probation.as_ref().map(|probation| &probation.previous),
+            false => module.probation.as_ref()?.fallback(),
         }
     }
 

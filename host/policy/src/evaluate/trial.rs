@@ -5,6 +5,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -35,6 +36,8 @@ impl Trial {
 pub(crate) struct Probation {
     /// The generation that a rollback restores.
     pub(crate) previous: Arc<Generation>,
+    /// False once the code of the previous generation has no accepted signature: it is not asked then.
+    pub(crate) is_trusted: AtomicBool,
     pub(crate) fault_budget: FaultBudget,
     /// End on the monotonic clock.
     pub(crate) ends: Instant,
@@ -43,11 +46,17 @@ pub(crate) struct Probation {
 }
 
 impl Probation {
+    /// Returns the generation to ask in place of the one on probation; `None` without an accepted signature.
+    pub(crate) fn fallback(&self) -> Option<&Arc<Generation>> {
+        self.is_trusted.load(Ordering::Relaxed).then_some(&self.previous)
+    }
+
     /// Begins a probation of `limits.lasts`; `None` if the configuration allows any number of faults.
     pub(crate) fn new(limits: &ProbationConfig, previous: &Arc<Generation>) -> Option<Arc<Self>> {
         let probation = || {
             Arc::new(Self {
                 previous: Arc::clone(previous),
+                is_trusted: AtomicBool::new(true),
                 fault_budget: FaultBudget::new(limits),
                 ends: Instant::now() + limits.lasts,
                 until: Timestamp::now().after(limits.lasts),

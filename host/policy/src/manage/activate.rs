@@ -14,6 +14,7 @@ use crate::manage::desired::{Attempt, BuiltGeneration, Desired, Source, build};
 use crate::manage::policy_set::{PolicySet, StageEnd, find_module, is_same_generation};
 use crate::manage::probation;
 use crate::manage::request::LoadRequest;
+use crate::manage::standing_review;
 use host_config::Problem;
 use host_engine::generation::Generation;
 use host_events::Event;
@@ -228,6 +229,8 @@ pub(crate) async fn activate(
     }
     set.publish(next, StageEnd::Replaced, &cause.by);
     set.emit_activated(&generation);
+    set.set_standing(&name, |standing| standing.refused = None);
+    standing_review::review(set, &ledger).await;
     Ok(Activation::of(&generation, running.as_deref()))
 }
 

@@ -132,6 +132,12 @@ impl History {
         self.0.iter().find(|past| past.generation == generation)
     }
 
+    /// True if the newest activation has this code and these settings.
+    pub(crate) fn ends_with(&self, digest: &str, settings: &Map<String, Value>) -> bool {
+        let newest = self.0.last();
+        newest.is_some_and(|past| past.digest == digest && past.settings == *settings)
+    }
+
     /// Returns the activations, newest first.
     pub(crate) fn newest_first(&self) -> impl Iterator<Item = &Past> {
         self.0.iter().rev()

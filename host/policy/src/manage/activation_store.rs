@@ -246,7 +246,8 @@ impl ActivationStore {
         self.folder.join(code_name(digest)).exists()
     }
 
-    fn signature(&self, digest: &str) -> io::Result<Option<String>> {
+    /// Reads the signature that was stored with the code under this digest.
+    pub(crate) fn signature(&self, digest: &str) -> io::Result<Option<String>> {
         match fs::read(self.folder.join(signature_name(digest))) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -57,6 +57,27 @@ impl Changes {
         changes
     }
 
+    /// Compares settings alone.
+    pub(crate) fn of_settings(was: &Map<String, Value>, now: &Map<String, Value>) -> Self {
+        let mut changes = Self::default();
+        changes.compare("", was, now);
+        changes
+    }
+
+    /// Returns the differences of the settings in words; `None` without a difference.
+    pub(crate) fn settings_in_words(&self) -> Option<String> {
+        let kinds = [
+            ("added", &self.settings_added),
+            ("changed", &self.settings_changed),
+            ("removed", &self.settings_removed),
+        ];
+        let kinds = kinds.into_iter().filter(|(_, keys)| !keys.is_empty());
+        let words: Vec<String> = kinds
+            .map(|(kind, keys)| format!("{} {kind}", keys.join(", ")))
+            .collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
     /// Adds the differences of settings below `path`.
     fn compare(&mut self, path: &str, was: &Map<String, Value>, now: &Map<String, Value>) {
         let path_of = |key: &str| match path {

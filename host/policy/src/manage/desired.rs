@@ -11,14 +11,14 @@ use serde_json::{Map, Value};
 
 use crate::evaluate::chain::Chain;
 use crate::evaluate::evaluator::Evaluator;
-use crate::manage::activation_history::Cause;
+use crate::manage::activation_history::{Cause, History};
 use crate::manage::activation_store::{Activated, Artifact, Configured, Ledger};
 use crate::manage::candidate::{ConfiguredCode, check_size, configured_code, validate};
 use crate::manage::policy_set::PolicySet;
+use crate::manage::replaced_load::ReplacedLoad;
 use crate::manage::request::LoadRequest;
+use crate::manage::trusted_code::check_signature;
 use host_config::{PolicyModule, Problem};
-use host_engine::component::builtin;
-use host_engine::component::signature::verify;
 use host_engine::core_dump::CoreDumps;
 use host_engine::generation::{Candidate, Code, Generation, digest};
 use host_mail::Timestamp;
@@ -32,6 +32,8 @@ pub(crate) struct Desired<'a> {
     /// The last activation of the module.
     pub(crate) last_activation: Option<&'a Activated>,
     pub(crate) running: Option<Arc<Generation>>,
+    /// True at a reload: code that runs already goes on without an accepted signature. `signers` reports or replaces it.
+    pub(crate) keeps_running: bool,
 }
 
 /// A choice of code and settings.
@@ -91,6 +93,7 @@ impl<'a> Desired<'a> {
             code: configured_code(&module.configured).await,
             last_activation,
             running: module.running.as_ref().ok().cloned(),
+            keeps_running: false,
         })
     }
 }
@@ -117,15 +120,13 @@ impl Desired<'_> {
         }
     }
 
-    /// Returns the attempts of a start, in order and without duplicates: the preferred attempt, the last activation,
-    /// the configuration.
+    /// Returns the attempts of a start, in order and without duplicates: the preferred attempt, the code of the last
+    /// activation with the settings of today and with its own, the configuration.
     pub(crate) fn attempts(&self) -> Vec<Attempt> {
-        let last = self.last_activation.map(|was| Attempt {
-            code: Source::Stored(was.code.clone()),
-            settings: was.settings.clone(),
-            origin: was.origin.clone(),
-            back_to: None,
-            core_dumps: None,
+        let preferred = self.preferred_attempt();
+        let last = self.last_activation.into_iter().flat_map(|was| {
+            let settings = [&preferred.settings, &was.settings];
+            settings.map(|settings| stored(&was.code, settings, &was.origin))
         });
         let plain = Attempt {
             code: Source::Configured,
@@ -135,10 +136,8 @@ impl Desired<'_> {
             core_dumps: None,
         };
         let mut attempts: Vec<Attempt> = Vec::new();
-        for attempt in [Some(self.preferred_attempt()), last, Some(plain)]
-            .into_iter()
-            .flatten()
-        {
+        let first = std::iter::once(preferred.clone());
+        for attempt in first.chain(last).chain([plain]) {
             let same =
                 |other: &Attempt| self.digest(other) == self.digest(&attempt) && other.settings == attempt.settings;
             if !attempts.iter().any(same) {
@@ -146,6 +145,17 @@ impl Desired<'_> {
             }
         }
         attempts
+    }
+
+    /// Returns the attempts with earlier activations, newest first: each code with the settings of today and with its
+    /// own.
+    pub(crate) fn earlier_attempts(&self, history: &History) -> Vec<Attempt> {
+        let preferred = self.preferred_attempt();
+        let attempts = history.newest_first().flat_map(|past| {
+            let settings = [&preferred.settings, &past.settings];
+            settings.map(|settings| stored(&past.digest, settings, &past.origin))
+        });
+        attempts.collect()
     }
 
     /// Returns the attempt of a load request. Code or settings that the request leaves out stay as in the running
@@ -192,6 +202,11 @@ impl Desired<'_> {
         }
     }
 
+    /// Returns what an operator had loaded and `generation` replaces.
+    pub(crate) fn replaced_load(&self, generation: &Generation) -> Option<ReplacedLoad> {
+        ReplacedLoad::between(self.last_activation?, generation)
+    }
+
     /// Returns the ledger's entry of an activation.
     fn activated(&self, generation: &Generation, cause: &Cause) -> Activated {
         let candidate = &generation.candidate;
@@ -223,6 +238,17 @@ impl Desired<'_> {
             how,
             why,
         }
+    }
+}
+
+/// Returns an attempt with code from the store.
+fn stored(code: &str, settings: &Map<String, Value>, origin: &str) -> Attempt {
+    Attempt {
+        code: Source::Stored(code.to_owned()),
+        settings: settings.clone(),
+        origin: origin.to_owned(),
+        back_to: None,
+        core_dumps: None,
     }
 }
 
@@ -304,33 +330,27 @@ async fn code(
     attempt: &Attempt,
 ) -> Result<(Arc<Code>, Option<Artifact>), Vec<Problem>> {
     let signers = &desired.configured.signed_by;
-    let artifact = match &attempt.code {
-        Source::Running(code) if signers.is_empty() => return Ok((Arc::clone(code), None)),
-        Source::Running(code) => set.stored_code(&code.digest).await?,
-        Source::Given(artifact) => artifact.clone(),
-        Source::Configured => desired.code.as_ref().map_err(Clone::clone)?.artifact.clone(),
-        Source::Stored(digest) => match running_code(desired, digest) {
-            Some(code) if signers.is_empty() => return Ok((code, None)),
-            _ => set.stored_code(digest).await?,
+    let running = running_code(desired, &desired.digest(attempt));
+    let artifact = match (&attempt.code, &running) {
+        (Source::Running(code), _) | (Source::Stored(_), Some(code)) if signers.is_empty() => {
+            return Ok((Arc::clone(code), None));
+        }
+        (Source::Running(code), _) | (Source::Stored(_), Some(code)) => Artifact {
+            bytes: Arc::clone(&code.bytes),
+            signature: set.stored_signature(&code.digest).await,
         },
+        (Source::Stored(digest), None) => set.stored_code(digest).await?,
+        (Source::Given(artifact), _) => artifact.clone(),
+        (Source::Configured, _) => desired.code.as_ref().map_err(Clone::clone)?.artifact.clone(),
     };
-    check_signature(&artifact, signers, &desired.key)?;
-    let code = match running_code(desired, &digest(&artifact.bytes)) {
+    if !(desired.keeps_running && running.is_some()) {
+        check_signature(&artifact, signers, &desired.key)?;
+    }
+    let code = match running {
         Some(code) => code,
         None => Arc::new(Code::new(&evaluator.runtime, Arc::clone(&artifact.bytes)).await?),
     };
     Ok((code, Some(artifact)))
-}
-
-/// Checks that a signer in `signers` signed the component; without signers everything is trusted. `key` is the module's
-/// key in the configuration.
-pub(crate) fn check_signature(artifact: &Artifact, signers: &[String], key: &str) -> Result<(), Vec<Problem>> {
-    // The built-in policy is part of this program and as trusted as the program.
-    if *artifact.bytes == *builtin::DEFAULT {
-        return Ok(());
-    }
-    let signature = artifact.signature.as_deref();
-    verify(&artifact.bytes, signature, signers, key).map_err(|problem| vec![problem])
 }
 
 fn running_code(desired: &Desired<'_>, digest: &str) -> Option<Arc<Code>> {

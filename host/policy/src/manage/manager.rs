@@ -15,11 +15,12 @@ use crate::evaluate::policy_transaction::PolicyTransaction;
 use crate::manage::activate::{self, Activation, ModuleHistory};
 use crate::manage::activation_history::{Cause, How};
 use crate::manage::activation_store::{ActivationStore, Ledger};
+use crate::manage::bring_up::bring_up;
 use crate::manage::dry_run::{Checked, dry_run};
 use crate::manage::module_status::{self, Health, ModuleStatus};
 use crate::manage::observers::HostObserver;
 use crate::manage::policy_set::{PolicySet, find_module, make_chain, make_module};
-use crate::manage::reconfigure::{bring_up, reconfigure};
+use crate::manage::reconfigure::{PolicyReload, reconfigure};
 use crate::manage::request::{LoadRequest, ModuleSetup};
 use crate::manage::rollout::{self, StageRequest, Staged};
 use crate::manage::{supervisor, watch_folder};
@@ -105,9 +106,9 @@ impl PolicyManager {
     /// Makes a manager whose modules are asked by `evaluator`, with nothing durable.
     pub(crate) async fn with_evaluator(config: &Config, evaluator: Evaluator) -> Result<Arc<Self>, Vec<Problem>> {
         let set = Arc::new(PolicySet::new(config, evaluator, None, Ledger::default()));
-        let (_, problems) = reconfigure(&set, config, &Cause::automatic(How::Start)).await;
-        if !problems.is_empty() {
-            return Err(problems);
+        let done = reconfigure(&set, config, &Cause::automatic(How::Start), false).await;
+        if !done.problems.is_empty() {
+            return Err(done.problems);
         }
         Ok(Arc::new(Self::assemble(config, set, Arc::default(), None)))
     }
@@ -228,20 +229,30 @@ impl PolicyManager {
         watch_folder::run(Arc::clone(&self.set), folder, stop).await;
     }
 
-    /// Applies the policy part of a reloaded configuration, as a whole or not at all. Returns the changes in words, and
-    /// the problems (already emitted as 5004).
-    pub async fn reconfigure(&self, config: &Config) -> (Vec<String>, Vec<Problem>) {
-        let (changed, mut problems) = reconfigure(&self.set, config, &Cause::automatic(How::Reload)).await;
-        if problems.is_empty() {
+    /// Applies the policy part of a reloaded configuration, as a whole or not at all. Only the signers apply in any
+    /// case: a generation whose code is not signed by one of them goes on and is a problem, or with `require_now` is
+    /// replaced by trusted code.
+    pub async fn reconfigure(&self, config: &Config, require_now: bool) -> PolicyReload {
+        let cause = Cause::automatic(How::Reload);
+        let mut done = reconfigure(&self.set, config, &cause, require_now).await;
+        self.shadow.end_untrusted(&self.set).await;
+        if done.is_applied {
             if let Some(services) = &self.services {
                 services.configure(config);
             }
             if config.policy_engine.instances != self.instances {
                 let text = format!("{} until the host is started again", self.instances);
-                problems.push(Problem::new("policy-engine.instances", text));
+                done.problems.push(Problem::new("policy-engine.instances", text));
             }
         }
-        (changed, problems)
+        done
+    }
+
+    /// Reloads as [`Self::reconfigure`] does, for tests.
+    #[cfg(test)]
+    pub(crate) async fn reload(&self, config: &Config) -> (Vec<String>, Vec<Problem>) {
+        let done = self.reconfigure(config, false).await;
+        (done.changed, done.problems)
     }
 
     /// Sends the records of modules with recording to `recorder` from now on. Only the first recorder is used.

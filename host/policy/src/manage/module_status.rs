@@ -50,6 +50,13 @@ pub struct ModuleStatus {
     pub staged: Option<StagedStatus>,
     /// Replaced generations that still have work, oldest first.
     pub draining: Vec<Draining>,
+    /// Reasons for which the module is degraded although it runs: untrusted code, a refused configuration, an automatic
+    /// rollback.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub concerns: Vec<String>,
+    /// Differences between what runs and what the configuration says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differs: Vec<String>,
 }
 
 /// The condition of a module or of the chain, from best to worst.
@@ -145,11 +152,17 @@ pub(crate) fn status(set: &PolicySet) -> Vec<ModuleStatus> {
     let chain = set.chain.load();
     let status = |module: &Module| {
         let staging = chain.staging.as_ref().filter(|staging| staging.module == module.name);
+        let standing = set.standing(&module.name);
         let mut status = ModuleStatus {
             staged: staging.map(|staging| staged(staging)),
             draining: set.draining(&module.name),
+            concerns: standing.reasons().cloned().collect(),
+            differs: standing.differs,
             ..module.status()
         };
+        if !status.concerns.is_empty() {
+            status.condition = status.condition.max(Condition::Degraded);
+        }
         let faulting = |staged: &StagedStatus| staged.load.recent_faults > 0;
         if status.staged.as_ref().is_some_and(faulting) {
             status.condition = status.condition.max(Condition::Degraded);
@@ -194,7 +207,9 @@ impl ModuleStatus {
         let staged = self.staged.as_ref();
         let staged =
             staged.and_then(|staged| faulting(format!("staged generation {}: ", staged.generation), &staged.load));
-        faulting(what, &self.load).into_iter().chain(staged).collect()
+        let concerns = self.concerns.iter();
+        let concerns = concerns.map(|concern| format!("policy {}: {concern}", self.module));
+        concerns.chain(faulting(what, &self.load)).chain(staged).collect()
     }
 }
 
@@ -225,6 +240,8 @@ impl Module {
                     probation: None,
                     staged: None,
                     draining: Vec::new(),
+                    concerns: Vec::new(),
+                    differs: Vec::new(),
                 };
             }
         };
@@ -267,6 +284,8 @@ impl Module {
             }),
             staged: None,
             draining: Vec::new(),
+            concerns: Vec::new(),
+            differs: Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The set of policies: owns the current chain, the ledger of activations, the store and the evaluator. Every change of
 //! a policy goes through the set; the other files of `manage` are operations on the set.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::evaluate::evaluator::Evaluator;
 use crate::evaluate::trial::Staging;
 use crate::manage::activation_store::{ActivationStore, Artifact, Ledger};
 use crate::manage::preinitialise_task::preinitialise;
+use crate::manage::standing::Standing;
 use host_config::{Config, PolicyModule, Problem};
 use host_engine::generation::Generation;
 use host_engine::instance_cache::InstanceCache;
@@ -31,6 +33,8 @@ pub(crate) struct PolicySet {
     retired: parking_lot::Mutex<Vec<Retired>>,
     /// The ledger. Locked while the chain is being changed, so that changes are serialised.
     pub(crate) ledger: Mutex<Ledger>,
+    /// Standing of each module.
+    standings: parking_lot::Mutex<BTreeMap<String, Standing>>,
     /// Notified when another chain is published.
     pub(crate) changed: Arc<Notify>,
 }
@@ -45,6 +49,8 @@ pub(crate) enum StageEnd {
     /// The module got another generation, or left the chain.
     Replaced,
     Stopped,
+    /// The candidate has no signature that `signed-by` accepts.
+    Untrusted,
 }
 
 impl StageEnd {
@@ -56,6 +62,7 @@ impl StageEnd {
             Self::Failed(_) => "faults",
             Self::Replaced => "replaced",
             Self::Stopped => "stopped",
+            Self::Untrusted => "untrusted",
         }
     }
 }
@@ -93,6 +100,7 @@ impl PolicySet {
             store,
             retired: parking_lot::Mutex::default(),
             ledger: Mutex::new(ledger),
+            standings: parking_lot::Mutex::default(),
             changed: Arc::default(),
         }
     }
@@ -220,6 +228,24 @@ impl PolicySet {
             Ok(Err(error)) => Err(problem(format!("the code that was loaded: {error}"))),
             Err(error) => Err(problem(error.to_string())),
         }
+    }
+
+    /// Reads the signature that was stored with code; none without a store, or if the file cannot be read.
+    pub(crate) async fn stored_signature(&self, digest: &str) -> Option<String> {
+        let store = self.store.clone()?;
+        let digest = digest.to_owned();
+        let read = tokio::task::spawn_blocking(move || store.signature(&digest)).await;
+        read.ok()?.ok()?
+    }
+
+    /// Returns the standing of a module.
+    pub(crate) fn standing(&self, module: &str) -> Standing {
+        self.standings.lock().get(module).cloned().unwrap_or_default()
+    }
+
+    /// Changes the standing of a module.
+    pub(crate) fn set_standing(&self, module: &str, change: impl FnOnce(&mut Standing)) {
+        change(self.standings.lock().entry(module.to_owned()).or_default());
     }
 
     /// Emits Event 5003.

@@ -8,9 +8,11 @@ use crate::evaluate::chain::{Chain, Module};
 use crate::evaluate::trial::Probation;
 use crate::manage::activation_history::How;
 use crate::manage::activation_store::{Activated, Ledger};
-use crate::manage::desired::{BuiltGeneration, check_signature};
+use crate::manage::desired::BuiltGeneration;
 use crate::manage::policy_set::{PolicySet, StageEnd, is_same_generation};
-use host_config::{PolicyModule, ProbationConfig, Problem};
+use crate::manage::standing_review;
+use crate::manage::trusted_code::check_code;
+use host_config::{PolicyModule, ProbationConfig};
 use host_engine::generation::Generation;
 use host_engine::sliding_window::Tally;
 use host_events::Event;
@@ -95,7 +97,9 @@ pub(crate) async fn roll_back_failed(set: &PolicySet, probation: &Arc<Probation>
     let Some(module) = next.modules.get_mut(position) else {
         return;
     };
-    if let Err(problems) = check_restorable(set, module, position, &probation.previous).await {
+    let code = &probation.previous.candidate.code;
+    let signers = module.configured.signed_by.clone();
+    if let Err(problems) = check_code(set, code, &signers, &format!("policy[{position}]"), None).await {
         // The faulting generation stays: the previous generation has no trusted signature any more.
         module.probation = None;
         let digest = probation.previous.candidate.code.digest.clone();
@@ -148,21 +152,7 @@ pub(crate) async fn roll_back_failed(set: &PolicySet, probation: &Arc<Probation>
             error,
         });
     }
-}
-
-/// Checks the signature of the previous generation against the signers of today.
-async fn check_restorable(
-    set: &PolicySet,
-    module: &Module,
-    position: usize,
-    previous: &Generation,
-) -> Result<(), Vec<Problem>> {
-    let signers = &module.configured.signed_by;
-    if signers.is_empty() {
-        return Ok(());
-    }
-    let artifact = set.stored_code(&previous.candidate.code.digest).await?;
-    check_signature(&artifact, signers, &format!("policy[{position}]"))
+    standing_review::review(set, &ledger).await;
 }
 
 /// Ends the probations that have expired at `now`. Event 5028.

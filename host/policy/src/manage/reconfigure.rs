@@ -1,108 +1,100 @@
-//! The chain as a whole: built at a start, and rebuilt at a reload of the configuration. Used by the manager.
+//! The chain as a whole, rebuilt at a reload of the configuration. Used by the manager.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::evaluate::chain::{Chain, Module};
-use crate::manage::activation_history::{Cause, How};
-use crate::manage::activation_store::Ledger;
+use crate::manage::activation_history::Cause;
+use crate::manage::activation_store::{Artifact, Ledger};
 use crate::manage::candidate::configured_code;
-use crate::manage::desired::{BuiltGeneration, Desired, build};
-use crate::manage::policy_set::{PolicySet, StageEnd, make_chain, make_module, module_names, running_generation};
+use crate::manage::desired::{Desired, build};
+use crate::manage::policy_set::{PolicySet, make_chain, make_module, module_names, running_generation};
 use crate::manage::probation::begin_after_reload;
-use crate::manage::rollout::clear_stage;
+use crate::manage::replaced_load::ReplacedLoad;
+use crate::manage::signers::apply_signers;
+use crate::manage::standing_review;
 use host_config::{Config, Problem, RecordMode};
 use host_events::Event;
 
-/// Builds and publishes the chain of a start: each module with the last activation, the configured code or the last
-/// good generation, in order of preference.
-pub(crate) async fn bring_up(set: &PolicySet, config: &Config) {
-    let mut ledger = set.ledger.lock().await;
-    let before = std::mem::take(&mut ledger.modules);
-    // A restart ends every trial.
-    ledger.previous.clear();
-    clear_stage(set, &mut ledger);
-    let mut codes = Vec::new();
-    let mut modules = Vec::new();
-    for (position, configured) in config.policies.iter().enumerate() {
-        let desired = Desired {
-            key: format!("policy[{position}]"),
-            configured,
-            code: configured_code(configured).await,
-            last_activation: before.get(&configured.name),
-            running: None,
-        };
-        let running = match bring_up_module(set, &desired, &mut ledger).await {
-            Ok(built) => {
-                codes.extend(built.code_to_store());
-                ledger.modules.insert(configured.name.clone(), built.activated);
-                Ok(built.generation)
-            }
-            Err(why) => {
-                // The activation is kept: a later start may succeed with the same activation.
-                let last = desired
-                    .last_activation
-                    .map(|was| (configured.name.clone(), was.clone()));
-                ledger.modules.extend(last);
-                Err(why)
-            }
-        };
-        modules.push(make_module(configured, running));
-    }
-    ledger.retain_modules(&module_names(config));
-    if let Err(problem) = set.persist(&ledger, codes).await {
-        set.emit_store_failed(problem);
-    }
-    set.publish_first(make_chain(config, modules));
+/// The result of a reload of the policies.
+#[derive(Debug, Default)]
+pub struct PolicyReload {
+    /// The changes in words.
+    pub changed: Vec<String>,
+    /// Loads of operators that the configuration replaced, in words.
+    pub warnings: Vec<String>,
+    /// Problems, already emitted as events.
+    pub problems: Vec<Problem>,
+    /// True if the chain is that of the configuration.
+    pub is_applied: bool,
 }
 
-/// Builds the generation of a module, trying each attempt in order.
-async fn bring_up_module(
-    set: &PolicySet,
-    desired: &Desired<'_>,
-    ledger: &mut Ledger,
-) -> Result<BuiltGeneration, String> {
-    let policy = &desired.configured.name;
-    let mut failures: Vec<String> = Vec::new();
-    let cause = Cause::automatic(How::Start);
-    for attempt in desired.attempts() {
-        match build(set, desired, &attempt, &cause, ledger).await {
-            Ok(mut built) => {
-                set.emit_activated(&built.generation);
-                ledger.add_to_history(policy, &built.activated, None);
-                if failures.is_empty() {
-                    return Ok(built);
-                }
-                set.evaluator.events.emit(Event::PolicyRestored {
-                    policy: policy.clone(),
-                    digest: built.generation.candidate.code.digest.clone(),
-                    reason: failures.join("; "),
-                });
-                // The ledger keeps the failed choice, which the next start tries again.
-                if let Some(was) = desired.last_activation {
-                    built.activated = was.clone();
-                }
-                return Ok(built);
-            }
-            Err(problems) => {
-                set.emit_refused(policy, desired.digest(&attempt), &cause.by, &problems);
-                failures.extend(problems.iter().map(ToString::to_string));
-            }
+/// See [`crate::PolicyManager::reconfigure`]. The chain changes as a whole or not at all; the signers of the
+/// configuration apply in any case.
+pub(crate) async fn reconfigure(set: &PolicySet, config: &Config, cause: &Cause, require_now: bool) -> PolicyReload {
+    let mut ledger = set.ledger.lock().await;
+    let before = set.chain.load_full();
+    let rebuilt = rebuild(set, config, cause, &before, &ledger).await;
+    let (mut done, mut replaced) = (PolicyReload::default(), Vec::new());
+    let (mut chain, mut next, mut codes) = match rebuilt {
+        Ok(rebuilt) => {
+            done.warnings = rebuilt.replaced.iter().map(ToString::to_string).collect();
+            replaced = rebuilt.replaced;
+            (rebuilt.chain, rebuilt.ledger, rebuilt.codes)
+        }
+        Err(problems) => {
+            done.problems = problems;
+            (Chain::clone(&before), ledger.clone(), Vec::new())
+        }
+    };
+    done.is_applied = done.problems.is_empty();
+    let mut review = apply_signers(set, config, &mut chain, &mut next, require_now).await;
+    codes.append(&mut review.codes);
+    // A failed write does not keep untrusted code in force.
+    if let Err(problem) = set.persist(&next, codes).await {
+        done.problems.push(Problem::new("policy", problem));
+        done.is_applied = false;
+        if review.problems.is_empty() && review.events.is_empty() {
+            return done;
         }
     }
-    let error = failures.join("; ");
-    set.evaluator.events.emit(Event::PolicyUnavailable {
-        policy: policy.clone(),
-        error: error.clone(),
-    });
-    Err(error)
+    done.problems.append(&mut review.problems);
+    *ledger = next;
+    done.changed = describe_changes(set, &before, &chain);
+    set.publish(chain, review.stage_end, &cause.by);
+    let replaced = replaced.into_iter().map(ReplacedLoad::into_event);
+    for event in review.events.into_iter().chain(replaced) {
+        set.evaluator.events.emit(event);
+    }
+    if done.is_applied {
+        for name in module_names(config) {
+            set.set_standing(name, |standing| standing.refused = None);
+        }
+    }
+    standing_review::review(set, &ledger).await;
+    done
 }
 
-/// See [`crate::PolicyManager::reconfigure`]. The chain changes as a whole or not at all.
-pub(crate) async fn reconfigure(set: &PolicySet, config: &Config, cause: &Cause) -> (Vec<String>, Vec<Problem>) {
-    let mut ledger = set.ledger.lock().await;
-    let chain_before = set.chain.load_full();
+/// A chain for the reloaded configuration, not yet published.
+struct RebuiltChain {
+    chain: Chain,
+    ledger: Ledger,
+    codes: Vec<(String, Artifact)>,
+    /// Loads of operators that the configuration replaces.
+    replaced: Vec<ReplacedLoad>,
+}
+
+/// Builds each module of the configuration. Problems are Event 5004; if the problem is the code, the running generation
+/// serves instead (5005).
+async fn rebuild(
+    set: &PolicySet,
+    config: &Config,
+    cause: &Cause,
+    before: &Chain,
+    ledger: &Ledger,
+) -> Result<RebuiltChain, Vec<Problem>> {
     let (mut next, mut codes, mut modules, mut problems) = (ledger.clone(), Vec::new(), Vec::new(), Vec::new());
+    let mut replaced = Vec::new();
     next.modules.clear();
     for (position, configured) in config.policies.iter().enumerate() {
         let desired = Desired {
@@ -110,21 +102,16 @@ pub(crate) async fn reconfigure(set: &PolicySet, config: &Config, cause: &Cause)
             configured,
             code: configured_code(configured).await,
             last_activation: ledger.modules.get(&configured.name),
-            running: running_generation(&chain_before, &configured.name),
+            running: running_generation(before, &configured.name),
+            keeps_running: true,
         };
         let attempt = desired.preferred_attempt();
         match build(set, &desired, &attempt, cause, &mut next).await {
             Ok(built) => {
                 codes.extend(built.code_to_store());
+                replaced.extend(desired.replaced_load(&built.generation));
                 let limits = &config.policy_engine.probation;
-                let begun = begin_after_reload(
-                    limits,
-                    &chain_before,
-                    configured,
-                    &built,
-                    desired.last_activation,
-                    &ledger,
-                );
+                let begun = begin_after_reload(limits, before, configured, &built, desired.last_activation, ledger);
                 let (probation, restores) = begun.unzip();
                 // A probation that began before continues, together with the activation that a rollback restores.
                 next.previous
@@ -137,34 +124,53 @@ pub(crate) async fn reconfigure(set: &PolicySet, config: &Config, cause: &Cause)
                 });
             }
             Err(found) => {
-                set.emit_refused(&configured.name, desired.digest(&attempt), &cause.by, &found);
+                emit_refused(set, &desired, desired.digest(&attempt), cause, &found);
                 problems.extend(found.into_iter().map(|problem| with_prefix(&desired.key, problem)));
             }
         }
     }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     next.retain_modules(&module_names(config));
-    let chain_after = make_chain(config, modules).carry_over_trials(&chain_before);
-    if chain_after.staging.is_none() {
+    let chain = make_chain(config, modules).carry_over_trials(before);
+    if chain.staging.is_none() {
         next.staged = None;
     }
     next.previous.retain(|name, _| {
-        chain_after
-            .modules
-            .iter()
-            .any(|module| *name == *module.name && module.probation.is_some())
+        let mut modules = chain.modules.iter();
+        modules.any(|module| *name == *module.name && module.probation.is_some())
     });
-    if problems.is_empty()
-        && let Err(problem) = set.persist(&next, codes).await
-    {
-        problems.push(Problem::new("policy", problem));
+    Ok(RebuiltChain {
+        chain,
+        ledger: next,
+        codes,
+        replaced,
+    })
+}
+
+/// Emits Event 5004, and 5005 if the running generation serves because the configured code cannot be used.
+fn emit_refused(set: &PolicySet, desired: &Desired<'_>, digest: String, cause: &Cause, found: &[Problem]) {
+    let policy = &desired.configured.name;
+    set.emit_refused(policy, digest, &cause.by, found);
+    let Some(running) = &desired.running else {
+        return;
+    };
+    let reason: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let reason = reason.join("; ");
+    let is_code = |problem: &Problem| ["file", "signature"].contains(&problem.key.as_str());
+    if found.iter().any(is_code) {
+        set.evaluator.events.emit(Event::PolicyRestored {
+            policy: policy.clone(),
+            digest: running.candidate.code.digest.clone(),
+            reason: reason.clone(),
+        });
     }
-    if !problems.is_empty() {
-        return (Vec::new(), problems);
-    }
-    *ledger = next;
-    let changed = describe_changes(set, &chain_before, &chain_after);
-    set.publish(chain_after, StageEnd::Replaced, &cause.by);
-    (changed, problems)
+    let text = format!(
+        "generation {} runs instead of the configured policy: {reason}",
+        running.number
+    );
+    set.set_standing(policy, |standing| standing.refused = Some(text));
 }
 
 /// Describes the changes in words, and emits Event 5003 for each new generation.
@@ -219,6 +225,21 @@ fn describe_changes(set: &PolicySet, before: &Chain, after: &Chain) -> Vec<Strin
         new.iter()
             .filter(changed_module)
             .map(|(name, _)| format!("policy {name}: stateless")),
+    );
+    let signers = |chain: &Chain| -> Vec<_> {
+        let modules = chain.modules.iter();
+        modules
+            .map(|module| (Arc::clone(&module.name), module.configured.signed_by.clone()))
+            .collect()
+    };
+    let old = signers(before);
+    let changed_module =
+        |(name, now): &&(Arc<str>, Vec<String>)| old.iter().any(|(same, was)| same == name && was != now);
+    let new = signers(after);
+    changed.extend(
+        new.iter()
+            .filter(changed_module)
+            .map(|(name, _)| format!("policy {name}: signed-by")),
     );
     if before.probation != after.probation {
         changed.push("policy-engine.probation".to_owned());

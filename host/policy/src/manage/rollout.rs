@@ -17,6 +17,8 @@ use crate::manage::desired::{BuiltGeneration, Desired, build};
 use crate::manage::policy_set::{PolicySet, StageEnd, find_module};
 use crate::manage::probation;
 use crate::manage::request::LoadRequest;
+use crate::manage::standing_review;
+use crate::manage::trusted_code::check_code;
 use host_config::{Problem, Share};
 use host_engine::sliding_window::Tally;
 use host_events::Event;
@@ -158,6 +160,10 @@ pub(crate) async fn promote(set: &PolicySet, by: &str, force: bool) -> Result<Ac
     let generation = &staging.generation;
     ledger.held_back.check(&generation.identity, force)?;
     let position = find_module(&chain, Some(&staging.module))?;
+    let configured = chain.modules.get(position).map(|module| &module.configured);
+    let signers = configured.map_or(&[][..], |configured| &configured.signed_by);
+    let key = format!("policy[{position}]");
+    check_code(set, &generation.candidate.code, signers, &key, None).await?;
     let was = ledger.modules.get(&*staging.module).cloned();
     let (probation, restores) = probation::begin(&chain, position, generation, was.as_ref(), &ledger).unzip();
     let mut next_ledger = ledger.clone();
@@ -178,6 +184,8 @@ pub(crate) async fn promote(set: &PolicySet, by: &str, force: bool) -> Result<Ac
     *ledger = next_ledger;
     set.publish(next, StageEnd::Promoted, by);
     set.emit_activated(generation);
+    set.set_standing(&staging.module, |standing| standing.refused = None);
+    standing_review::review(set, &ledger).await;
     Ok(Activation::of(generation, previous.as_deref()))
 }
 

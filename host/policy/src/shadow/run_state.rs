@@ -46,6 +46,8 @@ pub struct ShadowReport {
 /// A shadow, running or ended.
 pub(crate) struct ShadowRun {
     pub(crate) generation: Generation,
+    /// Signature of the candidate's code, checked again when the signers change.
+    pub(crate) signature: Option<String>,
     pub(crate) against: u64,
     pub(crate) share: f64,
     /// Share of a processor that the candidate may use.

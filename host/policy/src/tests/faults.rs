@@ -299,7 +299,7 @@ async fn reload_adds_the_built_in_policy() {
     let bench = Bench::with(&[]).await;
     let mut config = bench.config.clone();
     config.policies = vec![module("default", None, json!({}))];
-    let (changed, problems) = bench.policies.reconfigure(&config).await;
+    let (changed, problems) = bench.policies.reload(&config).await;
     assert_eq!(problems, []);
     assert_eq!(changed, ["policy default: generation 1"]);
     assert_eq!(bench.policies.status()[0].origin, "built-in");

@@ -182,14 +182,14 @@ async fn reload_is_all_or_nothing() {
     second.settings.insert("mode".to_owned(), json!("dance"));
     config.policies.insert(0, second);
     config.policies[1].limits.memory = 32 << 20;
-    let (changed, problems) = bench.policies.reconfigure(&config).await;
+    let (changed, problems) = bench.policies.reload(&config).await;
     assert!(changed.is_empty());
     assert_eq!(problems[0].key, "policy[0].settings");
     assert_eq!(bench.policies.status().len(), 1);
     assert_eq!(bench.policies.status()[0].generation, 1);
 
     config.policies[0].settings.clear();
-    let (changed, problems) = bench.policies.reconfigure(&config).await;
+    let (changed, problems) = bench.policies.reload(&config).await;
     assert_eq!(problems, []);
     assert_eq!(changed.len(), 2, "{changed:?}");
     let names: Vec<_> = bench
@@ -201,13 +201,13 @@ async fn reload_is_all_or_nothing() {
     assert_eq!(names, ["second", "m"]);
 
     config.policies.reverse();
-    let (changed, _) = bench.policies.reconfigure(&config).await;
+    let (changed, _) = bench.policies.reload(&config).await;
     assert_eq!(changed, ["policies are asked in the order m, second"]);
     config.policies.pop();
-    let (changed, _) = bench.policies.reconfigure(&config).await;
+    let (changed, _) = bench.policies.reload(&config).await;
     assert_eq!(changed, ["policy second: no longer asked"]);
     config.policy_engine.instances += 1;
-    let (changed, problems) = bench.policies.reconfigure(&config).await;
+    let (changed, problems) = bench.policies.reload(&config).await;
     assert!(changed.is_empty());
     assert_eq!(problems[0].key, "policy-engine.instances");
 }
@@ -220,7 +220,7 @@ async fn reload_keeps_loaded_code() {
         .load(load(Some(builtin::Q178091), None))
         .await
         .expect("loaded");
-    let (changed, problems) = bench.policies.reconfigure(&bench.config).await;
+    let (changed, problems) = bench.policies.reload(&bench.config).await;
     assert_eq!((changed, problems), (vec![], vec![]));
     assert_eq!(bench.policies.status()[0].name, "q178091");
 }

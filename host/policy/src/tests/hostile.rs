@@ -194,7 +194,7 @@ async fn undecodable_result_is_an_abi_fault() {
 async fn exceeding_the_memory_limit_at_instantiation_is_a_memory_fault() {
     let mut bench = Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await;
     bench.config.policies[0].limits.memory = 64 * 1024;
-    let (_, problems) = bench.policies.reconfigure(&bench.config).await;
+    let (_, problems) = bench.policies.reload(&bench.config).await;
     assert!(problems[0].text.contains("memory"), "{problems:?}");
     assert_eq!(bench.fault().class, "memory");
 }
@@ -203,7 +203,7 @@ async fn exceeding_the_memory_limit_at_instantiation_is_a_memory_fault() {
 async fn refuses_a_component_larger_than_the_limit() {
     let mut bench = Bench::with(&[("m", builtin::MISBEHAVING, json!({}))]).await;
     bench.config.policies[0].limits.component_size = 1_000;
-    let (_, problems) = bench.policies.reconfigure(&bench.config).await;
+    let (_, problems) = bench.policies.reload(&bench.config).await;
     assert!(
         problems[0].text.contains("larger than limits.component-size"),
         "{problems:?}"

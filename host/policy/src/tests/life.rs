@@ -119,7 +119,7 @@ async fn grant_taken_away() -> Bench {
     let loaded = bench.policies.load(load(Some(builtin::FIRST_POLICY), None)).await;
     assert_eq!(loaded.expect("loaded").generation, 2);
     bench.config.policies[0].grants.retain(|grant| grant != "directory");
-    let (changed, problems) = bench.policies.reconfigure(&bench.config).await;
+    let (changed, problems) = bench.policies.reload(&bench.config).await;
     assert_eq!(problems, []);
     assert_eq!(changed, ["policy m: generation 3 instead of 2"]);
     bench
@@ -163,7 +163,7 @@ async fn rollback_never_widens_grants() {
 async fn rollback_works_once_the_grant_is_back() {
     let mut bench = grant_taken_away().await;
     bench.config.policies[0].grants.push("directory".to_owned());
-    let (_, problems) = bench.policies.reconfigure(&bench.config).await;
+    let (_, problems) = bench.policies.reload(&bench.config).await;
     assert_eq!(problems, []);
     back(&bench, Some(1)).await;
     assert_eq!(active(&bench).0, "q178091");
@@ -185,7 +185,7 @@ async fn rolled_back_generation_has_the_limits_of_today() {
         ..bench.config.policies[0].limits.clone()
     };
     bench.config.policies[0].limits = limits.clone();
-    let (_, problems) = bench.policies.reconfigure(&bench.config).await;
+    let (_, problems) = bench.policies.reload(&bench.config).await;
     assert_eq!(problems, []);
     assert_eq!(back(&bench, Some(1)).await.generation, 4);
     assert_eq!(active(&bench), ("q178091".to_owned(), 4));
@@ -279,7 +279,7 @@ async fn code_without_a_trusted_signature_never_runs() {
 
     // With another signer, neither the running code nor earlier code is trusted, at a reload or at a start.
     bench.config.policies[0].signed_by = vec![bert.public.clone()];
-    let (_, problems) = bench.policies.reconfigure(&bench.config).await;
+    let (_, problems) = bench.policies.reload(&bench.config).await;
     assert!(problems[0].text.contains("none of policy[0].signed-by"), "{problems:?}");
     assert_eq!(bench.policies.status()[0].name, "first-policy");
     bench.restart().await;

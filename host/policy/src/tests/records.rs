@@ -222,11 +222,11 @@ async fn records_nothing_of_a_module_with_recording_off() {
     let mut bench = Bench::with(&[("main", builtin::DEFAULT, settings())]).await;
     let collected = bench.record().await;
     bench.config.policies[0].record = RecordMode::Off;
-    bench.policies.reconfigure(&bench.config).await;
+    bench.policies.reload(&bench.config).await;
     mixed_mail(&bench.policies).await;
     assert!(collected.records().is_empty());
     bench.config.policies[0].record = RecordMode::On;
-    bench.policies.reconfigure(&bench.config).await;
+    bench.policies.reload(&bench.config).await;
     bench.policies.admit(SessionId::generate(), &stranger()).await;
     assert_eq!(collected.records().len(), 1);
 }
@@ -257,7 +257,7 @@ async fn record_keeps_the_configured_bytes_of_a_body() {
     .await;
     assert_eq!(kept(&collected).body, Octets("\r\n".into()), "the empty line");
     bench.config.decisions.body = 6;
-    bench.policies.reconfigure(&bench.config).await;
+    bench.policies.reload(&bench.config).await;
     session(
         &bench.policies,
         &anna(),

@@ -77,7 +77,7 @@ async fn failed_probation_rolls_back_and_refuses_the_candidate() {
 async fn failed_reload_is_rolled_back_until_the_configuration_changes() {
     let mut bench = working_policy().await;
     bench.config.policies[0].settings = object(panics("sender"));
-    bench.policies.reconfigure(&bench.config).await;
+    bench.policies.reload(&bench.config).await;
     assert!(bench.policies.status()[0].probation.is_some());
     for _ in 0..5 {
         assert!(sender_faults(&bench.policies).await);
@@ -87,7 +87,7 @@ async fn failed_reload_is_rolled_back_until_the_configuration_changes() {
     };
     assert_eq!((was, to), (Some(2), 1));
     assert!(!sender_faults(&bench.policies).await);
-    bench.policies.reconfigure(&bench.config).await;
+    bench.policies.reload(&bench.config).await;
     assert!(
         !sender_faults(&bench.policies).await,
         "the configuration says nothing new"
@@ -95,7 +95,7 @@ async fn failed_reload_is_rolled_back_until_the_configuration_changes() {
     bench.restart().await;
     assert!(!sender_faults(&bench.policies).await);
     bench.config.policies[0].settings = object(json!({ "stamp": "new" }));
-    let (changed, problems) = bench.policies.reconfigure(&bench.config).await;
+    let (changed, problems) = bench.policies.reload(&bench.config).await;
     assert!(
         changed[0].contains("instead of 1") && problems.is_empty(),
         "{changed:?}"
@@ -107,7 +107,7 @@ async fn reload_with_other_limits_begins_no_probation() {
     let mut bench = working_policy().await;
     bench.config.policies[0].settings = object(panics("sender"));
     bench.config.policies[0].limits.host_calls = 10;
-    bench.policies.reconfigure(&bench.config).await;
+    bench.policies.reload(&bench.config).await;
     assert!(bench.policies.status()[0].probation.is_none());
 }
 
@@ -196,7 +196,7 @@ async fn stage_survives_an_unchanged_reload_and_ends_in_time() {
     let bench = working_policy().await;
     let request = stage(json!({ "stamp": "x" }), Duration::from_secs(1));
     bench.policies.stage(request).await.expect("staged");
-    bench.policies.reconfigure(&bench.config).await;
+    bench.policies.reload(&bench.config).await;
     assert!(bench.policies.status()[0].staged.is_some());
     wait_for_event(&bench, 5046).await;
     assert!(bench.policies.status()[0].staged.is_none());

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::output;
 use super::target::ConfigFile;
 use crate::daemon;
-use host_config::{Config, Problem, problems_around};
+use host_config::{Config, Problem, problems_around, unreadable_components};
 use host_events::{Events, escape};
 use host_policy::PolicyManager;
 
@@ -65,7 +65,7 @@ fn show(report: &ConfigReport) -> std::io::Result<()> {
 
 async fn check(config: &Config) -> ConfigReport {
     let mut report = ConfigReport {
-        problems: problems_around(config),
+        problems: [problems_around(config), unreadable_components(config)].concat(),
         summary: summary(config),
         ..ConfigReport::default()
     };

@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use clap::Args;
+
 use super::output::{self, line};
 use super::policy::show_modules;
 use super::target::Daemon;
-use crate::control::{Done, Reloaded, Status};
+use crate::control::{Done, Reloaded, Status, query};
 use host_events::escape;
 
 pub async fn status(daemon: Daemon) -> anyhow::Result<ExitCode> {
@@ -55,13 +57,27 @@ pub async fn status(daemon: Daemon) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub async fn reload(daemon: Daemon) -> anyhow::Result<ExitCode> {
-    let done: Reloaded = daemon.client()?.post("/reload", &()).await?;
-    if daemon.json {
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// Put trusted code in the place of a policy that no key of signed-by signed
+    #[arg(long)]
+    require_now: bool,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+pub async fn reload(options: ReloadArgs) -> anyhow::Result<ExitCode> {
+    let require_now = options.require_now.then(|| "true".to_owned());
+    let target = query("/reload", &[("require-now", require_now)]);
+    let done: Reloaded = options.daemon.client()?.post(&target, &()).await?;
+    if options.daemon.json {
         output::json(&done)?;
     } else {
         for changed in &done.changed {
             line(format!("read again: {}", escape(changed)))?;
+        }
+        for warning in &done.warnings {
+            line(format!("replaced: {}", escape(warning)))?;
         }
         for problem in &done.problems {
             line(format!("not applied: {}", escape(&problem.to_string())))?;

@@ -183,6 +183,9 @@ pub struct QueueItem {
 pub struct Reloaded {
     /// Names of the parts that were applied.
     pub changed: Vec<String>,
+    /// Loads of operators that the reload replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Parts that were not applied, each with the reason.
     pub problems: Vec<Problem>,
 }
@@ -206,7 +209,12 @@ pub struct ApiFailure {
 #[derive(Debug)]
 pub enum Order {
     /// Reloads like SIGHUP and sends the result.
-    Reload(oneshot::Sender<Reloaded>),
+    Reload {
+        /// Replaces policies whose code has no accepted signature.
+        require_now: bool,
+        /// Receiver of the result.
+        answer: oneshot::Sender<Reloaded>,
+    },
     /// Stops the host like SIGTERM.
     Stop,
 }

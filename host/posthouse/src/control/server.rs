@@ -13,10 +13,12 @@ mod rollout_routes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::Deserialize;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
@@ -100,9 +102,21 @@ fn overload(handles: &Handles) -> Vec<String> {
     troubles
 }
 
-async fn reload(State(handles): State<Arc<Handles>>) -> Handled<Reloaded> {
+/// Query of `POST /reload`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct ReloadQuery {
+    #[serde(default)]
+    require_now: bool,
+}
+
+async fn reload(
+    State(handles): State<Arc<Handles>>,
+    query: Result<Query<ReloadQuery>, QueryRejection>,
+) -> Handled<Reloaded> {
+    let Query(ReloadQuery { require_now }) = query?;
     let (answer, answered) = oneshot::channel();
-    order(&handles, Order::Reload(answer)).await?;
+    order(&handles, Order::Reload { require_now, answer }).await?;
     answered.await.map(Json).map_err(|_| stopping())
 }
 

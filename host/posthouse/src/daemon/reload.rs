@@ -11,8 +11,8 @@ use host_events::Event;
 
 impl RunningHost {
     /// Reloads configuration, certificate, directory and policies. A part that fails keeps the old state; the other
-    /// parts are applied.
-    pub(super) async fn reload(&self) -> Reloaded {
+    /// parts are applied. `require_now` replaces policies whose code has no accepted signature.
+    pub(super) async fn reload(&self, require_now: bool) -> Reloaded {
         let mut done = Reloaded::default();
         self.reload_configuration(&mut done);
         // The directory emits its own events (5011, 5020).
@@ -20,9 +20,10 @@ impl RunningHost {
             Ok(()) => done.changed.push("directory".to_owned()),
             Err(problems) => done.problems.extend(problems.into_iter().map(directory_problem)),
         }
-        let (changed, problems) = self.policies.reconfigure(&self.config.load_full()).await;
-        done.changed.extend(changed);
-        done.problems.extend(problems);
+        let policies = self.policies.reconfigure(&self.config.load_full(), require_now).await;
+        done.changed.extend(policies.changed);
+        done.warnings.extend(policies.warnings);
+        done.problems.extend(policies.problems);
         done
     }
 

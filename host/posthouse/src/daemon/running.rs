@@ -97,11 +97,12 @@ impl Running {
             match wake_up {
                 WakeUp::Stop => return self.drain().await,
                 WakeUp::Reload(order) => {
-                    let done = self.host.reload().await;
-                    if let Some(Order::Reload(answer)) = order {
-                        // The client may have disconnected; events report the result, too.
-                        let _ = answer.send(done);
-                    }
+                    let Some(Order::Reload { require_now, answer }) = order else {
+                        self.host.reload(false).await;
+                        continue;
+                    };
+                    // The client may have disconnected; events report the result, too.
+                    let _ = answer.send(self.host.reload(require_now).await);
                 }
                 WakeUp::DeliveryEnded(Ok(_)) => return self.fail("delivery", "ended by itself").await,
                 WakeUp::DeliveryEnded(Err(error)) => return self.fail("delivery", &error.to_string()).await,

@@ -49,9 +49,15 @@ fn show_module(module: &ModuleStatus) -> io::Result<()> {
         module.since,
         escape(&module.by)
     ))?;
+    for concern in &module.concerns {
+        line(format!("  concern     {}", escape(concern)))?;
+    }
     line(format!("  digest      {}", escape(&module.digest)))?;
     line(format!("  contract    {}", escape(&module.contract)))?;
     line(format!("  origin      {}", escape(&module.origin)))?;
+    for difference in &module.differs {
+        line(format!("  differs     {}", escape(difference)))?;
+    }
     line(format!("  stages      {}", escape(&module.stages.join(", "))))?;
     line(format!("  prepared    {}", escape(&module.prepared)))?;
     line(format!("  stateless   {}", if module.stateless { "yes" } else { "no" }))?;
