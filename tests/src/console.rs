@@ -6,6 +6,7 @@
 //! `console another terminal` is a daemon that runs until the end of the page. A block fenced as `toml NAME` or
 //! `json NAME` is a file in the initial folder of the page.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -88,7 +89,10 @@ impl Console {
             match block {
                 Block::File { name, text } => {
                     let text = self.substitute(&text).replace(ADDRESS, "127.0.0.1:0");
-                    std::fs::write(self.folder.join(name), text).expect("the folder can be written");
+                    let file = self.folder.join(name);
+                    std::fs::write(&file, text).expect("the folder can be written");
+                    // Files of the page are private, so that `posthouse check` does not warn of readable ones.
+                    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("a file");
                 }
                 Block::Console(steps) => steps.iter().for_each(|step| self.step(step)),
                 Block::Daemon(command) => self.start(&command),

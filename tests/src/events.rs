@@ -118,6 +118,33 @@ impl Events {
         }
     }
 
+    /// Waits for the first event with one of the given ids, taken or not, or for the end of the output. Returns its id;
+    /// `None` if the output ended without one.
+    ///
+    /// # Panics
+    /// If nothing happens in time; the message contains all output.
+    pub fn first_of(&self, ids: &[u64]) -> Option<u64> {
+        let deadline = Instant::now() + TIMEOUT;
+        let (lock, changed) = &*self.shared;
+        let mut seen = lock.lock();
+        loop {
+            let found = seen
+                .events
+                .iter()
+                .map(|(event, _)| event.id)
+                .find(|id| ids.contains(id));
+            if found.is_some() || seen.ended {
+                return found;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "none of {ids:?} among:\n{}",
+                seen.lines.join("\n")
+            );
+            changed.wait_until(&mut seen, deadline);
+        }
+    }
+
     /// Returns every event with the given id so far, taken or not.
     pub fn all(&self, id: u64) -> Vec<Event> {
         self.with(|seen| {

@@ -44,8 +44,11 @@ impl Site {
             .expect("a temporary folder");
         let root = folder.path().to_owned();
         share_compiled_policies(&root);
+        make_private(&root.join("data"), 0o700);
+        make_private(&root.join("data/policies"), 0o700);
         let directory = DIRECTORY.replace("HASH", HASH);
         std::fs::write(root.join("directory.toml"), directory).expect("the folder can be written");
+        make_private(&root.join("directory.toml"), 0o600);
         let site = Self {
             folder: Some(folder),
             root,
@@ -158,6 +161,11 @@ impl Site {
         self
     }
 
+    /// Returns the mailbox of an account in a folder of the site that is configured as `mailboxes`.
+    pub fn mailbox_in(&self, folder: &str, account: &str) -> Maildir {
+        Maildir::at(self.root.join(folder).join(account))
+    }
+
     /// Returns the mailbox of an account.
     pub fn mailbox(&self, account: &str) -> Maildir {
         Maildir::at(self.root.join("mail").join(account))
@@ -180,14 +188,24 @@ impl Site {
 
     /// Starts the daemon like [`Self::start`], with a limit on file descriptors.
     pub fn start_with_descriptors(&self, limit: u32) -> Daemon {
+        Daemon::start(&mut self.run_after(&format!("ulimit -n {limit}")))
+    }
+
+    /// Starts the daemon like [`Self::start`], with a umask such as `000`.
+    pub fn start_with_umask(&self, umask: &str) -> Daemon {
+        Daemon::start(&mut self.run_after(&format!("umask {umask}")))
+    }
+
+    /// Returns the command that starts the daemon after a command of the shell.
+    fn run_after(&self, first: &str) -> Command {
         let run = self.run_command();
-        let mut limited = Command::new("sh");
-        limited
+        let mut shell = Command::new("sh");
+        shell
             .current_dir(&self.root)
-            .args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh"])
+            .args(["-c", &format!("{first} && exec \"$@\""), "sh"])
             .arg(run.get_program())
             .args(run.get_args());
-        Daemon::start(&mut limited)
+        shell
     }
 
     fn run_command(&self) -> Command {
@@ -223,6 +241,12 @@ impl Drop for Site {
             eprintln!("left for a look: {}", folder.keep().display());
         }
     }
+}
+
+/// Gives a file or folder the mode that `posthouse check` expects of files with secrets.
+fn make_private(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a file of the test");
 }
 
 /// Links the site's cache of compiled policies to one that all sites share: each component is compiled once for the whole

@@ -1,6 +1,7 @@
-//! Checks of invalid configurations: each file in `tests/bad-configs` yields exactly the messages of the `.expect`
-//! file.
+//! Checks of wrong configurations: each file in `tests/bad-configs` yields exactly the problems of the `.expect` file
+//! and the warnings of the `.warnings` file.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use posthouse_tests::{Pattern, Site};
@@ -16,10 +17,81 @@ password = "in clear"
 name = "../../etc"
 "#;
 
+const DUBIOUS_DIRECTORY: &str = r#"
+domains = ["posthouse.test"]
+
+[[account]]
+name = "admin"
+addresses = ["admin@posthouse.test"]
+
+[[account]]
+name = "idle"
+
+[[account]]
+name = "all"
+addresses = ["*@posthouse.test"]
+send-as = ["*@shop.example"]
+
+[[account]]
+name = "box"
+addresses = ["box@posthouse.test"]
+home = "lmtp:box.example:25"
+
+[[account]]
+name = "circle"
+addresses = ["circle@posthouse.test"]
+home = "smtp:127.0.0.1:2525"
+
+[[alias]]
+address = "one@posthouse.test"
+to = ["two@posthouse.test"]
+
+[[alias]]
+address = "two@posthouse.test"
+to = ["One@posthouse.test"]
+
+[[alias]]
+address = "old@posthouse.test"
+to = ["gone@posthouse.test"]
+
+[[group]]
+address = "empty@posthouse.test"
+members = []
+"#;
+
+/// Writes certificates of mx.posthouse.test that clients refuse, and their keys.
+fn make_certificates(site: &Site) {
+    let make = |name: &str, from: i32, until: i32| {
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("made");
+        (certificate.pem(), key.serialize_pem())
+    };
+    for (file, name, from, until) in [
+        ("expired", "mx.posthouse.test", 2000, 2001),
+        ("early", "mx.posthouse.test", 2150, 2151),
+        ("other", "other.example", 2000, 2150),
+        ("joined", "mx.posthouse.test", 2000, 2150),
+    ] {
+        let (mut certificate, key) = make(name, from, until);
+        if file == "joined" {
+            certificate = format!("{}{}", certificate.trim_end(), make("other.example", 2000, 2150).0);
+        }
+        site.file(&format!("{file}.pem"), certificate);
+        let key = site.file(&format!("{file}.key"), key);
+        std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).expect("changed");
+    }
+}
+
 #[test]
 fn reports_the_expected_messages_for_every_bad_configuration() {
     let site = Site::new();
     site.file("wrong-directory.toml", WRONG_DIRECTORY);
+    site.file("dubious-directory.toml", DUBIOUS_DIRECTORY);
+    site.file("public-password", "secret\n");
+    make_certificates(&site);
     let files = bad_configurations();
     assert!(files.len() >= 12, "files are missing");
     let failures: Vec<String> = files.iter().filter_map(|file| compare(&site, file).err()).collect();
@@ -32,6 +104,29 @@ fn accepts_the_sample_configuration() {
     site.cli(&["check"]).ok();
 }
 
+#[test]
+fn the_start_and_a_reload_tell_the_warnings_of_check() {
+    let mut site = Site::new();
+    site.set("policy.settings.relay.clients", vec!["10.0.0.0/8", "0.0.0.0/0"]);
+    let daemon = site.start();
+    let key = "policy[0].settings.relay.clients[1]: every client in 0.0.0.0/0 may send to every destination";
+    let at_start = daemon.events().take(5070).text("warnings");
+    assert!(at_start.contains("line ") && at_start.contains(key), "{at_start}");
+    assert!(site.cli(&["check"]).stderr.contains(key));
+
+    site.set("policy.settings.relay.clients", vec!["10.0.0.0/8"]);
+    site.set("delivery.smart-host", "relay.example.net:465");
+    let reloaded = site.cli(&["reload"]).text();
+    assert!(reloaded.contains("servers at port 465 begin with TLS"), "{reloaded}");
+    let warnings = daemon
+        .events()
+        .take_where(5070, |event| !event.text("warnings").contains("0.0.0.0/0"));
+    assert!(
+        warnings.text("warnings").contains("delivery.smart-host"),
+        "{warnings:?}"
+    );
+}
+
 fn bad_configurations() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bad-configs");
     let entries = std::fs::read_dir(folder).expect("the folder is part of the repository");
@@ -41,27 +136,67 @@ fn bad_configurations() -> Vec<PathBuf> {
     files
 }
 
+/// Compares the problems that the command prints with the `.expect` file, and its warnings with the `.warnings` file.
+/// Either file may be missing: then there are no problems, or the warnings are not compared.
 fn compare(site: &Site, file: &Path) -> Result<(), String> {
     let configuration = std::fs::read_to_string(file).expect("a configuration");
-    let expected = std::fs::read_to_string(file.with_extension("expect")).expect("its messages");
     std::fs::write(site.configuration_file(), configuration).expect("the folder can be written");
     let said = site.cli(&["check"]);
-    let total = format!("{} problem(s)", expected.lines().count());
-    let wanted: Vec<&str> = expected.lines().chain([total.as_str()]).collect();
-    let got: Vec<&str> = said.stdout.lines().collect();
-    let fits = wanted.len() == got.len()
-        && wanted
-            .iter()
-            .zip(&got)
-            .all(|(want, got)| Pattern::new(want).matches(got));
-    if fits && !said.status.success() {
+    let problems = std::fs::read_to_string(file.with_extension("expect")).ok();
+    let warnings = std::fs::read_to_string(file.with_extension("warnings")).ok();
+    assert!(
+        problems.is_some() || warnings.is_some(),
+        "{} has no messages",
+        file.display()
+    );
+    if let Some(problems) = &problems {
+        let total = format!("{} problem(s)", problems.lines().count());
+        let wanted: Vec<&str> = problems.lines().chain([total.as_str()]).collect();
+        let got: Vec<&str> = said.stdout.lines().collect();
+        compare_lines(file, &wanted, &got)?;
+    }
+    if let Some(warnings) = &warnings {
+        let got: Vec<&str> = said
+            .stderr
+            .lines()
+            .filter_map(|line| line.strip_prefix("warning: "))
+            .filter(|line| !is_about_the_machine(line))
+            .collect();
+        compare_lines(file, &warnings.lines().collect::<Vec<_>>(), &got)?;
+    }
+    match said.status.success() == problems.is_none() {
+        true => Ok(()),
+        false => Err(format!("{}: {}\n{}", file.display(), said.status, said.text())),
+    }
+}
+
+/// True for warnings about the user and the umask of the tests.
+fn is_about_the_machine(warning: &str) -> bool {
+    without_line(warning).starts_with("data: ")
+}
+
+fn compare_lines(file: &Path, wanted: &[&str], got: &[&str]) -> Result<(), String> {
+    let fits = |want: &str, got: &str| {
+        let pattern = Pattern::new(want);
+        pattern.matches(got) || pattern.matches(&without_line(got))
+    };
+    if wanted.len() == got.len() && wanted.iter().zip(got).all(|(want, got)| fits(want, got)) {
         return Ok(());
     }
     Err(format!(
-        "{}: {}, wanted\n  {}\ngot\n  {}",
+        "{}: wanted\n  {}\ngot\n  {}",
         file.display(),
-        said.status,
         wanted.join("\n  "),
-        said.text().trim_end().replace('\n', "\n  ")
+        got.join("\n  ")
     ))
+}
+
+/// Removes `line N: `, at the beginning and after the name of a file, for expectations that leave the lines out.
+fn without_line(text: &str) -> String {
+    let mut parts: Vec<&str> = text.split(": ").collect();
+    parts.retain(|part| {
+        part.strip_prefix("line ")
+            .is_none_or(|digits| digits.parse::<u32>().is_err())
+    });
+    parts.join(": ")
 }

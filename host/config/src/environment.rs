@@ -1,12 +1,14 @@
 //! Checks of a configuration's environment: readable files and writable folders. The checks neither create nor change
 //! anything.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use rustix::fs::{Access, access};
 
 use super::{Config, Problem, secret, server_config};
+use host_files::{current_user, describe_user, owner_of};
 
 /// Longest path of a Unix socket, in bytes, without the final NUL.
 const MAX_SOCKET_PATH: usize = 107;
@@ -19,6 +21,7 @@ pub fn problems_around(config: &Config) -> Vec<Problem> {
     for (key, folder) in [("data", &config.data), ("mailboxes", &config.mailboxes)] {
         problems.extend(not_writable(folder).map(|text| Problem::new(key, text)));
     }
+    problems.extend(folder_problems(config));
     if config.control.as_os_str().len() > MAX_SOCKET_PATH {
         let text = format!("{}: longer than {MAX_SOCKET_PATH} bytes", config.control.display());
         problems.push(Problem::new("control", text));
@@ -29,6 +32,33 @@ pub fn problems_around(config: &Config) -> Vec<Problem> {
     }
     if let Some(files) = &config.tls {
         problems.extend(server_config(files).err().unwrap_or_default());
+    }
+    config.add_lines(&mut problems);
+    problems
+}
+
+/// Returns the problems of folders and of the socket that would destroy other files or never work.
+fn folder_problems(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for name in ["events", "policies", "spool", "tls"] {
+        if config.mailboxes.starts_with(config.data.join(name)) {
+            let text = format!(
+                "{} belongs to the host itself: write another folder",
+                config.mailboxes.display()
+            );
+            problems.push(Problem::new("mailboxes", text));
+        }
+    }
+    let control = config.control.display();
+    let folder = config.control.parent().unwrap_or(Path::new("/"));
+    if fs::symlink_metadata(&config.control).is_ok_and(|existing| !existing.file_type().is_socket()) {
+        problems.push(Problem::new(
+            "control",
+            format!("{control} is no socket: write another path"),
+        ));
+    } else if !folder.is_dir() && folder != config.data {
+        let text = format!("{control}: there is no folder {}: make it", folder.display());
+        problems.push(Problem::new("control", text));
     }
     problems
 }
@@ -51,7 +81,12 @@ fn not_writable(folder: &Path) -> Option<String> {
     if !existing.is_dir() {
         return Some(format!("{} is not a folder", existing.display()));
     }
-    access(existing, Access::WRITE_OK | Access::EXEC_OK)
-        .err()
-        .map(|error| format!("{} cannot be written: {error}", existing.display()))
+    access(existing, Access::WRITE_OK | Access::EXEC_OK).err().map(|error| {
+        let user = describe_user(current_user().0);
+        let owner = owner_of(existing).map_or_else(String::new, |(owner, _)| describe_user(owner));
+        format!(
+            "{} cannot be written: {error}: its owner is {owner}, and this is {user}; run as {owner}, or chown it",
+            existing.display()
+        )
+    })
 }

@@ -1,18 +1,29 @@
 //! The configuration: a TOML file is read into checked types ([`Config`]). Every problem is reported in a single run,
 //! under its key path.
 
+mod address_ranges;
+mod certificate_warnings;
 mod certificates;
 mod checked;
 mod defaults;
 mod environment;
+mod key_lines;
+mod listener_warnings;
+mod next_hop_warnings;
+mod pem_file;
+mod policy_warnings;
+mod private_files;
 mod problem;
 mod read;
 mod secret;
 mod share;
 pub mod toml_reader;
 mod values;
+mod warnings;
 
-pub use crate::certificates::{make_self_signed, server_config};
+pub use crate::certificates::{SelfSigned, make_self_signed, server_config};
+pub use crate::key_lines::add_lines;
+pub use crate::next_hop_warnings::{HopProtocol, hop_warning, is_this_host, servers};
 pub use crate::problem::{ConfigError, Problem};
 pub use checked::{
     AdmitFault, Config, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener, ListenerTls,
@@ -21,8 +32,10 @@ pub use checked::{
 };
 pub use environment::{problems_around, unreadable_components};
 pub use host_contract::NdrFault;
+pub use private_files::{data_folder_warnings, inspect_data_folder, ownership_problems};
 pub use secret::secret;
 pub use share::Share;
+pub use warnings::warnings_around;
 
 #[cfg(test)]
 mod property_tests;

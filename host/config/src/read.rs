@@ -13,6 +13,8 @@ use super::{
     ListenerTls, ModuleFaults, NdrFault, NextHop, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule,
     ProbationConfig, Problem, RecordMode, Route, ServerLogin, Share, Timeouts, TlsFiles,
 };
+use crate::key_lines::add_lines;
+use crate::listener_warnings::overlap;
 use crate::toml_reader::{self, Problems, TableReader, boolean, choice, count, duration, network, parsed, size, text};
 use host_events::Format;
 use host_mail::{Endpoint, Mailbox};
@@ -30,9 +32,20 @@ impl Config {
         let path = std::path::absolute(path).map_err(|error| failed(error.to_string()))?;
         let text = std::fs::read_to_string(&path).map_err(|error| failed(format!("{}: {error}", path.display())))?;
         let base = path.parent().unwrap_or(Path::new("/"));
-        let mut config = Self::parse(&text, base)?;
+        let mut config = Self::parse(&text, base).map_err(|ConfigError(mut problems)| {
+            add_lines(&text, &mut problems);
+            ConfigError(problems)
+        })?;
         config.file = Some(path);
         Ok(config)
+    }
+
+    /// Adds the lines of the configuration's file to problems that were found after the file was read.
+    pub fn add_lines(&self, problems: &mut [Problem]) {
+        let text = self.file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+        if let Some(text) = text {
+            add_lines(&text, problems);
+        }
     }
 
     /// Returns the built-in configuration of a host without a file: listeners on loopback, and data in
@@ -128,6 +141,13 @@ fn read_listeners(root: &mut TableReader<'_>) -> Vec<Listener> {
         };
         if !names.insert(name.clone()) {
             reader.problem("name", format!("there is a listener {name:?} already"));
+        }
+        if let Some(other) = listeners
+            .iter()
+            .find(|other: &&Listener| overlap(other.address, address))
+        {
+            let text = format!("{address} and {} cannot be opened together: remove one", other.address);
+            reader.problem("address", text);
         }
         // Port 0 lets the system choose a free port: two listeners never collide there.
         if address.port() != 0 && !addresses.insert(address) {
@@ -419,7 +439,12 @@ fn path(base: &Path) -> impl Fn(&Value) -> Result<PathBuf, String> {
 
 fn host_name(value: &Value) -> Result<String, String> {
     let text = text(value)?;
-    hostname(&text).ok_or_else(|| format!("{text:?} is not a domain name"))
+    hostname(&text).ok_or_else(|| match text.trim_start_matches(['@', '*', '.']) {
+        name if name.len() < text.len() => {
+            format!("{text:?} is not a domain name: write each domain alone, such as {name:?}")
+        }
+        _ => format!("{text:?} is not a domain name"),
+    })
 }
 
 /// Reads a name for events and commands: 1 to 64 lower-case letters, digits, hyphens, dots or underscores.

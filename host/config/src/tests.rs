@@ -157,10 +157,15 @@ fn names_a_missing_file() {
 #[test]
 fn checks_certificates_and_keys() {
     let dir = tempfile::tempdir().expect("folder");
-    let right = make_self_signed(dir.path(), "mail.example.org").expect("made");
+    let right = make_self_signed(dir.path(), "mail.example.org").expect("made").files;
     assert!(server_config(&right).is_ok());
-    assert_eq!(make_self_signed(dir.path(), "mail.example.org").expect("kept"), right);
-    let other = make_self_signed(&dir.path().join("other"), "mail.example.org").expect("made");
+    assert_eq!(
+        make_self_signed(dir.path(), "mail.example.org").expect("kept").files,
+        right
+    );
+    let other = make_self_signed(&dir.path().join("other"), "mail.example.org")
+        .expect("made")
+        .files;
 
     let text = dir.path().join("text.pem");
     fs::write(&text, "Hello").expect("writes");

@@ -18,6 +18,9 @@ pub struct Problem {
     pub key: String,
     /// Description of the problem, with the expected value.
     pub text: String,
+    /// Line of the key in the file, counted from 1; of the nearest table above for a missing key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
 }
 
 impl Problem {
@@ -26,12 +29,22 @@ impl Problem {
         Self {
             key: key.into(),
             text: text.into(),
+            line: None,
         }
+    }
+
+    /// True if the other problem has the same key and description; lines are not compared.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.key, &self.text) == (&other.key, &other.text)
     }
 }
 
+/// Formats the line, if known, the key path and the description.
 impl Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
         if self.key.is_empty() {
             f.write_str(&self.text)
         } else {

@@ -4,18 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use host_config::DeliveryConfig;
-use host_directory::{Directory, Target};
+use host_directory::{Directory, MAX_ALIAS_ADDRESSES, MAX_ALIAS_DEPTH, Target};
 use host_events::Event;
 use host_mail::{Mailbox, MessageId, Reply};
 use host_spool::{Failed, Recipient, RecipientState};
 
 use super::destination::Destination;
 use super::outcome::{class, failed_here};
-
-/// Maximum depth of nested aliases.
-const MAX_DEPTH: usize = 10;
-/// Maximum addresses looked up for a recipient of the envelope.
-const MAX_ADDRESSES: usize = 10_000;
 
 /// Action for a recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +75,7 @@ impl RecipientResolver<'_> {
         let mut looked_up = 0;
         while let Some(step) = waiting.pop() {
             looked_up += 1;
-            let resolution = if looked_up > MAX_ADDRESSES {
+            let resolution = if looked_up > MAX_ALIAS_ADDRESSES {
                 waiting.clear();
                 self.alias_loop(&step, "stands for too many addresses")
             } else {
@@ -105,7 +100,7 @@ impl RecipientResolver<'_> {
         if step.trail.contains(&key) {
             return Ok(self.alias_loop(step, "leads back to itself"));
         }
-        if step.trail.len() >= MAX_DEPTH {
+        if step.trail.len() >= MAX_ALIAS_DEPTH {
             return Ok(self.alias_loop(step, "has too many aliases in a row"));
         }
         let Ok(mut entries) = self.directory.lookup(&step.address).await else {
@@ -342,7 +337,7 @@ mod tests {
         let (resolved, _) = resolve(&directory, &pending(&["n0@here.example"])).await;
         assert_eq!(shown(&resolved), ["n10@here.example for n0@here.example: loop"]);
         let (resolved, _) = resolve(&directory, &pending(&["all@here.example"])).await;
-        assert!(!resolved.is_empty() && resolved.len() <= MAX_ADDRESSES);
+        assert!(!resolved.is_empty() && resolved.len() <= MAX_ALIAS_ADDRESSES);
     }
 
     #[tokio::test]

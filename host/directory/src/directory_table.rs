@@ -157,6 +157,19 @@ impl DirectoryTable {
         found.map_or(&[], Vec::as_slice)
     }
 
+    /// Returns every meaning that is listed for exactly this address, in any spelling.
+    pub(super) fn exact(&self, address: &Mailbox) -> &[Entry] {
+        self.addresses.get(&key(address)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the addresses that an alias or group stands for.
+    pub(super) fn members(&self, address: &Mailbox) -> impl Iterator<Item = &Mailbox> {
+        self.lookup(address).iter().flat_map(|entry| match &entry.target {
+            Target::Alias(members) | Target::Group(members) => members.as_slice(),
+            Target::Account { .. } => &[],
+        })
+    }
+
     /// True if the account owns the address or has the right to send as the address.
     pub(super) fn may_send_as(&self, account: &str, address: &Mailbox) -> bool {
         let owns = |entry: &Entry| matches!(&entry.target, Target::Account { account: owner, .. } if owner == account);
@@ -284,7 +297,12 @@ fn domain_name(text: &str) -> Result<String, String> {
         .ok()
         .filter(|mailbox| mailbox.local_part() == "postmaster")
         .map(|mailbox| mailbox.domain().to_owned())
-        .ok_or_else(|| format!("{text:?} is not a domain"))
+        .ok_or_else(|| match text.trim_start_matches(['@', '*', '.']) {
+            name if name.len() < text.len() => {
+                format!("{text:?} is not a domain: write each domain alone, such as {name:?}")
+            }
+            _ => format!("{text:?} is not a domain"),
+        })
 }
 
 fn send_as(value: &Value) -> Result<SendAs, String> {

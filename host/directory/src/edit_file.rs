@@ -1,7 +1,7 @@
 //! Edits of the directory file. An edit is atomic and preserves all other content, including comments and order.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use toml::Value;
@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::password::hash_password;
 use crate::directory_table::DirectoryTable;
 use host_config::toml_reader::Problem;
+use host_files::replace_whole_shared;
 
 /// Reason why the file was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -106,25 +107,7 @@ fn change(path: &Path, edit: impl FnOnce(&str) -> Result<String, EditError>) -> 
     let text = edit(&fs::read_to_string(&path)?)?;
     DirectoryTable::parse(&text, Path::new("")).map_err(EditError::Problems)?;
 
-    let metadata = fs::metadata(&path)?;
-    let mut new = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
-    new.write_all(text.as_bytes())?;
-    new.as_file().set_permissions(metadata.permissions())?;
-    keep_owner(new.as_file(), &metadata)?;
-    new.as_file().sync_all()?;
-    new.persist(&path).map_err(|error| error.error)?;
-    folder.sync_all()?;
-    Ok(())
-}
-
-/// Gives the new file the owner of the old file, so that the daemon can read a file that root has edited.
-fn keep_owner(new: &File, old: &fs::Metadata) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let now = new.metadata()?;
-    if (now.uid(), now.gid()) == (old.uid(), old.gid()) {
-        return Ok(());
-    }
-    std::os::unix::fs::fchown(new, Some(old.uid()), Some(old.gid()))
+    Ok(replace_whole_shared(&path, text.as_bytes())?)
 }
 
 fn quoted(text: &str) -> String {

@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use toml::Table;
 
-use super::{Directory, Entry, Home, LookupError, Target};
+use super::{Directory, Endpoint, Entry, Home, LookupError, Target};
 use crate::directory_table::{DirectoryTable, key};
+use crate::directory_warnings::{directory_warnings, home_servers};
 use crate::password_queue::PasswordQueue;
 use host_config::toml_reader::Problem;
+use host_config::{Config, add_lines};
 use host_events::{Event, Events};
 use host_mail::Mailbox;
 
@@ -124,12 +127,28 @@ impl FileDirectory {
         result
     }
 
-    /// Returns a warning for each ambiguous address: legal, but usually a mistake.
-    pub fn warnings(&self) -> Vec<Problem> {
-        let ambiguous = self.table.load().ambiguous().into_iter();
-        ambiguous
-            .map(|(address, meanings)| Problem::new("", format!("{address} is ambiguous: {}", meanings.join(", "))))
-            .collect()
+    /// Reads the file again and returns the warnings about it, each with key and line in that file. A file with problems
+    /// has no warnings.
+    pub fn warnings(&self, config: &Config) -> Vec<Problem> {
+        let Some((text, document, table)) = self.read_anew() else {
+            return Vec::new();
+        };
+        let mut warnings = directory_warnings(&document, &table, config);
+        add_lines(&text, &mut warnings);
+        warnings
+    }
+
+    /// Reads the file again and returns the servers of homes, each with the key of the account's home.
+    pub fn home_servers(&self) -> Vec<(String, Endpoint)> {
+        let read = self.read_anew();
+        read.map_or_else(Vec::new, |(_, document, table)| home_servers(&document, &table))
+    }
+
+    fn read_anew(&self) -> Option<(String, Table, DirectoryTable)> {
+        let text = fs::read_to_string(&self.path).ok()?;
+        let table = DirectoryTable::parse(&text, &self.mailboxes).ok()?;
+        let document = text.parse().ok()?;
+        Some((text, document, table))
     }
 
     /// Returns all accounts, ordered by name.
@@ -258,5 +277,8 @@ impl Directory for FileDirectory {
 
 fn load(path: &Path, mailboxes: &Path) -> Result<DirectoryTable, Vec<Problem>> {
     let text = fs::read_to_string(path).map_err(|error| vec![Problem::new("", error.to_string())])?;
-    DirectoryTable::parse(&text, mailboxes)
+    DirectoryTable::parse(&text, mailboxes).map_err(|mut problems| {
+        add_lines(&text, &mut problems);
+        problems
+    })
 }

@@ -1,6 +1,7 @@
 //! The directory: accounts, addresses, aliases, groups and homes; password checks; DNS resolution.
 
 mod directory_table;
+mod directory_warnings;
 pub mod dns;
 mod edit_file;
 mod file_directory;
@@ -18,6 +19,11 @@ pub use crate::directory_table::fuzzing;
 pub use crate::edit_file::{EditError, NewAccount, add_account, set_password};
 pub use crate::file_directory::{AccountSummary, FileDirectory};
 pub use password::{PasswordError, hash_password, verify_password};
+
+/// Maximum depth of nested aliases and groups.
+pub const MAX_ALIAS_DEPTH: usize = 10;
+/// Maximum number of addresses that are looked up for a recipient of the envelope.
+pub const MAX_ALIAS_ADDRESSES: usize = 10_000;
 
 /// Destination of an account's mail.
 #[derive(Debug, Clone, PartialEq, Eq)]

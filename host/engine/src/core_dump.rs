@@ -2,9 +2,8 @@
 //! Dumps are for policy authors, and written only if the operator configured a folder, since a dump contains the parts
 //! of a message that the policy had read.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use arc_swap::ArcSwapOption;
 use wasmtime::{Store, WasmCoreDump};
 
 use crate::instance_state::InstanceState;
+use host_files::create_whole;
 use host_mail::Timestamp;
 
 /// Maximum number of dumps of a module in a folder; further dumps are dropped until files are removed.
@@ -78,12 +78,7 @@ fn save(folder: &Path, module: &str, bytes: &[u8]) -> io::Result<Option<PathBuf>
         return Ok(None);
     }
     let path = folder.join(format!("{start}{}-{existing}{SUFFIX}", Timestamp::now().0));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)?;
-    file.write_all(bytes)?;
+    create_whole(&path, bytes)?;
     Ok(Some(path))
 }
 

@@ -250,6 +250,12 @@ events! {
         "A server that could not be reached takes mail again." "None.";
     5069 DestinationCrowded "destination-crowded" Info { destination: Text, connections: u64, reply: Text }
         "A server takes mail, and refuses more connections than it has; fewer are asked for from now on, and later more again. Told once until there are as many as are configured." "None, unless it should give more; delivery.per-destination says how many are wanted.";
+    5070 ConfigurationWarnings "configuration-warnings" Warning { warnings: Vec<String> }
+        "The host runs with settings that are dangerous or cannot work, each with its key." "Correct each; posthouse check lists them too.";
+    5071 FilesMadePrivate "files-made-private" Warning { folder: Text, count: u64, files: Text }
+        "Files and folders of the host were open to other users of the machine; they are private now." "See what made them so: a package, a umask, a copy.";
+    5072 FileMadeAgain "file-made-again" Warning { file: Text, reason: Text }
+        "A file of the host's own could not be used and was made again." "None, unless it repeats: see to the disk.";
     5130 PolicyUntrusted "policy-untrusted" Error { policy: Text, generation: u64, digest: Text, problem: Text, instead: Text }
         "The code of a running policy has no signature that signed-by accepts any more." "Load trusted code, or posthouse reload --require-now.";
     5131 PolicyLoadReplaced "policy-load-replaced" Warning { policy: Text, generation: u64, was: u64, lost: Vec<String>, loaded_by: Text }

@@ -5,6 +5,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use host_files::make_private_folder;
+
 /// Largest number of segments. The size bound of the log is honoured to within a segment.
 const SEGMENTS: u64 = 8;
 /// Smallest size of a segment, in bytes.
@@ -35,7 +37,7 @@ impl Journal {
     /// # Errors
     /// I/O errors; `ResourceBusy` if another process writes the same log.
     pub(super) fn open(dir: &Path, max_bytes: u64) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
+        make_private_folder(dir)?;
         let lock = File::open(dir)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
             |error| match error {
@@ -141,7 +143,7 @@ fn open_segment(dir: &Path, segment: u64) -> io::Result<File> {
     OpenOptions::new()
         .create(true)
         .append(true)
-        .mode(0o640)
+        .mode(0o600)
         .open(path(dir, segment))
 }
 

@@ -1,6 +1,7 @@
 //! The address of a server, in the notation of the configuration.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// The address of a server: TCP or a Unix socket.
@@ -32,21 +33,132 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Parses `host:port`, `[v6]:port` or an absolute path of a Unix socket. Port 0 is an error.
+/// Parses `host:port`, `[v6]:port` or an absolute path of a Unix socket. Port 0 is an error, and so is a host that is
+/// neither a name nor an address. The error says what to write instead.
 impl std::str::FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(better) = without_scheme(text) {
+            return Err(format!(
+                "{text:?} has a scheme, which has no place here: write {better:?}"
+            ));
+        }
         if text.starts_with('/') {
             return Ok(Self::Unix(text.into()));
         }
         let error = || format!("{text:?} is not host:port, [v6]:port or a socket's absolute path");
-        let (host, port) = text.rsplit_once(':').ok_or_else(error)?;
-        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(error)?;
-        if host.is_empty() || host.contains(char::is_whitespace) {
-            return Err(error());
+        let is_v6 = |text: &str| text.parse::<Ipv6Addr>().is_ok();
+        let (host, port) = match text.rsplit_once(':') {
+            Some(split) => split,
+            None if is_host(text) => return Err(format!("{}: write the port, such as \"{text}:25\"", error())),
+            None => return Err(error()),
+        };
+        let port = match port.parse::<u16>() {
+            Ok(0) => return Err(format!("{}: there is no port 0", error())),
+            Ok(port) => port,
+            Err(_) => return Err(error()),
+        };
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        if bare.contains(':') && !is_v6(bare) {
+            let advice = if is_v6(text) {
+                format!(": write \"[{text}]:{port}\", or another port")
+            } else {
+                String::new()
+            };
+            return Err(format!("{}{advice}", error()));
         }
-        Ok(Self::Tcp(host.to_owned(), port))
+        if !is_v6(bare) && !is_host(bare) {
+            return Err(format!("{}: {bare:?} is neither a name nor an address", error()));
+        }
+        Ok(Self::Tcp(bare.to_owned(), port))
+    }
+}
+
+/// Returns the text without a scheme such as `smtps://`, and without the path of a URL; `None` without a scheme.
+fn without_scheme(text: &str) -> Option<String> {
+    if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.starts_with("//")) {
+        return Some(path.to_owned());
+    }
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (scheme, rest),
+        // The rest of `lmtp://host:24`, which is written as `lmtp:host:24`.
+        None => ("", text.strip_prefix("//")?),
+    };
+    if scheme.eq_ignore_ascii_case("unix") {
+        return Some(rest.to_owned());
+    }
+    let server = rest.split('/').next().unwrap_or_default();
+    let server = server.rsplit_once('@').map_or(server, |(_, server)| server);
+    match server.rsplit_once(':') {
+        // Implicit TLS has no other port, and is not spoken to a server.
+        Some((host, "465")) => Some(format!("{host}:587")),
+        Some((_, port)) if port.parse::<u16>().is_ok() => Some(server.to_owned()),
+        _ => Some(format!("{server}:25")),
+    }
+}
+
+/// True if the text may be the name of a host or an IPv4 address. Underscores are permitted, since names of containers
+/// have them; a last label of digits alone is not, except in an IPv4 address (RFC 3696 section 2).
+fn is_host(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) && name.contains('.') {
+        return name.parse::<Ipv4Addr>().is_ok();
+    }
+    let is_letter = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_') || !c.is_ascii() && !c.is_whitespace();
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.chars().all(is_letter);
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_names_addresses_and_sockets() {
+        for (text, shown) in [
+            ("relay.example.net:25", "relay.example.net:25"),
+            ("relay.example.net.:25", "relay.example.net.:25"),
+            ("mail_1:2525", "mail_1:2525"),
+            ("bücher.example:25", "bücher.example:25"),
+            ("192.0.2.1:25", "192.0.2.1:25"),
+            ("[2001:db8::1]:25", "[2001:db8::1]:25"),
+            ("::1:25", "[::1]:25"),
+            ("/run/dovecot/lmtp", "/run/dovecot/lmtp"),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(endpoint.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn refuses_what_no_connection_can_be_made_to() {
+        for (text, advice) in [
+            ("smtps://relay.example.net:465", "write \"relay.example.net:587\""),
+            ("smtp://relay.example.net", "write \"relay.example.net:25\""),
+            ("http://x:80", "write \"x:80\""),
+            ("smtp://user@relay:587/path", "write \"relay:587\""),
+            ("//box.example.net:24", "write \"box.example.net:24\""),
+            ("unix:///run/lmtp", "write \"/run/lmtp\""),
+            ("unix:/run/lmtp", "write \"/run/lmtp\""),
+            ("relay.example.net", "write the port, such as \"relay.example.net:25\""),
+            ("relay:0", "there is no port 0"),
+            ("relay:65536", "is not host:port"),
+            ("relay:smtp", "is not host:port"),
+            (":25", "neither a name nor an address"),
+            ("*.example.net:25", "neither a name nor an address"),
+            ("user@relay:25", "neither a name nor an address"),
+            ("a b:25", "neither a name nor an address"),
+            ("a..b:25", "neither a name nor an address"),
+            ("192.0.2.256:25", "neither a name nor an address"),
+            ("10.1:25", "neither a name nor an address"),
+            ("[relay]x:25", "neither a name nor an address"),
+            ("2001:db8:25", "is not host:port"),
+            ("", "is not host:port"),
+        ] {
+            let error = text.parse::<Endpoint>().expect_err(text);
+            assert!(error.contains(advice), "{text}: {error}");
+        }
     }
 }

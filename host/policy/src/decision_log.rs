@@ -49,7 +49,7 @@ struct LogHandle {
 impl DecisionLog {
     /// Starts the writer's thread. Bounds follow the current configuration; the key of hashes is created in `folder`.
     pub fn start(spool: &Spool, folder: &Path, config: Arc<ArcSwap<Config>>, events: Events) -> io::Result<Self> {
-        let key = HashKey::open(&folder.join("decisions.key"))?;
+        let key = HashKey::open(&folder.join("decisions.key"), &events)?;
         let log = spool.log();
         let (items, received) = sync_channel(MAX_RECORDS);
         let pending = Arc::new(PendingRecords::default());

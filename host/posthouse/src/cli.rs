@@ -45,7 +45,8 @@ enum TopCommand {
 
     /// Report every problem of a configuration without changing anything
     ///
-    /// Checks the file, the directory, the administrator, the certificate, the passwords of logins and the policies.
+    /// Checks the file, the directory, the administrator, the certificate, the passwords of logins and the policies, and
+    /// warns on stderr of settings that are dangerous or cannot work and of files that other users can read.
     /// Exit code 0 without problems, 1 with problems.
     ///
     /// Example: posthouse check --config posthouse.toml
@@ -142,6 +143,11 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(command: TopCommand) -> anyhow::Result<ExitCode> {
+    // Sources and components of a policy belong to its author, whose umask decides. All other files hold mail, secrets
+    // or state of the host.
+    if !matches!(command, TopCommand::Policy(_)) {
+        host_files::set_private_umask();
+    }
     let command = match command {
         TopCommand::Account(command) => return account::run(command),
         TopCommand::CompilePolicy(options) => return Ok(compile_child::run(&options)),

@@ -4,6 +4,7 @@
 //! each needs the others.
 
 mod descriptors;
+mod directory_review;
 mod preflight;
 mod reload;
 mod running;
@@ -28,8 +29,9 @@ use host_smtp::listener::{self, ConnectionLimiter};
 use host_smtp::session::SessionPermits;
 use host_spool::{Recovery, Spool, SpoolOptions};
 
+pub use directory_review::resolved_here;
 use preflight::{Prepared, prepare, start_failure};
-pub use preflight::{administrator_problem, open_directory, print_will_not_start};
+pub use preflight::{administrator_problem, open_directory, print_will_not_start, warnings};
 use running::{Running, Signals};
 use services::RunningHost;
 pub use start_failed::StartFailed;

@@ -2,12 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use crate::cleanup_task::CleanupTask;
-use crate::store::sync_folder;
+use host_files::sync_folder;
 
 /// A spill file. Dropping removes the file in the background, unless [`Self::keep`] was called.
 pub(super) struct Spill {
@@ -25,6 +26,7 @@ impl Spill {
             .read(true)
             .append(true)
             .create_new(true)
+            .mode(0o600)
             .open(&path)?;
         Ok(Self {
             file: Arc::new(file),

@@ -1,7 +1,7 @@
 //! The spool's folder and the fjall store inside. All functions block.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable, Slice};
+use host_files::{make_private_folder, replace_whole, sync_folder};
 use host_mail::MessageId;
 use tokio::sync::Notify;
 
@@ -74,15 +75,15 @@ impl SpoolStore {
     /// Opens or creates the folder; the flag is true if the spool existed before.
     pub fn open(root: &Path) -> Result<(Self, bool), OpenError> {
         let store = |error: io::Error| OpenError::Store(format!("{}: {error}", root.display()));
-        fs::create_dir_all(root).map_err(store)?;
+        make_private_folder(root).map_err(store)?;
         let existed = check_format(root)?;
         let large = root.join("large");
-        fs::create_dir_all(&large).map_err(store)?;
+        make_private_folder(&large).map_err(store)?;
         if !existed {
             write_format(root).map_err(store)?;
         }
         // The store's assertions panic on damaged files: an error here, not the end of the process.
-        let opened = catch_unwind(AssertUnwindSafe(|| open_database(&root.join("store"))))
+        let opened = catch_unwind(AssertUnwindSafe(|| open_or_make_database(root)))
             .unwrap_or_else(|panic| Err(OpenError::Store(panic_text(&*panic))));
         let (db, [messages, bodies, set_aside, log]) = opened?;
         let store = Self {
@@ -288,6 +289,29 @@ pub(super) type ScanItem = Result<(Vec<u8>, Option<Bytes>), String>;
 /// Key and value of an entry of the log.
 pub(super) type LogItem = Result<(String, Bytes), String>;
 
+/// Opens the store of a spool. A new store is made under another name and renamed when it is whole: a first start that
+/// ends half-way, as on a full disk, leaves nothing that a later start takes for a damaged store.
+fn open_or_make_database(root: &Path) -> Result<(Database, [Keyspace; 4]), OpenError> {
+    let failed = |error: io::Error| OpenError::Store(format!("{}: {error}", root.display()));
+    let path = root.join("store");
+    if !path.try_exists().map_err(failed)? {
+        let draft = root.join("store.new");
+        match fs::remove_dir_all(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let (database, tables) = open_database(&draft)?;
+        database
+            .persist(PersistMode::SyncAll)
+            .map_err(|error| OpenError::Store(error.to_string()))?;
+        drop((tables, database));
+        fs::rename(&draft, &path)
+            .and_then(|()| sync_folder(root))
+            .map_err(failed)?;
+    }
+    open_database(&path)
+}
+
 fn open_database(path: &Path) -> Result<(Database, [Keyspace; 4]), OpenError> {
     let failed = |error: fjall::Error| match error {
         fjall::Error::Locked => OpenError::InUse,
@@ -349,17 +373,7 @@ fn check_format(root: &Path) -> Result<bool, OpenError> {
 
 /// Writes the file `format` atomically.
 fn write_format(root: &Path) -> io::Result<()> {
-    let draft = root.join("format.new");
-    let mut file = File::create(&draft)?;
-    writeln!(file, "posthouse-spool {FORMAT}")?;
-    file.sync_all()?;
-    fs::rename(&draft, root.join("format"))?;
-    sync_folder(root)
-}
-
-/// Syncs a folder, which makes the names of the files inside durable.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    replace_whole(&root.join("format"), format!("posthouse-spool {FORMAT}\n").as_bytes())
 }
 
 /// Returns the id that a key encodes; `None` for a foreign key.

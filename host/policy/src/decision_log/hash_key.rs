@@ -1,12 +1,14 @@
 //! The key of the hashes that replace addresses: without the key, guessed addresses cannot be compared with hashes.
 //! Used by the writer of the log.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use ring::hmac;
+
+use host_events::{Event, Events};
+use host_files::replace_whole;
 
 /// Length of the key, in bytes.
 const KEY_LENGTH: usize = 32;
@@ -18,36 +20,20 @@ pub(super) struct HashKey(hmac::Key);
 
 impl HashKey {
     /// Reads the key, or creates a key that only the daemon's user can read. Removing the file creates a new key at the
-    /// next start; hashes of the old and the new key cannot be joined.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    /// next start; hashes of the old and the new key cannot be joined. A file that holds no key is replaced, with an
+    /// event.
+    pub fn open(path: &Path, events: &Events) -> io::Result<Self> {
         match fs::read(path) {
-            Ok(bytes) if bytes.len() == KEY_LENGTH => Ok(Self::new(&bytes)),
-            Ok(bytes) => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "{}: {} bytes, not {KEY_LENGTH}: remove it for a new one",
-                    path.display(),
-                    bytes.len()
-                ),
-            )),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(path),
-            Err(error) => Err(error),
+            Ok(bytes) if bytes.len() == KEY_LENGTH => return Ok(Self::new(&bytes)),
+            Ok(bytes) => events.emit(Event::FileMadeAgain {
+                file: path.display().to_string(),
+                reason: format!("{} bytes, not {KEY_LENGTH}", bytes.len()),
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
-    }
-
-    fn make(path: &Path) -> io::Result<Self> {
         let bytes: [u8; KEY_LENGTH] = rand::random();
-        let draft = path.with_extension("new");
-        // A crash may leave a draft behind.
-        let _ = fs::remove_file(&draft);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&draft)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)?;
+        replace_whole(path, &bytes)?;
         Ok(Self::new(&bytes))
     }
 

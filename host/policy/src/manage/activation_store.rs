@@ -6,8 +6,8 @@
 //! ledger is held in memory and written with each change.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use crate::manage::activation_history::{History, How, Past};
 use crate::manage::rollback_backoff::RollbackBackoff;
 use host_engine::generation::digest;
+use host_files::{make_private_folder, replace_whole};
 use host_mail::Timestamp;
 
 const LEDGER: &str = "activations.json";
@@ -190,7 +191,7 @@ pub(crate) struct ActivationStore {
 impl ActivationStore {
     /// Opens the store; creates the folder if needed.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        make_private_folder(folder)?;
         Ok(Self {
             folder: folder.to_owned(),
         })
@@ -270,11 +271,7 @@ impl ActivationStore {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(self.folder.join(name)).map_err(|error| error.error)?;
-        File::open(&self.folder)?.sync_all()
+        replace_whole(&self.folder.join(name), bytes)
     }
 
     /// Removes files that the ledger does not name. Failures are ignored: the next save tries again.

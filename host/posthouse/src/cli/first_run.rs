@@ -1,9 +1,8 @@
 //! The first run without a configuration: makes a directory with the account `postmaster`, for logins and for the
 //! administrator's notifications.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::Context;
@@ -11,6 +10,7 @@ use anyhow::Context;
 use super::output::remark;
 use host_config::Config;
 use host_directory::hash_password;
+use host_files::{create_whole, make_private_folder, replace_whole};
 
 /// Letters and digits of passwords, without the ambiguous `l`, `o`, `0` and `1`.
 const ALPHABET: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -23,16 +23,13 @@ const PASSWORD_LENGTH: usize = 20;
 /// Folder or file could not be written.
 pub fn make_directory(config: &Config) -> anyhow::Result<()> {
     let path = &config.directory;
-    if path.exists() {
+    // A run on a full disk may have left an empty file.
+    if fs::metadata(path).is_ok_and(|existing| existing.len() > 0) {
         return Ok(());
     }
     let folder = path.parent().unwrap_or(Path::new("/"));
     let failed = || format!("{}: no first directory could be made", path.display());
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o750)
-        .create(folder)
-        .with_context(failed)?;
+    make_private_folder(folder).with_context(failed)?;
     let password = random_password();
     let text = format!(
         "# Made by the first `posthouse run`. `posthouse account add` adds more.\n\
@@ -41,16 +38,15 @@ pub fn make_directory(config: &Config) -> anyhow::Result<()> {
         hash_password(&password)?,
         config.administrator,
     );
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
-    let mut file = match file {
-        Ok(file) => file,
+    if path.exists() {
+        replace_whole(path, text.as_bytes()).with_context(failed)?;
+    } else if let Err(error) = create_whole(path, text.as_bytes()) {
         // Another process has made the file meanwhile.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) => return Err(error).with_context(failed),
-    };
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .with_context(failed)?;
+        if error.kind() == ErrorKind::AlreadyExists {
+            return Ok(());
+        }
+        return Err(error).with_context(failed);
+    }
     remark(format!(
         "first account  postmaster, password {password} (said only now; posthouse account passwd changes it)"
     ));
@@ -80,6 +76,8 @@ mod tests {
         let first = std::fs::read(&config.directory).expect("reads");
         make_directory(&config).expect("kept");
         assert_eq!(std::fs::read(&config.directory).expect("reads"), first);
+        fs::write(&config.directory, "").expect("emptied");
+        make_directory(&config).expect("made again");
         let directory = FileDirectory::open(&config.directory, "/mail", config.administrator.clone()).expect("right");
         assert!(directory.accounts()[0].may_log_in);
     }

@@ -79,6 +79,9 @@ pub async fn reload(options: ReloadArgs) -> anyhow::Result<ExitCode> {
         for warning in &done.warnings {
             line(format!("replaced: {}", escape(warning)))?;
         }
+        for warning in &done.dubious {
+            line(format!("warning: {}", escape(&warning.to_string())))?;
+        }
         for problem in &done.problems {
             line(format!("not applied: {}", escape(&problem.to_string())))?;
         }

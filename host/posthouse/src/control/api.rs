@@ -183,6 +183,9 @@ pub struct QueueItem {
 pub struct Reloaded {
     /// Names of the parts that were applied.
     pub changed: Vec<String>,
+    /// Settings of the configuration and directory in force that are dangerous or cannot work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dubious: Vec<Problem>,
     /// Loads of operators that the reload replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

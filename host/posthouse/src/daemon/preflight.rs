@@ -2,21 +2,27 @@
 //! Event 4056 reports all problems together; no connection has been accepted by then.
 
 use std::fmt::Display;
-use std::fs::DirBuilder;
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
 
 use crate::daemon::descriptors;
+use crate::daemon::directory_review::directory_warnings;
 use crate::daemon::start_failed::StartFailed;
-use host_config::{Config, ListenerTls, Problem, make_self_signed, problems_around, server_config};
+use host_config::{
+    Config, ListenerTls, Problem, data_folder_warnings, inspect_data_folder, make_self_signed, ownership_problems,
+    problems_around, server_config, warnings_around,
+};
 use host_directory::{Directory, FileDirectory};
 use host_events::{Event, EventLog, EventRecord, Events, Format};
+use host_files::{FolderAudit, make_private_folder};
 use host_mail::Timestamp;
 use host_smtp::listener::Bound;
+
+/// Maximum number of warnings in Event 5070.
+const MAX_WARNINGS: usize = 50;
 
 /// Resources that are ready before any part of the host runs.
 pub(super) struct Prepared {
@@ -32,10 +38,11 @@ pub(super) struct Prepared {
 }
 
 pub(super) async fn prepare(config: Config) -> Result<Prepared, StartFailed> {
-    let (events, log) = open_events(&config)?;
+    let (events, log, data_folder) = open_events(&config)?;
     let sessions = descriptors::sessions(&config, &events);
     let mut problems = problems_around(&config);
-    if let Err(error) = make_folder(&config.mailboxes) {
+    problems.extend(ownership_problems(&config, &data_folder));
+    if let Err(error) = make_private_folder(&config.mailboxes) {
         problems.push(Problem::new(
             "mailboxes",
             format!("{}: {error}", config.mailboxes.display()),
@@ -51,18 +58,22 @@ pub(super) async fn prepare(config: Config) -> Result<Prepared, StartFailed> {
             None
         }
     };
-    let tls = match open_tls(&config) {
+    let mut warnings = warnings(&config, directory.as_ref()).await;
+    warnings.extend(data_folder_warnings(&config, &data_folder, true));
+    emit_warnings(&events, &warnings);
+    let tls = match open_tls(&config, &events) {
         Ok(tls) => tls,
         Err(found) => {
             problems.extend(
                 found
                     .into_iter()
-                    .filter(|problem| !problems.contains(problem))
+                    .filter(|problem| !problems.iter().any(|known| known.is_same(problem)))
                     .collect::<Vec<_>>(),
             );
             None
         }
     };
+    make_cache_usable(&config, &events);
     let bound = bind(&config, &events, &mut problems).await;
     match directory {
         Some(directory) if problems.is_empty() => Ok(Prepared {
@@ -75,21 +86,59 @@ pub(super) async fn prepare(config: Config) -> Result<Prepared, StartFailed> {
             sessions,
         }),
         _ => {
+            config.add_lines(&mut problems);
             emit_will_not_start(&events, &problems);
             Err(StartFailed(problems))
         }
     }
 }
 
-/// Opens the event log. A failure is printed to stdout, since there is no event log yet.
-fn open_events(config: &Config) -> Result<(Events, EventLog), StartFailed> {
-    let opened = make_folder(&config.data)
-        .and_then(|()| Events::open(&config.data.join("events"), config.event_format, config.event_log_size));
-    opened.map_err(|error| {
-        let problems = vec![Problem::new("data", format!("{}: {error}", config.data.display()))];
-        print_will_not_start(config.event_format, &problems);
-        StartFailed(problems)
-    })
+/// Makes the data folder private and opens the event log. A failure is printed to stdout, since there is no event log
+/// yet.
+fn open_events(config: &Config) -> Result<(Events, EventLog, FolderAudit), StartFailed> {
+    let made = make_private_folder(&config.data);
+    let data_folder = inspect_data_folder(config, true);
+    let opened =
+        made.and_then(|()| Events::open(&config.data.join("events"), config.event_format, config.event_log_size));
+    match opened {
+        Ok((events, log)) => {
+            if !data_folder.open.is_empty() {
+                events.emit(Event::FilesMadePrivate {
+                    folder: config.data.display().to_string(),
+                    count: data_folder.open.count,
+                    files: data_folder.open.to_string(),
+                });
+            }
+            Ok((events, log, data_folder))
+        }
+        Err(error) => {
+            let mut problems = vec![Problem::new("data", format!("{}: {error}", config.data.display()))];
+            problems.extend(ownership_problems(config, &data_folder));
+            print_will_not_start(config.event_format, &problems);
+            Err(StartFailed(problems))
+        }
+    }
+}
+
+/// Returns the warnings of a configuration and its directory, each with its key.
+pub async fn warnings(config: &Config, directory: Option<&FileDirectory>) -> Vec<Problem> {
+    let mut warnings = warnings_around(config);
+    if let Some(directory) = directory {
+        warnings.extend(directory_warnings(config, directory).await);
+    }
+    warnings
+}
+
+/// Emits Event 5070 if there are warnings.
+pub(super) fn emit_warnings(events: &Events, warnings: &[Problem]) {
+    if warnings.is_empty() {
+        return;
+    }
+    let mut texts: Vec<String> = warnings.iter().take(MAX_WARNINGS).map(ToString::to_string).collect();
+    if let Some(more) = warnings.len().checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
+        texts.push(format!("{more} more: see posthouse check"));
+    }
+    events.emit(Event::ConfigurationWarnings { warnings: texts });
 }
 
 /// Prints Event 4056 to stdout only, for failures before the event log is open.
@@ -100,11 +149,6 @@ pub fn print_will_not_start(format: Format, problems: &[Problem]) {
     let line = format.line(&EventRecord::new(Timestamp::now(), &event));
     // If stdout is closed, the exit code still reports the failure.
     let _ = writeln!(io::stdout(), "{line}");
-}
-
-/// Makes a folder, and its parents, with mode 0750: mail is accessible to the host and its group only.
-fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o750).create(path)
 }
 
 /// Opens the configured directory for local delivery to the configured mailboxes.
@@ -141,15 +185,36 @@ async fn missing_administrator(config: &Config, directory: &FileDirectory, event
 
 /// Loads the configured certificate, or makes a self-signed one if a listener uses TLS without a configured
 /// certificate. Returns `None` if no listener uses TLS.
-pub(super) fn open_tls(config: &Config) -> Result<Option<TlsAcceptor>, Vec<Problem>> {
+pub(super) fn open_tls(config: &Config, events: &Events) -> Result<Option<TlsAcceptor>, Vec<Problem>> {
     let uses_tls = config.listeners.iter().any(|listener| listener.tls != ListenerTls::Off);
     let files = match &config.tls {
         Some(files) => files.clone(),
         None if !uses_tls => return Ok(None),
-        None => make_self_signed(&config.data.join("tls"), &config.hostname)
-            .map_err(|error| vec![Problem::new("tls", format!("no self-signed certificate: {error}"))])?,
+        None => {
+            let made = make_self_signed(&config.data.join("tls"), &config.hostname)
+                .map_err(|error| vec![Problem::new("tls", format!("no self-signed certificate: {error}"))])?;
+            if let Some(reason) = made.made_again {
+                events.emit(Event::FileMadeAgain {
+                    file: made.files.certificate.display().to_string(),
+                    reason,
+                });
+            }
+            made.files
+        }
     };
     server_config(&files).map(TlsAcceptor::from).map(Some)
+}
+
+/// Removes a file that stands in the place of the cache of compiled policies, which is then made again.
+fn make_cache_usable(config: &Config, events: &Events) {
+    let cache = config.data.join("policies/cache");
+    let is_file = fs::symlink_metadata(&cache).is_ok_and(|existing| existing.is_file());
+    if is_file && fs::remove_file(&cache).is_ok() {
+        events.emit(Event::FileMadeAgain {
+            file: cache.display().to_string(),
+            reason: "it was a file and no folder".to_owned(),
+        });
+    }
 }
 
 async fn bind(config: &Config, events: &Events, problems: &mut Vec<Problem>) -> Vec<(String, Bound)> {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::control::Reloaded;
-use crate::daemon::preflight::open_tls;
+use crate::daemon::preflight::{emit_warnings, open_tls, warnings};
 use crate::daemon::services::RunningHost;
 use host_config::{Config, Problem, problems_around};
 use host_events::Event;
@@ -20,7 +20,11 @@ impl RunningHost {
             Ok(()) => done.changed.push("directory".to_owned()),
             Err(problems) => done.problems.extend(problems.into_iter().map(directory_problem)),
         }
-        let policies = self.policies.reconfigure(&self.config.load_full(), require_now).await;
+        let config = self.config.load_full();
+        let found = warnings(&config, Some(&self.directory)).await;
+        emit_warnings(&self.events, &found);
+        done.dubious = found;
+        let policies = self.policies.reconfigure(&config, require_now).await;
         done.changed.extend(policies.changed);
         done.warnings.extend(policies.warnings);
         done.problems.extend(policies.problems);
@@ -33,7 +37,7 @@ impl RunningHost {
         match reread(&old) {
             Ok(mut new) => {
                 problems.extend(keep_restart_only_keys(&old, &mut new));
-                match open_tls(&new) {
+                match open_tls(&new, &self.events) {
                     Ok(tls) => {
                         self.tls.store(tls.map(Arc::new));
                         applied.push("certificate".to_owned());

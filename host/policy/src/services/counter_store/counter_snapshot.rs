@@ -2,7 +2,7 @@
 //! leaves the old or the new file. Used by the counter store.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::services::counter_store::counter_table::CounterTable;
 use host_engine::generation::digest;
+use host_files::FileDraft;
 
 /// Key, value and end (in seconds since 1970) of each counter, by module.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,13 +64,10 @@ impl CounterSnapshot {
 
     /// Replaces the file. Blocks on the disk.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
         let json = serde_json::to_vec(self)?;
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
-        writeln!(file, "{}", digest(&json))?;
-        file.write_all(&json)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        File::open(folder)?.sync_all()
+        let mut draft = FileDraft::private(path)?;
+        writeln!(draft, "{}", digest(&json))?;
+        draft.write_all(&json)?;
+        draft.publish()
     }
 }

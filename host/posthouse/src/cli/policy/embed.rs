@@ -10,6 +10,7 @@ use wasmparser::{Parser, Payload};
 use super::input::read_file;
 use super::schema;
 use host_engine::component::anatomy::SETTINGS_SECTION;
+use host_files::replace_whole_shared;
 
 #[derive(Debug, Args)]
 pub struct EmbedArgs {
@@ -28,7 +29,7 @@ pub fn run(options: &EmbedArgs) -> anyhow::Result<ExitCode> {
     let schema = std::fs::read_to_string(&options.schema).with_context(|| schema_shown.to_string())?;
     schema::settings(&schema).map_err(|problem| anyhow::anyhow!("{schema_shown}: {problem}"))?;
     let code = with_settings(code, &schema).with_context(|| shown.to_string())?;
-    std::fs::write(&options.file, code).with_context(|| shown.to_string())?;
+    replace_whole_shared(&options.file, &code).with_context(|| shown.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,6 +10,7 @@ use wit_bindgen_core::{Files, WorldGenerator};
 
 use crate::cli::output::line;
 use host_events::escape;
+use host_files::replace_whole_shared;
 
 /// Languages without a tool of their own that generates bindings.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -64,7 +65,7 @@ fn generator(language: BindingsLanguage) -> Box<dyn WorldGenerator> {
 fn write_changed(file: &Path, content: &[u8]) -> std::io::Result<()> {
     match std::fs::read(file) {
         Ok(old) if old == content => Ok(()),
-        _ => std::fs::write(file, content),
+        _ => replace_whole_shared(file, content),
     }
 }
 

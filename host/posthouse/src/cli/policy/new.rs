@@ -12,6 +12,7 @@ use super::{toolchain, vendor};
 use crate::cli::output::{self, line, remark};
 use host_engine::CONTRACT_WIT;
 use host_events::escape;
+use host_files::replace_whole_shared;
 
 #[derive(Debug, Args)]
 pub struct NewArgs {
@@ -153,7 +154,7 @@ fn write(folder: &Path, outputs: &[Output], force: bool) -> anyhow::Result<()> {
         if let Some(parent) = file.parent() {
             std::fs::create_dir_all(parent).with_context(context)?;
         }
-        std::fs::write(&file, &output.content).with_context(context)?;
+        replace_whole_shared(&file, output.content.as_ref()).with_context(context)?;
         if output.is_script() {
             make_executable(&file).with_context(context)?;
         }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::input::{name_file, read_component, read_settings};
 use host_config::{Config, ConfigError, PolicyModule, Problem};
+use host_files::make_private_folder;
 
 /// Arguments that choose the policy, its settings, grants and limits.
 #[derive(Debug, Args)]
@@ -125,7 +126,7 @@ pub fn cache_folder() -> Option<PathBuf> {
     };
     let caches = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?;
     let folder = caches.join("posthouse").join("compiled");
-    std::fs::create_dir_all(&folder).ok().map(|()| folder)
+    make_private_folder(&folder).ok().map(|()| folder)
 }
 
 /// Makes an error of the problems of a load, with advice for the command line in place of the configuration.

@@ -12,6 +12,7 @@ use crate::cli::policy::time_args;
 use crate::cli::target::Daemon;
 use crate::control::{Lines, query};
 use host_events::escape;
+use host_files::FileDraft;
 use host_mail::{RecordId, Timestamp};
 use host_policy::{Completeness, Record, Stand};
 
@@ -201,13 +202,12 @@ async fn export(options: ExportArgs) -> anyhow::Result<ExitCode> {
         copy(&mut lines, &mut std::io::stdout()).await?
     } else {
         let shown = options.file.display().to_string();
-        let folder = options.file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        // A temporary file has mode 0600, and replaces the target only when all records are written.
-        let draft = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).with_context(|| shown.clone())?;
+        // The draft has mode 0600, and replaces the target only when all records are written.
+        let draft = FileDraft::private(&options.file).with_context(|| shown.clone())?;
         let mut out = std::io::BufWriter::new(draft);
         let count = copy(&mut lines, &mut out).await?;
         let draft = out.into_inner().with_context(|| shown.clone())?;
-        draft.persist(&options.file).with_context(|| shown.clone())?;
+        draft.publish().with_context(|| shown.clone())?;
         count
     };
     if options.daemon.json && !stdout {

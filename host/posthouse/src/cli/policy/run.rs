@@ -1,6 +1,5 @@
 //! `posthouse policy run`.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use crate::cli::policy::case_host::CaseHost;
 use crate::cli::policy::play_case::{CaseCost, CasePlayer, CaseStep, PlayedCase};
 use crate::cli::policy::policy_args::{PolicyArgs, cache_folder, case_files, load_error};
 use host_events::escape;
+use host_files::replace_whole_shared;
 use host_policy::{PolicyHarness, Purpose};
 
 #[derive(Debug, Args)]
@@ -128,15 +128,7 @@ fn rewrite(path: &Path, file: &CaseFile, outcomes: &[Outcome]) -> anyhow::Result
     if updated == source {
         return Ok(false);
     }
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut new = tempfile::NamedTempFile::new_in(folder).with_context(name)?;
-    new.write_all(updated.as_bytes()).with_context(name)?;
-    let permissions = std::fs::metadata(path).with_context(name)?.permissions();
-    new.as_file().set_permissions(permissions).with_context(name)?;
-    new.persist(path).with_context(name)?;
+    replace_whole_shared(path, updated.as_bytes()).with_context(name)?;
     Ok(true)
 }
 

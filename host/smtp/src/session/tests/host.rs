@@ -103,7 +103,9 @@ impl Host {
 
     /// Enables STARTTLS or implicit TLS.
     pub fn with_tls(mut self, tls: ListenerTls) -> Self {
-        let files = host_config::make_self_signed(self.folder.path(), "mail.example.org").expect("a certificate");
+        let files = host_config::make_self_signed(self.folder.path(), "mail.example.org")
+            .expect("a certificate")
+            .files;
         let config = host_config::server_config(&files).expect("usable");
         self.context.tls = Some(config.into());
         self.listener.tls = tls;
