@@ -21,6 +21,14 @@ pub enum EditError {
     /// The account does not exist.
     #[error("there is no account {0:?}")]
     NoAccount(String),
+    /// An address or the name of a new account belongs to another entry.
+    #[error("{address} is taken already, {owners}: mail for an address with two meanings is refused")]
+    Taken {
+        /// Address as given.
+        address: String,
+        /// Meanings of the address, such as `account anna`.
+        owners: String,
+    },
     /// The password could not be hashed.
     #[error(transparent)]
     Password(#[from] super::PasswordError),
@@ -42,9 +50,14 @@ pub struct NewAccount {
     pub send_as: Vec<String>,
     /// Home as written in the file; `None` is `here`.
     pub home: Option<String>,
+    /// Allows addresses that belong to other entries.
+    pub allow_taken: bool,
 }
 
 /// Appends an account to the file. The password is hashed; invalid settings leave the file unchanged.
+///
+/// # Errors
+/// [`EditError::Taken`] if an address, in any spelling, or the name belongs to another account, alias or group.
 pub fn add_account(path: &Path, account: &NewAccount) -> Result<(), EditError> {
     let mut block = format!("\n[[account]]\nname = {}\n", quoted(&account.name));
     if let Some(password) = &account.password {
@@ -58,6 +71,9 @@ pub fn add_account(path: &Path, account: &NewAccount) -> Result<(), EditError> {
         block += &format!("home = {}\n", quoted(home));
     }
     change(path, |text| {
+        if !account.allow_taken {
+            check_taken(text, account)?;
+        }
         let line_end = if text.is_empty() || text.ends_with('\n') {
             ""
         } else {
@@ -65,6 +81,24 @@ pub fn add_account(path: &Path, account: &NewAccount) -> Result<(), EditError> {
         };
         Ok(format!("{text}{line_end}{block}"))
     })
+}
+
+fn check_taken(text: &str, account: &NewAccount) -> Result<(), EditError> {
+    let table = DirectoryTable::parse(text, Path::new("")).map_err(EditError::Problems)?;
+    // The name of an account is also a login, which takes precedence over an equal address.
+    for address in account.addresses.iter().chain([&account.name]) {
+        let owners = address
+            .parse()
+            .map_or_else(|_| Vec::new(), |mailbox| table.exact(&mailbox).to_vec());
+        if !owners.is_empty() {
+            let owners: Vec<String> = owners.iter().map(ToString::to_string).collect();
+            return Err(EditError::Taken {
+                address: address.clone(),
+                owners: owners.join(", "),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Sets the password of an account, whose name is compared without regard to case.

@@ -4,14 +4,14 @@ use std::io::BufRead;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::output::{self, line};
 use super::target::ConfigFile;
 use crate::daemon;
-use host_directory::{NewAccount, add_account, set_password};
+use host_directory::{EditError, NewAccount, add_account, set_password};
 use host_events::escape;
 
 /// Maximum length of a password in bytes.
@@ -68,6 +68,9 @@ pub struct AddAccountArgs {
     /// Destination of the account's mail: here, lmtp:host:port, lmtp:/socket or smtp:host:port
     #[arg(long)]
     home: Option<String>,
+    /// Add the account also if an address belongs to another account, alias or group already
+    #[arg(long)]
+    force: bool,
     /// Read the password from the first line of stdin
     #[arg(long, conflicts_with = "no_password")]
     password_stdin: bool,
@@ -120,8 +123,12 @@ fn add(options: AddAccountArgs) -> anyhow::Result<()> {
         addresses: options.addresses,
         send_as: options.send_as,
         home: options.home,
+        allow_taken: options.force,
     };
-    add_account(&path, &account).with_context(|| path.display().to_string())?;
+    add_account(&path, &account).map_err(|error| match error {
+        EditError::Taken { .. } => anyhow!("{error}; give another address, or --force if you mean it"),
+        error => anyhow::Error::from(error).context(path.display().to_string()),
+    })?;
     Ok(line(format!("added {} to {}", escape(&account.name), path.display()))?)
 }
 
