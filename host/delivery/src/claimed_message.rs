@@ -9,11 +9,11 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
-use crate::ndr::{NdrService, Notification};
+use crate::ndr::{FailedDelivery, NdrService, Notification};
 use host_config::Config;
 use host_events::Event;
-use host_mail::{Content, Mailbox, Timestamp};
-use host_spool::{Claim, Draft, Failed, Message, PutError, Spool};
+use host_mail::{Content, Timestamp};
+use host_spool::{Claim, Draft, Message, PutError, Spool};
 
 use super::attempt::Delivery;
 use crate::delivery_services::{DeliveryServices, Settings};
@@ -120,14 +120,19 @@ impl Worker {
             });
         }
         let plan = SettlementPlan::of(record.clone(), progress, settings, now);
-        self.notify(plan, content).await
+        self.notify(plan, content, settings).await
     }
 
     /// Plans the notices about failed recipients. Notices are settled together with the record, so that a crash between
     /// the two cannot lose a failure.
-    async fn notify(&self, mut plan: SettlementPlan, content: Arc<dyn Content>) -> Result<Settlement, WorkError> {
+    async fn notify(
+        &self,
+        mut plan: SettlementPlan,
+        content: Arc<dyn Content>,
+        settings: Settings<'_>,
+    ) -> Result<Settlement, WorkError> {
         let mut events = std::mem::take(&mut plan.events);
-        let failed = plan.to_notify();
+        let failed = plan.failed_deliveries(&*self.services.directory, settings).await;
         let notices = if failed.is_empty() {
             Vec::new()
         } else if plan.record.notification {
@@ -182,11 +187,11 @@ impl Worker {
 }
 
 /// Events for a notification that cannot be delivered. No report is sent about a report (RFC 5321 section 4.5.5).
-fn dropped_notices(record: &Message, failed: &[(Mailbox, Failed)]) -> Vec<Event> {
-    let event = |(to, failed): &(Mailbox, Failed)| Event::NotificationDropped {
+fn dropped_notices(record: &Message, failed: &[FailedDelivery]) -> Vec<Event> {
+    let event = |failed: &FailedDelivery| Event::NotificationDropped {
         message: record.id.to_string(),
-        to: to.to_string(),
-        reason: failed.reply.to_string(),
+        to: failed.written.to_string(),
+        reason: failed.why.reply.to_string(),
     };
     failed.iter().map(event).collect()
 }

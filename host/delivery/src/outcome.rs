@@ -65,7 +65,7 @@ impl RecipientOutcome {
                 reply,
                 remote: Some(remote.to_owned()),
             }),
-            _ => Self::Deferred(reply),
+            _ => Self::Deferred(reply.from_remote(remote)),
         }
     }
 
@@ -129,12 +129,14 @@ pub(super) fn reply_for_class(class: &str) -> Reply {
     Reply::new(554, status, text)
 }
 
-/// The failure of a recipient whose delivery time is over. Quotes the last reply.
-pub(super) fn expired(last: &Reply) -> Failed {
-    failed_here(
-        class::EXPIRED,
-        Reply::new(554, (5, 4, 7), format!("Delivery time expired; last reply: {last}")),
-    )
+/// The failure of a recipient whose delivery time is over: the last reply is the reply that ended the delivery, with the
+/// remote that gave it.
+pub(super) fn expired(mut last: Reply) -> Failed {
+    Failed {
+        class: class::EXPIRED.to_owned(),
+        remote: last.remote.take().map(|remote| remote.0),
+        reply: last,
+    }
 }
 
 #[cfg(test)]
@@ -195,10 +197,18 @@ mod tests {
     }
 
     #[test]
-    fn expired_recipient_quotes_the_last_reply() {
-        let failed = expired(&Reply::new(451, (4, 3, 0), "later"));
+    fn expired_recipient_has_the_last_reply_and_its_remote() {
+        let later = Reply::new(451, (4, 3, 0), "later");
+        let outcome = RecipientOutcome::from_reply(later.clone(), DialogueStep::Recipient, "mx.example");
+        let RecipientOutcome::Deferred(last) = outcome else {
+            panic!("a deferral");
+        };
+        let failed = expired(last);
         assert_eq!(failed.class, class::EXPIRED);
-        assert_eq!(failed.reply.status, Some(StatusCode(5, 4, 7)));
-        assert!(failed.reply.text.contains("451 4.3.0 later"));
+        assert_eq!(
+            (failed.reply, failed.remote.as_deref()),
+            (later.clone(), Some("mx.example"))
+        );
+        assert_eq!(expired(later).remote, None);
     }
 }

@@ -57,6 +57,7 @@ impl ReplyReader {
             code,
             status: done.status,
             text: done.text,
+            remote: None,
         }))
     }
 
@@ -220,6 +221,7 @@ mod tests {
                 code,
                 status,
                 text: lines.join("\n"),
+                remote: None,
             })
     }
 

@@ -1,13 +1,15 @@
 //! Turns the result of the work on a message into the record to settle. Pure; the caller passes the time.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
+use host_directory::Directory;
 use host_events::Event;
-use host_mail::{Mailbox, Timestamp};
+use host_mail::{Reply, Timestamp};
 use host_spool::{Failed, Message, RecipientState, State};
 
 use super::outcome::expired;
 use crate::delivery_services::Settings;
+use crate::ndr::FailedDelivery;
 use crate::retry_schedule;
 use crate::worker::{Deferred, WorkResult};
 
@@ -16,8 +18,8 @@ use crate::worker::{Deferred, WorkResult};
 pub(super) struct SettlementPlan {
     /// The new record. Failed recipients are still pending until notified.
     pub(super) record: Message,
-    /// Failed recipients: index into the record's recipients, and the failure.
-    pub(super) failed: Vec<(usize, Failed)>,
+    /// Failed recipients: index into the record's recipients, the failure, and the time of the last attempt if known.
+    pub(super) failed: Vec<(usize, Failed, Option<Timestamp>)>,
     /// Events to emit once settled: 2000 and 5022.
     pub(super) events: Vec<Event>,
 }
@@ -25,7 +27,9 @@ pub(super) struct SettlementPlan {
 impl SettlementPlan {
     /// Records deferrals, fails recipients whose delivery time is over, and schedules the next attempt.
     pub(super) fn of(mut record: Message, progress: WorkResult, settings: Settings<'_>, now: Timestamp) -> Self {
-        let mut failed = progress.failed;
+        let attempt = progress.attempted.then_some(now);
+        let found = progress.failed.into_iter();
+        let mut failed: Vec<_> = found.map(|(recipient, why)| (recipient, why, attempt)).collect();
         let mut events = Vec::new();
         record.attempts = record.attempts.saturating_add(u32::from(progress.attempted));
         let is_expired = now >= record.expires;
@@ -50,30 +54,41 @@ impl SettlementPlan {
                 }
             });
         }
-        for Deferred { recipient, reply, .. } in progress.deferred {
+        for Deferred {
+            recipient,
+            reply,
+            untried,
+            ..
+        } in progress.deferred
+        {
+            let state = &mut record.recipients[recipient].state;
+            let last = last_reply(state, reply, untried);
             if is_expired {
-                failed.push((recipient, expired(&reply)));
+                failed.push((recipient, expired(last.clone()), attempt.filter(|_| !untried)));
             }
-            record.recipients[recipient].state = RecipientState::Pending { last: Some(reply) };
+            *state = RecipientState::Pending { last: Some(last) };
         }
         Self { record, failed, events }
     }
 
-    /// Returns the failed recipients as written by the sender. Members of a group are not disclosed, and a group fails
-    /// once with each class.
-    pub(super) fn to_notify(&self) -> Vec<(Mailbox, Failed)> {
-        let mut seen = HashSet::new();
-        let written = |(index, failed): &(usize, Failed)| {
-            let address = self.record.recipients[*index].as_written().clone();
-            seen.insert((address.key(), failed.class.clone()))
-                .then(|| (address, failed.clone()))
-        };
-        self.failed.iter().filter_map(written).collect()
+    /// Returns the failures with everything that reports about them need.
+    pub(super) async fn failed_deliveries(
+        &self,
+        directory: &dyn Directory,
+        settings: Settings<'_>,
+    ) -> Vec<FailedDelivery> {
+        let mut deliveries = Vec::with_capacity(self.failed.len());
+        for (index, why, last_attempt) in &self.failed {
+            let recipient = &self.record.recipients[*index];
+            let delivery = FailedDelivery::of(recipient, why.clone(), *last_attempt, directory, settings.delivery);
+            deliveries.push(delivery.await);
+        }
+        deliveries
     }
 
     /// The record after the failures were notified. `None` if no recipient is pending and the message can be removed.
     pub(super) fn notified(mut self) -> Option<Message> {
-        for (index, failed) in self.failed {
+        for (index, failed, _) in self.failed {
             self.record.recipients[index].state = RecipientState::Failed(failed);
         }
         let mut states = self.record.recipients.iter().map(|r| &r.state);
@@ -87,6 +102,14 @@ impl SettlementPlan {
     /// notified.
     pub(super) fn frozen(self, reason: &str) -> Message {
         freeze(self.record, reason)
+    }
+}
+
+/// The reply of the last attempt for a recipient: without an attempt, the reply of the attempt before.
+fn last_reply(state: &RecipientState, reply: Reply, untried: bool) -> Reply {
+    match state {
+        RecipientState::Pending { last: Some(before) } if untried => before.clone(),
+        _ => reply,
     }
 }
 

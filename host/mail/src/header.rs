@@ -84,6 +84,15 @@ impl HeaderBlock {
         Fields { rest: &self.bytes }
     }
 
+    /// The fields in order, each with the index of the first byte behind it.
+    pub fn fields_with_ends(&self) -> impl Iterator<Item = (Field<'_>, usize)> {
+        let mut fields = Fields { rest: &self.bytes };
+        std::iter::from_fn(move || {
+            let field = fields.next()?;
+            Some((field, self.bytes.len() - fields.rest.len()))
+        })
+    }
+
     /// The fields with the name, ignoring ASCII case, in order.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Field<'a>> {
         self.fields().filter(move |field| field.is(name))

@@ -1,7 +1,7 @@
-//! Loop detection for redirected messages. The host adds a trace field to a message after a policy changed the
-//! recipients, and counts how often the message comes back.
+//! Fields that a host itself added to a message, and loop detection for redirected messages: the host adds a trace field
+//! after a policy changed the recipients, and counts how often the message comes back.
 
-use super::HeaderBlock;
+use super::{HeaderBlock, MessageId};
 
 /// Name of the trace field.
 pub const REDIRECTED: &str = "Posthouse-Redirected";
@@ -47,13 +47,39 @@ pub fn redirected(header: &HeaderBlock, host: &str) -> Option<Redirected> {
     found
 }
 
+/// Returns the number of bytes at the front of the header that `host` added to the message `id`, in this pass and in
+/// earlier passes: everything down to its lowest `Received:` field and the trace field below that.
+///
+/// What stands above may name members of aliases and hosts behind this one; what stands below came from the sender.
+pub fn added_by_host(header: &HeaderBlock, host: &str, id: MessageId) -> usize {
+    let id = id.to_string();
+    let (mut end, mut follows) = (0, false);
+    for (field, field_end) in header.fields_with_ends() {
+        let ours = if field.is("Received") {
+            let value = field.unfolded(MAX_VALUE);
+            is_added_by(&value, host) || has_pair(&value, "id", &id)
+        } else {
+            follows && field.is(REDIRECTED) && policy_of(&field.unfolded(MAX_VALUE), host).is_some()
+        };
+        if ours {
+            end = field_end;
+        }
+        follows = ours;
+    }
+    end
+}
+
 /// True if the `Received:` field was added by `host` (RFC 5321 section 4.4).
 fn is_added_by(received: &str, host: &str) -> bool {
-    let words = || received.split_ascii_whitespace();
-    // The name that a client gives in HELO may be "by".
+    has_pair(received, "by", host)
+}
+
+/// True if `word` is followed by `value` anywhere. The name that a client gives in HELO may itself be `word`.
+fn has_pair(received: &str, word: &str, value: &str) -> bool {
+    let words = || received.split_ascii_whitespace().map(|word| word.trim_end_matches(';'));
     words()
         .zip(words().skip(1))
-        .any(|(by, name)| by == "by" && name.eq_ignore_ascii_case(host))
+        .any(|(first, second)| first == word && second.eq_ignore_ascii_case(value))
 }
 
 /// Returns the policy named in the value of a trace field of `host`; `None` for other hosts and malformed values.
@@ -89,6 +115,30 @@ mod tests {
         assert_eq!(read(&[here, &copies, there, here]), passes("copies", 1));
         assert_eq!(read(&[here, there, here, &copies, here]), passes("copies", 2));
         assert_eq!(read(&[here, &lists, here, there, here, &copies]), passes("lists", 3));
+    }
+
+    #[test]
+    fn knows_what_this_host_added() {
+        let id: MessageId = "0123456789abcdef0123".parse().expect("an id");
+        let added = |fields: &[&str]| {
+            let text = format!("{}\r\nbody\r\n", fields.concat());
+            added_by_host(&HeaderBlock::read(&InMemory(text.into())).expect("in memory"), HOST, id)
+        };
+        let here = "Received: from a ([192.0.2.1])\r\n\tby MAIL.example.org with ESMTP id 1;\r\n\tnow\r\n";
+        let there = "Received: from b ([192.0.2.2])\r\n\tby mail.example.net with ESMTP id 2;\r\n\tnow\r\n";
+        let renamed =
+            "Received: from c ([192.0.2.3])\r\n\tby old.example.org with SMTP id 0123456789abcdef0123;\r\n\tnow\r\n";
+        let mark = redirected_field(HOST, "copies");
+        assert_eq!(added(&["Subject: x\r\n", there]), 0);
+        assert_eq!(
+            added(&["X-Spam: no\r\n", here, &mark, there]),
+            12 + here.len() + mark.len()
+        );
+        assert_eq!(
+            added(&[here, there, here, "To: b\r\n", &mark]),
+            2 * here.len() + there.len()
+        );
+        assert_eq!(added(&[renamed, there]), renamed.len());
     }
 
     #[test]

@@ -44,7 +44,15 @@ pub struct Reply {
     pub status: Option<StatusCode>,
     /// Text for humans. Lines of a multi-line reply are separated by `\n`, without other line breaks.
     pub text: String,
+    /// Name of the remote that gave the reply, where a later report needs it; `None` for a reply of this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<Box<RemoteName>>,
 }
+
+/// Name of a remote host. Boxed in a [`Reply`], which few replies have use for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RemoteName(pub String);
 
 impl Reply {
     /// Creates a reply with an enhanced status code.
@@ -53,6 +61,7 @@ impl Reply {
             code,
             status: Some(StatusCode(status.0, status.1, status.2)),
             text: text.into(),
+            remote: None,
         }
     }
 
@@ -62,6 +71,15 @@ impl Reply {
             code,
             status: None,
             text: text.into(),
+            remote: None,
+        }
+    }
+
+    /// Returns the reply with the name of the remote that gave it.
+    pub fn from_remote(self, remote: &str) -> Self {
+        Self {
+            remote: Some(Box::new(RemoteName(remote.to_owned()))),
+            ..self
         }
     }
 

@@ -1,4 +1,7 @@
-//! Composes a report as bytes: RFC 3464 in RFC 6522, with RFC 6533 for addresses beyond ASCII. Pure.
+//! Composes a report as bytes: RFC 3464 in RFC 6522. Pure.
+//!
+//! A report to an ASCII address is 7bit in every part, since it must survive every host on its way. A report to an
+//! address beyond ASCII only meets hosts with SMTPUTF8 and has the types of RFC 6533 where its content needs them.
 
 mod human_part;
 mod machine_part;
@@ -10,7 +13,7 @@ use base64::Engine as _;
 use crate::ndr::safe_text;
 use host_mail::HeaderBlock;
 
-pub(super) use crate::ndr::compose::report_fields::ReportFields;
+pub(super) use crate::ndr::compose::report_fields::{Occasion, ReportFields};
 pub(super) use crate::ndr::compose::returned_part::{Returned, returned};
 
 /// A report in two parts, before and after the returned original.
@@ -37,7 +40,7 @@ pub(super) fn compose(report: &ReportFields<'_>) -> Composed {
     part(&mut out, boundary, kind, encoding);
     out.push_str(&status);
 
-    if let Some((kind, encoding)) = report.returned.kind(report.original.envelope.smtputf8) {
+    if let Some((kind, encoding)) = report.returned.kind() {
         out.push_str("\r\n");
         part(&mut out, boundary, kind, encoding);
     }
@@ -53,7 +56,7 @@ fn fields(out: &mut String, report: &ReportFields<'_>) {
     safe_text::field(out, "From", &format!("Mail Delivery System <postmaster@{host}>"));
     // Not folded: a quoted local-part may hold several spaces in a row, which folding would not keep.
     out.push_str(&format!("To: <{}>\r\n", report.to));
-    safe_text::field(out, "Subject", &subject(report.header));
+    safe_text::field(out, "Subject", &subject(report));
     safe_text::field(out, "Date", &report.now.rfc5322());
     safe_text::field(out, "Message-ID", &format!("<{}@{host}>", report.id));
     if let Some(id) = message_id(report.header) {
@@ -69,8 +72,12 @@ fn fields(out: &mut String, report: &ReportFields<'_>) {
 }
 
 /// The Subject of the report: quotes the original's Subject if printable ASCII, shortened to about 120 bytes.
-fn subject(header: &HeaderBlock) -> String {
-    let original = header.named("Subject").next().map(|field| field.unfolded(500));
+fn subject(report: &ReportFields<'_>) -> String {
+    let (prefix, alone) = match report.occasion {
+        Occasion::Failed => ("Not delivered:", "Mail could not be delivered"),
+        Occasion::Delayed { .. } => ("Delayed:", "Mail is not delivered yet"),
+    };
+    let original = report.header.named("Subject").next().map(|field| field.unfolded(500));
     match original {
         Some(subject) if !subject.is_empty() && subject.bytes().all(|b| matches!(b, b' '..=b'~')) => {
             let words = subject.split(' ').filter(|word| !word.is_empty());
@@ -82,9 +89,9 @@ fn subject(header: &HeaderBlock) -> String {
                 short.push(' ');
                 short.push_str(word);
             }
-            format!("Not delivered:{short}")
+            format!("{prefix}{short}")
         }
-        _ => "Mail could not be delivered".to_owned(),
+        _ => alone.to_owned(),
     }
 }
 

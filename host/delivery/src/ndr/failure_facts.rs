@@ -1,24 +1,28 @@
 //! Facts about a failure, for the policy.
 
 use host_contract::{FailedRecipient, Failure};
-use host_mail::{Client, Envelope, HeaderBlock, Mailbox, MessageId, ReversePath};
-use host_spool::{Failed, Message};
+use host_mail::{Client, Envelope, HeaderBlock, MessageId, ReversePath};
+use host_spool::Message;
+
+use super::failed_delivery::FailedDelivery;
 
 /// Maximum header fields passed to the policy.
 const MAX_FIELDS: usize = 128;
 /// Maximum bytes of each field value.
 const MAX_VALUE: usize = 1000;
 
-/// Groups failed recipients into a failure per class, in the order in which the classes first occur.
-pub(super) fn group_by_class(original: &Message, header: &HeaderBlock, failed: &[(Mailbox, Failed)]) -> Vec<Failure> {
+/// Groups failed recipients into a failure per class, in the order in which the classes first occur. A group of which
+/// several members failed occurs once in a class.
+pub(super) fn group_by_class(original: &Message, header: &HeaderBlock, failed: &[FailedDelivery]) -> Vec<Failure> {
     let mut failures: Vec<Failure> = Vec::new();
-    for (address, why) in failed {
+    for FailedDelivery { written, why, .. } in failed {
         let recipient = FailedRecipient {
-            address: address.clone(),
+            address: written.clone(),
             reply: why.reply.clone(),
             remote: why.remote.clone(),
         };
         match failures.iter_mut().find(|failure| failure.class == why.class) {
+            Some(failure) if failure.failed.iter().any(|other| other.address.key() == written.key()) => {}
             Some(failure) => failure.failed.push(recipient),
             None => failures.push(Failure {
                 failed: vec![recipient],
@@ -33,6 +37,11 @@ pub(super) fn group_by_class(original: &Message, header: &HeaderBlock, failed: &
         }
     }
     failures
+}
+
+/// Returns the addresses of the failed recipients, for events.
+pub(super) fn failed_addresses(failure: &Failure) -> Vec<String> {
+    failure.failed.iter().map(|failed| failed.address.to_string()).collect()
 }
 
 /// Returns a failure without failed recipients.
@@ -61,6 +70,24 @@ pub fn of_nobody(
             })
             .collect(),
     }
+}
+
+/// True if a message is itself a report about another message, by its Content-Type: a delivery status (RFC 3464) or a
+/// disposition notification (RFC 8098). Such a message may come with a reverse-path that is not null.
+pub(super) fn is_report(header: &HeaderBlock) -> bool {
+    header
+        .named("Content-Type")
+        .any(|field| is_report_type(&field.unfolded(MAX_VALUE)))
+}
+
+/// True for the media type of a report.
+pub(super) fn is_report_type(content_type: &str) -> bool {
+    let kind = content_type.to_ascii_lowercase();
+    let is_report = kind.split([';', '(', ' ']).next() == Some("multipart/report");
+    is_report
+        && ["delivery-status", "disposition-notification"]
+            .iter()
+            .any(|name| kind.contains(name))
 }
 
 /// True if a message was sent automatically (RFC 3834 sections 2 and 5). Also evaluates Precedence, which is not
@@ -92,6 +119,20 @@ mod tests {
     fn automatic(sender: &ReversePath, header: &str) -> bool {
         let block = HeaderBlock::read(&InMemory(header.to_owned().into())).expect("in memory");
         is_automatic(sender, &block)
+    }
+
+    #[test]
+    fn recognises_reports_with_any_reverse_path() {
+        for (kind, expected) in [
+            ("multipart/report; report-type=delivery-status; boundary=x", true),
+            ("Multipart/Report;\r\n Report-Type=\"disposition-notification\"", true),
+            ("multipart/report; report-type=feedback-report", false),
+            ("text/plain; name=delivery-status", false),
+        ] {
+            let block = format!("Content-Type: {kind}\r\n");
+            let block = HeaderBlock::read(&InMemory(block.into())).expect("in memory");
+            assert_eq!(is_report(&block), expected, "{kind}");
+        }
     }
 
     #[test]

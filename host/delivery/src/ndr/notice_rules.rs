@@ -1,6 +1,6 @@
 //! The host's rules for notices, and the standard plan that applies if no policy has a plan.
 
-use host_contract::{Audience, Failure, Notice, Plan, ReturnContent};
+use host_contract::{Audience, Failure, Notice, Plan, Reason, ReturnContent};
 use host_mail::{Mailbox, ReversePath};
 
 /// Failure classes of delivery; any other class is the decision of a policy.
@@ -34,12 +34,24 @@ pub(super) fn standard_plan(failure: &Failure) -> Plan {
     plan
 }
 
-/// A notice to send.
+/// The plan for the failures of one class, and its reason.
+pub(super) struct PlannedClass {
+    pub failure: Failure,
+    pub plan: Plan,
+    pub because: Reason,
+}
+
+/// A notice to send, about the failures of one or more classes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Addressed {
     pub to: Mailbox,
     pub content: ReturnContent,
-    pub remark: Option<String>,
+    /// Remarks of the plans, without repetition.
+    pub remarks: Vec<String>,
+    /// Indexes of the planned classes that the notice is about, ascending.
+    pub classes: Vec<usize>,
+    /// True if `to` is the reverse-path of the original, not merely the same mailbox named otherwise.
+    pub to_sender: bool,
 }
 
 /// A notice that is not sent, with the reason.
@@ -49,49 +61,67 @@ pub(super) struct DroppedNotice {
     pub reason: &'static str,
 }
 
-/// Applies the rules that no policy can overrule, and merges notices to the same address.
-pub(super) fn address(plan: Plan, failure: &Failure, administrator: &Mailbox) -> (Vec<Addressed>, Vec<DroppedNotice>) {
+/// Applies the rules that no policy can overrule, and merges the notices to the same address: each address gets a single
+/// report, with the largest content, about the classes whose plans name it.
+pub(super) fn address(planned: &[PlannedClass], administrator: &Mailbox) -> (Vec<Addressed>, Vec<DroppedNotice>) {
     let mut addressed: Vec<Addressed> = Vec::new();
-    let mut dropped = Vec::new();
-    for notice in plan {
-        let to = match (notice.to, &failure.envelope.sender) {
-            (Audience::Sender, ReversePath::Mailbox(sender)) => sender.clone(),
-            (Audience::Sender, ReversePath::Null) => {
-                let reason = "the reverse-path is null";
-                dropped.push(DroppedNotice {
-                    to: "<>".to_owned(),
-                    reason,
-                });
-                continue;
-            }
-            (Audience::Administrator, _) => administrator.clone(),
-            (Audience::Address(mailbox), _) => mailbox,
-        };
-        if ADDRESS_CLASSES.contains(&failure.class.as_str()) && is_among(&to, failure) {
-            let reason = "it would go to the address that has just failed";
-            dropped.push(DroppedNotice {
-                to: to.to_string(),
-                reason,
+    let mut dropped: Vec<DroppedNotice> = Vec::new();
+    for (class, PlannedClass { failure, plan, .. }) in planned.iter().enumerate() {
+        for notice in plan {
+            let to = match (&notice.to, &failure.envelope.sender) {
+                (Audience::Sender, ReversePath::Mailbox(sender)) => Ok(sender),
+                (Audience::Sender, ReversePath::Null) => Err(("<>".to_owned(), "the reverse-path is null")),
+                (Audience::Administrator, _) => Ok(administrator),
+                (Audience::Address(mailbox), _) => Ok(mailbox),
+            };
+            let to = to.and_then(|to| match planned.iter().any(|class| is_dead_end(to, &class.failure)) {
+                true => Err((to.to_string(), "it would go to the address that has just failed")),
+                false => Ok(to),
             });
-            continue;
-        }
-        match addressed.iter_mut().find(|other| other.to.key() == to.key()) {
-            Some(same) => {
-                same.content = larger(same.content, notice.content);
-                same.remark = same.remark.take().or(notice.remark);
+            match to {
+                Ok(to) => add(&mut addressed, to, notice, class),
+                Err((to, reason)) => {
+                    let drop = DroppedNotice { to, reason };
+                    if !dropped.contains(&drop) {
+                        dropped.push(drop);
+                    }
+                }
             }
-            None => addressed.push(Addressed {
-                to,
-                content: notice.content,
-                remark: notice.remark,
-            }),
         }
     }
     (addressed, dropped)
 }
 
-fn is_among(to: &Mailbox, failure: &Failure) -> bool {
-    failure.failed.iter().any(|failed| failed.address.key() == to.key())
+fn add(addressed: &mut Vec<Addressed>, to: &Mailbox, notice: &Notice, class: usize) {
+    let to_sender = notice.to == Audience::Sender;
+    let same = addressed.iter().position(|other| other.to.key() == to.key());
+    let at = same.unwrap_or(addressed.len());
+    if same.is_none() {
+        addressed.push(Addressed {
+            to: to.clone(),
+            content: notice.content,
+            remarks: Vec::new(),
+            classes: Vec::new(),
+            to_sender,
+        });
+    }
+    let report = &mut addressed[at];
+    report.content = larger(report.content, notice.content);
+    report.to_sender |= to_sender;
+    if !report.classes.contains(&class) {
+        report.classes.push(class);
+    }
+    if let Some(remark) = &notice.remark
+        && !report.remarks.contains(remark)
+    {
+        report.remarks.push(remark.clone());
+    }
+}
+
+/// True if a notice to the address would fail as the message did.
+fn is_dead_end(to: &Mailbox, failure: &Failure) -> bool {
+    ADDRESS_CLASSES.contains(&failure.class.as_str())
+        && failure.failed.iter().any(|failed| failed.address.key() == to.key())
 }
 
 fn larger(one: ReturnContent, other: ReturnContent) -> ReturnContent {

@@ -1,9 +1,12 @@
-//! Turns a plan for notices into drafts.
+//! Writes the drafts of reports.
 
-use super::compose::{self, ReportFields, Returned};
-use crate::ndr::notice_rules::{self, Addressed};
-use host_config::NdrFault;
-use host_contract::{Answered, Failure, Plan, Reason};
+use super::as_sent::AsSent;
+use super::compose::{self, Composed, Occasion, ReportFields, Returned};
+use super::disclosure::{self, ReportReader};
+use super::failed_delivery::FailedDelivery;
+use super::failure_facts::failed_addresses;
+use super::notice_rules::{self, Addressed, PlannedClass};
+use host_contract::ReturnContent;
 use host_events::{Event, Events};
 use host_mail::{BodyType, Content, Envelope, HeaderBlock, Mailbox, ReversePath, Timestamp};
 use host_spool::{Draft, Message, PutError, Recipient, Spool, State};
@@ -19,156 +22,251 @@ pub enum Notification {
     Freeze(String),
 }
 
-/// Carries out plans for notices about an original message.
+/// A report to write.
+struct PendingReport<'a> {
+    to: &'a Mailbox,
+    reader: ReportReader,
+    content: ReturnContent,
+    remarks: &'a [String],
+    occasion: Occasion,
+    about: &'a [&'a FailedDelivery],
+}
+
+/// Writes reports about an original message.
 pub(super) struct Notifier<'a> {
     pub spool: &'a Spool,
     pub events: &'a Events,
     pub hostname: &'a str,
     pub administrator: &'a Mailbox,
-    pub on_fault: NdrFault,
     pub original: &'a Message,
     pub content: &'a dyn Content,
     pub header: &'a HeaderBlock,
 }
 
 impl Notifier<'_> {
-    /// Carries out the policy's answer about a failure. Without an answer, the standard plan applies, or after a fault
-    /// the configured reaction `on_fault`.
+    /// Carries out the plans for all classes of failures: one report for each address.
     pub async fn carry_out(
         &self,
-        failure: &Failure,
-        answered: Answered<Option<Plan>>,
-    ) -> Result<Notification, PutError> {
-        let because = &answered.because;
-        let plan = match (answered.answer, self.on_fault) {
-            (Some(plan), _) if plan.is_empty() => {
-                self.emit_no_notice(failure, because);
-                plan
-            }
-            (Some(plan), _) => plan,
-            (None, _) if !answered.fault => notice_rules::standard_plan(failure), // no module had an opinion
-            (None, NdrFault::StandardReport) => {
-                self.emit_plan_fault(because, "the host's standard report");
-                notice_rules::standard_plan(failure)
-            }
-            (None, NdrFault::Freeze) => {
-                self.emit_plan_fault(because, "the message is frozen");
-                return Ok(Notification::Freeze(format!(
-                    "no notification could be planned: {because}"
-                )));
-            }
-        };
-        let (addressed, dropped) = notice_rules::address(plan, failure, self.administrator);
+        planned: &[PlannedClass],
+        failed: &[FailedDelivery],
+    ) -> Result<Vec<(Draft, Message)>, PutError> {
+        let (mut addressed, dropped) = notice_rules::address(planned, self.administrator);
         for drop in dropped {
-            self.events.emit(Event::NotificationDropped {
-                message: self.original.id.to_string(),
-                to: drop.to,
-                reason: drop.reason.to_owned(),
-            });
+            self.emit_dropped(drop.to, drop.reason);
         }
+        self.redirect_unknown(&mut addressed, planned, failed);
         let mut notices = Vec::with_capacity(addressed.len());
-        for notice in addressed {
-            let (draft, message) = self.write(failure, &notice).await?;
-            self.events.emit(Event::NoticeSent {
-                message: self.original.id.to_string(),
-                notice: message.id.to_string(),
-                to: notice.to.to_string(),
-                about: failed_addresses(failure),
-                class: failure.class.clone(),
-                because: because.to_string(),
+        for report in &addressed {
+            let about = about(report, planned, failed);
+            let written = self.write(PendingReport {
+                to: &report.to,
+                reader: self.reader(report),
+                content: report.content,
+                remarks: &report.remarks,
+                occasion: Occasion::Failed,
+                about: &about,
             });
+            let (draft, message) = written.await?;
+            self.emit_sent(report, planned, &message);
             notices.push((draft, message));
         }
-        Ok(Notification::Notices(notices))
+        Ok(notices)
     }
 
-    async fn write(&self, failure: &Failure, notice: &Addressed) -> Result<(Draft, Message), PutError> {
+    /// Writes the notice that a delivery is delayed, and that this host tries until `until`. `None` if the sender wrote
+    /// none of the addresses, or has no address itself.
+    pub async fn delayed(
+        &self,
+        delayed: &[FailedDelivery],
+        until: Timestamp,
+    ) -> Result<Option<(Draft, Message)>, PutError> {
+        let ReversePath::Mailbox(to) = &self.original.envelope.sender else {
+            return Ok(None);
+        };
+        let (reader, about) = (self.sender(), delayed.iter().collect::<Vec<_>>());
+        if disclosure::recipients(reader, self.original, &about, self.hostname).is_empty() {
+            return Ok(None);
+        }
+        let report = PendingReport {
+            to,
+            reader,
+            content: ReturnContent::Headers,
+            remarks: &[],
+            occasion: Occasion::Delayed { until },
+            about: &about,
+        };
+        let written = self.write(report).await?;
+        Ok(Some(written))
+    }
+
+    /// Addresses a report to the administrator where its reader wrote none of the failed addresses: a policy added them,
+    /// and the reader does not learn of them.
+    fn redirect_unknown(&self, addressed: &mut Vec<Addressed>, planned: &[PlannedClass], failed: &[FailedDelivery]) {
+        let mut unknown = Vec::new();
+        addressed.retain_mut(|report| {
+            let about = about(report, planned, failed);
+            let told = disclosure::recipients(self.reader(report), self.original, &about, self.hostname);
+            if told.is_empty() {
+                unknown.push((report.to.to_string(), std::mem::take(&mut report.classes)));
+            }
+            !told.is_empty()
+        });
+        for (to, classes) in unknown {
+            self.emit_dropped(to, "a policy added the recipients; the administrator is told");
+            let same = addressed
+                .iter_mut()
+                .find(|report| report.to.key() == self.administrator.key());
+            match same {
+                Some(report) => {
+                    report.classes.extend(classes);
+                    report.classes.sort_unstable();
+                    report.classes.dedup();
+                }
+                None => addressed.push(Addressed {
+                    to: self.administrator.clone(),
+                    content: ReturnContent::Headers,
+                    remarks: Vec::new(),
+                    classes,
+                    to_sender: false,
+                }),
+            }
+        }
+    }
+
+    fn reader(&self, report: &Addressed) -> ReportReader {
+        if report.to.key() == self.administrator.key() {
+            ReportReader::Administrator
+        } else if report.to_sender {
+            self.sender()
+        } else {
+            ReportReader::Sender { authenticated: false }
+        }
+    }
+
+    fn sender(&self) -> ReportReader {
+        let client = self.original.client.as_ref();
+        ReportReader::Sender {
+            authenticated: client.is_some_and(|client| client.identity.is_some()),
+        }
+    }
+
+    async fn write(&self, report: PendingReport<'_>) -> Result<(Draft, Message), PutError> {
+        let failed = |error: std::io::Error| PutError::Store(error.to_string());
         let now = Timestamp::now();
         let mut draft = self.spool.notice_draft();
-        let (returned, truncation) = compose::returned(notice.content, self.content, self.header)
-            .map_err(|error| PutError::Store(error.to_string()))?;
-        let report = ReportFields {
+        let as_sent = AsSent::new(self.content, self.header, self.hostname, self.original.id);
+        let (content, header): (&dyn Content, _) = match report.reader {
+            ReportReader::Administrator => (self.content, self.header.clone()),
+            ReportReader::Sender { .. } => (&as_sent, HeaderBlock::read(&as_sent).map_err(failed)?),
+        };
+        let recipients = disclosure::recipients(report.reader, self.original, report.about, self.hostname);
+        let utf8 = !report.to.is_ascii();
+        let (returned, truncation) = compose::returned(report.content, content, &header, utf8).map_err(failed)?;
+        let composed = compose::compose(&ReportFields {
             hostname: self.hostname,
             id: draft.id(),
             boundary: format!("={:016x}={}", rand::random::<u64>(), draft.id()),
             now,
-            to: &notice.to,
+            to: report.to,
+            reader: report.reader,
+            occasion: report.occasion,
             original: self.original,
-            header: self.header,
-            failure,
-            remark: notice.remark.as_deref(),
+            header: &header,
+            recipients: &recipients,
+            remarks: report.remarks,
             returned: &returned,
             truncation,
-        };
-        let composed = compose::compose(&report);
-        draft.write(composed.before.as_bytes()).await?;
-        match &returned {
-            Returned::Nothing => {}
-            Returned::Headers { bytes, .. } => draft.write(bytes).await?,
-            Returned::Full { .. } => self.copy_original(&mut draft).await?,
-        }
-        draft.write(composed.after.as_bytes()).await?;
+        });
+        write_parts(&mut draft, &composed, &returned, content).await?;
+        let message = self.record(&draft, &composed, report.to, now);
+        Ok((draft, message))
+    }
 
-        let body = match composed.eight_bit {
-            true => BodyType::EightBitMime,
-            false => BodyType::SevenBit,
-        };
-        let message = Message {
+    fn record(&self, draft: &Draft, composed: &Composed, to: &Mailbox, now: Timestamp) -> Message {
+        Message {
             id: draft.id(),
             received: now,
             envelope: Envelope {
                 sender: ReversePath::Null,
-                recipients: vec![notice.to.clone()],
-                body,
-                smtputf8: !notice.to.is_ascii(),
+                recipients: vec![to.clone()],
+                body: match composed.eight_bit {
+                    true => BodyType::EightBitMime,
+                    false => BodyType::SevenBit,
+                },
+                smtputf8: !to.is_ascii(),
             },
             client: None,
             size: draft.size(),
             state: State::Queued,
-            recipients: vec![Recipient::pending(notice.to.clone())],
+            recipients: vec![Recipient::pending(to.clone())],
             attempts: 0,
             due: now,
             expires: now.after(self.original.received.until(self.original.expires)),
             notification: true,
             faults: 0,
-        };
-        Ok((draft, message))
-    }
-
-    async fn copy_original(&self, draft: &mut Draft) -> Result<(), PutError> {
-        let mut offset = 0;
-        while offset < self.content.size() {
-            let piece = self
-                .content
-                .read(offset, CHUNK_SIZE)
-                .map_err(|error| PutError::Store(error.to_string()))?;
-            if piece.is_empty() {
-                return Err(PutError::Store("the original is shorter than its size".to_owned()));
-            }
-            offset += piece.len() as u64;
-            draft.write(&piece).await?;
         }
-        Ok(())
     }
 
-    fn emit_no_notice(&self, failure: &Failure, because: &Reason) {
-        self.events.emit(Event::NobodyTold {
+    fn emit_dropped(&self, to: String, reason: &str) {
+        self.events.emit(Event::NotificationDropped {
             message: self.original.id.to_string(),
-            about: failed_addresses(failure),
-            class: failure.class.clone(),
-            because: because.to_string(),
+            to,
+            reason: reason.to_owned(),
         });
     }
 
-    fn emit_plan_fault(&self, because: &Reason, instead: &str) {
-        self.events.emit(Event::NdrNotMade {
+    fn emit_sent(&self, report: &Addressed, planned: &[PlannedClass], notice: &Message) {
+        let classes = || report.classes.iter().filter_map(|class| planned.get(*class));
+        let mut reasons: Vec<String> = classes().map(|class| class.because.to_string()).collect();
+        reasons.dedup();
+        let names: Vec<&str> = classes().map(|class| class.failure.class.as_str()).collect();
+        self.events.emit(Event::NoticeSent {
             message: self.original.id.to_string(),
-            error: because.to_string(),
-            instead: instead.to_owned(),
+            notice: notice.id.to_string(),
+            to: report.to.to_string(),
+            about: classes().flat_map(|class| failed_addresses(&class.failure)).collect(),
+            class: names.join(", "),
+            because: reasons.join("; "),
         });
     }
 }
 
-fn failed_addresses(failure: &Failure) -> Vec<String> {
-    failure.failed.iter().map(|failed| failed.address.to_string()).collect()
+/// The failed deliveries that a report is about.
+fn about<'a>(report: &Addressed, planned: &[PlannedClass], failed: &'a [FailedDelivery]) -> Vec<&'a FailedDelivery> {
+    let classes = report.classes.iter().filter_map(|class| planned.get(*class));
+    let names: Vec<&str> = classes.map(|class| class.failure.class.as_str()).collect();
+    failed
+        .iter()
+        .filter(|each| names.contains(&each.why.class.as_str()))
+        .collect()
+}
+
+async fn write_parts(
+    draft: &mut Draft,
+    composed: &Composed,
+    returned: &Returned,
+    content: &dyn Content,
+) -> Result<(), PutError> {
+    draft.write(composed.before.as_bytes()).await?;
+    match returned {
+        Returned::Nothing => {}
+        Returned::Headers { bytes, .. } => draft.write(bytes).await?,
+        Returned::Full { .. } => copy(content, draft).await?,
+    }
+    draft.write(composed.after.as_bytes()).await
+}
+
+async fn copy(content: &dyn Content, draft: &mut Draft) -> Result<(), PutError> {
+    let mut offset = 0;
+    while offset < content.size() {
+        let piece = content
+            .read(offset, CHUNK_SIZE)
+            .map_err(|error| PutError::Store(error.to_string()))?;
+        if piece.is_empty() {
+            return Err(PutError::Store("the original is shorter than its size".to_owned()));
+        }
+        offset += piece.len() as u64;
+        draft.write(&piece).await?;
+    }
+    Ok(())
 }

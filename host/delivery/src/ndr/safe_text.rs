@@ -29,9 +29,46 @@ pub(super) fn reply(reply: &Reply) -> String {
     one_line(&format!("{} {status}{}", reply.code, reply.text), 2000)
 }
 
-/// Replaces characters beyond ASCII by `?`, for fields that must be ASCII.
+/// Escapes characters beyond ASCII as `\x{HEX}` (RFC 6533 section 3), for fields that must be ASCII.
 pub(super) fn ascii(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_ascii() {
+            true => out.push(c),
+            false => out.push_str(&format!("\\x{{{:X}}}", u32::from(c))),
+        }
+    }
+    out
+}
+
+/// Encodes lines as quoted-printable (RFC 2045 section 6.7). CRLF stays a line end.
+pub(super) fn quoted_printable(bytes: &[u8]) -> Vec<u8> {
+    /// Maximum characters of a line.
+    const MAX_LINE: usize = 76;
+    let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 4);
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let text = line.strip_suffix(b"\r\n").unwrap_or(line);
+        let mut column = 0;
+        for (at, byte) in text.iter().enumerate() {
+            let is_last = at + 1 == text.len();
+            let plain = matches!(byte, b'!'..=b'<' | b'>'..=b'~') || (matches!(byte, b' ' | b'\t') && !is_last);
+            let width = if plain { 1 } else { 3 };
+            // A soft line break needs a column of its own.
+            if column + width + usize::from(!is_last) > MAX_LINE {
+                out.extend_from_slice(b"=\r\n");
+                column = 0;
+            }
+            match plain {
+                true => out.push(*byte),
+                false => out.extend_from_slice(format!("={byte:02X}").as_bytes()),
+            }
+            column += width;
+        }
+        if text.len() < line.len() {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    out
 }
 
 /// Appends a field `Name: value`, folded at spaces (RFC 5322 section 2.2.3).
@@ -90,7 +127,26 @@ mod tests {
     fn hostile_text_becomes_a_single_short_line() {
         assert_eq!(one_line("a\r\nBcc: b\t c\u{202e}\0", 100), "a Bcc: b c\\u{202e}\\u{0}");
         assert_eq!(one_line("éééé", 6), "é...");
-        assert_eq!(ascii("naïve"), "na?ve");
+        assert_eq!(ascii("naïve"), "na\\x{EF}ve");
+    }
+
+    #[test]
+    fn quoted_printable_keeps_every_byte_in_short_lines() {
+        let text = format!(
+            "Subject: Gr\u{fc}\u{df}e = \r\nX: {} \u{e9}\r\n\r\nlast ",
+            "y".repeat(200)
+        );
+        let encoded = quoted_printable(text.as_bytes());
+        assert!(encoded.is_ascii());
+        assert!(
+            encoded.split(|byte| *byte == b'\n').all(|line| line.len() <= 77),
+            "76 and CR"
+        );
+        let message = [b"Content-Transfer-Encoding: quoted-printable\r\n\r\n", &encoded[..]].concat();
+        let parsed = mail_parser::MessageParser::default()
+            .parse(&message)
+            .expect("a message");
+        assert_eq!(parsed.parts[0].contents(), text.as_bytes());
     }
 
     #[test]

@@ -6,7 +6,8 @@ mod golden;
 mod rules;
 mod stage;
 
-use host_contract::{FailedRecipient, Failure};
+use crate::ndr::{DeliveryPath, FailedDelivery};
+use host_contract::Failure;
 use host_mail::{
     Client, Content, Envelope, HeaderBlock, Identity, InMemory, Mailbox, MessageId, Reply, ReversePath, Timestamp,
 };
@@ -72,13 +73,20 @@ pub(super) fn failed(class: &str, reply: Reply, remote: Option<&str>) -> Failed 
 pub(super) fn failure(original: &Message, class: &str) -> Failure {
     let header = header(&content("Subject: x\r\n\r\n"));
     let why = failed(class, Reply::new(550, (5, 1, 1), "no such user"), None);
-    crate::ndr::failure_facts::group_by_class(original, &header, &[(mailbox("anna@example.org"), why)]).remove(0)
+    let failed = [FailedDelivery {
+        why,
+        ..failed_delivery("anna@example.org", Reply::bare(550, ""), None)
+    }];
+    crate::ndr::failure_facts::group_by_class(original, &header, &failed).remove(0)
 }
 
-pub(super) fn recipient(address: &str, reply: Reply, remote: Option<&str>) -> FailedRecipient {
-    FailedRecipient {
+/// A delivery that a mail exchange has refused, or this host if `remote` is `None`.
+pub(super) fn failed_delivery(address: &str, reply: Reply, remote: Option<&str>) -> FailedDelivery {
+    FailedDelivery {
+        written: mailbox(address),
         address: mailbox(address),
-        reply,
-        remote: remote.map(str::to_owned),
+        why: failed("protocol-error", reply, remote),
+        path: DeliveryPath::Exchange,
+        last_attempt: Some(Timestamp(1_800_000_600_000)),
     }
 }

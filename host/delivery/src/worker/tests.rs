@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::testing::{self, Act, FakeDirectory, FakeServer, RecordedEvents, mailbox, say};
 use super::*;
 use crate::delivery_services::{DeliveryServices, Settings};
+use crate::ndr::{DeliveryPath, FailedDelivery};
 use crate::settlement::{SettlementPlan, faulted};
 use host_config::{DeliveryConfig, NextHop};
 use host_contract::Reason;
@@ -77,6 +78,11 @@ fn states(record: &Message) -> Vec<String> {
     record.recipients.iter().map(show).collect()
 }
 
+async fn failures(plan: &SettlementPlan, fixture: &Fixture) -> Vec<FailedDelivery> {
+    let directory = Arc::clone(&fixture.services.directory);
+    plan.failed_deliveries(&*directory, fixture.settings()).await
+}
+
 fn because() -> Reason {
     Reason::host("test")
 }
@@ -95,14 +101,17 @@ async fn delivers_local_recipients_and_fails_the_others() {
     assert_eq!(fixture.recorded.ids(), [5007, 5007]);
 
     let plan = SettlementPlan::of(record, progress, fixture.settings(), Timestamp(1000));
-    let classes: Vec<String> = plan
-        .to_notify()
-        .into_iter()
-        .map(|(a, f)| format!("{a} {}", f.class))
+    let failed = failures(&plan, &fixture).await;
+    let classes: Vec<String> = failed
+        .iter()
+        .map(|each| format!("{} {} {:?}", each.written, each.why.class, each.path))
         .collect();
     assert_eq!(
         classes,
-        ["who@here.example address-not-found", "x@far.example host-not-found"]
+        [
+            "who@here.example address-not-found Inside",
+            "x@far.example host-not-found ConfiguredHop"
+        ]
     );
     assert!(plan.notified().is_none(), "nothing is left to be done");
 }
@@ -160,9 +169,14 @@ async fn deferred_recipient_fails_when_expired() {
     let late = SettlementPlan::of(record, progress, fixture.settings(), Timestamp(5000));
     let recorded: Vec<u32> = late.events.iter().map(|event| event.entry().id).collect();
     assert_eq!(recorded, [5022]);
-    let failed = late.to_notify();
-    assert_eq!(failed[0].1.class, class::EXPIRED);
-    assert!(failed[0].1.reply.text.contains("451 4.4.1"), "{}", failed[0].1.reply);
+    let failed = failures(&late, &fixture).await.remove(0);
+    assert_eq!(failed.why.class, class::EXPIRED);
+    assert!(
+        failed.why.reply.to_string().starts_with("451 4.4.1"),
+        "{}",
+        failed.why.reply
+    );
+    assert_eq!(failed.why.remote, None, "no remote has replied");
     assert!(late.notified().is_none());
 }
 
@@ -191,11 +205,12 @@ async fn message_failed_by_policy_is_notified_and_not_delivered() {
     };
     let progress = fixture.progress(&mut record).await;
     let plan = SettlementPlan::of(record, progress, fixture.settings(), Timestamp(0));
-    let (address, failed) = plan.to_notify().remove(0);
+    let failed = failures(&plan, &fixture).await.remove(0);
     assert_eq!(
-        (address.as_str(), failed.reply.to_string().as_str()),
+        (failed.written.as_str(), failed.why.reply.to_string().as_str()),
         ("anna@here.example", "554 5.7.1 Mailbox is not local")
     );
+    assert_eq!(failed.last_attempt, None);
 
     // A frozen record has no recorded failures: a release restores the state before the freeze.
     let frozen = plan.frozen("the plan faulted");
@@ -217,13 +232,17 @@ async fn released_message_retries_failed_recipients() {
 }
 
 #[tokio::test]
-async fn group_fails_once_and_discloses_no_members() {
+async fn failure_of_a_member_names_the_group_that_the_sender_wrote() {
     let fixture = Fixture::new(directory().alias("g@here.example", &["u1@here.example", "u2@here.example"]));
     let mut record = testing::message(&["g@here.example"]);
     let progress = fixture.progress(&mut record).await;
     let plan = SettlementPlan::of(record, progress, fixture.settings(), Timestamp(0));
-    let recorded: Vec<Mailbox> = plan.to_notify().into_iter().map(|(address, _)| address).collect();
-    assert_eq!(recorded, [mailbox("g@here.example")]);
+    for failed in failures(&plan, &fixture).await {
+        assert_eq!(
+            (failed.written, failed.path),
+            (mailbox("g@here.example"), DeliveryPath::Inside)
+        );
+    }
 }
 
 #[tokio::test]

@@ -134,7 +134,8 @@ impl ReceivedMessage<'_> {
     async fn put(&self, mut draft: Draft, edited: Edited, state: State, because: &Reason) -> Result<(), Rejection> {
         let id = draft.id();
         let received = Timestamp::now();
-        let mut prefix = self.trace(id, received).into_bytes();
+        let mut prefix = edited.added;
+        prefix.extend(self.trace(id, received).into_bytes());
         if edited.redirected {
             prefix.extend(redirected_field(&self.context.config.hostname, &because.policy).into_bytes());
         }

@@ -8,7 +8,9 @@ use host_mail::{Envelope, HeaderBlock, Mailbox, REDIRECTED};
 pub struct Edited {
     /// Recipients in the order of the envelope, followed by added recipients.
     pub recipients: Vec<Mailbox>,
-    /// Octets to put before the rest of the message.
+    /// Added fields. They go above the trace field: everything down to it is what this host added to the message.
+    pub added: Vec<u8>,
+    /// Octets to put between the trace field and the rest of the message.
     pub prefix: Vec<u8>,
     /// True if the recipients differ from the envelope.
     pub redirected: bool,
@@ -19,11 +21,12 @@ pub struct Edited {
 /// Applies all edits to copies; the message stays unchanged.
 pub fn apply(edits: &[Edit], envelope: &Envelope, header: &HeaderBlock) -> Edited {
     let mut recipients = envelope.recipients.clone();
+    let mut added = Vec::new();
     let mut prefix = Vec::new();
     let mut removed: Vec<&str> = Vec::new();
     for edit in edits {
         match edit {
-            Edit::AddHeader(name, value) => prefix.extend_from_slice(format_field(name, value).as_bytes()),
+            Edit::AddHeader(name, value) => added.extend_from_slice(format_field(name, value).as_bytes()),
             // The host keeps its own marks: without them no loop made by policies is found.
             Edit::RemoveHeader(name) if name.eq_ignore_ascii_case(REDIRECTED) => {}
             Edit::RemoveHeader(name) => removed.push(name),
@@ -47,6 +50,7 @@ pub fn apply(edits: &[Edit], envelope: &Envelope, header: &HeaderBlock) -> Edite
                 .zip(&envelope.recipients)
                 .any(|(now, was)| now.key() != was.key()),
         recipients,
+        added,
         prefix,
         skip,
     }
@@ -102,7 +106,7 @@ mod tests {
         let mut envelope = Envelope::from_sender(ReversePath::Null);
         envelope.recipients = vec![mailbox("a@x.example"), mailbox("b@x.example")];
         let edited = apply(edits, &envelope, &header);
-        let mut text = String::from_utf8(edited.prefix).expect("text");
+        let mut text = String::from_utf8([edited.added, edited.prefix].concat()).expect("text");
         text.push_str(&MESSAGE[usize::try_from(edited.skip).expect("small")..]);
         (text, edited.recipients.iter().map(ToString::to_string).collect())
     }

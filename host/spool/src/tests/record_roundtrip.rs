@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use host_contract::Reason;
-use host_mail::{BodyType, Client, Identity, Reply, StatusCode, TlsSession};
+use host_mail::{BodyType, Client, Identity, RemoteName, Reply, StatusCode, TlsSession};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -83,7 +83,13 @@ fn client() -> impl Strategy<Value = Client> {
 
 fn reply() -> impl Strategy<Value = Reply> {
     let status = any::<(u8, u16, u16)>().prop_map(|(class, subject, detail)| StatusCode(class, subject, detail));
-    (any::<u16>(), option::of(status), any::<String>()).prop_map(|(code, status, text)| Reply { code, status, text })
+    let remote = option::of(any::<String>().prop_map(|name| Box::new(RemoteName(name))));
+    (any::<u16>(), option::of(status), any::<String>(), remote).prop_map(|(code, status, text, remote)| Reply {
+        code,
+        status,
+        text,
+        remote,
+    })
 }
 
 fn reason() -> impl Strategy<Value = Reason> {

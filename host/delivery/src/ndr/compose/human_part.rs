@@ -1,9 +1,9 @@
 //! The part of a report for people.
 
-use super::report_fields::ReportFields;
+use super::report_fields::{Occasion, ReportFields};
 use super::returned_part::Truncation;
-use crate::ndr::safe_text::{one_line, paragraph, reply};
-use host_contract::FailedRecipient;
+use crate::ndr::disclosure::{Diagnosis, ReportReader, ReportedRecipient};
+use crate::ndr::safe_text::{one_line, paragraph};
 use host_events::escape;
 use host_mail::ReversePath;
 
@@ -15,30 +15,33 @@ const MAX_FIELD: usize = 200;
 /// Composes the text of the part.
 pub(super) fn text(report: &ReportFields<'_>) -> String {
     let mut out = String::new();
-    if let Some(remark) = report.remark {
+    for remark in report.remarks {
         for line in remark.lines().filter(|line| !line.trim().is_empty()) {
             paragraph(&mut out, "", &one_line(line, MAX_REMARK));
         }
         out.push_str("\r\n");
     }
-    paragraph(
-        &mut out,
-        "",
-        &format!(
-            "This is the mail system of {}. A message could not be delivered:",
-            report.hostname
+    let host = report.hostname;
+    let opening = match report.occasion {
+        Occasion::Failed => format!("This is the mail system of {host}. A message could not be delivered:"),
+        Occasion::Delayed { until } => format!(
+            "This is the mail system of {host}. A message is not delivered yet. You need not send it again: this host \
+             tries until {}.",
+            until.rfc5322()
         ),
-    );
+    };
+    paragraph(&mut out, "", &opening);
     out.push_str("\r\n");
     about_original(&mut out, report);
-    for failed in &report.failure.failed {
+    for told in report.recipients {
         out.push_str("\r\n");
-        about_recipient(&mut out, report, failed);
+        about_recipient(&mut out, report, told);
     }
     if let Some(truncation) = report.truncation {
         let why = match truncation {
             Truncation::TooLarge => "it is too large to be returned whole",
             Truncation::NotMail => "it holds bytes or lines that mail cannot carry inside mail",
+            Truncation::EightBit => "it is 8-bit text, which not every host on the way back takes",
         };
         out.push_str("\r\n");
         paragraph(
@@ -64,20 +67,29 @@ fn about_original(out: &mut String, report: &ReportFields<'_>) {
     paragraph(out, "  ", &format!("Id here: {}", report.original.id));
 }
 
-fn about_recipient(out: &mut String, report: &ReportFields<'_>, failed: &FailedRecipient) {
+fn about_recipient(out: &mut String, report: &ReportFields<'_>, told: &ReportedRecipient) {
     // Not wrapped: spaces in a quoted local-part belong to the address.
-    let address = escape(failed.address.as_str());
-    out.push_str(&format!("To {address}:\r\n"));
-    paragraph(out, "  ", &class_explanation(&report.failure.class));
-    let said_by = match &failed.remote {
-        Some(remote) => format!("{} said:", one_line(remote, 255)),
-        None => "This host says:".to_owned(),
+    out.push_str(&format!("To {}:\r\n", escape(told.address.as_str())));
+    if let Some(member) = &told.member {
+        out.push_str(&format!("  by way of {}\r\n", escape(member.as_str())));
+    }
+    if report.occasion == Occasion::Failed {
+        paragraph(out, "  ", &class_explanation(report.reader, &told.class));
+    }
+    let remote = match &told.remote {
+        Some(remote) => remote.as_str(),
+        None => "The next host",
+    };
+    let (said_by, said) = match &told.diagnosis {
+        Diagnosis::Quoted(reply) => (format!("{remote} said:"), reply.clone()),
+        Diagnosis::Withheld { reply, phrase } => (format!("{remote} refused:"), format!("{reply}, {phrase}")),
+        Diagnosis::Here(finding) => ("This host says:".to_owned(), finding.clone()),
     };
     paragraph(out, "  ", &said_by);
-    paragraph(out, "    ", &reply(&failed.reply));
+    paragraph(out, "    ", &said);
 }
 
-fn class_explanation(class: &str) -> String {
+fn class_explanation(reader: ReportReader, class: &str) -> String {
     let known = match class {
         "address-not-found" => "there is no such address.",
         "ambiguous-address" => "the address has several meanings, and none was chosen.",
@@ -87,7 +99,13 @@ fn class_explanation(class: &str) -> String {
         "expired" => "no attempt succeeded in the time there was.",
         "not-homed" => "the sender has no mailbox here, and the message was not accepted for delivery.",
         "loop" => "the message goes round in circles between hosts.",
-        other => return format!("this host's policy did not let it pass ({}).", one_line(other, 64)),
+        other => {
+            let name = match reader {
+                ReportReader::Administrator => format!(" ({})", one_line(other, 64)),
+                ReportReader::Sender { .. } => String::new(),
+            };
+            return format!("this host's policy did not let it pass{name}.");
+        }
     };
     known.to_owned()
 }

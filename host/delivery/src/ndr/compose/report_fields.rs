@@ -1,9 +1,18 @@
 //! The content of a report, shared by all parts of the report.
 
 use super::returned_part::{Returned, Truncation};
-use host_contract::Failure;
+use crate::ndr::disclosure::{ReportReader, ReportedRecipient};
 use host_mail::{HeaderBlock, Mailbox, MessageId, Timestamp};
 use host_spool::Message;
+
+/// Event that a report is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// The recipients were given up.
+    Failed,
+    /// The recipients do not have the message yet; this host tries until `until`.
+    Delayed { until: Timestamp },
+}
 
 /// Everything that a report states.
 pub(crate) struct ReportFields<'a> {
@@ -13,17 +22,22 @@ pub(crate) struct ReportFields<'a> {
     pub boundary: String,
     pub now: Timestamp,
     pub to: &'a Mailbox,
+    pub reader: ReportReader,
+    pub occasion: Occasion,
     pub original: &'a Message,
+    /// Header of the original as its reader may see it.
     pub header: &'a HeaderBlock,
-    pub failure: &'a Failure,
-    pub remark: Option<&'a str>,
+    pub recipients: &'a [ReportedRecipient],
+    pub remarks: &'a [String],
     pub returned: &'a Returned,
     pub truncation: Option<Truncation>,
 }
 
 impl ReportFields<'_> {
-    /// True if an address is not ASCII, so that the report needs the forms of RFC 6533.
+    /// True if the report states an address beyond ASCII in the form of RFC 6533. Only a report to such an address does:
+    /// every host on its way has SMTPUTF8, and with it 8BITMIME (RFC 6531 section 3.1). A report to an ASCII address
+    /// may meet any host and is 7bit throughout.
     pub(super) fn is_global(&self) -> bool {
-        self.failure.failed.iter().any(|failed| !failed.address.is_ascii())
+        !self.to.is_ascii() && self.recipients.iter().any(|each| !each.address.is_ascii())
     }
 }

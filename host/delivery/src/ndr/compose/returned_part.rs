@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::ndr::safe_text::quoted_printable;
 use host_contract::ReturnContent;
 use host_mail::{Content, HeaderBlock};
 
@@ -12,12 +13,34 @@ const MAX_HEADERS: usize = 64 * 1024;
 /// Maximum bytes of a line, without CRLF (RFC 5322 section 2.1.1).
 const MAX_LINE: usize = 998;
 
-/// The part of the original that is returned.
+/// The part of the original that is returned, in the form in which it goes into the report.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Returned {
     Nothing,
-    Headers { bytes: Vec<u8>, eight_bit: bool },
-    Full { eight_bit: bool },
+    Headers { bytes: Vec<u8>, form: HeaderForm },
+    Full { form: FullForm },
+}
+
+/// Form of a returned header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeaderForm {
+    /// ASCII.
+    SevenBit,
+    /// Beyond ASCII, encoded for any host.
+    QuotedPrintable { utf8: bool },
+    /// UTF-8 as it is, for hosts with SMTPUTF8 (RFC 6533 section 5).
+    Global,
+}
+
+/// Form of a returned message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FullForm {
+    /// ASCII.
+    SevenBit,
+    /// An ASCII header and a body beyond ASCII, for hosts with 8BITMIME.
+    EightBit,
+    /// A header in UTF-8, for hosts with SMTPUTF8.
+    Global,
 }
 
 /// Reason for which the header is returned in place of the complete original.
@@ -27,43 +50,60 @@ pub(crate) enum Truncation {
     TooLarge,
     /// The original has bytes or lines that need `binary` transfer encoding.
     NotMail,
+    /// The original is 8bit, and the report must be 7bit.
+    EightBit,
 }
 
 impl Returned {
-    /// Media type and transfer encoding (RFC 6522 section 3, RFC 6533 section 5).
-    pub fn kind(&self, utf8: bool) -> Option<(&'static str, &'static str)> {
-        let kind = match (self, utf8) {
-            (Self::Nothing, _) => return None,
-            (Self::Headers { .. }, false) => "text/rfc822-headers",
-            (Self::Headers { .. }, true) => "message/global-headers",
-            (Self::Full { .. }, false) => "message/rfc822",
-            (Self::Full { .. }, true) => "message/global",
-        };
-        Some((kind, if self.is_eight_bit() { "8bit" } else { "7bit" }))
+    /// Media type and transfer encoding (RFC 6522 section 3, RFC 6533 section 5), by the content.
+    pub fn kind(&self) -> Option<(&'static str, &'static str)> {
+        Some(match self {
+            Self::Nothing => return None,
+            Self::Headers { form, .. } => match form {
+                HeaderForm::SevenBit => ("text/rfc822-headers", "7bit"),
+                HeaderForm::QuotedPrintable { utf8: false } => ("text/rfc822-headers", "quoted-printable"),
+                HeaderForm::QuotedPrintable { utf8: true } => {
+                    ("text/rfc822-headers; charset=utf-8", "quoted-printable")
+                }
+                HeaderForm::Global => ("message/global-headers", "8bit"),
+            },
+            Self::Full { form } => match form {
+                FullForm::SevenBit => ("message/rfc822", "7bit"),
+                FullForm::EightBit => ("message/rfc822", "8bit"),
+                FullForm::Global => ("message/global", "8bit"),
+            },
+        })
     }
 
     pub fn is_eight_bit(&self) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Headers { eight_bit, .. } | Self::Full { eight_bit } => *eight_bit,
-        }
+        self.kind().is_some_and(|(_, encoding)| encoding == "8bit")
     }
 }
 
-/// Returns the part of the original to return if the plan requests `requested`.
+/// Returns the part of the original to return if the plan requests `requested`. With `utf8` every host on the way of the
+/// report has SMTPUTF8 and 8BITMIME; without, the part is 7bit.
 pub(crate) fn returned(
     requested: ReturnContent,
     content: &dyn Content,
     header: &HeaderBlock,
+    utf8: bool,
 ) -> io::Result<(Returned, Option<Truncation>)> {
+    let truncated = |why| Ok((headers(header, utf8), Some(why)));
     match requested {
         ReturnContent::Nothing => Ok((Returned::Nothing, None)),
-        ReturnContent::Headers => Ok((headers(header), None)),
-        ReturnContent::Full if content.size() > MAX_FULL => Ok((headers(header), Some(Truncation::TooLarge))),
-        ReturnContent::Full => Ok(match scan(content)? {
-            Some(eight_bit) => (Returned::Full { eight_bit }, None),
-            None => (headers(header), Some(Truncation::NotMail)),
-        }),
+        ReturnContent::Headers => Ok((headers(header, utf8), None)),
+        ReturnContent::Full if content.size() > MAX_FULL => truncated(Truncation::TooLarge),
+        ReturnContent::Full => {
+            let block = header.as_bytes();
+            let form = match scan(content)? {
+                None => return truncated(Truncation::NotMail),
+                Some(false) => FullForm::SevenBit,
+                Some(true) if utf8 && block.is_ascii() => FullForm::EightBit,
+                Some(true) if utf8 && std::str::from_utf8(block).is_ok() => FullForm::Global,
+                Some(true) => return truncated(Truncation::EightBit),
+            };
+            Ok((Returned::Full { form }, None))
+        }
     }
 }
 
@@ -93,7 +133,7 @@ fn scan(content: &dyn Content) -> io::Result<Option<bool>> {
 }
 
 /// Returns the header block in lines that mail can carry: bounded, with bare CR and NUL replaced by `?`.
-fn headers(header: &HeaderBlock) -> Returned {
+fn headers(header: &HeaderBlock, utf8: bool) -> Returned {
     let block = header.as_bytes();
     let mut bytes = Vec::new();
     for line in block[..block.len().min(MAX_HEADERS)].split_inclusive(|b| *b == b'\n') {
@@ -107,8 +147,16 @@ fn headers(header: &HeaderBlock) -> Returned {
         }
         bytes.extend_from_slice(b"\r\n");
     }
-    let eight_bit = !bytes.is_ascii();
-    Returned::Headers { bytes, eight_bit }
+    let is_utf8 = std::str::from_utf8(&bytes).is_ok();
+    let form = match bytes.is_ascii() {
+        true => HeaderForm::SevenBit,
+        false if utf8 && is_utf8 => HeaderForm::Global,
+        false => HeaderForm::QuotedPrintable { utf8: is_utf8 },
+    };
+    if let HeaderForm::QuotedPrintable { .. } = form {
+        bytes = quoted_printable(&bytes);
+    }
+    Returned::Headers { bytes, form }
 }
 
 #[cfg(test)]
@@ -116,21 +164,42 @@ mod tests {
     use super::*;
     use host_mail::InMemory;
 
-    fn full(bytes: &[u8]) -> (Returned, Option<Truncation>) {
+    fn full(bytes: &[u8], utf8: bool) -> (Returned, Option<Truncation>) {
         let content = InMemory(bytes.to_vec().into());
         let header = HeaderBlock::read(&content).expect("in memory");
-        returned(ReturnContent::Full, &content, &header).expect("in memory")
+        returned(ReturnContent::Full, &content, &header, utf8).expect("in memory")
+    }
+
+    #[test]
+    fn whole_message_beyond_ascii_is_returned_only_where_every_hop_takes_it() {
+        let form = |bytes: &[u8], utf8| match full(bytes, utf8) {
+            (Returned::Full { form }, None) => Ok(form),
+            (Returned::Headers { form, .. }, Some(Truncation::EightBit)) => Err(form),
+            other => panic!("{other:?}"),
+        };
+        let (body, utf8, latin1) = (
+            b"A: b\r\n\r\n\xff\r\n",
+            "A: \u{fc}\r\n\r\nx\r\n".as_bytes(),
+            b"A: \xfc\r\n\r\nx",
+        );
+        assert_eq!(form(body, true), Ok(FullForm::EightBit));
+        assert_eq!(form(body, false), Err(HeaderForm::SevenBit));
+        assert_eq!(form(utf8, true), Ok(FullForm::Global));
+        assert_eq!(form(utf8, false), Err(HeaderForm::QuotedPrintable { utf8: true }));
+        for hop in [true, false] {
+            assert_eq!(form(latin1, hop), Err(HeaderForm::QuotedPrintable { utf8: false }));
+        }
     }
 
     #[test]
     fn content_that_needs_binary_is_returned_as_headers() {
-        assert_eq!(full(b"A: b\r\n\r\nx\r\n"), (Returned::Full { eight_bit: false }, None));
+        let seven_bit = FullForm::SevenBit;
         assert_eq!(
-            full(b"A: b\r\n\r\n\xff\r\n"),
-            (Returned::Full { eight_bit: true }, None)
+            full(b"A: b\r\n\r\nx\r\n", false),
+            (Returned::Full { form: seven_bit }, None)
         );
         let line = |n| [b"A: b\r\n\r\n".to_vec(), vec![b'x'; n], b"\r\n".to_vec()].concat();
-        assert_eq!(full(&line(998)), (Returned::Full { eight_bit: false }, None));
+        assert_eq!(full(&line(998), true), (Returned::Full { form: seven_bit }, None));
         for bad in [
             &b"A: b\r\n\r\nx\n"[..],
             b"A: b\r\n\r\nx\ry",
@@ -138,12 +207,12 @@ mod tests {
             b"A: b\r\n\r\nx\0",
             &line(999),
         ] {
-            let (kind, truncation) = full(bad);
+            let (kind, truncation) = full(bad, true);
             assert!(matches!(kind, Returned::Headers { .. }), "{bad:?}");
             assert_eq!(truncation, Some(Truncation::NotMail));
         }
         let large = [b"A: b\r\n\r\n".to_vec(), b"x\r\n".repeat(400_000)].concat();
-        assert_eq!(full(&large).1, Some(Truncation::TooLarge));
+        assert_eq!(full(&large, true).1, Some(Truncation::TooLarge));
     }
 
     #[test]
@@ -154,10 +223,11 @@ mod tests {
             "D: d\r\n".repeat(20_000)
         );
         let header = HeaderBlock::read(&InMemory(text.into())).expect("in memory");
-        let Returned::Headers { bytes, eight_bit } = headers(&header) else {
+        let Returned::Headers { bytes, form } = headers(&header, true) else {
             panic!("headers")
         };
-        assert!(eight_bit && bytes.len() < MAX_HEADERS + 1000);
+        assert_eq!(form, HeaderForm::Global);
+        assert!(bytes.len() < MAX_HEADERS + 1000);
         for line in bytes.strip_suffix(b"\r\n").expect("whole lines").split(|b| *b == b'\n') {
             assert!(line.len() <= MAX_LINE + 1, "{}", line.len());
             assert!(!line.contains(&0) && !line[..line.len() - 1].contains(&b'\r'));

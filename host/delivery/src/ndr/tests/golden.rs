@@ -3,7 +3,8 @@
 use mail_parser::{MessageParser, MimeHeaders as _, PartType};
 
 use super::*;
-use crate::ndr::compose::{ReportFields, Returned, compose, returned};
+use crate::ndr::compose::{Occasion, ReportFields, Returned, compose, returned};
+use crate::ndr::disclosure::{self, ReportReader};
 use host_contract::ReturnContent;
 
 struct Case {
@@ -11,8 +12,10 @@ struct Case {
     original: Message,
     text: String,
     class: &'static str,
-    failed: Vec<FailedRecipient>,
+    failed: Vec<FailedDelivery>,
     to: &'static str,
+    reader: ReportReader,
+    occasion: Occasion,
     remark: Option<&'static str>,
     requested: ReturnContent,
 }
@@ -24,12 +27,14 @@ impl Case {
             original: original(),
             text: text.into(),
             class: "protocol-error",
-            failed: vec![recipient(
+            failed: vec![failed_delivery(
                 "anna@example.org",
                 Reply::new(550, (5, 1, 1), "no such user"),
                 Some("mx.example.org"),
             )],
             to: "bert@example.net",
+            reader: ReportReader::Sender { authenticated: false },
+            occasion: Occasion::Failed,
             remark: None,
             requested: ReturnContent::Headers,
         }
@@ -39,19 +44,29 @@ impl Case {
     fn bytes(&self) -> Vec<u8> {
         let content = content(&self.text);
         let header = header(&content);
-        let mut failure = failure(&self.original, self.class);
-        failure.failed = self.failed.clone();
-        let (returned, truncation) = returned(self.requested, &content, &header).expect("in memory");
+        let mut failed = self.failed.clone();
+        let mut original = self.original.clone();
+        for each in &mut failed {
+            each.why.class = self.class.to_owned();
+            original.envelope.recipients.push(each.written.clone());
+        }
+        let about: Vec<&FailedDelivery> = failed.iter().collect();
+        let recipients = disclosure::recipients(self.reader, &original, &about, "mail.example.com");
+        let remarks: Vec<String> = self.remark.iter().map(|remark| (*remark).to_owned()).collect();
+        let utf8 = !self.to.is_ascii();
+        let (returned, truncation) = returned(self.requested, &content, &header, utf8).expect("in memory");
         let composed = compose(&ReportFields {
             hostname: "mail.example.com",
             id: "fedcba9876543210fedc".parse().expect("id"),
             boundary: "=0123456789abcdef=fedcba9876543210fedc".to_owned(),
             now: Timestamp(1_800_000_600_000),
             to: &mailbox(self.to),
-            original: &self.original,
+            reader: self.reader,
+            occasion: self.occasion,
+            original: &original,
             header: &header,
-            failure: &failure,
-            remark: self.remark,
+            recipients: &recipients,
+            remarks: &remarks,
             returned: &returned,
             truncation,
         });
@@ -63,8 +78,9 @@ impl Case {
         let bytes = [composed.before.as_bytes(), &middle, composed.after.as_bytes()].concat();
         assert_eq!(
             composed.eight_bit,
-            !bytes.is_ascii() || failure.failed.iter().any(|f| !f.address.is_ascii())
+            !bytes.is_ascii() || self.failed.iter().any(|f| utf8 && !f.written.is_ascii())
         );
+        assert!(utf8 || bytes.is_ascii(), "a report to an ASCII address is 7bit");
         bytes
     }
 
@@ -147,7 +163,6 @@ fn returns_headers_of_a_plain_message() {
         names,
         [
             "Reporting-MTA",
-            "Received-From-MTA",
             "Arrival-Date",
             "Final-Recipient",
             "Action",
@@ -168,10 +183,10 @@ fn returns_the_whole_message_with_remark_and_several_recipients() {
     let mut case = Case::new("full", SIMPLE);
     case.requested = ReturnContent::Full;
     case.remark = Some("Please call the help desk.\r\nExtension 100.");
-    case.failed.push(recipient(
+    case.failed.push(failed_delivery(
         "\"j  d\"@example.org",
         Reply::bare(554, "first line\nsecond line"),
-        None,
+        Some("192.0.2.25"),
     ));
     let bytes = case.check();
     let (kind, returned) = part(&bytes, 3);
@@ -189,7 +204,8 @@ fn report_without_the_original() {
     case.requested = ReturnContent::Nothing;
     case.class = "not-homed";
     case.original.client = None;
-    case.original.attempts = 0;
+    case.failed[0].last_attempt = None;
+    case.failed[0].why.remote = None;
     let bytes = case.check();
     let message = MessageParser::default().parse(&bytes).expect("a message");
     assert_eq!(message.parts.len(), 3);
@@ -204,10 +220,10 @@ fn report_with_addresses_beyond_ascii() {
     case.original.envelope.smtputf8 = true;
     case.original.envelope.sender = ReversePath::Mailbox(mailbox("j\u{f6}rg@example.net"));
     case.to = "j\u{f6}rg@example.net";
-    case.failed = vec![recipient(
+    case.failed = vec![failed_delivery(
         "andr\u{e9}@example.org",
         Reply::new(550, (5, 1, 1), "inconnu: andr\u{e9}"),
-        None,
+        Some("mx.example.org"),
     )];
     let bytes = case.check();
     let (kind, status) = part(&bytes, 2);
@@ -216,6 +232,80 @@ fn report_with_addresses_beyond_ascii() {
     assert!(status.contains("inconnu: andr\u{e9}"));
     assert_eq!(part(&bytes, 3).0, "message/global");
     assert!(part(&bytes, 1).1.contains("Gr\u{fc}\u{df}e"), "base64 text comes back");
+}
+
+#[test]
+fn report_beyond_ascii_to_an_ascii_address_is_seven_bit() {
+    let mut case = Case::new(
+        "seven-bit",
+        "Subject: Gr\u{fc}\u{df}e\r\nFrom: j\u{f6}rg\r\n\r\nHallo \u{fc}\r\n",
+    );
+    case.requested = ReturnContent::Full;
+    case.original.envelope.smtputf8 = true;
+    case.failed = vec![failed_delivery(
+        "andr\u{e9}@example.org",
+        Reply::new(550, (5, 1, 1), "inconnu: andr\u{e9}"),
+        Some("mx.example.org"),
+    )];
+    let bytes = case.check();
+    let (kind, status) = part(&bytes, 2);
+    assert_eq!(kind, "message/delivery-status");
+    assert!(
+        status.contains("Final-Recipient: utf-8; andr\\x{E9}@example.org"),
+        "{status}"
+    );
+    assert!(status.contains("inconnu: andr\\x{E9}"), "{status}");
+    let (kind, returned) = part(&bytes, 3);
+    assert_eq!(kind, "text/rfc822-headers");
+    assert!(
+        returned.contains("Gr\u{fc}\u{df}e") && !returned.contains("Hallo"),
+        "{returned}"
+    );
+    assert!(part(&bytes, 1).1.contains("andr\u{e9}@example.org"));
+}
+
+#[test]
+fn notice_of_a_delay_says_until_when() {
+    let mut case = Case::new("delayed", SIMPLE);
+    case.occasion = Occasion::Delayed {
+        until: Timestamp(1_800_172_800_000),
+    };
+    case.failed[0].why.reply = Reply::new(451, (4, 3, 0), "busy");
+    let bytes = case.check();
+    let message = MessageParser::default().parse(&bytes).expect("a message");
+    assert_eq!(message.subject(), Some("Delayed: Lunch on Friday"));
+    let (_, status) = part(&bytes, 2);
+    for field in [
+        "Action: delayed",
+        "Status: 4.3.0",
+        "Will-Retry-Until: ",
+        "Diagnostic-Code: smtp; 451 4.3.0 busy",
+    ] {
+        assert!(status.contains(field), "{field}: {status}");
+    }
+}
+
+#[test]
+fn report_to_the_administrator_has_the_full_text() {
+    let mut case = Case::new("administrator", SIMPLE);
+    case.reader = ReportReader::Administrator;
+    case.class = "dlp";
+    case.failed[0].address = mailbox("secret.person@inner.example");
+    case.failed[0].why = failed("", Reply::bare(550, "secret.person is gone"), Some("/run/lmtp"));
+    let bytes = case.check();
+    let (_, status) = part(&bytes, 2);
+    for field in [
+        "Received-From-MTA: ",
+        "Remote-MTA: X-Unix; /run/lmtp",
+        "smtp; 550 secret.person is gone",
+    ] {
+        assert!(status.contains(field), "{field}: {status}");
+    }
+    let (_, text) = part(&bytes, 1);
+    assert!(
+        text.contains("by way of secret.person@inner.example") && text.contains("(dlp)"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -228,7 +318,7 @@ fn hostile_original_injects_no_fields() {
     let mut case = Case::new("hostile", text);
     case.requested = ReturnContent::Full;
     case.original.client.as_mut().expect("client").helo = Some("x)\r\nBcc: all@example.org".to_owned());
-    case.failed = vec![recipient(
+    case.failed = vec![failed_delivery(
         "anna@example.org",
         Reply::bare(550, format!("no\r\nBcc: b@c\r\n\r\n\x07 {}", "z".repeat(9000))),
         Some("evil\r\nX-Injected: 2"),

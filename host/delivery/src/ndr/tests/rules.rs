@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::ndr::failure_facts::group_by_class;
-use crate::ndr::notice_rules::{address, standard_plan};
-use host_contract::{Audience, Notice, ReturnContent};
+use crate::ndr::notice_rules::{Addressed, DroppedNotice, PlannedClass, address, standard_plan};
+use host_contract::{Audience, Notice, Plan, Reason, ReturnContent};
 
 fn notice(to: Audience, content: ReturnContent) -> Notice {
     Notice {
@@ -17,11 +17,15 @@ fn notice(to: Audience, content: ReturnContent) -> Notice {
 fn groups_recipients_by_class_and_shows_the_submitter() {
     let mut original = original();
     let text = "Subject: a\r\n b\r\nX: 1\r\n\r\nbody";
-    let why = |class: &str| failed(class, Reply::new(550, (5, 1, 1), "x"), None);
+    let why = |address: &str, class: &str| FailedDelivery {
+        why: failed(class, Reply::new(550, (5, 1, 1), "x"), None),
+        ..failed_delivery(address, Reply::bare(550, ""), None)
+    };
     let list = [
-        (mailbox("a@x.example"), why("expired")),
-        (mailbox("b@x.example"), why("protocol-error")),
-        (mailbox("c@x.example"), why("expired")),
+        why("a@x.example", "expired"),
+        why("b@x.example", "protocol-error"),
+        why("c@x.example", "expired"),
+        why("C@x.example", "expired"),
     ];
     let failures = group_by_class(&original, &header(&content(text)), &list);
     let shape: Vec<_> = failures.iter().map(|f| (f.class.as_str(), f.failed.len())).collect();
@@ -70,48 +74,96 @@ fn standard_plan_makes_no_backscatter() {
     assert!(!notifies_sender(&null, "expired", false));
 }
 
+/// Addresses the plans about these classes of failures.
+fn addressed(plans: Vec<(&Message, &str, Plan)>) -> (Vec<Addressed>, Vec<DroppedNotice>) {
+    let planned: Vec<PlannedClass> = plans
+        .into_iter()
+        .map(|(original, class, plan)| PlannedClass {
+            failure: failure(original, class),
+            plan,
+            because: Reason::host("test"),
+        })
+        .collect();
+    address(&planned, &mailbox("admin@example.org"))
+}
+
 #[test]
 fn policy_cannot_overrule_the_host_rules() {
-    let administrator = mailbox("admin@example.org");
     let mut null = original();
     null.envelope.sender = ReversePath::Null;
     let plan = vec![notice(Audience::Sender, ReturnContent::Full)];
-    let (sent, dropped) = address(plan.clone(), &failure(&null, "expired"), &administrator);
+    let (sent, dropped) = addressed(vec![(&null, "expired", plan)]);
     assert!(sent.is_empty() && dropped[0].to == "<>");
 
-    let to_failed = vec![notice(
-        Audience::Address(mailbox("Anna@example.org")),
-        ReturnContent::Full,
-    )];
-    let (sent, dropped) = address(
-        to_failed.clone(),
-        &failure(&original(), "address-not-found"),
-        &administrator,
-    );
+    let to_failed = || notice(Audience::Address(mailbox("Anna@example.org")), ReturnContent::Full);
+    let (sent, dropped) = addressed(vec![(&original(), "address-not-found", vec![to_failed()])]);
     assert!(sent.is_empty() && dropped.len() == 1);
-    let (sent, _) = address(to_failed, &failure(&original(), "not-homed"), &administrator);
+    let (sent, _) = addressed(vec![(&original(), "not-homed", vec![to_failed()])]);
     assert_eq!(sent.len(), 1, "the address itself is fine");
-
-    let twice = vec![
-        notice(Audience::Administrator, ReturnContent::Nothing),
-        Notice {
-            to: Audience::Address(administrator.clone()),
-            content: ReturnContent::Headers,
-            remark: Some("look".to_owned()),
-        },
-        notice(Audience::Sender, ReturnContent::Full),
+    let both = vec![
+        (&null, "not-homed", vec![to_failed()]),
+        (&null, "address-not-found", Vec::new()),
     ];
-    let (sent, dropped) = address(twice, &failure(&original(), "expired"), &administrator);
+    let (sent, dropped) = addressed(both);
+    assert!(
+        sent.is_empty() && dropped.len() == 1,
+        "the address has failed in another class"
+    );
+}
+
+#[test]
+fn classes_with_the_same_addressee_share_a_report() {
+    let with_remark = |to, remark: &str| Notice {
+        to,
+        content: ReturnContent::Headers,
+        remark: Some(remark.to_owned()),
+    };
+    let administrator = || Audience::Address(mailbox("admin@example.org"));
+    let (sent, dropped) = addressed(vec![
+        (
+            &original(),
+            "expired",
+            vec![
+                notice(Audience::Administrator, ReturnContent::Nothing),
+                with_remark(administrator(), "look"),
+                notice(Audience::Sender, ReturnContent::Full),
+            ],
+        ),
+        (
+            &original(),
+            "protocol-error",
+            vec![with_remark(Audience::Sender, "sorry")],
+        ),
+        (
+            &original(),
+            "loop",
+            vec![
+                with_remark(Audience::Administrator, "look"),
+                notice(Audience::Sender, ReturnContent::Nothing),
+            ],
+        ),
+    ]);
     assert!(dropped.is_empty());
     let shape: Vec<_> = sent
         .iter()
-        .map(|n| (n.to.as_str(), n.content, n.remark.as_deref()))
+        .map(|n| (n.to.as_str(), n.content, n.remarks.join("/"), n.classes.clone()))
         .collect();
     assert_eq!(
         shape,
         [
-            ("admin@example.org", ReturnContent::Headers, Some("look")),
-            ("bert@example.net", ReturnContent::Full, None)
+            (
+                "admin@example.org",
+                ReturnContent::Headers,
+                "look".to_owned(),
+                vec![0, 2]
+            ),
+            (
+                "bert@example.net",
+                ReturnContent::Full,
+                "sorry".to_owned(),
+                vec![0, 1, 2]
+            )
         ]
     );
+    assert!(!sent[0].to_sender && sent[1].to_sender);
 }

@@ -1,12 +1,48 @@
 //! Tests of the notifier, from an answer to drafts and events, with a real spool.
 
 use super::*;
-use crate::ndr::Notification;
-use crate::ndr::notifier::Notifier;
+use std::sync::Arc;
+
+use crate::ndr::{NdrService, Notification};
+use futures_util::future::BoxFuture;
 use host_config::NdrFault;
-use host_contract::{Answered, Audience, Notice, Plan, Reason, ReturnContent};
+use host_contract::{
+    Admission, AdmissionTerms, Answered, Audience, Decide, Failure, Notice, Plan, Reason, ReturnContent, Transaction,
+};
 use host_events::{Captured, Event, Events};
+use host_mail::SessionId;
 use host_spool::{Spool, SpoolOptions};
+use host_testing::NoPolicy;
+
+/// A policy with the same plan for every failure, which faults without a plan.
+struct OnePlan {
+    plan: Option<Plan>,
+    on_fault: NdrFault,
+}
+
+impl Decide for OnePlan {
+    fn admit<'a>(&'a self, _: SessionId, _: &'a Client) -> BoxFuture<'a, Answered<Admission>> {
+        let terms = Admission::Admit(AdmissionTerms::default());
+        Box::pin(async { Answered::by_policy(terms, Reason::host("test")) })
+    }
+
+    fn transaction(&self, _: SessionId) -> Box<dyn Transaction> {
+        Box::new(NoPolicy)
+    }
+
+    fn plan<'a>(&'a self, _: &'a Failure) -> BoxFuture<'a, Answered<Option<Plan>>> {
+        let answered = Answered {
+            fault: self.plan.is_none(),
+            answer: self.plan.clone(),
+            because: Reason::host("test"),
+        };
+        Box::pin(async { answered })
+    }
+
+    fn on_ndr_fault(&self) -> NdrFault {
+        self.on_fault
+    }
+}
 
 struct NotifierFixture {
     _folder: tempfile::TempDir,
@@ -40,28 +76,20 @@ impl NotifierFixture {
         plan: Option<Plan>,
         on_fault: NdrFault,
     ) -> Option<Vec<(Message, String)>> {
-        let (original, content) = (original(), content(text));
-        let header = header(&content);
-        let administrator = mailbox("admin@example.com");
-        let notifier = Notifier {
-            spool: &self.spool,
-            events: &self.events,
-            hostname: "mail.example.com",
-            administrator: &administrator,
-            on_fault,
-            original: &original,
-            content: &content,
-            header: &header,
+        let service = NdrService {
+            policies: Arc::new(OnePlan { plan, on_fault }),
+            spool: self.spool.clone(),
+            events: self.events.clone(),
+            hostname: "mail.example.com".to_owned(),
+            administrator: mailbox("admin@example.com"),
         };
-        let answered = Answered {
-            fault: plan.is_none(),
-            answer: plan,
-            because: Reason::host("test"),
-        };
-        let outcome = notifier
-            .carry_out(&failure(&original, class), answered)
+        let mut failed = failed_delivery("anna@example.org", Reply::new(550, (5, 1, 1), "no such user"), None);
+        failed.why.class = class.to_owned();
+        let content = Arc::new(content(text));
+        let outcome = service
+            .prepare(&original(), content, &[failed])
             .await
-            .expect("carried out");
+            .expect("prepared");
         let Notification::Notices(notices) = outcome else {
             return None;
         };
@@ -174,10 +202,7 @@ async fn undeliverable_notice_is_dropped_with_an_event() {
 #[test]
 fn sends_no_report_about_a_notification() {
     let (events, captured) = Events::capture();
-    let list = [(
-        mailbox("bert@example.net"),
-        failed("expired", Reply::bare(451, "busy"), None),
-    )];
+    let list = [failed_delivery("bert@example.net", Reply::bare(451, "busy"), None)];
     crate::ndr::drop_notification(&events, &original(), &list);
     match &captured.events()[..] {
         [Event::NotificationDropped { to, reason, .. }] => {

@@ -71,12 +71,12 @@ async fn applies_edits_to_an_accepted_message() {
     );
     let content = String::from_utf8(host.content()).expect("text");
     assert!(
-        content.starts_with("Received: from client.example ([192.0.2.1])\r\n\tby mail.example.org"),
+        content.starts_with("X-Added: z\r\nReceived: from client.example ([192.0.2.1])\r\n\tby mail.example.org"),
         "{content}"
     );
     assert!(!content.contains("\tfor <"), "two recipients: no name in the trace");
     assert!(
-        content.ends_with("\r\nX-Added: z\r\nSubject: x\r\n\r\nbody\r\n"),
+        content.ends_with("\r\nPosthouse-Redirected: by mail.example.org policy test\r\nSubject: x\r\n\r\nbody\r\n"),
         "{content}"
     );
     assert_eq!(host.captured.ids(), [5006]);

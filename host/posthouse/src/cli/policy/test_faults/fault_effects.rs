@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use host_config::Config;
 use host_contract::{Admission, Answered, Disposition, Failure, Question, Verdict};
-use host_delivery::ndr::{NdrService, Notification};
+use host_delivery::ndr::{DeliveryPath, FailedDelivery, NdrService, Notification};
 use host_events::Events;
-use host_mail::{Client, InMemory, Mailbox, MessageId, SessionId, Timestamp};
+use host_mail::{Client, InMemory, MessageId, SessionId, Timestamp};
 use host_policy::{LiveQuestion, PolicyManager};
 use host_smtp::session::replies;
 use host_spool::{Failed, Message, Recipient, Spool, SpoolOptions, State};
@@ -91,10 +91,10 @@ impl EffectProbe<'_> {
             .map(|(name, value)| format!("{name}: {value}\r\n"))
             .collect();
         let content = Arc::new(InMemory(Bytes::from(format!("{header}\r\n"))));
-        let failed: Vec<(Mailbox, Failed)> = failure
+        let failed: Vec<FailedDelivery> = failure
             .failed
             .iter()
-            .map(|failed| failed_recipient(failure, failed))
+            .map(|failed| failed_delivery(failure, failed))
             .collect();
         let outcome = ndr.prepare(&original(failure), content, &failed).await;
         let meets = match outcome? {
@@ -123,18 +123,25 @@ fn client_reads(reply: &host_mail::Reply) -> String {
     format!("client reads: {reply}")
 }
 
-fn failed_recipient(failure: &Failure, failed: &host_contract::FailedRecipient) -> (Mailbox, Failed) {
-    let why = Failed {
-        class: failure.class.clone(),
-        reply: failed.reply.clone(),
-        remote: failed.remote.clone(),
-    };
-    (failed.address.clone(), why)
+fn failed_delivery(failure: &Failure, failed: &host_contract::FailedRecipient) -> FailedDelivery {
+    FailedDelivery {
+        written: failed.address.clone(),
+        address: failed.address.clone(),
+        why: Failed {
+            class: failure.class.clone(),
+            reply: failed.reply.clone(),
+            remote: failed.remote.clone(),
+        },
+        path: DeliveryPath::Inside,
+        last_attempt: None,
+    }
 }
 
-/// The failed message as a record of the spool.
+/// The failed message as a record of the spool. Its sender wrote every failed address.
 fn original(failure: &Failure) -> Message {
     let now = Timestamp::now();
+    let mut envelope = failure.envelope.clone();
+    envelope.recipients = failure.failed.iter().map(|failed| failed.address.clone()).collect();
     let client = failure.client_address.map(|address| Client {
         listener: "smtp".to_owned(),
         address,
@@ -148,17 +155,11 @@ fn original(failure: &Failure) -> Message {
     Message {
         id: failure.message,
         received: now,
-        envelope: failure.envelope.clone(),
         client,
         size: 0,
         state: State::Queued,
-        recipients: failure
-            .envelope
-            .recipients
-            .iter()
-            .cloned()
-            .map(Recipient::pending)
-            .collect(),
+        recipients: envelope.recipients.iter().cloned().map(Recipient::pending).collect(),
+        envelope,
         attempts: 1,
         due: now,
         expires: now,
