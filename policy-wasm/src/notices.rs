@@ -1,7 +1,7 @@
 //! Recipients of non-delivery notices.
 //!
-//! The sender gets a notice, except where the notice would be backscatter (the address of a person who did not send the
-//! message), would answer a machine, or would fail like the message itself. The administrator gets a notice in place of
+//! The sender gets a notice (RFC 5321 section 6.1), except where the notice would be backscatter (the address of a person
+//! who did not send the message), would be a report about a report, or would fail like the message itself. The administrator gets a notice in place of
 //! an unproven or failed sender, about loops, about failed mail to the local postmaster, and as a copy if the settings
 //! ask for copies. The rules do not depend on the identity of the submitter, which is often unknown.
 
@@ -22,7 +22,7 @@ struct AdministratorNotice {
 /// Returns the notices to send and the rule that decided. If the administrator gets a notice, the rule is the reason of
 /// that notice, since notices to the administrator are the exception.
 pub fn plan(settings: &Ndr, failure: &Failure, directory: &impl Directory) -> (Vec<Notice>, Because) {
-    let sender = sender_reason(failure);
+    let sender = sender_reason(settings, failure);
     let administrator = administrator_notice(settings, failure, directory);
     let mut notices = Vec::new();
     if sender.is_ok() {
@@ -47,11 +47,14 @@ pub fn plan(settings: &Ndr, failure: &Failure, directory: &impl Directory) -> (V
 }
 
 /// Returns the reason for a notice to the sender, or the reason against a notice as the error.
-fn sender_reason(failure: &Failure) -> Result<Because, Because> {
+fn sender_reason(settings: &Ndr, failure: &Failure) -> Result<Because, Because> {
     let ReversePath::Mailbox(address) = &failure.envelope.sender else {
         return Err(Rule::NdrQuiet.because("null reverse-path"));
     };
-    if failure.automatic {
+    if is_report(failure) {
+        return Err(Rule::NdrQuiet.because("report"));
+    }
+    if failure.automatic && settings.quiet_automatic {
         return Err(Rule::NdrQuiet.because("automatic message"));
     }
     if is_unproven(failure) {
@@ -105,6 +108,19 @@ fn administrator_notice(settings: &Ndr, failure: &Failure, directory: &impl Dire
         }
         Copies::Of(_) => None,
     }
+}
+
+/// True if the original is itself a report: a delivery status (RFC 3464) or a disposition notification (RFC 8098). Some
+/// hosts send such reports with a reverse-path that is not null.
+fn is_report(failure: &Failure) -> bool {
+    failure.header("Content-Type").any(|value| {
+        let kind = value.to_ascii_lowercase();
+        let is_report = kind.split([';', '(', ' ']).next() == Some("multipart/report");
+        is_report
+            && ["delivery-status", "disposition-notification"]
+                .iter()
+                .any(|name| kind.contains(name))
+    })
 }
 
 /// True for mail that failed homing and was submitted without authentication. The named sender has no mailbox here and

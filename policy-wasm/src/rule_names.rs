@@ -36,7 +36,7 @@ rules! {
     RelayNever "relay-never" "clients and destinations that are never relayed";
     NoObjection "no-objection" "no rule applies, and none has to";
     NdrSender "ndr-sender" "the sender is told about a failure";
-    NdrQuiet "ndr-quiet" "nobody is told about automatic mail and mail from the null reverse-path";
+    NdrQuiet "ndr-quiet" "the sender is not told: the reverse-path is null, the mail is a report, or the settings leave automatic mail out";
     NdrNotHomed "ndr-not-homed" "an unproven sender is not told that its mail was not accepted; the administrator is";
     NdrLoop "ndr-loop" "mail that goes in circles is the administrator's to stop";
     NdrPostmaster "ndr-postmaster" "mail to postmaster always reaches the administrator";

@@ -124,6 +124,8 @@ pub enum FilterAction {
 pub struct Ndr {
     pub administrator_copies: Copies,
     pub content: Content,
+    /// True if the sender of a message that its header marks as automatic gets no notice.
+    pub quiet_automatic: bool,
 }
 
 /// Failures of which the administrator gets a copy.
@@ -214,6 +216,7 @@ impl Default for Ndr {
         Self {
             administrator_copies: Copies::Of(vec!["ambiguous-address".to_owned()]),
             content: Content::Headers,
+            quiet_automatic: false,
         }
     }
 }
@@ -351,6 +354,7 @@ fn ndr(section: &mut Section<'_>) -> Ndr {
     Ndr {
         administrator_copies: copies(section).unwrap_or(default.administrator_copies),
         content,
+        quiet_automatic: section.value("quiet-automatic").unwrap_or(default.quiet_automatic),
     }
 }
 

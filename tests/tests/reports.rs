@@ -285,6 +285,45 @@ fn report_survives_a_host_without_8bitmime_and_smtputf8() {
     assert!(daemon.events().all(4123).is_empty());
 }
 
+#[test]
+fn list_mail_is_answered_and_a_report_is_not() {
+    let sink = Sink::smtp();
+    sink.answer("RCPT TO:<gone@", "550 5.1.1 no such user");
+    let mut site = Site::new();
+    site.set("delivery.smart-host", sink.address().to_string());
+    let daemon = site.start();
+    let report = "Content-Type: multipart/report; report-type=delivery-status; boundary=x\n";
+    submit_as_stranger(
+        &daemon,
+        &["gone@example.org"],
+        &format!("{report}{}", letter("a report")),
+    );
+    let quiet = daemon.events().take(5009);
+    assert_eq!(quiet.text("because"), "main/ndr-quiet (report)");
+    for header in [
+        "List-Id: <x.example.org>\n",
+        "Precedence: bulk\n",
+        "Auto-Submitted: auto-generated\n",
+    ] {
+        let message = format!("{header}{}", letter(header.trim_end()));
+        submit_as_stranger(&daemon, &["gone@example.org"], &message);
+        site.mailbox("bert").expect(&format!("Subject: {}", header.trim_end()));
+    }
+    assert!(site.mailbox("bert").containing("a report").is_empty());
+
+    site.set("policy.settings.ndr.quiet-automatic", true);
+    daemon.reload();
+    submit_as_stranger(
+        &daemon,
+        &["gone@example.org"],
+        &format!("Precedence: junk\n{}", letter("quiet")),
+    );
+    let quiet = daemon
+        .events()
+        .take_where(5009, |told| told.text("because").contains("automatic"));
+    assert_eq!(quiet.text("because"), "main/ndr-quiet (automatic message)");
+}
+
 /// Reads a report with Python's email package: status fields of each recipient, and the returned Message-ID.
 const READ_WITH_PYTHON: &str = r#"
 import email, email.policy, sys

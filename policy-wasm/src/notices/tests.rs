@@ -97,13 +97,38 @@ fn authenticated_sender_gets_the_not_homed_notice() {
 }
 
 #[test]
-fn no_notice_for_automatic_mail_and_the_null_reverse_path() {
-    let mut automatic = failure("expired");
-    automatic.automatic = true;
+fn automatic_mail_is_answered_unless_the_settings_say_otherwise() {
+    let mut list = failure("expired");
+    list.automatic = true;
+    list.headers = vec![
+        ("List-Id".to_owned(), "<x.example.org>".to_owned()),
+        ("Precedence".to_owned(), "bulk".to_owned()),
+    ];
     assert_eq!(
-        audiences("{}", &automatic),
+        audiences("{}", &list),
+        (vec!["sender"], Rule::NdrSender.because("expired"))
+    );
+    let quiet = r#"{"ndr": {"quiet-automatic": true}}"#;
+    assert_eq!(
+        audiences(quiet, &list),
         (vec![], Rule::NdrQuiet.because("automatic message"))
     );
+}
+
+#[test]
+fn no_notice_about_a_report_and_for_the_null_reverse_path() {
+    for kind in [
+        "multipart/report; report-type=delivery-status",
+        "Multipart/Report; Report-Type=\"disposition-notification\"",
+    ] {
+        let mut report = failure("expired");
+        report.headers = vec![("content-type".to_owned(), kind.to_owned())];
+        assert_eq!(
+            audiences("{}", &report),
+            (vec![], Rule::NdrQuiet.because("report")),
+            "{kind}"
+        );
+    }
 
     let mut bounce = failure("expired");
     bounce.envelope.sender = ReversePath::Null;

@@ -3,6 +3,8 @@
 use host_contract::{Audience, Failure, Notice, Plan, Reason, ReturnContent};
 use host_mail::{Mailbox, ReversePath};
 
+use super::failure_facts::is_report_type;
+
 /// Failure classes of delivery; any other class is the decision of a policy.
 const DELIVERY_CLASSES: [&str; 7] = [
     "address-not-found",
@@ -17,7 +19,9 @@ const DELIVERY_CLASSES: [&str; 7] = [
 /// Failure classes that concern the recipient address, so that a notice to the same address would fail, too.
 const ADDRESS_CLASSES: [&str; 4] = ["address-not-found", "ambiguous-address", "host-not-found", "loop"];
 
-/// The standard plan: notifies the administrator, and the sender unless the notice could be backscatter.
+/// The standard plan: notifies the administrator, and the sender unless the original is itself a report or the notice
+/// could be backscatter. A reverse-path that is not null asks for the notice, also of automatic mail (RFC 5321 section
+/// 6.1).
 pub(super) fn standard_plan(failure: &Failure) -> Plan {
     let notice = |to| Notice {
         to,
@@ -28,7 +32,11 @@ pub(super) fn standard_plan(failure: &Failure) -> Plan {
     let authenticated = failure.identity.is_some();
     let in_delivery = DELIVERY_CLASSES.contains(&failure.class.as_str());
     let has_sender = failure.envelope.sender != ReversePath::Null;
-    if has_sender && (authenticated || (in_delivery && !failure.automatic)) {
+    let is_report = failure
+        .headers
+        .iter()
+        .any(|(name, value)| name.eq_ignore_ascii_case("Content-Type") && is_report_type(value));
+    if has_sender && !is_report && (authenticated || in_delivery) {
         plan.insert(0, notice(Audience::Sender));
     }
     plan
