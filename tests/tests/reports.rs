@@ -324,6 +324,58 @@ fn list_mail_is_answered_and_a_report_is_not() {
     assert_eq!(quiet.text("because"), "main/ndr-quiet (automatic message)");
 }
 
+#[test]
+fn sender_of_a_delayed_message_is_told_once() {
+    let sink = Sink::smtp();
+    sink.answer("RCPT TO:<busy@", "451 4.3.2 busy@example.org must wait");
+    let dead = Sink::smtp();
+    dead.answer("EHLO", "close");
+    dead.answer("HELO", "close");
+    let mut site = Site::new();
+    site.set("delivery.smart-host", sink.address().to_string())
+        .set("delivery.delay-notice", "1s")
+        .set("delivery.retry", vec!["500ms"]);
+    site.add(&format!(
+        "[[delivery.route]]\ndomain = \"dead.example\"\nto = \"{}\"\n",
+        dead.address()
+    ));
+    let daemon = site.start();
+    let id = daemon.submit(&["busy@example.org", "here@example.org"], "takes long");
+    let notice = daemon.events().take(5120);
+    assert_eq!(
+        (notice.text("message"), notice.text("to")),
+        (id.clone(), "anna@posthouse.test".to_owned())
+    );
+    let report = Report::parse(&site.mailbox("anna").expect("Subject: Delayed: takes long").text);
+    assert_eq!(report.field("Action"), Some("delayed"));
+    assert_eq!(report.field("Status"), Some("4.3.2"));
+    assert_eq!(
+        report.field("Diagnostic-Code"),
+        Some("smtp; 451 4.3.2 busy@example.org must wait")
+    );
+    assert!(report.field("Will-Retry-Until").is_some(), "{}", report.status);
+    assert!(!report.status.contains("here@"), "{}", report.status);
+
+    // A message that waits for a destination without attempts is told about, too.
+    daemon.submit(&["a@dead.example"], "waits long");
+    let report = Report::parse(&site.mailbox("anna").expect("Subject: Delayed: waits long").text);
+    assert_eq!(report.field("Action"), Some("delayed"));
+    // Later attempts of the first message bring no second notice, nor does the null reverse-path get one.
+    let mut client = daemon.connect_from("127.0.0.3");
+    client.ehlo();
+    assert_eq!(
+        client.submit("", &["busy@example.org"], &letter("from nobody")).code,
+        250
+    );
+    for _ in 0..3 {
+        daemon
+            .events()
+            .take_where(2000, |attempt| attempt.text("message") == id);
+    }
+    assert_eq!(site.mailbox("anna").containing("Subject: Delayed: takes long").len(), 1);
+    assert_eq!(daemon.events().all(5120).len(), 2);
+}
+
 /// Reads a report with Python's email package: status fields of each recipient, and the returned Message-ID.
 const READ_WITH_PYTHON: &str = r#"
 import email, email.policy, sys

@@ -310,6 +310,8 @@ pub struct DeliveryConfig {
     pub retry: Vec<Duration>,
     /// Age at which a message is given up.
     pub expire: Duration,
+    /// Age at which the sender of a message that is still deferred is told, once; `None` tells no sender.
+    pub delay_notice: Option<Duration>,
     /// Maximum number of concurrent deliveries.
     pub concurrency: usize,
     /// Maximum number of concurrent connections to the same destination.

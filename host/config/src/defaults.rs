@@ -226,7 +226,9 @@ impl Default for DeliveryConfig {
             logins: Vec::new(),
             routes: Vec::new(),
             retry: [15, 30, 60, 240].map(|m| Duration::from_secs(m * MINUTE)).to_vec(),
-            expire: Duration::from_secs(48 * HOUR),
+            // RFC 5321 section 4.5.4.1: 4 to 5 days.
+            expire: Duration::from_secs(5 * 24 * HOUR),
+            delay_notice: Some(Duration::from_secs(4 * HOUR)),
             concurrency: 20,
             per_destination: 5,
             connect_timeout: Duration::from_secs(30),

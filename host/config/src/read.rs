@@ -15,7 +15,9 @@ use super::{
 };
 use crate::key_lines::add_lines;
 use crate::listener_warnings::overlap;
-use crate::toml_reader::{self, Problems, TableReader, boolean, choice, count, duration, network, parsed, size, text};
+use crate::toml_reader::{
+    self, Problems, TableReader, boolean, choice, count, duration, duration_or_never, network, parsed, size, text,
+};
 use host_events::Format;
 use host_mail::{Endpoint, Mailbox};
 
@@ -355,6 +357,7 @@ fn read_delivery(mut reader: TableReader<'_>, base: &Path, default: DeliveryConf
         logins,
         retry,
         expire: reader.or("expire", default.expire, duration),
+        delay_notice: reader.or("delay-notice", default.delay_notice, duration_or_never),
         concurrency: reader.or("concurrency", default.concurrency, count(1..=10_000)),
         per_destination: reader.or("per-destination", default.per_destination, count(1..=10_000)),
         connect_timeout: reader.or("connect-timeout", default.connect_timeout, duration),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::values::expected;
-pub use crate::values::{boolean, choice, count, duration, network, parsed, size, text};
+pub use crate::values::{boolean, choice, count, duration, duration_or_never, network, parsed, size, text};
 
 /// A problem and its key path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

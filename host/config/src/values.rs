@@ -91,6 +91,15 @@ pub fn duration(value: &Value) -> Result<Duration, String> {
         .ok_or_else(|| expected("a duration such as \"15s\", \"4h\" or \"2d\"", value))
 }
 
+/// Reads a duration as [`duration`] does, or `never`, which is `None`.
+pub fn duration_or_never(value: &Value) -> Result<Option<Duration>, String> {
+    if value.as_str() == Some("never") {
+        return Ok(None);
+    }
+    let read = duration(value).map(Some);
+    read.map_err(|_| expected("a duration such as \"15s\", \"4h\" or \"2d\", or \"never\"", value))
+}
+
 /// Longest duration: beyond any useful time-out, and short enough that sums of durations do not overflow.
 const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 86_400);
 

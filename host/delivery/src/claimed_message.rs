@@ -16,6 +16,7 @@ use host_mail::{Content, Timestamp};
 use host_spool::{Claim, Draft, Message, PutError, Spool};
 
 use super::attempt::Delivery;
+use crate::delay_notice;
 use crate::delivery_services::{DeliveryServices, Settings};
 use crate::settlement::{self, SettlementPlan, faulted};
 use crate::worker::work;
@@ -54,8 +55,8 @@ struct Settlement {
     events: Vec<Event>,
     /// True if the work was stopped. Without changes to settle, the claim is given back.
     interrupted: bool,
-    /// Destination to wait for, if the record did not change.
-    waits_for: Option<String>,
+    /// Destination to wait for, if the record did not change, and the time at which the wait ends.
+    waits_for: Option<(String, Timestamp)>,
 }
 
 /// Error that prevented the work on a message.
@@ -112,9 +113,11 @@ impl Worker {
         if let Some(destination) = progress.waits_for()
             && *record == before
             && now < record.expires
+            && !delay_notice::is_due(record, settings, now)
         {
+            let until = delay_notice::due_at(record, settings).unwrap_or(record.expires);
             return Ok(Settlement {
-                waits_for: Some(destination.to_owned()),
+                waits_for: Some((destination.to_owned(), until)),
                 events: settlement::waiting_events(record, &progress),
                 ..Settlement::default()
             });
@@ -132,20 +135,27 @@ impl Worker {
         settings: Settings<'_>,
     ) -> Result<Settlement, WorkError> {
         let mut events = std::mem::take(&mut plan.events);
-        let failed = plan.failed_deliveries(&*self.services.directory, settings).await;
-        let notices = if failed.is_empty() {
+        let directory = &*self.services.directory;
+        let failed = plan.deliveries(&plan.failed, directory, settings).await;
+        let mut notices = if failed.is_empty() {
             Vec::new()
         } else if plan.record.notification {
             events.extend(dropped_notices(&plan.record, &failed));
             Vec::new()
         } else {
             // Boxed: few messages fail, and the large future would enlarge every task.
-            match Box::pin(self.ndr.prepare(&plan.record, content, &failed)).await {
+            match Box::pin(self.ndr.prepare(&plan.record, content.clone(), &failed)).await {
                 Ok(Notification::Notices(notices)) => notices,
                 Ok(Notification::Freeze(reason)) => return Ok(freeze(plan, &reason, events)),
                 Err(error) => return Err(WorkError::Store(error)),
             }
         };
+        if !plan.delayed.is_empty() {
+            let delayed = plan.deliveries(&plan.delayed, directory, settings).await;
+            let notice = Box::pin(self.ndr.delayed(&plan.record, content, &delayed, plan.record.expires));
+            notices.extend(notice.await.map_err(WorkError::Store)?);
+            plan.record.delay_reported = true;
+        }
         Ok(Settlement {
             next: plan.notified(),
             notices,
@@ -158,12 +168,12 @@ impl Worker {
         if settlement.interrupted && settlement.next.as_ref() == Some(claim.message()) {
             return ClaimEnd::GivenBack;
         }
-        if let Some(destination) = settlement.waits_for {
+        if let Some((destination, until)) = settlement.waits_for {
             settlement
                 .events
                 .into_iter()
                 .for_each(|event| (self.services.emit)(event));
-            claim.wait_for(&destination);
+            claim.wait_for(&destination, until);
             return ClaimEnd::Settled;
         }
         let message = claim.message().id;

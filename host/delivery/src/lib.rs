@@ -8,7 +8,7 @@
 //! - `maildir` stores a message on this host. `remote_health`, `connection_pool`, `connect`, `authenticate` and
 //!   `transaction` send a message to another host; `mail_exchanges` looks up the hosts of a domain.
 //! - `delivery_services` holds the state that all deliveries share.
-//! - `outcome` classifies replies; `settlement` and `retry_schedule` decide how a message continues.
+//! - `outcome` classifies replies; `settlement`, `retry_schedule` and `delay_notice` decide how a message continues.
 
 mod attempt;
 mod authenticate;
@@ -19,6 +19,7 @@ mod client_wire;
 mod connect;
 mod connection_limit;
 mod connection_pool;
+mod delay_notice;
 mod delivery_services;
 mod destination;
 mod dialogue;

@@ -8,6 +8,7 @@ use host_mail::{Reply, Timestamp};
 use host_spool::{Failed, Message, RecipientState, State};
 
 use super::outcome::expired;
+use crate::delay_notice;
 use crate::delivery_services::Settings;
 use crate::ndr::FailedDelivery;
 use crate::retry_schedule;
@@ -20,6 +21,8 @@ pub(super) struct SettlementPlan {
     pub(super) record: Message,
     /// Failed recipients: index into the record's recipients, the failure, and the time of the last attempt if known.
     pub(super) failed: Vec<(usize, Failed, Option<Timestamp>)>,
+    /// Recipients whose delay the sender is to be told, in the form of `failed`, with the reply of the last attempt.
+    pub(super) delayed: Vec<(usize, Failed, Option<Timestamp>)>,
     /// Events to emit once settled: 2000 and 5022.
     pub(super) events: Vec<Event>,
 }
@@ -35,7 +38,13 @@ impl SettlementPlan {
         let is_expired = now >= record.expires;
         if !is_expired {
             record.due = retry_schedule::next_attempt(&settings.delivery.retry, record.attempts, now, record.expires);
+            // An attempt at the time of the notice, so that it tells the state of that time.
+            if let Some(at) = delay_notice::due_at(&record, settings).filter(|at| *at > now) {
+                record.due = record.due.min(at);
+            }
         }
+        let is_delayed = !is_expired && delay_notice::is_due(&record, settings, now);
+        let mut delayed = Vec::new();
         for ((destination, reply), waiting) in group_by_reply(&progress.deferred) {
             let (message, recipients) = (record.id.to_string(), addresses(&record, &waiting));
             events.push(if is_expired {
@@ -63,22 +72,31 @@ impl SettlementPlan {
         {
             let state = &mut record.recipients[recipient].state;
             let last = last_reply(state, reply, untried);
+            let tried = attempt.filter(|_| !untried);
             if is_expired {
-                failed.push((recipient, expired(last.clone()), attempt.filter(|_| !untried)));
+                failed.push((recipient, expired(last.clone()), tried));
+            } else if is_delayed {
+                delayed.push((recipient, expired(last.clone()), tried));
             }
             *state = RecipientState::Pending { last: Some(last) };
         }
-        Self { record, failed, events }
+        Self {
+            record,
+            failed,
+            delayed,
+            events,
+        }
     }
 
-    /// Returns the failures with everything that reports about them need.
-    pub(super) async fn failed_deliveries(
+    /// Returns `recipients`, which are `failed` or `delayed`, with everything that reports about them need.
+    pub(super) async fn deliveries(
         &self,
+        recipients: &[(usize, Failed, Option<Timestamp>)],
         directory: &dyn Directory,
         settings: Settings<'_>,
     ) -> Vec<FailedDelivery> {
-        let mut deliveries = Vec::with_capacity(self.failed.len());
-        for (index, why, last_attempt) in &self.failed {
+        let mut deliveries = Vec::with_capacity(recipients.len());
+        for (index, why, last_attempt) in recipients {
             let recipient = &self.record.recipients[*index];
             let delivery = FailedDelivery::of(recipient, why.clone(), *last_attempt, directory, settings.delivery);
             deliveries.push(delivery.await);

@@ -33,6 +33,7 @@ pub(super) fn delivery() -> DeliveryConfig {
         routes: Vec::new(),
         retry: vec![Duration::from_secs(60)],
         expire: Duration::from_secs(3600),
+        delay_notice: None,
         concurrency: 10,
         per_destination: 2,
         connect_timeout: Duration::from_secs(5),
@@ -59,6 +60,7 @@ pub(super) fn message(recipients: &[&str]) -> Message {
         expires: Timestamp(u64::MAX),
         notification: false,
         faults: 0,
+        delay_reported: false,
     }
 }
 

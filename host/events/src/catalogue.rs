@@ -262,6 +262,8 @@ events! {
         "A newer configuration replaced code or settings that an operator had loaded." "Put into the configuration what shall stay, or load it again.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
+    5120 DelayNoticeSent "delay-notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String>, until: Text }
+        "A message is not delivered yet; its sender is told, once, that it is tried until `until`." "None.";
 }
 
 /// Renders the catalogue as Markdown, the content of `docs/reference/events.md`.

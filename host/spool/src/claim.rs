@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fjall::Slice;
-use host_mail::Content;
+use host_mail::{Content, Timestamp};
 
 use crate::index_entry::IndexEntry;
 use crate::lease::Lease;
@@ -31,10 +31,10 @@ impl Claim {
         Self { stored, lease, content }
     }
 
-    /// Gives the message back unchanged, due when `destination` is woken or the message expires.
-    pub fn wait_for(self, destination: &str) {
+    /// Gives the message back unchanged, due when `destination` is woken, but no later than `until` or its expiry.
+    pub fn wait_for(self, destination: &str, until: Timestamp) {
         let (entry, expires) = (IndexEntry::from(&self.stored), self.stored.message.expires);
-        self.lease.wait_for(entry, destination, expires);
+        self.lease.wait_for(entry, destination, expires.min(until));
     }
 
     /// The message's record.

@@ -33,6 +33,9 @@ pub struct Message {
     pub notification: bool,
     /// Number of faults and processing errors so far; survives restarts.
     pub faults: u32,
+    /// True if the sender was told that the message is delayed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delay_reported: bool,
 }
 
 /// State of a message in the queue.

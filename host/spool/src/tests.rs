@@ -40,6 +40,7 @@ pub(super) fn message(id: MessageId) -> Message {
         expires: Timestamp(5000),
         notification: false,
         faults: 0,
+        delay_reported: false,
     }
 }
 

@@ -95,8 +95,15 @@ impl Notifier<'_> {
             occasion: Occasion::Delayed { until },
             about: &about,
         };
-        let written = self.write(report).await?;
-        Ok(Some(written))
+        let (draft, notice) = self.write(report).await?;
+        self.events.emit(Event::DelayNoticeSent {
+            message: self.original.id.to_string(),
+            notice: notice.id.to_string(),
+            to: to.to_string(),
+            about: delayed.iter().map(|each| each.written.to_string()).collect(),
+            until: until.to_string(),
+        });
+        Ok(Some((draft, notice)))
     }
 
     /// Addresses a report to the administrator where its reader wrote none of the failed addresses: a policy added them,
@@ -204,6 +211,7 @@ impl Notifier<'_> {
             expires: now.after(self.original.received.until(self.original.expires)),
             notification: true,
             faults: 0,
+            delay_reported: false,
         }
     }
 

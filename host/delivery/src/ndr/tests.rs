@@ -51,6 +51,7 @@ pub(super) fn original() -> Message {
         expires: Timestamp(1_800_172_800_000),
         notification: false,
         faults: 0,
+        delay_reported: false,
     }
 }
 

@@ -80,7 +80,7 @@ fn states(record: &Message) -> Vec<String> {
 
 async fn failures(plan: &SettlementPlan, fixture: &Fixture) -> Vec<FailedDelivery> {
     let directory = Arc::clone(&fixture.services.directory);
-    plan.failed_deliveries(&*directory, fixture.settings()).await
+    plan.deliveries(&plan.failed, &*directory, fixture.settings()).await
 }
 
 fn because() -> Reason {

@@ -156,6 +156,7 @@ impl ReceivedMessage<'_> {
             expires: received.after(self.context.config.delivery.expire),
             notification: false,
             faults: 0,
+            delay_reported: false,
         };
         draft.commit(message).await?;
         self.context.events.emit(Event::MessageAccepted {

@@ -124,14 +124,14 @@ fn any_message() -> impl Strategy<Value = Message> {
         (id(), envelope(), option::of(client())),
         (state(), vec(recipient(), 0..4)),
         (time(), time(), time()),
-        any::<(u64, u32, bool, u32)>(),
+        any::<(u64, u32, bool, u32, bool)>(),
     )
         .prop_map(
             |(
                 (id, envelope, client),
                 (state, recipients),
                 (received, due, expires),
-                (size, attempts, notification, faults),
+                (size, attempts, notification, faults, delay_reported),
             )| Message {
                 id,
                 received,
@@ -145,6 +145,7 @@ fn any_message() -> impl Strategy<Value = Message> {
                 expires,
                 notification,
                 faults,
+                delay_reported,
             },
         )
 }

@@ -165,5 +165,6 @@ fn original(failure: &Failure) -> Message {
         expires: now,
         notification: false,
         faults: 0,
+        delay_reported: false,
     }
 }

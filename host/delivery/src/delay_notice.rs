@@ -1,0 +1,51 @@
+//! Time of the notice that a message is delayed (RFC 3464 section 2.3.3).
+
+use host_mail::{ReversePath, Timestamp};
+use host_spool::{Message, State};
+
+use crate::delivery_services::Settings;
+
+/// Returns the time from which the sender is to be told that the message is delayed: once a message, unless it expires
+/// before. `None` if no notice is due, now or later.
+pub(super) fn due_at(record: &Message, settings: Settings<'_>) -> Option<Timestamp> {
+    let has_reader = record.envelope.sender != ReversePath::Null && !record.notification;
+    if !has_reader || record.delay_reported || record.state != State::Queued {
+        return None;
+    }
+    let at = record.received.after(settings.delivery.delay_notice?);
+    (at < record.expires).then_some(at)
+}
+
+/// True if the notice is due at `now`.
+pub(super) fn is_due(record: &Message, settings: Settings<'_>, now: Timestamp) -> bool {
+    due_at(record, settings).is_some_and(|at| at <= now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+    use std::path::Path;
+    use std::time::Duration;
+
+    #[test]
+    fn notice_is_due_once_and_to_a_sender_only() {
+        let mut delivery = testing::delivery();
+        let at = |record: &Message, delivery: &host_config::DeliveryConfig| {
+            due_at(record, testing::settings(delivery, Path::new("/")))
+        };
+        let message = testing::message(&["a@far.example"]);
+        assert_eq!(at(&message, &delivery), None, "no notices are configured");
+        delivery.delay_notice = Some(Duration::from_secs(5));
+        assert_eq!(at(&message, &delivery), Some(Timestamp(5000)));
+        let changed = |change: fn(&mut Message)| {
+            let mut record = message.clone();
+            change(&mut record);
+            at(&record, &delivery)
+        };
+        assert_eq!(changed(|record| record.expires = Timestamp(5000)), None);
+        assert_eq!(changed(|record| record.delay_reported = true), None);
+        assert_eq!(changed(|record| record.notification = true), None);
+        assert_eq!(changed(|record| record.envelope.sender = ReversePath::Null), None);
+    }
+}
