@@ -313,6 +313,7 @@ fn list_mail_is_answered_and_a_report_is_not() {
 
     site.set("policy.settings.ndr.quiet-automatic", true);
     daemon.reload();
+    daemon.events().take(5011);
     submit_as_stranger(
         &daemon,
         &["gone@example.org"],

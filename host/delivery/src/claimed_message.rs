@@ -134,6 +134,10 @@ impl Worker {
         content: Arc<dyn Content>,
         settings: Settings<'_>,
     ) -> Result<Settlement, WorkError> {
+        // Before the events about the reports.
+        plan.findings()
+            .into_iter()
+            .for_each(|event| (self.services.emit)(event));
         let mut events = std::mem::take(&mut plan.events);
         let directory = &*self.services.directory;
         let failed = plan.deliveries(&plan.failed, directory, settings).await;

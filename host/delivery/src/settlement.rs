@@ -7,7 +7,7 @@ use host_events::Event;
 use host_mail::{Reply, Timestamp};
 use host_spool::{Failed, Message, RecipientState, State};
 
-use super::outcome::expired;
+use super::outcome::{class, expired};
 use crate::delay_notice;
 use crate::delivery_services::Settings;
 use crate::ndr::FailedDelivery;
@@ -86,6 +86,27 @@ impl SettlementPlan {
             delayed,
             events,
         }
+    }
+
+    /// Events for the failures that this host found without a remote. An expired recipient has Event 5022.
+    pub(super) fn findings(&self) -> Vec<Event> {
+        let mut groups: BTreeMap<(&str, String), Vec<String>> = BTreeMap::new();
+        for (index, why, _) in &self.failed {
+            if why.remote.is_none() && why.class != class::EXPIRED {
+                let address = self.record.recipients[*index].address.to_string();
+                groups
+                    .entry((&why.class, why.reply.to_string()))
+                    .or_default()
+                    .push(address);
+            }
+        }
+        let event = |((class, reply), recipients): ((&str, String), Vec<String>)| Event::DeliveryFailed {
+            message: self.record.id.to_string(),
+            recipients,
+            class: class.to_owned(),
+            reply,
+        };
+        groups.into_iter().map(event).collect()
     }
 
     /// Returns `recipients`, which are `failed` or `delayed`, with everything that reports about them need.

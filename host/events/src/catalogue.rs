@@ -256,14 +256,16 @@ events! {
         "Files and folders of the host were open to other users of the machine; they are private now." "See what made them so: a package, a umask, a copy.";
     5072 FileMadeAgain "file-made-again" Warning { file: Text, reason: Text }
         "A file of the host's own could not be used and was made again." "None, unless it repeats: see to the disk.";
+    5120 DelayNoticeSent "delay-notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String>, until: Text }
+        "A message is not delivered yet; its sender is told, once, that it is tried until `until`." "None.";
+    5121 DeliveryFailed "delivery-failed" Warning { message: Text, recipients: Vec<String>, class: Text, reply: Text }
+        "This host found that recipients cannot get a message; its finding is quoted." "See the reply; whom the policy names is notified.";
     5130 PolicyUntrusted "policy-untrusted" Error { policy: Text, generation: u64, digest: Text, problem: Text, instead: Text }
         "The code of a running policy has no signature that signed-by accepts any more." "Load trusted code, or posthouse reload --require-now.";
     5131 PolicyLoadReplaced "policy-load-replaced" Warning { policy: Text, generation: u64, was: u64, lost: Vec<String>, loaded_by: Text }
         "A newer configuration replaced code or settings that an operator had loaded." "Put into the configuration what shall stay, or load it again.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
-    5120 DelayNoticeSent "delay-notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String>, until: Text }
-        "A message is not delivered yet; its sender is told, once, that it is tried until `until`." "None.";
 }
 
 /// Renders the catalogue as Markdown, the content of `docs/reference/events.md`.

@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 
 use super::journal::{self, Tail};
 use super::{Event, Severity};
+use crate::recently_accepted::RecentlyAccepted;
 use host_mail::Timestamp;
 
 /// Records that a follower may lag behind. A slower follower misses records.
@@ -84,19 +85,26 @@ impl LogFeed {
 #[derive(Clone)]
 pub struct EventLog {
     dir: PathBuf,
+    /// Time at which this reader was made, for the log of this process before its first event.
+    opened: Timestamp,
     feed: Option<Arc<LogFeed>>,
 }
 
 impl EventLog {
     /// A reader of the log that this process writes.
     pub(super) fn live(dir: PathBuf, feed: Arc<LogFeed>) -> Self {
-        Self { dir, feed: Some(feed) }
+        Self {
+            dir,
+            opened: Timestamp::now(),
+            feed: Some(feed),
+        }
     }
 
     /// Creates a reader of the log in `dir`, independent of a running host. Such a reader cannot follow the log.
     pub fn at_rest(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
+            opened: Timestamp::now(),
             feed: None,
         }
     }
@@ -118,6 +126,21 @@ impl EventLog {
             (tail.clone(), feed.records.subscribe())
         };
         Ok((self.read(query, Some(&tail))?, Some(receiver)))
+    }
+
+    /// Reads the end of the log of the last run: the messages of which the acceptance (5006) is recorded there. Without a
+    /// log of an earlier run nothing is known. Blocks on the disk.
+    pub fn recently_accepted(&self) -> io::Result<RecentlyAccepted> {
+        let mut found = RecentlyAccepted::default();
+        for segment in journal::segments(&self.dir)?.into_iter().rev() {
+            let bytes = journal::read_segment(&self.dir, segment, None)?;
+            let lines = bytes.rsplit(|b| *b == b'\n');
+            let mut records = lines.filter_map(|line| serde_json::from_slice::<EventRecord>(line).ok());
+            if records.any(|record| !found.add(&record, self.opened)) {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Reads the segments from the newest back, so that `last` reads no more segments than needed.

@@ -5,16 +5,19 @@
 mod catalogue;
 mod event_log;
 mod journal;
+mod recently_accepted;
 mod render;
 mod sink;
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 pub use crate::event_log::{EventLog, EventRecord, Followed, Query};
+pub use crate::recently_accepted::RecentlyAccepted;
 pub use catalogue::{Event, EventKind, PolicyFault, Severity, catalogue, catalogue_markdown};
 pub use render::{Format, escape};
 
@@ -64,6 +67,17 @@ impl Events {
     /// Blocks the thread until all events emitted so far are written.
     pub fn flush(&self) {
         self.sink.flush();
+    }
+
+    /// Returns the number of events emitted so far, for [`Self::await_written`].
+    pub fn emitted(&self) -> u64 {
+        self.sink.emitted()
+    }
+
+    /// Blocks the thread until the first `emitted` events are in the log, so that they survive the end of the process.
+    /// Waits at most `limit`, and not again until the log has moved on.
+    pub fn await_written(&self, emitted: u64, limit: Duration) {
+        self.sink.await_written(emitted, limit);
     }
 }
 

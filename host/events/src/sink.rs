@@ -57,6 +57,28 @@ impl Sink {
             writer.flush();
         }
     }
+
+    pub(super) fn emitted(&self) -> u64 {
+        match self {
+            Self::Writer(writer) => writer.progress.emitted.load(Ordering::Relaxed),
+            Self::Discard | Self::Capture(_) => 0,
+        }
+    }
+
+    pub(super) fn await_written(&self, emitted: u64, limit: Duration) {
+        if let Self::Writer(writer) = self {
+            writer.await_written(emitted, limit);
+        }
+    }
+}
+
+/// Numbers of events, dropped ones not included.
+#[derive(Default)]
+struct Progress {
+    /// Events put into the queue.
+    emitted: AtomicU64,
+    /// Events that the writer has appended to the log, or has failed to append.
+    written: AtomicU64,
 }
 
 /// Handle of the writer thread. Dropping the handle writes all pending events and joins the thread.
@@ -64,6 +86,9 @@ pub(super) struct WriterHandle {
     tasks: Arc<BatchQueue<Task>>,
     /// Number of events dropped since the writer last reported.
     dropped: Arc<AtomicU64>,
+    progress: Arc<Progress>,
+    /// Value of `progress.written` when a wait for the log was given up.
+    stalled_at: AtomicU64,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -80,9 +105,11 @@ impl WriterHandle {
         let log = EventLog::live(dir.to_owned(), feed.clone());
         let tasks = Arc::new(BatchQueue::default());
         let dropped = Arc::new(AtomicU64::new(0));
+        let progress = Arc::new(Progress::default());
         let writer = EventWriter {
             tasks: tasks.reader(),
             dropped: dropped.clone(),
+            progress: progress.clone(),
             journal,
             feed,
             format,
@@ -95,6 +122,8 @@ impl WriterHandle {
         let handle = Self {
             tasks,
             dropped,
+            progress,
+            stalled_at: AtomicU64::new(u64::MAX),
             thread: Some(thread),
         };
         Ok((handle, log))
@@ -109,7 +138,10 @@ impl WriterHandle {
         };
         let event = Box::new(event);
         // The queue calls this in its own order, so that times ascend.
-        let task = || Task::Write(Timestamp::now(), event);
+        let task = || {
+            self.progress.emitted.fetch_add(1, Ordering::Relaxed);
+            Task::Write(Timestamp::now(), event)
+        };
         if !self.tasks.push(severity == Severity::Error, max_pending, task) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -120,6 +152,18 @@ impl WriterHandle {
         self.tasks.push(true, usize::MAX, || Task::Flush(done));
         // If the thread has ended, the sender is dropped and this call returns at once.
         let _ = wait.recv();
+    }
+
+    fn await_written(&self, emitted: u64, limit: Duration) {
+        let written = self.progress.written.load(Ordering::Acquire);
+        if written >= emitted || self.stalled_at.load(Ordering::Relaxed) == written {
+            return;
+        }
+        let (done, wait) = mpsc::sync_channel(1);
+        self.tasks.push(true, usize::MAX, || Task::Flush(done));
+        if wait.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+            self.stalled_at.store(written, Ordering::Relaxed);
+        }
     }
 }
 
@@ -136,6 +180,7 @@ impl Drop for WriterHandle {
 struct EventWriter {
     tasks: BatchReader<Task>,
     dropped: Arc<AtomicU64>,
+    progress: Arc<Progress>,
     journal: Journal,
     feed: Arc<LogFeed>,
     format: Format,
@@ -163,6 +208,7 @@ impl EventWriter {
             }
             let count = self.dropped.swap(0, Ordering::Relaxed);
             if count > 0 {
+                self.progress.emitted.fetch_add(1, Ordering::Relaxed);
                 events.push((Timestamp::now(), Box::new(Event::EventsDropped { count })));
             }
             self.write(&mut events);
@@ -204,6 +250,7 @@ impl EventWriter {
             }
         }
         drop(tail);
+        self.progress.written.fetch_add(events.len() as u64, Ordering::Release);
         events.clear();
         self.report_append(appended);
     }

@@ -49,6 +49,16 @@ impl Timestamp {
     }
 }
 
+/// Parses a time as it is formatted, and any other of RFC 3339 from 1970 on.
+impl std::str::FromStr for Timestamp {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let parsed: jiff::Timestamp = text.parse().map_err(|_| ())?;
+        u64::try_from(parsed.as_millisecond()).map(Self).map_err(|_| ())
+    }
+}
+
 /// Formats the time by RFC 3339, in UTC with milliseconds.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

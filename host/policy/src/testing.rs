@@ -144,6 +144,7 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
             routes: Vec::new(),
             retry: vec![Duration::from_secs(1)],
             expire: Duration::from_secs(1),
+            delay_notice: None,
             concurrency: 1,
             per_destination: 1,
             connect_timeout: Duration::from_secs(1),

@@ -138,6 +138,20 @@ impl Draft {
     ///
     /// After an error the message is not in the spool, unless the sync itself failed (see `docs/internals/spool.md`).
     pub async fn commit(self, message: Message) -> Result<(), PutError> {
+        self.commit_with(message, || {}).await
+    }
+
+    /// Puts the message as [`Self::commit`] does, and runs `on_durable` after the sync and before the message can be
+    /// claimed. `on_durable` runs on the writer's thread and must be quick.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::commit`]; `on_durable` does not run then.
+    pub async fn commit_with(
+        self,
+        message: Message,
+        on_durable: impl FnOnce() + Send + 'static,
+    ) -> Result<(), PutError> {
         let spool = self.spool.clone();
         let complete = self.prepare(message).await?;
         let shared = spool.shared.clone();
@@ -145,7 +159,10 @@ impl Draft {
         let _pending = spool.shared.write_latency.begin();
         spool
             .writer
-            .submit(edits, move || cleanup.publish(&shared))
+            .submit(edits, move || {
+                on_durable();
+                cleanup.publish(&shared);
+            })
             .wait()
             .await
     }

@@ -18,6 +18,8 @@ pub(super) struct Lease {
     outcome: LeaseOutcome,
     /// Bytes of bodies that leave with a removed message.
     head: u64,
+    /// Number of events emitted before the lease, that of the message's acceptance included.
+    events_before: u64,
 }
 
 impl Lease {
@@ -25,6 +27,7 @@ impl Lease {
     /// former entry.
     pub fn new(shared: Arc<Shared>, id: MessageId, entry: IndexEntry) -> Self {
         Self {
+            events_before: shared.events.emitted(),
             shared,
             id,
             was: entry.kind,
@@ -35,6 +38,10 @@ impl Lease {
 
     pub fn id(&self) -> MessageId {
         self.id
+    }
+
+    pub fn events_before(&self) -> u64 {
+        self.events_before
     }
 
     /// Delays a message that is given back until `by` from now. For failures that would repeat at once.

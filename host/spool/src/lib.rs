@@ -35,7 +35,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
-use host_events::Events;
+use host_events::{Events, RecentlyAccepted};
 use host_mail::{Content, MessageId, Timestamp};
 
 use crate::disk_space::Disk;
@@ -92,7 +92,7 @@ impl Spool {
     /// Opens the folder and recovers all left-overs of the last run (5015, 5016). Blocks.
     pub fn open(path: &Path, options: SpoolOptions, events: Events) -> Result<Self, OpenError> {
         let (spool, recovery) = Self::begin(path, options, events)?;
-        recovery.run()?;
+        recovery.run(&RecentlyAccepted::default())?;
         Ok(spool)
     }
 
@@ -108,7 +108,12 @@ impl Spool {
         let shared = Arc::new(Shared::new(store, disk, &options, events, janitor));
         // Recovery takes its snapshot before this run writes anything into the folder.
         let recovery = Recovery::new(shared.clone(), existed).map_err(OpenError::Store)?;
-        let writer = SpoolWriter::start(shared.store.clone(), shared.active_drafts.clone()).map_err(failed)?;
+        let writer = SpoolWriter::start(
+            shared.store.clone(),
+            shared.active_drafts.clone(),
+            shared.events.clone(),
+        )
+        .map_err(failed)?;
         janitor::start(&shared, tasks).map_err(failed)?;
         let inner = Arc::new(SpoolCore { shared, writer });
         Ok((Self { inner }, recovery))

@@ -122,7 +122,7 @@ impl SpoolCore {
         mut edits: Vec<StoreEdit>,
         on_written: impl FnOnce() + Send + 'static,
     ) -> WriteResult {
-        let (id, head) = (lease.id(), stored.head);
+        let (id, head, after_events) = (lease.id(), stored.head, lease.events_before());
         let alone = edits.is_empty();
         edits.push(StoreEdit {
             table: StoreTable::Messages,
@@ -145,10 +145,7 @@ impl SpoolCore {
                 let _ = shared.janitor.send(CleanupTask::Unlink(path));
             }
         };
-        match alone {
-            true => self.writer.submit_low_priority(edits, on_written),
-            false => self.writer.submit(edits, on_written),
-        }
+        self.writer.submit_removal(alone, after_events, edits, on_written)
     }
 
     /// Submits the move of a record to the set-aside keyspace (5016) without waiting for the result. On an error the

@@ -7,10 +7,12 @@ use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use host_events::Event;
+use host_contract::Reason;
+use host_events::{Event, RecentlyAccepted};
 use host_mail::MessageId;
 
 use crate::index_entry::IndexEntry;
+use crate::message::Message;
 use crate::shared::Shared;
 use crate::spool_error::OpenError;
 use crate::store::{ScanItem, Snapshot, SpoolStore, StoreEdit, StoreTable, id_of};
@@ -46,14 +48,17 @@ impl Recovery {
     /// Reads all records, in the order that `docs/internals/spool.md` gives. A message can be claimed as soon as the
     /// record is read. If the spool is closed meanwhile, the rest is left to the next start. Blocks.
     ///
+    /// A message that `accepted` lacks was accepted right before a crash: its event (5006) is emitted before it can be
+    /// claimed, with the reason `host/recovered` and without the session, which the record does not have.
+    ///
     /// # Errors
     ///
     /// [`OpenError::Store`] if the store cannot be read: the messages of the last run are not known then.
-    pub fn run(self) -> Result<(), OpenError> {
-        self.read().map_err(OpenError::Store)
+    pub fn run(self, accepted: &RecentlyAccepted) -> Result<(), OpenError> {
+        self.read(accepted).map_err(OpenError::Store)
     }
 
-    fn read(&self) -> Result<(), String> {
+    fn read(&self, accepted: &RecentlyAccepted) -> Result<(), String> {
         let Self { shared, snapshot, .. } = self;
         let store = &shared.store;
         let set_aside_keys: HashSet<Vec<u8>> = snapshot
@@ -63,6 +68,7 @@ impl Recovery {
         shared.index().count_set_aside(set_aside_keys.len() as u64);
         let mut scan = Scan {
             shared,
+            accepted,
             bodies: snapshot.scan(StoreTable::Bodies, false).peekable(),
             pending: Vec::with_capacity(INDEX_BATCH),
             messages: 0,
@@ -109,6 +115,8 @@ impl Recovery {
 /// A merge scan of records and bodies in the order of the keys.
 struct Scan<'a, I: Iterator<Item = ScanItem>> {
     shared: &'a Shared,
+    /// Messages of which the acceptance is recorded.
+    accepted: &'a RecentlyAccepted,
     bodies: Peekable<I>,
     /// Messages that are not in the index yet, with the bytes of each body.
     pending: Vec<(MessageId, IndexEntry, u64)>,
@@ -140,6 +148,7 @@ impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
                         self.with_file.remove(&id);
                     }
                     self.messages += 1;
+                    self.emit_unrecorded(&stored.message);
                     self.pending.push((id, IndexEntry::from(&stored), stored.head));
                     if self.pending.len() == INDEX_BATCH {
                         self.publish();
@@ -147,6 +156,28 @@ impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
                     Ok(())
                 }
             },
+        }
+    }
+
+    /// Emits the event of a message that was accepted without one.
+    fn emit_unrecorded(&self, message: &Message) {
+        if let Some(client) = &message.client
+            && self.accepted.lacks(message.id, message.received)
+        {
+            let written = message
+                .recipients
+                .iter()
+                .map(|recipient| recipient.as_written().to_string());
+            self.shared.events.emit(Event::MessageAccepted {
+                message: message.id.to_string(),
+                session: String::new(),
+                client: client.address.to_string(),
+                account: client.identity.as_ref().map(|identity| identity.account.clone()),
+                sender: message.envelope.sender.to_string(),
+                recipients: written.collect(),
+                size: message.size,
+                because: Reason::host("recovered").to_string(),
+            });
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use host_events::Events;
 use host_sync::batch_queue::{BatchQueue, BatchReader};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -22,6 +23,8 @@ const LINGER: Duration = Duration::from_micros(500);
 /// Number of low-priority requests (removals) that are written at once, and the maximum time that fewer linger for a
 /// put to share the sync with. A crash within that time after the next host's reply delivers the message twice.
 const LOW_PRIORITY: (usize, Duration) = (8, Duration::from_millis(2));
+/// Maximum time that a batch waits for the event log. A log that does not move on must not hold mail.
+const EVENT_WAIT: Duration = Duration::from_millis(100);
 /// Maximum number of batches that do not linger after a batch that lingered in vain.
 const MAX_SKIPPED: u32 = 63;
 
@@ -29,6 +32,8 @@ const MAX_SKIPPED: u32 = 63;
 /// which gives back the leases and files inside.
 struct Request {
     low_priority: bool,
+    /// Number of events that must be in the log before the edits are written.
+    after_events: u64,
     edits: Vec<StoreEdit>,
     on_written: Box<dyn FnOnce() + Send>,
     answer: oneshot::Sender<Result<(), PutError>>,
@@ -52,12 +57,12 @@ pub(super) struct SpoolWriter {
 
 impl SpoolWriter {
     /// Starts the thread. `active_drafts` counts the messages that are being received, which will be requests soon.
-    pub fn start(store: SpoolStore, active_drafts: Arc<AtomicUsize>) -> std::io::Result<Self> {
+    pub fn start(store: SpoolStore, active_drafts: Arc<AtomicUsize>, events: Events) -> std::io::Result<Self> {
         let requests = Arc::new(BatchQueue::default());
         let reader = requests.reader();
         let thread = std::thread::Builder::new()
             .name("spool-writer".to_owned())
-            .spawn(move || run(&store, reader, &active_drafts))?;
+            .spawn(move || run(&store, reader, &active_drafts, &events))?;
         Ok(Self {
             requests,
             thread: Mutex::new(Some(thread)),
@@ -66,27 +71,33 @@ impl SpoolWriter {
 
     /// Submits edits, which are written even if the result is dropped.
     pub fn submit(&self, edits: Vec<StoreEdit>, on_written: impl FnOnce() + Send + 'static) -> WriteResult {
-        self.push(false, edits, on_written)
+        self.push(false, 0, edits, on_written)
     }
 
-    /// Submits edits that may linger some milliseconds for others to share a sync with.
-    pub fn submit_low_priority(
+    /// Submits edits that remove a message. They are written after the first `after_events` events, which tell about the
+    /// message: what the spool has forgotten after a crash is in the log. With `low_priority` they may linger some
+    /// milliseconds for others to share a sync with.
+    pub fn submit_removal(
         &self,
+        low_priority: bool,
+        after_events: u64,
         edits: Vec<StoreEdit>,
         on_written: impl FnOnce() + Send + 'static,
     ) -> WriteResult {
-        self.push(true, edits, on_written)
+        self.push(low_priority, after_events, edits, on_written)
     }
 
     fn push(
         &self,
         low_priority: bool,
+        after_events: u64,
         edits: Vec<StoreEdit>,
         on_written: impl FnOnce() + Send + 'static,
     ) -> WriteResult {
         let (answer, receiver) = oneshot::channel();
         let request = Request {
             low_priority,
+            after_events,
             edits,
             on_written: Box::new(on_written),
             answer,
@@ -125,7 +136,7 @@ impl WriteResult {
     }
 }
 
-fn run(store: &SpoolStore, mut requests: BatchReader<Request>, active_drafts: &AtomicUsize) {
+fn run(store: &SpoolStore, mut requests: BatchReader<Request>, active_drafts: &AtomicUsize, events: &Events) {
     let mut taken = Vec::new();
     let mut linger = Linger::default();
     while requests.take_with_low_priority(&mut taken, LOW_PRIORITY, || {
@@ -142,11 +153,11 @@ fn run(store: &SpoolStore, mut requests: BatchReader<Request>, active_drafts: &A
             bytes += request.bytes();
             group.push(request);
             if edits >= BATCH_EDITS || bytes >= BATCH_BYTES {
-                write(store, std::mem::take(&mut group));
+                write(store, events, std::mem::take(&mut group));
                 (edits, bytes) = (0, 0);
             }
         }
-        write(store, group);
+        write(store, events, group);
     }
 }
 
@@ -186,10 +197,11 @@ impl Linger {
     }
 }
 
-fn write(store: &SpoolStore, group: Vec<Request>) {
-    if group.is_empty() {
+fn write(store: &SpoolStore, events: &Events, group: Vec<Request>) {
+    let Some(after_events) = group.iter().map(|request| request.after_events).max() else {
         return;
-    }
+    };
+    events.await_written(after_events, EVENT_WAIT);
     let mut edits = Vec::new();
     let mut waiting = Vec::with_capacity(group.len());
     for request in group {
@@ -227,7 +239,7 @@ mod tests {
     async fn panic_after_the_sync_is_no_error_and_a_stopped_writer_is() {
         let folder = tempfile::tempdir().expect("folder");
         let (store, _) = SpoolStore::open(folder.path()).expect("store");
-        let writer = SpoolWriter::start(store.clone(), Arc::default()).expect("writer");
+        let writer = SpoolWriter::start(store.clone(), Arc::default(), Events::discard()).expect("writer");
         let id = MessageId::generate();
         let edit = || StoreEdit {
             table: StoreTable::SetAside,

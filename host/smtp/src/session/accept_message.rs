@@ -158,8 +158,7 @@ impl ReceivedMessage<'_> {
             faults: 0,
             delay_reported: false,
         };
-        draft.commit(message).await?;
-        self.context.events.emit(Event::MessageAccepted {
+        let accepted = Event::MessageAccepted {
             message: id.to_string(),
             session: self.session.to_string(),
             client: self.client.address.to_string(),
@@ -168,7 +167,10 @@ impl ReceivedMessage<'_> {
             recipients,
             size,
             because: because.to_string(),
-        });
+        };
+        let events = self.context.events.clone();
+        // Before the message can be claimed: its other events follow this one.
+        draft.commit_with(message, move || events.emit(accepted)).await?;
         Ok(())
     }
 
