@@ -264,6 +264,8 @@ events! {
         "The code of a running policy has no signature that signed-by accepts any more." "Load trusted code, or posthouse reload --require-now.";
     5131 PolicyLoadReplaced "policy-load-replaced" Warning { policy: Text, generation: u64, was: u64, lost: Vec<String>, loaded_by: Text }
         "A newer configuration replaced code or settings that an operator had loaded." "Put into the configuration what shall stay, or load it again.";
+    5132 PolicyChangeUndone "policy-change-undone" Error { policy: Text, generation: u64, was: u64, undone: Vec<String>, changed_by: Text }
+        "An automatic rollback undid a change of an operator: the code or settings listed are no longer in force." "See the faults (4037). Correct the policy and load it, or put the change in force with --force.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }

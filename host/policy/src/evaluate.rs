@@ -8,6 +8,7 @@ pub(crate) mod chain;
 pub(crate) mod evaluation;
 pub(crate) mod evaluator;
 pub(crate) mod fault_budget;
+pub(crate) mod fault_origin;
 pub(crate) mod host_questions;
 pub(crate) mod observer;
 pub(crate) mod policy_transaction;

@@ -35,6 +35,7 @@ pub use manage::activate::{Activation, ModuleHistory, PastActivation};
 pub use manage::activation_history::{How, Past};
 pub use manage::changes::{Changes, Differs};
 pub use manage::dry_run::Checked;
+pub use manage::loaded_parts::loaded_differences;
 pub use manage::manager::PolicyManager;
 pub use manage::module_status::{Condition, Health, ModuleStatus, ProbationStatus, StagedStatus, Utilisation};
 pub use manage::policy_set::Draining;

@@ -10,6 +10,8 @@
 //!   operator has to know of a module.
 //! - `activation_store` and `activation_history` remember activations; `rollback_backoff` delays a retry after a
 //!   rollback.
+//! - `loaded_parts` compares a configuration with the ledger, `replaced_load` names a load that a configuration
+//!   replaces.
 //! - `watch_folder` loads files that are moved into a folder.
 
 pub(crate) mod activate;
@@ -20,6 +22,7 @@ pub(crate) mod candidate;
 pub(crate) mod changes;
 pub(crate) mod desired;
 pub(crate) mod dry_run;
+pub(crate) mod loaded_parts;
 pub(crate) mod manager;
 pub(crate) mod module_status;
 pub(crate) mod observers;

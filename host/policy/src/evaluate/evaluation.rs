@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::evaluate::chain::Chain;
 use crate::evaluate::evaluator::{Evaluator, FaultSite};
+use crate::evaluate::fault_budget::FaultTreatment;
+use crate::evaluate::fault_origin::FaultOrigin;
 use crate::evaluate::observer::{Observation, ObservedAnswer};
 use crate::evaluate::prepared_question::PreparedQuestion;
 use crate::evaluate::route::ModuleRoute;
@@ -20,7 +22,7 @@ use host_engine::generation::{Generation, InUse};
 use host_engine::instance::Instance;
 use host_engine::instance_state::{CallContext, Usage};
 use host_engine::validate::{InvalidAnswer, Opinion};
-use host_events::Event;
+use host_events::{Event, Events};
 use host_mail::MessageId;
 use host_sync::permit_pool::Permit;
 
@@ -118,6 +120,9 @@ impl Evaluation {
                 continue;
             };
             opinion = self.ask(position, &generation, question).await;
+            if matches!(opinion, Err(Unanswered::Faulted)) {
+                self.count_fault(position, &generation, question, None).await;
+            }
             if !matches!(opinion, Ok(None)) {
                 break;
             }
@@ -215,17 +220,71 @@ impl Evaluation {
         let opinion = self.ask(position, generation, question).await;
         match (&opinion, self.route.fallback(position).map(Arc::clone)) {
             (Err(Unanswered::Faulted), Some(proven)) if proven.serves(question.role()) => {
-                // A record covers a single generation.
-                if let Some(state) = self.modules.get_mut(position) {
-                    state.started = false;
-                    if let Some(observation) = state.observation.take() {
-                        observation.finished(self.context.now, self.context.origin);
-                    }
-                }
-                self.ask(position, &proven, question).await
+                self.finish_observation(position);
+                let opinion = self.ask(position, &proven, question).await;
+                let is_shared = opinion.is_err();
+                self.count_fault(position, generation, question, Some(is_shared)).await;
+                opinion
             }
-            (Err(Unanswered::Faulted), Some(_)) => Ok(None),
+            (Err(Unanswered::Faulted), proven) => {
+                self.count_fault(position, generation, question, Some(false)).await;
+                proven.map_or(opinion, |_| Ok(None))
+            }
             _ => opinion,
+        }
+    }
+
+    /// Counts a fault of a generation on trial, unless the former generation faults at the same question, too.
+    /// `is_shared` is known if the former generation has been asked.
+    async fn count_fault(
+        &mut self,
+        position: usize,
+        generation: &Arc<Generation>,
+        question: &PreparedQuestion,
+        is_shared: Option<bool>,
+    ) {
+        let Some(trial) = self.route.trial(position, generation) else {
+            return;
+        };
+        let (budget, origin) = (trial.fault_budget(), FaultOrigin::of(question.question()));
+        let is_shared = match (budget.treatment(&origin, Instant::now()), is_shared) {
+            (FaultTreatment::Ignore, _) => return,
+            (_, Some(is_shared)) => is_shared,
+            (FaultTreatment::Count, None) => false,
+            (FaultTreatment::Compare, None) => self.former_faults(position, question).await,
+        };
+        let now = Instant::now();
+        if is_shared {
+            budget.shared_fault(origin, now);
+        } else if let Some(tally) = budget.fault(origin, now) {
+            self.evaluator.observer.faulted(trial, tally);
+        }
+    }
+
+    /// Asks the former generation the question at which its successor faulted, within the usual limits. The answer is
+    /// dropped, without events or records. True unless the former generation answers.
+    async fn former_faults(&mut self, position: usize, question: &PreparedQuestion) -> bool {
+        let former = self.route.fallback(position).map(Arc::clone);
+        let Some(former) = former.filter(|former| former.serves(question.role())) else {
+            return false;
+        };
+        self.finish_observation(position);
+        let events = std::mem::replace(&mut self.context.events, Events::discard());
+        let outcome = self.ask_instance(position, &former, question).await;
+        self.context.events = events;
+        if let Some(state) = self.modules.get_mut(position) {
+            state.instance = None;
+        }
+        outcome.result.is_err()
+    }
+
+    /// Ends the observation of a module, since a record covers a single generation.
+    fn finish_observation(&mut self, position: usize) {
+        if let Some(state) = self.modules.get_mut(position) {
+            state.started = false;
+            if let Some(observation) = state.observation.take() {
+                observation.finished(self.context.now, self.context.origin);
+            }
         }
     }
 
@@ -338,8 +397,7 @@ impl Evaluation {
             CallFailed::Fault(fault) => fault,
             CallFailed::Crowded => return self.overloaded(stage, Duration::ZERO),
         };
-        let now = Instant::now();
-        generation.counters.fault(fault.class, now);
+        generation.counters.fault(fault.class, Instant::now());
         let trial = self.route.trial(position, generation);
         let site = FaultSite {
             candidate: &generation.candidate,
@@ -354,11 +412,6 @@ impl Evaluation {
             },
         };
         self.evaluator.report(fault, site);
-        if let Some(trial) = trial
-            && let Some(tally) = trial.fault_budget().fault(now)
-        {
-            self.evaluator.observer.faulted(trial, tally);
-        }
         Unanswered::Faulted
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::evaluate::fault_budget::TrialTally;
 use crate::evaluate::prepared_question::LiveQuestion;
 use crate::evaluate::trial::Trial;
 use host_config::RecordMode;
@@ -11,7 +12,6 @@ use host_contract::{Decision, Origin};
 use host_engine::fault::CallFailed;
 use host_engine::generation::Generation;
 use host_engine::host_call::HostServices;
-use host_engine::sliding_window::Tally;
 use host_engine::validate::Opinion;
 use host_mail::Timestamp;
 
@@ -28,7 +28,7 @@ pub(crate) trait Observer: Send + Sync {
     ) -> Option<Box<dyn Observation>>;
 
     /// Called when a generation on trial has used up the fault budget, once per trial.
-    fn faulted(&self, trial: Trial, tally: Tally);
+    fn faulted(&self, trial: Trial, tally: TrialTally);
 }
 
 /// An observation of a module in a unit of work.
@@ -69,5 +69,5 @@ impl Observer for NoObserver {
         None
     }
 
-    fn faulted(&self, _: Trial, _: Tally) {}
+    fn faulted(&self, _: Trial, _: TrialTally) {}
 }

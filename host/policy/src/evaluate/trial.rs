@@ -43,6 +43,8 @@ pub(crate) struct Probation {
     pub(crate) ends: Instant,
     /// End on the wall clock, for status.
     pub(crate) until: Timestamp,
+    /// The unfinished probation of the previous generation, which continues if the previous generation is restored.
+    pub(crate) resumes: Option<Arc<Self>>,
 }
 
 impl Probation {
@@ -52,7 +54,11 @@ impl Probation {
     }
 
     /// Begins a probation of `limits.lasts`; `None` if the configuration allows any number of faults.
-    pub(crate) fn new(limits: &ProbationConfig, previous: &Arc<Generation>) -> Option<Arc<Self>> {
+    pub(crate) fn new(
+        limits: &ProbationConfig,
+        previous: &Arc<Generation>,
+        resumes: Option<Arc<Self>>,
+    ) -> Option<Arc<Self>> {
         let probation = || {
             Arc::new(Self {
                 previous: Arc::clone(previous),
@@ -60,9 +66,23 @@ impl Probation {
                 fault_budget: FaultBudget::new(limits),
                 ends: Instant::now() + limits.lasts,
                 until: Timestamp::now().after(limits.lasts),
+                resumes,
             })
         };
         (limits.faults > 0).then(probation)
+    }
+
+    /// Returns this probation as it continues later: without a probation of the previous generation, so that few
+    /// generations are kept.
+    pub(crate) fn suspended(&self) -> Arc<Self> {
+        Arc::new(Self {
+            previous: Arc::clone(&self.previous),
+            is_trusted: AtomicBool::new(self.is_trusted.load(Ordering::Relaxed)),
+            fault_budget: self.fault_budget.renewed(),
+            ends: self.ends,
+            until: self.until,
+            resumes: None,
+        })
     }
 }
 

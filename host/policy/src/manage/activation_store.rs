@@ -86,6 +86,15 @@ pub(crate) struct StagedRecord {
     pub(crate) activated: Activated,
 }
 
+/// The activations that failed probations restore.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Restores {
+    /// Returns if the generation on probation fails.
+    pub(crate) previous: Activated,
+    /// Returns if `previous` fails in turn, in the rest of its own probation.
+    pub(crate) earlier: Option<Activated>,
+}
+
 /// A component and the signature.
 #[derive(Debug, Clone)]
 pub(crate) struct Artifact {
@@ -119,6 +128,9 @@ pub(crate) struct Ledger {
     /// The activation that a failed probation restores, by module. Listed here so that the code remains stored.
     #[serde(default)]
     pub(crate) previous: BTreeMap<String, Activated>,
+    /// The activation before `previous`, which is restored if `previous` fails the rest of its own probation.
+    #[serde(default)]
+    pub(crate) earlier: BTreeMap<String, Activated>,
     #[serde(default)]
     pub(crate) staged: Option<StagedRecord>,
     #[serde(default)]
@@ -136,21 +148,29 @@ impl Ledger {
         }
     }
 
-    /// Records a module's activation. `restores` is the activation that returns if the new one fails on probation;
+    /// Records a module's activation. `restores` has the activations that return if the new one fails on probation;
     /// `None` without a probation.
     pub(crate) fn activate(
         &mut self,
         module: &str,
         activated: Activated,
         back_to: Option<u64>,
-        restores: Option<Activated>,
+        restores: Option<Restores>,
     ) {
         self.add_to_history(module, &activated, back_to);
         self.modules.insert(module.to_owned(), activated);
-        match restores {
-            Some(restores) => self.previous.insert(module.to_owned(), restores),
-            None => self.previous.remove(module),
-        };
+        self.restore_later(module, restores);
+    }
+
+    /// Sets the activations that a failed probation restores; `None` ends the probation.
+    pub(crate) fn restore_later(&mut self, module: &str, restores: Option<Restores>) {
+        let (previous, earlier) = restores.map_or((None, None), |restores| (Some(restores.previous), restores.earlier));
+        for (map, activated) in [(&mut self.previous, previous), (&mut self.earlier, earlier)] {
+            match activated {
+                Some(activated) => map.insert(module.to_owned(), activated),
+                None => map.remove(module),
+            };
+        }
     }
 
     /// Adds a running generation to the history without changing the module's activation.
@@ -168,7 +188,8 @@ impl Ledger {
     /// Returns the digests of all code that the ledger names.
     fn named_digests(&self) -> BTreeSet<&str> {
         let staged = self.staged.as_ref().map(|staged| &staged.activated);
-        let activations = self.modules.values().chain(self.previous.values()).chain(staged);
+        let restorable = self.previous.values().chain(self.earlier.values());
+        let activations = self.modules.values().chain(restorable).chain(staged);
         let active = activations.map(|module| module.code.as_str());
         active
             .chain(self.history.values().flat_map(History::kept_digests))
@@ -195,6 +216,12 @@ impl ActivationStore {
         Ok(Self {
             folder: folder.to_owned(),
         })
+    }
+
+    /// Reads the ledger in `folder` without changing anything; `None` if there is none, or none that can be read.
+    pub(crate) fn peek(folder: &Path) -> Option<Ledger> {
+        let bytes = fs::read(folder.join(LEDGER)).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// Reads the ledger. A damaged ledger is renamed and an empty ledger is returned together with the problem.

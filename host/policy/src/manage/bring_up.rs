@@ -18,6 +18,7 @@ pub(crate) async fn bring_up(set: &PolicySet, config: &Config) {
     let before = std::mem::take(&mut ledger.modules);
     // A restart ends every trial.
     ledger.previous.clear();
+    ledger.earlier.clear();
     clear_stage(set, &mut ledger);
     let mut codes = Vec::new();
     let mut modules = Vec::new();

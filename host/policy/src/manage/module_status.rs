@@ -122,7 +122,11 @@ pub struct ProbationStatus {
     pub previous: u64,
     /// Calls within the window of `[policy-engine.probation]`.
     pub calls: u64,
+    /// Faults that count: the previous generation does not share them.
     pub faults: u64,
+    /// Client networks and accounts with such faults.
+    #[serde(default)]
+    pub origins: u64,
 }
 
 /// A staged candidate.
@@ -278,8 +282,9 @@ impl Module {
                 ProbationStatus {
                     until: probation.until,
                     previous: probation.previous.number,
-                    calls: tally.calls,
-                    faults: tally.faults,
+                    calls: tally.tally.calls,
+                    faults: tally.tally.faults,
+                    origins: tally.origins,
                 }
             }),
             staged: None,

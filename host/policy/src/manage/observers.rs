@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::evaluate::fault_budget::TrialTally;
 use crate::evaluate::observer::{Observation, Observer};
 use crate::evaluate::trial::Trial;
 use crate::manage::supervisor::FailedTrial;
@@ -12,7 +13,6 @@ use host_config::RecordMode;
 use host_contract::Origin;
 use host_engine::generation::Generation;
 use host_engine::host_call::HostServices;
-use host_engine::sliding_window::Tally;
 
 /// An observer that forwards to the recorder and to the supervisor.
 pub(crate) struct HostObserver {
@@ -32,7 +32,7 @@ impl Observer for HostObserver {
         Some(Box::new(recording))
     }
 
-    fn faulted(&self, trial: Trial, tally: Tally) {
+    fn faulted(&self, trial: Trial, tally: TrialTally) {
         // The supervisor ends with the set of policies: no rollback is needed then.
         let _ = self.failed.send((trial, tally));
     }

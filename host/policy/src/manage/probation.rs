@@ -5,44 +5,48 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::evaluate::chain::{Chain, Module};
+use crate::evaluate::fault_budget::TrialTally;
 use crate::evaluate::trial::Probation;
 use crate::manage::activation_history::How;
-use crate::manage::activation_store::{Activated, Ledger};
+use crate::manage::activation_store::{Activated, Artifact, Ledger, Restores};
+use crate::manage::changes::Changes;
 use crate::manage::desired::BuiltGeneration;
 use crate::manage::policy_set::{PolicySet, StageEnd, is_same_generation};
 use crate::manage::standing_review;
 use crate::manage::trusted_code::check_code;
 use host_config::{PolicyModule, ProbationConfig};
 use host_engine::generation::Generation;
-use host_engine::sliding_window::Tally;
 use host_events::Event;
 use host_mail::Timestamp;
 
 /// Actor in events.
 const BY: &str = "probation";
 
-/// Begins the probation of a generation that replaces the module's generation. If the replaced generation is on
-/// probation too, the last proven generation is the target of a rollback. Returns the probation and the activation that
-/// a rollback restores.
+/// Begins the probation of a generation that replaces the module's generation. Returns the probation and the activations
+/// that a rollback restores.
 pub(crate) fn begin(
     chain: &Chain,
     position: usize,
     new: &Generation,
     was: Option<&Activated>,
     ledger: &Ledger,
-) -> Option<(Arc<Probation>, Activated)> {
+) -> Option<(Arc<Probation>, Restores)> {
     let module = chain.modules.get(position)?;
     if is_same_generation(module.running.as_ref().ok(), new) {
-        let restores = ledger.previous.get(&*module.name)?;
-        return Some((module.probation.clone()?, restores.clone()));
+        let name = &*module.name;
+        let restores = Restores {
+            previous: ledger.previous.get(name)?.clone(),
+            earlier: ledger.earlier.get(name).cloned(),
+        };
+        return Some((module.probation.clone()?, restores));
     }
-    let (previous, restores) = last_proven(module, was, ledger)?;
-    Some((Probation::new(&chain.probation, previous)?, restores.clone()))
+    let proven = newest_proven(module, was, ledger)?;
+    let probation = Probation::new(&chain.probation, proven.generation, proven.resumes)?;
+    Some((probation, proven.restores))
 }
 
 /// Begins the probation of a generation that a reload brings. `None` if nothing is replaced, or if the new
-/// configuration has other grants, limits or signers than the replaced generation: a rollback must not restore old
-/// grants.
+/// configuration has other grants or limits than the replaced generation: a rollback must not restore old grants.
 pub(crate) fn begin_after_reload(
     limits: &ProbationConfig,
     before: &Chain,
@@ -50,44 +54,78 @@ pub(crate) fn begin_after_reload(
     built: &BuiltGeneration,
     was: Option<&Activated>,
     ledger: &Ledger,
-) -> Option<(Arc<Probation>, Activated)> {
+) -> Option<(Arc<Probation>, Restores)> {
     let module = before.modules.iter().find(|module| *module.name == configured.name)?;
     if is_same_generation(module.running.as_ref().ok(), &built.generation) {
         return None;
     }
-    let (previous, restores) = last_proven(module, was, ledger)?;
-    let candidate = &previous.candidate;
-    let may_come_back = candidate.grants == configured.grants
-        && candidate.limits == configured.limits
-        && module.configured.signed_by == configured.signed_by;
-    if !may_come_back || previous.identity == built.generation.identity {
+    let proven = newest_proven(module, was, ledger)?;
+    let may_come_back = |generation: &Generation| {
+        let candidate = &generation.candidate;
+        candidate.grants == configured.grants && candidate.limits == configured.limits
+    };
+    if !may_come_back(proven.generation) || proven.generation.identity == built.generation.identity {
         return None;
     }
     // The restored generation differs from this configuration, and stays until the configuration changes again.
-    let restores = Activated {
+    let adapted = |restores: Activated| Activated {
         code_loaded: restores.code != built.activated.code || built.activated.code_loaded,
         settings_loaded: restores.settings != configured.settings,
         configured: built.activated.configured.clone(),
-        ..restores.clone()
+        ..restores
     };
-    Some((Probation::new(limits, previous)?, restores))
+    let resumes = proven.resumes.filter(|resumes| may_come_back(&resumes.previous));
+    let earlier = proven.restores.earlier.filter(|_| resumes.is_some());
+    let restores = Restores {
+        previous: adapted(proven.restores.previous),
+        earlier: earlier.map(adapted),
+    };
+    Some((Probation::new(limits, proven.generation, resumes)?, restores))
 }
 
-/// Returns the last generation of a module that is not on probation, and the activation.
-fn last_proven<'a>(
-    module: &'a Module,
-    was: Option<&'a Activated>,
-    ledger: &'a Ledger,
-) -> Option<(&'a Arc<Generation>, &'a Activated)> {
+/// The generation that a rollback restores.
+struct Proven<'a> {
+    generation: &'a Arc<Generation>,
+    /// The rest of the generation's own probation.
+    resumes: Option<Arc<Probation>>,
+    restores: Restores,
+}
+
+/// Returns the newest generation of a module that has proved itself: a generation that is not on probation, or has no
+/// fault on it so far. The probation of the latter continues if it is restored.
+fn newest_proven<'a>(module: &'a Module, was: Option<&Activated>, ledger: &Ledger) -> Option<Proven<'a>> {
     let running = module.running.as_ref().ok()?;
+    let name = &*module.name;
     Some(match &module.probation {
-        Some(probation) => (&probation.previous, ledger.previous.get(&*module.name)?),
-        None => (running, was?),
+        None => Proven {
+            generation: running,
+            resumes: None,
+            restores: Restores {
+                previous: was?.clone(),
+                earlier: None,
+            },
+        },
+        Some(probation) if probation.fault_budget.is_clean() => Proven {
+            generation: running,
+            resumes: Some(probation.suspended()),
+            restores: Restores {
+                previous: was?.clone(),
+                earlier: ledger.previous.get(name).cloned(),
+            },
+        },
+        Some(probation) => Proven {
+            generation: &probation.previous,
+            resumes: probation.resumes.clone(),
+            restores: Restores {
+                previous: ledger.previous.get(name)?.clone(),
+                earlier: ledger.earlier.get(name).cloned(),
+            },
+        },
     })
 }
 
 /// Rolls back to the previous generation, if this probation is still current. Event 5024.
-pub(crate) async fn roll_back_failed(set: &PolicySet, probation: &Arc<Probation>, tally: Tally) {
+pub(crate) async fn roll_back_failed(set: &PolicySet, probation: &Arc<Probation>, tally: TrialTally) {
     let mut ledger = set.ledger.lock().await;
     let chain = set.chain.load_full();
     let Some(position) = position_of(&chain, probation) else {
@@ -104,55 +142,109 @@ pub(crate) async fn roll_back_failed(set: &PolicySet, probation: &Arc<Probation>
         module.probation = None;
         let digest = probation.previous.candidate.code.digest.clone();
         set.emit_refused(&module.name, digest, BY, &problems);
-        ledger.previous.remove(&*module.name);
+        ledger.restore_later(&module.name, None);
         set.publish(next, StageEnd::Replaced, BY);
         return;
     }
     let Ok(failed) = std::mem::replace(&mut module.running, Ok(Arc::clone(&probation.previous))) else {
         return;
     };
-    module.probation = None;
+    // What is left of the restored generation's own probation continues.
+    module.probation.clone_from(&probation.resumes);
     let name = module.name.to_string();
     next.drop_staging_of(&name);
 
+    let restored = &probation.previous;
+    let undone = Undone::between(&failed, restored);
     let mut next_ledger = ledger.clone();
     next_ledger.held_back.add(&failed.identity, Timestamp::now());
-    let reason = format!("{} faults in {} calls on probation", tally.faults, tally.calls);
-    if let Some(restores) = ledger.previous.get(&name) {
-        let restored = Activated {
+    let reason = format!("{tally} on probation{}", undone.in_words());
+    if let Some(activated) = ledger.previous.get(&name) {
+        let activated = Activated {
             how: How::Probation,
             by: BY.to_owned(),
             why: reason.clone(),
             since: Timestamp::now(),
-            ..restores.clone()
+            ..activated.clone()
         };
-        next_ledger.activate(&name, restored, Some(probation.previous.number), None);
+        let resumes = ledger.earlier.get(&name).filter(|_| probation.resumes.is_some());
+        let restores = resumes.map(|earlier| Restores {
+            previous: earlier.clone(),
+            earlier: None,
+        });
+        next_ledger.activate(&name, activated, Some(restored.number), restores);
     }
     if next.staging.is_none() {
         next_ledger.staged = None;
     }
     // A failed write does not stop the rollback: the faults must end.
-    let kept = set.persist(&next_ledger, Vec::new()).await;
+    let kept = set.persist(&next_ledger, code_of(set, restored).await).await;
     *ledger = next_ledger;
     set.publish(next, StageEnd::Replaced, BY);
     set.evaluator.events.emit(Event::PolicyRolledBack {
         policy: name.clone(),
-        generation: probation.previous.number,
-        digest: probation.previous.candidate.code.digest.clone(),
+        generation: restored.number,
+        digest: restored.candidate.code.digest.clone(),
         was: Some(failed.number),
-        to: probation.previous.number,
+        to: restored.number,
         how: How::Probation.name().to_owned(),
         by: BY.to_owned(),
         reason,
     });
+    if let Some(event) = undone.into_event(&name, &failed, restored) {
+        set.evaluator.events.emit(event);
+    }
     if let Err(error) = kept {
         set.evaluator.events.emit(Event::PolicyRollbackNotKept {
             policy: name,
-            generation: probation.previous.number,
+            generation: restored.number,
             error,
         });
     }
     standing_review::review(set, &ledger).await;
+}
+
+/// Returns the code of a generation, which may be missing in the store.
+async fn code_of(set: &PolicySet, generation: &Generation) -> Vec<(String, Artifact)> {
+    let code = &generation.candidate.code;
+    let artifact = Artifact {
+        bytes: Arc::clone(&code.bytes),
+        signature: set.stored_signature(&code.digest).await,
+    };
+    vec![(code.digest.clone(), artifact)]
+}
+
+/// The changes of an operator that an automatic rollback undoes.
+struct Undone(Vec<String>);
+
+impl Undone {
+    fn between(failed: &Generation, restored: &Generation) -> Self {
+        let changes = Changes::between(Some(restored), failed);
+        let code = changes
+            .code
+            .as_ref()
+            .map(|_| format!("code from {}", failed.candidate.origin));
+        let settings = changes.settings_in_words().map(|text| format!("settings: {text}"));
+        Self(code.into_iter().chain(settings).collect())
+    }
+
+    fn in_words(&self) -> String {
+        match self.0.is_empty() {
+            true => String::new(),
+            false => format!("; no longer in force: {}", self.0.join("; ")),
+        }
+    }
+
+    /// Returns Event 5132; `None` if nothing is undone.
+    fn into_event(self, policy: &str, failed: &Generation, restored: &Generation) -> Option<Event> {
+        (!self.0.is_empty()).then(|| Event::PolicyChangeUndone {
+            policy: policy.to_owned(),
+            generation: restored.number,
+            was: failed.number,
+            undone: self.0,
+            changed_by: failed.candidate.by.clone(),
+        })
+    }
 }
 
 /// Ends the probations that have expired at `now`. Event 5028.
@@ -175,8 +267,8 @@ pub(crate) async fn end_expired_probations(set: &PolicySet, now: Instant) {
         let Ok(generation) = &module.running else {
             continue;
         };
-        ledger.previous.remove(&*module.name);
-        let tally = probation.fault_budget.tally();
+        ledger.restore_later(&module.name, None);
+        let tally = probation.fault_budget.tally().tally;
         set.evaluator.events.emit(Event::PolicyProved {
             policy: module.name.to_string(),
             generation: generation.number,

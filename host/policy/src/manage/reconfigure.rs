@@ -114,8 +114,9 @@ async fn rebuild(
                 let begun = begin_after_reload(limits, before, configured, &built, desired.last_activation, ledger);
                 let (probation, restores) = begun.unzip();
                 // A probation that began before continues, together with the activation that a rollback restores.
-                next.previous
-                    .extend(restores.map(|restores| (configured.name.clone(), restores)));
+                if restores.is_some() {
+                    next.restore_later(&configured.name, restores);
+                }
                 next.add_to_history(&configured.name, &built.activated, None);
                 next.modules.insert(configured.name.clone(), built.activated);
                 modules.push(Module {
@@ -137,10 +138,12 @@ async fn rebuild(
     if chain.staging.is_none() {
         next.staged = None;
     }
-    next.previous.retain(|name, _| {
+    let on_probation = |name: &str| {
         let mut modules = chain.modules.iter();
         modules.any(|module| *name == *module.name && module.probation.is_some())
-    });
+    };
+    next.previous.retain(|name, _| on_probation(name));
+    next.earlier.retain(|name, _| on_probation(name));
     Ok(RebuiltChain {
         chain,
         ledger: next,

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::chain::Chain;
-use crate::evaluate::fault_budget::FaultBudget;
+use crate::evaluate::fault_budget::{FaultBudget, TrialTally};
 use crate::evaluate::trial::{Selection, Staging};
 use crate::manage::activate::Activation;
 use crate::manage::activation_history::{Cause, How};
@@ -20,7 +20,6 @@ use crate::manage::request::LoadRequest;
 use crate::manage::standing_review;
 use crate::manage::trusted_code::check_code;
 use host_config::{Problem, Share};
-use host_engine::sliding_window::Tally;
 use host_events::Event;
 use host_mail::Timestamp;
 
@@ -165,7 +164,8 @@ pub(crate) async fn promote(set: &PolicySet, by: &str, force: bool) -> Result<Ac
     let key = format!("policy[{position}]");
     check_code(set, &generation.candidate.code, signers, &key, None).await?;
     let was = ledger.modules.get(&*staging.module).cloned();
-    let (probation, restores) = probation::begin(&chain, position, generation, was.as_ref(), &ledger).unzip();
+    let begun = probation::begin(&chain, position, generation, was.as_ref(), &ledger);
+    let (probation, restores) = begun.unzip();
     let mut next_ledger = ledger.clone();
     next_ledger.staged = None;
     let promoted = Activated {
@@ -202,8 +202,8 @@ pub(crate) async fn cancel(set: &PolicySet, by: &str) -> Result<Staged, Vec<Prob
 }
 
 /// Ends the stage of a candidate that used up the fault budget. Event 5047.
-pub(crate) async fn end_failed_stage(set: &PolicySet, staging: &Arc<Staging>, tally: Tally) {
-    unstage(set, staging, StageEnd::Failed(tally), "faults").await;
+pub(crate) async fn end_failed_stage(set: &PolicySet, staging: &Arc<Staging>, tally: TrialTally) {
+    unstage(set, staging, StageEnd::Failed(tally.tally), "faults").await;
 }
 
 /// Ends the stage if the time of the stage is over at `now`.

@@ -139,7 +139,7 @@ impl Untrusted<'_> {
         let built = self.build_trusted(set, ledger).await;
         chain.drop_staging_of(&name);
         ledger.staged.take_if(|staged| staged.module == name);
-        ledger.previous.remove(&name);
+        ledger.restore_later(&name, None);
         let Some(module) = chain.modules.get_mut(position) else {
             return;
         };

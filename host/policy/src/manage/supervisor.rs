@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, mpsc};
 
+use crate::evaluate::fault_budget::TrialTally;
 use crate::evaluate::trial::Trial;
 use crate::manage::policy_set::PolicySet;
 use crate::manage::{probation, rollout};
-use host_engine::sliding_window::Tally;
 
 /// A failed trial and the tally of faults.
-pub(crate) type FailedTrial = (Trial, Tally);
+pub(crate) type FailedTrial = (Trial, TrialTally);
 
 /// Starts the task. The task holds the set of policies weakly and ends with the set.
 pub(crate) fn start(set: &Arc<PolicySet>, failed: mpsc::UnboundedReceiver<FailedTrial>) {

@@ -16,7 +16,7 @@ use host_config::{
     unreadable_components,
 };
 use host_events::{Events, escape};
-use host_policy::PolicyManager;
+use host_policy::{PolicyManager, loaded_differences};
 
 /// Maximum time of the running daemon for an answer.
 const DAEMON_TIME: Duration = Duration::from_secs(2);
@@ -79,7 +79,8 @@ async fn check(config: &Config) -> ConfigReport {
     };
     let data_folder = inspect_data_folder(config, false);
     report.problems.extend(ownership_problems(config, &data_folder));
-    let data_warnings = data_folder_warnings(config, &data_folder, false);
+    let mut data_warnings = data_folder_warnings(config, &data_folder, false);
+    data_warnings.extend(loaded_differences(config).await);
     let directory = match daemon::open_directory(config) {
         Ok(directory) => Arc::new(directory),
         Err(problems) => {

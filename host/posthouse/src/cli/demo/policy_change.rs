@@ -5,7 +5,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::cli::demo::demo_client::DemoClient;
-use crate::cli::demo::demo_site::{ANNA, BERT, DemoSite, STRANGER};
+use crate::cli::demo::demo_site::{DemoSite, STRANGER};
 use crate::cli::demo::homed_submission::homed_user_submits;
 
 /// The demo's settings without the exemption of Q178091: every client must authenticate.
@@ -92,17 +92,15 @@ async fn automatic_rollback(site: &mut DemoSite) -> Result<()> {
     site.load_policy("misbehaving.wasm", Some(r#"{"mode": "panic", "stage": "sender"}"#))?;
     let mark = site.events_so_far();
     let mut faults = 0;
-    for _ in 0..ATTEMPTS {
-        let mut anna = DemoClient::connect(site.address(), "127.0.0.1", "anna").await?;
-        anna.log_in(ANNA).await?;
-        let reply = anna.submit(ANNA, BERT, "Is anybody there?", "Hello?").await?;
-        anna.quit().await;
-        if reply.code == 250 {
+    // Faults count by client network: a single client takes no policy back.
+    for network in 1..=ATTEMPTS {
+        let address = format!("127.0.{network}.1");
+        if mail_from(site, &address, "client").await? != 451 {
             break;
         }
         faults += 1;
     }
-    site.check("some of Anna's mail is deferred, none is lost", faults > 0);
+    site.check("some mail is deferred, none is lost", faults > 0);
     let event = site.await_event(mark, 5024).await?;
     site.check("Event 5024: the policy was rolled back", event.is_some());
     homed_user_submits(site, "10", "and mail goes on as before").await?;
