@@ -234,6 +234,99 @@ fn stop_is_bounded_by_the_drain_time() {
 }
 
 #[test]
+fn stop_waits_until_the_daemon_is_gone() {
+    let mut site = Site::new();
+    // The next daemon takes the same port.
+    let mut daemon = site.start();
+    site.set("listener.address", daemon.address("smtp").to_string());
+    let mut busy = daemon.connect();
+    busy.login("anna", PASSWORD);
+    busy.command("MAIL FROM:<anna@posthouse.test>", 250);
+    busy.command("RCPT TO:<bert@posthouse.test>", 250);
+    busy.command("DATA", 354);
+    let said = site.cli(&["stop", "--timeout", "1ms"]).failed();
+    assert!(said.contains("has not ended within 0.001 s"), "{said}");
+    daemon.events().take(5001);
+    // The daemon answers while it drains; a second stop waits with the first and ends nothing early.
+    let status = site.cli(&["status"]);
+    assert_eq!(status.status.code(), Some(4), "{status:?}");
+    assert!(status.stdout.contains("stop: the host is stopping"), "{status:?}");
+    assert_eq!(site.cli(&["stop", "--no-wait"]).ok(), "stopping\n");
+    std::thread::scope(|scope| {
+        let stopped = scope.spawn(|| site.cli(&["stop"]));
+        busy.send(b"From: <anna@posthouse.test>\r\nSubject: in time\r\n\r\nHello.\r\n.\r\n");
+        busy.expect_reply(250);
+        assert_eq!(stopped.join().expect("no panic").ok(), "stopped\n");
+    });
+    // No wait in between: ports and folders are free.
+    let next = site.start();
+    site.mailbox("bert").expect("in time");
+    assert!(daemon.wait().success());
+    assert_eq!(site.cli(&["stop"]).ok(), "stopped\n");
+    drop(next);
+    let said = site.cli(&["stop"]);
+    assert_eq!(said.status.code(), Some(3), "{said:?}");
+}
+
+/// Returns exit code and reasons of `posthouse status`.
+fn health(site: &Site) -> (i32, String) {
+    let said = site.cli(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&said.stdout).unwrap_or_default();
+    let code = said.status.code().expect("an exit code");
+    (code, status["health"]["reasons"].to_string())
+}
+
+#[test]
+fn status_says_by_its_exit_code_how_the_host_is() {
+    let mut site = Site::new();
+    assert_eq!(health(&site).0, 3, "not running");
+    let daemon = site.start();
+    assert_eq!(health(&site), (0, "[]".to_owned()));
+    // A broken directory file, until it is mended.
+    let directory = site.path().join("directory.toml");
+    let sound = std::fs::read(&directory).expect("read");
+    site.add_to_directory("nonsense = 1\n");
+    site.cli(&["reload"]).failed();
+    let (code, reasons) = health(&site);
+    assert!(
+        code == 4 && reasons.contains("directory: ") && reasons.contains("nonsense"),
+        "{reasons}"
+    );
+    std::fs::write(&directory, sound).expect("written");
+    site.cli(&["reload"]).ok();
+    assert_eq!(health(&site).0, 0);
+    // A configuration that could not be applied.
+    site.set("surprise", true);
+    site.cli(&["reload"]).failed();
+    let (code, reasons) = health(&site);
+    assert!(
+        code == 4 && reasons.contains("configuration: ") && reasons.contains("surprise"),
+        "{reasons}"
+    );
+    daemon.stop();
+
+    // A full disk.
+    let mut full = Site::new();
+    full.set("low-water", "1048576GiB");
+    let daemon = full.start();
+    let (code, reasons) = health(&full);
+    assert!(
+        code == 4 && reasons.contains("space: the disk is nearly full"),
+        "{reasons}"
+    );
+    daemon.stop();
+
+    // All clients get 421.
+    let mut site = Site::new();
+    site.set("policy.file", "nowhere.wasm");
+    let daemon = site.start();
+    let mut client = Client::connect(daemon.address("smtp"), None);
+    client.expect_reply(421);
+    let (code, reasons) = health(&site);
+    assert!(code == 5 && reasons.contains("nowhere.wasm"), "{reasons}");
+}
+
+#[test]
 fn low_disk_space_stops_new_mail_but_not_delivery() {
     let sink = Sink::smtp();
     sink.answer("MAIL", "451 4.3.0 not now");

@@ -3,7 +3,9 @@
 //! `docs/reference/events.md` is generated from the catalogue.
 
 mod catalogue;
+mod conditions;
 mod event_log;
+mod health;
 mod journal;
 mod recently_accepted;
 mod render;
@@ -19,6 +21,7 @@ use parking_lot::Mutex;
 pub use crate::event_log::{EventLog, EventRecord, Followed, Query};
 pub use crate::recently_accepted::RecentlyAccepted;
 pub use catalogue::{Event, EventKind, PolicyFault, Severity, catalogue, catalogue_markdown};
+pub use health::{Condition, Health, HealthRegistry};
 pub use render::{Format, escape};
 
 /// The sink of events: a structured log on stdout and the durable log. Clones are cheap and share the sink; dropping
@@ -26,6 +29,7 @@ pub use render::{Format, escape};
 #[derive(Clone)]
 pub struct Events {
     sink: Arc<sink::Sink>,
+    health: HealthRegistry,
 }
 
 impl Events {
@@ -44,8 +48,13 @@ impl Events {
         max_bytes: u64,
         out: Box<dyn io::Write + Send>,
     ) -> io::Result<(Self, EventLog)> {
-        let (writer, log) = sink::WriterHandle::start(dir, format, max_bytes, out)?;
-        Ok((Self::from(sink::Sink::Writer(writer)), log))
+        let health = HealthRegistry::default();
+        let (writer, log) = sink::WriterHandle::start(dir, format, max_bytes, out, health.clone())?;
+        let events = Self {
+            sink: Arc::new(sink::Sink::Writer(writer)),
+            health,
+        };
+        Ok((events, log))
     }
 
     /// Creates a sink that discards all events.
@@ -61,7 +70,13 @@ impl Events {
 
     /// Emits an event. Never blocks: if too many events are pending, infos and warnings are dropped and counted.
     pub fn emit(&self, event: Event) {
+        conditions::note(&self.health, &event);
         self.sink.emit(event);
+    }
+
+    /// Returns the reasons of the host's health, which events and parts of the host change.
+    pub fn health(&self) -> &HealthRegistry {
+        &self.health
     }
 
     /// Blocks the thread until all events emitted so far are written.
@@ -83,7 +98,10 @@ impl Events {
 
 impl From<sink::Sink> for Events {
     fn from(sink: sink::Sink) -> Self {
-        Self { sink: Arc::new(sink) }
+        Self {
+            sink: Arc::new(sink),
+            health: HealthRegistry::default(),
+        }
     }
 }
 

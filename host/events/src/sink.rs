@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::journal::Journal;
-use super::{Event, EventLog, EventRecord, Format, Severity, render};
+use super::{Condition, Event, EventLog, EventRecord, Format, HealthRegistry, Severity, render};
 use crate::event_log::LogFeed;
 use host_mail::Timestamp;
 use host_sync::batch_queue::{BatchQueue, BatchReader};
@@ -24,6 +24,9 @@ const WARNING_BACKLOG: usize = 2 * INFO_BACKLOG;
 const LINGER: Duration = Duration::from_millis(5);
 /// Number of events that are written at once.
 const MAX_BATCH: usize = 512;
+
+/// Name of the health's reason for an event log that cannot be written.
+const LOG_REASON: &str = "event-log";
 
 /// A task for the writer thread.
 enum Task {
@@ -99,6 +102,7 @@ impl WriterHandle {
         format: Format,
         max_bytes: u64,
         out: Box<dyn Write + Send>,
+        health: HealthRegistry,
     ) -> io::Result<(Self, EventLog)> {
         let journal = Journal::open(dir, max_bytes)?;
         let feed = Arc::new(LogFeed::new(journal.tail().clone()));
@@ -115,6 +119,7 @@ impl WriterHandle {
             format,
             out,
             log_failed: false,
+            health,
         };
         let thread = std::thread::Builder::new()
             .name("events".to_owned())
@@ -187,6 +192,8 @@ struct EventWriter {
     out: Box<dyn Write + Send>,
     /// True if the last append failed. The failure is reported once until an append succeeds.
     log_failed: bool,
+    /// Reasons of the host's health, which has the failure as long as it lasts.
+    health: HealthRegistry,
 }
 
 impl EventWriter {
@@ -263,9 +270,15 @@ impl EventWriter {
     /// Reports the first of consecutive failures to append on stderr, since the log itself is unavailable.
     fn report_append(&mut self, appended: io::Result<()>) {
         match appended {
-            Ok(()) => self.log_failed = false,
+            Ok(()) => {
+                if std::mem::take(&mut self.log_failed) {
+                    self.health.clear(LOG_REASON);
+                }
+            }
             Err(error) if !self.log_failed => {
                 self.log_failed = true;
+                let text = format!("the event log cannot be written: {error}");
+                self.health.raise(LOG_REASON, Condition::Degraded, text);
                 let _ = writeln!(io::stderr(), "posthouse: the event log cannot be written: {error}");
             }
             Err(_) => {}

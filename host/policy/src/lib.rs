@@ -31,13 +31,14 @@ pub use harness::fault_injection::{FaultInjection, Fuse};
 pub use harness::{
     Cost, HarnessCode, HarnessSession, LoadedPolicy, Measurement, PolicyDescription, PolicyHarness, Purpose,
 };
+pub use host_events::{Condition, Health};
 pub use manage::activate::{Activation, ModuleHistory, PastActivation};
 pub use manage::activation_history::{How, Past};
 pub use manage::changes::{Changes, Differs};
 pub use manage::dry_run::Checked;
 pub use manage::loaded_parts::loaded_differences;
 pub use manage::manager::PolicyManager;
-pub use manage::module_status::{Condition, Health, ModuleStatus, ProbationStatus, StagedStatus, Utilisation};
+pub use manage::module_status::{ModuleStatus, ProbationStatus, StagedStatus, Utilisation};
 pub use manage::policy_set::Draining;
 pub use manage::reconfigure::PolicyReload;
 pub use manage::request::{LoadRequest, ModuleSetup};

@@ -3,6 +3,7 @@
 mod account;
 mod check_config;
 mod compile_child;
+mod daemon_process;
 mod demo;
 mod events;
 mod first_run;
@@ -81,6 +82,9 @@ enum TopCommand {
 
     /// Show the state of the running daemon
     ///
+    /// Exit code 0 if the host is healthy, 4 if it is degraded, 5 if it cannot serve or does not answer, 3 if no daemon
+    /// runs. The lines below the health are its reasons.
+    ///
     /// Example: posthouse status --json
     #[command(verbatim_doc_comment)]
     Status(Daemon),
@@ -96,11 +100,14 @@ enum TopCommand {
     #[command(verbatim_doc_comment)]
     Reload(service::ReloadArgs),
 
-    /// Stop the running daemon, as SIGTERM does
+    /// Stop the running daemon, as SIGTERM does, and wait until it is gone
+    ///
+    /// Sessions and deliveries finish or return their messages to the spool, within the time of drain. Exit code 0 once
+    /// the process has ended, so that a new daemon can start; 1 if it has not within --timeout, 3 if no daemon runs.
     ///
     /// Example: posthouse stop
     #[command(verbatim_doc_comment)]
-    Stop(Daemon),
+    Stop(service::StopArgs),
 
     /// Replay the crash of 1999 (Q178091) against a temporary daemon and check each step
     ///
@@ -167,7 +174,7 @@ fn dispatch(command: TopCommand) -> anyhow::Result<ExitCode> {
             TopCommand::Queue(command) => queue::run(command).await,
             TopCommand::Status(daemon) => service::status(daemon).await,
             TopCommand::Reload(options) => service::reload(options).await,
-            TopCommand::Stop(daemon) => service::stop(daemon).await,
+            TopCommand::Stop(options) => service::stop(options).await,
             TopCommand::Demo => Ok(if demo::run().await? {
                 ExitCode::SUCCESS
             } else {

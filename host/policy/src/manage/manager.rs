@@ -17,7 +17,7 @@ use crate::manage::activation_history::{Cause, How};
 use crate::manage::activation_store::{ActivationStore, Ledger};
 use crate::manage::bring_up::bring_up;
 use crate::manage::dry_run::{Checked, dry_run};
-use crate::manage::module_status::{self, Health, ModuleStatus};
+use crate::manage::module_status::{self, ModuleStatus};
 use crate::manage::observers::HostObserver;
 use crate::manage::policy_set::{PolicySet, find_module, make_chain, make_module};
 use crate::manage::reconfigure::{PolicyReload, reconfigure};
@@ -35,7 +35,7 @@ use host_directory::Directory;
 use host_engine::compile::Compiler;
 use host_engine::runtime::Runtime;
 use host_engine::start_error::StartError;
-use host_events::Events;
+use host_events::{Events, Health};
 use host_mail::{Client, SessionId};
 
 /// The policies of a host. Answers the questions of mail, and loads, stages, shadows and rolls back policies.

@@ -11,6 +11,7 @@ use crate::evaluate::trial::Staging;
 use crate::manage::policy_set::{Draining, PolicySet};
 use host_config::Share;
 use host_engine::metrics::{GenerationMetrics, RECENT};
+use host_events::{Condition, Health};
 use host_mail::Timestamp;
 
 /// The status of a module.
@@ -57,39 +58,6 @@ pub struct ModuleStatus {
     /// Differences between what runs and what the configuration says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differs: Vec<String>,
-}
-
-/// The condition of a module or of the chain, from best to worst.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Condition {
-    /// The module runs and has not faulted recently.
-    #[default]
-    Running,
-    /// The module runs and faulted a short while ago.
-    Degraded,
-    /// The module cannot run; clients get 421.
-    Failed,
-}
-
-impl std::fmt::Display for Condition {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Running => "running",
-            Self::Degraded => "degraded",
-            Self::Failed => "failed",
-        })
-    }
-}
-
-/// The health of the chain as a whole.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Health {
-    /// The worst condition of all modules.
-    pub condition: Condition,
-    /// Reasons for a condition other than `running`.
-    pub reasons: Vec<String>,
 }
 
 /// The current work and the latencies of a generation.
@@ -180,8 +148,9 @@ pub(crate) fn status(set: &PolicySet) -> Vec<ModuleStatus> {
 pub(crate) fn health(set: &PolicySet) -> Health {
     let mut health = Health::default();
     for module in status(set) {
-        health.condition = health.condition.max(module.condition);
-        health.reasons.extend(module.reasons());
+        for reason in module.reasons() {
+            health.add(module.condition, reason);
+        }
     }
     health
 }

@@ -187,6 +187,8 @@ impl CounterStore {
             self.events.emit(Event::CountersNotSaved {
                 error: format!("{}: {error}", file.display()),
             });
+        } else {
+            self.events.health().clear("counters");
         }
     }
 

@@ -40,6 +40,7 @@ use clap::Subcommand;
 
 use super::target::Daemon;
 pub use status::show_modules;
+pub use time_args::span;
 
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {

@@ -194,7 +194,7 @@ pub struct Reloaded {
 }
 
 /// Confirmation of an action.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Done {
     /// The action, in words.

@@ -24,15 +24,15 @@ use tokio::sync::oneshot;
 
 use crate::control::api::{Done, Order, Reloaded, Status};
 pub use handles::Handles;
+use host_events::{Condition, Health};
 use peer::Peer;
 use refusal::{Handled, Refusal};
 
 /// Maximum size of a request in bytes. The largest is a component in base64 with settings.
 const MAX_LOAD: usize = 192 << 20;
 
-/// Serves the socket until `handles.stop` turns true.
+/// Serves the socket until dropped, also while the host stops.
 pub async fn serve(listener: UnixListener, handles: Handles) {
-    let mut stop = handles.stop.clone();
     let router = Router::new()
         .route("/status", get(status))
         .route("/policies", get(policy_routes::policies).post(policy_routes::load))
@@ -64,12 +64,8 @@ pub async fn serve(listener: UnixListener, handles: Handles) {
         .layer(DefaultBodyLimit::max(MAX_LOAD))
         .with_state(Arc::new(handles));
     let service = router.into_make_service_with_connect_info::<Peer>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(async move {
-        // An error means that the sender is gone, so the host has stopped.
-        let _ = stop.wait_for(|stop| *stop).await;
-    });
     // axum retries accept errors and never returns one.
-    let _ = served.await;
+    let _ = axum::serve(listener, service).await;
 }
 
 async fn status(State(handles): State<Arc<Handles>>) -> Json<Status> {
@@ -89,9 +85,22 @@ async fn status(State(handles): State<Arc<Handles>>) -> Json<Status> {
         overload: overload(&handles),
         spool,
         counting: !handles.spool.is_recovered(),
-        health: handles.policies.health(),
+        health: health(&handles),
         policies: handles.policies.status(),
     })
+}
+
+/// Collects the reasons of all parts.
+fn health(handles: &Handles) -> Health {
+    let mut health = handles.policies.health();
+    // Looks at the disk now, since the last message may have come long ago.
+    let _ = handles.spool.check();
+    handles.events.health().add_to(&mut health);
+    if *handles.stop.borrow() {
+        let text = "the host is stopping and takes no more mail";
+        health.add(Condition::Degraded, format!("stop: {text}"));
+    }
+    health
 }
 
 fn overload(handles: &Handles) -> Vec<String> {
@@ -121,7 +130,10 @@ async fn reload(
 }
 
 async fn stop_host(State(handles): State<Arc<Handles>>) -> Handled<Done> {
-    order(&handles, Order::Stop).await?;
+    // A host that is stopping already goes on as it does: this is not the second signal that ends the drain.
+    if !*handles.stop.borrow() {
+        order(&handles, Order::Stop).await?;
+    }
     Ok(Json(Done {
         done: "stopping".to_owned(),
     }))

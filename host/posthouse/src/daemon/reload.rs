@@ -7,7 +7,7 @@ use crate::control::Reloaded;
 use crate::daemon::preflight::{emit_warnings, open_tls, warnings};
 use crate::daemon::services::RunningHost;
 use host_config::{Config, Problem, problems_around};
-use host_events::Event;
+use host_events::{Condition, Event};
 
 impl RunningHost {
     /// Reloads configuration, certificate, directory and policies. A part that fails keeps the old state; the other
@@ -48,6 +48,14 @@ impl RunningHost {
                 applied.push("configuration".to_owned());
             }
             Err(found) => problems.extend(found),
+        }
+        let health = self.events.health();
+        match problems.first() {
+            None => health.clear("configuration"),
+            Some(first) => {
+                let text = format!("{} problem(s) at the last reload, the first: {first}", problems.len());
+                health.raise("configuration", Condition::Degraded, text);
+            }
         }
         if !problems.is_empty() {
             self.events.emit(Event::ReloadFailed {

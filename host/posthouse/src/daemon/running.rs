@@ -136,6 +136,17 @@ impl Running {
         let listeners = futures_util::future::join_all(self.listener_tasks.drain(..));
         let delivered = async { (&mut self.delivery_task).await.unwrap_or(0) };
         let drained = async { tokio::join!(listeners, sessions, delivered).2 };
+        // The control socket answers to the end; a reload that is ordered now is refused.
+        let refuse_orders = async {
+            while self.orders.recv().await.is_some() {}
+            std::future::pending().await
+        };
+        let drained = async {
+            tokio::select! {
+                gave_up = drained => gave_up,
+                () = refuse_orders => 0,
+            }
+        };
         let gave_up = within(limit + GRACE, &mut self.signals, drained).await;
         let gave_up = gave_up.unwrap_or_else(|| {
             self.delivery_task.abort();
