@@ -1,5 +1,7 @@
 //! Compilation of policies in a separate process, whose failures do not affect the daemon.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
 
@@ -8,9 +10,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// Number of functions that keeps the compiler busy for seconds, even on a fast machine.
 const MANY_FUNCTIONS: usize = 6000;
+/// Number of functions that the compiler needs less than a second for, and that keep it busy for long enough to stop it.
+const FEW_FUNCTIONS: usize = 600;
 
-/// Creates the sample site with an additional module `extra` after the site's own policy, which decides everything. The
-/// compile time is generous, because the compiler runs at low priority.
+/// Creates the sample site with an additional module `extra` after the site's own policy, which decides everything.
 fn site() -> Site {
     let mut site = Site::with_own_cache();
     site.set("policy-engine.compile-time", "5m");
@@ -146,7 +149,10 @@ fn bounds_time_and_memory_of_the_compiler() {
     let daemon = site.start();
     let large = large_guest(MANY_FUNCTIONS, site.path());
     let said = load(&site, &large).failed();
-    assert!(said.contains("compile-time"), "{said}");
+    assert!(
+        said.contains("more than 1 s of processor time to compile: the limit policy-engine.compile-time"),
+        "{said}"
+    );
     assert!(compiler_of(daemon.pid()).is_none());
     daemon.stop();
 
@@ -157,6 +163,38 @@ fn bounds_time_and_memory_of_the_compiler() {
     assert!(said.contains("memory"), "{said}");
     load(&site, &guest("panicking-admit", site.path())).ok();
     assert_eq!(submit(&daemon), 250);
+}
+
+/// Asks the daemon's control socket for the time since the compiler was started, in milliseconds.
+fn compiling_for(site: &Site) -> Option<u64> {
+    let mut socket = UnixStream::connect(site.path().join("data/control.sock")).expect("the daemon runs");
+    let request = b"GET /policies/compiling HTTP/1.1\r\nHost: posthouse\r\nConnection: close\r\n\r\n";
+    socket.write_all(request).expect("sent");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    let (_, rest) = answer.split_once("\"elapsed-ms\":")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[test]
+fn compiler_that_waits_for_the_processor_is_not_refused() {
+    let mut site = site();
+    site.set("policy-engine.compile-time", "4s");
+    let daemon = site.start();
+    let file = large_guest(FEW_FUNCTIONS, site.path());
+    let said = thread::scope(|scope| {
+        let loading = scope.spawn(|| load(&site, &file));
+        let compiler = eventually("the compiler", || compiler_of(daemon.pid()));
+        // A stopped process waits as on a host whose processors are all taken.
+        kill_process(compiler, Signal::STOP).expect("it runs");
+        eventually("more time than the limit", || {
+            (compiling_for(&site)? > 4500).then_some(())
+        });
+        kill_process(compiler, Signal::CONT).expect("it runs");
+        loading.join().expect("no panic")
+    });
+    assert!(said.stderr.contains("s of processor time, of at most 4 s"), "{said:?}");
+    said.ok();
 }
 
 #[test]

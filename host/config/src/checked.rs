@@ -232,7 +232,7 @@ pub struct PolicyEngine {
     pub wait: Duration,
     /// Watched folder: a component moved into the folder is loaded. `None` watches no folder.
     pub watch: Option<PathBuf>,
-    /// Maximum duration of a component's compilation.
+    /// Maximum processor time of the compiler for a component.
     pub compile_time: Duration,
     /// Maximum data segment of the process that compiles a component, in bytes.
     pub compile_memory: u64,

@@ -1,13 +1,14 @@
 //! Compilation of components, off the mail path.
 //!
-//! Foreign code is compiled by a short-lived child of the same executable, at low priority and within bounds of time
-//! and memory. A hostile component can hurt only the child, and the hundreds of megabytes that a large component takes
+//! Foreign code is compiled by a short-lived child of the same executable, at low priority and within bounds of
+//! processor time and memory. A hostile component can hurt only the child, and the hundreds of megabytes that a large component takes
 //! are freed when the child ends. The child fills the engine's disk cache, where this process finds the result.
 //! Built-in components are small and known to compile, and are compiled in this process.
 
 mod cache;
 mod child;
 mod parent;
+mod progress;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use host_events::{Event, Events};
 pub(super) use crate::compile::cache::open_cache;
 pub use crate::compile::parent::COMMAND;
 use crate::compile::parent::{ChildOptions, CompileFailure};
+pub use crate::compile::progress::CompileProgress;
+use crate::compile::progress::CurrentCompilation;
 pub use child::compile_as_child;
 
 /// Process that compiles foreign code.
@@ -46,6 +49,7 @@ struct ChildCompiler {
     cache: Cache,
     options: ChildOptions,
     events: Events,
+    current: CurrentCompilation,
     /// Serialises children, so that their memory does not add up and cache hits can be attributed.
     one_at_a_time: Mutex<()>,
 }
@@ -66,9 +70,10 @@ impl ComponentCompiler {
                 options: ChildOptions {
                     cache: folder,
                     memory: settings.compile_memory,
-                    time: settings.compile_time,
+                    cpu: settings.compile_time,
                 },
                 events: events.clone(),
+                current: CurrentCompilation::default(),
                 one_at_a_time: Mutex::new(()),
             });
         Self { engine, child }
@@ -81,6 +86,11 @@ impl ComponentCompiler {
             _ => compile_here(&self.engine, bytes).await,
         }
     }
+
+    /// Returns the progress of the compilation in a child, if there is one.
+    pub(super) fn progress(&self) -> Option<CompileProgress> {
+        self.child.as_ref()?.current.progress()
+    }
 }
 
 impl ChildCompiler {
@@ -91,7 +101,7 @@ impl ChildCompiler {
         if let Ok(Err(error)) = tidied {
             tracing::warn!(%error, "the cache of compiled policies could not be tidied up");
         }
-        let reason = match self.options.compile(&bytes).await {
+        let reason = match self.options.compile(&bytes, digest, &self.current).await {
             Ok(()) => "the result was not found in the cache".to_owned(),
             Err(CompileFailure::Refused(text)) => return Err(text),
             Err(CompileFailure::NotStarted(error)) => format!("no process could be started: {error}"),

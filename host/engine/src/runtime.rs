@@ -8,7 +8,7 @@ use std::time::Duration;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Cache, Engine};
 
-use super::compile::{Compiler, ComponentCompiler, open_cache};
+use super::compile::{CompileProgress, Compiler, ComponentCompiler, open_cache};
 use crate::engine_config::{TICK, engine_config};
 use crate::fuel::{Meter, PLENTY};
 use crate::instance_state::InstanceState;
@@ -109,6 +109,11 @@ impl Runtime {
     /// Compiles a component, which takes up to seconds. Callers are never on the path of a message.
     pub(super) async fn compile(&self, bytes: Arc<[u8]>, digest: &str) -> Result<Component, String> {
         self.compiler.compile(bytes, digest).await
+    }
+
+    /// Returns the progress of a compilation in a child process; `None` if there is none.
+    pub fn compiling(&self) -> Option<CompileProgress> {
+        self.compiler.progress()
     }
 
     /// Acquires the right to have `count` instances, see [`PermitPool::acquire`].

@@ -9,6 +9,7 @@
 //! | `POST /policies/shadow` with [`ShadowBody`], `GET`, `DELETE /policies/shadow` | [`host_policy::ShadowReport`] |
 //! | `GET /records?since=&last=&module=` | a line of JSON for each [`host_policy::Record`] |
 //! | `GET /records/{id}` | [`host_policy::Record`] |
+//! | `GET /policies/compiling` | [`host_engine::compile::CompileProgress`] or `null` |
 //! | `POST /policies/check` with [`LoadBody`] | [`host_policy::Checked`] |
 //! | `GET /policies/history?module=` | list of [`host_policy::ModuleHistory`] |
 //! | `GET /policies/counters?module=&after=&limit=` | [`host_policy::CounterPage`] |

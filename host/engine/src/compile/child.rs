@@ -13,14 +13,23 @@ use crate::engine_config::engine_config;
 /// Niceness of the child, so that mail is served first while a policy is compiled.
 const LOWEST_PRIORITY: i32 = 19;
 
-/// Compiles the component on `input` into the cache in `folder`, within `memory` bytes of data. The input is the length
+/// Time between the signal that a process has used its processor time and the kill.
+const GRACE_SECONDS: u64 = 5;
+
+/// Compiles the component on `input` into the cache in `folder`, within `memory` bytes of data and `cpu` seconds of
+/// processor time. The input is the length
 /// (8 octets, little-endian) followed by the component. End of input after that means that the parent is gone, and ends
 /// this process.
 ///
 /// # Errors
 /// A text for the policy's author that explains why the component cannot be compiled.
-pub fn compile_as_child(folder: &Path, memory: u64, mut input: impl Read + Send + 'static) -> Result<(), String> {
-    limit_resources(memory).map_err(|error| format!("limits of the compiler: {error}"))?;
+pub fn compile_as_child(
+    folder: &Path,
+    memory: u64,
+    cpu: u64,
+    mut input: impl Read + Send + 'static,
+) -> Result<(), String> {
+    limit_resources(memory, cpu).map_err(|error| format!("limits of the compiler: {error}"))?;
     let bytes = read(&mut input).map_err(|error| format!("the component could not be read: {error}"))?;
     std::thread::Builder::new()
         .name("parent".to_owned())
@@ -34,25 +43,25 @@ pub fn compile_as_child(folder: &Path, memory: u64, mut input: impl Read + Send 
     compile().map_err(|error| format!("{error:#}"))
 }
 
-/// Lowers priority and memory limit of this process, and disables core files.
-fn limit_resources(memory: u64) -> io::Result<()> {
+/// Lowers priority, memory limit and processor time of this process, and disables core files. SIGXCPU, whose default
+/// action is the end of the process, tells the parent which limit was reached.
+fn limit_resources(memory: u64, cpu: u64) -> io::Result<()> {
     nice(LOWEST_PRIORITY)?;
     // Best effort, since not every system has the file: the kernel's OOM killer ends the child first.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    bound(Resource::Data, memory)?;
-    bound(Resource::Core, 0)
+    bound(Resource::Data, memory, memory)?;
+    bound(Resource::Cpu, cpu, cpu.saturating_add(GRACE_SECONDS))?;
+    bound(Resource::Core, 0, 0)
 }
 
-fn bound(resource: Resource, limit: u64) -> io::Result<()> {
-    let limit = getrlimit(resource).maximum.map_or(limit, |hard| hard.min(limit));
-    setrlimit(
-        resource,
-        Rlimit {
-            current: Some(limit),
-            maximum: Some(limit),
-        },
-    )?;
-    Ok(())
+fn bound(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    let allowed = getrlimit(resource).maximum;
+    let within = |limit: u64| Some(allowed.map_or(limit, |allowed| allowed.min(limit)));
+    let limits = Rlimit {
+        current: within(soft),
+        maximum: within(hard),
+    };
+    Ok(setrlimit(resource, limits)?)
 }
 
 fn read(input: &mut impl Read) -> io::Result<Vec<u8>> {

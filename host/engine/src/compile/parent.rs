@@ -6,12 +6,19 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
+
+use crate::compile::progress::{CurrentCompilation, cpu_time};
 
 /// Hidden command of `posthouse` that runs the child.
 pub const COMMAND: &str = "compile-policy";
 
+/// Multiple of the processor time for which the parent waits for a child.
+const PATIENCE_FACTOR: u32 = 20;
+/// Time for which the parent waits for a child at least.
+const MIN_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// Bytes that are read of the child's stderr.
 const MAX_OUTPUT: u64 = 16 * 1024;
 /// Bytes of stderr that are quoted when the child crashed.
@@ -24,8 +31,8 @@ pub(super) struct ChildOptions {
     pub(super) cache: PathBuf,
     /// Bytes of data the child may have.
     pub(super) memory: u64,
-    /// Maximum duration of a compilation.
-    pub(super) time: Duration,
+    /// Processor time the child may use.
+    pub(super) cpu: Duration,
 }
 
 /// Reason for which nothing was compiled.
@@ -38,22 +45,51 @@ pub(super) enum CompileFailure {
 }
 
 impl ChildOptions {
-    /// Compiles `bytes` in a child; the result is in the cache afterwards. Dropping the future kills the child.
-    pub(super) async fn compile(&self, bytes: &[u8]) -> Result<(), CompileFailure> {
+    /// Compiles `bytes` in a child; the result is in the cache afterwards. Dropping the future kills the child. The
+    /// child is limited in processor time; the clock on the wall only ends a child that gets none.
+    pub(super) async fn compile(
+        &self,
+        bytes: &[u8],
+        digest: &str,
+        current: &CurrentCompilation,
+    ) -> Result<(), CompileFailure> {
         let mut child = self.command().spawn().map_err(CompileFailure::NotStarted)?;
-        let ended = tokio::time::timeout(self.time, run(&mut child, bytes)).await;
+        let process = child.id().unwrap_or_default();
+        let _shown = current.begin(digest, process, self.cpu_seconds());
+        let patience = self.patience();
+        let ended = tokio::time::timeout(patience, run(&mut child, bytes)).await;
         match ended {
             Ok(Ok((status, output))) => self.outcome(status, &output),
             Ok(Err(error)) => Err(CompileFailure::NotStarted(error)),
             Err(_) => {
+                let used = cpu_time(process);
                 // Waits for the child's end, so that two never compile at once.
                 let _ = child.kill().await;
                 Err(CompileFailure::Refused(format!(
-                    "not compiled within {} s: the limit policy-engine.compile-time",
-                    self.time.as_secs_f32()
+                    "not compiled within {} s, in which the compiler got {:.1} s of processor time of the {} s that \
+                     policy-engine.compile-time allows, and waited for a busy host the rest: try again, or give the \
+                     host more room",
+                    patience.as_secs(),
+                    used.as_secs_f32(),
+                    self.cpu_seconds()
                 )))
             }
         }
+    }
+
+    /// Processor time in whole seconds, the unit of the system's limit; at least 1.
+    pub(super) fn cpu_seconds(&self) -> u64 {
+        self.cpu
+            .as_millis()
+            .div_ceil(1000)
+            .try_into()
+            .unwrap_or(u64::MAX)
+            .max(1)
+    }
+
+    /// Time on the clock after which a child is given up.
+    fn patience(&self) -> Duration {
+        self.cpu.saturating_mul(PATIENCE_FACTOR).max(MIN_PATIENCE)
     }
 
     fn command(&self) -> Command {
@@ -65,6 +101,8 @@ impl ChildOptions {
             .arg(&self.cache)
             .arg("--memory")
             .arg(self.memory.to_string())
+            .arg("--cpu")
+            .arg(self.cpu_seconds().to_string())
             .env_clear()
             .env("RAYON_NUM_THREADS", threads().to_string())
             // An arena that is reserved ahead of use would take a gibibyte of the memory that the child may have.
@@ -82,6 +120,12 @@ impl ChildOptions {
         }
         if status.code() == Some(1) {
             return Err(CompileFailure::Refused(output.to_owned()));
+        }
+        if status.signal() == Some(Signal::XCPU.as_raw()) {
+            return Err(CompileFailure::Refused(format!(
+                "it takes more than {} s of processor time to compile: the limit policy-engine.compile-time",
+                self.cpu_seconds()
+            )));
         }
         let how = match (status.signal(), status.code()) {
             (Some(signal), _) => format!("signal {signal}"),
@@ -142,7 +186,7 @@ mod tests {
         let options = ChildOptions {
             cache: PathBuf::new(),
             memory: 3 << 20,
-            time: Duration::from_secs(1),
+            cpu: Duration::from_millis(1500),
         };
         let ended = options.outcome(ExitStatus::from_raw(status), output);
         ended.map_err(|failure| match failure {
@@ -159,5 +203,7 @@ mod tests {
         assert!(crash.contains("signal 6; it may have 3 MiB"), "{crash}");
         assert!(crash.len() < 700);
         assert!(outcome(101 << 8, "").expect_err("a panic").contains("exit code 101"));
+        let slow = outcome(Signal::XCPU.as_raw(), "").expect_err("a limit");
+        assert!(slow.contains("more than 2 s of processor time"), "{slow}");
     }
 }

@@ -32,7 +32,7 @@ use crate::shadow::{Shadow, ShadowRequest};
 use host_config::{Config, Problem};
 use host_contract::{Admission, Answered, Decide, Failure, NdrFault, Plan, Transaction};
 use host_directory::Directory;
-use host_engine::compile::Compiler;
+use host_engine::compile::{CompileProgress, Compiler};
 use host_engine::runtime::Runtime;
 use host_engine::start_error::StartError;
 use host_events::{Events, Health};
@@ -349,6 +349,11 @@ impl PolicyManager {
     /// Ends the shadow and returns the final report; `None` if no shadow runs.
     pub fn end_shadow(&self, reason: &str) -> Option<ShadowReport> {
         self.shadow.end(&self.set.evaluator.events, reason)
+    }
+
+    /// Returns the progress of a compilation in a child process; `None` if there is none.
+    pub fn compiling(&self) -> Option<CompileProgress> {
+        self.runtime().compiling()
     }
 
     /// Returns the state of each module, in the chain's order.

@@ -15,11 +15,14 @@ pub struct CompileChildArgs {
     /// Maximum data memory of the process in bytes
     #[arg(long, value_name = "BYTES")]
     memory: u64,
+    /// Maximum processor time of the process in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    cpu: u64,
 }
 
 /// Compiles the component on stdin. Exit code 1, with the reason on stderr, if the component cannot be compiled.
 pub fn run(options: &CompileChildArgs) -> ExitCode {
-    match compile_as_child(&options.cache, options.memory, std::io::stdin()) {
+    match compile_as_child(&options.cache, options.memory, options.cpu, std::io::stdin()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("{problem}");

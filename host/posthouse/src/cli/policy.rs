@@ -6,6 +6,7 @@ mod cancel;
 mod case_conversion;
 mod case_host;
 mod check;
+mod compile_progress;
 mod counters;
 mod embed;
 mod explain;

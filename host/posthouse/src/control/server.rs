@@ -37,6 +37,7 @@ pub async fn serve(listener: UnixListener, handles: Handles) {
         .route("/status", get(status))
         .route("/policies", get(policy_routes::policies).post(policy_routes::load))
         .route("/policies/check", post(lifecycle_routes::check))
+        .route("/policies/compiling", get(policy_routes::compiling))
         .route("/policies/history", get(lifecycle_routes::history))
         .route("/policies/counters", get(lifecycle_routes::counters))
         .route("/policies/rollback", post(lifecycle_routes::rollback))

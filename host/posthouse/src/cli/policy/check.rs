@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use super::activated::show_changes;
+use super::compile_progress::with_progress;
 use super::input::{name_file, origin, read_code, read_component, read_settings, read_signature};
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
@@ -64,7 +65,10 @@ pub async fn run(options: CheckArgs) -> anyhow::Result<ExitCode> {
             core_dumps: None,
             force: false,
         };
-        match options.daemon.client()?.post("/policies/check", &request).await {
+        match {
+            let client = options.daemon.client()?;
+            with_progress(&client, client.post("/policies/check", &request)).await
+        } {
             Ok(checked) => Ok(checked),
             Err(ClientError::Refused(problems)) => Err(problems),
             Err(error) => return Err(error.into()),

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::activated::show_activation;
+use super::compile_progress::with_progress;
 use super::input::{name_file_in_refusal, origin, read_code, read_settings, read_signature};
 use crate::cli::output;
 use crate::cli::target::Daemon;
@@ -51,7 +52,8 @@ pub async fn run(options: LoadArgs) -> anyhow::Result<ExitCode> {
         reason: options.reason,
         force: options.force,
     };
-    let answer = options.daemon.client()?.post("/policies", &request).await;
+    let client = options.daemon.client()?;
+    let answer = with_progress(&client, client.post("/policies", &request)).await;
     let active: Activation = name_file_in_refusal(options.file.as_deref(), answer)?;
     if options.daemon.json {
         output::json(&active)?;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::activated::show_activation;
+use super::compile_progress::with_progress;
 use crate::cli::output;
 use crate::cli::target::Daemon;
 use crate::control::Rollback;
@@ -32,7 +33,7 @@ pub async fn run(options: RollbackArgs) -> anyhow::Result<ExitCode> {
         reason: options.reason,
     };
     let client = options.daemon.client()?;
-    let active: Activation = client.post("/policies/rollback", &request).await?;
+    let active: Activation = with_progress(&client, client.post("/policies/rollback", &request)).await?;
     if options.daemon.json {
         output::json(&active)?;
     } else {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::compile_progress::with_progress;
 use super::input::{name_file_in_refusal, origin, read_code, read_settings, read_signature};
 use crate::cli::output::{self, line, remark};
 use crate::cli::policy::{show_changes, time_args};
@@ -58,7 +59,10 @@ pub async fn run(options: ShadowArgs) -> anyhow::Result<ExitCode> {
             share: options.share,
             seconds: options.lasts.as_secs().max(1),
         };
-        name_file_in_refusal(options.file.as_deref(), client.post("/policies/shadow", &request).await)?
+        name_file_in_refusal(
+            options.file.as_deref(),
+            with_progress(&client, client.post("/policies/shadow", &request)).await,
+        )?
     };
     if options.daemon.json {
         output::json(&report)?;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use ipnet::IpNet;
 
+use super::compile_progress::with_progress;
 use super::input::{name_file_in_refusal, origin, read_code, read_settings, read_signature};
 use crate::cli::output::{self, line};
 use crate::cli::target::Daemon;
@@ -62,7 +63,8 @@ pub async fn run(options: StageArgs) -> anyhow::Result<ExitCode> {
         lasts: Some(options.lasts),
         reason: options.reason,
     };
-    let answer = options.daemon.client()?.post("/policies/stage", &request).await;
+    let client = options.daemon.client()?;
+    let answer = with_progress(&client, client.post("/policies/stage", &request)).await;
     let staged: Staged = name_file_in_refusal(options.file.as_deref(), answer)?;
     if options.daemon.json {
         output::json(&staged)?;

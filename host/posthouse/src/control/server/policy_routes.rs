@@ -14,10 +14,15 @@ use crate::control::server::handles::Handles;
 use crate::control::server::peer::Peer;
 use crate::control::server::refusal::{Handled, Refusal};
 use host_config::Problem;
+use host_engine::compile::CompileProgress;
 use host_policy::{Activation, LoadRequest, ModuleStatus};
 
 pub(super) async fn policies(State(handles): State<Arc<Handles>>) -> Json<Vec<ModuleStatus>> {
     Json(handles.policies.status())
+}
+
+pub(super) async fn compiling(State(handles): State<Arc<Handles>>) -> Json<Option<CompileProgress>> {
+    Json(handles.policies.compiling())
 }
 
 pub(super) async fn load(
