@@ -69,7 +69,11 @@ pub(crate) async fn apply_signers(
             continue;
         };
         module.configured.signed_by.clone_from(signers);
-        if let Some(probation) = &module.probation {
+        let resumes = module
+            .probation
+            .as_ref()
+            .and_then(|probation| probation.resumes.as_ref());
+        for probation in module.probation.iter().chain(resumes) {
             let code = &probation.previous.candidate.code;
             let trusted = check_code(set, code, signers, &key, None).await.is_ok();
             probation.is_trusted.store(trusted, Ordering::Relaxed);
