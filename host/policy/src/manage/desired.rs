@@ -151,11 +151,18 @@ impl Desired<'_> {
     /// own.
     pub(crate) fn earlier_attempts(&self, history: &History) -> Vec<Attempt> {
         let preferred = self.preferred_attempt();
-        let attempts = history.newest_first().flat_map(|past| {
-            let settings = [&preferred.settings, &past.settings];
-            settings.map(|settings| stored(&past.digest, settings, &past.origin))
-        });
-        attempts.collect()
+        let tried = self.attempts();
+        let mut attempts: Vec<Attempt> = Vec::new();
+        for past in history.newest_first() {
+            for settings in [&preferred.settings, &past.settings] {
+                let attempt = stored(&past.digest, settings, &past.origin);
+                let same = |other: &Attempt| self.digest(other) == past.digest && other.settings == *settings;
+                if !tried.iter().chain(&attempts).any(same) {
+                    attempts.push(attempt);
+                }
+            }
+        }
+        attempts
     }
 
     /// Returns the attempt of a load request. Code or settings that the request leaves out stay as in the running

@@ -1,29 +1,29 @@
 //! The daemon's process, as a command sees it: found by the control socket, waited for until it is gone.
 
-use std::io;
-use std::os::fd::OwnedFd;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
 use crate::control::ClientError;
 
-/// Interval at which the socket is tried where the process itself cannot be watched.
-const POLL: Duration = Duration::from_millis(100);
+/// Interval at which the process is looked at.
+const POLL: Duration = Duration::from_millis(20);
+/// Position of the start time in `/proc/PID/stat`, counted after the name of the program (proc(5), field 22).
+const START_TIME: usize = 19;
 
 /// The process that listens on a control socket.
 pub struct DaemonProcess {
     socket: PathBuf,
     /// Process id; `None` for a process that this one cannot see, such as one in another container.
     pub id: Option<i32>,
-    process: Option<OwnedFd>,
+    /// Start time of the process, by which another process with the same id is told apart.
+    started: Option<String>,
 }
 
 impl DaemonProcess {
-    /// Finds the process behind a socket. The process is known before any request, so that its id cannot be reused.
+    /// Finds the process behind a socket.
     ///
     /// # Errors
     /// No daemon listens on the socket.
@@ -33,36 +33,59 @@ impl DaemonProcess {
             socket: socket.to_owned(),
             error,
         })?;
-        let id = stream.peer_cred().ok().and_then(|peer| peer.pid());
-        let pid = id.and_then(Pid::from_raw);
+        let id = stream.peer_cred().ok().and_then(|peer| peer.pid()).filter(|id| *id > 0);
         Ok(Self {
             socket: socket.to_owned(),
             id,
-            process: pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()),
+            started: id.and_then(start_of_running),
         })
     }
 
     /// Waits until the process has ended, for at most `limit`. Returns true if it has.
     pub async fn ended(self, limit: Duration) -> bool {
-        let Self { socket, process, .. } = self;
-        let ended = async move {
-            match process.map(AsyncFd::new) {
-                Some(Ok(process)) => wait_readable(&process).await,
-                _ => Err(io::ErrorKind::Unsupported.into()),
-            }
-        };
         let gone = async {
-            if ended.await.is_err() {
-                while UnixStream::connect(&socket).await.is_ok() {
-                    tokio::time::sleep(POLL).await;
-                }
+            while self.is_running().await {
+                tokio::time::sleep(POLL).await;
             }
         };
         tokio::time::timeout(limit, gone).await.is_ok()
     }
+
+    /// True while the process runs; of a process that cannot be seen, while the socket takes connections.
+    async fn is_running(&self) -> bool {
+        match (self.id, &self.started) {
+            (Some(id), Some(started)) => start_of_running(id).as_ref() == Some(started),
+            _ => UnixStream::connect(&self.socket).await.is_ok(),
+        }
+    }
 }
 
-/// A process descriptor is readable once the process has ended.
-async fn wait_readable(process: &AsyncFd<OwnedFd>) -> io::Result<()> {
-    process.readable().await.map(drop)
+/// Returns the start time of a process that runs. A zombie has ended: its parent has not yet looked.
+fn start_of_running(id: i32) -> Option<String> {
+    start_of(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
+}
+
+fn start_of(stat: &str) -> Option<String> {
+    // The name may contain spaces and parentheses.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split_ascii_whitespace().collect();
+    match fields.first()? {
+        &"Z" | &"X" => None,
+        _ => fields.get(START_TIME).map(|start| (*start).to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zombie_has_ended() {
+        let stat = |state: &str| format!("7 (a ) b) {state} 1 7 7 0 -1 4194304 100 0 0 0 1 2 0 0 20 0 1 0 12345 0 0");
+        assert_eq!(start_of(&stat("S")).as_deref(), Some("12345"));
+        assert_eq!(start_of(&stat("Z")), None);
+        assert_eq!(start_of(""), None);
+        let own = i32::try_from(std::process::id()).expect("an id");
+        assert!(start_of_running(own).is_some());
+        assert_eq!(start_of_running(i32::MAX), None);
+    }
 }
