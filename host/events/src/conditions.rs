@@ -19,7 +19,9 @@ pub(super) fn note(registry: &HealthRegistry, event: &Event) {
         ),
         Event::DiskCaughtUp { .. } => registry.clear("disk"),
         Event::DirectoryProblem { error } => degraded("directory", format!("the last good one serves: {error}")),
-        Event::Reloaded { what } if what.iter().any(|what| what == "directory") => registry.clear("directory"),
+        Event::Reloaded { what } if what.iter().any(|what| what.starts_with("directory")) => {
+            registry.clear("directory")
+        }
         Event::SessionsFull { limit } => degraded("sessions", format!("all {limit} connection slots are taken")),
         Event::SessionsEnough { .. } => registry.clear("sessions"),
         Event::PolicyWatchFailed { folder, error } => degraded("watch", format!("{folder}: {error}")),
