@@ -2,14 +2,12 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::output;
 use super::target::ConfigFile;
-use crate::control::{ControlClient, Status};
 use crate::daemon;
 use host_config::{
     Config, Problem, data_folder_warnings, inspect_data_folder, ownership_problems, problems_around,
@@ -17,9 +15,6 @@ use host_config::{
 };
 use host_events::{Events, escape};
 use host_policy::{PolicyManager, loaded_differences};
-
-/// Maximum time of the running daemon for an answer.
-const DAEMON_TIME: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub struct CheckConfigArgs {
@@ -94,7 +89,6 @@ async fn check(config: &Config) -> ConfigReport {
     report.warnings = daemon::warnings(config, Some(&directory)).await;
     report.warnings.extend(daemon::resolved_here(config, &directory).await);
     report.warnings.extend(data_warnings);
-    report.warnings.extend(running_differences(config).await);
     report
         .problems
         .extend(daemon::administrator_problem(config, &directory).await);
@@ -123,32 +117,6 @@ async fn check(config: &Config) -> ConfigReport {
     }
     config.add_lines(&mut report.problems);
     report
-}
-
-/// Asks the running daemon, if any, and returns a warning for each policy that differs from its configuration.
-async fn running_differences(config: &Config) -> Vec<Problem> {
-    let client = ControlClient::new(&config.control);
-    let asked = tokio::time::timeout(DAEMON_TIME, client.get::<Status>("/status")).await;
-    let Ok(Ok(status)) = asked else {
-        return Vec::new();
-    };
-    let mut warnings = Vec::new();
-    for module in status.policies {
-        let index = config
-            .policies
-            .iter()
-            .position(|configured| configured.name == module.module);
-        let key = index.map_or_else(|| "policy".to_owned(), |index| format!("policy[{index}]"));
-        warnings.extend(module.differs.iter().map(|difference| {
-            let text = format!(
-                "{} runs otherwise, {difference}: a changed configuration replaces it at the next reload",
-                module.module
-            );
-            Problem::new(&*key, text)
-        }));
-    }
-    config.add_lines(&mut warnings);
-    warnings
 }
 
 fn summary(config: &Config) -> Vec<String> {
