@@ -313,7 +313,9 @@ fn list_mail_is_answered_and_a_report_is_not() {
 
     site.set("policy.settings.ndr.quiet-automatic", true);
     daemon.reload();
-    daemon.events().take(5011);
+    daemon
+        .events()
+        .take_where(5003, |activated| activated.text("by") == "reload");
     submit_as_stranger(
         &daemon,
         &["gone@example.org"],
