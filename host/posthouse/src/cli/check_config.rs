@@ -76,6 +76,7 @@ async fn check(config: &Config) -> ConfigReport {
     report.problems.extend(ownership_problems(config, &data_folder));
     let mut data_warnings = data_folder_warnings(config, &data_folder, false);
     data_warnings.extend(loaded_differences(config).await);
+    config.add_lines(&mut data_warnings);
     let directory = match daemon::open_directory(config) {
         Ok(directory) => Arc::new(directory),
         Err(problems) => {
