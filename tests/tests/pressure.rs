@@ -64,8 +64,20 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Submits a message of about 90 KB; returns the code of the reply.
+fn submit(client: &mut Client, number: usize) -> u16 {
+    client
+        .submit("far@example.org", &["a@example.com"], &numbered(number))
+        .code
+}
+
+fn numbered(number: usize) -> String {
+    let lines = format!("{}\n", "x".repeat(900)).repeat(100);
+    format!("Subject: number {number}.\n\n{lines}")
+}
+
 #[test]
-fn full_disk_stops_the_host_without_losing_mail() {
+fn full_disk_defers_mail_and_goes_on_without_a_restart() {
     let sink = Sink::smtp();
     sink.answer("MAIL", "451 4.3.0 not yet");
     let mut site = Site::new();
@@ -78,26 +90,90 @@ fn full_disk_stops_the_host_without_losing_mail() {
     let mut daemon = site.start();
     let mut client = daemon.connect_from("127.0.0.3");
     client.ehlo();
-    let submit = |client: &mut Client, number: usize| {
-        let message = format!(
-            "Subject: number {number}.\n\n{}",
-            format!("{}\n", "x".repeat(900)).repeat(100)
-        );
-        client.submit("far@example.org", &["a@example.com"], &message).code
-    };
-    let kept: Vec<usize> = (0..10).filter(|number| submit(&mut client, *number) == 250).collect();
-    assert_eq!(kept.len(), 10, "{}", client.transcript());
-
+    for number in 0..10 {
+        assert_eq!(submit(&mut client, number), 250, "{}", client.transcript());
+    }
+    // A message whose room is taken by another program while it arrives.
+    let mut under_way = daemon.connect_from("127.0.0.3");
+    stall(&mut under_way);
+    under_way.send(numbered(10).replace('\n', "\r\n").as_bytes());
     let ballast = disk.0.join("ballast");
     // The write fails when the disk is full, as intended.
     let _ = std::fs::write(&ballast, vec![0; 12 << 20]);
-    assert_eq!(daemon.events().take(5032).text("part"), "spool");
-    assert!(!daemon.wait().success());
+    under_way.send(b".\r\n");
+    under_way.expect_reply(452);
+    daemon.events().take(5082);
+    assert!(daemon.is_running());
+    client.command("MAIL FROM:<far@example.org>", 452);
+    let status = site.cli(&["status"]).text();
+    assert!(status.contains("new mail is refused"), "{status}");
 
     std::fs::remove_file(&ballast).expect("ballast");
+    daemon.events().take(5083);
+    assert!(daemon.events().all(5032).is_empty());
     sink.accept_everything();
+    let mut client = daemon.connect_from("127.0.0.3");
+    client.ehlo();
+    posthouse_tests::eventually("a message that is taken again", || {
+        (submit(&mut client, 12) == 250).then_some(())
+    });
+    sink.expect("Subject: number 12.");
+    let (status, _) = daemon.stop();
+    assert!(status.success());
     let _daemon = site.start();
-    for number in kept {
+    for number in 0..10 {
         sink.expect(&format!("Subject: number {number}."));
     }
+    let found: Vec<bool> = sink.collect(|message| message.text.contains("Subject: number 10."));
+    assert!(
+        !found.contains(&true),
+        "a message that was answered 452 is not delivered"
+    );
+}
+
+#[test]
+fn space_is_promised_before_it_is_used() {
+    let mut site = Site::new();
+    site.set("low-water", "4MiB").set("limits.message-size", "20MiB");
+    let Some(disk) = SmallDisk::mount(&site.path().join("data"), "size=32m") else {
+        posthouse_tests::skipped("no file system can be mounted here");
+        return;
+    };
+    let mut daemon = site.start();
+    let declare = |code: u16| {
+        let mut client = daemon.connect_from("127.0.0.3");
+        client.ehlo();
+        client.command("MAIL FROM:<far@example.org> SIZE=12582912", code);
+        client
+    };
+    let first = declare(250);
+    let mut second = declare(250);
+    let mut third = declare(452);
+    daemon.events().take(5081);
+    // The room of an abandoned transaction is free at once.
+    second.command("RSET", 250);
+    third.command("MAIL FROM:<far@example.org> SIZE=12582912", 250);
+    drop((first, second, third));
+
+    // Without a declared size, room is promised as the message comes.
+    let mut clients: Vec<Client> = (0..10).map(|_| daemon.connect_from("127.0.0.3")).collect();
+    let lines = "some text that takes up space\r\n".repeat(100_000);
+    for client in &mut clients {
+        stall(client);
+        client.send(b"Subject: long\r\n\r\n");
+        client.send(lines.as_bytes());
+    }
+    let codes: Vec<u16> = clients
+        .iter_mut()
+        .map(|client| {
+            client.send(b".\r\n");
+            client.reply().expect("a reply").code
+        })
+        .collect();
+    assert!(codes.contains(&250) && codes.contains(&452), "{codes:?}");
+    assert!(codes.iter().all(|code| matches!(code, 250 | 452)), "{codes:?}");
+    assert!(daemon.is_running() && daemon.events().all(5082).is_empty());
+    let space = rustix::fs::statvfs(&disk.0).expect("a file system");
+    let free = space.f_bavail * space.f_frsize;
+    assert!(free >= 3 << 20, "{free} bytes free, and the mark is 4 MiB");
 }

@@ -51,6 +51,8 @@ pub struct Config {
     pub delivery: DeliveryConfig,
     /// Free bytes on the spool's disk below which new mail is refused with 452.
     pub low_water: u64,
+    /// Start with a spool of which a part is missing.
+    pub spool_damage: SpoolDamage,
     /// Bounds of the decision log, which covers modules whose [`PolicyModule::record`] is not `Off`.
     pub decisions: DecisionLogConfig,
     /// Format of events on stdout.
@@ -59,6 +61,15 @@ pub struct Config {
     pub event_log_size: u64,
     /// Maximum duration of a graceful stop.
     pub drain: Duration,
+}
+
+/// Action at the start if a part of the spool is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpoolDamage {
+    /// The host does not start, and changes nothing.
+    Refuse,
+    /// The host keeps a copy of the spool and starts with what is left of it.
+    Salvage,
 }
 
 /// Address that accepts SMTP connections, with its rules.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{
     AdmitFault, Config, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener, ListenerTls,
     ModuleFaults, NdrFault, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule, ProbationConfig, RecordMode,
-    Share, Timeouts,
+    Share, SpoolDamage, Timeouts,
 };
 use host_events::Format;
 use host_mail::Mailbox;
@@ -43,6 +43,7 @@ impl Config {
             dns: DnsConfig::default(),
             delivery: DeliveryConfig::default(),
             low_water: 100 * MIB,
+            spool_damage: SpoolDamage::Refuse,
             decisions: DecisionLogConfig::default(),
             event_format: Format::Text,
             event_log_size: 64 * MIB,

@@ -11,7 +11,7 @@ use super::defaults::{GRANTS, data_folder, hostname};
 use super::{
     AdmitFault, Config, ConfigError, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener,
     ListenerTls, ModuleFaults, NdrFault, NextHop, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule,
-    ProbationConfig, Problem, RecordMode, Route, ServerLogin, Share, Timeouts, TlsFiles,
+    ProbationConfig, Problem, RecordMode, Route, ServerLogin, Share, SpoolDamage, Timeouts, TlsFiles,
 };
 use crate::key_lines::add_lines;
 use crate::listener_warnings::overlap;
@@ -97,6 +97,10 @@ fn read(mut root: TableReader<'_>, base: &Path) -> Option<Config> {
     config.faults = read_faults(root.table("faults"), config.faults);
     config.dns = read_dns(root.table("dns"), config.dns);
     config.delivery = read_delivery(root.table("delivery"), base, config.delivery);
+    let damage = [("refuse", SpoolDamage::Refuse), ("salvage", SpoolDamage::Salvage)];
+    config.spool_damage = root
+        .table("spool")
+        .or("on-damage", config.spool_damage, choice(&damage));
     config.decisions = read_decisions(root.table("decisions"), config.decisions);
     let mut events = root.table("events");
     config.event_format = events.or(

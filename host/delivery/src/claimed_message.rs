@@ -78,6 +78,7 @@ impl Worker {
             .await;
         let settlement = match result {
             Ok(Ok(settlement)) => settlement,
+            Ok(Err(WorkError::Unreadable(error))) if may_pass(&error) => after_store_error(record, &error),
             Ok(Err(WorkError::Unreadable(error))) => after_fault(record, &error.to_string(), settings),
             Ok(Err(WorkError::Store(error))) => after_store_error(record, &error),
             Err(panic) => after_fault(record, &format!("panic: {}", panic_text(panic.as_ref())), settings),
@@ -222,6 +223,12 @@ fn freeze(plan: SettlementPlan, reason: &str, mut events: Vec<Event>) -> Settlem
     }
 }
 
+/// True for an error of the system or the disk, which may pass. Missing or damaged bytes do not come back.
+fn may_pass(error: &io::Error) -> bool {
+    let of_system = error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound;
+    of_system || error.kind() == io::ErrorKind::ResourceBusy
+}
+
 fn after_fault(record: Message, error: &str, settings: Settings<'_>) -> Settlement {
     let id = record.id;
     let (record, frozen) = faulted(record, error, settings, Timestamp::now());
@@ -237,7 +244,7 @@ fn after_fault(record: Message, error: &str, settings: Settings<'_>) -> Settleme
     }
 }
 
-fn after_store_error(mut record: Message, error: &PutError) -> Settlement {
+fn after_store_error(mut record: Message, error: &dyn std::fmt::Display) -> Settlement {
     record.due = Timestamp::now().after(STORE_RETRY_DELAY);
     Settlement {
         events: vec![not_processed(record.id, &error.to_string())],

@@ -174,10 +174,10 @@ events! {
         "The disk is nearly full: new mail is answered 452, delivery goes on." "Make room.";
     5014 SpaceEnough "space-enough" Info { free: u64, mark: u64 }
         "There is room again; new mail is accepted." "None.";
-    5015 SpoolRecovered "spool-recovered" Info { messages: u64, orphans_removed: u64, set_aside: u64 }
+    5015 SpoolRecovered "spool-recovered" Info { messages: u64, orphans_removed: u64, orphans_kept_in: Maybe, set_aside: u64 }
         "The spool was opened and every left-over of the last run put in order." "None.";
     5016 SpoolEntrySetAside "spool-entry-set-aside" Error { message: Text, error: Text }
-        "One spool entry could not be read; it was set aside by itself and the rest goes on." "posthouse queue show; keep it for analysis or delete it.";
+        "One spool entry is not whole; it was set aside by itself and the rest goes on." "posthouse queue list --state set-aside; put the missing part back and release it, or delete it.";
     5017 SessionAborted "session-aborted" Info { session: Text, client: Text, reason: Text }
         "A connection ended before its time." "None.";
     5018 PolicyLog "policy-log" Info { policy: Text, level: Text, text: Text, session: Maybe, message: Maybe }
@@ -256,6 +256,14 @@ events! {
         "Files and folders of the host were open to other users of the machine; they are private now." "See what made them so: a package, a umask, a copy.";
     5072 FileMadeAgain "file-made-again" Warning { file: Text, reason: Text }
         "A file of the host's own could not be used and was made again." "None, unless it repeats: see to the disk.";
+    5080 SpoolSalvaged "spool-salvaged" Error { damage: Vec<String>, kept: Text }
+        "Parts of the spool are missing. What was there is kept below `kept`, and the host goes on with what is left of it." "Compare with a backup; posthouse spool check tells whether the rest is whole. Remove the folder when it is no longer needed.";
+    5081 SpacePromised "space-promised" Warning { free: u64, promised: u64, mark: u64 }
+        "Messages that are being received will take the disk down to its low-water mark; new ones are answered 452 until there is room for them. Logged once until then." "Make room, or lower limits.message-size: see who sends.";
+    5082 SpoolFull "spool-full" Error { error: Text }
+        "A write to the spool failed for lack of room. New mail is answered 452 and nothing is delivered; what was accepted is kept, and the host goes on by itself once there is room." "Make room on the disk.";
+    5083 SpoolWritable "spool-writable" Info { }
+        "The spool can be written again; mail is taken and delivered." "None.";
     5120 DelayNoticeSent "delay-notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String>, until: Text }
         "A message is not delivered yet; its sender is told, once, that it is tried until `until`." "None.";
     5121 DeliveryFailed "delivery-failed" Warning { message: Text, recipients: Vec<String>, class: Text, reply: Text }

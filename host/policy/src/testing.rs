@@ -152,6 +152,7 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
             verify_tls: false,
         },
         low_water: 0,
+        spool_damage: host_config::SpoolDamage::Refuse,
         decisions: host_config::DecisionLogConfig::default(),
         event_format: Format::Text,
         event_log_size: 1 << 20,

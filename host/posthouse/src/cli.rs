@@ -12,6 +12,7 @@ mod policy;
 mod queue;
 mod run_daemon;
 mod service;
+mod spool;
 mod target;
 mod try_command;
 
@@ -75,6 +76,10 @@ enum TopCommand {
     /// Show, release or delete messages in the spool
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+
+    /// Check the spool of a stopped daemon, or salvage a damaged one
+    #[command(subcommand)]
+    Spool(spool::SpoolCommand),
 
     /// Add, list or change accounts in the directory's file
     #[command(subcommand)]
@@ -157,6 +162,7 @@ fn dispatch(command: TopCommand) -> anyhow::Result<ExitCode> {
     }
     let command = match command {
         TopCommand::Account(command) => return account::run(command),
+        TopCommand::Spool(command) => return spool::run(command),
         TopCommand::CompilePolicy(options) => return Ok(compile_child::run(&options)),
         others => others,
     };
@@ -180,7 +186,7 @@ fn dispatch(command: TopCommand) -> anyhow::Result<ExitCode> {
             } else {
                 ExitCode::FAILURE
             }),
-            TopCommand::Account(_) | TopCommand::CompilePolicy(_) => {
+            TopCommand::Account(_) | TopCommand::Spool(_) | TopCommand::CompilePolicy(_) => {
                 unreachable!("they need no runtime and were run above")
             }
         }

@@ -19,7 +19,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 
 use crate::control;
-use host_config::Config;
+use host_config::{Config, SpoolDamage};
 use host_delivery::ndr::NdrService;
 use host_engine::compile::Compiler;
 use host_events::Events;
@@ -27,7 +27,7 @@ use host_policy::DecisionLog;
 use host_policy::PolicyManager;
 use host_smtp::listener::{self, ConnectionLimiter};
 use host_smtp::session::SessionPermits;
-use host_spool::{Recovery, Spool, SpoolOptions};
+use host_spool::{OnDamage, Recovery, Spool, SpoolOptions};
 
 pub use directory_review::resolved_here;
 use preflight::{Prepared, prepare, start_failure};
@@ -146,6 +146,10 @@ async fn open_spool(config: &Config, events: &Events) -> Result<(Spool, Recovery
         low_water: config.low_water,
         memory: config.overload.memory,
         wait: config.overload.disk,
+        on_damage: match config.spool_damage {
+            SpoolDamage::Refuse => OnDamage::Refuse,
+            SpoolDamage::Salvage => OnDamage::Salvage,
+        },
     };
     let spool_events = events.clone();
     let opened = tokio::task::spawn_blocking(move || Spool::begin(&path, options, spool_events)).await;

@@ -8,6 +8,7 @@ use fjall::Slice;
 use host_mail::{Content, MessageId, Timestamp};
 
 use crate::buffer_budget::{BASE_BUFFER, BufferShare};
+use crate::disk_space::ReservedSpace;
 use crate::index_entry::IndexEntry;
 use crate::message::Message;
 use crate::queue_actions::SpoolCore;
@@ -15,7 +16,8 @@ use crate::recent_writes::StoredMessage;
 use crate::shared::{ReservedId, Shared};
 use crate::spill::Spill;
 use crate::spool_error::PutError;
-use crate::store::{StoreEdit, StoreTable};
+use crate::store::is_storage_full;
+use crate::store_edit::{StoreEdit, StoreTable};
 use crate::stored_content::DraftContent;
 use crate::stored_record::{FilePart, Stored};
 
@@ -27,6 +29,8 @@ pub struct Draft {
     spool: Arc<SpoolCore>,
     reserved: ReservedId,
     share: BufferShare,
+    /// Room on the disk; `None` for a notification, which may use the room below the low-water mark.
+    space: Option<ReservedSpace>,
     file: DraftFile,
     /// Bytes after the file that [`Self::content`] has shared with a reader.
     shared: Bytes,
@@ -45,13 +49,14 @@ enum DraftFile {
 }
 
 impl Draft {
-    pub(super) fn new(spool: Arc<SpoolCore>) -> Self {
+    pub(super) fn new(spool: Arc<SpoolCore>, space: Option<ReservedSpace>) -> Self {
         let reserved = spool.shared.reserve();
         let share = spool.shared.buffer_budget.share();
         Self {
             spool,
             reserved,
             share,
+            space,
             file: DraftFile::None,
             shared: Bytes::new(),
             buffer: Vec::new(),
@@ -67,7 +72,12 @@ impl Draft {
 
     /// Appends bytes. A full buffer goes to the spill file, not yet synced. Not cancel safe: a cancelled or failed
     /// write may lose the draft, so that the commit fails.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Full`] if the draft outgrows its reservation and the disk has no room for more.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
+        self.reserve(self.size() + bytes.len() as u64)?;
         let mut bytes = bytes;
         while !bytes.is_empty() {
             let room = self.make_room(bytes.len());
@@ -79,6 +89,17 @@ impl Draft {
             let (now, later) = bytes.split_at(room);
             self.buffer.extend_from_slice(now);
             bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Reserves room for a draft of `size` bytes, a piece at least.
+    fn reserve(&mut self, size: u64) -> Result<(), PutError> {
+        if let Some(space) = &mut self.space
+            && size > space.total()
+        {
+            let more = (size - space.total()).max(PIECE as u64);
+            space.join(self.spool.shared.disk.reserve(more)?);
         }
         Ok(())
     }
@@ -156,10 +177,11 @@ impl Draft {
         let complete = self.prepare(message).await?;
         let shared = spool.shared.clone();
         let CompleteDraft { edits, cleanup } = complete;
+        spool.check_room()?;
         let _pending = spool.shared.write_latency.begin();
         spool
             .writer
-            .submit(edits, move || {
+            .submit_new(edits, move || {
                 on_durable();
                 cleanup.publish(&shared);
             })
@@ -197,13 +219,9 @@ impl Draft {
         };
         let head = Slice::from(head);
         let stored = Stored::new(message, head.len() as u64, part);
-        let mut edits = vec![StoreEdit::record(&stored)?];
+        let mut edits = vec![StoreEdit::new_record(&stored)?];
         if !head.is_empty() {
-            edits.push(StoreEdit {
-                table: StoreTable::Bodies,
-                id,
-                value: Some(head.clone()),
-            });
+            edits.push(StoreEdit::new(StoreTable::Bodies, id, Some(head.clone())));
         }
         let cleanup = DraftCleanup {
             entry: IndexEntry::from(&stored),
@@ -211,6 +229,7 @@ impl Draft {
             spill,
             reserved: self.reserved,
             _share: self.share,
+            _space: self.space,
             message: (stored, head),
         };
         Ok(CompleteDraft { edits, cleanup })
@@ -232,6 +251,7 @@ impl Draft {
         let path = core.store.large_file(self.id());
         let shared = std::mem::take(&mut self.shared);
         let mut buffer = std::mem::take(&mut self.buffer);
+        let spilled = (shared.len() + buffer.len()) as u64;
         let (spill, buffer) = blocking(move || {
             let mut spill = match file {
                 Some(spill) => spill,
@@ -243,6 +263,9 @@ impl Draft {
             Ok((spill, buffer))
         })
         .await?;
+        if let Some(space) = &mut self.space {
+            space.use_up(spilled);
+        }
         self.file = DraftFile::Some(spill);
         self.buffer = buffer;
         Ok(())
@@ -263,6 +286,7 @@ pub(super) struct DraftCleanup {
     reserved: ReservedId,
     /// Share of the buffers, which stay in memory until the batch is written.
     _share: BufferShare,
+    _space: Option<ReservedSpace>,
     /// Candidate for the recent writes.
     message: StoredMessage,
 }
@@ -285,6 +309,7 @@ impl DraftCleanup {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, PutError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) if is_storage_full(&error) => Err(PutError::Full { free: 0, mark: 0 }),
         Ok(Err(error)) => Err(PutError::Store(error.to_string())),
         Err(error) => Err(PutError::Store(error.to_string())),
     }

@@ -69,15 +69,18 @@ impl Index {
         taken
     }
 
-    /// Takes the message that has this entry, due or not. A lease must follow. False if the message holds a lease, is
-    /// postponed, or is not in the index.
-    pub fn acquire(&mut self, id: MessageId, entry: IndexEntry) -> bool {
+    /// Takes the message that has this entry, due or not, and returns the entry under which the index counts it: the
+    /// kind may be another one, if the record has changed since it was read. A lease must follow. `None` if the message
+    /// holds a lease, is postponed, or is not in the index.
+    pub fn acquire(&mut self, id: MessageId, entry: IndexEntry) -> Option<IndexEntry> {
+        let due = entry.due;
         let found = if entry.kind.is_claimable() {
-            self.due.remove(&(entry.due, id)).is_some() || self.waiting.take(id).is_some()
+            let queued = self.due.remove(&(due, id)).map(|kind| IndexEntry { kind, due });
+            queued.or_else(|| self.waiting.take(id))
         } else {
-            self.parked.remove(&id).is_some()
+            self.parked.remove(&id).map(|kind| IndexEntry { kind, due })
         };
-        self.counts.claimed += u64::from(found);
+        self.counts.claimed += u64::from(found.is_some());
         found
     }
 
@@ -99,7 +102,10 @@ impl Index {
                 self.insert(id, entry);
             }
             LeaseOutcome::Removed => self.bodies = self.bodies.saturating_sub(head),
-            LeaseOutcome::SetAside => self.counts.set_aside += 1,
+            LeaseOutcome::SetAside => {
+                self.counts.set_aside += 1;
+                self.bodies = self.bodies.saturating_sub(head);
+            }
         }
     }
 

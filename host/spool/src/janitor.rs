@@ -4,11 +4,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::aside;
 use crate::cleanup_task::CleanupTask;
 use crate::shared::Shared;
 
 /// Time between two rounds of checking the disk.
 const ROUND: Duration = Duration::from_secs(5);
+/// Time between two looks for orphans that were kept for long enough.
+const EXPIRY: Duration = Duration::from_secs(3600);
 /// Bytes of garbage from which a compaction pays.
 const MIN_GARBAGE: u64 = 64 * 1024 * 1024;
 
@@ -24,6 +27,7 @@ pub(super) fn start(shared: &Arc<Shared>, tasks: Receiver<CleanupTask>) -> std::
 fn run(shared: &Weak<Shared>, tasks: &Receiver<CleanupTask>) {
     let mut unreclaimed = 0;
     let mut round = Instant::now() + ROUND;
+    let mut expire_at = Instant::now();
     loop {
         match tasks.recv_timeout(round.saturating_duration_since(Instant::now())) {
             Ok(CleanupTask::Unlink(path)) => {
@@ -35,6 +39,13 @@ fn run(shared: &Weak<Shared>, tasks: &Receiver<CleanupTask>) {
                 let Some(shared) = shared.upgrade() else { return };
                 // Only for the event of a change from low to enough; sessions check for themselves.
                 let _ = shared.disk.check();
+                shared.store.sync_manifest();
+                if Instant::now() >= expire_at {
+                    expire_at = Instant::now() + EXPIRY;
+                    if let Err(error) = aside::expire(shared.store.root()) {
+                        tracing::warn!(%error, "old orphans were not removed");
+                    }
+                }
                 unreclaimed = reclaim(&shared, unreclaimed);
                 round = Instant::now() + ROUND;
             }

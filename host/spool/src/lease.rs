@@ -16,7 +16,7 @@ pub(super) struct Lease {
     id: MessageId,
     was: StateKind,
     outcome: LeaseOutcome,
-    /// Bytes of bodies that leave with a removed message.
+    /// Bytes of bodies that leave with a message that is removed or set aside.
     head: u64,
     /// Number of events emitted before the lease, that of the message's acceptance included.
     events_before: u64,
@@ -73,8 +73,9 @@ impl Lease {
         self.outcome = LeaseOutcome::Removed;
     }
 
-    /// Ends the lease of a message of which the record was set aside.
-    pub fn set_aside(mut self) {
+    /// Ends the lease of a message of which the record was set aside, with `head` bytes of bodies.
+    pub fn set_aside(mut self, head: u64) {
+        self.head = head;
         self.outcome = LeaseOutcome::SetAside;
     }
 }

@@ -2,28 +2,41 @@
 //!
 //! `docs/internals/spool.md` has the table of states and the effect of a crash in each.
 
+mod aside;
 mod bounded_log;
 mod buffer_budget;
+mod check_spool;
 mod claim;
 mod cleanup_task;
 mod counts;
+mod database;
 mod disk_space;
 mod draft;
+mod examine;
 mod index;
 mod index_entry;
 mod janitor;
+mod journal_scan;
 mod lease;
+mod manifest;
 mod message;
+mod open_store;
 mod queue_actions;
 mod recent_writes;
 mod recovery;
+mod salvage;
+mod set_aside;
 mod shared;
 mod spill;
 mod spool_error;
 mod spool_options;
 mod store;
+mod store_edit;
+mod store_folder;
 mod stored_content;
 mod stored_record;
+mod totals;
+mod tree_files;
 mod waiting;
 mod write_latency;
 mod writer;
@@ -35,26 +48,31 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
-use host_events::{Events, RecentlyAccepted};
+use host_events::{Event, Events, RecentlyAccepted};
 use host_mail::{Content, MessageId, Timestamp};
 
 use crate::disk_space::Disk;
 use crate::index_entry::IndexEntry;
 use crate::lease::Lease;
+use crate::open_store::open_store;
 use crate::queue_actions::SpoolCore;
 use crate::shared::Shared;
-use crate::store::{SpoolStore, StoreEdit, StoreTable, id_of};
-use crate::stored_record::{SetAside, Stored};
+use crate::store::id_of;
+use crate::store_edit::{StoreEdit, StoreTable};
+use crate::stored_record::Stored;
 use crate::writer::SpoolWriter;
 
 pub use crate::bounded_log::{Entry, Log};
+pub use check_spool::{CheckedSpool, check_spool};
 pub use claim::Claim;
 pub use counts::Counts;
+pub use disk_space::ReservedSpace;
 pub use draft::Draft;
 pub use message::{Failed, Message, Recipient, RecipientState, State};
 pub use recovery::Recovery;
-pub use spool_error::{OpenError, PutError};
-pub use spool_options::SpoolOptions;
+pub use set_aside::SetAsideMessage;
+pub use spool_error::{Damage, OpenError, PutError};
+pub use spool_options::{OnDamage, SpoolOptions};
 
 /// The selection of messages that [`Spool::list`] returns.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +85,8 @@ pub struct ListFilter {
     pub limit: usize,
 }
 
+/// Bytes reserved for a message of unknown size, in which most messages fit.
+const MIN_RESERVED: u64 = 16 * 1024;
 /// Maximum number of records that a call of [`Spool::list`] reads.
 const MAX_SCANNED: usize = 10_000;
 
@@ -92,8 +112,14 @@ impl Spool {
     /// Opens the folder and recovers all left-overs of the last run (5015, 5016). Blocks.
     pub fn open(path: &Path, options: SpoolOptions, events: Events) -> Result<Self, OpenError> {
         let (spool, recovery) = Self::begin(path, options, events)?;
-        recovery.run(&RecentlyAccepted::default())?;
-        Ok(spool)
+        let recovered = recovery.run(&RecentlyAccepted::default());
+        if recovered.is_err()
+            && let Some(thread) = spool.inner.writer.stop()
+        {
+            // The store is closed when the call returns.
+            let _ = thread.join();
+        }
+        recovered.map(|()| spool)
     }
 
     /// Opens the folder without recovering the left-overs of the last run, which [`Recovery::run`] does.
@@ -101,13 +127,20 @@ impl Spool {
     /// The spool is usable during recovery: puts are as durable as ever, [`Self::list`] and [`Self::get`] find every
     /// message, the counts grow, and [`Self::release`] and [`Self::delete`] wait for the end of recovery.
     pub fn begin(path: &Path, options: SpoolOptions, events: Events) -> Result<(Self, Recovery), OpenError> {
-        let (store, existed) = SpoolStore::open(path)?;
+        let opened = open_store(path, options.on_damage, &events)?;
+        if let Some((damage, kept)) = &opened.salvaged {
+            events.emit(Event::SpoolSalvaged {
+                damage: damage.iter().map(ToString::to_string).collect(),
+                kept: kept.display().to_string(),
+            });
+        }
+        let store = opened.store.clone();
         let failed = |error: std::io::Error| OpenError::Store(error.to_string());
         let disk = Disk::new(path.to_owned(), options.low_water, events.clone());
         let (janitor, tasks) = mpsc::channel();
         let shared = Arc::new(Shared::new(store, disk, &options, events, janitor));
         // Recovery takes its snapshot before this run writes anything into the folder.
-        let recovery = Recovery::new(shared.clone(), existed).map_err(OpenError::Store)?;
+        let recovery = Recovery::new(shared.clone(), &opened, options.on_damage).map_err(OpenError::Store)?;
         let writer = SpoolWriter::start(
             shared.store.clone(),
             shared.active_drafts.clone(),
@@ -131,8 +164,31 @@ impl Spool {
 
     /// Checks that a transaction may begin: the disk has room and the write latency is within the limit.
     pub fn check(&self) -> Result<(), PutError> {
+        self.inner.check_room()?;
         self.inner.shared.disk.check()?;
         self.inner.shared.write_latency.check()
+    }
+
+    /// Reserves room on the disk for a message of `size` bytes, beyond the low-water mark and all other reservations.
+    /// Checks the write latency like [`Self::check`].
+    pub fn reserve(&self, size: Option<u64>) -> Result<ReservedSpace, PutError> {
+        self.inner.check_room()?;
+        let reserved = self
+            .inner
+            .shared
+            .disk
+            .reserve(size.unwrap_or_default().max(MIN_RESERVED))?;
+        self.inner.shared.write_latency.check()?;
+        Ok(reserved)
+    }
+
+    /// The reason why new mail is refused for lack of room, in words; `None` while there is room.
+    pub fn space_problem(&self) -> Option<String> {
+        self.inner
+            .check_room()
+            .err()
+            .map(|error| error.to_string())
+            .or_else(|| self.inner.shared.disk.problem())
     }
 
     /// True from a [`Self::check`] that found the write latency above the limit until the pending writes are in time.
@@ -148,19 +204,30 @@ impl Spool {
 
     /// Begins a message that is being received. [`PutError::Full`] below the low-water mark.
     pub fn draft(&self) -> Result<Draft, PutError> {
+        self.draft_in(self.reserve(None)?)
+    }
+
+    /// Begins a message for which room is reserved. Beyond the reservation the draft reserves more as it grows.
+    /// [`PutError::Full`] if the disk has fallen below the low-water mark since.
+    pub fn draft_in(&self, reserved: ReservedSpace) -> Result<Draft, PutError> {
+        self.inner.check_room()?;
         self.inner.shared.disk.check()?;
-        Ok(self.notice_draft())
+        Ok(Draft::new(self.inner.clone(), Some(reserved)))
     }
 
     /// Begins a notification of the host's own, which the low-water mark does not stop.
     pub fn notice_draft(&self) -> Draft {
-        Draft::new(self.inner.clone())
+        Draft::new(self.inner.clone(), None)
     }
 
     /// Claims up to `at_most` queued or failing messages that are due at `now` and hold no lease. Alternates between
     /// the oldest and the newest due message, so that a backlog does not delay new mail. May read from the disk.
     pub fn claim_due(&self, now: Timestamp, at_most: usize) -> Vec<Claim> {
         let shared = &self.inner.shared;
+        if shared.store.is_full() {
+            // A delivery could not be settled.
+            return Vec::new();
+        }
         let taken = shared.index().claim(now, at_most);
         let leases = taken
             .into_iter()
@@ -253,7 +320,8 @@ impl Spool {
             return Ok(found);
         }
         let mut last = None;
-        for (scanned, item) in (self.inner.shared.store.scan(StoreTable::Messages, filter.after, true)).enumerate() {
+        let records = self.inner.shared.store.scan(StoreTable::Messages, filter.after, true);
+        for (scanned, item) in records.enumerate() {
             if found.messages.len() == filter.limit || scanned == max_scanned {
                 found.next = last;
                 break;
@@ -293,22 +361,43 @@ impl Spool {
             let content: Arc<dyn Content> = Arc::new(claim::content(store, &stored));
             return Ok(Some((stored.message, content)));
         }
-        match store.value(StoreTable::SetAside, id).map_err(PutError::Store)? {
+        match self.inner.set_aside_record(id)? {
             None => Ok(None),
-            Some(record) => {
-                let reason = serde_json::from_slice::<SetAside>(&record)
-                    .map_or_else(|error| error.to_string(), |set_aside| set_aside.reason);
-                Err(PutError::Store(format!("{id} was set aside: {reason}")))
-            }
+            Some(record) => Err(PutError::Store(format!("{id} was set aside: {}", record.reason))),
         }
     }
 
-    /// Makes a queued, failing, frozen or quarantined message due now. False if the spool has no such message or the
-    /// message holds a lease.
+    /// Returns a message that was set aside; `None` if there is none under this id. Blocks.
+    pub fn set_aside(&self, id: MessageId) -> Result<Option<SetAsideMessage>, PutError> {
+        let record = self.inner.set_aside_record(id)?;
+        Ok(record.map(|record| SetAsideMessage::new(id, record)))
+    }
+
+    /// Lists up to `limit` messages that were set aside, in order of arrival after `after`. Blocks.
+    pub fn list_set_aside(&self, after: Option<MessageId>, limit: usize) -> Result<Vec<SetAsideMessage>, PutError> {
+        let mut found = Vec::new();
+        for item in self.inner.shared.store.scan(StoreTable::SetAside, after, false) {
+            if found.len() == limit {
+                break;
+            }
+            let (key, _) = item.map_err(PutError::Store)?;
+            if let Some(id) = id_of(&key) {
+                found.extend(self.set_aside(id)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes a queued, failing, frozen or quarantined message due now, or one that was set aside. False if the spool has
+    /// no such message or the message holds a lease.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Store`] also if the message was set aside and is still not whole.
     pub async fn release(&self, id: MessageId) -> Result<bool, PutError> {
         self.inner.shared.recovered.wait().await;
         let Some((stored, lease)) = self.inner.acquire(id)? else {
-            return Ok(false);
+            return self.inner.release_set_aside(id).await;
         };
         let released = stored.released(Timestamp::now());
         let edits = vec![StoreEdit::record(&released)?];
@@ -336,6 +425,7 @@ impl Spool {
     /// Writes all submitted edits and closes the store. Later writes fail.
     pub async fn close(&self) {
         self.inner.shared.closing.store(true, Ordering::Relaxed);
+        self.inner.shared.store.stop_waiting();
         if let Some(thread) = self.inner.writer.stop() {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }

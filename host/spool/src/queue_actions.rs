@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host_events::Event;
-use host_mail::MessageId;
+use host_mail::{MessageId, Timestamp};
 
 use crate::claim::Claim;
 use crate::cleanup_task::CleanupTask;
@@ -13,7 +13,7 @@ use crate::lease::Lease;
 use crate::message::Message;
 use crate::shared::Shared;
 use crate::spool_error::PutError;
-use crate::store::{StoreEdit, StoreTable};
+use crate::store_edit::{StoreEdit, StoreTable};
 use crate::stored_record::{SetAside, Stored};
 use crate::writer::{SpoolWriter, WriteResult};
 
@@ -27,6 +27,14 @@ pub(super) struct SpoolCore {
 }
 
 impl SpoolCore {
+    /// Checks that the store takes batches.
+    pub(super) fn check_room(&self) -> Result<(), PutError> {
+        match self.shared.store.is_full() {
+            true => Err(self.shared.disk.full()),
+            false => Ok(()),
+        }
+    }
+
     /// Reads a leased message. A record that is damaged or lacks its bytes is set aside (5016); a store that cannot be
     /// read postpones the message. `None` in both cases.
     pub(super) fn claim(&self, mut lease: Lease) -> Option<Claim> {
@@ -69,10 +77,9 @@ impl SpoolCore {
         let Some(seen) = self.stored(id)? else {
             return Ok(None);
         };
-        let entry = IndexEntry::from(&seen);
-        if !self.shared.index().acquire(id, entry) {
+        let Some(entry) = self.shared.index().acquire(id, IndexEntry::from(&seen)) else {
             return Ok(None);
-        }
+        };
         let lease = Lease::new(self.shared.clone(), id, entry);
         self.shared.recent_writes().take(id);
         // Read again: the message may have been settled between the first read and the lease.
@@ -124,17 +131,9 @@ impl SpoolCore {
     ) -> WriteResult {
         let (id, head, after_events) = (lease.id(), stored.head, lease.events_before());
         let alone = edits.is_empty();
-        edits.push(StoreEdit {
-            table: StoreTable::Messages,
-            id,
-            value: None,
-        });
+        edits.push(StoreEdit::no_record(id, stored.file.map(|part| part.size)));
         if head > 0 {
-            edits.push(StoreEdit {
-                table: StoreTable::Bodies,
-                id,
-                value: None,
-            });
+            edits.push(StoreEdit::new(StoreTable::Bodies, id, None));
         }
         let shared = self.shared.clone();
         let file = stored.file.map(|_| shared.store.large_file(id));
@@ -155,21 +154,22 @@ impl SpoolCore {
         let Ok(value) = serde_json::to_vec(&SetAside::new(&reason, record)) else {
             return;
         };
+        let store = &self.shared.store;
+        let (head, file) = match Stored::decode(id, record) {
+            Ok(stored) => (stored.head, stored.file.map(|part| part.size)),
+            Err(_) => {
+                let body = store.value(StoreTable::Bodies, id).ok().flatten();
+                let file = std::fs::metadata(store.large_file(id)).ok();
+                (body.map_or(0, |body| body.len() as u64), file.map(|file| file.len()))
+            }
+        };
         let edits = vec![
-            StoreEdit {
-                table: StoreTable::SetAside,
-                id,
-                value: Some(value.into()),
-            },
-            StoreEdit {
-                table: StoreTable::Messages,
-                id,
-                value: None,
-            },
+            StoreEdit::new(StoreTable::SetAside, id, Some(value.into())),
+            StoreEdit::no_record(id, file),
         ];
         let events = self.shared.events.clone();
         drop(self.writer.submit(edits, move || {
-            lease.set_aside();
+            lease.set_aside(head);
             events.emit(Event::SpoolEntrySetAside {
                 message: id.to_string(),
                 error: reason,
@@ -180,18 +180,66 @@ impl SpoolCore {
     /// Removes a record that was set aside, the body and the spill file. False if there is none.
     pub(super) async fn delete_set_aside(&self, id: MessageId) -> Result<bool, PutError> {
         let shared = self.shared.clone();
-        let known = shared.store.value(StoreTable::SetAside, id).map_err(PutError::Store)?;
-        if known.is_none() {
+        let Some(reserved) = shared.reserve_known(id) else {
+            return Ok(false);
+        };
+        if self.set_aside_record(id)?.is_none() {
             return Ok(false);
         }
-        let edits = [StoreTable::SetAside, StoreTable::Bodies].map(|table| StoreEdit { table, id, value: None });
+        let edits = [StoreTable::SetAside, StoreTable::Bodies].map(|table| StoreEdit::new(table, id, None));
         let answer = self.writer.submit(edits.into(), move || {
             shared.index().forget_set_aside();
             let file = shared.store.large_file(id);
             if file.exists() {
                 let _ = shared.janitor.send(CleanupTask::Unlink(file));
             }
+            drop(reserved);
         });
         answer.wait().await.map(|()| true)
+    }
+
+    /// Puts a message back that was set aside, due now, if its record and bytes are whole. False if there is none.
+    pub(super) async fn release_set_aside(&self, id: MessageId) -> Result<bool, PutError> {
+        let shared = self.shared.clone();
+        let Some(reserved) = shared.reserve_known(id) else {
+            return Ok(false);
+        };
+        let Some(record) = self.set_aside_record(id)? else {
+            return Ok(false);
+        };
+        let still = |reason: String| PutError::Store(format!("{id} cannot be released: {reason}"));
+        let stored = record.stored(id).map_err(still)?;
+        if let Some(reason) = shared.store.missing(&stored).map_err(still)? {
+            return Err(still(reason));
+        }
+        let released = stored.released(Timestamp::now());
+        let entry = IndexEntry::from(&released);
+        let edits = vec![
+            StoreEdit::new(StoreTable::SetAside, id, None),
+            StoreEdit::new_record(&released)?,
+        ];
+        let answer = self.writer.submit(edits, move || {
+            let mut index = shared.index();
+            index.forget_set_aside();
+            index.add(id, entry, released.head);
+            drop(index);
+            shared.changed.notify_one();
+            drop(reserved);
+        });
+        answer.wait().await.map(|()| true)
+    }
+
+    /// Reads a record that was set aside; `None` if there is none.
+    pub(super) fn set_aside_record(&self, id: MessageId) -> Result<Option<SetAside>, PutError> {
+        let record = self
+            .shared
+            .store
+            .value(StoreTable::SetAside, id)
+            .map_err(PutError::Store)?;
+        let decode = |record: bytes::Bytes| serde_json::from_slice(&record);
+        record
+            .map(decode)
+            .transpose()
+            .map_err(|error| PutError::Store(format!("{id} was set aside: {error}")))
     }
 }

@@ -2,46 +2,69 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::ErrorKind;
 use std::iter::Peekable;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use host_contract::Reason;
 use host_events::{Event, RecentlyAccepted};
 use host_mail::MessageId;
 
+use crate::aside;
 use crate::index_entry::IndexEntry;
 use crate::message::Message;
+use crate::open_store::OpenedStore;
 use crate::shared::Shared;
 use crate::spool_error::OpenError;
-use crate::store::{ScanItem, Snapshot, SpoolStore, StoreEdit, StoreTable, id_of};
+use crate::spool_options::OnDamage;
+use crate::store::{ScanItem, Snapshot, SpoolStore, id_of, is_storage_full};
+use crate::store_edit::{StoreEdit, StoreTable};
 use crate::stored_record::{SetAside, Stored};
+use crate::totals::Totals;
 
 /// Maximum number of edits in a batch.
 const BATCH: usize = 1000;
 /// Number of messages added to the index under a single lock.
 const INDEX_BATCH: usize = 1000;
+/// Maximum number of reads that fail in a row before recovery gives up.
+const MAX_FAILED: u32 = 10;
+/// Delay after a read that failed.
+const READ_RETRY_DELAY: Duration = Duration::from_millis(300);
 
 /// The left-overs of the last run, as the spool had them when opened. Later messages are not touched.
 #[must_use = "the index lacks the messages of the last run until `run` has read them"]
 pub struct Recovery {
     shared: Arc<Shared>,
-    snapshot: Snapshot,
+    /// Dropped before recovery writes: a store whose disk is full cannot be opened again while a snapshot is in use.
+    snapshot: Option<Snapshot>,
     /// Ids of the files in `large/`.
     files: Vec<MessageId>,
     /// True unless this run created the spool.
     existed: bool,
+    /// Totals that the records must have; `None` if they are to be counted.
+    totals: Option<Totals>,
+    on_damage: OnDamage,
+    /// Folder that takes the orphans.
+    aside: PathBuf,
 }
 
 impl Recovery {
-    pub(super) fn new(shared: Arc<Shared>, existed: bool) -> Result<Self, String> {
-        let (snapshot, files) = (shared.store.snapshot(), files(&shared.store)?);
+    pub(super) fn new(shared: Arc<Shared>, opened: &OpenedStore, on_damage: OnDamage) -> Result<Self, String> {
+        let (snapshot, files) = (Some(shared.store.snapshot()?), files(&shared.store)?);
+        let aside = match &opened.salvaged {
+            Some((_, kept)) => kept.join("large"),
+            None => aside::orphans(shared.store.root()),
+        };
         Ok(Self {
             shared,
             snapshot,
             files,
-            existed,
+            existed: opened.existed,
+            totals: opened.totals,
+            on_damage,
+            aside,
         })
     }
 
@@ -54,109 +77,258 @@ impl Recovery {
     /// # Errors
     ///
     /// [`OpenError::Store`] if the store cannot be read: the messages of the last run are not known then.
-    pub fn run(self, accepted: &RecentlyAccepted) -> Result<(), OpenError> {
-        self.read(accepted).map_err(OpenError::Store)
-    }
-
-    fn read(&self, accepted: &RecentlyAccepted) -> Result<(), String> {
-        let Self { shared, snapshot, .. } = self;
-        let store = &shared.store;
-        let set_aside_keys: HashSet<Vec<u8>> = snapshot
-            .scan(StoreTable::SetAside, false)
-            .map(|item| item.map(|(key, _)| key))
-            .collect::<Result<_, _>>()?;
-        shared.index().count_set_aside(set_aside_keys.len() as u64);
-        let mut scan = Scan {
-            shared,
-            accepted,
-            bodies: snapshot.scan(StoreTable::Bodies, false).peekable(),
-            pending: Vec::with_capacity(INDEX_BATCH),
-            messages: 0,
-            with_file: HashSet::new(),
-            orphans: Vec::new(),
-            rejected: Vec::new(),
+    /// [`OpenError::Damaged`] if records are missing and [`SpoolOptions::on_damage`](crate::SpoolOptions) does not
+    /// accept that; the next open finds the same.
+    pub fn run(mut self, accepted: &RecentlyAccepted) -> Result<(), OpenError> {
+        let Some(snapshot) = self.snapshot.take() else {
+            return Ok(());
         };
-        for item in snapshot.scan(StoreTable::Messages, true) {
-            if shared.closing.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            let (key, value) = item?;
-            scan.record(&set_aside_keys, key, value.as_deref().unwrap_or_default())?;
-        }
-        scan.skip_bodies(&set_aside_keys, None)?;
-        scan.publish();
-        let Scan {
-            messages,
-            with_file,
-            orphans,
-            rejected,
-            ..
-        } = scan;
-        for keys in orphans.chunks(BATCH) {
-            store.remove_keys(StoreTable::Bodies, keys.to_vec())?;
-        }
-        let set_aside = set_aside(store, rejected)?;
+        let keys = snapshot.scan(StoreTable::SetAside, &[], false);
+        let set_aside_keys: HashSet<Vec<u8>> = keys
+            .map(|item| item.map(|(key, _)| key))
+            .collect::<Result<_, _>>()
+            .map_err(OpenError::Store)?;
+        let (shared, store) = (&self.shared, &self.shared.store);
+        shared.index().count_set_aside(set_aside_keys.len() as u64);
+        let Some(found) = self
+            .scan(&snapshot, &set_aside_keys, accepted)
+            .map_err(OpenError::Store)?
+        else {
+            return Ok(());
+        };
+        drop(snapshot);
+        self.compare(&found.totals)?;
+        let set_aside = set_aside(store, found.rejected).map_err(OpenError::Store)?;
         shared.index().count_set_aside(set_aside);
         let is_orphan =
-            |id: &&MessageId| !with_file.contains(id) && !set_aside_keys.contains(id.to_string().as_bytes());
-        let removed = remove_files(store, self.files.iter().filter(is_orphan))?;
+            |id: &&MessageId| !found.with_file.contains(id) && !set_aside_keys.contains(id.to_string().as_bytes());
+        let orphan_files = self.files.iter().filter(is_orphan);
+        let removed = self.move_orphans(found.orphans, orphan_files)?;
         if self.existed {
             shared.events.emit(Event::SpoolRecovered {
-                messages,
-                orphans_removed: orphans.len() as u64 + removed,
+                messages: found.messages,
+                orphans_removed: removed,
+                orphans_kept_in: (removed > 0).then(|| self.aside.display().to_string()),
                 set_aside,
             });
         }
         let _ = shared.recovered.set(());
         Ok(())
     }
+
+    /// Reads all records. `None` if the spool was closed meanwhile. A read that fails is tried again.
+    fn scan(
+        &self,
+        snapshot: &Snapshot,
+        set_aside_keys: &HashSet<Vec<u8>>,
+        accepted: &RecentlyAccepted,
+    ) -> Result<Option<Found>, String> {
+        let mut found = Found::default();
+        let (mut after, mut failed) = (Vec::new(), 0);
+        loop {
+            let mut scan = Scan {
+                shared: &self.shared,
+                set_aside_keys,
+                accepted,
+                bodies: snapshot.scan(StoreTable::Bodies, &after, false).peekable(),
+                found: &mut found,
+            };
+            let records = snapshot.scan(StoreTable::Messages, &after, true);
+            match scan.all(records, &mut after, &mut failed) {
+                Ok(complete) => {
+                    scan.publish();
+                    return Ok(complete.then_some(found));
+                }
+                Err(error) if failed == MAX_FAILED => return Err(error),
+                Err(error) => {
+                    failed += 1;
+                    tracing::warn!(%error, "the spool cannot be read for now; it is tried again");
+                    std::thread::sleep(READ_RETRY_DELAY);
+                }
+            }
+        }
+    }
+
+    /// Compares the records with the totals of the store, or sets the totals.
+    fn compare(&self, counted: &Totals) -> Result<(), OpenError> {
+        let store = &self.shared.store;
+        match &self.totals {
+            Some(totals) if totals.same_mail(counted) => Ok(()),
+            Some(totals) if self.on_damage == OnDamage::Refuse => {
+                let text = format!(
+                    "holds {} messages, and not the {} that it should: a table or a journal is missing, or is an older one",
+                    counted.messages, totals.messages
+                );
+                store.note_loss(&text);
+                Err(OpenError::damaged("store", text))
+            }
+            Some(totals) => {
+                let missing = counted.minus(totals);
+                self.shared.events.emit(Event::SpoolSalvaged {
+                    damage: vec![format!(
+                        "store holds {} messages of {}",
+                        counted.messages, totals.messages
+                    )],
+                    kept: self.aside.display().to_string(),
+                });
+                store.establish_totals(&missing).map_err(OpenError::Store)
+            }
+            None => store.establish_totals(counted).map_err(OpenError::Store),
+        }
+    }
+
+    /// Moves bodies and files without a record into the folder of orphans; returns the number. On a full disk they stay
+    /// where they are until the next open.
+    fn move_orphans<'a>(
+        &self,
+        mut bodies: Vec<Vec<u8>>,
+        files: impl Iterator<Item = &'a MessageId>,
+    ) -> Result<u64, OpenError> {
+        let store = &self.shared.store;
+        let mut moved = 0;
+        let all = || -> std::io::Result<()> {
+            // A read that was tried again has met some of them twice.
+            bodies.sort_unstable();
+            bodies.dedup();
+            for keys in bodies.chunks(BATCH) {
+                for key in keys {
+                    self.keep_body(key)?;
+                }
+                store
+                    .remove_keys(StoreTable::Bodies, keys)
+                    .map_err(std::io::Error::other)?;
+                moved += keys.len() as u64;
+            }
+            for id in files {
+                moved += u64::from(aside::move_into(&self.aside, &store.large_file(*id))?);
+            }
+            Ok(())
+        };
+        match all() {
+            Err(error) if !is_storage_full(&error) => {
+                Err(OpenError::Store(format!("{}: {error}", self.aside.display())))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "orphans of the last run stay where they are");
+                Ok(moved)
+            }
+            Ok(()) => Ok(moved),
+        }
+    }
+
+    /// Writes a body without a record into the folder of orphans.
+    fn keep_body(&self, key: &[u8]) -> std::io::Result<()> {
+        let Some(id) = id_of(key) else { return Ok(()) };
+        let body = self.shared.store.value(StoreTable::Bodies, id);
+        match body.map_err(std::io::Error::other)? {
+            Some(body) => aside::keep_bytes(&self.aside, &format!("{id}.body"), &body),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The left-overs that were read.
+#[derive(Default)]
+struct Found {
+    /// Messages that are not in the index yet, with the bytes of each body.
+    pending: Vec<(MessageId, IndexEntry, u64)>,
+    messages: u64,
+    /// Totals of the records under ids, those to be set aside included.
+    totals: Totals,
+    /// Ids of the files that are no orphans.
+    with_file: HashSet<MessageId>,
+    /// Keys of bodies without a record.
+    orphans: Vec<Vec<u8>>,
+    rejected: Vec<Rejected>,
+}
+
+/// An unusable record.
+struct Rejected {
+    key: Vec<u8>,
+    value: Vec<u8>,
+    reason: String,
+    /// Size of the file that the totals count for the record.
+    file: Option<u64>,
 }
 
 /// A merge scan of records and bodies in the order of the keys.
 struct Scan<'a, I: Iterator<Item = ScanItem>> {
     shared: &'a Shared,
+    set_aside_keys: &'a HashSet<Vec<u8>>,
     /// Messages of which the acceptance is recorded.
     accepted: &'a RecentlyAccepted,
     bodies: Peekable<I>,
-    /// Messages that are not in the index yet, with the bytes of each body.
-    pending: Vec<(MessageId, IndexEntry, u64)>,
-    messages: u64,
-    /// Ids of the files that are no orphans.
-    with_file: HashSet<MessageId>,
-    /// Keys of bodies without a record.
-    orphans: Vec<Vec<u8>>,
-    /// Keys and values of unusable records, and the reasons.
-    rejected: Vec<(Vec<u8>, Vec<u8>, String)>,
+    found: &'a mut Found,
 }
 
 impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
-    fn record(&mut self, set_aside_keys: &HashSet<Vec<u8>>, key: Vec<u8>, value: &[u8]) -> Result<(), String> {
-        let has_body = self.skip_bodies(set_aside_keys, Some(&key))?;
-        let Some(id) = id_of(&key) else {
+    /// Reads records and bodies to the end; false if the spool was closed meanwhile. `after` is the last key that was
+    /// read, `failed` is 0 after a read that succeeded.
+    fn all(
+        &mut self,
+        records: impl Iterator<Item = ScanItem>,
+        after: &mut Vec<u8>,
+        failed: &mut u32,
+    ) -> Result<bool, String> {
+        for item in records {
+            if self.shared.closing.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let (key, value) = item?;
+            self.record(&key, value.as_deref().unwrap_or_default())?;
+            (*after, *failed) = (key, 0);
+        }
+        self.skip_bodies(None)?;
+        Ok(true)
+    }
+
+    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
+        let has_body = self.skip_bodies(Some(key))?;
+        let Some(id) = id_of(key) else {
             // A record without an id cannot be looked up, but the operator can find it set aside under a new id.
-            return self.reject(key, value, "record: its key is no id".to_owned());
+            self.reject(key, value, None, "record: its key is no id".to_owned());
+            return Ok(());
         };
         // Even an unusable record keeps its file.
-        self.with_file.insert(id);
-        match Stored::decode(id, value) {
-            Err(reason) => self.reject(key, value, reason),
-            Ok(stored) if stored.head > 0 && !has_body => self.reject(key, value, "body: missing".to_owned()),
-            Ok(stored) => match self.shared.store.missing_file(&stored) {
-                Some(reason) => self.reject(key, value, reason),
-                None => {
-                    if stored.file.is_none() {
-                        self.with_file.remove(&id);
-                    }
-                    self.messages += 1;
-                    self.emit_unrecorded(&stored.message);
-                    self.pending.push((id, IndexEntry::from(&stored), stored.head));
-                    if self.pending.len() == INDEX_BATCH {
-                        self.publish();
-                    }
-                    Ok(())
-                }
-            },
+        self.found.with_file.insert(id);
+        let decoded = Stored::decode(id, value);
+        let file = match &decoded {
+            Ok(stored) => stored.file.map(|part| part.size),
+            Err(_) => fs::metadata(self.shared.store.large_file(id))
+                .ok()
+                .map(|file| file.len()),
+        };
+        self.found.totals.add(key, file);
+        let stored = match decoded {
+            Ok(stored) => stored,
+            Err(reason) => {
+                self.reject(key, value, file, reason);
+                return Ok(());
+            }
+        };
+        if stored.head > 0 && !has_body {
+            self.reject(key, value, file, "body: missing".to_owned());
+            return Ok(());
         }
+        match self.shared.store.missing_file(&stored) {
+            Ok(Some(reason)) => {
+                self.reject(key, value, file, reason);
+                return Ok(());
+            }
+            Ok(None) => {}
+            // The claim looks again: an error of the disk may pass.
+            Err(error) => tracing::warn!(%error, "the file of a message cannot be examined for now"),
+        }
+        if stored.file.is_none() {
+            self.found.with_file.remove(&id);
+        }
+        self.found.messages += 1;
+        self.emit_unrecorded(&stored.message);
+        self.found.pending.push((id, IndexEntry::from(&stored), stored.head));
+        if self.found.pending.len() == INDEX_BATCH {
+            self.publish();
+        }
+        Ok(())
     }
 
     /// Emits the event of a message that was accepted without one.
@@ -184,26 +356,30 @@ impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
     /// Adds the pending messages to the index, where they can be claimed.
     fn publish(&mut self) {
         let mut index = self.shared.index();
-        for (id, entry, head) in self.pending.drain(..) {
+        for (id, entry, head) in self.found.pending.drain(..) {
             index.add(id, entry, head);
         }
         drop(index);
         self.shared.changed.notify_one();
     }
 
-    fn reject(&mut self, key: Vec<u8>, value: &[u8], error: String) -> Result<(), String> {
-        let message = String::from_utf8_lossy(&key).into_owned();
+    fn reject(&mut self, key: &[u8], value: &[u8], file: Option<u64>, reason: String) {
+        let message = String::from_utf8_lossy(key).into_owned();
         self.shared.events.emit(Event::SpoolEntrySetAside {
             message,
-            error: error.clone(),
+            error: reason.clone(),
         });
-        self.rejected.push((key, value.to_vec(), error));
-        Ok(())
+        self.found.rejected.push(Rejected {
+            key: key.to_vec(),
+            value: value.to_vec(),
+            reason,
+            file,
+        });
     }
 
     /// Skips the bodies before `key` (all bodies for `None`) and notes the orphans among them. True if a body is stored
     /// under `key`.
-    fn skip_bodies(&mut self, set_aside_keys: &HashSet<Vec<u8>>, key: Option<&[u8]>) -> Result<bool, String> {
+    fn skip_bodies(&mut self, key: Option<&[u8]>) -> Result<bool, String> {
         while let Some(next) = self.bodies.peek() {
             match (next, key) {
                 (Ok((body, _)), Some(key)) if body.as_slice() > key => return Ok(false),
@@ -214,8 +390,8 @@ impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
             if key == Some(body.as_slice()) {
                 return Ok(true);
             }
-            if !set_aside_keys.contains(&body) {
-                self.orphans.push(body);
+            if !self.set_aside_keys.contains(&body) {
+                self.found.orphans.push(body);
             }
         }
         Ok(false)
@@ -223,17 +399,24 @@ impl<I: Iterator<Item = ScanItem>> Scan<'_, I> {
 }
 
 /// Moves unusable records to the set-aside keyspace; returns the number.
-fn set_aside(store: &SpoolStore, rejected: Vec<(Vec<u8>, Vec<u8>, String)>) -> Result<u64, String> {
+fn set_aside(store: &SpoolStore, rejected: Vec<Rejected>) -> Result<u64, String> {
     let mut moved = 0;
-    for (key, value, reason) in rejected {
-        let id = id_of(&key).unwrap_or_else(MessageId::generate);
+    for Rejected {
+        key,
+        value,
+        reason,
+        file,
+    } in rejected
+    {
+        let known = id_of(&key);
         let record = serde_json::to_vec(&SetAside::new(&reason, &value)).map_err(|error| error.to_string())?;
-        store.write(vec![StoreEdit {
-            table: StoreTable::SetAside,
-            id,
-            value: Some(record.into()),
-        }])?;
-        store.remove_keys(StoreTable::Messages, vec![key])?;
+        let id = known.unwrap_or_else(MessageId::generate);
+        let mut edits = vec![StoreEdit::new(StoreTable::SetAside, id, Some(record.into()))];
+        edits.extend(known.map(|id| StoreEdit::no_record(id, file)));
+        store.write_when_possible(&edits)?;
+        if known.is_none() {
+            store.remove_keys(StoreTable::Messages, &[key])?;
+        }
         moved += 1;
     }
     Ok(moved)
@@ -248,18 +431,4 @@ fn files(store: &SpoolStore) -> Result<Vec<MessageId>, String> {
         files.extend(name.to_str().and_then(|name| name.parse::<MessageId>().ok()));
     }
     Ok(files)
-}
-
-/// Removes orphan files: drafts of the last run, and files of messages that were removed. Returns the number.
-fn remove_files<'a>(store: &SpoolStore, orphans: impl Iterator<Item = &'a MessageId>) -> Result<u64, String> {
-    let mut removed = 0;
-    for id in orphans {
-        let path = store.large_file(*id);
-        match fs::remove_file(&path) {
-            Ok(()) => removed += 1,
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(format!("{}: {error}", path.display())),
-        }
-    }
-    Ok(removed)
 }

@@ -75,6 +75,16 @@ impl Shared {
         self.recent_writes.lock()
     }
 
+    /// Reserves a known id for an action; `None` while another holds it.
+    pub fn reserve_known(self: &Arc<Self>, id: MessageId) -> Option<ReservedId> {
+        if !self.reserved_ids.lock().insert(id) {
+            return None;
+        }
+        self.active_drafts.fetch_add(1, Ordering::Relaxed);
+        let shared = self.clone();
+        Some(ReservedId { shared, id })
+    }
+
     /// Reserves an id that no message and no draft has.
     pub fn reserve(self: &Arc<Self>) -> ReservedId {
         loop {
@@ -91,7 +101,7 @@ impl Shared {
     }
 }
 
-/// A reservation of an id for a draft. Once dropped, the id is the committed message's, or free again.
+/// A reservation of an id for a draft, or for an action on a message that is not in the index. Once dropped, the id is the committed message's, or free again.
 pub(super) struct ReservedId {
     shared: Arc<Shared>,
     pub id: MessageId,

@@ -2,6 +2,16 @@
 
 use std::time::Duration;
 
+/// Action at open if a part of the spool is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnDamage {
+    /// The spool is not opened and nothing is changed.
+    #[default]
+    Refuse,
+    /// The spool is copied into `damaged/`, and what is left of it is opened.
+    Salvage,
+}
+
 /// Limits of a spool.
 #[derive(Debug, Clone)]
 pub struct SpoolOptions {
@@ -11,6 +21,8 @@ pub struct SpoolOptions {
     pub memory: u64,
     /// Maximum write latency: new mail is refused while the oldest pending write is older.
     pub wait: Duration,
+    /// Action at open if a part of the spool is missing.
+    pub on_damage: OnDamage,
 }
 
 impl Default for SpoolOptions {
@@ -20,6 +32,7 @@ impl Default for SpoolOptions {
             low_water: 0,
             memory: 256 << 20,
             wait: Duration::from_secs(5),
+            on_damage: OnDamage::Refuse,
         }
     }
 }

@@ -1,148 +1,347 @@
-//! The spool's folder and the fjall store inside. All functions block.
+//! The fjall store inside the spool's folder. All functions block.
 
-use std::fs;
 use std::io;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
-use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable, Slice};
-use host_files::{make_private_folder, replace_whole, sync_folder};
+use fjall::{AbstractTree as _, Guard, PersistMode, Readable as _};
+use host_events::{Event, Events};
+use host_files::sync_folder;
 use host_mail::MessageId;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use crate::spool_error::{OpenError, PutError};
+use crate::database::{Database, open_database, open_or_make_database};
+use crate::manifest::{Manifest, ManifestFacts};
+use crate::spool_error::{BatchError, OpenError};
+use crate::store_edit::{StoreEdit, StoreTable};
 use crate::stored_record::Stored;
+use crate::totals::{TOTALS_KEY, Totals};
 
-/// Format of the folder, written in the file `format`.
-const FORMAT: u32 = 1;
-/// Bytes of memory for records that are not in a table yet.
-const RECORD_MEMORY: u64 = 8 * 1024 * 1024;
-/// Bytes of memory for bodies that are not in a table yet. A body that is removed before the memory fills never reaches
-/// a table.
-const BODY_MEMORY: u64 = 32 * 1024 * 1024;
-/// Bytes of memory for the cache of blocks that were read.
-const CACHE: u64 = 16 * 1024 * 1024;
-/// Bytes of journals beyond which the store flushes the memtables that keep old journals alive.
-const JOURNAL: u64 = 128 * 1024 * 1024;
-/// Number of table files kept open.
-const OPEN_FILES: usize = 256;
-/// Size in bytes from which bodies are stored apart from the keys, so that compaction of keys does not rewrite them.
-const SEPARATE: u32 = 1024;
-
-/// A keyspace of the store that is keyed by message id.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum StoreTable {
-    Messages,
-    Bodies,
-    SetAside,
-}
-
-/// A change of a key: `Some` inserts the value, `None` removes the key.
-#[derive(Debug)]
-pub(super) struct StoreEdit {
-    pub table: StoreTable,
-    pub id: MessageId,
-    pub value: Option<Slice>,
-}
-
-impl StoreEdit {
-    /// Creates the edit that writes a message's record.
-    pub fn record(stored: &Stored) -> Result<Self, PutError> {
-        Ok(Self {
-            table: StoreTable::Messages,
-            id: stored.message.id,
-            value: Some(stored.encode().map_err(PutError::Store)?.into()),
-        })
-    }
-}
+/// Free bytes from which a store is opened again whose disk was full.
+const REOPEN_ROOM: u64 = 1024 * 1024;
+/// Free bytes below which an error of a background thread is taken for a lack of room: what a flush writes at once.
+const FLUSH_ROOM: u64 = 64 * 1024 * 1024;
+/// Delay between two attempts to write while the disk is full.
+const REOPEN_DELAY: Duration = Duration::from_millis(250);
 
 /// A handle of the store and the folder. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct SpoolStore {
-    db: Database,
-    messages: Keyspace,
-    bodies: Keyspace,
-    set_aside: Keyspace,
-    log: Keyspace,
+    inner: Arc<StoreInner>,
+}
+
+struct StoreInner {
+    root: PathBuf,
     large: PathBuf,
-    lost: Arc<Notify>,
+    /// `None` while the store is closed because its disk is full.
+    database: RwLock<Option<Arc<Database>>>,
+    ledger: Mutex<RunningTotals>,
+    lost: Notify,
+    events: Events,
+    /// True from a batch that the disk had no room for until a batch that was written.
+    is_full: AtomicBool,
+    /// The database that was closed because its disk was full; the store is not opened again before it is gone.
+    closed: Mutex<Weak<Database>>,
+    closing: AtomicBool,
+}
+
+/// The totals, in memory and in the manifest. Locked for the time of a batch, so that both follow the journal's order.
+struct RunningTotals {
+    totals: Totals,
+    /// False until recovery has counted the records of a spool without valid totals. `totals` holds the changes since
+    /// the open until then, and the store no totals.
+    known: bool,
+    manifest: Option<Manifest>,
 }
 
 impl SpoolStore {
-    /// Opens or creates the folder; the flag is true if the spool existed before.
-    pub fn open(root: &Path) -> Result<(Self, bool), OpenError> {
-        let store = |error: io::Error| OpenError::Store(format!("{}: {error}", root.display()));
-        make_private_folder(root).map_err(store)?;
-        let existed = check_format(root)?;
-        let large = root.join("large");
-        make_private_folder(&large).map_err(store)?;
-        if !existed {
-            write_format(root).map_err(store)?;
-        }
-        // The store's assertions panic on damaged files: an error here, not the end of the process.
-        let opened = catch_unwind(AssertUnwindSafe(|| open_or_make_database(root)))
-            .unwrap_or_else(|panic| Err(OpenError::Store(panic_text(&*panic))));
-        let (db, [messages, bodies, set_aside, log]) = opened?;
-        let store = Self {
-            db,
-            messages,
-            bodies,
-            set_aside,
-            log,
-            large,
-            lost: Arc::default(),
+    /// Opens the fjall store of a folder that [`crate::open_store`] has examined.
+    pub fn open(root: &Path, events: Events) -> Result<Self, OpenError> {
+        let database = open_or_make_database(root)?;
+        let ledger = RunningTotals {
+            totals: Totals::default(),
+            known: false,
+            manifest: None,
         };
-        Ok((store, existed))
+        Ok(Self {
+            inner: Arc::new(StoreInner {
+                root: root.to_owned(),
+                large: root.join("large"),
+                database: RwLock::new(Some(Arc::new(database))),
+                ledger: Mutex::new(ledger),
+                lost: Notify::new(),
+                events,
+                is_full: AtomicBool::new(false),
+                closed: Mutex::default(),
+                closing: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    fn database(&self) -> Result<Arc<Database>, String> {
+        let database = self.inner.database.read().clone();
+        database.ok_or_else(|| "the store is closed until its disk has room".to_owned())
+    }
+
+    /// Returns the totals that the store holds, and true if they count every record: every batch of mail writes them,
+    /// so that older totals mean that a release without totals has written since.
+    pub fn stored_totals(&self) -> Result<Option<(Totals, bool)>, String> {
+        let database = self.database()?;
+        let stored = database.totals.get(TOTALS_KEY).map_err(|error| error.to_string())?;
+        let newest = |keyspace: &fjall::Keyspace| keyspace.tree.get_highest_seqno();
+        let count_all = newest(&database.messages) <= newest(&database.totals);
+        let totals = stored.and_then(|bytes| Totals::decode(&bytes));
+        Ok(totals.map(|totals| (totals, count_all)))
+    }
+
+    /// Begins to count from `totals`; if they are unknown but for the number of batches, only the changes are counted
+    /// until [`Self::establish_totals`]. Makes the manifest.
+    ///
+    /// `newest_batch` is a batch that the newest journal holds, if one is known.
+    pub fn begin_totals(
+        &self,
+        totals: Result<Totals, u64>,
+        newest_batch: Option<u64>,
+        earlier: Option<&ManifestFacts>,
+    ) -> Result<(), String> {
+        let known = totals.is_ok();
+        let totals = totals.unwrap_or_else(|batch| Totals {
+            batch,
+            ..Totals::default()
+        });
+        // The manifest names them: their names must be on the disk before.
+        for folder in ["store", "store/keyspaces"] {
+            sync_folder(&self.inner.root.join(folder)).map_err(|error| format!("{folder}: {error}"))?;
+        }
+        let after = newest_batch.map_or(totals.batch, |batch| batch.saturating_sub(1));
+        let journal = (self.newest_journal()?, after);
+        let facts = ManifestFacts::new(&totals, journal, self.database()?.ids(), earlier);
+        let manifest = Manifest::open(&self.inner.root, facts).map_err(|error| format!("manifest: {error}"))?;
+        *self.inner.ledger.lock() = RunningTotals {
+            totals,
+            known,
+            manifest: Some(manifest),
+        };
+        Ok(())
+    }
+
+    /// Sets the totals to a count of the records at open and the changes since, and writes them into the store.
+    pub fn establish_totals(&self, at_open: &Totals) -> Result<(), String> {
+        let mut ledger = self.inner.ledger.lock();
+        ledger.totals = ledger.totals.plus(at_open);
+        ledger.known = true;
+        drop(ledger);
+        self.write_when_possible(&[])
+    }
+
+    /// Notes a loss in the manifest, so that the next open finds it.
+    pub fn note_loss(&self, loss: &str) {
+        if let Some(manifest) = &mut self.inner.ledger.lock().manifest
+            && let Err(error) = manifest.note_loss(loss)
+        {
+            tracing::warn!(%error, "the manifest of the spool was not written");
+        }
+    }
+
+    /// Syncs the manifest if it has changed.
+    pub fn sync_manifest(&self) {
+        let synced = || -> Result<(), String> {
+            let journal = self.newest_journal()?;
+            let noted = self.inner.ledger.lock().manifest.as_ref().map(Manifest::journal);
+            if noted != Some(journal) {
+                // Its name must be on the disk before the manifest names it.
+                sync_folder(&self.inner.root.join("store")).map_err(|error| error.to_string())?;
+            }
+            let mut ledger = self.inner.ledger.lock();
+            let Some(manifest) = &mut ledger.manifest else {
+                return Ok(());
+            };
+            let file = manifest.note_journal(journal).map_err(|error| error.to_string())?;
+            drop(ledger);
+            file.map_or(Ok(()), |file| file.sync_data().map_err(|error| error.to_string()))
+        };
+        if let Err(error) = synced() {
+            tracing::warn!(%error, "the manifest of the spool was not synced");
+        }
+    }
+
+    /// Removes the totals, as in a spool that never had any.
+    #[cfg(test)]
+    pub fn forget_totals(&self) {
+        self.database()
+            .expect("open")
+            .totals
+            .remove(TOTALS_KEY)
+            .expect("removed");
+    }
+
+    fn newest_journal(&self) -> Result<u64, String> {
+        let journals = crate::journal_scan::journals(&self.inner.root.join("store"));
+        let newest = journals.map_err(|error| error.to_string())?.pop();
+        Ok(newest.map_or(0, |(number, _)| number))
     }
 
     /// Applies all edits or none, in a batch that is on disk when the call returns.
-    pub fn write(&self, edits: Vec<StoreEdit>) -> Result<(), String> {
-        let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
+    pub fn write(&self, edits: &[StoreEdit]) -> Result<(), BatchError> {
+        self.write_once(edits, &[])
+    }
+
+    /// Writes edits like [`Self::write`], and waits for room while the disk is full.
+    pub fn write_when_possible(&self, edits: &[StoreEdit]) -> Result<(), String> {
+        self.write_repeatedly(edits, &[])
+    }
+
+    /// Removes keys, which need not be ids, in a durable batch. Waits for room while the disk is full.
+    pub fn remove_keys(&self, table: StoreTable, keys: &[Vec<u8>]) -> Result<(), String> {
+        let removed: Vec<_> = keys.iter().map(|key| (table, key.as_slice())).collect();
+        self.write_repeatedly(&[], &removed)
+    }
+
+    fn write_repeatedly(&self, edits: &[StoreEdit], removed: &[(StoreTable, &[u8])]) -> Result<(), String> {
+        loop {
+            match self.write_once(edits, removed) {
+                Ok(()) => return Ok(()),
+                Err(BatchError::Store(error)) => return Err(error),
+                Err(BatchError::Full(error)) if self.inner.closing.load(Ordering::Relaxed) => return Err(error),
+                Err(BatchError::Full(_)) => {
+                    std::thread::sleep(REOPEN_DELAY);
+                    if let Err(error) = self.reopen() {
+                        self.inner.lost.notify_one();
+                        return Err(error.to_string());
+                    }
+                }
+            }
+        }
+    }
+
+    fn write_once(&self, edits: &[StoreEdit], removed: &[(StoreTable, &[u8])]) -> Result<(), BatchError> {
+        let database = self.database().map_err(BatchError::Full)?;
+        let mut ledger = self.inner.ledger.lock();
+        let totals = ledger.totals.after(edits.iter().map(|edit| (edit.id, edit.totals)));
+        let mut batch = database.db.batch().durability(Some(PersistMode::SyncData));
         for edit in edits {
-            let table = self.table(edit.table);
-            match edit.value {
-                Some(value) => batch.insert(table, edit.id.to_string(), value),
+            let table = database.table(edit.table);
+            match &edit.value {
+                Some(value) => batch.insert(table, edit.id.to_string(), value.clone()),
                 None => batch.remove(table, edit.id.to_string()),
             }
         }
-        batch.commit().map_err(|error| {
+        for (table, key) in removed {
+            batch.remove(database.table(*table), *key);
+        }
+        if ledger.known {
+            batch.insert(&database.totals, TOTALS_KEY, totals.encode());
+        }
+        let written = batch.commit();
+        written.map_err(|error| self.batch_error(&error))?;
+        ledger.totals = totals;
+        if self.inner.is_full.load(Ordering::Relaxed) && self.inner.is_full.swap(false, Ordering::Relaxed) {
+            self.inner.events.emit(Event::SpoolWritable {});
+        }
+        if ledger.known
+            && let Some(manifest) = &mut ledger.manifest
+            && let Err(error) = manifest.note(&totals)
+        {
+            tracing::warn!(%error, "the manifest of the spool was not written");
+        }
+        Ok(())
+    }
+
+    /// Closes the database if its disk is full: after an error it takes no more writes until it is opened again.
+    fn batch_error(&self, error: &fjall::Error) -> BatchError {
+        let is_full = match error {
+            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => is_storage_full(error),
+            // A background thread met the error, and took back the room that it had used.
+            fjall::Error::Poisoned => self.free().is_ok_and(|free| free < FLUSH_ROOM),
+            _ => false,
+        };
+        if !is_full {
             if matches!(error, fjall::Error::Poisoned) {
-                self.lost.notify_one();
+                self.inner.lost.notify_one();
             }
-            error.to_string()
-        })
+            return BatchError::Store(error.to_string());
+        }
+        if let Some(database) = self.inner.database.write().take() {
+            *self.inner.closed.lock() = Arc::downgrade(&database);
+        }
+        if !self.inner.is_full.swap(true, Ordering::Relaxed) {
+            let error = error.to_string();
+            self.inner.events.emit(Event::SpoolFull { error });
+        }
+        BatchError::Full(error.to_string())
+    }
+
+    /// Opens the database again after the disk was full. True if it is open. Blocks briefly.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be opened for another reason than a lack of room.
+    pub fn reopen(&self) -> Result<bool, OpenError> {
+        let closed = self.inner.closed.lock();
+        if self.inner.database.read().is_some() {
+            return Ok(true);
+        }
+        let has_room = self.free().is_ok_and(|free| free >= REOPEN_ROOM);
+        if !has_room || closed.strong_count() > 0 {
+            return Ok(false);
+        }
+        match open_database(&self.inner.root.join("store")) {
+            Ok(database) => *self.inner.database.write() = Some(Arc::new(database)),
+            // Threads of the closed database end, or the disk has filled again.
+            Err(OpenError::InUse | OpenError::Store(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// True while the store takes no batch because its disk is full.
+    pub fn is_full(&self) -> bool {
+        self.inner.is_full.load(Ordering::Relaxed)
+    }
+
+    /// Gives up waiting for room, since the spool is being closed.
+    pub fn stop_waiting(&self) {
+        self.inner.closing.store(true, Ordering::Relaxed);
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(&self.inner.root)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     /// Returns when a write was refused because of an earlier disk error. The store refuses all writes from then on,
     /// until the next open.
     pub async fn lost(&self) {
-        self.lost.notified().await;
-    }
-
-    fn table(&self, table: StoreTable) -> &Keyspace {
-        match table {
-            StoreTable::Messages => &self.messages,
-            StoreTable::Bodies => &self.bodies,
-            StoreTable::SetAside => &self.set_aside,
-        }
+        self.inner.lost.notified().await;
     }
 
     /// Returns the current value under `id`.
     pub fn value(&self, table: StoreTable, id: MessageId) -> Result<Option<Bytes>, String> {
-        match self.table(table).get(id.to_string()) {
+        self.read_value(table, id).map_err(|error| error.to_string())
+    }
+
+    /// Returns the current value under `id`, as [`Self::value`] does, with the system's error if there is one.
+    pub fn read_value(&self, table: StoreTable, id: MessageId) -> io::Result<Option<Bytes>> {
+        let database = self
+            .database()
+            .map_err(|text| io::Error::new(io::ErrorKind::ResourceBusy, text))?;
+        match database.table(table).get(id.to_string()) {
             Ok(value) => Ok(value.map(Bytes::from_owner)),
-            Err(error) => Err(error.to_string()),
+            Err(fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error))) => Err(error),
+            Err(error) => Err(io::Error::other(error)),
         }
     }
 
     /// True if a record is stored under `id`.
     pub fn has_record(&self, id: MessageId) -> Result<bool, String> {
-        self.messages
-            .contains_key(id.to_string())
-            .map_err(|error| error.to_string())
+        let database = self.database()?;
+        let found = database.messages.contains_key(id.to_string());
+        found.map_err(|error| error.to_string())
     }
 
     /// Iterates over the keys of a table after `after`, in order. Values are read only if `with_values`.
@@ -156,49 +355,41 @@ impl SpoolStore {
             Some(id) => Bound::Excluded(id.to_string()),
             None => Bound::Unbounded,
         };
-        self.table(table)
-            .range::<String, _>((from, Bound::Unbounded))
-            .map(move |guard| scanned(guard, with_values))
+        let database = self.database();
+        let items = database.map(|database| database.table(table).range::<String, _>((from, Bound::Unbounded)));
+        or_error(items.map(|items| items.map(move |guard| scanned(guard, with_values))))
     }
 
     /// Takes a snapshot of the store. Values that are removed later stay on the disk until the snapshot is dropped.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            store: self.clone(),
-            snapshot: self.db.snapshot(),
-        }
-    }
-
-    /// Removes keys, which need not be ids, in a durable batch.
-    pub fn remove_keys(&self, table: StoreTable, keys: Vec<Vec<u8>>) -> Result<(), String> {
-        let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
-        for key in keys {
-            batch.remove(self.table(table), key);
-        }
-        batch.commit().map_err(|error| error.to_string())
+    pub fn snapshot(&self) -> Result<Snapshot, String> {
+        let database = self.database()?;
+        let snapshot = database.db.snapshot();
+        Ok(Snapshot { database, snapshot })
     }
 
     /// Adds entries to the log, all or none. Not synced: entries reach the disk with the next batch of mail or later.
     pub fn append_log(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), String> {
-        let mut batch = self.db.batch();
+        let database = self.database()?;
+        let mut batch = database.db.batch();
         for (key, value) in entries {
-            batch.insert(&self.log, key, value);
+            batch.insert(&database.log, key, value);
         }
         batch.commit().map_err(|error| error.to_string())
     }
 
     /// Removes entries of the log, all or none. Not synced.
     pub fn remove_log(&self, keys: Vec<String>) -> Result<(), String> {
-        let mut batch = self.db.batch();
+        let database = self.database()?;
+        let mut batch = database.db.batch();
         for key in keys {
-            batch.remove(&self.log, key);
+            batch.remove(&database.log, key);
         }
         batch.commit().map_err(|error| error.to_string())
     }
 
     /// Returns the value of an entry of the log.
     pub fn log_entry(&self, key: &str) -> Result<Option<Bytes>, String> {
-        match self.log.get(key) {
+        match self.database()?.log.get(key) {
             Ok(value) => Ok(value.map(Bytes::from_owner)),
             Err(error) => Err(error.to_string()),
         }
@@ -206,74 +397,112 @@ impl SpoolStore {
 
     /// Iterates over the log from a key on; reversed, from the end of the log down to the key.
     pub fn scan_log(&self, from: Bound<String>) -> impl DoubleEndedIterator<Item = LogItem> + use<> {
-        let items = self.log.range::<String, _>((from, Bound::Unbounded));
-        items.map(|guard| match guard.into_inner() {
+        let database = self.database();
+        let items = database.map(|database| database.log.range::<String, _>((from, Bound::Unbounded)));
+        let item = |guard: Guard| match guard.into_inner() {
             Ok((key, value)) => Ok((String::from_utf8_lossy(&key).into_owned(), Bytes::from_owner(value))),
             Err(error) => Err(error.to_string()),
-        })
+        };
+        or_error(items.map(|items| items.map(item)))
     }
 
     /// Returns the reason why bytes of this message are missing, `None` if head and file have the recorded sizes.
+    ///
+    /// # Errors
+    ///
+    /// The store or the file could not be read, which may pass.
     pub fn missing(&self, stored: &Stored) -> Result<Option<String>, String> {
         let id = stored.message.id;
-        let head = match self.bodies.size_of(id.to_string()) {
+        let head = match self.database()?.bodies.size_of(id.to_string()) {
             Ok(size) => u64::from(size.unwrap_or(0)),
             Err(error) => return Err(error.to_string()),
         };
         if head != stored.head {
             return Ok(Some(format!("body: {head} bytes of {}", stored.head)));
         }
-        Ok(self.missing_file(stored))
+        self.missing_file(stored)
     }
 
     /// Returns the reason why the spill file is missing or has another size, `None` if all is well.
-    pub fn missing_file(&self, stored: &Stored) -> Option<String> {
-        let part = stored.file?;
-        match fs::metadata(self.large_file(stored.message.id)) {
-            Ok(found) if found.len() == part.size => None,
-            Ok(found) => Some(format!("file: {} bytes of {}", found.len(), part.size)),
-            Err(error) => Some(format!("file: {error}")),
+    ///
+    /// # Errors
+    ///
+    /// The file could not be examined, which may pass.
+    pub fn missing_file(&self, stored: &Stored) -> Result<Option<String>, String> {
+        let Some(part) = stored.file else { return Ok(None) };
+        let id = stored.message.id;
+        match std::fs::metadata(self.large_file(id)) {
+            Ok(found) if found.len() == part.size => Ok(None),
+            Ok(found) => Ok(Some(format!("large/{id}: {} bytes of {}", found.len(), part.size))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Some(format!("large/{id}: missing, with {} bytes", part.size)))
+            }
+            Err(error) => Err(format!("large/{id}: {error}")),
         }
     }
 
     /// Returns the path of a message's spill file.
     pub fn large_file(&self, id: MessageId) -> PathBuf {
-        self.large.join(id.to_string())
+        self.inner.large.join(id.to_string())
     }
 
     /// Returns the folder of the spill files.
     pub fn large(&self) -> &Path {
-        &self.large
+        &self.inner.large
     }
 
-    /// Returns the bytes that the tables of bodies take on the disk.
+    /// Returns the spool's folder.
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// Returns the bytes that the tables of bodies take on the disk; 0 while the store is closed.
     pub fn bodies_on_disk(&self) -> u64 {
-        self.bodies.disk_space()
+        self.database().map_or(0, |database| database.bodies.disk_space())
     }
 
     /// Flushes the memtable and drops deleted bodies. Takes as long as copying all live bodies.
     pub fn compact_bodies(&self) -> Result<(), String> {
+        let database = self.database()?;
         // The first compaction finds out which files hold only garbage, the second drops them.
-        self.bodies
+        database
+            .bodies
             .rotate_memtable_and_wait()
-            .and_then(|()| self.bodies.major_compact())
-            .and_then(|()| self.bodies.major_compact())
+            .and_then(|()| database.bodies.major_compact())
+            .and_then(|()| database.bodies.major_compact())
             .map_err(|error| error.to_string())
     }
 }
 
 /// The content of the store at a moment.
 pub(super) struct Snapshot {
-    store: SpoolStore,
+    database: Arc<Database>,
     snapshot: fjall::Snapshot,
 }
 
 impl Snapshot {
-    /// Iterates over all keys of a table in order. Values are read only if `with_values`.
-    pub fn scan(&self, table: StoreTable, with_values: bool) -> impl Iterator<Item = ScanItem> + use<> {
-        let items = self.snapshot.iter(self.store.table(table));
+    /// Iterates over the keys of a table after `after` in order; over all for an empty key. Values are read only if
+    /// `with_values`.
+    pub fn scan(&self, table: StoreTable, after: &[u8], with_values: bool) -> impl Iterator<Item = ScanItem> + use<> {
+        let from = match after {
+            [] => Bound::Unbounded,
+            key => Bound::Excluded(key),
+        };
+        let range = (from, Bound::<&[u8]>::Unbounded);
+        let items = self.snapshot.range::<&[u8], _>(self.database.table(table), range);
         items.map(move |guard| scanned(guard, with_values))
     }
+}
+
+/// Returns the items, or the error as the only item.
+fn or_error<T, I: DoubleEndedIterator<Item = Result<T, String>>>(
+    items: Result<I, String>,
+) -> impl DoubleEndedIterator<Item = Result<T, String>> {
+    let (items, error) = match items {
+        Ok(items) => (Some(items), None),
+        Err(error) => (None, Some(Err(error))),
+    };
+    error.into_iter().chain(items.into_iter().flatten())
 }
 
 fn scanned(guard: Guard, with_values: bool) -> ScanItem {
@@ -289,103 +518,12 @@ pub(super) type ScanItem = Result<(Vec<u8>, Option<Bytes>), String>;
 /// Key and value of an entry of the log.
 pub(super) type LogItem = Result<(String, Bytes), String>;
 
-/// Opens the store of a spool. A new store is made under another name and renamed when it is whole: a first start that
-/// ends half-way, as on a full disk, leaves nothing that a later start takes for a damaged store.
-fn open_or_make_database(root: &Path) -> Result<(Database, [Keyspace; 4]), OpenError> {
-    let failed = |error: io::Error| OpenError::Store(format!("{}: {error}", root.display()));
-    let path = root.join("store");
-    if !path.try_exists().map_err(failed)? {
-        let draft = root.join("store.new");
-        match fs::remove_dir_all(&draft) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        let (database, tables) = open_database(&draft)?;
-        database
-            .persist(PersistMode::SyncAll)
-            .map_err(|error| OpenError::Store(error.to_string()))?;
-        drop((tables, database));
-        fs::rename(&draft, &path)
-            .and_then(|()| sync_folder(root))
-            .map_err(failed)?;
-    }
-    open_database(&path)
-}
-
-fn open_database(path: &Path) -> Result<(Database, [Keyspace; 4]), OpenError> {
-    let failed = |error: fjall::Error| match error {
-        fjall::Error::Locked => OpenError::InUse,
-        other => OpenError::Store(other.to_string()),
-    };
-    let db = Database::builder(path)
-        .cache_size(CACHE)
-        .max_journaling_size(JOURNAL)
-        .max_cached_files(Some(OPEN_FILES))
-        .worker_threads(2)
-        .open()
-        .map_err(failed)?;
-    let records = || KeyspaceCreateOptions::default().max_memtable_size(RECORD_MEMORY);
-    // A file of bodies is rewritten at any age once more than half of the file is garbage.
-    let separation = KvSeparationOptions::default()
-        .separation_threshold(SEPARATE)
-        .staleness_threshold(0.5)
-        .age_cutoff(1.0);
-    let bodies = || {
-        KeyspaceCreateOptions::default()
-            .max_memtable_size(BODY_MEMORY)
-            .with_kv_separation(Some(separation))
-    };
-    let messages = db.keyspace("messages", records).map_err(failed)?;
-    let bodies = db.keyspace("bodies", bodies).map_err(failed)?;
-    let set_aside = db.keyspace("set-aside", records).map_err(failed)?;
-    let log = db.keyspace("log", records).map_err(failed)?;
-    Ok((db, [messages, bodies, set_aside, log]))
-}
-
-/// True if the folder is a spool of this format already; false if it is new. Changes nothing.
-fn check_format(root: &Path) -> Result<bool, OpenError> {
-    let path = root.join("format");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return match root.join("store").exists() {
-                false => Ok(false),
-                true => Err(OpenError::Store(format!(
-                    "{} has no format file: not a spool, or not all of one",
-                    root.display()
-                ))),
-            };
-        }
-        Err(error) => return Err(OpenError::Store(format!("{}: {error}", path.display()))),
-    };
-    let found = text
-        .strip_prefix("posthouse-spool ")
-        .and_then(|number| number.trim_end().parse::<u32>().ok());
-    match found {
-        Some(FORMAT) => Ok(true),
-        Some(found) if found > FORMAT => Err(OpenError::Newer { found, known: FORMAT }),
-        _ => Err(OpenError::Store(format!(
-            "{}: {text:?} is no spool format",
-            path.display()
-        ))),
-    }
-}
-
-/// Writes the file `format` atomically.
-fn write_format(root: &Path) -> io::Result<()> {
-    replace_whole(&root.join("format"), format!("posthouse-spool {FORMAT}\n").as_bytes())
+/// True for an error of a disk, or of a quota, that has no room.
+pub(super) fn is_storage_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Returns the id that a key encodes; `None` for a foreign key.
 pub(super) fn id_of(key: &[u8]) -> Option<MessageId> {
     std::str::from_utf8(key).ok()?.parse().ok()
-}
-
-/// Returns the message of a panic.
-pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "panic".to_owned())
 }

@@ -9,7 +9,8 @@ use bytes::{Bytes, BytesMut};
 use fjall::Slice;
 use host_mail::{Content, MessageId};
 
-use crate::store::{SpoolStore, StoreTable};
+use crate::store::SpoolStore;
+use crate::store_edit::StoreTable;
 use crate::stored_record::FilePart;
 
 /// The bytes of a draft at a moment: the spill file up to a size, then the buffer.
@@ -75,10 +76,7 @@ impl StoredContent {
         if let Some(head) = self.head.get() {
             return Ok(head);
         }
-        let found = self
-            .store
-            .value(StoreTable::Bodies, self.id)
-            .map_err(io::Error::other)?;
+        let found = self.store.read_value(StoreTable::Bodies, self.id)?;
         let head = found.unwrap_or_default();
         if head.len() as u64 != self.head_size {
             let text = format!("body of {}: {} bytes of {}", self.id, head.len(), self.head_size);

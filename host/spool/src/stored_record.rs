@@ -111,6 +111,13 @@ pub(super) struct SetAside {
 }
 
 impl SetAside {
+    /// Decodes the record of the message, which has this id.
+    pub fn stored(&self, id: MessageId) -> Result<Stored, String> {
+        use base64::Engine as _;
+        let record = base64::engine::general_purpose::STANDARD.decode(&self.record);
+        Stored::decode(id, &record.map_err(|error| format!("record: {error}"))?)
+    }
+
     pub fn new(reason: &str, record: &[u8]) -> Self {
         use base64::Engine as _;
         Self {

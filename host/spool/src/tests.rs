@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod index_model;
 mod log;
+mod missing_parts;
 mod record_roundtrip;
 mod recovery;
 mod speed;

@@ -1,5 +1,6 @@
 //! The writer thread. Group commit: all waiting requests become a single batch with a single sync.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +12,10 @@ use host_sync::batch_queue::{BatchQueue, BatchReader};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::spool_error::PutError;
-use crate::store::{SpoolStore, StoreEdit, panic_text};
+use crate::database::panic_text;
+use crate::spool_error::{BatchError, PutError};
+use crate::store::SpoolStore;
+use crate::store_edit::StoreEdit;
 
 /// Bytes at which a batch takes no further request.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -32,6 +35,8 @@ const MAX_SKIPPED: u32 = 63;
 /// which gives back the leases and files inside.
 struct Request {
     low_priority: bool,
+    /// True for a new message, which is refused if the disk is full. Other requests wait for room.
+    refusable: bool,
     /// Number of events that must be in the log before the edits are written.
     after_events: u64,
     edits: Vec<StoreEdit>,
@@ -71,7 +76,12 @@ impl SpoolWriter {
 
     /// Submits edits, which are written even if the result is dropped.
     pub fn submit(&self, edits: Vec<StoreEdit>, on_written: impl FnOnce() + Send + 'static) -> WriteResult {
-        self.push(false, 0, edits, on_written)
+        self.push((false, false), 0, edits, on_written)
+    }
+
+    /// Submits the edits of a new message, which are refused if the disk is full.
+    pub fn submit_new(&self, edits: Vec<StoreEdit>, on_written: impl FnOnce() + Send + 'static) -> WriteResult {
+        self.push((false, true), 0, edits, on_written)
     }
 
     /// Submits edits that remove a message. They are written after the first `after_events` events, which tell about the
@@ -84,12 +94,12 @@ impl SpoolWriter {
         edits: Vec<StoreEdit>,
         on_written: impl FnOnce() + Send + 'static,
     ) -> WriteResult {
-        self.push(low_priority, after_events, edits, on_written)
+        self.push((low_priority, false), after_events, edits, on_written)
     }
 
     fn push(
         &self,
-        low_priority: bool,
+        (low_priority, refusable): (bool, bool),
         after_events: u64,
         edits: Vec<StoreEdit>,
         on_written: impl FnOnce() + Send + 'static,
@@ -97,6 +107,7 @@ impl SpoolWriter {
         let (answer, receiver) = oneshot::channel();
         let request = Request {
             low_priority,
+            refusable,
             after_events,
             edits,
             on_written: Box::new(on_written),
@@ -202,26 +213,83 @@ fn write(store: &SpoolStore, events: &Events, group: Vec<Request>) {
         return;
     };
     events.await_written(after_events, EVENT_WAIT);
-    let mut edits = Vec::new();
-    let mut waiting = Vec::with_capacity(group.len());
+    let (mut edits, mut waiting) = (Vec::new(), Vec::with_capacity(group.len()));
     for request in group {
+        let from = edits.len();
         edits.extend(request.edits);
-        waiting.push((request.on_written, request.answer));
+        waiting.push(Waiting {
+            on_written: request.on_written,
+            answer: request.answer,
+            new: request.refusable.then_some(from..edits.len()),
+        });
     }
-    let written = guarded(|| store.write(edits)).and_then(|written| written);
-    for (on_written, answer) in waiting {
-        let outcome = match &written {
+    let written = guarded(|| store.write(&edits)).unwrap_or_else(|panic| Err(BatchError::Store(panic)));
+    match written {
+        Ok(()) => waiting.into_iter().for_each(|waiting| waiting.answer(&Ok(()))),
+        Err(BatchError::Full(error)) => write_once_there_is_room(store, edits, waiting, &error),
+        Err(error) => waiting
+            .into_iter()
+            .for_each(|waiting| waiting.answer(&Err(error.clone()))),
+    }
+}
+
+/// Refuses the new messages of a batch, and writes the rest once the disk has room.
+fn write_once_there_is_room(store: &SpoolStore, mut edits: Vec<StoreEdit>, waiting: Vec<Waiting>, error: &str) {
+    let mut refused = Vec::new();
+    let mut kept = Vec::new();
+    for request in waiting {
+        let Waiting {
+            on_written,
+            answer,
+            new,
+        } = request;
+        match new {
+            Some(range) => {
+                // The batch may have reached the disk as a whole after all: its new messages are taken back.
+                for edit in &mut edits[range] {
+                    *edit = StoreEdit::new(edit.table, edit.id, None);
+                }
+                let _ = answer.send(Err(BatchError::Full(error.to_owned()).into()));
+                // Holds the files of the message until then.
+                refused.push(on_written);
+            }
+            None => kept.push(Waiting {
+                on_written,
+                answer,
+                new,
+            }),
+        }
+    }
+    let written = guarded(|| store.write_when_possible(&edits)).unwrap_or_else(Err);
+    let written = written.map_err(BatchError::Store);
+    refused
+        .into_iter()
+        .for_each(|on_written| drop(guarded(|| drop(on_written))));
+    kept.into_iter().for_each(|waiting| waiting.answer(&written));
+}
+
+/// A request whose edits are being written.
+struct Waiting {
+    on_written: Box<dyn FnOnce() + Send>,
+    answer: oneshot::Sender<Result<(), PutError>>,
+    /// Edits of a new message, as a range in the batch.
+    new: Option<Range<usize>>,
+}
+
+impl Waiting {
+    fn answer(self, written: &Result<(), BatchError>) {
+        let outcome = match written {
             // The edits are on disk: a panic in memory afterwards must not turn success into an error.
             Ok(()) => {
-                let _ = guarded(on_written);
+                let _ = guarded(self.on_written);
                 Ok(())
             }
             Err(error) => {
-                let _ = guarded(|| drop(on_written));
-                Err(PutError::Store(error.clone()))
+                let _ = guarded(|| drop(self.on_written));
+                Err(error.clone().into())
             }
         };
-        let _ = answer.send(outcome);
+        let _ = self.answer.send(outcome);
     }
 }
 
@@ -232,20 +300,17 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoreTable;
+    use crate::store_edit::StoreTable;
     use host_mail::MessageId;
 
     #[tokio::test]
     async fn panic_after_the_sync_is_no_error_and_a_stopped_writer_is() {
         let folder = tempfile::tempdir().expect("folder");
-        let (store, _) = SpoolStore::open(folder.path()).expect("store");
+        std::fs::create_dir(folder.path().join("large")).expect("folder");
+        let store = SpoolStore::open(folder.path(), Events::discard()).expect("store");
         let writer = SpoolWriter::start(store.clone(), Arc::default(), Events::discard()).expect("writer");
         let id = MessageId::generate();
-        let edit = || StoreEdit {
-            table: StoreTable::SetAside,
-            id,
-            value: Some(b"x".into()),
-        };
+        let edit = || StoreEdit::new(StoreTable::SetAside, id, Some(b"x".into()));
         let written = writer
             .submit(vec![edit()], || panic!("a mistake in memory"))
             .wait()

@@ -9,7 +9,7 @@ use super::target::Daemon;
 use crate::control::{ClientError, Done, QueueItem, QueuePage, query};
 use host_events::escape;
 use host_mail::MessageId;
-use host_spool::{Message, Recipient, RecipientState, State};
+use host_spool::{Message, Recipient, RecipientState, SetAsideMessage, State};
 
 #[derive(Debug, Subcommand)]
 pub enum QueueCommand {
@@ -23,7 +23,7 @@ pub enum QueueCommand {
     /// Example: posthouse queue show 019a1b2c3d4e5f607182
     #[command(verbatim_doc_comment)]
     Show(QueueMessageArgs),
-    /// Make a waiting, frozen or quarantined message due now
+    /// Make a waiting, frozen or quarantined message due now, or put back one that was set aside
     ///
     /// Example: posthouse queue release 019a1b2c3d4e5f607182
     #[command(verbatim_doc_comment)]
@@ -37,7 +37,7 @@ pub enum QueueCommand {
 
 #[derive(Debug, Args)]
 pub struct ListQueueArgs {
-    /// State to list: queued, failing, quarantined or frozen; without it all
+    /// State to list: queued, failing, quarantined, frozen or set-aside; without it all
     #[arg(long)]
     state: Option<String>,
     /// Id after which the list begins
@@ -101,11 +101,13 @@ async fn list(options: ListQueueArgs) -> anyhow::Result<ExitCode> {
         client.get(&query("/queue", &filter)).await
     };
     let mut page = fetch_page(options.after, options.limit).await?;
-    while page.messages.len() < options.limit
+    while page.messages.len() + page.set_aside.len() < options.limit
         && let Some(next) = page.next
     {
-        let more = fetch_page(Some(next), options.limit - page.messages.len()).await?;
+        let room = options.limit - page.messages.len() - page.set_aside.len();
+        let more = fetch_page(Some(next), room).await?;
         page.messages.extend(more.messages);
+        page.set_aside.extend(more.set_aside);
         page.waiting.extend(more.waiting);
         page.next = more.next;
     }
@@ -113,11 +115,12 @@ async fn list(options: ListQueueArgs) -> anyhow::Result<ExitCode> {
         output::json(&page)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if page.messages.is_empty() {
+    if page.messages.is_empty() && page.set_aside.is_empty() {
         line("the queue is empty")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let rows: Vec<_> = page.messages.iter().map(|message| row(message, &page)).collect();
+    let mut rows: Vec<_> = page.set_aside.iter().map(set_aside_row).collect();
+    rows.extend(page.messages.iter().map(|message| row(message, &page)));
     output::table(&["ID", "STATE", "SIZE", "TRIES", "DUE", "FROM", "TO"], &rows)?;
     if let Some(next) = page.next {
         line(format!("there may be more: --after {next}"))?;
@@ -125,12 +128,30 @@ async fn list(options: ListQueueArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(message: &Message, page: &QueuePage) -> Vec<String> {
-    let to = match message.recipients.as_slice() {
+/// Row of a message that was set aside: the reason stands in place of the due time.
+fn set_aside_row(set_aside: &SetAsideMessage) -> Vec<String> {
+    let message = set_aside.message.as_ref();
+    let of = |text: fn(&Message) -> String| message.map_or("?".to_owned(), text);
+    vec![
+        set_aside.id.to_string(),
+        "set-aside".to_owned(),
+        of(|message| message.size.to_string()),
+        of(|message| message.attempts.to_string()),
+        escape(&set_aside.reason),
+        of(|message| escape(&message.envelope.sender.to_string())),
+        of(recipients),
+    ]
+}
+
+fn recipients(message: &Message) -> String {
+    match message.recipients.as_slice() {
         [] => String::new(),
         [only] => escape(only.address.as_str()),
         [first, rest @ ..] => format!("{} and {} more", escape(first.address.as_str()), rest.len()),
-    };
+    }
+}
+
+fn row(message: &Message, page: &QueuePage) -> Vec<String> {
     vec![
         message.id.to_string(),
         state_word(&message.state).to_owned(),
@@ -141,7 +162,7 @@ fn row(message: &Message, page: &QueuePage) -> Vec<String> {
             None => message.due.to_string(),
         },
         escape(&message.envelope.sender.to_string()),
-        to,
+        recipients(message),
     ]
 }
 
@@ -160,7 +181,20 @@ async fn show(options: QueueMessageArgs) -> anyhow::Result<ExitCode> {
         output::json(&item)?;
         return Ok(ExitCode::SUCCESS);
     }
-    show_record(&item.message, item.waits_for.as_deref())?;
+    if let Some(set_aside) = &item.set_aside {
+        line(format!(
+            "{:<12} {}, {}",
+            "set aside",
+            set_aside.at,
+            escape(&set_aside.reason)
+        ))?;
+    }
+    if let Some(message) = &item.message {
+        show_record(message, item.waits_for.as_deref())?;
+    }
+    if item.set_aside.is_some() {
+        return Ok(ExitCode::SUCCESS);
+    }
     line("")?;
     for header in item.header.split("\r\n") {
         line(escape(header))?;

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use host_config::{Problem, Share};
 use host_mail::{MessageId, Timestamp};
 use host_policy::{Health, ModuleStatus};
-use host_spool::Message;
+use host_spool::{Message, SetAsideMessage};
 
 /// State of the running host.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -157,6 +157,9 @@ pub struct QueuePage {
     /// Messages in order of arrival. A page reads a bounded number of records: its list may be empty while `next` names
     /// more.
     pub messages: Vec<Message>,
+    /// Messages that were set aside: on the first page of all states, and on every page of the state `set-aside`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<SetAsideMessage>,
     /// Unreachable destination of each message that waits for one.
     #[serde(default)]
     pub waiting: BTreeMap<MessageId, String>,
@@ -168,13 +171,27 @@ pub struct QueuePage {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct QueueItem {
-    /// Record in the spool.
-    pub message: Message,
+    /// Record in the spool; missing if the message was set aside and its record cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
+    /// The reason why the message was set aside, and the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_aside: Option<SetAsideReason>,
     /// Unreachable destination that the message waits for.
     #[serde(default)]
     pub waits_for: Option<String>,
     /// Header block with invalid UTF-8 replaced. Untrusted text: escape before display.
     pub header: String,
+}
+
+/// The reason why a message was set aside.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SetAsideReason {
+    /// Time at which it was set aside.
+    pub at: Timestamp,
+    /// The part that was not whole, in words.
+    pub reason: String,
 }
 
 /// Result of a reload.

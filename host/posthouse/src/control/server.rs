@@ -109,6 +109,12 @@ fn overload(handles: &Handles) -> Vec<String> {
     if handles.spool.is_behind() {
         troubles.push("accepted messages wait for the disk".to_owned());
     }
+    troubles.extend(
+        handles
+            .spool
+            .space_problem()
+            .map(|problem| format!("new mail is refused: {problem}")),
+    );
     troubles
 }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::shutdown::stopped;
 use host_contract::Transaction;
+use host_spool::ReservedSpace;
 use host_sync::permit_pool::{Permit, PermitPool};
 
 /// Maximum wait for a permit; afterwards the client is asked to try again later. Clients wait for five minutes (RFC
@@ -79,10 +80,12 @@ impl SessionPermit {
     }
 }
 
-/// Policy and permit of a mail transaction.
+/// Policy, permit and space of a mail transaction.
 pub(super) struct ActiveTransaction {
     pub(super) policy: Box<dyn Transaction>,
     pub(super) permit: SessionPermit,
+    /// Room on the disk for the message, until the draft takes it over.
+    pub(super) space: Option<ReservedSpace>,
 }
 
 impl ActiveTransaction {

@@ -2,18 +2,25 @@
 
 use super::*;
 use crate::draft::PIECE;
-use crate::store::StoreEdit;
+use crate::open_store::open_store;
+use crate::store_edit::StoreEdit;
 use host_events::Event;
 
 pub(super) fn write(path: &Path, table: StoreTable, id: MessageId, value: Option<&[u8]>) {
-    let (store, _) = SpoolStore::open(path).expect("store");
+    let store = open_store(path, OnDamage::Refuse, &Events::discard())
+        .expect("store")
+        .store;
     let value = value.map(Into::into);
-    store.write(vec![StoreEdit { table, id, value }]).expect("write");
+    store.write(&[StoreEdit::new(table, id, value)]).expect("write");
 }
 
-fn reopen(path: &Path) -> (Spool, Vec<Event>) {
+pub(super) fn reopen(path: &Path) -> (Spool, Vec<Event>) {
     let (events, captured) = Events::capture();
-    let spool = Spool::open(path, SpoolOptions::default(), events).expect("spool");
+    let options = SpoolOptions {
+        on_damage: OnDamage::Salvage,
+        ..SpoolOptions::default()
+    };
+    let spool = Spool::open(path, options, events).expect("spool");
     (spool, captured.events())
 }
 
@@ -25,6 +32,7 @@ pub(super) fn recovered(events: &[Event]) -> (u64, u64, u64) {
                 messages,
                 orphans_removed,
                 set_aside,
+                ..
             } => Some((*messages, *orphans_removed, *set_aside)),
             _ => None,
         })
@@ -93,13 +101,9 @@ async fn claim_sets_bad_entries_aside() {
     let bad = put(&spool, b"bad").await;
     let short = put(&spool, b"short").await;
     let store = &spool.inner.shared.store;
-    let edit = |table, id, value: &[u8]| StoreEdit {
-        table,
-        id,
-        value: Some(value.into()),
-    };
+    let edit = |table, id, value: &[u8]| StoreEdit::new(table, id, Some(value.into()));
     store
-        .write(vec![
+        .write(&[
             edit(StoreTable::Messages, bad, b"junk"),
             edit(StoreTable::Bodies, short, b"s"),
         ])
@@ -120,17 +124,13 @@ async fn claim_sets_bad_entries_aside() {
 }
 
 #[tokio::test]
-async fn orphans_are_removed_at_open_and_foreign_files_stay() {
+async fn orphans_are_moved_aside_at_open_and_foreign_files_stay() {
     let folder = tempfile::tempdir().expect("folder");
     let spool = open(folder.path());
     let kept = put(&spool, &pattern(2 * PIECE)).await;
     close(spool).await;
-    write(
-        folder.path(),
-        StoreTable::Bodies,
-        MessageId::generate(),
-        Some(b"an orphan"),
-    );
+    let body = MessageId::generate();
+    write(folder.path(), StoreTable::Bodies, body, Some(b"an orphan"));
     let orphan = folder.path().join("large").join(MessageId::generate().to_string());
     std::fs::write(&orphan, b"a draft of the last run").expect("write");
     let foreign = folder.path().join("large/lost+found");
@@ -140,6 +140,16 @@ async fn orphans_are_removed_at_open_and_foreign_files_stay() {
     assert_eq!(recovered(&events), (1, 2, 0));
     assert!(!orphan.exists() && foreign.exists());
     assert_eq!(bytes_of(&spool, kept), pattern(2 * PIECE));
+    let aside = crate::aside::orphans(folder.path());
+    let name = orphan.file_name().expect("name").to_str().expect("text");
+    assert_eq!(
+        std::fs::read(aside.join(name)).expect("kept"),
+        b"a draft of the last run"
+    );
+    assert_eq!(
+        std::fs::read(aside.join(format!("{body}.body"))).expect("kept"),
+        b"an orphan"
+    );
 }
 
 #[tokio::test]
@@ -188,4 +198,64 @@ async fn compaction_reclaims_deleted_bodies_and_keeps_live_ones() {
     for (at, id) in kept.into_iter().enumerate() {
         assert_eq!(bytes_of(&spool, id), pattern(100_055 + at));
     }
+}
+
+#[tokio::test]
+async fn errors_that_may_pass_set_nothing_aside() {
+    let folder = tempfile::tempdir().expect("folder");
+    let spool = open(folder.path());
+    let large = put(&spool, &pattern(2 * PIECE)).await;
+    close(spool).await;
+    // A file that cannot be examined: a path through a file is an error of its own kind, not a missing file.
+    let (bytes, moved) = (folder.path().join("large"), folder.path().join("elsewhere"));
+    let (events, captured) = Events::capture();
+    let (spool, recovery) = Spool::begin(folder.path(), SpoolOptions::default(), events).expect("spool");
+    std::fs::rename(&bytes, &moved).expect("moved");
+    std::fs::write(&bytes, b"no folder").expect("written");
+    recovery.run(&RecentlyAccepted::default()).expect("readable");
+    assert!(spool.claim_due(Timestamp(u64::MAX), 10).is_empty());
+    assert_eq!(captured.ids(), [5015, 4081], "not processed for now");
+    assert_eq!((spool.counts().queued, spool.counts().set_aside), (1, 0));
+
+    std::fs::remove_file(&bytes).expect("removed");
+    std::fs::rename(&moved, &bytes).expect("moved");
+    let claim = claim_one(&spool);
+    assert_eq!(claim.message().id, large);
+    assert_eq!(all(&*claim.content()), pattern(2 * PIECE));
+}
+
+#[tokio::test]
+async fn a_message_that_was_set_aside_is_listed_and_released_once_it_is_whole() {
+    let folder = tempfile::tempdir().expect("folder");
+    let spool = open(folder.path());
+    let large = put(&spool, &pattern(2 * PIECE)).await;
+    let small = put(&spool, b"small").await;
+    let (file, moved) = (spool.inner.shared.store.large_file(large), folder.path().join("moved"));
+    std::fs::rename(&file, &moved).expect("moved");
+    assert!(spool.inner.shared.recent_writes().take(large).is_some());
+    let claimed = spool.claim_due(Timestamp(u64::MAX), 10);
+    assert_eq!(
+        claimed.iter().map(|claim| claim.message().id).collect::<Vec<_>>(),
+        [small]
+    );
+    drop(claimed);
+    put(&spool, b"behind it in the writer").await;
+    let listed = spool.list_set_aside(None, 10).expect("listed");
+    assert_eq!(listed.iter().map(|found| found.id).collect::<Vec<_>>(), [large]);
+    assert_eq!(
+        listed[0].reason,
+        format!("large/{large}: missing, with {} bytes", 2 * PIECE)
+    );
+    assert_eq!(listed[0].message.as_ref().expect("readable").id, large);
+    let error = spool.release(large).await.expect_err("still missing").to_string();
+    assert!(error.contains("cannot be released: large/"), "{error}");
+
+    std::fs::rename(&moved, &file).expect("moved");
+    let both = tokio::join!(spool.release(large), spool.release(large));
+    let released = [both.0, both.1].map(|released| released.expect("no error"));
+    assert!(released.contains(&true), "{released:?}");
+    assert_eq!((spool.counts().queued, spool.counts().set_aside), (3, 0));
+    assert_eq!(bytes_of(&spool, large), pattern(2 * PIECE));
+    close(spool).await;
+    assert_eq!(open(folder.path()).counts().queued, 3, "the totals agree");
 }

@@ -1,5 +1,6 @@
 //! Routes of the queue: the messages in the spool.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,14 +9,16 @@ use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use crate::control::api::{Done, QueueItem, QueuePage};
+use crate::control::api::{Done, QueueItem, QueuePage, SetAsideReason};
 use crate::control::server::handles::Handles;
 use crate::control::server::peer::Peer;
 use crate::control::server::refusal::{Handled, Refusal};
 use host_events::Event;
 use host_mail::{HeaderBlock, MessageId};
-use host_spool::{ListFilter, Listed, Spool};
+use host_spool::{ListFilter, Listed, SetAsideMessage, Spool};
 
+/// State of the messages that were set aside.
+const SET_ASIDE: &str = "set-aside";
 /// Maximum number of messages on a page of the queue.
 const MAX_PAGE: usize = 1000;
 /// Default number of messages on a page of the queue.
@@ -33,7 +36,7 @@ pub(super) async fn queue(
     State(handles): State<Arc<Handles>>,
     query: Result<Query<QueueQuery>, QueryRejection>,
 ) -> Handled<QueuePage> {
-    const STATES: [&str; 4] = ["queued", "failing", "quarantined", "frozen"];
+    const STATES: [&str; 5] = ["queued", "failing", "quarantined", "frozen", SET_ASIDE];
     let Query(QueueQuery { state, after, limit }) = query?;
     if let Some(state) = &state
         && !STATES.contains(&state.as_str())
@@ -44,8 +47,25 @@ pub(super) async fn queue(
         )));
     }
     let limit = limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    if state.as_deref() == Some(SET_ASIDE) {
+        let set_aside = blocking(&handles, move |spool| spool.list_set_aside(after, limit)).await??;
+        return Ok(Json(QueuePage {
+            messages: Vec::new(),
+            waiting: BTreeMap::new(),
+            next: set_aside
+                .last()
+                .filter(|_| set_aside.len() == limit)
+                .map(|last| last.id),
+            set_aside,
+        }));
+    }
+    let all = state.is_none() && after.is_none();
     let filter = ListFilter { state, after, limit };
     let Listed { messages, next } = blocking(&handles, move |spool| spool.list(&filter)).await??;
+    let set_aside = match all {
+        true => blocking(&handles, move |spool| spool.list_set_aside(None, limit)).await??,
+        false => Vec::new(),
+    };
     let waiting = messages.iter().filter_map(|message| {
         let destination = handles.spool.waits_for(message.id)?;
         Some((message.id, destination.to_string()))
@@ -53,6 +73,7 @@ pub(super) async fn queue(
     let waiting = waiting.collect();
     Ok(Json(QueuePage {
         messages,
+        set_aside,
         waiting,
         next,
     }))
@@ -61,6 +82,17 @@ pub(super) async fn queue(
 pub(super) async fn message(State(handles): State<Arc<Handles>>, Path(id): Path<String>) -> Handled<QueueItem> {
     let id = message_id(&id)?;
     let read = move |spool: Spool| -> Result<Option<QueueItem>, Refusal> {
+        if let Some(SetAsideMessage {
+            message, at, reason, ..
+        }) = spool.set_aside(id)?
+        {
+            return Ok(Some(QueueItem {
+                message,
+                set_aside: Some(SetAsideReason { at, reason }),
+                waits_for: None,
+                header: String::new(),
+            }));
+        }
         let Some((message, content)) = spool.get(id)? else {
             return Ok(None);
         };
@@ -68,7 +100,8 @@ pub(super) async fn message(State(handles): State<Arc<Handles>>, Path(id): Path<
         let header = String::from_utf8_lossy(header.as_bytes()).into_owned();
         let waits_for = spool.waits_for(id).map(|destination| destination.to_string());
         Ok(Some(QueueItem {
-            message,
+            message: Some(message),
+            set_aside: None,
             waits_for,
             header,
         }))

@@ -57,13 +57,17 @@ impl Driver {
         let mut active = ActiveTransaction {
             policy: self.context.policies.transaction(self.peer.session),
             permit: std::mem::take(&mut self.permit),
+            space: None,
         };
         let (client, sender) = (&pending.session().client, &pending.mail().sender);
-        // The spool is checked first, to save the work of the policy and the client's transmission.
-        if let Err(error) = self.context.spool.check() {
-            let Rejection { reply, because } = error.into();
-            self.refused(client, "sender", sender.to_string(), (&reply, &because), sender);
-            return Ok(pending.answer(Verdict::Defer(reply), active));
+        // Room is reserved first, to save the work of the policy and the client's transmission.
+        match self.context.spool.reserve(pending.mail().size) {
+            Ok(space) => active.space = Some(space),
+            Err(error) => {
+                let Rejection { reply, because } = error.into();
+                self.refused(client, "sender", sender.to_string(), (&reply, &because), sender);
+                return Ok(pending.answer(Verdict::Defer(reply), active));
+            }
         }
         if active.permit.is_released() {
             match self.context.session_permits.acquire(&mut self.peer.stop).await {
@@ -76,7 +80,7 @@ impl Driver {
                 }
             }
         }
-        let ActiveTransaction { policy, permit } = &mut active;
+        let ActiveTransaction { policy, permit, .. } = &mut active;
         // A policy may wait for the network.
         let answered = permit.release_while(policy.sender(client, sender)).await;
         if let Verdict::Reject(reply) | Verdict::Defer(reply) = &answered.answer {
@@ -88,7 +92,7 @@ impl Driver {
     pub(super) async fn ask_recipient(&self, mut pending: AskRecipient<ActiveTransaction>) -> NextStep {
         let (client, recipient) = (&pending.session.client, &pending.recipient);
         let sender = &pending.transaction.envelope.sender;
-        let ActiveTransaction { policy, permit } = &mut pending.transaction.active;
+        let ActiveTransaction { policy, permit, .. } = &mut pending.transaction.active;
         let answered = permit.release_while(policy.recipient(client, sender, recipient)).await;
         if let Verdict::Reject(reply) | Verdict::Defer(reply) = &answered.answer {
             self.refused(
@@ -111,7 +115,12 @@ impl Driver {
     where
         S: Stream,
     {
-        let draft = match self.context.spool.draft() {
+        let spool = &self.context.spool;
+        let checked = match pending.transaction.active.space.take() {
+            Some(space) => spool.draft_in(space),
+            None => spool.draft(),
+        };
+        let draft = match checked {
             Ok(draft) => draft,
             Err(error) => return Ok(self.refuse_message(pending, &error.into())),
         };
@@ -134,7 +143,7 @@ impl Driver {
             extended: pending.session.extended,
             envelope: &pending.transaction.envelope,
         };
-        let ActiveTransaction { policy, permit } = &mut pending.transaction.active;
+        let ActiveTransaction { policy, permit, .. } = &mut pending.transaction.active;
         let reply = permit
             .release_while(Box::pin(message.settle(&mut **policy, draft)))
             .await;

@@ -72,6 +72,7 @@ impl Host {
             low_water: config.low_water,
             memory: config.overload.memory,
             wait: config.overload.disk,
+            ..SpoolOptions::default()
         };
         let session_permits = SessionPermits::new(config.overload.transactions);
         let context = SessionContext {
