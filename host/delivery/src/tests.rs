@@ -59,6 +59,7 @@ impl Host {
         draft.write(b"Subject: x\r\n\r\nbody\r\n").await.expect("written");
         let message = Message {
             id: draft.id(),
+            received: host_mail::Timestamp::now(),
             ..message(recipients)
         };
         draft.commit(message).await.expect("put");
@@ -203,7 +204,7 @@ async fn failed_notification_is_dropped() {
     };
     draft.commit(notice).await.expect("put");
     assert_eq!(host.run_until(<[_]>::is_empty).await, 0);
-    assert_eq!(host.captured.ids(), [4123]);
+    assert_eq!(host.captured.ids(), [5121, 4123]);
 }
 
 #[tokio::test]
