@@ -1,7 +1,9 @@
 //! Originator check ("Clients can only submit if the authenticated account matches the submission address"): MAIL FROM,
-//! and the header's originator fields as a mail reader parses the fields.
+//! and the header's originator fields. A field must have one meaning for every reader of mail.
 
-use mail_parser::{HeaderName, MessageParser};
+mod address_list;
+mod encoded_words;
+mod originator_fields;
 
 use crate::admission::is_exempt;
 use crate::directory_questions::{Directory, domain_of};
@@ -9,11 +11,15 @@ use crate::header_source::HeaderSource;
 use crate::objections::{Objection, directory_unavailable, reply};
 use crate::rule_names::Rule;
 use crate::settings::{Exemption, Homing};
+use address_list::Claimed;
+use originator_fields::OriginatorFields;
 use posthouse_policy::NoAnswer;
 use posthouse_policy::{Because, Client, ReversePath};
 
-/// Maximum number of originators that are looked up. A field with more addresses is a mismatch.
-const MAX_ORIGINATORS: usize = 32;
+/// Maximum number of addresses in all `Resent-` fields together.
+const MAX_RESENT: usize = 32;
+/// Maximum number of different domains of authors.
+const MAX_DOMAINS: usize = 32;
 
 /// Returns the account that the addresses must belong to, or `None` if the rule does not apply: the client did not
 /// authenticate, the rule is off, or the client is exempt.
@@ -41,8 +47,9 @@ pub fn check_sender(
 
 /// Checks the header. The agent that transmitted the message stands in `Sender:`, and in `From:` if there is no
 /// `Sender:` (RFC 5322 section 3.6.2). A `Sender:` must match; without a `Sender:`, every address of `From:` must
-/// match. A field without a readable address matches no account; a message without either field claims no address and
-/// passes. `Ok(None)` means that the rule does not apply.
+/// match. Addresses of `Resent-Sender:` and `Resent-From:` must match too. Fields that readers of mail can read
+/// differently match no account; a message without originator fields claims no address and passes. `Ok(None)` means
+/// that the rule does not apply.
 pub fn check_header(
     settings: &Homing,
     client: &Client,
@@ -55,22 +62,107 @@ pub fn check_header(
     let Some(block) = message.whole_header() else {
         return Err(mismatch("header too long to read"));
     };
-    let fields = Originators::parse(&block);
-    let Some((field, addresses)) = fields.decisive() else {
-        return Ok(Some(Rule::AccountMatch.because("no originator field")));
-    };
-    if addresses.is_empty() || addresses.len() > MAX_ORIGINATORS {
-        return Err(mismatch(&format!(
-            "{field} with {} readable addresses",
-            addresses.len()
-        )));
+    let fields = OriginatorFields::find(&block).map_err(|problem| unreadable(problem.field, problem.reason))?;
+    let from = fields.from.map(|value| read("From", value)).transpose()?;
+    let sender = fields.sender.map(|value| read("Sender", value)).transpose()?;
+    if sender.as_ref().is_some_and(|sender| sender.mailboxes.len() > 1) {
+        return Err(unreadable("Sender", "names more than one address"));
     }
-    for address in addresses {
+    let Some((field, claimed)) = sender
+        .map(|sender| ("Sender", sender))
+        .or(from.map(|from| ("From", from)))
+    else {
+        return check_resent(account, &fields, directory)
+            .map(|resent| Some(resent.unwrap_or_else(|| Rule::AccountMatch.because("no originator field"))));
+    };
+    for address in claimed.mailboxes.iter().chain(&claimed.doubtful) {
         check_address(account, address, directory)?;
     }
+    check_resent(account, &fields, directory)?;
     Ok(Some(
-        Rule::AccountMatch.because(format!("{field} {}", addresses.join(", "))),
+        Rule::AccountMatch.because(format!("{field} {}", claimed.mailboxes.join(", "))),
     ))
+}
+
+/// Checks the fields of resent blocks (RFC 5322 section 3.6.6), 32 addresses at most. `Ok(None)` without such a field.
+fn check_resent(
+    account: &str,
+    fields: &OriginatorFields<'_>,
+    directory: &impl Directory,
+) -> Result<Option<Because>, Objection> {
+    let mut last = None;
+    let mut count = 0;
+    for (field, value) in &fields.resent {
+        let claimed = read(field, value)?;
+        count += claimed.mailboxes.len() + claimed.doubtful.len();
+        if count > MAX_RESENT {
+            return Err(unreadable(field, "names too many addresses"));
+        }
+        for address in claimed.mailboxes.iter().chain(&claimed.doubtful) {
+            last = Some(check_address(account, address, directory)?);
+        }
+    }
+    Ok(last)
+}
+
+/// Returns the domains that a reader of mail can take for the author's, at most 32.
+///
+/// # Errors
+/// There are more domains, or the field is longer than any in use. The error is the reason, for the reply.
+pub fn author_domains(block: &[u8]) -> Result<Vec<String>, &'static str> {
+    let claimed = match OriginatorFields::find(block) {
+        Ok(OriginatorFields { from: Some(value), .. }) => address_list::read(value).ok(),
+        Ok(_) => return Ok(Vec::new()),
+        Err(_) => None,
+    };
+    let mut domains = Vec::new();
+    match claimed {
+        Some(claimed) => {
+            for mailbox in &claimed.mailboxes {
+                add_domain(&mut domains, domain_of(mailbox))?;
+            }
+        }
+        // A field that readers read differently: every domain in it.
+        None => {
+            let fields = OriginatorFields::every_from(block);
+            if fields.iter().map(|field| field.len()).sum::<usize>() > address_list::MAX_VALUE {
+                return Err("is too long");
+            }
+            for field in fields {
+                for domain in address_list::every_domain(field) {
+                    add_domain(&mut domains, &domain)?;
+                }
+            }
+        }
+    }
+    Ok(domains)
+}
+
+fn add_domain(domains: &mut Vec<String>, domain: &str) -> Result<(), &'static str> {
+    if !domains.iter().any(|known| known == domain) {
+        if domains.len() == MAX_DOMAINS {
+            return Err("names too many domains");
+        }
+        domains.push(domain.to_owned());
+    }
+    Ok(())
+}
+
+/// Reads the addresses of a field; a field without an address is an objection.
+fn read(field: &str, value: &[u8]) -> Result<Claimed, Objection> {
+    let claimed = address_list::read(value).map_err(|reason| unreadable(field, reason))?;
+    match claimed.mailboxes.is_empty() {
+        true => Err(unreadable(field, "names no address")),
+        false => Ok(claimed),
+    }
+}
+
+fn unreadable(field: &str, reason: &str) -> Objection {
+    let text = format!("{field} field {reason}");
+    Objection {
+        reply: reply(554, (5, 7, 1), &text),
+        because: Rule::AccountMatch.because(text),
+    }
 }
 
 fn check_address(account: &str, address: &str, directory: &impl Directory) -> Result<Because, Objection> {
@@ -93,58 +185,6 @@ fn mismatch(originator: &str) -> Objection {
             "Originator address does not match authentication credentials",
         ),
         because: Rule::AccountMatch.because(originator),
-    }
-}
-
-/// Addresses in the originator fields of a header.
-#[derive(Debug, Default, PartialEq)]
-struct Originators {
-    /// Addresses of all `From:` fields; `None` if there is no such field.
-    from: Option<Vec<String>>,
-    /// Addresses of all `Sender:` fields; `None` if there is no such field.
-    sender: Option<Vec<String>>,
-}
-
-impl Originators {
-    fn parse(block: &[u8]) -> Self {
-        let parser = MessageParser::new()
-            .header_address(HeaderName::From)
-            .header_address(HeaderName::Sender)
-            .default_header_ignore();
-        let mut originators = Self::default();
-        let Some(message) = parser.parse_headers(block) else {
-            return originators;
-        };
-        for header in message.headers() {
-            let list = match header.name {
-                HeaderName::From => &mut originators.from,
-                HeaderName::Sender => &mut originators.sender,
-                _ => continue,
-            };
-            let list = list.get_or_insert_default();
-            for address in header
-                .value
-                .as_address()
-                .into_iter()
-                .flat_map(|addresses| addresses.iter())
-            {
-                // A name without an address is kept: no account matches such text.
-                let text = address
-                    .address
-                    .as_deref()
-                    .or(address.name.as_deref())
-                    .unwrap_or_default();
-                if !list.iter().any(|known| known == text) {
-                    list.push(text.to_owned());
-                }
-            }
-        }
-        originators
-    }
-
-    fn decisive(&self) -> Option<(&'static str, &[String])> {
-        let sender = self.sender.as_deref().map(|addresses| ("Sender", addresses));
-        sender.or(self.from.as_deref().map(|addresses| ("From", addresses)))
     }
 }
 

@@ -273,7 +273,7 @@ fn fetch_with_pip(folder: &Path, requirements: &str) -> bool {
 }
 
 /// Runs the package manager, unless a run with the same list of packages has succeeded before.
-fn fetch(folder: &Path, list: &str, packages: &str, commands: &mut [Command]) -> bool {
+pub(crate) fn fetch(folder: &Path, list: &str, packages: &str, commands: &mut [Command]) -> bool {
     let done = folder.join("fetched");
     if fs::read_to_string(&done).is_ok_and(|fetched| fetched == packages) {
         return true;
@@ -303,7 +303,7 @@ fn c_compiler() -> bool {
     found
 }
 
-fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the repository")
@@ -311,7 +311,7 @@ fn repository() -> PathBuf {
 }
 
 /// Returns the folder `target`; the binary is in `target/<profile>`.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let binary = posthouse();
     let target = binary.parent().and_then(Path::parent);
     target.expect("the binary is in target/<profile>").to_owned()
