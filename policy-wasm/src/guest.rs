@@ -8,7 +8,7 @@ use posthouse_policy::{
 use crate::objections::Objection;
 use crate::rule_names::{self, Rule};
 use crate::settings::Settings;
-use crate::{admission, message_rules, notices, originator, recipient};
+use crate::{admission, message_rules, notices, originator, own_domains, recipient};
 
 /// The default policy, configured with an operator's settings.
 pub struct DefaultPolicy(Settings);
@@ -36,7 +36,8 @@ impl Exemption for DefaultPolicy {
 
 impl Homing for DefaultPolicy {
     fn sender(&self, client: &Client, sender: &ReversePath, host: &Host) -> Decision<Verdict> {
-        let opinion = originator::check_sender(&self.0.homing, client, sender, host);
+        let opinion = originator::check_sender(&self.0.homing, client, sender, host)
+            .and_then(|because| Ok(because.or(own_domains::check_sender(&self.0, client, sender, host)?)));
         decision(opinion.map(|because| because.unwrap_or_else(|| Rule::NoObjection.alone())))
     }
 

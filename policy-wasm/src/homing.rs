@@ -38,6 +38,14 @@ pub fn check(
     if entries.iter().any(|entry| matches!(entry.home, Home::Here)) {
         return Ok(Some(Rule::Homing.because(address)));
     }
+    // An address without a mailbox is homed here for the account that may send as it (`send-as` of the directory).
+    if let (true, Some(identity)) = (entries.is_empty(), &client.identity)
+        && directory
+            .may_send_as(&identity.account, address)
+            .map_err(|_| directory_unavailable(address))?
+    {
+        return Ok(Some(Rule::Homing.because(address)));
+    }
     if client.identity.is_none() && is_exempt(client, Exemption::Authentication) {
         return Err((Disposition::Fail(NOT_HOMED.to_owned()), Rule::Homing.because(address)));
     }
@@ -51,11 +59,13 @@ pub fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::OwnDomains;
     use crate::testing::{FakeDirectory, authenticated, client_from, exempt, from};
 
     const REQUIRED: Homing = Homing {
         required: true,
         match_account: true,
+        own_domains: OwnDomains::Anyone,
     };
 
     fn directory() -> FakeDirectory {
@@ -87,6 +97,19 @@ mod tests {
             assert_eq!(reply.text(), format!("Mailbox is not local: {address}"));
             assert_eq!(because, Rule::Homing.because(address));
         }
+    }
+
+    #[test]
+    fn address_that_the_account_may_send_as_is_homed() {
+        let directory = directory().may_send_as("anna", "@shop.example");
+        let ask = |account: &str, address: &str| check(&REQUIRED, &authenticated(account), &from(address), &directory);
+        assert_eq!(
+            ask("anna", "orders@shop.example"),
+            Ok(Some(Rule::Homing.because("orders@shop.example")))
+        );
+        assert!(ask("bert", "orders@shop.example").is_err());
+        let stranger = exempt("127.0.0.2", &["authentication"]);
+        assert!(check(&REQUIRED, &stranger, &from("orders@shop.example"), &directory).is_err());
     }
 
     #[test]

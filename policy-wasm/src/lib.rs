@@ -15,6 +15,7 @@ mod network;
 mod notices;
 mod objections;
 mod originator;
+mod own_domains;
 mod pattern;
 mod recipient;
 mod rule_names;

@@ -4,7 +4,7 @@ use crate::directory_questions::Directory;
 use crate::header_source::HeaderSource;
 use crate::rule_names::Rule;
 use crate::settings::Settings;
-use crate::{filter, homing, originator};
+use crate::{filter, homing, originator, own_domains};
 use posthouse_policy::Disposition;
 use posthouse_policy::{Because, Client, Envelope};
 
@@ -32,7 +32,11 @@ fn first_objection(
     filter::check(&settings.filter, &envelope.sender)?;
     let homed = homing::check(&settings.homing, client, &envelope.sender, directory)?;
     let originator = originator::check_header(&settings.homing, client, message, directory)?;
-    Ok(homed.or(originator).unwrap_or_else(|| Rule::NoObjection.alone()))
+    let author = own_domains::check_author(settings, client, message, directory)?;
+    Ok(homed
+        .or(originator)
+        .or(author)
+        .unwrap_or_else(|| Rule::NoObjection.alone()))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::admission::is_exempt;
 use crate::directory_questions::{Directory, domain_of};
+use crate::network::Network;
 use crate::objections::{Objection, directory_unavailable, reply};
 use crate::rule_names::Rule;
 use crate::settings::{Exemption, Relay};
@@ -43,32 +44,40 @@ fn check_relay(settings: &Relay, client: &Client, recipient: &str) -> Result<Bec
         reply: reply(550, (5, 7, 1), "Relaying denied"),
         because,
     };
-    // A client without a readable address is in no network and gets no permission by network.
-    let address = client.address.parse::<IpAddr>().ok();
-    let contains = |network: &&crate::network::Network| address.is_some_and(|address| network.contains(address));
-
-    if let Some(network) = settings.never.clients.iter().find(contains) {
+    if let Some(network) = network_of(&settings.never.clients, client) {
         return Err(denied(Rule::RelayNever.because(network.to_string())));
     }
     if let Some(pattern) = settings.never.to.iter().find(|pattern| pattern.matches(recipient)) {
         return Err(denied(Rule::RelayNever.because(pattern.to_string())));
     }
-    if is_exempt(client, Exemption::Relay) {
-        return Ok(Rule::Relay.because("exempt"));
-    }
-    if let (true, Some(identity)) = (settings.authenticated, &client.identity) {
-        return Ok(Rule::Relay.because(format!("account {}", identity.account)));
-    }
-    if let Some(network) = settings.clients.iter().find(contains) {
-        return Ok(Rule::Relay.because(network.to_string()));
-    }
-    if settings.listeners.contains(&client.listener) {
-        return Ok(Rule::Relay.because(format!("listener {}", client.listener)));
+    if let Some(entry) = permission(settings, client) {
+        return Ok(Rule::Relay.because(entry));
     }
     if let Some(pattern) = settings.to.iter().find(|pattern| pattern.matches(recipient)) {
         return Ok(Rule::Relay.because(pattern.to_string()));
     }
     Err(denied(Rule::Relay.alone()))
+}
+
+/// Returns the entry that lets the client relay to every destination, if there is one.
+pub fn permission(settings: &Relay, client: &Client) -> Option<String> {
+    if is_exempt(client, Exemption::Relay) {
+        return Some("exempt".to_owned());
+    }
+    if let (true, Some(identity)) = (settings.authenticated, &client.identity) {
+        return Some(format!("account {}", identity.account));
+    }
+    if let Some(network) = network_of(&settings.clients, client) {
+        return Some(network.to_string());
+    }
+    let is_listed = settings.listeners.contains(&client.listener);
+    is_listed.then(|| format!("listener {}", client.listener))
+}
+
+/// Returns the first network that contains the client; a client without a readable address is in none.
+fn network_of<'a>(networks: &'a [Network], client: &Client) -> Option<&'a Network> {
+    let address = client.address.parse::<IpAddr>().ok()?;
+    networks.iter().find(|network| network.contains(address))
 }
 
 #[cfg(test)]

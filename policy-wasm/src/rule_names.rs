@@ -31,6 +31,7 @@ rules! {
     Filter "filter" "senders whose mail is discarded or quarantined";
     Homing "homing" "clients can only submit if the sender has a mailbox on this host";
     AccountMatch "account-match" "the sender's addresses match the authenticated account";
+    OwnDomains "own-domains" "addresses of local domains are only for clients that may use them";
     Recipient "recipient" "an address of a local domain has exactly one meaning";
     Relay "relay" "who may send mail to other hosts";
     RelayNever "relay-never" "clients and destinations that are never relayed";

@@ -84,6 +84,19 @@ pub enum Requirement {
 pub struct Homing {
     pub required: bool,
     pub match_account: bool,
+    pub own_domains: OwnDomains,
+}
+
+/// Addresses of local domains that are only for clients that may use them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OwnDomains {
+    /// No restriction.
+    Anyone,
+    /// The reverse-path.
+    Sender,
+    /// The reverse-path and the addresses of `From:`.
+    SenderAndAuthor,
 }
 
 /// Permissions to relay to other hosts.
@@ -185,6 +198,7 @@ impl Default for Homing {
         Self {
             required: false,
             match_account: true,
+            own_domains: OwnDomains::Anyone,
         }
     }
 }
@@ -302,6 +316,7 @@ fn homing(section: &mut Section<'_>) -> Homing {
     Homing {
         required: section.value("required").unwrap_or(default.required),
         match_account: section.value("match-account").unwrap_or(default.match_account),
+        own_domains: section.value("own-domains").unwrap_or(default.own_domains),
     }
 }
 

@@ -75,6 +75,8 @@ pub fn failure(class: &str) -> Failure {
 pub struct FakeDirectory {
     domains: Vec<String>,
     entries: Vec<Entry>,
+    /// Accounts with the domains that the account may send as, each `@domain`.
+    send_as: Vec<(String, String)>,
     unavailable: bool,
     questions: Cell<usize>,
 }
@@ -89,6 +91,11 @@ impl FakeDirectory {
 
     pub fn account(self, account: &str, address: &str) -> Self {
         self.entry(Some(account), address, Home::Here)
+    }
+
+    pub fn may_send_as(mut self, account: &str, domain: &str) -> Self {
+        self.send_as.push((account.to_owned(), domain.to_owned()));
+        self
     }
 
     pub fn elsewhere(self, address: &str) -> Self {
@@ -139,7 +146,12 @@ impl Directory for FakeDirectory {
 
     fn may_send_as(&self, account: &str, address: &str) -> Result<bool, NoAnswer> {
         let entries = self.lookup(address)?;
-        Ok(entries.iter().any(|entry| entry.account.as_deref() == Some(account)))
+        let owns = entries.iter().any(|entry| entry.account.as_deref() == Some(account));
+        Ok(owns
+            || self
+                .send_as
+                .iter()
+                .any(|(of, domain)| of == account && address.ends_with(domain.as_str())))
     }
 
     fn is_local_domain(&self, domain: &str) -> Result<bool, NoAnswer> {
