@@ -2,6 +2,7 @@
 //! and the header's originator fields. A field must have one meaning for every reader of mail.
 
 mod address_list;
+mod atext;
 mod encoded_words;
 mod originator_fields;
 
@@ -12,7 +13,7 @@ use crate::objections::{Objection, directory_unavailable, reply};
 use crate::rule_names::Rule;
 use crate::settings::{Exemption, Homing};
 use address_list::Claimed;
-use originator_fields::OriginatorFields;
+use originator_fields::{OriginatorFields, TOO_MANY_LINES};
 use posthouse_policy::NoAnswer;
 use posthouse_policy::{Because, Client, ReversePath};
 
@@ -75,7 +76,7 @@ pub fn check_header(
         return check_resent(account, &fields, directory)
             .map(|resent| Some(resent.unwrap_or_else(|| Rule::AccountMatch.because("no originator field"))));
     };
-    for address in claimed.mailboxes.iter().chain(&claimed.doubtful) {
+    for address in claimed.all() {
         check_address(account, address, directory)?;
     }
     check_resent(account, &fields, directory)?;
@@ -94,11 +95,11 @@ fn check_resent(
     let mut count = 0;
     for (field, value) in &fields.resent {
         let claimed = read(field, value)?;
-        count += claimed.mailboxes.len() + claimed.doubtful.len();
+        count += claimed.all().count();
         if count > MAX_RESENT {
             return Err(unreadable(field, "names too many addresses"));
         }
-        for address in claimed.mailboxes.iter().chain(&claimed.doubtful) {
+        for address in claimed.all() {
             last = Some(check_address(account, address, directory)?);
         }
     }
@@ -113,22 +114,20 @@ pub fn author_domains(block: &[u8]) -> Result<Vec<String>, &'static str> {
     let claimed = match OriginatorFields::find(block) {
         Ok(OriginatorFields { from: Some(value), .. }) => address_list::read(value).ok(),
         Ok(_) => return Ok(Vec::new()),
+        Err(problem) if problem.reason == TOO_MANY_LINES => return Err(TOO_MANY_LINES),
         Err(_) => None,
     };
     let mut domains = Vec::new();
     match claimed {
         Some(claimed) => {
-            for mailbox in &claimed.mailboxes {
+            for mailbox in claimed.mailboxes.iter().chain(&claimed.unquoted) {
                 add_domain(&mut domains, domain_of(mailbox))?;
             }
         }
         // A field that readers read differently: every domain in it.
         None => {
-            let fields = OriginatorFields::every_from(block);
-            if fields.iter().map(|field| field.len()).sum::<usize>() > address_list::MAX_VALUE {
-                return Err("is too long");
-            }
-            for field in fields {
+            let fields = OriginatorFields::every_from(block, address_list::MAX_VALUE);
+            for field in fields.ok_or("is too long")? {
                 for domain in address_list::every_domain(field) {
                     add_domain(&mut domains, &domain)?;
                 }

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::atext::is_word;
 use super::encoded_words;
 
 /// Maximum length of the value of an originator field, in bytes.
@@ -20,8 +21,17 @@ const MAX_NESTING: usize = 8;
 pub struct Claimed {
     /// The mailboxes of the field, groups resolved, in order. A quoted local-part has lost its quotes.
     pub mailboxes: Vec<String>,
-    /// Addresses that some readers take for a mailbox: unquoted before `<`, or in encoded words (RFC 2047).
-    pub doubtful: Vec<String>,
+    /// Addresses without quotes before `<`, which some readers take for the mailbox.
+    pub unquoted: Vec<String>,
+    /// Addresses in encoded words (RFC 2047), which readers take for a mailbox if they decode before they parse.
+    pub decoded: Vec<String>,
+}
+
+impl Claimed {
+    /// Returns every address that some reader takes for a mailbox.
+    pub fn all(&self) -> impl Iterator<Item = &String> {
+        self.mailboxes.iter().chain(&self.unquoted).chain(&self.decoded)
+    }
 }
 
 /// Reads the folded value of an originator field. The error is the reason, for the reply.
@@ -43,11 +53,11 @@ pub fn read(value: &[u8]) -> Result<Claimed, &'static str> {
         in_group: false,
     };
     reader.list()?;
-    reader.claimed.doubtful.extend(encoded_words::addresses(value)?);
-    if reader.claimed.doubtful.len() > MAX_ADDRESSES {
-        return Err("names too many addresses");
+    reader.claimed.decoded = encoded_words::addresses(value)?;
+    match reader.claimed.all().count() > 2 * MAX_ADDRESSES {
+        true => Err("names too many addresses"),
+        false => Ok(reader.claimed),
     }
-    Ok(reader.claimed)
 }
 
 /// Returns the domain behind each `@` of a text, without regard to syntax.
@@ -78,8 +88,10 @@ struct Word<'a> {
 struct Phrase<'a> {
     first: Option<Word<'a>>,
     words: usize,
-    /// True after a comment that not every reader ends at the same parenthesis.
+    /// True after a comment that contains an address, or that not every reader ends at the same parenthesis.
     has_odd_comment: bool,
+    /// True after a quoted string that contains an `@`.
+    has_quoted_at: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -112,7 +124,7 @@ impl<'a> Reader<'a> {
                     let address = self.angle_address()?;
                     return self.end_of_mailbox(phrase, address);
                 }
-                Some(b':') if phrase.words > 0 && !self.in_group => return self.group(),
+                Some(b':') if phrase.words > 0 && !self.in_group => return self.group(phrase),
                 Some(_) => return Err("is no list of addresses"),
                 None if phrase.words == 0 => return Err("names no address"),
                 None => return Err("has a name without an address"),
@@ -131,12 +143,12 @@ impl<'a> Reader<'a> {
     fn end_of_bare_address(&mut self, mut phrase: Phrase<'a>, address: String) -> Result<(), &'static str> {
         self.space_and_comments(&mut phrase)?;
         if self.peek() == Some(b'<') {
-            self.claimed.doubtful.push(address);
+            self.claimed.unquoted.push(address);
             let address = self.angle_address()?;
             return self.end_of_mailbox(phrase, address);
         }
         if phrase.has_odd_comment {
-            return Err("has a nested comment beside an address");
+            return Err("has an address or a comment in a comment beside an address");
         }
         self.push(address)
     }
@@ -155,10 +167,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a group behind its name (RFC 6854 allows groups in `From:`).
-    fn group(&mut self) -> Result<(), &'static str> {
+    fn group(&mut self, mut phrase: Phrase<'a>) -> Result<(), &'static str> {
         self.at += 1;
         self.in_group = true;
-        let mut phrase = Phrase::default();
+        // Some readers know no groups.
+        if phrase.has_odd_comment || phrase.has_quoted_at {
+            return Err("has an address in the name of a group");
+        }
         self.space_and_comments(&mut phrase)?;
         if self.peek() == Some(b';') {
             self.at += 1;
@@ -268,11 +283,11 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Skips a comment. True if the comment has nested comments or escapes, which some readers do not know; such a
-    /// comment must contain nothing that could be an address.
+    /// Skips a comment. True if the comment has an address, or nested comments or escapes, which some readers do not
+    /// know; nested comments and escapes beside anything that could be an address are an error.
     fn comment(&mut self) -> Result<bool, &'static str> {
         let mut depth = 0;
-        let (mut is_odd, mut has_specials) = (false, false);
+        let (mut is_odd, mut has_specials, mut has_at) = (false, false, false);
         while let Some(byte) = self.next() {
             match byte {
                 b'(' => {
@@ -287,7 +302,8 @@ impl<'a> Reader<'a> {
                 // Some readers end a comment with the line.
                 b'\n' => is_odd = true,
                 b';' if self.in_group => has_specials = true,
-                b'@' | b'<' | b'>' | b',' | b';' | b':' | b'"' => has_specials = true,
+                b'@' => (has_at, has_specials) = (true, true),
+                b'<' | b'>' | b',' | b';' | b':' | b'"' => has_specials = true,
                 _ => {}
             }
             if depth > MAX_NESTING {
@@ -296,7 +312,7 @@ impl<'a> Reader<'a> {
             if depth == 0 {
                 return match is_odd && has_specials {
                     true => Err("has a comment that readers read differently"),
-                    false => Ok(is_odd),
+                    false => Ok(is_odd || has_at),
                 };
             }
         }
@@ -330,31 +346,10 @@ impl<'a> Reader<'a> {
 impl<'a> Phrase<'a> {
     fn push(&mut self, content: &'a [u8], is_quoted: bool) {
         self.words += 1;
+        self.has_quoted_at |= is_quoted && content.contains(&b'@');
         self.first.get_or_insert(Word { content, is_quoted });
     }
 }
-
-/// True for `atext` (RFC 5322 section 3.2.3, extended by RFC 6532 section 3.2) and the dot.
-pub fn is_word(byte: u8) -> bool {
-    WORD[byte as usize]
-}
-
-/// [`is_word`] as a table: the loops over it are the bulk of the work.
-const WORD: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = byte >= 0x80 || (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let others = b"!#$%&'*+-/=?^_`{|}~.";
-    let mut at = 0;
-    while at < others.len() {
-        table[others[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
 
 fn is_domain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'-' | b'_')

@@ -4,7 +4,7 @@
 
 use memchr::memmem;
 
-use super::address_list::is_word;
+use super::atext::is_word;
 
 /// Returns the addresses that appear when the encoded words of a value are decoded. The error is the reason, for the
 /// reply.

@@ -7,6 +7,10 @@ use memchr::memchr;
 
 /// Maximum number of `Resent-From:` and `Resent-Sender:` fields.
 const MAX_RESENT: usize = 16;
+/// Maximum number of lines of a header; a header of 256 KiB has fewer even if its lines are short.
+const MAX_LINES: usize = 10_000;
+/// Reason for a header of more lines.
+pub const TOO_MANY_LINES: &str = "stands in a header of too many lines";
 
 /// Reason why readers can disagree about the originators of a message; the text completes "FIELD: ".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,16 +47,22 @@ impl<'a> OriginatorFields<'a> {
     /// Finds the originator fields of a header block.
     ///
     /// # Errors
-    /// A field occurs twice, has a space in its name, contains a line of white space only, or stands behind a line at
-    /// which some readers end the header.
+    /// A field occurs twice, has a space in its name, contains a line of white space only, or stands before or behind a
+    /// line at which some readers end the header.
     pub fn find(block: &'a [u8]) -> Result<Self, Unreadable> {
         let mut found = Self::default();
-        // True behind a line that is no field, and behind a line of white space only.
+        // True behind a line that is no field.
         let mut broken = false;
+        // True behind a line of white space only (RFC 5322 section 4.2), if originator fields stand before that line.
+        let mut parted = false;
         // The originator field under way: its name and the beginning of its value.
         let mut open: Option<(&'static str, usize)> = None;
-        let mut at = 0;
+        let (mut at, mut lines) = (0, 0);
         while at < block.len() {
+            lines += 1;
+            if lines > MAX_LINES {
+                return Err(unreadable("From", TOO_MANY_LINES));
+            }
             let end = memchr(b'\n', &block[at..]).map_or(block.len(), |found| at + found + 1);
             let line = &block[at..end];
             if matches!(line[0], b' ' | b'\t') {
@@ -60,15 +70,19 @@ impl<'a> OriginatorFields<'a> {
                     if let Some((field, _)) = open {
                         return Err(unreadable(field, "contains a line without text"));
                     }
-                    broken = true;
+                    parted |= found != Self::default();
                 }
             } else {
-                found.close(open.take(), &block[..at])?;
+                let before = open.take();
+                found.close(before, &block[..at])?;
                 match field_name(line) {
                     Some(name) => {
                         if let Some(field) = originator(name) {
                             if broken {
                                 return Err(unreadable(field, "stands behind a line that is no header field"));
+                            }
+                            if parted {
+                                return Err(unreadable(field, "stands behind a line without text"));
                             }
                             open = Some((field, at + name.len() + 1));
                         }
@@ -76,6 +90,10 @@ impl<'a> OriginatorFields<'a> {
                     None => {
                         if let Some(field) = resembles(line) {
                             return Err(unreadable(field, "has a name that is no field name"));
+                        }
+                        // Some readers join the line to the field.
+                        if let Some((field, _)) = before {
+                            return Err(unreadable(field, "stands before a line that is no header field"));
                         }
                         broken = true;
                     }
@@ -87,22 +105,32 @@ impl<'a> OriginatorFields<'a> {
         Ok(found)
     }
 
-    /// Returns the text of every field that a reader could take for `From:`.
-    pub fn every_from(block: &'a [u8]) -> Vec<&'a [u8]> {
-        let mut found = Vec::new();
+    /// Returns the text of every field that a reader could take for `From:`; `None` if there are more than `limit` bytes.
+    pub fn every_from(block: &'a [u8], limit: usize) -> Option<Vec<&'a [u8]>> {
+        let mut found: Vec<&[u8]> = Vec::new();
+        let mut length = 0;
         let mut open = None;
         let mut at = 0;
         while at < block.len() {
             let end = memchr(b'\n', &block[at..]).map_or(block.len(), |found| at + found + 1);
             let line = &block[at..end];
             if !matches!(line[0], b' ' | b'\t') {
-                found.extend(open.take().map(|start| &block[start..at]));
+                if let Some(start) = open.take() {
+                    found.push(&block[start..at]);
+                    length += at - start;
+                    if length > limit {
+                        return None;
+                    }
+                }
                 open = (resembles(line) == Some("From")).then_some(at);
             }
             at = end;
         }
-        found.extend(open.map(|start| &block[start..]));
-        found
+        if let Some(start) = open {
+            found.push(&block[start..]);
+            length += at - start;
+        }
+        (length <= limit).then_some(found)
     }
 
     /// Adds the field that ends with `block`.
@@ -151,6 +179,11 @@ fn originator(name: &[u8]) -> Option<&'static str> {
 /// Returns the originator field whose name a line spells with other characters in between, such as `Send er:`. The text
 /// before the colon counts, or the whole line.
 fn resembles(line: &[u8]) -> Option<&'static str> {
+    // Most lines begin with another letter.
+    let first = line.iter().find(|byte| byte.is_ascii_alphabetic())?;
+    if !matches!(first.to_ascii_lowercase(), b'f' | b's' | b'r') {
+        return None;
+    }
     let text = &line[..memchr(b':', line).unwrap_or(line.len())];
     let mut letters = text.iter().filter(|byte| byte.is_ascii_alphabetic() || **byte == b'-');
     let mut name = [0; 14];
@@ -185,10 +218,12 @@ mod tests {
             ("From : a\r\n", "From"),
             ("Send er: a\r\n", "Sender"),
             ("F\0rom: a\r\n", "From"),
+            ("(From): a\r\n", "From"),
             ("From\r\n a\r\n", "From"),
             ("X\r\n \r\nFrom: a\r\n", "From"),
             ("no field\r\nFrom: a\r\n", "From"),
-            ("X: y\r\n \t\r\nResent-Sender: a\r\n", "Resent-Sender"),
+            ("From: a\r\nno field\r\nX: y\r\n", "From"),
+            ("From: a\r\nX: y\r\n \t\r\nSender: a\r\n", "Sender"),
             ("From: a\r\n \r\n b\r\n", "From"),
             (": x\r\nSender: a\r\n", "Sender"),
         ] {
@@ -201,10 +236,19 @@ mod tests {
     }
 
     #[test]
-    fn broken_lines_behind_the_originators_are_no_error() {
+    fn limits_the_number_of_lines() {
+        let header = |lines: usize| "a:\r\n".repeat(lines) + "From: a\r\n";
+        assert!(OriginatorFields::find(header(MAX_LINES - 1).as_bytes()).is_ok());
+        let error = OriginatorFields::find(header(MAX_LINES).as_bytes()).unwrap_err();
+        assert_eq!(error.reason, TOO_MANY_LINES);
+    }
+
+    #[test]
+    fn odd_lines_beside_the_originators_are_no_error() {
         for block in [
-            "From: a\r\nno field\r\nX: y\r\n",
+            "From: a\r\nX: y\r\nno field\r\n",
             "From: a\r\nX: y\r\n \r\n z\r\n",
+            "X: y\r\n \r\nFrom: a\r\nSender: a\r\n",
             "Text of a message without a header.\r\nMore.\r\n",
             "From-Line: a\r\nfrom-line: b\r\nX-From: c\r\nX-From: d\r\n",
         ] {

@@ -2,7 +2,7 @@ use super::*;
 
 fn mailboxes(value: &str) -> Vec<String> {
     let claimed = read(value.as_bytes()).unwrap_or_else(|reason| panic!("{value:?}: {reason}"));
-    assert!(claimed.doubtful.is_empty(), "{value:?}: {claimed:?}");
+    assert_eq!(claimed.all().count(), claimed.mailboxes.len(), "{value:?}: {claimed:?}");
     claimed.mailboxes
 }
 
@@ -41,7 +41,7 @@ fn reads_the_forms_in_use() {
 }
 
 #[test]
-fn addresses_that_only_some_readers_see_are_doubtful() {
+fn finds_addresses_that_only_some_readers_see() {
     for value in [
         "bert@example.org <anna@example.org>",
         "=?utf-8?q?bert=40example.org?= <anna@example.org>",
@@ -49,7 +49,7 @@ fn addresses_that_only_some_readers_see_are_doubtful() {
     ] {
         let claimed = read(value.as_bytes()).unwrap();
         assert_eq!(claimed.mailboxes, ["anna@example.org"], "{value}");
-        assert_eq!(claimed.doubtful, ["bert@example.org"], "{value}");
+        assert!(claimed.all().any(|address| address == "bert@example.org"), "{value}");
     }
 }
 
@@ -90,6 +90,9 @@ fn refuses_malformed_and_obsolete_forms() {
         "(a (b) bert@example.org) <anna@example.org>",
         "(a \\) bert@example.org) anna@example.org",
         "anna@example.org (a (b))",
+        "anna@example.org (bert@example.org)",
+        "Team: anna@example.org (A <bert@example.org>);",
+        "\"bert@example.org\": anna@example.org;",
         "=?utf-8?q?bert?=@example.org",
         "anna@exam\0ple.org",
         "anna@example.org\u{7f}",
