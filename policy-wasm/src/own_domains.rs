@@ -143,6 +143,7 @@ mod tests {
             "From: anna@example.org\r\n",
             "From: Anna <anna@EXAMPLE.ORG>\r\n",
             "From: x@example.net, anna@example.org\r\n",
+            "From: anna@example.org <x@example.net>\r\n",
             // Unreadable fields: every domain in them counts.
             "From: Bert <anna@example.org>:x@example.net;\r\n",
             "From: x@example.net\r\nFrom: anna@example.org\r\n",
@@ -158,6 +159,7 @@ mod tests {
         }
         for header in [
             "From: \"anna@example.org via List\" <list@lists.example>\r\n",
+            "From: =?utf-8?q?anna=40example.org_via_List?= <list@lists.example>\r\n",
             "From: x@example.net\r\nSender: anna@example.org\r\n",
             "From: x <x@sub.example.org>\r\n",
             "Subject: none\r\n",

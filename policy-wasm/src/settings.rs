@@ -91,7 +91,7 @@ pub struct Homing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OwnDomains {
-    /// No restriction.
+    /// Unrestricted use.
     Anyone,
     /// The reverse-path.
     Sender,
