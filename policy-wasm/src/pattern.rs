@@ -1,8 +1,13 @@
-//! Patterns of addresses in settings. Comparison ignores case.
+//! Patterns of addresses in settings. Comparison ignores case, and the spelling of domains: the host gives domains as
+//! A-labels, and a pattern is mapped to A-labels when the settings are read.
+
+use std::borrow::Cow;
 
 use std::fmt;
 use std::str::FromStr;
 
+use icu_normalizer::ComposingNormalizerBorrowed;
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use serde::Deserialize;
 
 use crate::directory_questions::domain_of;
@@ -43,17 +48,19 @@ impl FromStr for AddressPattern {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is no address pattern: expected user@domain, @domain or @*.domain");
-        let lower = text.to_lowercase();
-        let (local, domain) = lower.rsplit_once('@').ok_or_else(wrong)?;
-        let name = domain.strip_prefix("*.").unwrap_or(domain);
-        let is_name = !name.is_empty() && !name.starts_with('.') && !name.ends_with('.');
-        if !is_name || name.contains(|c: char| c.is_whitespace() || c.is_control() || "<>,;*@".contains(c)) {
-            return Err(wrong());
-        }
-        let kind = match (local.is_empty(), name.len() < domain.len()) {
+        let (local, domain) = text.rsplit_once('@').ok_or_else(wrong)?;
+        let (is_parent, name) = match domain.strip_prefix("*.") {
+            Some(parent) => (true, parent),
+            None => (false, domain),
+        };
+        let name = canonical(name).ok_or_else(wrong)?;
+        let kind = match (local.is_empty(), is_parent) {
             (true, true) => Kind::Subdomains(format!(".{name}")),
-            (true, false) => Kind::Domain(domain.to_owned()),
-            (false, false) if !local.starts_with('<') => Kind::Address(lower.clone()),
+            (true, false) => Kind::Domain(name),
+            (false, false) if !local.starts_with('<') => {
+                let local = ComposingNormalizerBorrowed::new_nfc().normalize(local);
+                Kind::Address(format!("{}@{name}", local.to_lowercase()))
+            }
             (false, _) => return Err(wrong()),
         };
         Ok(Self {
@@ -61,6 +68,23 @@ impl FromStr for AddressPattern {
             kind,
         })
     }
+}
+
+/// Returns a domain as the host gives it: A-labels in lower case (UTS #46), without a final dot. `None` if there is no
+/// such domain. An address literal is only lower-cased.
+fn canonical(domain: &str) -> Option<String> {
+    let name = match domain.starts_with('[') {
+        true => Cow::Owned(domain.to_ascii_lowercase()),
+        false => {
+            let mapping = Uts46::new();
+            let (deny, length) = (AsciiDenyList::EMPTY, DnsLength::VerifyAllowRootDot);
+            mapping.to_ascii(domain.as_bytes(), deny, Hyphens::Allow, length).ok()?
+        }
+    };
+    let name = name.strip_suffix('.').unwrap_or(&name);
+    let is_name = !name.is_empty() && !name.starts_with('.') && !name.ends_with('.');
+    let has_other = name.contains(|c: char| c.is_whitespace() || c.is_control() || "<>,;*@".contains(c));
+    (is_name && !has_other).then(|| name.to_owned())
 }
 
 impl TryFrom<String> for AddressPattern {
@@ -137,6 +161,12 @@ mod tests {
             ("@*.example.org", "anyone@example.org", false),
             ("@*.example.org", "anyone@badexample.org", false),
             ("@[192.0.2.1]", "anyone@[192.0.2.1]", true),
+            ("@org.", "anyone@org", true),
+            ("@ｂlocked.test", "anyone@blocked.test", true),
+            ("@bücher.example", "anyone@xn--bcher-kva.example", true),
+            ("@BÜCHER.example.", "anyone@xn--bcher-kva.example", true),
+            ("@*.bücher.example", "anyone@a.xn--bcher-kva.example", true),
+            ("jo\u{308}rg@bücher.example", "Jörg@xn--bcher-kva.example", true),
         ] {
             let parsed: AddressPattern = pattern.parse().unwrap();
             assert_eq!(parsed.matches(address), expected, "{pattern} on {address}");
@@ -156,7 +186,9 @@ mod tests {
             "a@*.example.org",
             "<anna@example.org>",
             "@a b",
-            "@org.",
+            "@org..",
+            "@xn--a.example",
+            "@a＠b.example",
         ] {
             assert!(text.parse::<AddressPattern>().is_err(), "{text}");
         }

@@ -1,6 +1,7 @@
 //! Defaults of every key. `docs/samples/defaults.toml` lists the same values; the test
 //! `sample_of_defaults_equals_the_defaults` compares both.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::{
     Share, SpoolDamage, Timeouts,
 };
 use host_events::Format;
-use host_mail::Mailbox;
+use host_mail::{Mailbox, canonical_domain};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = KIB << 10;
@@ -79,10 +80,9 @@ pub(super) fn system_hostname() -> String {
     hostname(name.trim()).unwrap_or_else(|| "localhost".to_owned())
 }
 
-/// Returns `text` in lower case if it is a domain name.
+/// Returns the canonical form of `text` if it is a domain.
 pub(super) fn hostname(text: &str) -> Option<String> {
-    let mailbox: Mailbox = format!("postmaster@{text}").parse().ok()?;
-    (mailbox.local_part() == "postmaster").then(|| mailbox.domain().to_owned())
+    canonical_domain(text).map(Cow::into_owned)
 }
 
 /// Returns a listener for incoming mail and a listener for submission (RFC 6409), both on loopback.

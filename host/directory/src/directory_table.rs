@@ -1,5 +1,6 @@
 //! The parsed directory file, with hash tables for every kind of question.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use toml::Value;
 use super::password::check_hash;
 use super::{Endpoint, Entry, Home, Target};
 use host_config::toml_reader::{self, Problem, Problems, TableReader};
-use host_mail::Mailbox;
+use host_mail::{Mailbox, canonical_domain};
 
 /// Longest account name, in bytes.
 const MAX_NAME: usize = 64;
@@ -226,6 +227,11 @@ impl DirectoryTable {
             return Some((name, account));
         }
         let address: Mailbox = user.parse().ok()?;
+        // The name of an account can be an address; the login may spell the domain otherwise.
+        let name = address.key();
+        if let Some(account) = self.accounts.get(&name) {
+            return Some((name, account));
+        }
         match self.addresses.get(&key(&address))?.as_slice() {
             [
                 Entry {
@@ -290,13 +296,9 @@ fn domain(value: &Value) -> Result<String, String> {
     domain_name(&toml_reader::text(value)?)
 }
 
-/// Parses a domain as in an address.
 fn domain_name(text: &str) -> Result<String, String> {
-    format!("postmaster@{text}")
-        .parse::<Mailbox>()
-        .ok()
-        .filter(|mailbox| mailbox.local_part() == "postmaster")
-        .map(|mailbox| mailbox.domain().to_owned())
+    canonical_domain(text)
+        .map(Cow::into_owned)
         .ok_or_else(|| match text.trim_start_matches(['@', '*', '.']) {
             name if name.len() < text.len() => {
                 format!("{text:?} is not a domain: write each domain alone, such as {name:?}")

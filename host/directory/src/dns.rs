@@ -2,6 +2,7 @@
 //! configured resolvers. Answers are cached and bounded in time and number. The resolver sends no traffic before the
 //! first question.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 
 use host_config::DnsConfig;
+use host_mail::canonical_domain;
 
 /// Maximum number of records returned for an answer; further records are dropped.
 const MAX_RECORDS: usize = 64;
@@ -230,13 +232,13 @@ fn domain_name(text: &str) -> Result<Name, NoRecords> {
     Ok(name)
 }
 
-/// Converts a domain to A-labels in lower case (RFC 5891). Returns `None` if the conversion fails. An ASCII domain
-/// is not checked.
+/// Converts a domain to A-labels in lower case ([`canonical_domain`]). Returns `None` if the conversion fails. An ASCII
+/// domain is not checked.
 pub fn ascii(domain: &str) -> Option<String> {
     if domain.is_ascii() {
         return Some(domain.to_ascii_lowercase());
     }
-    Name::from_utf8(domain).ok().map(|name| text_of(&name))
+    canonical_domain(domain).map(Cow::into_owned)
 }
 
 /// Formats a name in lower case without the final dot; the root is `.`.

@@ -1,5 +1,6 @@
 //! A directory backed by a TOML file.
 
+use std::borrow::Cow;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use crate::password_queue::PasswordQueue;
 use host_config::toml_reader::Problem;
 use host_config::{Config, add_lines};
 use host_events::{Event, Events};
-use host_mail::Mailbox;
+use host_mail::{Mailbox, canonical_domain};
 
 /// Minimum interval between two checks of the file for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -105,7 +106,7 @@ impl FileDirectory {
     /// Adds the host's own name as a local domain with the address `postmaster`.
     #[must_use]
     pub fn with_hostname(mut self, hostname: &str) -> Self {
-        self.hostname = Some(hostname.to_lowercase());
+        self.hostname = canonical_domain(hostname).map(Cow::into_owned);
         self
     }
 
@@ -222,8 +223,8 @@ impl FileDirectory {
     }
 
     fn is_local(&self, table: &DirectoryTable, domain: &str) -> bool {
-        let domain = domain.to_lowercase();
-        table.is_local_domain(&domain) || self.hostname.as_ref() == Some(&domain)
+        canonical_domain(domain)
+            .is_some_and(|domain| table.is_local_domain(&domain) || self.hostname.as_deref() == Some(&domain))
     }
 
     /// Returns the entry of `postmaster` at a local domain (RFC 5321 section 4.5.1): an alias of the administrator.

@@ -1,9 +1,13 @@
 //! Mailboxes and paths (RFC 5321 section 4.1.2, RFC 6531 section 3.3).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::{Deserialize, Serialize};
+
+use super::domain::{canonical_domain, is_address_literal, is_domain_name};
 
 /// Longest local-part, in octets (RFC 5321 section 4.5.3.1.1).
 const MAX_LOCAL_PART: usize = 64;
@@ -21,7 +25,7 @@ pub enum AddressError {
     /// The local-part is neither a dot-string nor a quoted string.
     #[error("bad local-part")]
     LocalPart,
-    /// The domain is neither a name nor an address literal.
+    /// The domain is neither a name that IDNA accepts nor an address literal.
     #[error("bad domain")]
     Domain,
     /// A part or the whole is longer than RFC 5321 section 4.5.3.1 allows.
@@ -29,8 +33,9 @@ pub enum AddressError {
     TooLong,
 }
 
-/// A mailbox, `local-part@domain`. The domain is kept in lower case; the local-part is kept as written, since only the
-/// host of the domain may interpret a local-part (RFC 5321 section 2.4).
+/// A mailbox, `local-part@domain`. The domain is kept in its canonical form ([`canonical_domain`]). The local-part is
+/// kept as written, in normalization form C (RFC 6532 section 3.1), since only the host of the domain may interpret a
+/// local-part (RFC 5321 section 2.4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mailbox {
@@ -45,7 +50,7 @@ impl Mailbox {
         &self.text[..self.at]
     }
 
-    /// The part after the `@`, in lower case.
+    /// The part after the `@`, in canonical form.
     pub fn domain(&self) -> &str {
         &self.text[self.at + 1..]
     }
@@ -70,23 +75,19 @@ impl FromStr for Mailbox {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        if text.len() > MAX_PATH {
+        let (local, domain) = split(text)?;
+        let local = local_part(local)?;
+        let domain = canonical_domain(domain).ok_or(AddressError::Domain)?;
+        Self::of_parts(&local, &domain)
+    }
+}
+
+impl Mailbox {
+    /// Joins the parts, whose syntax is right.
+    fn of_parts(local: &str, domain: &str) -> Result<Self, AddressError> {
+        let at = local.len();
+        if domain.len() > MAX_DOMAIN || at + 1 + domain.len() > MAX_PATH {
             return Err(AddressError::TooLong);
-        }
-        let at = text.rfind('@').ok_or(AddressError::NotAMailbox)?;
-        // The lower-case form is what is kept and parsed again: some characters grow by it, and all checks are of that form.
-        let (local, domain) = (&text[..at], text[at + 1..].to_lowercase());
-        if local.is_empty() || domain.is_empty() {
-            return Err(AddressError::NotAMailbox);
-        }
-        if local.len() > MAX_LOCAL_PART || domain.len() > MAX_DOMAIN || at + 1 + domain.len() > MAX_PATH {
-            return Err(AddressError::TooLong);
-        }
-        if !(is_dot_string(local) || is_quoted_string(local)) {
-            return Err(AddressError::LocalPart);
-        }
-        if !(is_domain_name(&domain) || is_address_literal(&domain)) {
-            return Err(AddressError::Domain);
         }
         Ok(Self {
             text: format!("{local}@{domain}"),
@@ -95,11 +96,46 @@ impl FromStr for Mailbox {
     }
 }
 
+/// Splits a text at the last `@`.
+fn split(text: &str) -> Result<(&str, &str), AddressError> {
+    if text.len() > MAX_PATH {
+        return Err(AddressError::TooLong);
+    }
+    match text.rsplit_once('@') {
+        Some((local, domain)) if !local.is_empty() && !domain.is_empty() => Ok((local, domain)),
+        _ => Err(AddressError::NotAMailbox),
+    }
+}
+
+/// Returns a local-part in normalization form C, checked.
+fn local_part(text: &str) -> Result<Cow<'_, str>, AddressError> {
+    let local = match text.is_ascii() {
+        true => Cow::Borrowed(text),
+        false => ComposingNormalizerBorrowed::new_nfc().normalize(text),
+    };
+    if local.len() > MAX_LOCAL_PART {
+        return Err(AddressError::TooLong);
+    }
+    match is_dot_string(&local) || is_quoted_string(&local) {
+        true => Ok(local),
+        false => Err(AddressError::LocalPart),
+    }
+}
+
+/// Reads a mailbox that a host has stored. Earlier versions kept domains in lower case and accepted some that IDNA
+/// refuses; such a mailbox stays as it is.
 impl TryFrom<String> for Mailbox {
     type Error = AddressError;
 
     fn try_from(text: String) -> Result<Self, AddressError> {
-        text.parse()
+        text.parse().or_else(|error| {
+            let (local, domain) = split(&text)?;
+            let domain = domain.to_lowercase();
+            match is_domain_name(&domain) || is_address_literal(&domain) {
+                true => Self::of_parts(&local_part(local)?, &domain),
+                false => Err(error),
+            }
+        })
     }
 }
 
@@ -146,31 +182,6 @@ fn is_quoted_string(text: &str) -> bool {
         }
     }
     text.len() > 1
-}
-
-/// True if every label has 1 to 63 bytes of letters, digits, hyphens, underscores or characters beyond ASCII (RFC 6531)
-/// and neither begins nor ends with a hyphen. The length of the whole name is not checked.
-pub fn is_domain_name(text: &str) -> bool {
-    text.split('.').all(|label| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_' || is_utf8_non_ascii(c))
-    })
-}
-
-/// True for an IPv4 or IPv6 address literal in brackets, such as `[IPv6:::1]` (RFC 5321 section 4.1.3).
-pub fn is_address_literal(text: &str) -> bool {
-    let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
-        return false;
-    };
-    match inner.get(..5) {
-        Some(tag) if tag.eq_ignore_ascii_case("ipv6:") => inner[5..].parse::<std::net::Ipv6Addr>().is_ok(),
-        _ => inner.parse::<std::net::Ipv4Addr>().is_ok(),
-    }
 }
 
 /// The reverse-path of an envelope. The null reverse-path marks notifications (RFC 5321 section 4.5.5) and is distinct
@@ -245,6 +256,29 @@ mod tests {
         ] {
             assert!(text.parse::<Mailbox>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn domain_is_canonical_and_local_part_composed() {
+        for text in ["jo\u{308}rg@BÜCHER.example", "jörg@xn--bcher-kva.example."] {
+            let mailbox: Mailbox = text.parse().expect(text);
+            assert_eq!(mailbox.as_str(), "jörg@xn--bcher-kva.example");
+        }
+        let ascii: Mailbox = "anna@bücher.example".parse().expect("valid");
+        assert!(ascii.is_ascii());
+        assert_eq!("a@xn--a.example".parse::<Mailbox>(), Err(AddressError::Domain));
+    }
+
+    #[test]
+    fn stored_mailboxes_with_domains_that_idna_refuses_still_load() {
+        for text in ["a@xn--a.example", "a@a\u{202e}b.example", "a@b.example"] {
+            let stored = Mailbox::try_from(text.to_owned()).expect(text);
+            assert_eq!(stored.as_str(), text);
+            assert_eq!(Mailbox::try_from(String::from(stored.clone())), Ok(stored));
+        }
+        let stored = Mailbox::try_from("a@bücher.example".to_owned()).expect("valid");
+        assert_eq!(stored.as_str(), "a@xn--bcher-kva.example");
+        assert!(Mailbox::try_from("a@b c".to_owned()).is_err());
     }
 
     #[test]

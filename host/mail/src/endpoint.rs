@@ -1,8 +1,11 @@
 //! The address of a server, in the notation of the configuration.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+
+use super::domain::canonical_domain;
 
 /// The address of a server: TCP or a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,7 +37,8 @@ impl fmt::Display for Endpoint {
 }
 
 /// Parses `host:port`, `[v6]:port` or an absolute path of a Unix socket. Port 0 is an error, and so is a host that is
-/// neither a name nor an address. The error says what to write instead.
+/// neither a name nor an address. The error says what to write instead. A name beyond ASCII becomes A-labels
+/// ([`canonical_domain`]).
 impl std::str::FromStr for Endpoint {
     type Err = String;
 
@@ -71,7 +75,13 @@ impl std::str::FromStr for Endpoint {
         if !is_v6(bare) && !is_host(bare) {
             return Err(format!("{}: {bare:?} is neither a name nor an address", error()));
         }
-        Ok(Self::Tcp(bare.to_owned(), port))
+        // TLS and logins know hosts in ASCII. A name in ASCII stays as written: its final dot is for the resolver.
+        let host = match bare.is_ascii() {
+            true => Cow::Borrowed(bare),
+            false => canonical_domain(bare)
+                .ok_or_else(|| format!("{}: {bare:?} is neither a name nor an address", error()))?,
+        };
+        Ok(Self::Tcp(host.into_owned(), port))
     }
 }
 
@@ -121,7 +131,7 @@ mod tests {
             ("relay.example.net:25", "relay.example.net:25"),
             ("relay.example.net.:25", "relay.example.net.:25"),
             ("mail_1:2525", "mail_1:2525"),
-            ("bücher.example:25", "bücher.example:25"),
+            ("bücher.example:25", "xn--bcher-kva.example:25"),
             ("192.0.2.1:25", "192.0.2.1:25"),
             ("[2001:db8::1]:25", "[2001:db8::1]:25"),
             ("::1:25", "[::1]:25"),

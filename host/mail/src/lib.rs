@@ -4,6 +4,7 @@
 mod address;
 mod client;
 mod content;
+mod domain;
 mod endpoint;
 mod envelope;
 mod header;
@@ -15,9 +16,9 @@ mod time;
 mod trace;
 
 pub use address::{AddressError, Mailbox, ReversePath};
-pub use address::{is_address_literal, is_domain_name};
 pub use client::{Client, Identity, TlsSession};
 pub use content::{Content, InMemory};
+pub use domain::{canonical_domain, is_address_literal, is_domain_name};
 pub use endpoint::Endpoint;
 pub use envelope::{BodyType, Envelope};
 pub use header::{Field, HeaderBlock};

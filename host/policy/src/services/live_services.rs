@@ -83,9 +83,8 @@ impl LiveServices {
     }
 
     async fn is_local_domain(&self, domain: &str) -> Result<Answer, NoAnswer> {
-        let domain = domain.to_lowercase();
         Ok(Answer::Truth(
-            self.directory.is_local_domain(&domain).await.map_err(directory_error)?,
+            self.directory.is_local_domain(domain).await.map_err(directory_error)?,
         ))
     }
 

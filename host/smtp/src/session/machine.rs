@@ -108,7 +108,8 @@ impl<P> Conversation<P> {
         if mail.size.is_some_and(|size| size > rules.message_size) {
             return self.reply(replies::too_big());
         }
-        if !path::allowed_without_utf8(mail.sender.mailbox(), mail.smtputf8) {
+        // RFC 6531 section 3.5: the path as written counts, not its canonical form.
+        if !mail.is_ascii && !mail.smtputf8 {
             return self.reply(replies::needs_smtputf8());
         }
         if self.session.transactions >= rules.transactions {
@@ -131,17 +132,15 @@ impl<P> Conversation<P> {
         else {
             return self.mistake(replies::out_of_order("Send MAIL first"));
         };
-        let recipient = match path {
-            ForwardPath::Mailbox(mailbox) => Ok(mailbox),
-            ForwardPath::Postmaster => path::postmaster(&session.rules.hostname),
+        let (recipient, is_ascii) = match path {
+            ForwardPath::Mailbox { mailbox, is_ascii } => (Ok(mailbox), is_ascii),
+            ForwardPath::Postmaster => (path::postmaster(&session.rules.hostname), true),
         };
         let recipients = &transaction.envelope.recipients;
         let full = recipients.len() + transaction.refused >= session.rules.recipients;
         let refusal = match recipient {
             Err(error) => Some(replies::bad_recipient(error)),
-            Ok(ref mailbox) if !path::allowed_without_utf8(Some(mailbox), transaction.envelope.smtputf8) => {
-                Some(replies::needs_smtputf8())
-            }
+            Ok(_) if !is_ascii && !transaction.envelope.smtputf8 => Some(replies::needs_smtputf8()),
             // A repeated recipient is accepted again and delivered once.
             Ok(ref mailbox) if recipients.contains(mailbox) => Some(replies::recipient_ok()),
             Ok(_) if full => Some(replies::too_many_recipients()),

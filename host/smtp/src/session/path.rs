@@ -11,6 +11,8 @@ const RCPT_USAGE: &str = "RCPT TO:<address> [SP parameters]";
 pub struct Mail {
     /// Reverse-path.
     pub sender: ReversePath,
+    /// True if the reverse-path is ASCII as the client wrote it.
+    pub is_ascii: bool,
     /// Announced size in octets (RFC 1870).
     pub size: Option<u64>,
     /// Announced body type (RFC 6152).
@@ -25,7 +27,12 @@ pub enum ForwardPath {
     /// `<Postmaster>` without a domain: the host's postmaster (RFC 5321 section 4.5.1).
     Postmaster,
     /// `<local-part@domain>`.
-    Mailbox(Mailbox),
+    Mailbox {
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// True if the path is ASCII as the client wrote it.
+        is_ascii: bool,
+    },
 }
 
 /// Parses the argument of MAIL. The error is the reply.
@@ -38,6 +45,7 @@ pub fn mail(argument: &str) -> Result<Mail, Reply> {
             "" => ReversePath::Null,
             address => ReversePath::Mailbox(address.parse().map_err(replies::bad_sender)?),
         },
+        is_ascii: path.is_ascii(),
         size: None,
         body: BodyType::SevenBit,
         smtputf8: false,
@@ -77,7 +85,9 @@ pub fn rcpt(argument: &str) -> Result<ForwardPath, Reply> {
     if path.eq_ignore_ascii_case("postmaster") {
         return Ok(ForwardPath::Postmaster);
     }
-    path.parse().map(ForwardPath::Mailbox).map_err(replies::bad_recipient)
+    let mailbox = path.parse().map_err(replies::bad_recipient)?;
+    let is_ascii = path.is_ascii();
+    Ok(ForwardPath::Mailbox { mailbox, is_ascii })
 }
 
 /// Returns the text after `FROM:` or `TO:`. Accepts spaces after the colon, which RFC 5321 section 3.3 forbids, since
@@ -155,11 +165,6 @@ fn is_xtext(value: &str) -> bool {
         }
     }
     !value.is_empty()
-}
-
-/// True if the address is ASCII, or the transaction uses SMTPUTF8 (RFC 6531 section 3.5).
-pub fn allowed_without_utf8(mailbox: Option<&Mailbox>, smtputf8: bool) -> bool {
-    smtputf8 || mailbox.is_none_or(Mailbox::is_ascii)
 }
 
 /// Address of the host's postmaster.
@@ -256,10 +261,17 @@ mod tests {
     #[test]
     fn reads_forward_paths() {
         assert_eq!(rcpt("TO:<Postmaster>"), Ok(ForwardPath::Postmaster));
-        let bob = ForwardPath::Mailbox("bob@example.org".parse().expect("valid"));
+        let bob = ForwardPath::Mailbox {
+            mailbox: "bob@example.org".parse().expect("valid"),
+            is_ascii: true,
+        };
         assert_eq!(rcpt("TO:<bob@EXAMPLE.org>"), Ok(bob.clone()));
         assert_eq!(rcpt("to: <@a.example:bob@example.org> "), Ok(bob));
+        let wide = rcpt("TO:<bob@ｅxample.org>");
+        assert!(matches!(wide, Ok(ForwardPath::Mailbox { mailbox, is_ascii: false }) if mailbox.is_ascii()));
         for (argument, code) in [
+            ("TO:<bob@xn--a.example>", 501),
+            ("TO:<bob@a\u{202e}b.example>", 501),
             ("TO:<>", 501),
             ("TO:<bob>", 501),
             ("TO:bob@example.org", 501),

@@ -221,7 +221,10 @@ proptest! {
         parameter in parameter(),
     ) {
         let argument = format!("to:<{route}{mailbox}>");
-        let expected = ForwardPath::Mailbox(mailbox.parse().expect("a mailbox"));
+        let expected = ForwardPath::Mailbox {
+            mailbox: mailbox.parse().expect("a mailbox"),
+            is_ascii: mailbox.is_ascii(),
+        };
         prop_assert_eq!(path::rcpt(&argument), Ok(expected));
         let refused = path::rcpt(&format!("{argument} {}", parameter.0)).map_err(|reply| reply.code);
         prop_assert_eq!(refused, Err(555));
