@@ -76,6 +76,7 @@ pub fn check_header(
         return check_resent(account, &fields, directory)
             .map(|resent| Some(resent.unwrap_or_else(|| Rule::AccountMatch.because("no originator field"))));
     };
+    require_address(field, &claimed)?;
     for address in claimed.all() {
         check_address(account, address, directory)?;
     }
@@ -95,6 +96,7 @@ fn check_resent(
     let mut count = 0;
     for (field, value) in &fields.resent {
         let claimed = read(field, value)?;
+        require_address(field, &claimed)?;
         count += claimed.all().count();
         if count > MAX_RESENT {
             return Err(unreadable(field, "names too many addresses"));
@@ -147,12 +149,15 @@ fn add_domain(domains: &mut Vec<String>, domain: &str) -> Result<(), &'static st
     Ok(())
 }
 
-/// Reads the addresses of a field; a field without an address is an objection.
 fn read(field: &str, value: &[u8]) -> Result<Claimed, Objection> {
-    let claimed = address_list::read(value).map_err(|reason| unreadable(field, reason))?;
+    address_list::read(value).map_err(|reason| unreadable(field, reason))
+}
+
+/// Returns an objection to a field without an address. `From:` can be an empty group beside a `Sender:` (RFC 6854).
+fn require_address(field: &str, claimed: &Claimed) -> Result<(), Objection> {
     match claimed.mailboxes.is_empty() {
         true => Err(unreadable(field, "names no address")),
-        false => Ok(claimed),
+        false => Ok(()),
     }
 }
 

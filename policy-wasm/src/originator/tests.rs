@@ -80,6 +80,7 @@ fn accepts_matching_headers() {
         "From: Anna (bert@example.org) <anna@example.org>\r\n",
         "From: \"anna\"@example.org\r\n",
         "From: anna@example.org <anna@example.org>\r\n",
+        "From: Printers:;\r\nSender: anna@example.org\r\n",
         "Resent-From: anna@example.org\r\nFrom: anna@example.org\r\n",
         // Anna sends for Bert.
         "From: bert@example.org\r\nSender: anna@example.org\r\n",
