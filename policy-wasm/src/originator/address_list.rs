@@ -260,7 +260,7 @@ impl<'a> Reader<'a> {
                         return Err("has a semicolon in a quoted string of a group");
                     }
                     // Some readers end a quoted string with the line.
-                    if content.contains(&b'\n') && content.contains(&b'@') {
+                    if content.contains(&b'\n') && content.iter().any(|byte| matches!(byte, b'@' | b'<' | b'>')) {
                         return Err("has an address in a folded quoted string");
                     }
                     return Ok(content);

@@ -86,6 +86,7 @@ fn refuses_malformed_and_obsolete_forms() {
         "\"bert@example.org x\"@example.org",
         "\"an na\"@example.org",
         "\"anna@example.org",
+        "\"Bert\r\n <bert@example.org>\" <anna@example.org>",
         "(anna@example.org",
         "(a (b) bert@example.org) <anna@example.org>",
         "(a \\) bert@example.org) anna@example.org",
