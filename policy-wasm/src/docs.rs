@@ -16,7 +16,7 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
 #[test]
 fn manual_configurations_are_valid_and_the_first_equals_the_defaults() {
     let blocks = blocks(MANUAL, "toml");
-    assert_eq!(blocks.len(), 3);
+    assert_eq!(blocks.len(), 4);
     for (index, block) in blocks.into_iter().enumerate() {
         let config: serde_json::Value = toml::from_str(block).expect(block);
         let settings = Settings::parse(&config["policy"][0]["settings"].to_string()).expect(block);

@@ -218,7 +218,7 @@ mod tests {
             ("From : a\r\n", "From"),
             ("Send er: a\r\n", "Sender"),
             ("F\0rom: a\r\n", "From"),
-            ("(From): a\r\n", "From"),
+            ("F\u{e9}rom: a\r\nSend\ter: a\r\n", "From"),
             ("From\r\n a\r\n", "From"),
             ("X\r\n \r\nFrom: a\r\n", "From"),
             ("no field\r\nFrom: a\r\n", "From"),
