@@ -62,12 +62,21 @@ impl Reply {
                 "{code} {class}.{subject}.{detail} begins no reply: expected 4xx 4.x.x or 5xx 5.x.x"
             )));
         }
+        let text = text.as_ref();
+        // The usual text, such as those of a thousand failed recipients.
+        if text.len() <= MAX_TEXT && text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_control()) {
+            return Ok(Self {
+                code,
+                status,
+                text: text.to_owned(),
+            });
+        }
         let printable = |c: char| match c {
             ' '..='~' => c,
             c if c.is_alphanumeric() => c,
             _ => '?',
         };
-        let mut text: String = text.as_ref().chars().map(printable).collect();
+        let mut text: String = text.chars().map(printable).collect();
         text.truncate(text.floor_char_boundary(MAX_TEXT));
         Ok(Self { code, status, text })
     }
