@@ -2,10 +2,11 @@
 
 #[test]
 fn contract_equals_the_repositorys_contract() {
-    let repository = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/policy.wit");
-    let Ok(contract) = std::fs::read_to_string(repository) else {
+    let repository = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    if !repository.join("host/posthouse").is_dir() {
         return; // The SDK lies outside of the repository.
-    };
+    }
+    let contract = std::fs::read_to_string(repository.join("wit/policy.wit")).expect("the contract of the repository");
     assert!(
         contract == include_str!("../wit/policy.wit"),
         "cp wit/policy.wit policy-wasm/sdk/wit/policy.wit"
