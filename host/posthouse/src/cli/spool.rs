@@ -1,6 +1,6 @@
 //! `posthouse spool`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -67,7 +67,7 @@ fn show(checked: &CheckedSpool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn salvage(folder: &PathBuf) -> anyhow::Result<ExitCode> {
+fn salvage(folder: &Path) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(folder.join("format").exists(), "{} is no spool", folder.display());
     let (events, captured) = Events::capture();
     let options = SpoolOptions {

@@ -65,10 +65,8 @@ pub async fn run(options: CheckArgs) -> anyhow::Result<ExitCode> {
             core_dumps: None,
             force: false,
         };
-        match {
-            let client = options.daemon.client()?;
-            with_progress(&client, client.post("/policies/check", &request)).await
-        } {
+        let client = options.daemon.client()?;
+        match with_progress(&client, client.post("/policies/check", &request)).await {
             Ok(checked) => Ok(checked),
             Err(ClientError::Refused(problems)) => Err(problems),
             Err(error) => return Err(error.into()),
