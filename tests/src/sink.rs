@@ -42,6 +42,10 @@ struct SinkState {
     max_connections: AtomicUsize,
     /// Delay before the reply to the end of a message.
     reply_delay: Mutex<Duration>,
+    /// Maximum recipients of a transaction, beyond which RCPT is answered 452; 0 is unlimited.
+    max_recipients: AtomicUsize,
+    /// Connections that are left without a reply.
+    hanging: AtomicUsize,
 }
 
 /// A scripted mail host. Dropping the sink stops accepting connections.
@@ -59,6 +63,11 @@ impl Sink {
     /// Starts an LMTP host that accepts everything.
     pub fn lmtp() -> Self {
         Self::start(true)
+    }
+
+    /// Starts an SMTP host that accepts everything, on a port of every address: a single host that stands for many.
+    pub fn everywhere() -> Self {
+        Self::serving(TcpListener::bind("0.0.0.0:0").expect("a free port"), false)
     }
 
     /// Starts an SMTP host on port 25 of a loopback address, as a mail exchange. Without the permission to bind the
@@ -112,8 +121,8 @@ impl Sink {
     }
 
     /// Scripts the reply to commands that start with `prefix`, compared without regard to case. The end of a message is
-    /// the command `.`, in LMTP the command `. <recipient>` for each recipient. The reply `close` closes the
-    /// connection.
+    /// the command `.`, in LMTP the command `. <recipient>` for each recipient; the greeting answers `CONNECT`. The
+    /// reply `close` closes the connection, and `hang` leaves the client without a reply.
     pub fn answer(&self, prefix: &str, reply: &str) {
         self.add_reply(prefix, reply, None);
     }
@@ -139,6 +148,16 @@ impl Sink {
     /// Limits the number of connections; further connections are greeted with 421. 0 removes the limit.
     pub fn limit_connections(&self, connections: usize) {
         self.inner.max_connections.store(connections, Ordering::Relaxed);
+    }
+
+    /// Limits the recipients of a transaction; further ones are answered 452 4.5.3.
+    pub fn limit_recipients(&self, recipients: usize) {
+        self.inner.max_recipients.store(recipients, Ordering::Relaxed);
+    }
+
+    /// Returns the number of clients that wait for a reply in vain.
+    pub fn hanging(&self) -> usize {
+        self.inner.hanging.load(Ordering::Relaxed)
     }
 
     /// Delays the reply to the end of a message.
@@ -238,6 +257,8 @@ impl Conversation<'_> {
             }
             "HELO" | "NOOP" | "RSET" => "250 2.0.0 ok",
             "MAIL" => "250 2.1.0 sender taken",
+            "RCPT" if self.transaction.mail.is_empty() => "503 5.5.1 no sender",
+            "RCPT" if self.is_full() => "452 4.5.3 too many recipients",
             "RCPT" => "250 2.1.5 recipient taken",
             "DATA" if self.transaction.recipients.is_empty() => "503 5.5.1 no recipients",
             "DATA" => "354 go on",
@@ -248,6 +269,11 @@ impl Conversation<'_> {
             self.apply(&verb, line)?;
         }
         Ok(verb != "QUIT")
+    }
+
+    fn is_full(&self) -> bool {
+        let max = self.inner.max_recipients.load(Ordering::Relaxed);
+        max > 0 && self.transaction.recipients.len() >= max
     }
 
     /// Applies a command after a positive reply.
@@ -316,6 +342,13 @@ impl Conversation<'_> {
         if reply == "close" {
             self.output.shutdown(std::net::Shutdown::Both)?;
             return Err(std::io::ErrorKind::ConnectionAborted.into());
+        }
+        if reply == "hang" {
+            self.inner.hanging.fetch_add(1, Ordering::Relaxed);
+            // Ends when the client closes the connection, or at the read timeout.
+            let ended = std::io::copy(&mut self.input, &mut std::io::sink());
+            self.inner.hanging.fetch_sub(1, Ordering::Relaxed);
+            return ended.and(Err(std::io::ErrorKind::ConnectionAborted.into()));
         }
         self.output.write_all(format!("{reply}\r\n").as_bytes())
     }

@@ -9,6 +9,7 @@ const UNREACHABLE: [u8; 4] = [127, 25, 0, 9];
 fn site(zone: Zone) -> Site {
     let mut site = Site::new();
     site.set("delivery.smart-host", "mx");
+    site.set("delivery.private-exchanges", vec!["127.25.0.0/16".to_owned()]);
     site.set("dns.servers", vec![dns(zone).to_string()]);
     site
 }
@@ -87,6 +88,39 @@ fn reports_a_domain_without_mail_immediately() {
         let unfolded: Vec<&str> = report.status.split_whitespace().collect();
         assert!(unfolded.join(" ").contains(said), "{}", report.status);
     }
+}
+
+#[test]
+fn refuses_exchanges_inside_the_site_unless_they_are_listed() {
+    let Some(sink) = Sink::exchange([127, 25, 0, 4]) else {
+        return;
+    };
+    let mut site = site(vec![
+        ("listed.example", address([127, 25, 0, 4])),
+        ("loopback.example", exchange(10, "inside.loopback.example")),
+        ("inside.loopback.example", address([127, 26, 0, 4])),
+        ("private.example", address([10, 0, 0, 1])),
+        ("shared.example", address([100, 64, 0, 1])),
+        ("mixed.example", exchange(10, "inside.loopback.example")),
+        ("mixed.example", exchange(20, "listed.example")),
+    ]);
+    let literal = Sink::smtp();
+    site.add(&format!(
+        "[[delivery.route]]\ndomain = \"literal.example\"\nto = \"{}\"\n",
+        literal.address()
+    ));
+    let daemon = site.start();
+    for recipient in ["a@loopback.example", "a@private.example", "a@shared.example"] {
+        daemon.submit(&[recipient], recipient);
+        let report = Report::parse(&site.mailbox("anna").expect(recipient).text);
+        assert_eq!(report.field("Status"), Some("5.4.4"), "{}", report.status);
+    }
+    for recipient in ["a@listed.example", "a@mixed.example"] {
+        daemon.submit(&[recipient], recipient);
+        sink.expect(&format!("Subject: {recipient}"));
+    }
+    daemon.submit(&["a@literal.example"], "to the operator's server");
+    literal.expect("to the operator's server");
 }
 
 #[test]

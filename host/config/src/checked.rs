@@ -323,16 +323,58 @@ pub struct DeliveryConfig {
     pub expire: Duration,
     /// Age at which the sender of a message that is still deferred is told, once; `None` tells no sender.
     pub delay_notice: Option<Duration>,
-    /// Maximum number of concurrent deliveries.
+    /// Maximum number of messages that this host resolves and writes to mailboxes at the same time.
     pub concurrency: usize,
+    /// Maximum number of concurrent connections to other hosts.
+    pub connections: usize,
     /// Maximum number of concurrent connections to the same destination.
     pub per_destination: usize,
     /// Time-out of connecting to a remote.
     pub connect_timeout: Duration,
     /// Time-out of a remote's reply.
     pub reply_timeout: Duration,
-    /// Requires that certificates of remotes verify.
-    pub verify_tls: bool,
+    /// TLS level of every next hop without a level of its own.
+    pub tls: TlsLevel,
+    /// TLS levels of single servers.
+    pub server_tls: Vec<ServerTls>,
+    /// Networks inside this site in which a mail exchange that the DNS names may stand.
+    pub private_exchanges: Vec<IpNet>,
+}
+
+impl DeliveryConfig {
+    /// TLS level of a server: that of the routes to it, else that of the server, else that of all next hops. Of several
+    /// routes to a server the strictest counts.
+    pub fn server_level(&self, server: &Endpoint) -> TlsLevel {
+        let own = self.server_tls.iter().find(|own| own.server == *server);
+        let fallback = own.map_or(self.tls, |own| own.tls);
+        let is_server = |next_hop: &NextHop| *next_hop == NextHop::Server(server.clone());
+        let routes = self.routes.iter().filter(|route| is_server(&route.to));
+        let levels = routes.map(|route| route.tls.unwrap_or(fallback));
+        let smart_host = self.smart_host.iter().filter(|host| is_server(host)).map(|_| fallback);
+        levels.chain(smart_host).max().unwrap_or(fallback)
+    }
+}
+
+/// Level of TLS towards a next hop, from the loosest to the strictest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TlsLevel {
+    /// Mail goes in the clear.
+    None,
+    /// TLS is used where it works; any certificate is accepted (RFC 7435).
+    May,
+    /// TLS is required; any certificate is accepted.
+    Encrypt,
+    /// TLS with a certificate that verifies is required.
+    Verify,
+}
+
+/// TLS level of a server, wherever mail for the server comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    /// Server, written as in `smart-host`, in the `to` of a route, or in the directory.
+    pub server: Endpoint,
+    /// Level of TLS.
+    pub tls: TlsLevel,
 }
 
 /// Next hop of mail that has no home on this host.
@@ -364,4 +406,6 @@ pub struct Route {
     pub to: NextHop,
     /// True if the next hop speaks LMTP (RFC 2033) instead of SMTP.
     pub lmtp: bool,
+    /// TLS level of the next hop; `None` is that of all next hops.
+    pub tls: Option<TlsLevel>,
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{
     AdmitFault, Config, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener, ListenerTls,
     ModuleFaults, NdrFault, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule, ProbationConfig, RecordMode,
-    Share, SpoolDamage, Timeouts,
+    Share, SpoolDamage, Timeouts, TlsLevel,
 };
 use host_events::Format;
 use host_mail::{Mailbox, canonical_domain};
@@ -231,10 +231,13 @@ impl Default for DeliveryConfig {
             expire: Duration::from_secs(5 * 24 * HOUR),
             delay_notice: Some(Duration::from_secs(4 * HOUR)),
             concurrency: 20,
+            connections: 2000,
             per_destination: 5,
             connect_timeout: Duration::from_secs(30),
             reply_timeout: Duration::from_secs(5 * MINUTE),
-            verify_tls: false,
+            tls: TlsLevel::May,
+            server_tls: Vec::new(),
+            private_exchanges: Vec::new(),
         }
     }
 }

@@ -28,7 +28,7 @@ pub use crate::problem::{ConfigError, Problem};
 pub use checked::{
     AdmitFault, Config, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener, ListenerTls,
     ModuleFaults, NextHop, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule, ProbationConfig, RecordMode,
-    Route, ServerLogin, SpoolDamage, Timeouts, TlsFiles,
+    Route, ServerLogin, ServerTls, SpoolDamage, Timeouts, TlsFiles, TlsLevel,
 };
 pub use environment::{problems_around, unreadable_components};
 pub use host_contract::NdrFault;

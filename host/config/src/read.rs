@@ -11,7 +11,8 @@ use super::defaults::{GRANTS, data_folder, hostname};
 use super::{
     AdmitFault, Config, ConfigError, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener,
     ListenerTls, ModuleFaults, NdrFault, NextHop, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule,
-    ProbationConfig, Problem, RecordMode, Route, ServerLogin, Share, SpoolDamage, Timeouts, TlsFiles,
+    ProbationConfig, Problem, RecordMode, Route, ServerLogin, ServerTls, Share, SpoolDamage, Timeouts, TlsFiles,
+    TlsLevel,
 };
 use crate::key_lines::add_lines;
 use crate::listener_warnings::overlap;
@@ -23,6 +24,13 @@ use host_mail::{Endpoint, Mailbox};
 
 /// Longest user name at a remote server, in bytes.
 const MAX_USER: usize = 255;
+/// Values of the keys `tls` of delivery.
+const TLS_LEVELS: [(&str, TlsLevel); 4] = [
+    ("none", TlsLevel::None),
+    ("may", TlsLevel::May),
+    ("encrypt", TlsLevel::Encrypt),
+    ("verify", TlsLevel::Verify),
+];
 /// Largest part of a message's body that a decision record may keep, in bytes.
 const MAX_RECORDED_BODY: u64 = 1 << 20;
 
@@ -355,6 +363,11 @@ fn read_delivery(mut reader: TableReader<'_>, base: &Path, default: DeliveryConf
     for login in reader.tables("login") {
         logins.extend(read_login(login, base, &next_hops, &logins));
     }
+    let tls = read_tls_level(&mut reader, default.tls);
+    let mut server_tls = Vec::new();
+    for server in reader.tables("next-hop") {
+        server_tls.extend(read_server_tls(server, &server_tls));
+    }
     DeliveryConfig {
         smart_host,
         routes,
@@ -363,22 +376,52 @@ fn read_delivery(mut reader: TableReader<'_>, base: &Path, default: DeliveryConf
         expire: reader.or("expire", default.expire, duration),
         delay_notice: reader.or("delay-notice", default.delay_notice, duration_or_never),
         concurrency: reader.or("concurrency", default.concurrency, count(1..=10_000)),
+        connections: reader.or("connections", default.connections, count(1..=100_000)),
         per_destination: reader.or("per-destination", default.per_destination, count(1..=10_000)),
         connect_timeout: reader.or("connect-timeout", default.connect_timeout, duration),
         reply_timeout: reader.or("reply-timeout", default.reply_timeout, duration),
-        verify_tls: reader.or("verify-tls", default.verify_tls, boolean),
+        tls,
+        server_tls,
+        private_exchanges: reader.list("private-exchanges", |value| network(&text(value)?)),
     }
+}
+
+/// Reads `tls`, or the key `verify-tls` of earlier releases: true is `verify`, false is `may`.
+fn read_tls_level(reader: &mut TableReader<'_>, default: TlsLevel) -> TlsLevel {
+    let has_both = reader.has("tls") && reader.has("verify-tls");
+    let verify = reader.optional("verify-tls", boolean);
+    if has_both {
+        reader.problem("verify-tls", "is an earlier form of tls = \"verify\": keep tls only");
+    }
+    let default = verify.map_or(default, |verify| if verify { TlsLevel::Verify } else { TlsLevel::May });
+    reader.or("tls", default, choice(&TLS_LEVELS))
+}
+
+fn read_server_tls(mut reader: TableReader<'_>, known: &[ServerTls]) -> Option<ServerTls> {
+    let server = reader.required("server", tcp_endpoint);
+    let tls = reader.required("tls", choice(&TLS_LEVELS));
+    let server = server?;
+    if known.iter().any(|other| other.server == server) {
+        reader.problem("server", format!("there is a level for {server} already"));
+    }
+    Some(ServerTls { server, tls: tls? })
 }
 
 fn read_route(mut reader: TableReader<'_>, domains: &mut HashSet<String>) -> Option<Route> {
     let domain = reader.required("domain", host_name);
     let lmtp = reader.or("protocol", false, choice(&[("smtp", false), ("lmtp", true)]));
     let to = reader.required("to", if lmtp { lmtp_server } else { next_hop });
+    let tls = reader.optional("tls", choice(&TLS_LEVELS));
     let domain = domain?;
     if !domains.insert(domain.clone()) {
         reader.problem("domain", format!("there is a route for {domain} already"));
     }
-    Some(Route { domain, to: to?, lmtp })
+    Some(Route {
+        domain,
+        to: to?,
+        lmtp,
+        tls,
+    })
 }
 
 fn read_login(

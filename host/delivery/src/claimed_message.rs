@@ -7,18 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::ndr::{FailedDelivery, NdrService, Notification};
 use host_config::Config;
 use host_events::Event;
 use host_mail::{Content, Timestamp};
-use host_spool::{Claim, Draft, Message, PutError, Spool};
+use host_spool::{Claim, Draft, Message, PutError, RecipientState, Spool};
 
-use super::attempt::Delivery;
 use crate::delay_notice;
 use crate::delivery_services::{DeliveryServices, Settings};
+use crate::destination_attempts::{Checkpoint, Supervision};
+use crate::outgoing_delivery::Delivery;
+use crate::remote_health::WaitBound;
 use crate::settlement::{self, SettlementPlan, faulted};
+use crate::work_places::WorkPlace;
+use crate::work_result::WorkResult;
 use crate::worker::work;
 
 /// Delay of the next attempt after the notices about a message could not be written. Such an error of the store does
@@ -55,8 +60,17 @@ struct Settlement {
     events: Vec<Event>,
     /// True if the work was stopped. Without changes to settle, the claim is given back.
     interrupted: bool,
-    /// Destination to wait for, if the record did not change, and the time at which the wait ends.
-    waits_for: Option<(String, Timestamp)>,
+    /// Wait for destinations; the record is settled already.
+    wait: Option<DestinationWait>,
+}
+
+/// A wait for destinations that are down, or have no connection free.
+struct DestinationWait {
+    destinations: Vec<String>,
+    /// Time at which the wait ends.
+    until: Timestamp,
+    /// True if the wait is for a connection and not for a destination that is down.
+    is_brief: bool,
 }
 
 /// Error that prevented the work on a message.
@@ -68,12 +82,13 @@ enum WorkError {
 }
 
 impl Worker {
-    /// Processes and settles a claim under `config`. A panic counts as a fault of the message.
-    pub(super) async fn handle(mut self, claim: Claim, config: Arc<Config>) -> ClaimEnd {
+    /// Processes and settles a claim under `config`. A panic counts as a fault of the message. `place` is given up once
+    /// the message only waits for other hosts.
+    pub(super) async fn handle(mut self, mut claim: Claim, config: Arc<Config>, place: WorkPlace) -> ClaimEnd {
         let settings = Settings::of(&config);
         // The record lives outside of the code that may panic, so that completed deliveries are kept.
         let mut record = claim.message().clone();
-        let result = AssertUnwindSafe(self.process(claim.content(), &mut record, settings))
+        let result = AssertUnwindSafe(self.process(&mut claim, &mut record, settings, place))
             .catch_unwind()
             .await;
         let settlement = match result {
@@ -88,19 +103,34 @@ impl Worker {
 
     async fn process(
         &mut self,
-        content: Arc<dyn Content>,
+        claim: &mut Claim,
         record: &mut Message,
         settings: Settings<'_>,
+        place: WorkPlace,
     ) -> Result<Settlement, WorkError> {
-        let before = record.clone();
+        let content = claim.content();
         let envelope = record.envelope.clone();
         let delivery = Delivery {
             services: &self.services,
             settings,
             envelope: &envelope,
             content: &content,
+            is_forced: claim.is_released(),
+            wait_bound: WaitBound::Remote,
         };
-        let progress = work(delivery, record, &mut self.shutting_down)
+        let mut checkpoint = ClaimCheckpoint {
+            claim,
+            spool: &self.spool,
+            ndr: &self.ndr,
+            services: &self.services,
+            settings,
+        };
+        let supervision = Supervision {
+            place: Some(place),
+            checkpoint: &mut checkpoint,
+            shutting_down: &mut self.shutting_down,
+        };
+        let progress = work(delivery, record, supervision)
             .await
             .map_err(WorkError::Unreadable)?;
         if progress.interrupted {
@@ -111,14 +141,18 @@ impl Worker {
             });
         }
         let now = Timestamp::now();
-        if let Some(destination) = progress.waits_for()
-            && *record == before
-            && now < record.expires
-            && !delay_notice::is_due(record, settings, now)
-        {
-            let until = delay_notice::due_at(record, settings).unwrap_or(record.expires);
+        let waits_for = progress.waits_for();
+        if !waits_for.is_empty() && now < record.expires && !delay_notice::is_due(record, settings, now) {
+            if has_new_outcomes(record, claim.message()) {
+                let settled = self.spool.checkpoint(claim, record.clone(), Vec::new());
+                settled.await.map_err(WorkError::Store)?;
+            }
             return Ok(Settlement {
-                waits_for: Some((destination.to_owned(), until)),
+                wait: Some(DestinationWait {
+                    destinations: waits_for.into_iter().map(str::to_owned).collect(),
+                    until: delay_notice::due_at(record, settings).unwrap_or(record.expires),
+                    is_brief: progress.is_only_crowded(),
+                }),
                 events: settlement::waiting_events(record, &progress),
                 ..Settlement::default()
             });
@@ -173,12 +207,15 @@ impl Worker {
         if settlement.interrupted && settlement.next.as_ref() == Some(claim.message()) {
             return ClaimEnd::GivenBack;
         }
-        if let Some((destination, until)) = settlement.waits_for {
+        if let Some(wait) = settlement.wait {
             settlement
                 .events
                 .into_iter()
                 .for_each(|event| (self.services.emit)(event));
-            claim.wait_for(&destination, until);
+            match wait.destinations.as_slice() {
+                [only] if wait.is_brief => claim.wait_briefly_for(only, wait.until),
+                all => claim.wait_for(&all.iter().map(String::as_str).collect::<Vec<_>>(), wait.until),
+            }
             return ClaimEnd::Settled;
         }
         let message = claim.message().id;
@@ -199,6 +236,73 @@ impl Worker {
             }
         }
     }
+}
+
+/// Settles the outcomes of a claim while the work on the claim goes on.
+struct ClaimCheckpoint<'a> {
+    claim: &'a mut Claim,
+    spool: &'a Spool,
+    ndr: &'a NdrService,
+    services: &'a DeliveryServices,
+    settings: Settings<'a>,
+}
+
+impl Checkpoint for ClaimCheckpoint<'_> {
+    fn settle<'a>(&'a mut self, record: &'a mut Message, progress: &'a mut WorkResult) -> BoxFuture<'a, ()> {
+        async move {
+            let failed = std::mem::take(&mut progress.failed);
+            let now = Timestamp::now();
+            let plan = SettlementPlan::so_far(record.clone(), failed.clone(), &progress.deferred, now);
+            if let Some(next) = self.write(plan).await {
+                *record = next;
+            } else {
+                progress.failed = failed;
+            }
+        }
+        .boxed()
+    }
+}
+
+impl ClaimCheckpoint<'_> {
+    /// Writes the outcomes and the notices. `None` if nothing was written: the end of the work tries again.
+    async fn write(&mut self, plan: SettlementPlan) -> Option<Message> {
+        // Before the events about the reports.
+        plan.findings()
+            .into_iter()
+            .for_each(|event| (self.services.emit)(event));
+        let directory = &*self.services.directory;
+        let failed = plan.deliveries(&plan.failed, directory, self.settings).await;
+        let mut events = Vec::new();
+        let notices = if failed.is_empty() {
+            Vec::new()
+        } else if plan.record.notification {
+            events.extend(dropped_notices(&plan.record, &failed));
+            Vec::new()
+        } else {
+            match self.ndr.prepare(&plan.record, self.claim.content(), &failed).await {
+                Ok(Notification::Notices(notices)) => notices,
+                Ok(Notification::Freeze(_)) | Err(_) => return None,
+            }
+        };
+        let next = plan.notified()?;
+        if next == *self.claim.message() {
+            return Some(next);
+        }
+        self.spool.checkpoint(self.claim, next.clone(), notices).await.ok()?;
+        events.into_iter().for_each(|event| (self.services.emit)(event));
+        Some(next)
+    }
+}
+
+/// True if a recipient of `record` is done that was not done `before`.
+fn has_new_outcomes(record: &Message, before: &Message) -> bool {
+    let done = |message: &Message| {
+        let states = message.recipients.iter().map(|recipient| &recipient.state);
+        states
+            .filter(|state| !matches!(state, RecipientState::Pending { .. }))
+            .count()
+    };
+    done(record) != done(before)
 }
 
 /// Events for a notification that cannot be delivered. No report is sent about a report (RFC 5321 section 4.5.5).

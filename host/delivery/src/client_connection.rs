@@ -8,6 +8,8 @@ use host_mail::Reply;
 
 use super::destination::Protocol;
 use super::outcome::RecipientOutcome;
+use crate::activity::Activity;
+use crate::client_tls::TlsFacts;
 use crate::client_wire::{ClientWire, WireError};
 
 /// Extensions that a remote offers (RFC 5321 section 4.1.1.1).
@@ -59,12 +61,18 @@ pub(super) struct Connection {
     pub(super) wire: ClientWire,
     pub(super) protocol: Protocol,
     pub(super) offers: Offers,
+    /// TLS session; `None` in the clear.
+    pub(super) tls: Option<TlsFacts>,
     /// Name of the remote in reports.
     pub(super) host: String,
-    /// Number of completed transactions.
+    /// Number of transactions so far.
     pub(super) transactions: u32,
     /// True if another transaction may begin after the last transaction.
     pub(super) reusable: bool,
+    /// True if the last transaction was refused and is still open: RSET must end it.
+    pub(super) needs_reset: bool,
+    /// Record of the remote's signs of life, for the delivery that uses the connection.
+    pub(super) activity: Activity,
     pub(super) reply_timeout: Duration,
     /// Time at which the current transaction, or the opening of the connection, is given up.
     pub(super) deadline: Instant,
@@ -106,7 +114,11 @@ impl Connection {
     /// Sends octets within the reply timeout.
     pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), WireError> {
         let end = self.deadline_after(self.reply_timeout);
-        timeout_at(end, self.wire.send(octets)).await.map_err(|_| timed_out())?
+        timeout_at(end, self.wire.send(octets))
+            .await
+            .map_err(|_| timed_out())??;
+        self.activity.touch();
+        Ok(())
     }
 
     /// Reads the next reply within the reply timeout.
@@ -117,7 +129,9 @@ impl Connection {
     /// Reads the next reply within `time`.
     pub(super) async fn reply_within(&mut self, time: Duration) -> Result<Reply, WireError> {
         let end = self.deadline_after(time);
-        timeout_at(end, self.wire.reply()).await.map_err(|_| timed_out())?
+        let reply = timeout_at(end, self.wire.reply()).await.map_err(|_| timed_out())??;
+        self.activity.touch();
+        Ok(reply)
     }
 
     /// Sends a command, given with CRLF, and reads the reply.

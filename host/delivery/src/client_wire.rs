@@ -4,7 +4,8 @@ use std::io;
 
 use bytes::{Buf, BytesMut};
 use futures_util::FutureExt;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ProtocolVersion, SupportedCipherSuite};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
@@ -32,6 +33,23 @@ pub enum WireError {
     /// The remote sent data before the TLS handshake that would be taken for a reply within TLS (RFC 3207 section 4.2).
     #[error("the remote sent data in the clear after its reply to STARTTLS")]
     Injected,
+}
+
+impl WireError {
+    /// True if the remote did not answer in time.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::TimedOut)
+    }
+}
+
+/// Facts of a TLS session.
+pub struct ClientTlsSession {
+    /// Protocol version.
+    pub version: Option<ProtocolVersion>,
+    /// Cipher suite.
+    pub cipher: Option<SupportedCipherSuite>,
+    /// Certificates of the server, the server's own first.
+    pub certificates: Vec<CertificateDer<'static>>,
 }
 
 /// A dialogue with a server. The methods have no timeouts; callers limit each call.
@@ -100,11 +118,28 @@ impl ClientWire {
     }
 
     /// Runs the TLS handshake, after the remote's 220 to STARTTLS.
-    pub async fn start_tls(self, connector: &TlsConnector, name: ServerName<'static>) -> Result<Self, WireError> {
+    /// Returns the dialogue within TLS and the facts of the session.
+    pub async fn start_tls(
+        self,
+        connector: &TlsConnector,
+        name: ServerName<'static>,
+    ) -> Result<(Self, ClientTlsSession), WireError> {
         if !self.input.is_empty() {
             return Err(WireError::Injected);
         }
-        Ok(Self::new(connector.connect(name, self.io).await?))
+        let stream = connector.connect(name, self.io).await?;
+        let (_, connection) = stream.get_ref();
+        let session = ClientTlsSession {
+            version: connection.protocol_version(),
+            cipher: connection.negotiated_cipher_suite(),
+            certificates: connection
+                .peer_certificates()
+                .unwrap_or_default()
+                .iter()
+                .map(|certificate| certificate.clone().into_owned())
+                .collect(),
+        };
+        Ok((Self::new(stream), session))
     }
 }
 

@@ -1,17 +1,20 @@
 //! Opening a connection to a remote: connect, banner, hello, STARTTLS, login.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use host_config::ServerLogin;
+use host_config::{ServerLogin, TlsLevel};
+use host_events::Event;
 use host_mail::{Endpoint, Reply};
 
 use super::destination::{Protocol, Remote};
 use super::outcome::{DialogueStep, RecipientOutcome};
+use crate::activity::Activity;
 use crate::authenticate::{LoginCredentials, Logins, login_deferral};
 use crate::client_connection::{Connection, Offers, Unusable, bad_connection};
 use crate::client_tls::Tls;
@@ -21,6 +24,9 @@ use crate::mail_exchanges::{Exchanges, MailExchange};
 /// Maximum number of addresses of a configured server that are tried.
 const MAX_ADDRESSES: usize = 8;
 
+/// Lookups with the resolver of the system at the same time, a part of the runtime's threads for blocking work.
+static LOOKUPS: Semaphore = Semaphore::const_new(128);
+
 /// Options for opening connections.
 #[derive(Clone, Copy)]
 pub(super) struct ConnectOptions<'a> {
@@ -29,12 +35,16 @@ pub(super) struct ConnectOptions<'a> {
     pub(super) connect_timeout: Duration,
     /// Limit for each reply; doubled for the reply after the final dot (RFC 5321 section 4.5.3.2.6).
     pub(super) reply_timeout: Duration,
-    pub(super) verify_tls: bool,
-    /// Credentials for this remote; `None` connects without AUTH. Requires `verify_tls`.
+    pub(super) tls_level: TlsLevel,
+    /// Callback for events.
+    pub(super) emit: &'a (dyn Fn(Event) + Send + Sync),
+    /// Credentials for this remote; `None` connects without AUTH. Requires TLS with a certificate that verifies.
     pub(super) login: Option<&'a ServerLogin>,
     pub(super) logins: &'a Logins,
     pub(super) tls: &'a Tls,
     pub(super) exchanges: Exchanges<'a>,
+    /// Record of the remote's signs of life.
+    pub(super) activity: &'a Activity,
     /// Limit on opening a connection, all addresses of the remote together.
     pub(super) open_timeout: Duration,
 }
@@ -94,7 +104,7 @@ impl Connection {
                     greeted: end,
                     ready: end,
                 };
-                let greeted = Self::greet(peer, ClientWire::new(stream), options, deadline, false).await;
+                let greeted = Self::greet(peer, ClientWire::new(stream), options, deadline, TlsLevel::None).await;
                 greeted.map_err(Unusable::outcome)
             }
             Remote::Server {
@@ -174,10 +184,10 @@ impl Connection {
             let _ = stream.set_nodelay(true);
             Ok(ClientWire::new(stream))
         };
-        match Self::greet(peer, dial().await?, options, deadline, true).await {
-            Err(Unusable::Handshake(why)) if !options.verify_tls => {
-                tracing::debug!(host = peer.host, %address, why, "TLS failed, going on without");
-                Self::greet(peer, dial().await?, options, deadline, false).await
+        match Self::greet(peer, dial().await?, options, deadline, options.tls_level).await {
+            Err(Unusable::Handshake(reason)) if options.tls_level == TlsLevel::May => {
+                emit_fallback(options, peer.host, reason);
+                Self::greet(peer, dial().await?, options, deadline, TlsLevel::None).await
             }
             other => other,
         }
@@ -189,7 +199,7 @@ impl Connection {
         wire: ClientWire,
         options: ConnectOptions<'_>,
         deadline: ConnectDeadline,
-        tls_allowed: bool,
+        tls_level: TlsLevel,
     ) -> Result<Self, Unusable> {
         let mut connection = Self {
             wire,
@@ -198,6 +208,9 @@ impl Connection {
             host: peer.host.to_owned(),
             transactions: 0,
             reusable: false,
+            needs_reset: false,
+            tls: None,
+            activity: options.activity.clone(),
             reply_timeout: options.reply_timeout,
             deadline: deadline.greeted,
         };
@@ -205,12 +218,13 @@ impl Connection {
         connection.expect(banner, 220, DialogueStep::Greeting)?;
         connection.deadline = deadline.ready;
         connection.hello(options.hostname).await?;
-        let tls_offered = tls_allowed && connection.offers.start_tls;
-        if tls_offered {
+        if tls_level > TlsLevel::None && connection.offers.start_tls {
             connection = connection.upgrade(options).await?;
+        } else if tls_level >= TlsLevel::Encrypt && peer.credentials.is_none() {
+            return Err(tls_required(tls_level, "STARTTLS is not offered"));
         }
         match peer.credentials {
-            Some(credentials) if tls_offered => connection.log_in(credentials).await?,
+            Some(credentials) if connection.tls.is_some() => connection.log_in(credentials).await?,
             Some(_) => {
                 return Err(Unusable::AddressFailed(login_deferral(peer.host, "no TLS is offered")));
             }
@@ -242,22 +256,29 @@ impl Connection {
     async fn upgrade(mut self, options: ConnectOptions<'_>) -> Result<Self, Unusable> {
         let reply = self.ask("STARTTLS\r\n").await?;
         if reply.code != 220 {
-            // STARTTLS was offered and then refused: the session continues in the clear unless TLS is required.
-            return match options.verify_tls {
-                true => Err(tls_required(&reply.to_string())),
-                false if reply.code == 421 => Err(Unusable::AddressFailed(RecipientOutcome::Deferred(reply))),
-                false => Ok(self),
+            // STARTTLS was offered and then refused: the mail goes in the clear unless TLS is required.
+            return match options.tls_level {
+                TlsLevel::Encrypt | TlsLevel::Verify => Err(tls_required(options.tls_level, &reply.to_string())),
+                _ if reply.code == 421 => Err(Unusable::AddressFailed(RecipientOutcome::Deferred(reply))),
+                _ => {
+                    emit_fallback(options, &self.host, format!("STARTTLS was refused: {reply}"));
+                    Ok(self)
+                }
             };
         }
-        let failed = |why: String| match options.verify_tls {
-            true => tls_required(&why),
-            false => Unusable::Handshake(why),
+        let failed = |why: String| match options.tls_level {
+            TlsLevel::Encrypt | TlsLevel::Verify => tls_required(options.tls_level, &why),
+            TlsLevel::None | TlsLevel::May => Unusable::Handshake(why),
         };
         let name = ServerName::try_from(self.host.clone()).map_err(|error| failed(error.to_string()))?;
-        let handshake = self.wire.start_tls(options.tls.connector(options.verify_tls), name);
+        let connector = options.tls.connector(options.tls_level == TlsLevel::Verify);
+        let handshake = self.wire.start_tls(connector, name.clone());
         let end = self.deadline.min(Instant::now() + options.connect_timeout);
         self.wire = match timeout_at(end, handshake).await {
-            Ok(Ok(wire)) => wire,
+            Ok(Ok((wire, session))) => {
+                self.tls = Some(options.tls.facts(&session, &name));
+                wire
+            }
             Ok(Err(WireError::Injected)) => return Err(WireError::Injected.into()),
             Ok(Err(error)) => return Err(failed(error.to_string())),
             Err(_) => return Err(failed("timed out".to_owned())),
@@ -281,8 +302,19 @@ impl Connection {
     }
 }
 
-fn tls_required(why: &str) -> Unusable {
-    let text = format!("TLS with a valid certificate is required: {why}");
+/// Reports mail that goes in the clear to a host that offers TLS.
+fn emit_fallback(options: ConnectOptions<'_>, host: &str, reason: String) {
+    (options.emit)(Event::TlsFallback {
+        host: host.to_owned(),
+        reason,
+    });
+}
+
+fn tls_required(level: TlsLevel, why: &str) -> Unusable {
+    let text = match level {
+        TlsLevel::Verify => format!("TLS with a valid certificate is required: {why}"),
+        TlsLevel::None | TlsLevel::May | TlsLevel::Encrypt => format!("TLS is required: {why}"),
+    };
     Unusable::AddressFailed(RecipientOutcome::Deferred(Reply::new(454, (4, 7, 5), text)))
 }
 
@@ -319,16 +351,30 @@ async fn connect_within<T>(
 }
 
 /// Looks a host up with the resolver of the system. The resolver does not tell a name that does not exist from a failed
-/// lookup, so both are deferred.
+/// lookup, so both are deferred. A lookup blocks a thread until the resolver gives up, also beyond the connect timeout:
+/// the number of lookups is bounded, so that threads remain for mailboxes.
 async fn resolve_addresses(
     host: &str,
     port: u16,
     options: ConnectOptions<'_>,
 ) -> Result<Vec<SocketAddr>, RecipientOutcome> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
     let failed =
         |why: String| RecipientOutcome::Deferred(Reply::new(451, (4, 4, 3), format!("looking {host} up: {why}")));
-    match timeout(options.connect_timeout, lookup_host((host, port))).await {
-        Ok(Ok(found)) => Ok(found.take(MAX_ADDRESSES).collect()),
+    let name = host.to_owned();
+    let lookup = async move {
+        let permit = LOOKUPS.acquire().await.map_err(std::io::Error::other)?;
+        let lookup = tokio::spawn(async move {
+            let _permit = permit;
+            let found = lookup_host((name.as_str(), port)).await?;
+            std::io::Result::Ok(found.take(MAX_ADDRESSES).collect::<Vec<_>>())
+        });
+        lookup.await.map_err(std::io::Error::other)?
+    };
+    match timeout(options.connect_timeout, lookup).await {
+        Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed("timed out".to_owned())),
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use host_config::ServerLogin;
+use host_config::{ServerLogin, TlsLevel};
 
 use super::destination::Remote;
 use crate::client_connection::Connection;
@@ -22,9 +22,8 @@ const MAX_IDLE: usize = 200;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PoolKey {
     pub(super) remote: Remote,
-    /// True if the certificate was verified. An unverified connection must not serve a delivery that requires
-    /// verification.
-    pub(super) verify_tls: bool,
+    /// TLS level of the connection. A connection of a looser level must not serve a delivery of a stricter one.
+    pub(super) tls_level: TlsLevel,
     /// Login of the connection: a connection with another login, or without a login, must not serve.
     pub(super) login: Option<ServerLogin>,
 }

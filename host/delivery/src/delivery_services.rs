@@ -11,6 +11,7 @@ use crate::authenticate::Logins;
 use crate::client_tls::Tls;
 use crate::connection_pool::ConnectionPool;
 use crate::mail_exchanges;
+use crate::outgoing_slots::OutgoingSlots;
 use crate::remote_health::RemoteHealth;
 
 /// Callback that emits an event.
@@ -23,6 +24,8 @@ pub(super) struct DeliveryServices {
     pub(super) emit: EmitEvent,
     pub(super) remote_health: RemoteHealth,
     pub(super) pool: ConnectionPool,
+    /// Bound on the connections to all remotes.
+    pub(super) slots: Arc<OutgoingSlots>,
     pub(super) tls: Tls,
     pub(super) logins: Logins,
     /// TCP port of mail exchanges: 25 except in tests.
@@ -30,13 +33,20 @@ pub(super) struct DeliveryServices {
 }
 
 impl DeliveryServices {
-    pub(super) fn new(directory: Arc<dyn Directory>, dns: DnsConfig, emit: EmitEvent, tls: Tls) -> Self {
+    pub(super) fn new(
+        directory: Arc<dyn Directory>,
+        dns: DnsConfig,
+        emit: EmitEvent,
+        tls: Tls,
+        connections: usize,
+    ) -> Self {
         Self {
             directory,
             resolver: dns::Current::new(dns),
             emit,
             remote_health: RemoteHealth::new(),
             pool: ConnectionPool::default(),
+            slots: OutgoingSlots::new(connections),
             tls,
             logins: Logins::default(),
             exchange_port: mail_exchanges::PORT,

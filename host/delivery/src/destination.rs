@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use host_config::{DeliveryConfig, NextHop};
+use host_config::{DeliveryConfig, NextHop, Route};
 use host_directory::Home;
 use host_mail::{Endpoint, Mailbox, Reply};
 use host_spool::Failed;
@@ -85,7 +85,7 @@ impl Destination {
     /// domain, else the smart host. An address without a route fails with `550`.
     pub(super) fn for_remote_address(address: &Mailbox, delivery: &DeliveryConfig) -> Result<Self, Failed> {
         let domain = address.domain();
-        let route = with_parents(domain).find_map(|name| delivery.routes.iter().find(|r| r.domain == name));
+        let route = route_of(domain, delivery);
         let (protocol, next_hop) = match route {
             Some(route) if route.lmtp => (Protocol::Lmtp, Some(&route.to)),
             Some(route) => (Protocol::Smtp, Some(&route.to)),
@@ -122,6 +122,11 @@ impl Destination {
     }
 }
 
+/// Returns the route of the domain or of the nearest parent domain.
+pub(super) fn route_of<'a>(domain: &str, delivery: &'a DeliveryConfig) -> Option<&'a Route> {
+    with_parents(domain).find_map(|name| delivery.routes.iter().find(|route| route.domain == name))
+}
+
 /// Iterates over the domain and the parent domains. An address literal has no parents.
 fn with_parents(domain: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(domain), |name| {
@@ -143,7 +148,6 @@ impl fmt::Display for Destination {
 mod tests {
     use super::super::testing;
     use super::*;
-    use host_config::Route;
 
     fn destination_of(address: &str, delivery: &DeliveryConfig) -> Result<String, String> {
         let address = address.parse().expect("an address");
@@ -165,6 +169,7 @@ mod tests {
             domain: domain.to_owned(),
             to: next_hop(to),
             lmtp,
+            tls: None,
         };
         let mut delivery = testing::delivery();
         delivery.routes = vec![

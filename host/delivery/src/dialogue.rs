@@ -91,7 +91,8 @@ impl Dialogue {
         let connector = opportunistic().map_err(std::io::Error::other)?;
         let wire = self.wire.take().ok_or(WireError::Closed)?;
         let handshake = wire.start_tls(&connector, name);
-        self.wire = Some(timeout(self.timeout, handshake).await.map_err(|_| timed_out())??);
+        let (wire, _) = timeout(self.timeout, handshake).await.map_err(|_| timed_out())??;
+        self.wire = Some(wire);
         Ok(reply)
     }
 

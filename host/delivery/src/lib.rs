@@ -10,8 +10,10 @@
 //! - `delivery_services` holds the state that all deliveries share.
 //! - `outcome` classifies replies; `settlement`, `retry_schedule` and `delay_notice` decide how a message continues.
 
+mod activity;
 mod attempt;
 mod authenticate;
+mod circuit_breaker;
 mod claimed_message;
 mod client_connection;
 mod client_tls;
@@ -19,22 +21,32 @@ mod client_wire;
 mod connect;
 mod connection_limit;
 mod connection_pool;
+mod deferral;
 mod delay_notice;
 mod delivery_services;
 mod destination;
+mod destination_attempts;
 mod dialogue;
 mod dot_stuffing;
+mod inside_addresses;
 mod mail_exchanges;
 mod maildir;
 pub mod ndr;
 mod outcome;
+mod outgoing_delivery;
+mod outgoing_slots;
+mod remote_attempt;
 mod remote_health;
 mod reply_parser;
+mod rerouted;
 mod resolve;
 mod retry_schedule;
 mod scheduler;
 mod settlement;
 mod transaction;
+mod wait_room;
+mod work_places;
+mod work_result;
 mod worker;
 
 use std::sync::Arc;
@@ -51,6 +63,7 @@ use host_spool::Spool;
 pub use crate::client_wire::WireError;
 pub use crate::reply_parser::BadReply;
 pub use dialogue::{Dialogue, Direction};
+pub use rerouted::is_rerouted;
 
 /// Everything that [`run`] needs.
 #[derive(Clone)]
@@ -65,6 +78,8 @@ pub struct DeliveryContext {
     pub ndr: NdrService,
     /// Receives the events of delivery.
     pub events: Events,
+    /// Maximum number of connections to other hosts.
+    pub connections: usize,
 }
 
 /// Delivers due messages until `stop` turns true. Then finishes or gives back the claimed messages within
@@ -78,6 +93,7 @@ pub async fn run(context: DeliveryContext, stop: watch::Receiver<bool>) -> u64 {
             context.config.load().dns.clone(),
             emit,
             tls,
+            context.connections,
         )),
         Err(error) => {
             // The crypto provider is built in: a failure is a defect of the build, not of the configuration.

@@ -4,11 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use futures_util::future::join_all;
 
+use ipnet::IpNet;
+
 use host_config::Listener;
 use host_directory::dns::{self, NoRecords, Resolver};
 use host_mail::Reply;
 
 use super::outcome::{RecipientOutcome, class};
+use crate::inside_addresses::is_inside;
 
 /// TCP port of mail exchanges.
 pub(super) const PORT: u16 = 25;
@@ -25,6 +28,10 @@ pub(super) struct Exchanges<'a> {
     pub(super) hostname: &'a str,
     /// Listeners of this host.
     pub(super) listeners: &'a [Listener],
+    /// Returns the addresses of this machine: [`interfaces`] except in tests.
+    pub(super) interfaces: fn() -> Vec<IpAddr>,
+    /// Networks inside this site in which exchanges may stand.
+    pub(super) private_networks: &'a [IpNet],
     /// TCP port of all exchanges: [`PORT`] except in tests.
     pub(super) port: u16,
 }
@@ -59,11 +66,11 @@ impl Exchanges<'_> {
             name,
         }))
         .await;
-        let own = OwnAddresses::of(self.listeners, self.port, interfaces);
+        let own = OwnAddresses::of(self.listeners, self.port, self.interfaces);
         let preference = |record: &MxRecord| record.preference;
         let records = preferred_to_own(records, preference, |record| own.contain_any(&record.addresses));
         let records = records.ok_or_else(|| mail_loop(domain))?;
-        Ok(records.into_iter().map(|record| self.exchange(record)).collect())
+        Ok(records.into_iter().map(|record| self.exchange(record, &own)).collect())
     }
 
     /// Returns preferences and names, at least one pair. Exchanges of equal preference come in random order. If this
@@ -88,9 +95,22 @@ impl Exchanges<'_> {
         Ok(found)
     }
 
-    fn exchange(&self, record: MxRecord) -> MailExchange {
+    /// True if the operator allows exchanges at the address.
+    fn is_listed(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.private_networks.iter().any(|network| network.contains(&address))
+    }
+
+    fn exchange(&self, record: MxRecord, own: &OwnAddresses) -> MailExchange {
         let found = record.addresses.map_err(|why| no_answer(&record.name, why));
-        let addresses = found.and_then(|found| {
+        let addresses = found.and_then(|mut found| {
+            found.retain(|address| is_routable(&address.to_canonical()));
+            let known = found.len();
+            found.retain(|address| own.is_foreign(*address) || self.is_listed(*address));
+            if found.is_empty() && known > 0 {
+                let text = format!("{} has no address outside this site", record.name);
+                return Err(no_host(&text));
+            }
             let usable: Vec<_> = interleave_families(found)
                 .map(|address| SocketAddr::new(address, self.port))
                 .collect();
@@ -116,9 +136,12 @@ fn preferred_to_own<T>(mut all: Vec<T>, preference: impl Fn(&T) -> u16, is_own: 
     (!all.is_empty()).then_some(all)
 }
 
-/// Addresses at which this host accepts mail from other hosts.
+/// Addresses of this host.
 struct OwnAddresses {
+    /// Addresses at which this host accepts mail from other hosts.
     addresses: Vec<IpAddr>,
+    /// Addresses of this machine.
+    interfaces: Vec<IpAddr>,
     /// True if a listener is bound to the unspecified address.
     listens_on_all: bool,
 }
@@ -128,13 +151,20 @@ impl OwnAddresses {
         let exchanges = listeners.iter().filter(|listener| listener.address.port() == port);
         let mut addresses: Vec<_> = exchanges.map(|listener| listener.address.ip().to_canonical()).collect();
         let listens_on_all = addresses.iter().any(IpAddr::is_unspecified);
+        let interfaces: Vec<_> = interfaces().iter().map(IpAddr::to_canonical).collect();
         if listens_on_all {
-            addresses.extend(interfaces());
+            addresses.extend(&interfaces);
         }
         Self {
             addresses,
+            interfaces,
             listens_on_all,
         }
+    }
+
+    /// True for an address of another host outside this site.
+    fn is_foreign(&self, address: IpAddr) -> bool {
+        !is_inside(address) && !self.interfaces.contains(&address.to_canonical())
     }
 
     fn contain_any(&self, addresses: &Result<Vec<IpAddr>, NoRecords>) -> bool {
@@ -144,7 +174,7 @@ impl OwnAddresses {
 }
 
 /// Addresses of this machine. If the addresses cannot be read, the list is empty and the hop limit ends a mail loop.
-fn interfaces() -> Vec<IpAddr> {
+pub(super) fn interfaces() -> Vec<IpAddr> {
     let all = if_addrs::get_if_addrs().unwrap_or_default();
     all.iter().map(if_addrs::Interface::ip).collect()
 }
@@ -221,6 +251,8 @@ mod tests {
             resolver: &resolver,
             hostname: "mx.here.example",
             listeners,
+            interfaces: Vec::new,
+            private_networks: &["127.0.0.0/8".parse().expect("a network")],
             port: PORT,
         };
         let shown = |exchange: MailExchange| match exchange.addresses {

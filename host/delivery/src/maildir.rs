@@ -50,6 +50,7 @@ impl MaildirWriter<'_> {
             Ok(()) => Ok(RecipientOutcome::Delivered {
                 reply: Reply::new(250, (2, 0, 0), "Delivered"),
                 remote: None,
+                tls: None,
             }),
             Err(WriteError::Message(error)) => Err(error),
             Err(WriteError::Mailbox(error)) => {

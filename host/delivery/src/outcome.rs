@@ -3,6 +3,8 @@
 use host_mail::{Reply, StatusCode};
 use host_spool::Failed;
 
+use crate::client_tls::TlsFacts;
+
 /// Failure classes, documented as `failure.class` in `wit/policy.wit`.
 pub(super) mod class {
     pub const ADDRESS_NOT_FOUND: &str = "address-not-found";
@@ -23,11 +25,15 @@ pub(super) enum RecipientOutcome {
         reply: Reply,
         /// The host that replied; `None` for a mailbox on this host.
         remote: Option<String>,
+        /// TLS session with the host; `None` in the clear.
+        tls: Option<TlsFacts>,
     },
     /// Delivery may succeed later.
     Deferred(Reply),
     /// Delivery was not attempted because the destination is known to be down. Holds the reply of the last attempt.
     Untried(Reply),
+    /// Delivery was not attempted because enough deliveries wait for a connection to the destination.
+    Crowded(Reply),
     /// Delivery has failed permanently.
     Failed(Failed),
 }
@@ -59,6 +65,7 @@ impl RecipientOutcome {
             200..=299 => Self::Delivered {
                 reply,
                 remote: Some(remote.to_owned()),
+                tls: None,
             },
             500..=599 if !is_transient(&reply, step) => Self::Failed(Failed {
                 class: class_of(&reply, step).to_owned(),
@@ -67,6 +74,14 @@ impl RecipientOutcome {
             }),
             _ => Self::Deferred(reply.from_remote(remote)),
         }
+    }
+
+    /// Adds the TLS session over which mail was accepted.
+    pub(super) fn over(mut self, session: Option<&TlsFacts>) -> Self {
+        if let Self::Delivered { tls, .. } = &mut self {
+            *tls = session.cloned();
+        }
+        self
     }
 
     /// Combines the outcomes of two addresses of a destination: a deferral `before` takes precedence over a permanent

@@ -1,9 +1,10 @@
-//! Scheduler: waits for due messages, claims messages up to the configured concurrency, and shuts down gracefully.
+//! Scheduler: waits for due messages, claims messages while there are places, and shuts down gracefully.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rand::seq::SliceRandom as _;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
@@ -11,10 +12,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, t
 use host_config::Config;
 use host_mail::Timestamp;
 
+use crate::circuit_breaker::CircuitState;
 use crate::claimed_message::{ClaimEnd, Worker};
 use crate::client_connection::Connection;
-use crate::remote_health::CircuitState;
-use crate::worker::wait_until_true;
+use crate::remote_health::WAITING_PER_CONNECTION;
+use crate::work_places::WorkPlaces;
+use crate::work_result::wait_until_true;
 
 /// Interval of housekeeping: idle connections, unused remotes and waiting messages.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -22,10 +25,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 /// Longest time between two claims, since clocks may jump.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// Messages woken at a time once the destination can be reached again.
+/// Messages woken at a time, for all destinations together.
 const WAKE_BATCH: usize = 2000;
-/// Messages woken at a time while the concurrency limit is reached.
-const WAKE_BATCH_IF_BUSY: usize = 200;
 /// Pause of claims after a failure of the store, doubled with each failure in a row up to [`MAX_BACKOFF`].
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
@@ -43,6 +44,8 @@ pub(super) struct Scheduler {
     /// Configuration when waiting messages were last woken.
     wake_config: Arc<Config>,
     running: JoinSet<ClaimEnd>,
+    /// Places of the messages that this host works on itself.
+    places: Arc<WorkPlaces>,
     shutting_down: watch::Sender<bool>,
     backoff: StoreBackoff,
 }
@@ -56,6 +59,7 @@ impl Scheduler {
             wake_config: config.load_full(),
             config,
             running: JoinSet::new(),
+            places: Arc::default(),
             shutting_down,
             backoff: StoreBackoff::default(),
         }
@@ -63,6 +67,7 @@ impl Scheduler {
 
     /// Runs until `stop` turns true. Returns the number of messages that were given back unfinished.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> u64 {
+        let (places, services) = (Arc::clone(&self.places), Arc::clone(&self.worker.services));
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -74,7 +79,9 @@ impl Scheduler {
             tokio::select! {
                 () = wait_until_true(&mut stop) => break,
                 Some(ended) = self.running.join_next() => self.backoff.record(&ended, Instant::now()),
+                () = places.left(), if !room => {}
                 () = self.worker.spool.changed(), if room => {}
+                (destination, count) = services.remote_health.next_room() => self.wake_for(&destination, count),
                 () = sleep_until(next_claim), if room => {}
                 _ = housekeeping.tick() => {
                     self.clean_up();
@@ -85,23 +92,27 @@ impl Scheduler {
         self.drain().await
     }
 
-    /// Claims due messages up to the concurrency limit. True if the limit is not reached.
+    /// Claims due messages up to the limit of places. True if the limit is not reached.
     fn claim_due(&mut self) -> bool {
         let config = self.config.load_full();
         if !Arc::ptr_eq(&config, &self.claim_config) {
             self.worker.services.resolver.configure(&config.dns);
             self.claim_config = Arc::clone(&config);
         }
-        let room = config.delivery.concurrency.max(1).saturating_sub(self.running.len());
+        let concurrency = config.delivery.concurrency.max(1);
+        let room = concurrency.saturating_sub(self.places.used());
         if room == 0 || self.backoff.until.is_some_and(|until| Instant::now() < until) {
             return room > 0;
         }
         for claim in self.worker.spool.claim_due(Timestamp::now(), room) {
             // Boxed: the future has kilobytes, which the runtime would move several times.
-            self.running
-                .spawn(Box::pin(self.worker.clone().handle(claim, config.clone())));
+            self.running.spawn(Box::pin(self.worker.clone().handle(
+                claim,
+                config.clone(),
+                self.places.enter(),
+            )));
         }
-        self.running.len() < config.delivery.concurrency.max(1)
+        self.places.used() < concurrency
     }
 
     /// Time of the next claim if no other event occurs.
@@ -113,30 +124,46 @@ impl Scheduler {
         self.backoff.until.map_or(wake, |until| wake.max(until))
     }
 
-    /// Wakes messages that wait for a destination: a single message as the probe of a half-open circuit, a batch of
-    /// messages if the circuit is closed. The batch is smaller while the scheduler is busy, so that new messages are
-    /// processed between the batches.
+    /// Wakes messages that wait for a destination: a single message as the probe of a half-open circuit, and as many as
+    /// may wait in memory if the circuit is closed. The destinations are served in random order, up to a batch in all.
     fn wake_waiting(&mut self) {
         let spool = &self.worker.spool;
         spool.wake_expired(Timestamp::now());
-        let destinations = spool.waited_for();
+        let mut destinations = spool.waited_for();
         if destinations.is_empty() {
             return;
         }
         let config = self.config.load_full();
         // After a reload another route may apply.
-        let rerouted = !Arc::ptr_eq(&config, &self.wake_config);
-        self.wake_config = Arc::clone(&config);
-        let busy = self.running.len() >= config.delivery.concurrency.max(1);
-        let batch = if busy { WAKE_BATCH_IF_BUSY } else { WAKE_BATCH };
-        let circuits = self.worker.services.remote_health.tripped_circuits();
-        for destination in destinations {
-            match circuits.get(&*destination) {
-                _ if rerouted => spool.wake(&destination, usize::MAX),
-                None | Some(CircuitState::Closed) => spool.wake(&destination, batch),
-                Some(CircuitState::HalfOpen) => spool.wake(&destination, 1),
-                Some(CircuitState::Open) => {}
+        if !Arc::ptr_eq(&config, &self.wake_config) {
+            self.wake_config = Arc::clone(&config);
+            for destination in &destinations {
+                spool.wake(destination, usize::MAX);
             }
+            return;
+        }
+        let remotes = self.worker.services.remote_health.by_name();
+        destinations.shuffle(&mut rand::rng());
+        let mut batch = WAKE_BATCH;
+        for destination in destinations {
+            let wanted = match remotes.get(&destination) {
+                None => config.delivery.per_destination.saturating_mul(WAITING_PER_CONNECTION),
+                Some((CircuitState::Closed, room)) => *room,
+                Some((CircuitState::HalfOpen, _)) => 1,
+                Some((CircuitState::Open, _)) => 0,
+            };
+            let woken = spool.wake(&destination, wanted.min(batch));
+            batch -= woken;
+            if woken == wanted {
+                self.worker.services.remote_health.expect_room(&destination);
+            }
+        }
+    }
+
+    /// Wakes messages for a destination that has room for `count` deliveries.
+    fn wake_for(&self, destination: &str, count: usize) {
+        if self.worker.spool.wake(destination, count) == count {
+            self.worker.services.remote_health.expect_room(destination);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::delay_notice;
 use crate::delivery_services::Settings;
 use crate::ndr::FailedDelivery;
 use crate::retry_schedule;
-use crate::worker::{Deferred, WorkResult};
+use crate::work_result::{Deferred, Untried, WorkResult};
 
 /// Plan for a settlement, before failures are notified.
 #[derive(Debug)]
@@ -71,8 +71,8 @@ impl SettlementPlan {
         } in progress.deferred
         {
             let state = &mut record.recipients[recipient].state;
-            let last = last_reply(state, reply, untried);
-            let tried = attempt.filter(|_| !untried);
+            let last = last_reply(state, reply, untried.is_some());
+            let tried = attempt.filter(|_| untried.is_none());
             if is_expired {
                 failed.push((recipient, expired(last.clone()), tried));
             } else if is_delayed {
@@ -85,6 +85,30 @@ impl SettlementPlan {
             failed,
             delayed,
             events,
+        }
+    }
+
+    /// Plan for the outcomes at `now`, while other recipients are still attempted: deferrals keep the last reply, and
+    /// neither the schedule nor the delivery time is considered.
+    pub(super) fn so_far(
+        mut record: Message,
+        failed: Vec<(usize, Failed)>,
+        deferred: &[Deferred],
+        now: Timestamp,
+    ) -> Self {
+        for each in deferred {
+            let state = &mut record.recipients[each.recipient].state;
+            let last = last_reply(state, each.reply.clone(), each.untried.is_some());
+            *state = RecipientState::Pending { last: Some(last) };
+        }
+        Self {
+            record,
+            failed: failed
+                .into_iter()
+                .map(|(recipient, why)| (recipient, why, Some(now)))
+                .collect(),
+            delayed: Vec::new(),
+            events: Vec::new(),
         }
     }
 
@@ -161,7 +185,11 @@ pub(super) fn waiting_events(record: &Message, progress: &WorkResult) -> Vec<Eve
         reply,
         next_attempt: None,
     };
-    group_by_reply(&progress.deferred).into_iter().map(event).collect()
+    let down = progress
+        .deferred
+        .iter()
+        .filter(|each| each.untried != Some(Untried::Crowded));
+    group_by_reply(down).into_iter().map(event).collect()
 }
 
 fn addresses(record: &Message, waiting: &[&Deferred]) -> Vec<String> {
@@ -196,7 +224,9 @@ pub(super) fn faulted(
     (freeze(record, &reason), Some(reason))
 }
 
-fn group_by_reply(deferred: &[Deferred]) -> BTreeMap<(&str, String), Vec<&Deferred>> {
+fn group_by_reply<'a>(
+    deferred: impl IntoIterator<Item = &'a Deferred>,
+) -> BTreeMap<(&'a str, String), Vec<&'a Deferred>> {
     let mut groups: BTreeMap<(&str, String), Vec<&Deferred>> = BTreeMap::new();
     for each in deferred {
         let key = (each.destination.as_str(), each.reply.to_string());

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use parking_lot::Mutex;
 
-use host_config::{DeliveryConfig, DnsConfig};
+use host_config::{DeliveryConfig, DnsConfig, TlsLevel};
 use host_directory::{Directory, Entry, Home, LookupError, Target};
 use host_events::Event;
 use host_mail::{Envelope, Mailbox, MessageId, ReversePath, Timestamp};
@@ -35,10 +35,13 @@ pub(super) fn delivery() -> DeliveryConfig {
         expire: Duration::from_secs(3600),
         delay_notice: None,
         concurrency: 10,
+        connections: 100,
         per_destination: 2,
         connect_timeout: Duration::from_secs(5),
         reply_timeout: Duration::from_secs(5),
-        verify_tls: false,
+        tls: TlsLevel::May,
+        server_tls: Vec::new(),
+        private_exchanges: vec!["127.0.0.0/8".parse().expect("a network")],
     }
 }
 
@@ -140,9 +143,9 @@ impl RecordedEvents {
 /// Services with `directory`, and the events emitted by the services.
 pub(super) fn services(directory: FakeDirectory) -> (DeliveryServices, RecordedEvents) {
     let recorded = RecordedEvents::default();
-    let tls = client_tls::Tls::new(rustls::RootCertStore::empty()).expect("TLS");
+    let tls = client_tls::Tls::new(Vec::new()).expect("TLS");
     (
-        DeliveryServices::new(Arc::new(directory), DnsConfig::default(), recorded.emitter(), tls),
+        DeliveryServices::new(Arc::new(directory), DnsConfig::default(), recorded.emitter(), tls, 100),
         recorded,
     )
 }

@@ -46,6 +46,7 @@ impl Host {
             spool,
             ndr,
             events,
+            connections: 100,
         };
         Self {
             folder,

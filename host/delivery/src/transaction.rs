@@ -13,6 +13,7 @@ use super::destination::Protocol;
 use super::outcome::{DialogueStep, RecipientOutcome, class};
 use crate::client_connection::{Connection, bad_connection};
 use crate::client_wire::WireError;
+use crate::deferral::is_recipient_limit;
 use crate::dot_stuffing::DotStuffer;
 
 /// Maximum commands sent before the replies are read. Bounded, since a remote whose replies are not read may stop
@@ -30,6 +31,8 @@ const DATA: &str = "DATA\r\n";
 
 /// A command before the content of the message.
 enum EnvelopeCommand {
+    /// RSET, which ends a refused transaction.
+    Reset,
     Mail,
     /// RCPT for the recipient with an index.
     Recipient(usize),
@@ -51,23 +54,51 @@ pub(super) struct OutgoingMessage<'a> {
 pub(super) struct Sent {
     /// Outcomes of the recipients, in order.
     pub(super) outcomes: Vec<RecipientOutcome>,
+    /// Indexes of deferred recipients that the remote takes in another transaction.
+    pub(super) put_off: Vec<usize>,
     /// True if the connection failed or the remote replied 421 before a recipient was refused and before content was
     /// sent: the transaction may be repeated over another connection.
     pub(super) may_retry: bool,
+    pub(super) end: DialogueEnd,
+}
+
+/// State of the dialogue after a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum DialogueEnd {
+    /// The remote has replied to everything.
+    Orderly,
+    /// The connection failed; the deferral has this reply.
+    CutOff(Reply),
+    /// The remote did not reply in time; the deferral has this reply.
+    TimedOut(Reply),
 }
 
 /// Progress of a transaction.
 struct TransactionState {
     outcomes: Vec<Option<RecipientOutcome>>,
+    put_off: Vec<usize>,
     may_retry: bool,
+}
+
+/// Result of a group of commands before the content.
+enum GroupReply {
+    /// Recipients may follow.
+    GoOn,
+    /// The reply to DATA, which ends the envelope.
+    Data(Reply),
+    /// The remote refused MAIL. Every reply of the group was read.
+    SenderRefused(Reply),
 }
 
 /// Reason for which a transaction stopped early.
 enum TransactionEnd {
     /// The connection failed.
     Lost(WireError),
-    /// The remote closed the dialogue (421), or refused all recipients without an outcome.
+    /// The remote closed the dialogue (421), or refused all recipients without an outcome. Every reply was read.
     Refused(Reply, DialogueStep),
+    /// The dialogue cannot go on: the remote has refused the message and stopped reading, or has sent a reply that
+    /// makes no sense.
+    Broken(RecipientOutcome),
     /// The message cannot be read. The end of data is not sent, so that the remote discards the message.
     Unreadable(io::Error),
 }
@@ -82,12 +113,15 @@ impl Connection {
     /// Sends a message and returns the outcomes. An error means that the message could not be read.
     pub(super) async fn deliver(&mut self, message: OutgoingMessage<'_>) -> io::Result<Sent> {
         self.reusable = false;
+        self.transactions += 1;
         let transfer = Duration::from_secs(message.content.size() / MIN_RATE);
         self.deadline = Instant::now() + self.reply_timeout * 8 + transfer;
         let mut progress = TransactionState {
             outcomes: self.refuse_unfit(message).await?,
+            put_off: Vec::new(),
             may_retry: true,
         };
+        let mut end = DialogueEnd::Orderly;
         let open = match self.transact(message, &mut progress).await {
             Ok(()) => {
                 progress.may_retry = false;
@@ -95,17 +129,31 @@ impl Connection {
             }
             Err(TransactionEnd::Unreadable(error)) => return Err(error),
             Err(TransactionEnd::Lost(error)) => {
-                RecipientOutcome::Deferred(bad_connection(&format!("talking to {}: {error}", self.host)))
+                let reply = bad_connection(&format!("talking to {}: {error}", self.host));
+                end = match error.is_timeout() {
+                    true => DialogueEnd::TimedOut(reply.clone()),
+                    false => DialogueEnd::CutOff(reply.clone()),
+                };
+                RecipientOutcome::Deferred(reply)
+            }
+            Err(TransactionEnd::Broken(outcome)) => {
+                progress.may_retry = false;
+                outcome
             }
             Err(TransactionEnd::Refused(reply, step)) => {
                 progress.may_retry &= reply.code == 421;
+                // Every reply was read, so that the next transaction may follow (RFC 5321 section 4.1.1.5).
+                self.reusable = reply.code != 421;
+                self.needs_reset = true;
                 RecipientOutcome::from_reply(reply, step, &self.host)
             }
         };
         let outcomes = progress.outcomes.into_iter().map(|o| o.unwrap_or_else(|| open.clone()));
         Ok(Sent {
             outcomes: outcomes.collect(),
+            put_off: progress.put_off,
             may_retry: progress.may_retry,
+            end,
         })
     }
 
@@ -162,14 +210,19 @@ impl Connection {
         let reply = match answer {
             Some(reply) if accepted.is_empty() => return self.finish_without_recipients(&reply, progress).await,
             Some(reply) => reply,
-            None if accepted.is_empty() => return Ok(()),
+            None if accepted.is_empty() => {
+                self.reusable = true;
+                self.needs_reset = true;
+                return Ok(());
+            }
             None => self.ask(DATA).await?,
         };
         if reply.code != 354 {
-            return Err(TransactionEnd::Refused(expect_refusal(reply), DialogueStep::Data));
+            return Err(refusal(reply, DialogueStep::Data));
         }
         progress.may_retry = false;
         self.send_content(message.content).await?;
+        self.activity.set_in_doubt(true);
         self.final_replies(&accepted, progress).await
     }
 
@@ -184,6 +237,8 @@ impl Connection {
         if answer.code == 354 {
             self.ask(".\r\n").await?;
         }
+        self.reusable = answer.code != 421;
+        self.needs_reset = true;
         Ok(())
     }
 
@@ -198,7 +253,11 @@ impl Connection {
             .filter(|i| progress.outcomes[*i].is_none())
             .collect();
         let group = if self.offers.pipelining { PIPELINE_DEPTH } else { 1 };
-        let mut commands = vec![EnvelopeCommand::Mail];
+        let mut commands = Vec::with_capacity(open.len() + 3);
+        if std::mem::take(&mut self.needs_reset) {
+            commands.push(EnvelopeCommand::Reset);
+        }
+        commands.push(EnvelopeCommand::Mail);
         commands.extend(open.into_iter().map(EnvelopeCommand::Recipient));
         if self.offers.pipelining {
             commands.push(EnvelopeCommand::Data);
@@ -213,33 +272,60 @@ impl Connection {
                 .map(|command| self.command_line(command, message))
                 .collect();
             self.send(lines.as_bytes()).await?;
-            for command in group {
-                let reply = self.reply().await?;
-                match command {
-                    EnvelopeCommand::Mail if reply.code / 100 == 2 => {}
-                    EnvelopeCommand::Mail => {
-                        return Err(TransactionEnd::Refused(expect_refusal(reply), DialogueStep::Sender));
-                    }
-                    EnvelopeCommand::Recipient(_) if reply.code == 421 => {
-                        return Err(TransactionEnd::Refused(reply, DialogueStep::Recipient));
-                    }
-                    EnvelopeCommand::Recipient(index) if reply.code / 100 == 2 => accepted.push(*index),
-                    EnvelopeCommand::Recipient(index) => {
-                        // The refusal of a recipient is final for this attempt, so the transaction is not repeated.
-                        progress.may_retry = false;
-                        let outcome =
-                            RecipientOutcome::from_reply(expect_refusal(reply), DialogueStep::Recipient, &self.host);
-                        progress.outcomes[*index] = Some(outcome);
-                    }
-                    EnvelopeCommand::Data => return Ok((accepted, Some(reply))),
+            match self.envelope_replies(group, &mut accepted, progress).await? {
+                GroupReply::GoOn => {}
+                GroupReply::Data(reply) => return Ok((accepted, Some(reply))),
+                GroupReply::SenderRefused(reply) => {
+                    return Err(refusal(reply, DialogueStep::Sender));
                 }
             }
         }
         Ok((accepted, None))
     }
 
+    /// Reads the replies to a group of commands. After a refusal of the sender the other replies are read, too, so that
+    /// the connection remains usable.
+    async fn envelope_replies(
+        &mut self,
+        group: &[EnvelopeCommand],
+        accepted: &mut Vec<usize>,
+        progress: &mut TransactionState,
+    ) -> Result<GroupReply, TransactionEnd> {
+        let mut sender_refused = None;
+        for command in group {
+            let reply = self.reply().await?;
+            match command {
+                _ if reply.code == 421 => return Err(TransactionEnd::Refused(reply, DialogueStep::Sender)),
+                EnvelopeCommand::Reset if reply.code / 100 == 2 => {}
+                EnvelopeCommand::Reset => return Err(TransactionEnd::Lost(WireError::Closed)),
+                EnvelopeCommand::Mail if reply.code / 100 == 2 => {}
+                EnvelopeCommand::Mail => sender_refused = Some(reply),
+                EnvelopeCommand::Recipient(_) if sender_refused.is_some() => {}
+                EnvelopeCommand::Recipient(index) if reply.code / 100 == 2 => accepted.push(*index),
+                EnvelopeCommand::Recipient(index) => {
+                    // The refusal of a recipient is final for this attempt, so the transaction is not repeated.
+                    progress.may_retry = false;
+                    progress.outcomes[*index] = Some(if !accepted.is_empty() && is_recipient_limit(&reply) {
+                        progress.put_off.push(*index);
+                        RecipientOutcome::Deferred(reply)
+                    } else {
+                        RecipientOutcome::from_reply(expect_refusal(reply), DialogueStep::Recipient, &self.host)
+                    });
+                }
+                EnvelopeCommand::Data if sender_refused.is_some() => {
+                    if reply.code == 354 {
+                        self.ask(".\r\n").await?;
+                    }
+                }
+                EnvelopeCommand::Data => return Ok(GroupReply::Data(reply)),
+            }
+        }
+        Ok(sender_refused.map_or(GroupReply::GoOn, GroupReply::SenderRefused))
+    }
+
     fn command_line(&self, command: &EnvelopeCommand, message: OutgoingMessage<'_>) -> String {
         match command {
+            EnvelopeCommand::Reset => "RSET\r\n".to_owned(),
             EnvelopeCommand::Mail => self.mail_command(message),
             EnvelopeCommand::Recipient(index) => format!("RCPT TO:<{}>\r\n", message.recipients[*index]),
             EnvelopeCommand::Data => DATA.to_owned(),
@@ -288,7 +374,11 @@ impl Connection {
             return Ok(());
         };
         match self.reply_within(CLOSING_REPLY_TIMEOUT).await {
-            Ok(reply) => Err(TransactionEnd::Refused(expect_refusal(reply), DialogueStep::Data)),
+            Ok(reply) => Err(TransactionEnd::Broken(RecipientOutcome::from_reply(
+                expect_refusal(reply),
+                DialogueStep::Data,
+                &self.host,
+            ))),
             Err(_) => Err(TransactionEnd::Lost(error)),
         }
     }
@@ -307,14 +397,24 @@ impl Connection {
             };
             let outcome = match reply.code {
                 300..=399 => RecipientOutcome::Deferred(expect_refusal(reply.clone())),
-                _ => RecipientOutcome::from_reply(reply.clone(), DialogueStep::Data, &self.host),
+                _ => {
+                    RecipientOutcome::from_reply(reply.clone(), DialogueStep::Data, &self.host).over(self.tls.as_ref())
+                }
             };
             progress.outcomes[*index] = Some(outcome);
             shared = Some(reply);
         }
-        self.transactions += 1;
+        self.activity.set_in_doubt(false);
         self.reusable = shared.is_some_and(|reply| reply.code / 100 != 3 && reply.code != 421);
         Ok(())
+    }
+}
+
+/// The end of a transaction by a reply that should be a refusal.
+fn refusal(reply: Reply, step: DialogueStep) -> TransactionEnd {
+    match reply.is_positive() {
+        true => TransactionEnd::Broken(RecipientOutcome::Deferred(expect_refusal(reply))),
+        false => TransactionEnd::Refused(reply, step),
     }
 }
 

@@ -1,64 +1,27 @@
 //! Processes a message without the spool: resolves recipients, groups recipients by destination, attempts delivery, and
 //! records the outcomes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::watch;
-
 use host_events::Event;
-use host_mail::{HeaderBlock, Mailbox, Reply, Timestamp, hop_count};
+use host_mail::{HeaderBlock, Reply, hop_count};
 use host_spool::{Failed, Message, Recipient, RecipientState, State};
 
-use super::attempt::Delivery;
 use super::destination::Destination;
-use super::outcome::{RecipientOutcome, class, failed_here, reply_for_class};
+use super::outcome::{class, failed_here, reply_for_class};
 use super::resolve::{RecipientResolver, Resolution};
+use crate::destination_attempts::{Supervision, attempt_all};
+use crate::outgoing_delivery::Delivery;
+use crate::remote_health::WaitBound;
+use crate::work_result::{Deferred, WorkResult};
 
-/// Maximum destinations of a message that are attempted at the same time.
-const DESTINATIONS_AT_ONCE: usize = 8;
-
-/// Result of the work on a message. Deliveries are recorded at once, so that a later fault does not lose a delivery.
-#[derive(Debug, Default)]
-pub(super) struct WorkResult {
-    /// Recipients to notify about: index into the record's recipients, and the failure.
-    pub(super) failed: Vec<(usize, Failed)>,
-    /// Recipients to retry.
-    pub(super) deferred: Vec<Deferred>,
-    /// True if the work was stopped early. Recipients without an outcome are unchanged.
-    pub(super) interrupted: bool,
-    /// True if the work counts as an attempt.
-    pub(super) attempted: bool,
-}
-
-/// A recipient whose delivery is deferred.
-#[derive(Debug)]
-pub(super) struct Deferred {
-    /// Index into the record's recipients.
-    pub(super) recipient: usize,
-    pub(super) destination: String,
-    pub(super) reply: Reply,
-    /// True if no attempt was made because the destination is known to be down.
-    pub(super) untried: bool,
-}
-
-impl WorkResult {
-    /// The destination to wait for, if no attempt was made for any recipient.
-    pub(super) fn waits_for(&self) -> Option<&str> {
-        let none_attempted =
-            self.failed.is_empty() && !self.interrupted && self.deferred.iter().all(|each| each.untried);
-        let first = self.deferred.first().filter(|_| none_attempted)?;
-        Some(&first.destination)
-    }
-}
-
-/// Processes a due message. Stops between two outcomes once `shutting_down` turns true. An error means that the message
+/// Processes a due message. Stops between two outcomes once `supervision.shutting_down` turns true. An error means that the message
 /// cannot be read.
 pub(super) async fn work(
     delivery: Delivery<'_>,
     record: &mut Message,
-    shutting_down: &mut watch::Receiver<bool>,
+    supervision: Supervision<'_>,
 ) -> io::Result<WorkResult> {
     match &record.state {
         State::Failing { class, .. } => Ok(WorkResult {
@@ -66,7 +29,7 @@ pub(super) async fn work(
             ..WorkResult::default()
         }),
         State::Queued if pending(record).next().is_none() => Ok(WorkResult::default()),
-        State::Queued => deliver(delivery, record, shutting_down).await,
+        State::Queued => deliver(delivery, record, supervision).await,
         // Such messages are not claimed. A claimed message stays unchanged.
         State::Quarantined { .. } | State::Frozen { .. } => Ok(WorkResult::default()),
     }
@@ -82,11 +45,7 @@ fn all_pending(record: &Message, failed: &Failed) -> Vec<(usize, Failed)> {
     pending(record).map(|(index, _)| (index, failed.clone())).collect()
 }
 
-async fn deliver(
-    delivery: Delivery<'_>,
-    record: &mut Message,
-    shutting_down: &mut watch::Receiver<bool>,
-) -> io::Result<WorkResult> {
+async fn deliver(delivery: Delivery<'_>, record: &mut Message, supervision: Supervision<'_>) -> io::Result<WorkResult> {
     if let Some(failed) = too_many_hops(delivery, record)? {
         return Ok(WorkResult {
             failed: all_pending(record, &failed),
@@ -117,11 +76,19 @@ async fn deliver(
                 recipient: index,
                 destination: "directory".to_owned(),
                 reply,
-                untried: false,
+                untried: None,
             }),
         }
     }
-    attempt_all(delivery, record, groups, shutting_down, &mut progress).await?;
+    let delivery = Delivery {
+        wait_bound: if groups.len() == 1 {
+            WaitBound::Remote
+        } else {
+            WaitBound::Total
+        },
+        ..delivery
+    };
+    attempt_all(delivery, record, groups, supervision, &mut progress).await?;
     Ok(progress)
 }
 
@@ -138,122 +105,6 @@ fn too_many_hops(delivery: Delivery<'_>, record: &Message) -> io::Result<Option<
     });
     let reply = Reply::new(554, (5, 4, 6), format!("Mail loop: the message passed {hops} hosts"));
     Ok(Some(failed_here(class::LOOP, reply)))
-}
-
-/// Attempts every destination, up to 8 at the same time, and records each outcome at once.
-async fn attempt_all(
-    delivery: Delivery<'_>,
-    record: &mut Message,
-    groups: HashMap<Destination, Vec<usize>>,
-    shutting_down: &mut watch::Receiver<bool>,
-    progress: &mut WorkResult,
-) -> io::Result<()> {
-    let mut waiting = groups.into_iter();
-    let mut running = FuturesUnordered::new();
-    let mut unreadable = None;
-    loop {
-        while running.len() < DESTINATIONS_AT_ONCE
-            && let Some((destination, indexes)) = waiting.next()
-        {
-            let addresses: Vec<Mailbox> = indexes.iter().map(|i| record.recipients[*i].address.clone()).collect();
-            running.push(async move {
-                let result = delivery.attempt(&destination, &addresses).await;
-                (destination, indexes, result)
-            });
-        }
-        let done = tokio::select! {
-            biased;
-            done = running.next() => done,
-            () = wait_until_true(shutting_down) => {
-                progress.interrupted = true;
-                return Ok(());
-            }
-        };
-        match done {
-            None => return unreadable.map_or(Ok(()), Err),
-            Some((destination, indexes, Ok(outcomes))) => {
-                emit_final_outcomes(delivery, record, &destination, &indexes, &outcomes);
-                record_outcomes(record, progress, &destination, indexes.into_iter().zip(outcomes));
-            }
-            // Attempts in progress may still end with outcomes to record.
-            Some((_, _, Err(error))) => unreadable = Some(error),
-        }
-    }
-}
-
-/// Returns once the value is true. Never returns if the sender is dropped before. Cancel safe.
-pub(super) async fn wait_until_true(signal: &mut watch::Receiver<bool>) {
-    if signal.wait_for(|on| *on).await.is_err() {
-        std::future::pending().await
-    }
-}
-
-fn record_outcomes(
-    record: &mut Message,
-    progress: &mut WorkResult,
-    destination: &Destination,
-    outcomes: impl Iterator<Item = (usize, RecipientOutcome)>,
-) {
-    let at = Timestamp::now();
-    for (recipient, outcome) in outcomes {
-        let untried = matches!(outcome, RecipientOutcome::Untried(_));
-        match outcome {
-            RecipientOutcome::Delivered { .. } => record.recipients[recipient].state = RecipientState::Delivered { at },
-            RecipientOutcome::Failed(failed) => progress.failed.push((recipient, failed)),
-            RecipientOutcome::Deferred(reply) | RecipientOutcome::Untried(reply) => progress.deferred.push(Deferred {
-                recipient,
-                destination: destination.to_string(),
-                reply,
-                untried,
-            }),
-        }
-    }
-}
-
-/// Emits the events about final outcomes, 5007 and 4031: an event for all recipients that share a reply.
-fn emit_final_outcomes(
-    delivery: Delivery<'_>,
-    record: &Message,
-    destination: &Destination,
-    indexes: &[usize],
-    outcomes: &[RecipientOutcome],
-) {
-    let mut delivered: BTreeMap<(Option<&str>, String), Vec<String>> = BTreeMap::new();
-    let mut refused: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
-    for (index, outcome) in indexes.iter().zip(outcomes) {
-        let address = record.recipients[*index].address.to_string();
-        match outcome {
-            RecipientOutcome::Delivered { reply, remote } => {
-                let key = (remote.as_deref(), reply.to_string());
-                delivered.entry(key).or_default().push(address);
-            }
-            RecipientOutcome::Failed(Failed {
-                reply,
-                remote: Some(remote),
-                ..
-            }) => {
-                let key = (remote.clone(), reply.to_string());
-                refused.entry(key).or_default().push(address);
-            }
-            RecipientOutcome::Failed(_) | RecipientOutcome::Deferred(_) | RecipientOutcome::Untried(_) => {}
-        }
-    }
-    for ((remote, reply), recipients) in delivered {
-        (delivery.services.emit)(Event::Delivered {
-            message: record.id.to_string(),
-            recipients,
-            destination: destination.accepted_by(remote),
-            reply,
-        });
-    }
-    for ((remote, reply), recipients) in refused {
-        (delivery.services.emit)(Event::RemoteRefused {
-            message: record.id.to_string(),
-            recipients,
-            remote,
-            reply,
-        });
-    }
 }
 
 #[cfg(test)]

@@ -158,7 +158,7 @@ events! {
         "The last good generation of a policy serves, because the configured code or settings cannot be used." "Correct the configured file or settings.";
     5006 MessageAccepted "message-accepted" Info { message: Text, session: Text, client: Text, account: Maybe, sender: Text, recipients: Vec<String>, size: u64, because: Text }
         "A message is on disk and was acknowledged." "None.";
-    5007 Delivered "delivered" Info { message: Text, recipients: Vec<String>, destination: Text, reply: Text }
+    5007 Delivered "delivered" Info { message: Text, recipients: Vec<String>, destination: Text, reply: Text, tls_version: Maybe, tls_cipher: Maybe, tls_verified: Option<bool> }
         "A message was delivered or handed over." "None.";
     5008 NoticeSent "notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String>, class: Text, because: Text }
         "A non-delivery report is on its way." "None.";
@@ -250,6 +250,8 @@ events! {
         "A server that could not be reached takes mail again." "None.";
     5069 DestinationCrowded "destination-crowded" Info { destination: Text, connections: u64, reply: Text }
         "A server takes mail, and refuses more connections than it has; fewer are asked for from now on, and later more again. Told once until there are as many as are configured." "None, unless it should give more; delivery.per-destination says how many are wanted.";
+    5105 TlsFallback "tls-fallback" Warning { host: Text, reason: Text }
+        "TLS with a host that offers it failed; mail goes there in the clear, as the level `may` allows." "None, or see to the host's TLS; tls = \"encrypt\" or \"verify\" in [delivery] or a route keeps the mail instead.";
     5070 ConfigurationWarnings "configuration-warnings" Warning { warnings: Vec<String> }
         "The host runs with settings that are dangerous or cannot work, each with its key." "Correct each; posthouse check lists them too.";
     5071 FilesMadePrivate "files-made-private" Warning { folder: Text, count: u64, files: Text }

@@ -62,7 +62,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
         directory,
         tls,
         bound,
-        sessions,
+        shares,
     } = prepared;
     let signals = Signals::new().map_err(|error| start_failure(&events, "signals", &error))?;
     let socket = control::bind(&config.control)
@@ -81,7 +81,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
         administrator: config.administrator.clone(),
     };
     let per_client = config.limits.sessions_per_client;
-    let connections = ConnectionLimiter::new(sessions, per_client, &config.overload, events.clone());
+    let connections = ConnectionLimiter::new(shares.sessions, per_client, &config.overload, events.clone());
     let session_permits = SessionPermits::new(config.overload.transactions);
     let config = Arc::new(ArcSwap::from_pointee(config));
     let decisions = open_decisions(&config, &spool, &events)?;
@@ -107,7 +107,10 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
     // Delivery has threads of its own, so that many busy sessions do not delay outgoing mail.
     let delivery_runtime =
         StageRuntime::new("delivery").map_err(|error| start_failure(&host.events, "delivery", &error))?;
-    let delivery_task = delivery_runtime.spawn(host_delivery::run(host.delivery_context(ndr), stopping.clone()));
+    let delivery_task = delivery_runtime.spawn(host_delivery::run(
+        host.delivery_context(ndr, shares.connections),
+        stopping.clone(),
+    ));
     let listeners = RunningHost::listeners(&bound);
     let context = host.session_context();
     let listener_tasks = bound.into_iter().map(|(_, bound)| {

@@ -230,7 +230,7 @@ impl Draft {
             reserved: self.reserved,
             _share: self.share,
             _space: self.space,
-            message: (stored, head),
+            message: (stored, Bytes::from_owner(head)),
         };
         Ok(CompleteDraft { edits, cleanup })
     }

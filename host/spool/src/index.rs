@@ -1,6 +1,6 @@
 //! The index: due, waiting and parked messages, with counts. In memory, built from the records at open.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use host_mail::{MessageId, Timestamp};
 
@@ -32,6 +32,8 @@ pub(super) struct Index {
     newest_next: bool,
     waiting: WaitingByDestination,
     parked: HashMap<MessageId, StateKind>,
+    /// Messages that an operator has released and that were not claimed since.
+    released: HashSet<MessageId>,
     counts: Counts,
     /// Bytes of bodies that belong to a message.
     bodies: u64,
@@ -109,9 +111,30 @@ impl Index {
         }
     }
 
-    /// Files a leased message under a destination. [`LeaseOutcome::Waiting`] must end the lease.
-    pub fn add_waiting(&mut self, id: MessageId, entry: IndexEntry, destination: &str, expires: Timestamp) {
-        self.waiting.add(id, entry, destination, expires);
+    /// Files a leased message under destinations. [`LeaseOutcome::Waiting`] must end the lease.
+    pub fn add_waiting(&mut self, id: MessageId, entry: IndexEntry, destinations: &[&str], expires: Timestamp) {
+        self.waiting.add(id, entry, destinations, expires);
+    }
+
+    /// Marks a message as released until the next claim.
+    pub fn mark_released(&mut self, id: MessageId) {
+        self.released.insert(id);
+    }
+
+    /// Removes the mark of [`Self::mark_released`]; false without a mark.
+    pub fn take_released(&mut self, id: MessageId) -> bool {
+        !self.released.is_empty() && self.released.remove(&id)
+    }
+
+    /// Makes a queued or failing message due at `now` that waits or is due later. False if the message holds a lease or
+    /// is due already.
+    pub fn hasten(&mut self, id: MessageId, entry: IndexEntry, now: Timestamp) -> bool {
+        let is_later = entry.kind.is_claimable() && entry.due > now && self.due.remove(&(entry.due, id)).is_some();
+        let found = is_later || self.waiting.take(id).is_some();
+        if found {
+            self.insert(id, IndexEntry { due: now, ..entry });
+        }
+        found
     }
 
     /// Makes up to `at_most` messages due that wait for this destination; returns the number.

@@ -7,6 +7,7 @@ use host_mail::{MessageId, Timestamp};
 
 use crate::index::LeaseOutcome;
 use crate::index_entry::{IndexEntry, StateKind};
+use crate::recent_writes::StoredMessage;
 use crate::shared::Shared;
 
 /// A lease on a message. Ends when dropped: the outcome set last is entered in the index, which by default gives
@@ -56,10 +57,20 @@ impl Lease {
         self.outcome = LeaseOutcome::GivenBack(entry);
     }
 
-    /// Ends the lease; the message is due when `destination` is woken, or at `expires`.
-    pub fn wait_for(mut self, entry: IndexEntry, destination: &str, expires: Timestamp) {
-        self.shared.index().add_waiting(self.id, entry, destination, expires);
+    /// Ends the lease; the message is due when one of `destinations` is woken, or at `expires`.
+    pub fn wait_for(mut self, entry: IndexEntry, destinations: &[&str], expires: Timestamp) {
+        self.shared.index().add_waiting(self.id, entry, destinations, expires);
         self.outcome = LeaseOutcome::Waiting;
+    }
+
+    /// Keeps the message in memory for the next lease. The caller ends this lease without a change of the record.
+    pub fn keep_in_memory(&self, message: StoredMessage) {
+        self.shared.recent_writes().keep(message);
+    }
+
+    /// True, once, after an operator has released the message.
+    pub fn take_released(&self) -> bool {
+        self.shared.index().take_released(self.id)
     }
 
     /// Ends the lease of a message that has a new record.

@@ -13,6 +13,7 @@ mod database;
 mod disk_space;
 mod draft;
 mod examine;
+mod hasten;
 mod index;
 mod index_entry;
 mod janitor;
@@ -245,15 +246,17 @@ impl Spool {
         self.inner.shared.index().waiting().destinations()
     }
 
-    /// Returns the destination that this message waits for; `None` if the message does not wait.
-    pub fn waits_for(&self, id: MessageId) -> Option<Arc<str>> {
+    /// Returns the destinations that this message waits for, joined with commas; `None` if the message does not wait.
+    pub fn waits_for(&self, id: MessageId) -> Option<String> {
         self.inner.shared.index().waiting().destination_of(id)
     }
 
     /// Makes up to `at_most` messages due that wait for this destination, the first to expire first.
-    pub fn wake(&self, destination: &str, at_most: usize) {
+    /// Returns the number.
+    pub fn wake(&self, destination: &str, at_most: usize) -> usize {
         let woken = self.inner.shared.index().wake(destination, at_most);
         self.notify_woken(woken);
+        woken
     }
 
     /// Makes every waiting message due that has expired at `now`.
@@ -306,6 +309,33 @@ impl Spool {
             }),
         };
         answer.wait().await
+    }
+
+    /// Replaces the record of a claimed message with a durable batch that also holds the notices. The claim goes on with
+    /// the new record. On an error the spool is unchanged.
+    pub async fn checkpoint(
+        &self,
+        claim: &mut Claim,
+        next: Message,
+        notices: Vec<(Draft, Message)>,
+    ) -> Result<(), PutError> {
+        let mut edits = Vec::new();
+        let mut cleanups = Vec::with_capacity(notices.len());
+        for (draft, message) in notices {
+            let complete = Box::pin(draft.prepare(message)).await?;
+            edits.extend(complete.edits);
+            cleanups.push(complete.cleanup);
+        }
+        let next = claim.stored.with_message(next);
+        edits.push(StoreEdit::record(&next)?);
+        let shared = self.inner.shared.clone();
+        let written = self.inner.writer.submit(edits, move || {
+            cleanups.into_iter().for_each(|cleanup| cleanup.publish(&shared));
+        });
+        written.wait().await?;
+        claim.lease.restore(IndexEntry::from(&next));
+        claim.stored = next;
+        Ok(())
     }
 
     /// Lists a page of messages in order of arrival, skipping records that cannot be read. Reads at most 10,000
@@ -402,7 +432,11 @@ impl Spool {
         let released = stored.released(Timestamp::now());
         let edits = vec![StoreEdit::record(&released)?];
         let entry = IndexEntry::from(&released);
-        let answer = self.inner.writer.submit(edits, move || lease.replaced(entry));
+        let shared = self.inner.shared.clone();
+        let answer = self.inner.writer.submit(edits, move || {
+            shared.index().mark_released(id);
+            lease.replaced(entry);
+        });
         answer.wait().await.map(|()| true)
     }
 

@@ -1,8 +1,8 @@
-//! A cache of messages that were just put. Most are claimed at once and need not be read back.
+//! A cache of messages that were just put, or given back to wait. Most are claimed soon and need not be read back.
 
 use std::collections::HashMap;
 
-use fjall::Slice;
+use bytes::Bytes;
 use host_mail::MessageId;
 
 use crate::stored_record::Stored;
@@ -14,9 +14,9 @@ const CAPACITY: usize = 8 * 1024 * 1024;
 const RECORD_WEIGHT: usize = 1024;
 
 /// A message's record and head, as stored.
-pub(super) type StoredMessage = (Stored, Slice);
+pub(super) type StoredMessage = (Stored, Bytes);
 
-/// A bounded cache of messages that had no lease since the put, so that the cached record is current.
+/// A bounded cache of messages that had no lease since the insertion, so that the cached record is current.
 #[derive(Default)]
 pub(super) struct RecentWrites {
     messages: HashMap<MessageId, StoredMessage>,
@@ -26,10 +26,19 @@ pub(super) struct RecentWrites {
 impl RecentWrites {
     /// Keeps a message if the capacity allows.
     pub fn insert(&mut self, written: StoredMessage) {
-        let bytes = self.bytes + weight(&written);
-        if bytes <= CAPACITY {
+        self.insert_within(CAPACITY, written);
+    }
+
+    /// Keeps a message that waits, while half of the capacity is free for new messages.
+    pub fn keep(&mut self, waiting: StoredMessage) {
+        self.insert_within(CAPACITY / 2, waiting);
+    }
+
+    fn insert_within(&mut self, capacity: usize, message: StoredMessage) {
+        let bytes = self.bytes + weight(&message);
+        if bytes <= capacity {
             self.bytes = bytes;
-            self.messages.insert(written.0.message.id, written);
+            self.messages.insert(message.0.message.id, message);
         }
     }
 

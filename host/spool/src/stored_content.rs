@@ -6,7 +6,6 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
-use fjall::Slice;
 use host_mail::{Content, MessageId};
 
 use crate::store::SpoolStore;
@@ -65,11 +64,16 @@ impl StoredContent {
     }
 
     /// Supplies the head, which is not read from the store then.
-    pub fn with_head(self, head: Slice) -> Self {
+    pub fn with_head(self, head: Bytes) -> Self {
         Self {
-            head: OnceLock::from(Bytes::from_owner(head)),
+            head: OnceLock::from(head),
             ..self
         }
+    }
+
+    /// Returns the head if the head is in memory.
+    pub fn loaded_head(&self) -> Option<Bytes> {
+        self.head.get().cloned()
     }
 
     fn head(&self) -> io::Result<&Bytes> {

@@ -1,6 +1,6 @@
 //! Tests of attempts against scripted servers.
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,8 +8,11 @@ use bytes::Bytes;
 use super::super::destination::Protocol;
 use super::super::testing::{self, Act, FakeDirectory, FakeServer, greets, mailbox, say, takes};
 use super::*;
+use crate::delivery_services::DeliveryServices;
+use crate::destination::Remote;
+use crate::remote_health::WaitBound;
 use host_config::DeliveryConfig;
-use host_mail::{BodyType, Endpoint, InMemory, ReversePath};
+use host_mail::{BodyType, Content, Endpoint, Envelope, InMemory, ReversePath};
 
 mod exchanges;
 mod login;
@@ -48,6 +51,8 @@ impl Sender {
             settings: testing::settings(&self.delivery, Path::new("/nowhere")),
             envelope: &self.envelope,
             content: &self.content,
+            is_forced: false,
+            wait_bound: WaitBound::Remote,
         };
         let recipients: Vec<Mailbox> = recipients.iter().map(|r| mailbox(r)).collect();
         delivery.attempt(&Destination::Remote(remote), &recipients).await
@@ -64,6 +69,7 @@ fn shown(outcomes: &[RecipientOutcome]) -> Vec<String> {
     let show = |outcome: &RecipientOutcome| match outcome {
         RecipientOutcome::Delivered { reply, .. } => format!("delivered {reply}"),
         RecipientOutcome::Untried(reply) => format!("untried {reply}"),
+        RecipientOutcome::Crowded(reply) => format!("crowded {reply}"),
         RecipientOutcome::Deferred(reply) => format!("deferred {reply}"),
         RecipientOutcome::Failed(failed) => {
             let remote = failed.remote.as_deref().unwrap_or("here");
@@ -291,7 +297,7 @@ async fn opportunistic_tls_accepts_any_certificate() {
 async fn required_tls_needs_a_valid_certificate() {
     let server = FakeServer::tcp(vec![[offers_tls(), vec![Act::Tls]].concat()]).await;
     let mut sender = Sender::new("\r\nx\r\n");
-    sender.delivery.verify_tls = true;
+    sender.delivery.tls = host_config::TlsLevel::Verify;
     let outcomes = sender.send(&server, &["a@far.example"]).await;
     assert!(outcomes[0].starts_with("deferred 454 4.7.5"), "{outcomes:?}");
     assert!(server.heard().await.ends_with("[no TLS]"));
@@ -336,7 +342,7 @@ async fn refused_starttls_continues_in_plaintext_unless_tls_is_required() {
     );
     let server = FakeServer::tcp(vec![refused]).await;
     let mut sender = Sender::new("\r\nx\r\n");
-    sender.delivery.verify_tls = true;
+    sender.delivery.tls = host_config::TlsLevel::Verify;
     let outcomes = sender.send(&server, &["a@far.example"]).await;
     assert!(outcomes[0].starts_with("deferred 454 4.7.5"), "{outcomes:?}");
 }

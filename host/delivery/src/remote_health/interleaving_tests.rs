@@ -7,6 +7,7 @@ use host_interleavings::{Choices, Exploration, Scenario, pause};
 
 use super::tests::{gone, remote};
 use super::*;
+use crate::circuit_breaker::{FIRST_OPEN_PERIOD, MAX_OPEN_PERIOD, Outage};
 
 /// Health of a single remote, with a record of the deliveries.
 struct ModelledRemote {
@@ -82,7 +83,10 @@ impl ModelledRemote {
             if attempt > 0 {
                 tokio::time::sleep(FIRST_OPEN_PERIOD).await;
             }
-            if let Ok(permit) = self.health.acquire(&remote("a:25"), self.limit).await
+            if let Ok(permit) = self
+                .health
+                .acquire(&remote("a:25"), self.limit, WaitBound::Remote)
+                .await
                 && self.attempt(permit).await
             {
                 return;
@@ -93,13 +97,9 @@ impl ModelledRemote {
     /// Attempts a delivery that takes no time or longer than the open period. Returns true if the delivery succeeds.
     async fn attempt(&self, mut permit: ConnectionPermit) -> bool {
         let is_tripped = self.with_outage(|_| ()).is_some();
-        assert_eq!(
-            permit.probe.is_some(),
-            is_tripped,
-            "only a probe passes a tripped circuit"
-        );
+        assert_eq!(permit.is_probe(), is_tripped, "only a probe passes a tripped circuit");
         let counted = CountGuard::new(&self.permits);
-        let probe = permit.probe.map(|_| CountGuard::new(&self.probes));
+        let probe = permit.is_probe().then(|| CountGuard::new(&self.probes));
         match self.choices.choose(2) {
             0 => pause().await,
             _ => tokio::time::sleep(FIRST_OPEN_PERIOD + FIRST_OPEN_PERIOD / 2).await,
@@ -122,7 +122,7 @@ impl ModelledRemote {
 
     fn fail(&self, permit: &mut ConnectionPermit) {
         let before = self.with_outage(|outage| outage.open_period);
-        let is_probe = permit.probe.is_some() && self.with_outage(|outage| outage.probe) == Some(permit.probe);
+        let is_probe = permit.is_probe();
         match permit.record_failure(gone(), Duration::from_secs(3600)) {
             FailureEffect::CircuitOpened => assert_eq!(before, None),
             FailureEffect::LimitReduced { .. } => return assert_eq!(before, None),

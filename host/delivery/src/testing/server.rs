@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use rcgen::{CertifiedKey, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
@@ -197,11 +197,9 @@ static IDENTITY: LazyLock<CertifiedKey<KeyPair>> = LazyLock::new(|| {
     rcgen::generate_simple_self_signed(names).expect("a certificate")
 });
 
-/// Roots that trust the certificate of the test servers.
-pub(in super::super) fn roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add(IDENTITY.cert.der().clone()).expect("a certificate");
-    roots
+/// Trusted certificates: that of the test servers.
+pub(in super::super) fn roots() -> Vec<CertificateDer<'static>> {
+    vec![IDENTITY.cert.der().clone()]
 }
 
 fn self_signed() -> TlsAcceptor {

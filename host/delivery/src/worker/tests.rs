@@ -2,15 +2,28 @@
 
 use std::sync::Arc;
 
+use futures_util::future::{BoxFuture, FutureExt, ready};
+use tokio::sync::watch;
+
 use super::super::testing::{self, Act, FakeDirectory, FakeServer, RecordedEvents, mailbox, say};
 use super::*;
 use crate::delivery_services::{DeliveryServices, Settings};
+use crate::destination_attempts::Checkpoint;
 use crate::ndr::{DeliveryPath, FailedDelivery};
 use crate::settlement::{SettlementPlan, faulted};
 use host_config::{DeliveryConfig, NextHop};
 use host_contract::Reason;
 use host_directory::Home;
-use host_mail::{Content, InMemory};
+use host_mail::{Content, InMemory, Mailbox, Timestamp};
+
+/// Settles nothing before the end.
+struct NoCheckpoint;
+
+impl Checkpoint for NoCheckpoint {
+    fn settle<'a>(&'a mut self, _: &'a mut Message, _: &'a mut WorkResult) -> BoxFuture<'a, ()> {
+        ready(()).boxed()
+    }
+}
 
 struct Fixture {
     services: DeliveryServices,
@@ -43,8 +56,15 @@ impl Fixture {
             settings: self.settings(),
             envelope: &envelope,
             content: &self.content,
+            is_forced: false,
+            wait_bound: WaitBound::Remote,
         };
-        work(delivery, record, shutting_down).await
+        let supervision = Supervision {
+            place: None,
+            checkpoint: &mut NoCheckpoint,
+            shutting_down,
+        };
+        work(delivery, record, supervision).await
     }
 
     async fn progress(&self, record: &mut Message) -> WorkResult {

@@ -125,6 +125,12 @@ pub async fn reload(options: ReloadArgs) -> anyhow::Result<ExitCode> {
         for warning in &done.dubious {
             line(format!("warning: {}", escape(&warning.to_string())))?;
         }
+        if done.retried > 0 {
+            line(format!(
+                "tried now: messages whose next hop has changed: {}",
+                done.retried
+            ))?;
+        }
         for problem in &done.problems {
             line(format!("not applied: {}", escape(&problem.to_string())))?;
         }

@@ -206,6 +206,9 @@ pub struct Reloaded {
     /// Loads of operators that the reload replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Number of waiting and deferred messages that are tried now, because their next hop has changed.
+    #[serde(default)]
+    pub retried: u64,
     /// Parts that were not applied, each with the reason.
     pub problems: Vec<Problem>,
 }

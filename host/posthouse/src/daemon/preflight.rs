@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
 
-use crate::daemon::descriptors;
+use crate::daemon::descriptors::{self, DescriptorShares};
 use crate::daemon::directory_review::directory_warnings;
 use crate::daemon::start_failed::StartFailed;
 use host_config::{
@@ -33,13 +33,13 @@ pub(super) struct Prepared {
     pub(super) tls: Option<TlsAcceptor>,
     /// Bound listeners with their configured names.
     pub(super) bound: Vec<(String, Bound)>,
-    /// Maximum number of sessions: the configured limit, or fewer if file descriptors are short.
-    pub(super) sessions: usize,
+    /// Limits on sessions and connections, which may be lower than configured if file descriptors are short.
+    pub(super) shares: DescriptorShares,
 }
 
 pub(super) async fn prepare(config: Config) -> Result<Prepared, StartFailed> {
     let (events, log, data_folder) = open_events(&config)?;
-    let sessions = descriptors::sessions(&config, &events);
+    let shares = descriptors::share(&config, &events);
     let mut problems = problems_around(&config);
     problems.extend(ownership_problems(&config, &data_folder));
     if let Err(error) = make_private_folder(&config.mailboxes) {
@@ -83,7 +83,7 @@ pub(super) async fn prepare(config: Config) -> Result<Prepared, StartFailed> {
             directory: Arc::new(directory),
             tls,
             bound,
-            sessions,
+            shares,
         }),
         _ => {
             config.add_lines(&mut problems);

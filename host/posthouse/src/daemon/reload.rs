@@ -7,6 +7,7 @@ use crate::control::Reloaded;
 use crate::daemon::preflight::{emit_warnings, open_tls, warnings};
 use crate::daemon::services::RunningHost;
 use host_config::{Config, Problem, problems_around};
+use host_delivery::is_rerouted;
 use host_events::{Condition, Event};
 
 impl RunningHost {
@@ -14,7 +15,9 @@ impl RunningHost {
     /// parts are applied. `require_now` replaces policies whose code has no accepted signature.
     pub(super) async fn reload(&self, require_now: bool) -> Reloaded {
         let mut done = Reloaded::default();
+        let old = self.config.load_full();
         self.reload_configuration(&mut done);
+        self.retry_rerouted(&old, &mut done).await;
         // The directory emits its own events (5011, 5020).
         match self.directory.reload() {
             Ok(()) => done.changed.push("directory".to_owned()),
@@ -29,6 +32,22 @@ impl RunningHost {
         done.warnings.extend(policies.warnings);
         done.problems.extend(policies.problems);
         done
+    }
+
+    /// Makes the messages due now whose next hop has changed.
+    async fn retry_rerouted(&self, old: &Arc<Config>, done: &mut Reloaded) {
+        let (old, new, spool) = (Arc::clone(old), self.config.load_full(), self.spool.clone());
+        if old.delivery == new.delivery {
+            return;
+        }
+        let hastened = tokio::task::spawn_blocking(move || {
+            spool.hasten(|message| is_rerouted(message, &old.delivery, &new.delivery))
+        });
+        match hastened.await {
+            Ok(Ok(retried)) => done.retried = retried,
+            Ok(Err(error)) => done.problems.push(Problem::new("delivery", error.to_string())),
+            Err(error) => done.problems.push(Problem::new("delivery", error.to_string())),
+        }
     }
 
     fn reload_configuration(&self, done: &mut Reloaded) {
@@ -109,6 +128,7 @@ fn keep_restart_only_keys(old: &Config, new: &mut Config) -> Vec<Problem> {
         "listener" listeners;
         "limits.sessions" limits.sessions;
         "limits.sessions-per-client" limits.sessions_per_client;
+        "delivery.connections" delivery.connections;
         "overload" overload;
         "policy-engine" policy_engine;
         "low-water" low_water;

@@ -37,13 +37,15 @@ pub(super) struct RunningHost {
 }
 
 impl RunningHost {
-    pub(super) fn delivery_context(&self, ndr: NdrService) -> DeliveryContext {
+    /// Returns the context of delivery with at most `connections` connections to other hosts.
+    pub(super) fn delivery_context(&self, ndr: NdrService, connections: usize) -> DeliveryContext {
         DeliveryContext {
             config: self.config.clone(),
             directory: self.directory.clone(),
             spool: self.spool.clone(),
             ndr,
             events: self.events.clone(),
+            connections,
         }
     }
 

@@ -293,7 +293,7 @@ impl<'a> Check<'a> {
             // Only claims wait.
             Ending::Wait { destination, expires } if message.record.kind.is_claimable() => {
                 message.place = Place::Waiting { destination, expires };
-                lease.wait_for(message.record, DESTINATIONS[destination], Timestamp(expires));
+                lease.wait_for(message.record, &[DESTINATIONS[destination]], Timestamp(expires));
             }
             Ending::Wait { .. } => {
                 message.place = message.settled(entry.due);
@@ -481,7 +481,7 @@ fn threads_never_hold_two_leases_on_a_message() {
                         let destination = DESTINATIONS[number % DESTINATIONS.len()];
                         match random.below(3) {
                             0 => drop(lease),
-                            1 => lease.wait_for(entry, destination, Timestamp(random.below(9))),
+                            1 => lease.wait_for(entry, &[destination], Timestamp(random.below(9))),
                             _ => lease.replaced(entry),
                         }
                     }

@@ -4,8 +4,9 @@ use hickory_resolver::proto::rr::RData;
 use hickory_resolver::proto::rr::rdata::{A, MX};
 
 use super::*;
-use crate::remote_health::CircuitState;
+use crate::circuit_breaker::CircuitState;
 use host_directory::dns;
+use host_mail::Reply;
 use host_testing::dns_server::{Has, Server, name};
 
 const FIRST: [u8; 4] = [127, 0, 0, 1];
@@ -75,8 +76,9 @@ impl TwoExchanges {
     }
 
     fn circuit(&self, domain: &str) -> Option<CircuitState> {
-        let circuits = self.sender.services.remote_health.tripped_circuits();
-        circuits.get(&format!("mx:{domain}")).copied()
+        let circuits = self.sender.services.remote_health.by_name();
+        let (state, _) = circuits.get(&*format!("mx:{domain}"))?;
+        Some(*state).filter(|state| *state != CircuitState::Closed)
     }
 }
 
@@ -179,7 +181,7 @@ async fn domain_without_mail_resets_the_circuit() {
     let remote = Remote::Exchanges("none.example".to_owned());
     let remote_health = &fixture.sender.services.remote_health;
     let mut permit = remote_health
-        .acquire(&remote, 2)
+        .acquire(&remote, 2, WaitBound::Remote)
         .await
         .unwrap_or_else(|why| panic!("{why:?}"));
     // The open period is half of this and ends at once.

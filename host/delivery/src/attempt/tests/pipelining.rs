@@ -110,7 +110,7 @@ async fn sends_empty_message_if_data_is_accepted_without_recipients() {
     let script = [
         greets(PIPELINING),
         pipelined("250 ok\r\n550 5.1.1 unknown\r\n354 go\r\n"),
-        vec![Act::Hear(".\r\n"), say("554 5.5.1 nobody wants it"), Act::Hear("QUIT")],
+        vec![Act::Hear(".\r\n"), say("554 5.5.1 nobody wants it")],
     ];
     let server = FakeServer::tcp(vec![script.concat()]).await;
     let outcomes = Sender::new("Subject: x\r\n\r\nx\r\n")

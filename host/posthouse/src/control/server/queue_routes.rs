@@ -115,8 +115,14 @@ pub(super) async fn release(
     Path(id): Path<String>,
 ) -> Handled<Done> {
     let id = message_id(&id)?;
+    let waited_for = handles.spool.waits_for(id);
     let found = handles.spool.release(id).await?;
-    changed(&handles, found, id, "released", by)
+    let mut answer = changed(&handles, found, id, "released", by)?;
+    answer.0.done.push_str(&match waited_for {
+        Some(destination) => format!(": tried now, and no longer when {destination} is back"),
+        None => ": tried now".to_owned(),
+    });
+    Ok(answer)
 }
 
 pub(super) async fn delete(

@@ -1,0 +1,81 @@
+//! A message on the way, with everything that attempts to deliver the message need.
+
+use std::sync::Arc;
+
+use host_config::{DeliveryConfig, TlsLevel};
+use host_mail::{Content, Envelope, Mailbox};
+
+use super::destination::{Remote, route_of};
+use super::transaction::OutgoingMessage;
+use crate::activity::Activity;
+use crate::connect::ConnectOptions;
+use crate::delivery_services::{DeliveryServices, Settings};
+use crate::mail_exchanges::{Exchanges, interfaces};
+use crate::remote_health::WaitBound;
+
+/// A message with everything that attempts to deliver the message need.
+#[derive(Clone, Copy)]
+pub(super) struct Delivery<'a> {
+    pub(super) services: &'a DeliveryServices,
+    pub(super) settings: Settings<'a>,
+    pub(super) envelope: &'a Envelope,
+    pub(super) content: &'a Arc<dyn Content>,
+    /// True for a message that an operator has released: remotes that are known to be down are tried.
+    pub(super) is_forced: bool,
+    /// Bound on the wait for a connection in memory.
+    pub(super) wait_bound: WaitBound,
+}
+
+impl Delivery<'_> {
+    /// Returns the message for a transaction with these recipients.
+    pub(super) fn outgoing<'b>(&'b self, recipients: &'b [&'b Mailbox]) -> OutgoingMessage<'b> {
+        OutgoingMessage {
+            sender: &self.envelope.sender,
+            body: self.envelope.body,
+            smtputf8: self.envelope.smtputf8,
+            content: self.content,
+            recipients,
+        }
+    }
+
+    pub(super) fn connect_options<'b>(&'b self, remote: &Remote, activity: &'b Activity) -> ConnectOptions<'b> {
+        let delivery = self.settings.delivery;
+        let login = match remote {
+            Remote::Server { endpoint, .. } => delivery.logins.iter().find(|login| login.server == *endpoint),
+            Remote::Exchanges(_) => None,
+        };
+        ConnectOptions {
+            hostname: self.settings.hostname,
+            connect_timeout: delivery.connect_timeout,
+            reply_timeout: delivery.reply_timeout,
+            tls_level: tls_level(delivery, remote, login.is_some()),
+            emit: self.services.emit.as_ref(),
+            login,
+            logins: &self.services.logins,
+            tls: &self.services.tls,
+            activity,
+            exchanges: Exchanges {
+                resolver: &self.services.resolver,
+                hostname: self.settings.hostname,
+                listeners: self.settings.listeners,
+                interfaces,
+                private_networks: &delivery.private_exchanges,
+                port: self.services.exchange_port,
+            },
+            // Bounds the time for a remote with many addresses that answer slowly.
+            open_timeout: delivery.connect_timeout * 2 + delivery.reply_timeout,
+        }
+    }
+}
+
+/// TLS level of a remote.
+pub(super) fn tls_level(delivery: &DeliveryConfig, remote: &Remote, has_login: bool) -> TlsLevel {
+    match remote {
+        // A password is sent only to a server whose certificate verifies.
+        _ if has_login => TlsLevel::Verify,
+        Remote::Server { endpoint, .. } => delivery.server_level(endpoint),
+        Remote::Exchanges(domain) => route_of(domain, delivery)
+            .and_then(|route| route.tls)
+            .unwrap_or(delivery.tls),
+    }
+}
