@@ -6,7 +6,8 @@ use crate::Spool;
 use crate::index_entry::IndexEntry;
 use crate::message::Message;
 use crate::spool_error::PutError;
-use crate::store::{StoreTable, id_of};
+use crate::store::id_of;
+use crate::store_edit::StoreTable;
 use crate::stored_record::Stored;
 
 impl Spool {
