@@ -1,5 +1,6 @@
 //! An open SMTP or LMTP connection to a remote: commands, replies and time limits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -62,7 +63,7 @@ pub(super) struct Connection {
     pub(super) protocol: Protocol,
     pub(super) offers: Offers,
     /// TLS session; `None` in the clear.
-    pub(super) tls: Option<TlsFacts>,
+    pub(super) tls: Option<Arc<TlsFacts>>,
     /// Name of the remote in reports.
     pub(super) host: String,
     /// Number of transactions so far.

@@ -1,6 +1,7 @@
 //! Opening a connection to a remote: connect, banner, hello, STARTTLS, login.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -276,7 +277,7 @@ impl Connection {
         let end = self.deadline.min(Instant::now() + options.connect_timeout);
         self.wire = match timeout_at(end, handshake).await {
             Ok(Ok((wire, session))) => {
-                self.tls = Some(options.tls.facts(&session, &name));
+                self.tls = Some(Arc::new(options.tls.facts(&session, &name)));
                 wire
             }
             Ok(Err(WireError::Injected)) => return Err(WireError::Injected.into()),

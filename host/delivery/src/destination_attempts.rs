@@ -179,7 +179,7 @@ fn emit_final_outcomes(
         let address = record.recipients[*index].address.to_string();
         match outcome {
             RecipientOutcome::Delivered { reply, remote, tls } => {
-                let key = (remote.as_deref(), reply.to_string(), tls.as_ref());
+                let key = (remote.as_deref(), reply.to_string(), tls.as_deref());
                 delivered.entry(key).or_default().push(address);
             }
             RecipientOutcome::Failed(Failed {

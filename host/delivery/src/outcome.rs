@@ -1,5 +1,7 @@
 //! Outcome of an attempt for a recipient, and the failure class of a refusal.
 
+use std::sync::Arc;
+
 use host_mail::{Reply, StatusCode};
 use host_spool::Failed;
 
@@ -26,7 +28,7 @@ pub(super) enum RecipientOutcome {
         /// The host that replied; `None` for a mailbox on this host.
         remote: Option<String>,
         /// TLS session with the host; `None` in the clear.
-        tls: Option<TlsFacts>,
+        tls: Option<Arc<TlsFacts>>,
     },
     /// Delivery may succeed later.
     Deferred(Reply),
@@ -77,7 +79,7 @@ impl RecipientOutcome {
     }
 
     /// Adds the TLS session over which mail was accepted.
-    pub(super) fn over(mut self, session: Option<&TlsFacts>) -> Self {
+    pub(super) fn over(mut self, session: Option<&Arc<TlsFacts>>) -> Self {
         if let Self::Delivered { tls, .. } = &mut self {
             *tls = session.cloned();
         }
