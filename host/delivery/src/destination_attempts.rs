@@ -28,6 +28,9 @@ const REMOTES_AT_ONCE: usize = 1000;
 /// Time for which an outcome waits for others before they are settled together.
 const MOMENT: Duration = Duration::from_millis(200);
 
+/// The host that accepted mail, its reply, and the TLS session.
+type Acceptance<'a> = (Option<&'a str>, String, Option<&'a TlsFacts>);
+
 /// A destination with the indexes of its recipients.
 type Group = (Destination, Vec<usize>);
 
@@ -173,7 +176,7 @@ fn emit_final_outcomes(
     indexes: &[usize],
     outcomes: &[RecipientOutcome],
 ) {
-    let mut delivered: BTreeMap<(Option<&str>, String, Option<&TlsFacts>), Vec<String>> = BTreeMap::new();
+    let mut delivered: BTreeMap<Acceptance<'_>, Vec<String>> = BTreeMap::new();
     let mut refused: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for (index, outcome) in indexes.iter().zip(outcomes) {
         let address = record.recipients[*index].address.to_string();
