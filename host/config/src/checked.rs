@@ -37,6 +37,8 @@ pub struct Config {
     pub limits: Limits,
     /// Time-outs of the SMTP dialogue (RFC 5321 section 4.5.3.2).
     pub timeouts: Timeouts,
+    /// Limits on failed logins.
+    pub login_limits: LoginLimits,
     /// Overload protection.
     pub overload: OverloadConfig,
     /// Policy chain, in the order of evaluation; empty means that no policy is asked.
@@ -83,8 +85,16 @@ pub struct Listener {
     pub proxies: Vec<IpNet>,
     /// TLS mode.
     pub tls: ListenerTls,
+    /// Offers AUTH.
+    pub auth: bool,
     /// Offers AUTH also without TLS.
     pub auth_without_tls: bool,
+    /// Accepts octets above 127 in messages that MAIL did not announce, as if `BODY=8BITMIME` had been given.
+    pub undeclared_eight_bit: bool,
+    /// Requires the argument of EHLO and HELO to be a domain or an address literal.
+    pub strict_hello: bool,
+    /// Accepts addresses without angle brackets in MAIL and RCPT.
+    pub bare_addresses: bool,
     /// Requires AUTH before MAIL unless the client's admission grants an exemption.
     pub require_authentication: bool,
     /// Requires TLS before AUTH and MAIL unless the client's admission grants an exemption.
@@ -122,8 +132,11 @@ pub struct Limits {
     pub sessions: usize,
     /// Concurrent connections from the same client address.
     pub sessions_per_client: usize,
-    /// Number of errors at which a connection is closed.
+    /// Number of errors, refused recipients included, at which a connection is closed; an accepted message clears the
+    /// count.
     pub errors: usize,
+    /// Delay of the reply to the sixth error; it grows by as much with each further error, up to 5 seconds.
+    pub error_delay: Duration,
     /// Transactions in a connection.
     pub transactions: usize,
     /// `Received:` fields; a message with more is taken for a loop (RFC 5321 section 6.3).
@@ -139,6 +152,22 @@ pub struct Timeouts {
     pub data: Duration,
     /// Maximum duration of a connection.
     pub session: Duration,
+}
+
+/// Limits on failed logins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginLimits {
+    /// Failed logins of a client address (IPv6: a /64 network) at which its logins are refused; 0 is no limit.
+    pub failures_per_client: u32,
+    /// Failed logins at an account from addresses where the account has not succeeded of late, at which logins from
+    /// such addresses are refused; 0 is no limit.
+    pub failures_per_account: u32,
+    /// Time in which failed logins are counted together.
+    pub window: Duration,
+    /// Duration of a refusal.
+    pub refuse: Duration,
+    /// Delay of the reply to a failed login. Doubles with each failure in the window, up to 5 seconds.
+    pub delay: Duration,
 }
 
 /// Thresholds of overload protection.

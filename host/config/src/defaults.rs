@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::{
     AdmitFault, Config, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener, ListenerTls,
-    ModuleFaults, NdrFault, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule, ProbationConfig, RecordMode,
-    Share, SpoolDamage, Timeouts, TlsLevel,
+    LoginLimits, ModuleFaults, NdrFault, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule, ProbationConfig,
+    RecordMode, Share, SpoolDamage, Timeouts, TlsLevel,
 };
 use host_events::Format;
 use host_mail::{Mailbox, canonical_domain};
@@ -37,6 +37,7 @@ impl Config {
             tls: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            login_limits: LoginLimits::default(),
             overload: OverloadConfig::default(),
             policies: vec![PolicyModule::default()],
             policy_engine: PolicyEngine::default(),
@@ -92,7 +93,11 @@ fn default_listeners() -> Vec<Listener> {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         proxies: Vec::new(),
         tls: ListenerTls::StartTls,
+        auth: true,
         auth_without_tls: false,
+        undeclared_eight_bit: true,
+        strict_hello: false,
+        bare_addresses: false,
         require_authentication,
         require_encryption: false,
     };
@@ -107,6 +112,7 @@ impl Default for Limits {
             sessions: 5000,
             sessions_per_client: 100,
             errors: 20,
+            error_delay: Duration::from_millis(100),
             transactions: 10_000,
             hops: 100,
         }
@@ -119,6 +125,18 @@ impl Default for Timeouts {
             command: Duration::from_secs(5 * MINUTE),
             data: Duration::from_secs(5 * MINUTE),
             session: Duration::from_secs(4 * HOUR),
+        }
+    }
+}
+
+impl Default for LoginLimits {
+    fn default() -> Self {
+        Self {
+            failures_per_client: 10,
+            failures_per_account: 50,
+            window: Duration::from_secs(15 * MINUTE),
+            refuse: Duration::from_secs(15 * MINUTE),
+            delay: Duration::from_secs(1),
         }
     }
 }

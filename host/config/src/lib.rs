@@ -27,8 +27,8 @@ pub use crate::next_hop_warnings::{HopProtocol, hop_warning, is_this_host, serve
 pub use crate::problem::{ConfigError, Problem};
 pub use checked::{
     AdmitFault, Config, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener, ListenerTls,
-    ModuleFaults, NextHop, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule, ProbationConfig, RecordMode,
-    Route, ServerLogin, ServerTls, SpoolDamage, Timeouts, TlsFiles, TlsLevel,
+    LoginLimits, ModuleFaults, NextHop, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule, ProbationConfig,
+    RecordMode, Route, ServerLogin, ServerTls, SpoolDamage, Timeouts, TlsFiles, TlsLevel,
 };
 pub use environment::{problems_around, unreadable_components};
 pub use host_contract::NdrFault;

@@ -10,9 +10,9 @@ use toml::Value;
 use super::defaults::{GRANTS, data_folder, hostname};
 use super::{
     AdmitFault, Config, ConfigError, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener,
-    ListenerTls, ModuleFaults, NdrFault, NextHop, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule,
-    ProbationConfig, Problem, RecordMode, Route, ServerLogin, ServerTls, Share, SpoolDamage, Timeouts, TlsFiles,
-    TlsLevel,
+    ListenerTls, LoginLimits, ModuleFaults, NdrFault, NextHop, OverloadConfig, PolicyEngine, PolicyLimits,
+    PolicyModule, ProbationConfig, Problem, RecordMode, Route, ServerLogin, ServerTls, Share, SpoolDamage, Timeouts,
+    TlsFiles, TlsLevel,
 };
 use crate::key_lines::add_lines;
 use crate::listener_warnings::overlap;
@@ -97,6 +97,7 @@ fn read(mut root: TableReader<'_>, base: &Path) -> Option<Config> {
     }
     config.limits = read_limits(root.table("limits"), config.limits);
     config.timeouts = read_timeouts(root.table("timeouts"), config.timeouts);
+    config.login_limits = read_login_limits(root.table("login-limits"), config.login_limits);
     config.overload = read_overload(root.table("overload"), config.overload);
     if root.has("policy") {
         config.policies = read_policies(&mut root, base);
@@ -138,13 +139,26 @@ fn read_listeners(root: &mut TableReader<'_>) -> Vec<Listener> {
             ("implicit", ListenerTls::Implicit),
         ];
         let tls = reader.or("tls", ListenerTls::StartTls, choice(&tls));
+        let auth = reader.or("auth", true, boolean);
         let auth_without_tls = reader.or("auth-without-tls", false, boolean);
+        let undeclared_eight_bit = reader.or("undeclared-eight-bit", true, boolean);
+        let strict_hello = reader.or("strict-hello", false, boolean);
+        let bare_addresses = reader.or("bare-addresses", false, boolean);
         let require_authentication = reader.or("require-authentication", false, boolean);
         let require_encryption = reader.or("require-encryption", false, boolean);
         if tls == ListenerTls::Off && require_encryption {
             reader.problem("require-encryption", "nobody can meet this while tls is \"off\"");
         }
-        if tls == ListenerTls::Off && require_authentication && !auth_without_tls {
+        if !auth && require_authentication {
+            reader.problem("require-authentication", "no client can meet this while auth is false");
+        }
+        if !auth && auth_without_tls {
+            reader.problem(
+                "auth-without-tls",
+                "has no effect while auth is false: remove one of them",
+            );
+        }
+        if auth && tls == ListenerTls::Off && require_authentication && !auth_without_tls {
             reader.problem(
                 "require-authentication",
                 "nobody can meet this: tls is \"off\" and auth-without-tls is not true",
@@ -172,7 +186,11 @@ fn read_listeners(root: &mut TableReader<'_>) -> Vec<Listener> {
             address,
             proxies,
             tls,
+            auth,
             auth_without_tls,
+            undeclared_eight_bit,
+            strict_hello,
+            bare_addresses,
             require_authentication,
             require_encryption,
         });
@@ -200,6 +218,7 @@ fn read_limits(mut reader: TableReader<'_>, default: Limits) -> Limits {
         sessions: reader.or("sessions", default.sessions, count(1..=1_000_000)),
         sessions_per_client: reader.or("sessions-per-client", default.sessions_per_client, count(1..=1_000_000)),
         errors: reader.or("errors", default.errors, count(1..=10_000)),
+        error_delay: reader.or("error-delay", default.error_delay, duration),
         transactions: reader.or("transactions", default.transactions, count(1..=100_000_000)),
         hops: reader.or("hops", default.hops, count(1..=1000)),
     }
@@ -210,6 +229,17 @@ fn read_timeouts(mut reader: TableReader<'_>, default: Timeouts) -> Timeouts {
         command: reader.or("command", default.command, duration),
         data: reader.or("data", default.data, duration),
         session: reader.or("session", default.session, duration),
+    }
+}
+
+fn read_login_limits(mut reader: TableReader<'_>, default: LoginLimits) -> LoginLimits {
+    let failures = || count(0..=1_000_000);
+    LoginLimits {
+        failures_per_client: reader.or("failures-per-client", default.failures_per_client, failures()),
+        failures_per_account: reader.or("failures-per-account", default.failures_per_account, failures()),
+        window: reader.or("window", default.window, duration),
+        refuse: reader.or("refuse", default.refuse, duration),
+        delay: reader.or("delay", default.delay, duration),
     }
 }
 

@@ -143,7 +143,8 @@ protocol = "lmtp"
             "delivery.route[1].domain: there is a route for a.example already",
             "delivery.smart-host: expected host:port, found the socket /run/socket",
             "colour: unknown key; known here: administrator, control, data, decisions, delivery, directory, dns, drain, \
-             events, faults, hostname, limits, listener, low-water, mailboxes, overload, policy, policy-engine, spool, timeouts, tls",
+             events, faults, hostname, limits, listener, login-limits, low-water, mailboxes, overload, policy, \
+             policy-engine, spool, timeouts, tls",
         ]
     );
 }

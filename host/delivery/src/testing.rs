@@ -11,7 +11,7 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use parking_lot::Mutex;
 
 use host_config::{DeliveryConfig, DnsConfig, TlsLevel};
-use host_directory::{Directory, Entry, Home, LookupError, Target};
+use host_directory::{Directory, Entry, Home, Login, LookupError, Target};
 use host_events::Event;
 use host_mail::{Envelope, Mailbox, MessageId, ReversePath, Timestamp};
 use host_spool::{Message, Recipient, State};
@@ -120,7 +120,7 @@ impl Directory for FakeDirectory {
         ready(Ok(domain == "here.example")).boxed()
     }
 
-    fn authenticate<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
+    fn authenticate<'a>(&'a self, _: Login<'a>) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
         ready(Ok(None)).boxed()
     }
 }

@@ -6,7 +6,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use super::testing::{Act, FakeDirectory, FakeServer, greets, mailbox, message, takes};
 use super::*;
-use host_directory::{Entry, LookupError};
+use host_directory::{Entry, Login, LookupError};
 use host_events::Captured;
 use host_mail::{Mailbox, Timestamp};
 use host_spool::{ListFilter, Message, SpoolOptions};
@@ -173,7 +173,7 @@ impl Directory for PanickingDirectory {
         async { Ok(false) }.boxed()
     }
 
-    fn authenticate<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
+    fn authenticate<'a>(&'a self, _: Login<'a>) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
         async { Ok(None) }.boxed()
     }
 }

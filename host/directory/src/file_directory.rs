@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use toml::Table;
 
-use super::{Directory, Endpoint, Entry, Home, LookupError, Target};
+use super::{Directory, Endpoint, Entry, Home, Login, LookupError, Target};
 use crate::directory_table::{DirectoryTable, key};
 use crate::directory_warnings::{directory_warnings, home_servers};
 use crate::password_queue::PasswordQueue;
@@ -261,17 +261,22 @@ impl Directory for FileDirectory {
         Box::pin(async move { Ok(self.current().await.is_member(group, address)) })
     }
 
-    fn authenticate<'a>(
-        &'a self,
-        user: &'a str,
-        password: &'a str,
-    ) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
+    fn authenticate<'a>(&'a self, login: Login<'a>) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
         Box::pin(async move {
             let table = self.current().await;
-            let known = table.account_of(user);
+            let known = table.account_of(login.user);
             let phc = known.as_ref().and_then(|(_, account)| account.password.as_deref());
-            let fits = self.passwords.check(phc, password).await?;
+            let fits = self.passwords.check(phc, &login).await?;
             Ok(known.filter(|_| fits).map(|(name, _)| name))
+        })
+    }
+
+    fn login_name<'a>(&'a self, user: &'a str) -> BoxFuture<'a, String> {
+        Box::pin(async move {
+            let table = self.current().await;
+            table
+                .account_of(user)
+                .map_or_else(|| user.to_lowercase(), |(name, _)| name)
         })
     }
 }

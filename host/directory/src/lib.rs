@@ -4,13 +4,15 @@ mod directory_table;
 mod directory_warnings;
 pub mod dns;
 mod edit_file;
+mod fair_places;
 mod file_directory;
 mod password;
 mod password_queue;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
 
 use host_mail::{Endpoint, Mailbox};
 
@@ -67,6 +69,22 @@ pub enum LookupError {
     /// The source is not available now.
     #[error("directory unavailable: {0}")]
     Unavailable(String),
+    /// Too many passwords wait for their check, of the client or in all.
+    #[error("too many passwords wait for their check")]
+    Busy,
+}
+
+/// An attempt to log in.
+#[derive(Clone, Copy)]
+pub struct Login<'a> {
+    /// Name or address of an account.
+    pub user: &'a str,
+    /// Password of the account.
+    pub password: &'a str,
+    /// Network of the client, see [`host_mail::client_network`]: checks are shared fairly between networks.
+    pub network: IpAddr,
+    /// True if logins from the network have succeeded of late: such attempts do not wait behind others.
+    pub known: bool,
 }
 
 /// A source of accounts and addresses. Answers to equal questions within a unit of work differ only if the source
@@ -87,13 +105,15 @@ pub trait Directory: Send + Sync {
     /// has no members.
     fn is_member<'a>(&'a self, group: &'a Mailbox, address: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>>;
 
-    /// Checks credentials and returns the account's name in lower case, or `None` if the credentials are wrong. `user`
-    /// is the name or an address of an account. The check takes equally long for known and unknown users.
-    fn authenticate<'a>(
-        &'a self,
-        user: &'a str,
-        password: &'a str,
-    ) -> BoxFuture<'a, Result<Option<String>, LookupError>>;
+    /// Checks credentials and returns the account's name in lower case, or `None` if the credentials are wrong. The
+    /// check takes equally long for known and unknown users. Dropping the future withdraws the attempt.
+    fn authenticate<'a>(&'a self, login: Login<'a>) -> BoxFuture<'a, Result<Option<String>, LookupError>>;
+
+    /// Returns the name under which failed logins of `user` are counted: the account's name for every name and address
+    /// of an account, and `user` in lower case by default.
+    fn login_name<'a>(&'a self, user: &'a str) -> BoxFuture<'a, String> {
+        ready(user.to_lowercase()).boxed()
+    }
 }
 
 #[cfg(test)]

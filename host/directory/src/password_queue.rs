@@ -1,4 +1,5 @@
-//! Password checks with bounded concurrency, so that a flood of logins cannot exhaust memory or processors.
+//! Password checks with bounded concurrency and a bounded queue, so that a flood of logins exhausts neither memory nor
+//! processors, nor the patience of other clients.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,23 +7,29 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
-use super::LookupError;
 use super::password::{DUMMY_HASH, verify_password};
+use super::{Login, LookupError};
+use crate::fair_places::{FairPlaces, PlaceLimits};
 
 /// Lifetime of a cached proof: the time for which a verified password is accepted without another argon2 hash.
 const PROOF_LIFETIME: Duration = Duration::from_secs(300);
 /// Capacity of the proof cache.
 const MAX_PROOFS: usize = 4096;
+/// Maximum number of attempts of a network that wait for a place.
+const WAITING_OF_NETWORK: usize = 16;
+/// Maximum number of attempts that wait for a place, for each place: a few seconds of hashing.
+const WAITING_FOR_PLACE: usize = 64;
 
 /// Salted SHA-256 of an account's PHC string and a password that matched.
 type Proof = [u8; 32];
 
 /// A queue of password checks: at most as many run concurrently as there are processors, and a check against a hash of
-/// this host takes 19 MiB. Verified passwords are cached.
+/// this host takes 19 MiB. Networks are served in rounds. Attempts from networks with successful logins have places of
+/// their own, half as many. Verified passwords are cached.
 pub(super) struct PasswordQueue {
-    permits: Arc<Semaphore>,
+    known: Arc<FairPlaces>,
+    unknown: Arc<FairPlaces>,
     /// Random salt of this process.
     salt: [u8; 32],
     proofs: Mutex<HashMap<Proof, Instant>>,
@@ -31,35 +38,43 @@ pub(super) struct PasswordQueue {
 impl PasswordQueue {
     pub(super) fn new() -> Self {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        let fair = |places: usize| {
+            FairPlaces::new(PlaceLimits {
+                places,
+                waiting_of_network: WAITING_OF_NETWORK,
+                waiting: WAITING_FOR_PLACE * places,
+            })
+        };
         Self {
-            permits: Arc::new(Semaphore::new(processors)),
+            known: fair(processors.div_ceil(2)),
+            unknown: fair(processors),
             salt: rand::random(),
             proofs: Mutex::default(),
         }
     }
 
     /// True if the password matches the PHC string. Without a PHC string the answer is always false and takes equally
-    /// long.
-    pub(super) async fn check(&self, phc: Option<&str>, password: &str) -> Result<bool, LookupError> {
-        let proof = phc.map(|phc| self.proof(phc, password));
+    /// long. Dropping the future withdraws a check that waits; a check that runs ends unheard.
+    ///
+    /// # Errors
+    /// [`LookupError::Busy`] if too many checks wait.
+    pub(super) async fn check(&self, phc: Option<&str>, login: &Login<'_>) -> Result<bool, LookupError> {
+        let proof = phc.map(|phc| self.proof(phc, login.password));
         if proof.is_some_and(|proof| self.is_cached(&proof)) {
             return Ok(true);
         }
-        let unavailable = |error: &dyn std::fmt::Display| LookupError::Unavailable(error.to_string());
-        let permit = self
-            .permits
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|e| unavailable(&e))?;
-        let (password, known) = (password.to_owned(), phc.is_some());
+        let places = if login.known { &self.known } else { &self.unknown };
+        let place = places.acquire(login.network).await.map_err(|_| LookupError::Busy)?;
+        let (password, known) = (login.password.to_owned(), phc.is_some());
         let phc = phc.unwrap_or(DUMMY_HASH).to_owned();
-        // The permit moves into the task: cancelling the future does not admit another hash before the task ends.
+        // The place moves into the task: cancelling the future does not admit another hash before the task ends.
         let check = move || {
-            let _permit = permit;
+            let _place = place;
             verify_password(&password, &phc)
         };
-        let fits = tokio::task::spawn_blocking(check).await.map_err(|e| unavailable(&e))?;
+        let fits = tokio::task::spawn_blocking(check)
+            .await
+            .map_err(|error| LookupError::Unavailable(error.to_string()))?;
         match proof {
             Some(proof) if fits && known => {
                 self.cache(proof);

@@ -184,6 +184,24 @@ members = ["all@example.org", "carl@example.org"]
     }
 }
 
+fn login<'a>(user: &'a str, password: &'a str) -> Login<'a> {
+    Login {
+        user,
+        password,
+        network: [192, 0, 2, 1].into(),
+        known: false,
+    }
+}
+
+#[tokio::test]
+async fn counts_failed_logins_of_an_account_under_its_name() {
+    let dir = tempfile::tempdir().expect("folder");
+    let directory = open(dir.path(), FILE).expect("right");
+    for (user, name) in [("ANNA", "anna"), ("Anna@Example.org", "anna"), ("Nobody@x", "nobody@x")] {
+        assert_eq!(directory.login_name(user).await, name);
+    }
+}
+
 #[tokio::test]
 async fn authenticates_by_account_name_or_own_address() {
     let dir = tempfile::tempdir().expect("folder");
@@ -202,15 +220,18 @@ async fn authenticates_by_account_name_or_own_address() {
         ("info@example.org", "tea", None),
         ("nobody", "tea", None),
     ] {
-        let answer = directory.authenticate(user, password).await.expect("answer");
+        let answer = directory.authenticate(login(user, password)).await.expect("answer");
         assert_eq!(answer.as_deref(), account, "{user} {password}");
     }
     set_password(&path, "anna", "coffee").expect("changed");
     directory.reload().expect("right");
-    assert_eq!(directory.authenticate("anna", "tea").await.expect("answer"), None);
+    assert_eq!(
+        directory.authenticate(login("anna", "tea")).await.expect("answer"),
+        None
+    );
     assert!(
         directory
-            .authenticate("anna", "coffee")
+            .authenticate(login("anna", "coffee"))
             .await
             .expect("answer")
             .is_some()

@@ -199,7 +199,7 @@ events! {
     5029 PolicyRollbackNotKept "policy-rollback-not-kept" Error { policy: Text, generation: u64, error: Text }
         "A policy was rolled back, but that could not be made durable: a restart would bring the faulty one back." "Make room on the disk, then load the good policy.";
     5030 EventsDropped "events-dropped" Warning { count: u64 }
-        "Events came faster than they could be written or followed; `count` of them were dropped. Errors never are." "Find what floods the log; see whether the disk is slow.";
+        "Events came faster than they could be written or followed; `count` of them were dropped, the least severe first." "Find what floods the log; see whether the disk is slow.";
     5031 AcceptFailed "accept-failed" Warning { listener: Text, error: Text }
         "A listener cannot take connections for now; it goes on trying. Logged once until it can again." "Usually too few file descriptors: raise the limit or lower limits.sessions.";
     5032 PartFailed "part-failed" Error { part: Text, error: Text }
@@ -266,6 +266,14 @@ events! {
         "A write to the spool failed for lack of room. New mail is answered 452 and nothing is delivered; what was accepted is kept, and the host goes on by itself once there is room." "Make room on the disk.";
     5083 SpoolWritable "spool-writable" Info { }
         "The spool can be written again; mail is taken and delivered." "None.";
+    5095 LoginsRefused "logins-refused" Warning { client: Maybe, account: Maybe, failures: u64, for_seconds: u64 }
+        "Too many logins of a client's network, or at an account, have failed: further ones are answered 454 for a while. Addresses from which logins to the account have succeeded go on." "None for a client that guesses; else correct the password that a program of the client keeps sending.";
+    5096 RefusalsSummed "refusals-summed" Info { session: Text, client: Text, count: u64, last_stage: Text, last_reply: Text }
+        "A session had `count` refusals beyond the first five, which have an event each (5010)." "None: the last reply is quoted.";
+    5097 OutputStalled "output-stalled" Warning { }
+        "The reader of standard output does not take events; further ones are not printed until it does. The event log has all of them." "See to the program that reads the output of posthouse.";
+    5098 OutputResumed "output-resumed" Info { dropped: u64 }
+        "The reader of standard output takes events again; `dropped` events were not printed." "None: posthouse events shows them.";
     5120 DelayNoticeSent "delay-notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String>, until: Text }
         "A message is not delivered yet; its sender is told, once, that it is tried until `until`." "None.";
     5121 DeliveryFailed "delivery-failed" Warning { message: Text, recipients: Vec<String>, class: Text, reply: Text }

@@ -5,45 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use super::journal::{self, Tail};
-use super::{Event, Severity};
+use super::event_record::EventRecord;
+use super::journal;
+use super::shares::{Tails, read_newest_first};
 use crate::recently_accepted::RecentlyAccepted;
 use host_mail::Timestamp;
 
 /// Records that a follower may lag behind. A slower follower misses records.
 const FOLLOWER_BACKLOG: usize = 4096;
-
-/// A recorded event.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EventRecord {
-    /// Time of the event, RFC 3339 in UTC with milliseconds.
-    pub time: String,
-    /// Id of the event in the catalogue.
-    pub id: u32,
-    /// Name of the event in the catalogue.
-    pub name: String,
-    /// Severity: `info`, `warning` or `error`.
-    pub severity: Severity,
-    /// Fields of the event, a JSON object with keys in kebab-case.
-    pub fields: serde_json::Value,
-}
-
-impl EventRecord {
-    /// Creates the record of an event that was emitted at the given time.
-    pub fn new(at: Timestamp, event: &Event) -> Self {
-        let entry = event.entry();
-        Self {
-            time: at.to_string(),
-            id: entry.id,
-            name: entry.name.to_owned(),
-            severity: entry.severity,
-            fields: serde_json::to_value(event).unwrap_or_default(),
-        }
-    }
-}
 
 /// Records so far, and a receiver of later records; `None` if the log has no writer in this process.
 pub type Followed = (Vec<EventRecord>, Option<broadcast::Receiver<Arc<EventRecord>>>);
@@ -66,16 +37,16 @@ impl Query {
 
 /// State shared by the writer of the log and the readers.
 pub(super) struct LogFeed {
-    /// End of the written log. The lock is held while records are written and sent to followers.
-    pub(super) tail: Mutex<Tail>,
+    /// Ends of the written log. The lock is held while records are written and sent to followers.
+    pub(super) tails: Mutex<Tails>,
     /// Sends each new record to the followers.
     pub(super) records: broadcast::Sender<Arc<EventRecord>>,
 }
 
 impl LogFeed {
-    pub(super) fn new(tail: Tail) -> Self {
+    pub(super) fn new(tails: Tails) -> Self {
         Self {
-            tail: Mutex::new(tail),
+            tails: Mutex::new(tails),
             records: broadcast::channel(FOLLOWER_BACKLOG).0,
         }
     }
@@ -111,8 +82,8 @@ impl EventLog {
 
     /// Reads the selected records, oldest first. Lines that a crash has torn are skipped. Blocks on the disk.
     pub fn query(&self, query: &Query) -> io::Result<Vec<EventRecord>> {
-        let tail = self.feed.as_ref().map(|feed| feed.tail.lock().clone());
-        self.read(query, tail.as_ref())
+        let tails = self.feed.as_ref().map(|feed| feed.tails.lock().clone());
+        self.read(query, tails.as_ref())
     }
 
     /// Reads the selected records, like [`Self::query`], and subscribes to later records, without a gap or an overlap.
@@ -121,11 +92,11 @@ impl EventLog {
         let Some(feed) = &self.feed else {
             return Ok((self.read(query, None)?, None));
         };
-        let (tail, receiver) = {
-            let tail = feed.tail.lock();
-            (tail.clone(), feed.records.subscribe())
+        let (tails, receiver) = {
+            let tails = feed.tails.lock();
+            (tails.clone(), feed.records.subscribe())
         };
-        Ok((self.read(query, Some(&tail))?, Some(receiver)))
+        Ok((self.read(query, Some(&tails))?, Some(receiver)))
     }
 
     /// Reads the end of the log of the last run: the messages of which the acceptance (5006) is recorded there. Without a
@@ -143,22 +114,10 @@ impl EventLog {
         Ok(found)
     }
 
-    /// Reads the segments from the newest back, so that `last` reads no more segments than needed.
-    fn read(&self, query: &Query, tail: Option<&Tail>) -> io::Result<Vec<EventRecord>> {
+    fn read(&self, query: &Query, tails: Option<&Tails>) -> io::Result<Vec<EventRecord>> {
         let max_records = query.last.unwrap_or(usize::MAX);
-        let mut newest_first = Vec::new();
-        for segment in journal::segments(&self.dir)?.into_iter().rev() {
-            let bytes = journal::read_segment(&self.dir, segment, tail)?;
-            let records = bytes
-                .rsplit(|b| *b == b'\n')
-                .filter_map(|line| serde_json::from_slice::<EventRecord>(line).ok())
-                .filter(|record| query.wants(record));
-            newest_first.extend(records.take(max_records - newest_first.len()));
-            if newest_first.len() >= max_records {
-                break;
-            }
-        }
-        newest_first.reverse();
-        Ok(newest_first)
+        let mut newest_first = read_newest_first(&self.dir, tails, &|record| query.wants(record), max_records)?;
+        newest_first.truncate(max_records);
+        Ok(newest_first.into_iter().rev().map(|line| line.record).collect())
     }
 }

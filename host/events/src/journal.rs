@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use host_files::make_private_folder;
@@ -72,6 +73,12 @@ impl Journal {
 
     /// Appends whole lines, in a new segment if the current one is full. With `sync` the lines are durable on return.
     pub(super) fn append(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
+        if self.file.metadata()?.nlink() == 0 {
+            // The folder or the file was removed.
+            make_private_folder(&self.dir)?;
+            self.file = open_segment(&self.dir, self.tail.segment)?;
+            self.tail.length = self.file.metadata()?.len();
+        }
         if self.tail.length > 0 && self.tail.length + lines.len() as u64 > self.segment_size {
             self.rotate()?;
         }

@@ -5,11 +5,15 @@
 mod catalogue;
 mod conditions;
 mod event_log;
+mod event_record;
 mod health;
 mod journal;
+mod printer;
 mod recently_accepted;
 mod render;
+mod shares;
 mod sink;
+mod stall_proof;
 
 use std::io;
 use std::path::Path;
@@ -18,14 +22,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use crate::event_log::{EventLog, EventRecord, Followed, Query};
+pub use crate::event_log::{EventLog, Followed, Query};
+pub use crate::event_record::EventRecord;
 pub use crate::recently_accepted::RecentlyAccepted;
 pub use catalogue::{Event, EventKind, PolicyFault, Severity, catalogue, catalogue_markdown};
 pub use health::{Condition, Health, HealthRegistry};
 pub use render::{Format, escape};
+pub use stall_proof::StallProof;
 
 /// The sink of events: a structured log on stdout and the durable log. Clones are cheap and share the sink; dropping
-/// the last clone writes all pending events.
+/// the last clone writes all pending events, within the limits of [`Events::flush`].
 #[derive(Clone)]
 pub struct Events {
     sink: Arc<sink::Sink>,
@@ -33,8 +39,8 @@ pub struct Events {
 }
 
 impl Events {
-    /// Opens the durable log in `dir`, kept below about `max_bytes`, and starts the writer thread. Events are also
-    /// printed to stdout in `format`.
+    /// Opens the durable log in `dir`, kept below about `max_bytes`, and starts the writer threads. Events are also
+    /// printed to stdout in `format`, as long as the reader takes them.
     ///
     /// # Errors
     /// I/O errors; [`io::ErrorKind::ResourceBusy`] if another process writes the log in `dir`.
@@ -79,7 +85,8 @@ impl Events {
         &self.health
     }
 
-    /// Blocks the thread until all events emitted so far are written.
+    /// Blocks the thread until all events emitted so far are written; at most 5 seconds for the log, and a second for
+    /// stdout.
     pub fn flush(&self) {
         self.sink.flush();
     }

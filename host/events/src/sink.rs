@@ -1,25 +1,30 @@
-//! The sink of events. Emitting never blocks: a writer thread prints to stdout and appends to the durable log, with
-//! group commit.
+//! The sink of events. Emitting never blocks: a writer thread appends to the durable log, with group commit, and hands
+//! the lines to the thread that prints.
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::journal::Journal;
-use super::{Condition, Event, EventLog, EventRecord, Format, HealthRegistry, Severity, render};
+use super::printer::Printer;
+use super::shares::{JournalShares, LogShare};
+use super::{Condition, Event, EventLog, EventRecord, Format, HealthRegistry, Severity, StallProof, render};
 use crate::event_log::LogFeed;
 use host_mail::Timestamp;
 use host_sync::batch_queue::{BatchQueue, BatchReader};
 
 /// Bound of pending events for severity info. Further events are dropped and counted.
 const INFO_BACKLOG: usize = 64 * 1024;
-/// Bound of pending events for severity warning. Further events are dropped and counted; errors have no bound.
+/// Bound of pending events for severity warning.
 const WARNING_BACKLOG: usize = 2 * INFO_BACKLOG;
+/// Bound of pending events for errors and for events about the host's own course, which a flood of others does not
+/// reach.
+const ERROR_BACKLOG: usize = 4 * INFO_BACKLOG;
+/// Time for which a flush, and the end of the process, wait for the disk of the log.
+const LOG_LIMIT: Duration = Duration::from_secs(5);
 /// Time for which events wait to be written in a batch with others. An error ends the wait, also for the events before.
 const LINGER: Duration = Duration::from_millis(5);
 /// Number of events that are written at once.
@@ -32,8 +37,8 @@ const LOG_REASON: &str = "event-log";
 enum Task {
     /// Writes an event that was emitted at the given time.
     Write(Timestamp, Box<Event>),
-    /// Sends a reply once all tasks before are done.
-    Flush(mpsc::SyncSender<()>),
+    /// Sends a reply once all tasks before are in the log, and another once they are printed.
+    Flush(mpsc::SyncSender<()>, mpsc::SyncSender<()>),
 }
 
 /// Destination of the events of a host.
@@ -84,7 +89,7 @@ struct Progress {
     written: AtomicU64,
 }
 
-/// Handle of the writer thread. Dropping the handle writes all pending events and joins the thread.
+/// Handle of the writer thread. Dropping the handle writes all pending events, within the limits of a flush.
 pub(super) struct WriterHandle {
     tasks: Arc<BatchQueue<Task>>,
     /// Number of events dropped since the writer last reported.
@@ -92,7 +97,8 @@ pub(super) struct WriterHandle {
     progress: Arc<Progress>,
     /// Value of `progress.written` when a wait for the log was given up.
     stalled_at: AtomicU64,
-    thread: Option<JoinHandle<()>>,
+    /// Disconnected when the thread has ended.
+    ended: Mutex<mpsc::Receiver<()>>,
 }
 
 impl WriterHandle {
@@ -104,8 +110,8 @@ impl WriterHandle {
         out: Box<dyn Write + Send>,
         health: HealthRegistry,
     ) -> io::Result<(Self, EventLog)> {
-        let journal = Journal::open(dir, max_bytes)?;
-        let feed = Arc::new(LogFeed::new(journal.tail().clone()));
+        let journal = JournalShares::open(dir, max_bytes)?;
+        let feed = Arc::new(LogFeed::new(journal.tails()));
         let log = EventLog::live(dir.to_owned(), feed.clone());
         let tasks = Arc::new(BatchQueue::default());
         let dropped = Arc::new(AtomicU64::new(0));
@@ -117,29 +123,32 @@ impl WriterHandle {
             journal,
             feed,
             format,
-            out,
+            printer: Printer::start(out)?,
             log_failed: false,
             health,
         };
-        let thread = std::thread::Builder::new()
-            .name("events".to_owned())
-            .spawn(move || writer.run())?;
+        let (running, ended) = mpsc::sync_channel::<()>(0);
+        std::thread::Builder::new().name("events".to_owned()).spawn(move || {
+            writer.run();
+            drop(running);
+        })?;
         let handle = Self {
             tasks,
             dropped,
             progress,
             stalled_at: AtomicU64::new(u64::MAX),
-            thread: Some(thread),
+            ended: Mutex::new(ended),
         };
         Ok((handle, log))
     }
 
     fn emit(&self, event: Event) {
-        let severity = event.entry().severity;
-        let max_pending = match severity {
-            Severity::Info => INFO_BACKLOG,
-            Severity::Warning => WARNING_BACKLOG,
-            Severity::Error => usize::MAX,
+        let kind = event.entry();
+        let severity = kind.severity;
+        let max_pending = match LogShare::of(kind) {
+            LogShare::Traffic => INFO_BACKLOG,
+            LogShare::Warnings => WARNING_BACKLOG,
+            LogShare::Operation | LogShare::Errors => ERROR_BACKLOG,
         };
         let event = Box::new(event);
         // The queue calls this in its own order, so that times ascend.
@@ -153,10 +162,13 @@ impl WriterHandle {
     }
 
     fn flush(&self) {
-        let (done, wait) = mpsc::sync_channel(1);
-        self.tasks.push(true, usize::MAX, || Task::Flush(done));
+        let (logged, in_log) = mpsc::sync_channel(1);
+        let (printed, in_print) = mpsc::sync_channel(1);
+        self.tasks.push(true, usize::MAX, || Task::Flush(logged, printed));
         // If the thread has ended, the sender is dropped and this call returns at once.
-        let _ = wait.recv();
+        if in_log.recv_timeout(LOG_LIMIT).is_ok() {
+            Printer::wait(&in_print);
+        }
     }
 
     fn await_written(&self, emitted: u64, limit: Duration) {
@@ -165,7 +177,8 @@ impl WriterHandle {
             return;
         }
         let (done, wait) = mpsc::sync_channel(1);
-        self.tasks.push(true, usize::MAX, || Task::Flush(done));
+        let (printed, _) = mpsc::sync_channel(1);
+        self.tasks.push(true, usize::MAX, || Task::Flush(done, printed));
         if wait.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
             self.stalled_at.store(written, Ordering::Relaxed);
         }
@@ -175,9 +188,8 @@ impl WriterHandle {
 impl Drop for WriterHandle {
     fn drop(&mut self) {
         self.tasks.close();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        // The thread's end drops the sender.
+        let _ = self.ended.get_mut().recv_timeout(2 * LOG_LIMIT);
     }
 }
 
@@ -186,10 +198,10 @@ struct EventWriter {
     tasks: BatchReader<Task>,
     dropped: Arc<AtomicU64>,
     progress: Arc<Progress>,
-    journal: Journal,
+    journal: JournalShares,
     feed: Arc<LogFeed>,
     format: Format,
-    out: Box<dyn Write + Send>,
+    printer: Printer,
     /// True if the last append failed. The failure is reported once until an append succeeds.
     log_failed: bool,
     /// Reasons of the host's health, which has the failure as long as it lasts.
@@ -204,9 +216,10 @@ impl EventWriter {
             for task in tasks.drain(..) {
                 match task {
                     Task::Write(at, event) => events.push((at, event)),
-                    Task::Flush(done) => {
+                    Task::Flush(logged, printed) => {
                         self.write(&mut events);
-                        let _ = done.send(());
+                        let _ = logged.send(());
+                        self.printer.flush(printed);
                     }
                 }
                 if events.len() >= MAX_BATCH {
@@ -229,42 +242,43 @@ impl EventWriter {
         if events.is_empty() {
             return;
         }
-        let mut lines = String::new();
-        for (at, event) in &*events {
-            lines.push_str(&render::json_of(*at, event));
-            lines.push('\n');
-        }
-        match self.format {
-            Format::Json => self.print(&lines),
+        let lines: Vec<String> = events.iter().map(|(at, event)| render::json_of(*at, event)).collect();
+        let printed = match self.format {
+            Format::Json => lines.join("\n") + "\n",
             Format::Text => {
                 let line =
                     |(at, event): &(Timestamp, Box<Event>)| Format::Text.line(&EventRecord::new(*at, event)) + "\n";
-                self.print(&events.iter().map(line).collect::<String>());
+                events.iter().map(line).collect()
             }
+        };
+        let stall = self.printer.print(printed, events.len() as u64);
+        self.append(events, lines);
+        events.clear();
+        if let Some(event) = stall {
+            self.progress.emitted.fetch_add(1, Ordering::Relaxed);
+            let own = [(Timestamp::now(), Box::new(event))];
+            let line = render::json_of(own[0].0, &own[0].1);
+            self.append(&own, vec![line]);
         }
-        let sync = events
-            .iter()
-            .any(|(_, event)| event.entry().severity == Severity::Error);
+    }
+
+    /// Appends `events`, rendered as `lines`, to the log and sends them to followers.
+    fn append(&mut self, events: &[(Timestamp, Box<Event>)], lines: Vec<String>) {
         let feed = self.feed.clone();
-        let mut tail = feed.tail.lock();
-        let appended = self.journal.append(lines.as_bytes(), sync);
-        tail.clone_from(self.journal.tail());
-        // New followers wait for the lock of `tail`, so that the count cannot grow here.
+        let mut tails = feed.tails.lock();
+        let shares = events.iter().map(|(_, event)| LogShare::of(event.entry()));
+        let appended = self.journal.append(shares.zip(lines));
+        *tails = self.journal.tails();
+        // New followers wait for the lock of `tails`, so that the count cannot grow here.
         if feed.records.receiver_count() > 0 {
-            for (at, event) in &*events {
+            for (at, event) in events {
                 // An error means that the last follower has left.
                 let _ = feed.records.send(Arc::new(EventRecord::new(*at, event)));
             }
         }
-        drop(tail);
+        drop(tails);
         self.progress.written.fetch_add(events.len() as u64, Ordering::Release);
-        events.clear();
         self.report_append(appended);
-    }
-
-    /// Prints to stdout. Errors are ignored: a closed stdout must not stop the log.
-    fn print(&mut self, lines: &str) {
-        let _ = self.out.write_all(lines.as_bytes()).and_then(|()| self.out.flush());
     }
 
     /// Reports the first of consecutive failures to append on stderr, since the log itself is unavailable.
@@ -279,7 +293,10 @@ impl EventWriter {
                 self.log_failed = true;
                 let text = format!("the event log cannot be written: {error}");
                 self.health.raise(LOG_REASON, Condition::Degraded, text);
-                let _ = writeln!(io::stderr(), "posthouse: the event log cannot be written: {error}");
+                let _ = writeln!(
+                    StallProof::stderr(),
+                    "posthouse: the event log cannot be written: {error}"
+                );
             }
             Err(_) => {}
         }

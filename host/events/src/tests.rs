@@ -113,7 +113,9 @@ fn bounds_the_log_and_keeps_the_newest_events() {
     events.flush();
     let size: u64 = fs::read_dir(dir.path())
         .expect("folder")
-        .map(|entry| entry.expect("entry").metadata().expect("metadata").len())
+        .map(|entry| entry.expect("entry").metadata().expect("metadata"))
+        .filter(fs::Metadata::is_file)
+        .map(|file| file.len())
         .sum();
     assert!(size <= 8 * 16 * 1024, "{size}");
     let last = log
@@ -124,6 +126,142 @@ fn bounds_the_log_and_keeps_the_newest_events() {
         .expect("reads");
     let numbers: Vec<String> = reasons(&last).iter().map(|r| r.replace(&filler, "")).collect();
     assert_eq!(numbers, ["998 ", "999 "]);
+}
+
+#[test]
+fn flood_of_infos_and_warnings_removes_no_error_and_no_start() {
+    let dir = tempfile::tempdir().expect("folder");
+    let (events, log) = Events::open_with(dir.path(), Format::Json, 0, Box::new(io::sink())).expect("opens");
+    let started = || Event::Started {
+        version: "1".into(),
+        pid: 1,
+        hostname: "h".into(),
+        listeners: Vec::new(),
+    };
+    let failed = || Event::PartFailed {
+        part: "x".into(),
+        error: "y".into(),
+    };
+    events.emit(started());
+    events.emit(failed());
+    let filler = "x".repeat(1000);
+    for n in 0..1000 {
+        events.emit(aborted(&format!("{n} {filler}")));
+        events.emit(Event::AuthFailed {
+            session: "s".into(),
+            client: "192.0.2.1".into(),
+            mechanism: "PLAIN".into(),
+            account: filler.clone(),
+            reason: n.to_string(),
+        });
+        events.flush();
+    }
+    for id in [5000, 5032, 5017, 4183] {
+        let query = Query {
+            id: Some(id),
+            last: None,
+        };
+        assert!(!log.query(&query).expect("reads").is_empty(), "{id}");
+    }
+    let newest: Vec<u32> = log
+        .query(&Query {
+            id: None,
+            last: Some(4),
+        })
+        .expect("reads")
+        .iter()
+        .map(|record| record.id)
+        .collect();
+    assert_eq!(newest, [5017, 4183, 5017, 4183], "in the order of the events");
+    drop(events);
+    // Numbers go on after a restart, and lines of earlier releases come first.
+    fs::write(
+        dir.path().join("000000000000.jsonl"),
+        "{\"time\":\"t\",\"id\":1,\"name\":\"old\",\"severity\":\"error\",\"fields\":{}}\n",
+    )
+    .expect("writes");
+    let (events, log) = Events::open_with(dir.path(), Format::Json, 1 << 20, Box::new(io::sink())).expect("opens");
+    events.emit(failed());
+    events.emit(started());
+    events.flush();
+    let all: Vec<u32> = log.query(&ALL).expect("reads").iter().map(|record| record.id).collect();
+    assert_eq!(all[all.len() - 2..], [5032, 5000]);
+}
+
+/// A stdout whose reader has stalled until the gate is opened.
+struct StalledStdout(std::sync::mpsc::Receiver<()>, RecordedStdout);
+
+impl Write for StalledStdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // The end of the sender opens the gate.
+        let _ = self.0.recv();
+        self.1.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn stalled_stdout_holds_neither_the_log_nor_a_flush() {
+    let dir = tempfile::tempdir().expect("folder");
+    let (gate, stalled) = std::sync::mpsc::channel();
+    let stdout = RecordedStdout::default();
+    let out = Box::new(StalledStdout(stalled, stdout.clone()));
+    let (events, log) = Events::open_with(dir.path(), Format::Json, 64 << 20, out).expect("opens");
+    let filler = "x".repeat(100_000);
+    for _ in 0..200 {
+        events.emit(aborted(&filler));
+    }
+    events.flush();
+    assert_eq!(
+        log.query(&Query {
+            id: Some(5017),
+            last: None
+        })
+        .expect("reads")
+        .len(),
+        200
+    );
+    assert_eq!(
+        log.query(&Query {
+            id: Some(5097),
+            last: None
+        })
+        .expect("reads")
+        .len(),
+        1
+    );
+    drop(gate);
+    // Once the reader has taken what waits, printing goes on.
+    let resumed = Query {
+        id: Some(5098),
+        last: None,
+    };
+    for _ in 0..10_000 {
+        events.emit(aborted("more"));
+        events.flush();
+        if !log.query(&resumed).expect("reads").is_empty() {
+            break;
+        }
+    }
+    let record = &log.query(&resumed).expect("reads")[0];
+    assert!(record.fields["dropped"].as_u64() > Some(0), "{record:?}");
+    assert!(stdout.text().contains("more"));
+}
+
+#[test]
+fn log_goes_on_after_its_folder_has_vanished() {
+    let dir = tempfile::tempdir().expect("folder");
+    let folder = dir.path().join("events");
+    let (events, log) = Events::open_with(&folder, Format::Json, 1 << 20, Box::new(io::sink())).expect("opens");
+    events.emit(aborted("lost"));
+    events.flush();
+    fs::remove_dir_all(&folder).expect("removed");
+    events.emit(aborted("kept"));
+    events.flush();
+    assert_eq!(reasons(&log.query(&ALL).expect("reads")), ["kept"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The peer of a connection: address, TLS session, identity.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,39 @@ impl Client {
             tls: None,
             identity: None,
             exemptions: Arc::default(),
+        }
+    }
+}
+
+/// Bits of an IPv6 address that name the network; the rest is the client's own to choose.
+const IPV6_NETWORK: u32 = 64;
+
+/// Returns the address under which a client is counted: an IPv4 address as it is, and the /64 network of an IPv6
+/// address, within which a client may choose addresses freely.
+pub fn client_network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> (128 - IPV6_NETWORK) << (128 - IPV6_NETWORK);
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_ipv6_clients_by_their_network() {
+        for (address, network) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("::1", "::"),
+        ] {
+            let [address, network] = [address, network].map(|text| text.parse::<IpAddr>().expect("an address"));
+            assert_eq!(client_network(address), network);
         }
     }
 }

@@ -16,7 +16,7 @@ mod time;
 mod trace;
 
 pub use address::{AddressError, Mailbox, ReversePath};
-pub use client::{Client, Identity, TlsSession};
+pub use client::{Client, Identity, TlsSession, client_network};
 pub use content::{Content, InMemory};
 pub use domain::{canonical_domain, is_address_literal, is_domain_name};
 pub use endpoint::Endpoint;

@@ -1,6 +1,9 @@
 //! The trace header (RFC 5321 section 4.4) and hop counting (section 6.3).
 
-use super::{Client, HeaderBlock, Mailbox, MessageId, Timestamp};
+use super::{Client, HeaderBlock, Mailbox, MessageId, Timestamp, is_address_literal, is_domain_name};
+
+/// Maximum length of a client's name in the field, in octets.
+const MAX_NAME: usize = 255;
 
 /// Data of a `Received:` field.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +26,8 @@ pub struct Received<'a> {
 }
 
 impl Received<'_> {
-    /// Returns the field including the CRLF. The `with` keywords come from RFC 3848 and RFC 6531.
+    /// Returns the field including the CRLF. The `with` keywords come from RFC 3848 and RFC 6531. An argument of EHLO
+    /// that is neither a domain nor an address literal stands in the comment, escaped.
     pub fn field(&self) -> String {
         let helo = self.client.helo.as_deref().unwrap_or("unknown");
         let name = self
@@ -38,8 +42,14 @@ impl Received<'_> {
         let recipient = self
             .recipient
             .map_or(String::new(), |mailbox| format!("\r\n\tfor <{mailbox}>"));
+        let is_plain = helo.is_ascii() && (is_domain_name(helo) || is_address_literal(helo));
+        let (from, claim) = if is_plain && helo.len() <= MAX_NAME {
+            (helo, String::new())
+        } else {
+            (literal.as_str(), format!("helo={} ", escaped(helo)))
+        };
         format!(
-            "Received: from {helo} ({name}{literal})\r\n\tby {} with {} id {}{recipient};\r\n\t{}\r\n",
+            "Received: from {from} ({claim}{name}{literal})\r\n\tby {} with {} id {}{recipient};\r\n\t{}\r\n",
             self.by,
             self.protocol(),
             self.id,
@@ -58,7 +68,67 @@ impl Received<'_> {
     }
 }
 
+/// Returns a client's name for a comment of a header field: characters with a meaning there, and characters beyond
+/// ASCII, become `?`.
+fn escaped(name: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_graphic() && !matches!(c, '(' | ')' | '\\' | '"') || c == ' ' {
+            c
+        } else {
+            '?'
+        }
+    };
+    name.chars().take(MAX_NAME).map(plain).collect()
+}
+
 /// Counts the hosts that the message has passed: the `Received:` fields.
 pub fn hop_count(header: &HeaderBlock) -> usize {
     header.named("Received").count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(helo: &str) -> String {
+        let mut client = Client::new("smtp", ([192, 0, 2, 1], 25).into());
+        client.helo = Some(helo.to_owned());
+        let received = Received {
+            client: &client,
+            by: "mx.example.org",
+            id: MessageId::generate(),
+            extended: true,
+            utf8: false,
+            recipient: None,
+            at: Timestamp(0),
+        };
+        received.field()
+    }
+
+    #[test]
+    fn names_the_client_as_it_does() {
+        for name in ["client.example", "my_pc", "[192.0.2.9]", "[IPv6:fe80::1]"] {
+            let from = format!("Received: from {name} ([192.0.2.1])\r\n\tby mx.example.org with ESMTP id ");
+            assert!(field(name).starts_with(&from), "{}", field(name));
+        }
+    }
+
+    #[test]
+    fn escapes_any_other_name_in_the_comment() {
+        for (name, claim) in [
+            ("", "helo="),
+            ("my-pc-", "helo=my-pc-"),
+            ("PC von Anna", "helo=PC von Anna"),
+            ("[IPv6:fe80::1%eth0]", "helo=[IPv6:fe80::1%eth0]"),
+            (
+                "x) by evil.example (\\\"\r\nBcc: a",
+                "helo=x? by evil.example ?????Bcc: a",
+            ),
+            ("b\u{fc}cher.example", "helo=b?cher.example"),
+        ] {
+            let from = format!("Received: from [192.0.2.1] ({claim} [192.0.2.1])\r\n\tby ");
+            assert!(field(name).starts_with(&from), "{}", field(name));
+        }
+        assert!(field(&"x".repeat(500)).lines().all(|line| line.len() < 400));
+    }
 }

@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{LoadRequest, PolicyManager, Record, Recorder};
 use host_config::{
-    AdmitFault, Config, DeliveryConfig, DnsConfig, FaultActions, Limits, ModuleFaults, NdrFault, OverloadConfig,
-    PolicyEngine, PolicyLimits, PolicyModule, RecordMode, Timeouts,
+    AdmitFault, Config, DeliveryConfig, DnsConfig, FaultActions, Limits, LoginLimits, ModuleFaults, NdrFault,
+    OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule, RecordMode, Timeouts,
 };
-use host_directory::{Directory, Entry, Home, LookupError, Target};
+use host_directory::{Directory, Entry, Home, Login, LookupError, Target};
 use host_engine::compile::Compiler;
 use host_engine::component::builtin;
 use host_events::{Captured, Event, Events, Format, PolicyFault};
@@ -50,7 +50,7 @@ impl Directory for TestDirectory {
         async move { Ok(domain == "example.org") }.boxed()
     }
 
-    fn authenticate<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
+    fn authenticate<'a>(&'a self, _: Login<'a>) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
         async { Ok(None) }.boxed()
     }
 }
@@ -117,12 +117,14 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
             errors: 10,
             transactions: 10,
             hops: 30,
+            ..Limits::default()
         },
         timeouts: Timeouts {
             command: Duration::from_secs(1),
             data: Duration::from_secs(1),
             session: Duration::from_secs(1),
         },
+        login_limits: LoginLimits::default(),
         overload: OverloadConfig::default(),
         policies,
         policy_engine: PolicyEngine {

@@ -5,10 +5,12 @@
 
 mod descriptors;
 mod directory_review;
+mod exit_backstop;
 mod preflight;
 mod reload;
 mod running;
 mod services;
+mod signals;
 mod start_failed;
 mod threads;
 
@@ -32,16 +34,17 @@ use host_spool::{OnDamage, Recovery, Spool, SpoolOptions};
 pub use directory_review::resolved_here;
 use preflight::{Prepared, prepare, start_failure};
 pub use preflight::{administrator_problem, open_directory, print_will_not_start, warnings};
-use running::{Running, Signals};
+use running::Running;
 use services::RunningHost;
+use signals::Signals;
 pub use start_failed::StartFailed;
 use threads::StageRuntime;
 
 /// Runs the host until a signal or the control socket stops the host.
 ///
 /// SIGTERM, SIGINT and `posthouse stop` drain: sessions end at a safe point, deliveries finish or return their messages
-/// to the spool. A second signal ends the drain at once. SIGHUP reloads configuration, certificate, directory and
-/// policies.
+/// to the spool. A second signal ends the drain at once; the process ends within a second. SIGHUP reloads configuration,
+/// certificate, directory and policies.
 ///
 /// # Errors
 /// The host could not start, or a part failed while the host ran.
@@ -64,6 +67,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
         bound,
         shares,
     } = prepared;
+    exit_backstop::watch_signals().map_err(|error| start_failure(&events, "signals", &error))?;
     let signals = Signals::new().map_err(|error| start_failure(&events, "signals", &error))?;
     let socket = control::bind(&config.control)
         .map_err(|error| start_failure(&events, "control", &format!("{}: {error}", config.control.display())))?;

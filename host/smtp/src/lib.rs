@@ -18,6 +18,7 @@ pub mod fuzzing {
     use crate::session::auth::{self, ExchangeState, Secret};
     use crate::session::command::Command;
     use crate::session::data_reader::DataReader;
+    use crate::session::replies;
     use crate::session::transport::{Stream, Transport};
     use crate::session::wire::Wire;
     use host_mail::Reply;
@@ -57,10 +58,9 @@ pub mod fuzzing {
         }
         match state {
             ExchangeState::Challenge(..) => None,
-            ExchangeState::Complete(claimed) | ExchangeState::OnBehalf(claimed) => {
-                Some(Ok((claimed.user, claimed.password.reveal().to_owned())))
-            }
-            ExchangeState::Failed(reply) => Some(Err(reply)),
+            ExchangeState::Complete(claimed) => Some(Ok((claimed.user, claimed.password.reveal().to_owned()))),
+            ExchangeState::Failed(failed) => Some(Err(failed.fault.reply())),
+            ExchangeState::UnknownMechanism => Some(Err(replies::unknown_mechanism())),
         }
     }
 

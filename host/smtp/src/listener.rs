@@ -18,7 +18,7 @@ use crate::session::{self, SessionContext, replies};
 use crate::shutdown::stopped;
 use host_config::Listener;
 use host_events::Event;
-use host_mail::SessionId;
+use host_mail::{SessionId, client_network};
 
 use crate::listener::proxy_header::read_client;
 use crate::listener::reject_rate::RejectRate;
@@ -141,7 +141,7 @@ struct Acceptor {
 impl Acceptor {
     /// Serves the connection in a new task, or refuses the connection at once.
     fn admit(&self, context: SessionContext, listener: Arc<Listener>, stream: TcpStream, client: SocketAddr) {
-        match self.connections.admit(client.ip().to_canonical()) {
+        match self.connections.admit(client_network(client.ip())) {
             Ok(admitted) => {
                 let stop = self.stop.clone();
                 let session = async move {
@@ -161,7 +161,7 @@ impl Acceptor {
                         replies::too_busy(hostname)
                     }
                 };
-                session::refuse(&stream, &listener, &reply);
+                session::refuse(stream, &listener, &reply);
             }
         }
     }

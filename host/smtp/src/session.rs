@@ -11,6 +11,7 @@ mod context;
 pub(crate) mod data_reader;
 mod driver;
 mod edits;
+mod login_limiter;
 mod machine;
 mod path;
 #[cfg(test)]
@@ -27,25 +28,34 @@ pub(crate) mod wire;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
-use rustix::net::SendFlags;
+use rustix::net::{SendFlags, Shutdown};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use host_config::{Listener, ListenerTls};
 use host_contract::Reason;
-use host_mail::{Client, Reply, ReversePath, SessionId};
+use host_mail::{Client, Reply, ReversePath, SessionId, client_network};
 
 pub use crate::session::connection_slot::ConnectionSlot;
 pub use crate::session::context::SessionContext;
-use crate::session::refusal_events::RefusalEvent;
+pub use crate::session::login_limiter::LoginLimiter;
+use crate::session::refusal_events::{RefusalEvents, RefusalFacts};
 pub use crate::session::session_permit::SessionPermits;
 use crate::session::session_permit::{PermitDenied, SessionPermit};
 use crate::session::transport::Transport;
 use driver::Driver;
 use machine::{Rules, Session};
-use wire::{COMMAND_ROOM, Wire};
+use wire::{COMMAND_ROOM, LINGER, Wire};
+
+/// Refused connections whose input is being discarded: at most as many as have descriptors set aside.
+static LINGERING: Semaphore = Semaphore::const_new(256);
+/// Time for which a refused connection's input is discarded.
+const REFUSED_LINGER: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end, once a session permit is free. When `stop` turns true or `slot` is evicted, the
 /// connection ends at the next safe point with 421. A client that gets no permit in time is refused with 421.
@@ -68,18 +78,17 @@ pub async fn serve(
         Ok(permit) => Box::pin(run_session(context, listener, stream, client, slot, stop, permit)).await,
         Err(PermitDenied::TooBusy) => {
             let reply = replies::too_busy(&context.config.hostname);
-            refuse(&stream, &listener, &reply);
-            let refused = RefusalEvent {
-                session: SessionId::generate(),
+            refuse(stream, &listener, &reply);
+            let refused = RefusalFacts {
                 client: &client,
                 stage: "admit",
                 subject: client.address.to_string(),
                 reply: &reply,
                 because: &Reason::host("overload"),
             };
-            refused.emit(&context.events, &ReversePath::Null);
+            RefusalEvents::new(SessionId::generate(), context.events).emit(refused, &ReversePath::Null);
         }
-        Err(PermitDenied::Stopping) => refuse(&stream, &listener, &replies::stopping(&context.config.hostname)),
+        Err(PermitDenied::Stopping) => refuse(stream, &listener, &replies::stopping(&context.config.hostname)),
     }
 }
 
@@ -113,18 +122,25 @@ async fn run_session(
         Err(refusal) => return driver.end(wire, Some(refusal), None).await,
     };
     if spoke_first(&mut wire) {
+        // A probe that sends at once sees the greeting nevertheless.
+        wire.queue_reply(&replies::banner(&context.config.hostname));
         let reason = Some("the client spoke before the greeting");
         return driver.end(wire, Some(replies::spoke_first()), reason).await;
     }
     let rules = Rules::new(&context.config, &listener, &terms, context.tls.is_some());
+    if rules.auth && rules.authentication && context.logins.refuses(client_network(client.address)) {
+        let reply = replies::logins_refused(&context.config.hostname);
+        return driver.end(wire, Some(reply), Some("too many failed logins")).await;
+    }
     client.exemptions = terms.exemptions;
     drop(context);
     driver.converse(wire, Session::new(rules, client)).await;
 }
 
 /// Sends `reply` to a connection that was not greeted. Never waits: the socket buffer of a new connection holds one
-/// line. Sends nothing under implicit TLS, where a plaintext reply cannot be read. The caller closes the connection.
-pub(crate) fn refuse(stream: &TcpStream, listener: &Listener, reply: &Reply) {
+/// line. Sends nothing under implicit TLS, where a plaintext reply cannot be read. Closes the connection; a task of its
+/// own discards what the client sends, so that the reply is not lost.
+pub(crate) fn refuse(stream: TcpStream, listener: &Listener, reply: &Reply) {
     if listener.tls == ListenerTls::Implicit {
         return;
     }
@@ -132,7 +148,20 @@ pub(crate) fn refuse(stream: &TcpStream, listener: &Listener, reply: &Reply) {
     reply.write_to(&mut text);
     // MORE delays the reply until the close, which follows at once: one packet, and the client is woken once. An error
     // is ignored, since the connection ends in any case.
-    let _ = rustix::net::send(stream, &text, SendFlags::MORE | SendFlags::NOSIGNAL);
+    let _ = rustix::net::send(&stream, &text, SendFlags::MORE | SendFlags::NOSIGNAL);
+    let _ = rustix::net::shutdown(&stream, Shutdown::Write);
+    if let Ok(lingering) = LINGERING.try_acquire() {
+        tokio::spawn(async move {
+            let _ = timeout(REFUSED_LINGER, discard(stream)).await;
+            drop(lingering);
+        });
+    }
+}
+
+/// Reads and discards input up to the peer's close. Closing on unread octets would reset the connection, and the peer's
+/// TCP might discard the last reply.
+async fn discard(mut stream: TcpStream) {
+    let _ = tokio::io::copy(&mut (&mut stream).take(LINGER as u64), &mut tokio::io::sink()).await;
 }
 
 /// True if the client sent something before the greeting (RFC 5321 section 4.3.1). Does not wait. Asks the kernel,

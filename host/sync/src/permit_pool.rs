@@ -143,13 +143,18 @@ impl PermitPool {
         }
     }
 
-    /// Returns the number of permits that waiters need beyond those already revoked from idle holders, which are about
-    /// to be released.
+    /// Returns the number of permits that waiters need beyond those already granted to them, and beyond those already
+    /// revoked from idle holders, which are about to be released. A waiter that has not been polled since its grant
+    /// still counts in the demand.
     fn shortage(&self, holders: &Slab<Arc<Holder>>) -> usize {
         let is_releasing = |holder: &Holder| holder.is_revoked() && holder.idle_time().is_some();
-        let releasing = holders.iter().filter(|(_, holder)| is_releasing(holder));
-        let releasing: usize = releasing.map(|(_, holder)| holder.permits).sum();
-        self.demand.load(Ordering::Relaxed).saturating_sub(releasing)
+        let (mut held, mut releasing) = (0, 0);
+        for (_, holder) in holders {
+            held += holder.permits;
+            releasing += if is_releasing(holder) { holder.permits } else { 0 };
+        }
+        let granted = (self.capacity as usize).saturating_sub(held + self.available.available_permits());
+        self.demand.load(Ordering::Relaxed).saturating_sub(granted + releasing)
     }
 
     /// True if the holder is revoked at any pause, without a grace period: a waiter starves, or the holder's time slice
@@ -393,6 +398,19 @@ mod tests {
             !is_revoked(&pool, &mut other_half, MAX_IDLE_GRACE),
             "a permit became free without revocation"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiter_with_a_grant_is_no_demand_before_its_next_poll() {
+        let (pool, [half, mut other_half]) = two_holders().await;
+        let mut waiting = Box::pin(pool.acquire(100, TIMEOUT));
+        start_waiting(&mut waiting);
+        drop(half);
+        assert!(
+            !is_revoked(&pool, &mut other_half, MAX_IDLE_GRACE),
+            "the waiter has its permits"
+        );
+        waiting.await.expect("granted");
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use crate::record::Record;
 use crate::record::decision_diff::Comparison;
 use crate::record::replayer::play;
 use host_config::{PolicyEngine, PolicyModule, Problem};
-use host_directory::{Directory, Entry, LookupError};
+use host_directory::{Directory, Entry, Login, LookupError};
 use host_engine::compile::Compiler;
 use host_engine::core_dump::CoreDumps;
 use host_engine::generation::{Candidate, Code, Generation};
@@ -118,7 +118,7 @@ impl Directory for NoHost {
         not_recorded()
     }
 
-    fn authenticate<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
+    fn authenticate<'a>(&'a self, _: Login<'a>) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
         not_recorded()
     }
 }

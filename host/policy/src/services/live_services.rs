@@ -158,6 +158,7 @@ fn dns_error(error: NoRecords) -> NoAnswer {
 fn directory_error(error: LookupError) -> NoAnswer {
     match error {
         LookupError::Unavailable(why) => NoAnswer::Unavailable(why),
+        busy @ LookupError::Busy => NoAnswer::Unavailable(busy.to_string()),
     }
 }
 

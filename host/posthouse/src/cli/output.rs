@@ -1,7 +1,9 @@
 //! Output for people. Text from outside is escaped for the terminal, and a reader that closes the pipe early is not an
 //! error.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
@@ -10,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use serde::Serialize;
 
-use host_events::escape;
+use host_events::{StallProof, escape};
 
 /// Writes a line to stdout.
 pub fn line(text: impl AsRef<str>) -> io::Result<()> {
@@ -19,9 +21,32 @@ pub fn line(text: impl AsRef<str>) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
+/// True in the daemon, which must not wait for the reader of its output.
+static IS_DAEMON: AtomicBool = AtomicBool::new(false);
+
+/// Has everything that the process writes to stderr from now on dropped while the reader of stderr stalls, the texts of
+/// panics included.
+pub fn never_wait_for_stderr() {
+    IS_DAEMON.store(true, Ordering::Relaxed);
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("<unnamed>");
+        let trace = Backtrace::capture();
+        let trace = match trace.status() {
+            BacktraceStatus::Captured => format!("\n{trace}"),
+            _ => String::new(),
+        };
+        let _ = writeln!(StallProof::stderr(), "thread '{name}' {panic}{trace}");
+    }));
+}
+
 /// Writes a line to stderr. Errors are ignored.
 pub fn remark(text: impl AsRef<str>) {
-    let _ = writeln!(io::stderr(), "{}", text.as_ref());
+    let line = format!("{}\n", text.as_ref());
+    let _ = match IS_DAEMON.load(Ordering::Relaxed) {
+        true => StallProof::stderr().write_all(line.as_bytes()),
+        false => io::stderr().write_all(line.as_bytes()),
+    };
 }
 
 /// Writes indented JSON to stdout, with characters that control a terminal escaped.
@@ -92,7 +117,7 @@ pub fn trace_libraries() {
         .ok()
         .and_then(|filter| filter.parse::<Targets>().ok());
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(StallProof::stderr)
         .with_ansi(false)
         .with_filter(filter.unwrap_or_default());
     // A second call in the same process, as in tests, fails and keeps the first subscriber.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::output::remark;
+use super::output::{never_wait_for_stderr, remark};
 use super::target::ConfigFile;
 use crate::cli::first_run;
 use crate::daemon;
@@ -10,6 +10,7 @@ use host_config::Config;
 use host_events::Format;
 
 pub async fn run(file: ConfigFile) -> anyhow::Result<ExitCode> {
+    never_wait_for_stderr();
     let config = match file.load() {
         Ok(config) => config,
         Err(error) => {

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
@@ -16,7 +16,7 @@ use host_config::{
     problems_around, server_config, warnings_around,
 };
 use host_directory::{Directory, FileDirectory};
-use host_events::{Event, EventLog, EventRecord, Events, Format};
+use host_events::{Event, EventLog, EventRecord, Events, Format, StallProof};
 use host_files::{FolderAudit, make_private_folder};
 use host_mail::Timestamp;
 use host_smtp::listener::Bound;
@@ -148,7 +148,7 @@ pub fn print_will_not_start(format: Format, problems: &[Problem]) {
     };
     let line = format.line(&EventRecord::new(Timestamp::now(), &event));
     // If stdout is closed, the exit code still reports the failure.
-    let _ = writeln!(io::stdout(), "{line}");
+    let _ = writeln!(StallProof::stdout(), "{line}");
 }
 
 /// Opens the configured directory for local delivery to the configured mailboxes.

@@ -1,16 +1,16 @@
 //! The main loop of the running daemon: signals, commands of the control socket, failures of parts, and the drain.
 
 use std::future::Future;
-use std::io;
 use std::time::Duration;
 
 use futures_util::future::Fuse;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::control::Order;
+use crate::daemon::exit_backstop::exit_after;
 use crate::daemon::services::RunningHost;
+use crate::daemon::signals::Signals;
 use crate::daemon::start_failed::StartFailed;
 use host_config::Problem;
 use host_events::Event;
@@ -18,6 +18,8 @@ use host_spool::OpenError;
 
 /// Time beyond the drain limit in which delivery returns its claimed messages to the spool.
 const GRACE: Duration = Duration::from_secs(2);
+/// Time for the end of a stop after the drain; beyond it the process exits.
+const FINISH_LIMIT: Duration = Duration::from_secs(20);
 /// Interval at which the drain checks for open sessions.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -39,31 +41,6 @@ pub(super) struct Running {
     pub(super) signals: Signals,
     /// Commands of the control socket.
     pub(super) orders: mpsc::Receiver<Order>,
-}
-
-/// Signals that stop or reload the daemon.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for SIGTERM or SIGINT. Cancel safe.
-    async fn terminated(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// An occurrence that wakes the main loop.
@@ -175,6 +152,7 @@ impl Running {
     }
 
     async fn finish(&self, gave_up: u64) {
+        exit_after(FINISH_LIMIT);
         // Clients report a missing socket more clearly than a dead one. The next start would replace a dead socket.
         let _ = std::fs::remove_file(&self.host.config.load().control);
         self.host.policies.close().await;

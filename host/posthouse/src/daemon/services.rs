@@ -18,7 +18,7 @@ use host_mail::Timestamp;
 use host_policy::DecisionLog;
 use host_policy::PolicyManager;
 use host_smtp::listener::{Bound, ConnectionLimiter};
-use host_smtp::session::{SessionContext, SessionPermits};
+use host_smtp::session::{LoginLimiter, SessionContext, SessionPermits};
 use host_spool::Spool;
 
 /// The parts of the running host. A reload replaces the contents of the `ArcSwap` fields; other fields keep their value
@@ -55,11 +55,13 @@ impl RunningHost {
         let (config, tls) = (self.config.clone(), self.tls.clone());
         let (directory, policies): (_, Arc<dyn Decide>) = (self.directory.clone(), self.policies.clone());
         let (spool, events, session_permits) = (self.spool.clone(), self.events.clone(), self.session_permits.clone());
+        let logins = Arc::<LoginLimiter>::default();
         Arc::new(move || SessionContext {
             config: config.load_full(),
             tls: tls.load_full().map(|acceptor| (*acceptor).clone()),
             policies: policies.clone(),
             directory: directory.clone(),
+            logins: logins.clone(),
             spool: spool.clone(),
             events: events.clone(),
             session_permits: session_permits.clone(),

@@ -3,13 +3,13 @@
 use super::context::SessionContext;
 use super::edits::{self, Edited};
 use super::receive::Rejection;
-use super::refusal_events::RefusalEvent;
+use super::refusal_events::{RefusalEvents, RefusalFacts};
 use super::replies;
 use host_contract::{Answered, Disposition, Reason, Transaction};
 use host_events::Event;
 use host_mail::{
-    Client, Content, Envelope, HeaderBlock, Mailbox, MessageId, Received, Redirected, Reply, SessionId, Timestamp,
-    hop_count, redirected, redirected_field,
+    Client, Content, Envelope, HeaderBlock, Mailbox, MessageId, Received, Redirected, Reply, Timestamp, hop_count,
+    redirected, redirected_field,
 };
 use host_spool::{Draft, Message, Recipient, State};
 
@@ -20,8 +20,8 @@ const MAX_PASSES: usize = 4;
 pub struct ReceivedMessage<'a> {
     /// Services of the session.
     pub context: &'a SessionContext,
-    /// Session that received the message.
-    pub session: SessionId,
+    /// Session that received the message, with the events of its refusals.
+    pub refusals: &'a RefusalEvents,
     /// Client that sent the message.
     pub client: &'a Client,
     /// True if the client used EHLO.
@@ -160,7 +160,7 @@ impl ReceivedMessage<'_> {
         };
         let accepted = Event::MessageAccepted {
             message: id.to_string(),
-            session: self.session.to_string(),
+            session: self.refusals.session.to_string(),
             client: self.client.address.to_string(),
             account: self.client.identity.as_ref().map(|identity| identity.account.clone()),
             sender: self.envelope.sender.to_string(),
@@ -195,7 +195,7 @@ impl ReceivedMessage<'_> {
 
     fn filtered(&self, message: Option<MessageId>, action: String, because: &Reason) {
         self.context.events.emit(Event::MessageFiltered {
-            session: self.session.to_string(),
+            session: self.refusals.session.to_string(),
             message: message.map(|id| id.to_string()),
             sender: self.envelope.sender.to_string(),
             action,
@@ -204,15 +204,14 @@ impl ReceivedMessage<'_> {
     }
 
     fn refused(&self, id: MessageId, refusal: Rejection) -> Reply {
-        let event = RefusalEvent {
-            session: self.session,
+        let event = RefusalFacts {
             client: self.client,
             stage: "message",
             subject: format!("{id} from {}", self.envelope.sender),
             reply: &refusal.reply,
             because: &refusal.because,
         };
-        event.emit(&self.context.events, &self.envelope.sender);
+        self.refusals.emit(event, &self.envelope.sender);
         refusal.reply
     }
 }

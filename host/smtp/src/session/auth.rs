@@ -66,11 +66,74 @@ pub enum ExchangeState {
     Challenge(Reply, SaslExchange),
     /// Credentials to verify.
     Complete(Credentials),
-    /// Failure, with the reply.
-    Failed(Reply),
-    /// Credentials with a different authorization identity: the client wants to act for another account, which is never
-    /// allowed.
-    OnBehalf(Credentials),
+    /// A failed attempt; the directory is not asked.
+    Failed(FailedLogin),
+    /// Mechanism is unknown: no attempt was made.
+    UnknownMechanism,
+}
+
+/// An attempt that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedLogin {
+    /// Name of the mechanism.
+    pub mechanism: &'static str,
+    /// Claimed account or address as far as known; empty otherwise.
+    pub user: String,
+    /// Fault of the attempt.
+    pub fault: LoginFault,
+}
+
+/// Reason why an attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginFault {
+    /// Client sent `*`.
+    Cancelled,
+    /// Response is not base64.
+    NotBase64,
+    /// Message of PLAIN does not have its three parts.
+    Malformed,
+    /// Name or password is not UTF-8, and therefore belongs to no account.
+    NotUtf8,
+    /// Client wants to act for another account, which is never allowed.
+    OnBehalf,
+    /// Credentials match no account.
+    Credentials,
+    /// Too many logins have failed; the credentials were not verified.
+    Refused,
+    /// Directory cannot be asked now.
+    Unavailable,
+}
+
+impl LoginFault {
+    /// Reply to the attempt (RFC 4954 sections 4 and 6).
+    pub fn reply(self) -> Reply {
+        match self {
+            Self::Cancelled => replies::authentication_cancelled(),
+            Self::NotBase64 | Self::Malformed => replies::bad_base64(),
+            Self::NotUtf8 | Self::OnBehalf | Self::Credentials => replies::credentials_invalid(),
+            Self::Refused => replies::authentication_refused(),
+            Self::Unavailable => replies::authentication_unavailable(),
+        }
+    }
+
+    /// Reason in the operator's event.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled by the client",
+            Self::NotBase64 => "the response is not base64",
+            Self::Malformed => "the response is malformed",
+            Self::NotUtf8 => "the credentials are not UTF-8",
+            Self::OnBehalf => "on behalf of another",
+            Self::Credentials => "credentials",
+            Self::Refused => "refused after too many failed logins",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// True if the attempt may have been a guess, which the limits on failed logins count.
+    pub fn is_guess(self) -> bool {
+        matches!(self, Self::NotUtf8 | Self::OnBehalf | Self::Credentials)
+    }
 }
 
 /// Begins an exchange.
@@ -78,17 +141,25 @@ pub fn start(mechanism: &str, initial: Option<&Secret>) -> ExchangeState {
     let exchange = match mechanism {
         "PLAIN" => SaslExchange::Plain,
         "LOGIN" => SaslExchange::LoginUser,
-        _ => return ExchangeState::Failed(replies::unknown_mechanism()),
+        _ => return ExchangeState::UnknownMechanism,
     };
     match initial {
         None => exchange.challenge(),
         // RFC 4954 section 4: a single = is an empty initial response.
-        Some(Secret(text)) if text == "=" => exchange.decoded(String::new()),
+        Some(Secret(text)) if text == "=" => exchange.decoded(Vec::new()),
         Some(Secret(text)) => exchange.response(text.as_bytes()),
     }
 }
 
 impl SaslExchange {
+    /// Name of the mechanism.
+    pub fn mechanism(&self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::LoginUser | Self::LoginPassword(_) => "LOGIN",
+        }
+    }
+
     fn challenge(self) -> ExchangeState {
         let text = match self {
             Self::Plain => "",
@@ -101,23 +172,36 @@ impl SaslExchange {
     /// Continues with a line without CR LF.
     pub fn response(self, line: &[u8]) -> ExchangeState {
         if line == b"*" {
-            return ExchangeState::Failed(replies::authentication_cancelled());
+            return self.failed(LoginFault::Cancelled);
         }
-        match STANDARD.decode(line).map(String::from_utf8) {
-            Ok(Ok(text)) => self.decoded(text),
-            _ => ExchangeState::Failed(replies::bad_base64()),
+        match STANDARD.decode(line) {
+            Ok(message) => self.decoded(message),
+            Err(_) => self.failed(LoginFault::NotBase64),
         }
     }
 
-    fn decoded(self, text: String) -> ExchangeState {
-        match self {
-            Self::Plain => plain(&text),
-            Self::LoginUser => Self::LoginPassword(text).challenge(),
-            Self::LoginPassword(user) => ExchangeState::Complete(Credentials {
+    fn failed(self, fault: LoginFault) -> ExchangeState {
+        ExchangeState::Failed(FailedLogin {
+            mechanism: self.mechanism(),
+            user: match self {
+                Self::LoginPassword(user) => user,
+                Self::Plain | Self::LoginUser => String::new(),
+            },
+            fault,
+        })
+    }
+
+    fn decoded(self, message: Vec<u8>) -> ExchangeState {
+        match (self, String::from_utf8(message)) {
+            (Self::Plain, Ok(text)) => plain(&text),
+            (Self::Plain, Err(error)) => plain_not_utf8(error.as_bytes()),
+            (Self::LoginUser, Ok(user)) => Self::LoginPassword(user).challenge(),
+            (Self::LoginPassword(user), Ok(password)) => ExchangeState::Complete(Credentials {
                 mechanism: "LOGIN",
                 user,
-                password: Secret(text),
+                password: Secret(password),
             }),
+            (other, Err(_)) => other.failed(LoginFault::NotUtf8),
         }
     }
 }
@@ -127,18 +211,32 @@ fn plain(text: &str) -> ExchangeState {
     let mut parts = text.split('\0');
     let (Some(authzid), Some(user), Some(password), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return ExchangeState::Failed(replies::bad_base64());
+        return SaslExchange::Plain.failed(LoginFault::Malformed);
     };
-    let credentials = Credentials {
-        mechanism: "PLAIN",
-        user: user.to_owned(),
-        password: Secret::from(password),
-    };
+    let user = user.to_owned();
     if authzid.is_empty() || authzid == user {
-        ExchangeState::Complete(credentials)
+        ExchangeState::Complete(Credentials {
+            mechanism: "PLAIN",
+            user,
+            password: Secret::from(password),
+        })
     } else {
-        ExchangeState::OnBehalf(credentials)
+        ExchangeState::Failed(FailedLogin {
+            mechanism: "PLAIN",
+            user,
+            fault: LoginFault::OnBehalf,
+        })
     }
+}
+
+/// Returns the failure of a message of PLAIN that is not UTF-8, with the user for the event if that part can be read.
+fn plain_not_utf8(message: &[u8]) -> ExchangeState {
+    let user = message.split(|octet| *octet == 0).nth(1).unwrap_or_default();
+    ExchangeState::Failed(FailedLogin {
+        mechanism: "PLAIN",
+        user: String::from_utf8_lossy(user).into_owned(),
+        fault: LoginFault::NotUtf8,
+    })
 }
 
 #[cfg(test)]
@@ -158,9 +256,10 @@ mod tests {
 
     fn code(state: &ExchangeState) -> u16 {
         match state {
-            ExchangeState::Failed(reply) | ExchangeState::Challenge(reply, _) => reply.code,
+            ExchangeState::Challenge(reply, _) => reply.code,
+            ExchangeState::Failed(failed) => failed.fault.reply().code,
             ExchangeState::Complete(_) => 0,
-            ExchangeState::OnBehalf(_) => 1,
+            ExchangeState::UnknownMechanism => 504,
         }
     }
 
@@ -187,17 +286,33 @@ mod tests {
 
     #[test]
     fn plain_refuses_malformed_messages() {
-        assert_eq!(code(&start("PLAIN", Some(&encoded("root\0anna\0secret")))), 1);
+        assert_eq!(code(&start("PLAIN", Some(&encoded("root\0anna\0secret")))), 535);
         for bad in ["", "anna", "anna\0secret", "\0anna\0secret\0more"] {
             assert_eq!(code(&start("PLAIN", Some(&encoded(bad)))), 501, "{bad:?}");
         }
         assert_eq!(code(&start("PLAIN", Some(&Secret("=".into())))), 501);
         assert_eq!(code(&start("PLAIN", Some(&Secret("!!!".into())))), 501);
-        assert_eq!(
-            code(&start("PLAIN", Some(&Secret("AP8AYQ==".into())))),
-            501,
-            "not UTF-8"
+    }
+
+    #[test]
+    fn credentials_that_are_not_utf8_are_wrong_credentials() {
+        for (user, octets) in [
+            ("anna", &b"\0anna\0gr\xfc\xdfe"[..]),
+            ("\u{fffd}", b"\0\xff\0a"),
+            ("", b"\xff"),
+        ] {
+            let ExchangeState::Failed(failed) = SaslExchange::Plain.response(STANDARD.encode(octets).as_bytes()) else {
+                panic!("no failure")
+            };
+            assert_eq!((failed.user.as_str(), failed.fault), (user, LoginFault::NotUtf8));
+            assert!(failed.fault.is_guess() && failed.fault.reply().code == 535);
+        }
+        let password = SaslExchange::LoginPassword("anna".into()).response(b"/w==");
+        assert!(
+            matches!(password, ExchangeState::Failed(failed) if failed.user == "anna"),
+            "LOGIN"
         );
+        assert_eq!(code(&SaslExchange::LoginUser.response(b"/w==")), 535);
     }
 
     #[test]

@@ -18,7 +18,7 @@ const MAX_DOMAIN: usize = 255;
 /// A command with a parsed argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// EHLO with a domain or an address literal.
+    /// EHLO with any name, also an empty one.
     Ehlo(String),
     /// HELO: like [`Command::Ehlo`], without extensions.
     Helo(String),
@@ -47,8 +47,13 @@ pub enum Command {
 }
 
 impl Command {
-    /// Parses a line without CR LF. The error is the reply.
+    /// Parses a line without CR LF, with addresses in angle brackets. The error is the reply.
     pub fn parse(line: &[u8]) -> Result<Self, Reply> {
+        Self::parse_with(line, false)
+    }
+
+    /// Parses a line like [`Self::parse`]. With `bare_addresses` addresses need no angle brackets.
+    pub fn parse_with(line: &[u8], bare_addresses: bool) -> Result<Self, Reply> {
         if is_http(line) {
             return Ok(Self::Http);
         }
@@ -56,30 +61,33 @@ impl Command {
         if line.len() + 2 > max_length(&line[..verb_end]) {
             return Err(replies::command_too_long());
         }
+        if line[..verb_end].eq_ignore_ascii_case(b"AUTH") {
+            return auth(&line[verb_end..]);
+        }
+        if let verb @ (b"EHLO" | b"HELO") = &line[..verb_end].to_ascii_uppercase()[..] {
+            return hello(&line[verb_end..]).map(if verb == b"EHLO" { Self::Ehlo } else { Self::Helo });
+        }
         let text = std::str::from_utf8(line).map_err(|_| replies::not_text())?;
         if text.chars().any(char::is_control) {
             return Err(replies::not_text());
         }
         // RFC 5321 section 4.1.1: trailing white space is tolerated.
         let (verb, argument) = text.split_at(verb_end);
-        Self::from_parts(&verb.to_ascii_uppercase(), argument.trim_matches(' '))
+        Self::from_parts(&verb.to_ascii_uppercase(), argument.trim_matches(' '), bare_addresses)
     }
 
-    fn from_parts(verb: &str, argument: &str) -> Result<Self, Reply> {
+    fn from_parts(verb: &str, argument: &str, bare_addresses: bool) -> Result<Self, Reply> {
         let without_argument = |command, usage| match argument {
             "" => Ok(command),
             _ => Err(replies::syntax(usage)),
         };
         match verb {
-            "EHLO" => hello(argument).map(Self::Ehlo),
-            "HELO" => hello(argument).map(Self::Helo),
-            "MAIL" => path::mail(argument).map(Self::Mail),
-            "RCPT" => path::rcpt(argument).map(Self::Rcpt),
+            "MAIL" => path::mail(argument, bare_addresses).map(Self::Mail),
+            "RCPT" => path::rcpt(argument, bare_addresses).map(Self::Rcpt),
             "DATA" => without_argument(Self::Data, "DATA"),
             "RSET" => without_argument(Self::Rset, "RSET"),
             "QUIT" => without_argument(Self::Quit, "QUIT"),
             "STARTTLS" => without_argument(Self::StartTls, "STARTTLS"),
-            "AUTH" => auth(argument),
             "NOOP" => Ok(Self::Noop),
             "HELP" => Ok(Self::Help),
             "VRFY" if !argument.is_empty() => Ok(Self::Vrfy),
@@ -115,24 +123,32 @@ fn max_length(verb: &[u8]) -> usize {
     }
 }
 
-/// Parses the argument of EHLO and HELO (RFC 5321 section 4.1.1.1). Accepts underscores, which many office networks
-/// use. Refuses non-ASCII names, since the name is written into a trace field.
-fn hello(argument: &str) -> Result<String, Reply> {
-    let is_name = argument.is_ascii() && (is_domain_name(argument) || is_address_literal(argument));
-    if is_name && argument.len() <= MAX_DOMAIN {
-        Ok(argument.to_owned())
-    } else {
-        Err(replies::syntax("EHLO domain or address literal"))
+/// Reads the argument of EHLO and HELO (RFC 5321 section 4.1.1.1) as given: names of old clients have blanks, trailing
+/// hyphens, zones of IPv6 addresses and octets of other character sets, which are replaced.
+fn hello(argument: &[u8]) -> Result<String, Reply> {
+    let name = String::from_utf8_lossy(argument);
+    let name = name.trim_matches(' ');
+    if name.chars().any(char::is_control) {
+        return Err(replies::not_text());
     }
+    Ok(name.to_owned())
 }
 
-fn auth(argument: &str) -> Result<Command, Reply> {
+/// True for an argument that RFC 5321 section 4.1.1.1 allows, or that has underscores, which many office networks use.
+pub fn is_strict_hello(name: &str) -> bool {
+    name.is_ascii() && name.len() <= MAX_DOMAIN && (is_domain_name(name) || is_address_literal(name))
+}
+
+/// Parses the argument of AUTH. An initial response that is no text is kept: the exchange refuses it as a failed login.
+fn auth(argument: &[u8]) -> Result<Command, Reply> {
+    let argument = String::from_utf8_lossy(argument);
     let mut words = argument.split(' ').filter(|word| !word.is_empty());
     let usage = || replies::syntax("AUTH mechanism [initial-response]");
     let mechanism = words.next().ok_or_else(usage)?.to_ascii_uppercase();
     let initial = words.next().map(Secret::from);
     match words.next() {
         Some(_) => Err(usage()),
+        None if !mechanism.bytes().all(|octet| octet.is_ascii_graphic()) => Err(replies::not_text()),
         None => Ok(Command::Auth(mechanism, initial)),
     }
 }
@@ -172,6 +188,26 @@ mod tests {
     }
 
     #[test]
+    fn reads_any_name_of_a_client_and_tells_strict_ones() {
+        for (line, name, strict) in [
+            (&b"EHLO client.example"[..], "client.example", true),
+            (b"HELO my_pc", "my_pc", true),
+            (b"EHLO [192.0.2.1]", "[192.0.2.1]", true),
+            (b"EHLO", "", false),
+            (b"EHLO PC von Anna ", "PC von Anna", false),
+            (b"EHLO my-pc-", "my-pc-", false),
+            (b"EHLO [IPv6:fe80::1%eth0]", "[IPv6:fe80::1%eth0]", false),
+            (b"EHLO B\xfcro", "B\u{fffd}ro", false),
+            ("EHLO bücher.example".as_bytes(), "bücher.example", false),
+        ] {
+            let Ok(Command::Ehlo(read) | Command::Helo(read)) = Command::parse(line) else {
+                panic!("{}", line.escape_ascii())
+            };
+            assert_eq!((read.as_str(), is_strict_hello(&read)), (name, strict));
+        }
+    }
+
+    #[test]
     fn replies_to_each_mistake_with_the_right_code() {
         for (line, expected) in [
             (&b""[..], 500),
@@ -181,11 +217,7 @@ mod tests {
             (b"NOOP \xff", 500),
             (b"NOOP \0", 500),
             (b"NOOP\tx", 500),
-            (b"EHLO", 501),
-            (b"EHLO two words", 501),
-            (b"EHLO -bad-", 501),
-            (b"EHLO [garbage]", 501),
-            ("EHLO bücher.example".as_bytes(), 501),
+            (b"EHLO a\tb", 500),
             (b"DATA now", 501),
             (b"QUIT please", 501),
             (b"STARTTLS x", 501),

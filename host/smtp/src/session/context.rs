@@ -8,6 +8,7 @@ use host_directory::Directory;
 use host_events::Events;
 use host_spool::Spool;
 
+use crate::session::login_limiter::LoginLimiter;
 use crate::session::session_permit::SessionPermits;
 
 /// Configuration and services of a session. A clone is cheap.
@@ -21,6 +22,8 @@ pub struct SessionContext {
     pub policies: Arc<dyn Decide>,
     /// Checks the credentials of AUTH.
     pub directory: Arc<dyn Directory>,
+    /// Failed and successful logins of all sessions.
+    pub logins: Arc<LoginLimiter>,
     /// Stores accepted messages.
     pub spool: Spool,
     /// Event log for the operator.

@@ -36,7 +36,7 @@ pub enum Defect {
     Nul(u64),
     /// Line of more than [`MAX_TEXT_LINE`] octets.
     LongLine(u64),
-    /// Octets above 127 without an announcement in MAIL.
+    /// Octets above 127 without an announcement in MAIL, where the listener demands one.
     EightBit,
 }
 
@@ -124,7 +124,12 @@ impl DataReader {
         }
     }
 
-    /// Returns the first defect of the message. `eight_bit` is true if MAIL announced octets above 127.
+    /// True if the message has octets above 127.
+    pub fn has_eight_bit(&self) -> bool {
+        self.eight_bit
+    }
+
+    /// Returns the first defect of the message. `eight_bit` is true if octets above 127 are allowed.
     pub fn defect(&self, eight_bit: bool) -> Option<Defect> {
         let undeclared = (self.eight_bit && !eight_bit).then_some(Defect::EightBit);
         self.defect.or(undeclared)

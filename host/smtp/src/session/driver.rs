@@ -2,6 +2,7 @@
 
 mod decisions;
 pub(super) mod input;
+mod logins;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::wire::{CloseMode, LineError, Wire};
 use crate::session::connection_slot::ConnectionSlot;
 use crate::session::context::SessionContext;
 use crate::session::driver::input::{Interrupted, PeerIo};
-use crate::session::refusal_events::RefusalEvent;
+use crate::session::refusal_events::{RefusalEvents, RefusalFacts};
 use crate::session::replies;
 use crate::session::session_permit::{ActiveTransaction, SessionPermit};
 use crate::session::transport::Stream;
@@ -25,6 +26,8 @@ use host_mail::{Client, Reply, ReversePath, TlsSession};
 
 /// Maximum duration of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum delay of the reply to a mistake.
+const MAX_ERROR_DELAY: Duration = Duration::from_secs(5);
 /// Maximum duration of the last write and the close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -34,6 +37,7 @@ type NextStep = Step<ActiveTransaction>;
 pub struct Driver {
     context: SessionContext,
     peer: PeerIo,
+    refusals: RefusalEvents,
     /// Permit of the connection, until the first transaction takes the permit or another session gets the permit.
     permit: SessionPermit,
 }
@@ -47,8 +51,10 @@ impl Driver {
         stop: watch::Receiver<bool>,
         permit: SessionPermit,
     ) -> Self {
+        let peer = PeerIo::new(&context, client, slot, stop);
         Self {
-            peer: PeerIo::new(&context, client, slot, stop),
+            refusals: RefusalEvents::new(peer.session, context.events.clone()),
+            peer,
             permit,
             context,
         }
@@ -132,8 +138,8 @@ impl Driver {
         self.end(wire, reply, reason).await;
     }
 
-    /// Sends the last reply and closes the connection within 5 seconds. A `reason` is emitted as an event, and gives
-    /// the peer time to read the reply.
+    /// Sends the last reply and closes the connection within 5 seconds. A `reason` is emitted as an event. A peer that
+    /// may still be sending gets time to read the reply.
     pub async fn end<S>(&mut self, mut wire: Wire<S>, reply: Option<Reply>, reason: Option<&'static str>)
     where
         S: Stream,
@@ -146,7 +152,8 @@ impl Driver {
         let mode = match &reply {
             Some(_) if reason.is_some() => CloseMode::Linger,
             Some(reply) if reply.code == 221 => CloseMode::AfterQuit,
-            _ => CloseMode::Immediate,
+            Some(_) => CloseMode::IfUnread,
+            None => CloseMode::Gone,
         };
         if let Some(reply) = reply {
             wire.queue_reply(&reply);
@@ -161,6 +168,10 @@ impl Driver {
     {
         match step {
             Step::Listen(reply, mut next) => {
+                match next.take_penalty() {
+                    0 => {}
+                    errors => Box::pin(self.slow_down(wire, errors, next.active())).await?,
+                }
                 if let Some(reply) = reply {
                     wire.queue_reply(&reply);
                 }
@@ -184,30 +195,46 @@ impl Driver {
                 // AUTH waits for the client and the directory, and needs no permit.
                 self.permit = SessionPermit::default();
                 wire.queue_reply(&reply);
-                let line = self
-                    .peer
-                    .line(wire, true)
-                    .await
-                    .map_err(|interrupted| match interrupted {
-                        Interrupted::Garbled(LineError::TooLong, _) => {
-                            Interrupted::Garbled(LineError::TooLong, replies::exchange_too_long())
-                        }
-                        other => other,
-                    })?;
-                Ok(next.response(&line))
+                match self.peer.line(wire, true).await {
+                    Ok(line) => Ok(next.response(&line)),
+                    Err(Interrupted::Garbled(LineError::TooLong, _)) => {
+                        self.emit_endless_exchange(next.mechanism());
+                        Err(Interrupted::Garbled(LineError::TooLong, replies::exchange_too_long()))
+                    }
+                    Err(other) => Err(other),
+                }
             }
             Step::Verify(pending) => {
                 self.permit = SessionPermit::default();
-                Ok(self.verify(pending).await)
+                Box::pin(self.verify(wire, pending)).await
             }
-            Step::Impersonation(pending) => {
+            Step::RejectLogin(rejected) => {
                 self.permit = SessionPermit::default();
-                Ok(self.reject_credentials(pending, "on behalf of another").await)
+                Box::pin(self.reject_login(wire, rejected)).await
             }
             Step::AskSender(pending) => self.ask_sender(pending).await,
             Step::AskRecipient(pending) => Ok(self.ask_recipient(pending).await),
             Step::Receive(pending) => self.receive_message(wire, pending).await,
             close @ (Step::StartTls(..) | Step::Close(..)) => Ok(close),
+        }
+    }
+
+    /// Delays the reply to a mistake, the longer the more `errors` there were (tarpit).
+    async fn slow_down<S>(
+        &mut self,
+        wire: &mut Wire<S>,
+        errors: usize,
+        active: Option<&mut ActiveTransaction>,
+    ) -> Result<(), Interrupted>
+    where
+        S: Stream,
+    {
+        let errors = u32::try_from(errors).unwrap_or(u32::MAX);
+        let delay = self.context.config.limits.error_delay.saturating_mul(errors);
+        let pause = self.peer.pause(wire, delay.min(MAX_ERROR_DELAY));
+        match active {
+            Some(active) => active.release_while(pause).await,
+            None => self.permit.release_while(pause).await,
         }
     }
 
@@ -225,7 +252,9 @@ impl Driver {
             let _waiting = peer.wait();
             peer.flush(wire).await
         });
-        self.permit.release_while(flushed).await
+        let flushed = self.permit.release_while(flushed).await;
+        // A client that is gone before the handshake has lost no transaction.
+        flushed.map_err(|interrupted| interrupted.while_idle(true))
     }
 
     fn refused(
@@ -236,14 +265,13 @@ impl Driver {
         (reply, because): (&Reply, &Reason),
         originator: &ReversePath,
     ) {
-        let refused = RefusalEvent {
-            session: self.peer.session,
+        let refused = RefusalFacts {
             client,
             stage,
             subject,
             reply,
             because,
         };
-        refused.emit(&self.context.events, originator);
+        self.refusals.emit(refused, originator);
     }
 }

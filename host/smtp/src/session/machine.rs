@@ -22,14 +22,14 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use super::command::Command;
+use super::command::{Command, is_strict_hello};
 use super::path::{self, ForwardPath, Mail};
 use super::replies;
 use crate::session::machine::state::Phase;
 
 pub use crate::session::machine::connection::{Rules, Session};
 pub use crate::session::machine::state::{
-    AskRecipient, AskSender, Conversation, Handshake, Receiving, Step, Verified, Verifying,
+    AskRecipient, AskSender, Conversation, Handshake, Receiving, RejectedLogin, Step, Verifying,
 };
 
 /// Returns the first step of a connection that was admitted: the banner.
@@ -53,6 +53,11 @@ impl<P> Conversation<P> {
         !matches!(self.phase, Phase::Mail(_))
     }
 
+    /// Takes the number of errors for which the driver delays the reply; 0 is no delay.
+    pub fn take_penalty(&mut self) -> usize {
+        self.session.take_penalty()
+    }
+
     /// State that the driver keeps for the current transaction, if any.
     pub fn active(&mut self) -> Option<&mut P> {
         match &mut self.phase {
@@ -64,7 +69,7 @@ impl<P> Conversation<P> {
     /// Parses and performs a command line without CR LF.
     pub fn command(self, line: &[u8]) -> Step<P> {
         let hostname = &self.session.rules.hostname;
-        match Command::parse(line) {
+        match Command::parse_with(line, self.session.rules.bare_addresses) {
             Err(reply) => self.mistake(reply),
             Ok(Command::Ehlo(name)) => self.hello(name, true),
             Ok(Command::Helo(name)) => self.hello(name, false),
@@ -74,9 +79,9 @@ impl<P> Conversation<P> {
             Ok(Command::Auth(mechanism, initial)) => self.auth(&mechanism, initial.as_ref()),
             Ok(Command::StartTls) => self.start_tls(),
             Ok(Command::Rset) => self.reset(),
-            Ok(Command::Noop) => self.reply(replies::ok()),
-            Ok(Command::Help) => self.reply(replies::help()),
-            Ok(Command::Vrfy) => self.reply(replies::cannot_verify()),
+            Ok(Command::Noop) => self.idle_command(replies::ok()),
+            Ok(Command::Help) => self.idle_command(replies::help()),
+            Ok(Command::Vrfy) => self.idle_command(replies::cannot_verify()),
             Ok(Command::Quit) => Step::Close(replies::bye(hostname), None),
             Ok(Command::Http) => Step::Close(replies::not_http(), Some("an HTTP request")),
         }
@@ -84,6 +89,9 @@ impl<P> Conversation<P> {
 
     /// Performs EHLO or HELO (RFC 5321 section 4.1.1.1); ends a transaction (section 4.1.4).
     fn hello(mut self, name: String, extended: bool) -> Step<P> {
+        if self.session.rules.strict_hello && !is_strict_hello(&name) {
+            return self.mistake(replies::syntax("EHLO domain or address literal"));
+        }
         self.session.client.helo = Some(name);
         self.session.extended = extended;
         let reply = if extended {
@@ -91,7 +99,7 @@ impl<P> Conversation<P> {
         } else {
             replies::hello(&self.session.rules.hostname)
         };
-        Self::greeted(self.session).reply(reply)
+        Self::greeted(self.dropped()).idle_command(reply)
     }
 
     /// Performs MAIL (RFC 5321 section 4.1.1.2).
@@ -106,11 +114,11 @@ impl<P> Conversation<P> {
         }
         let rules = &self.session.rules;
         if mail.size.is_some_and(|size| size > rules.message_size) {
-            return self.reply(replies::too_big());
+            return self.mistake(replies::too_big());
         }
         // RFC 6531 section 3.5: the path as written counts, not its canonical form.
         if !mail.is_ascii && !mail.smtputf8 {
-            return self.reply(replies::needs_smtputf8());
+            return self.mistake(replies::needs_smtputf8());
         }
         if self.session.transactions >= rules.transactions {
             let reply = replies::too_many_transactions(&rules.hostname);
@@ -159,6 +167,7 @@ impl<P> Conversation<P> {
         };
         match refusal {
             Some(reply) if first => Step::RecipientsFull(reply, next),
+            Some(reply) if reply.is_permanent() => next.mistake(reply),
             reply => Step::Listen(reply, next),
         }
     }
@@ -170,21 +179,18 @@ impl<P> Conversation<P> {
                 session: self.session,
                 transaction,
             }),
-            Phase::Mail(_) => self.reply(replies::no_recipients()),
+            Phase::Mail(_) => self.idle_command(replies::no_recipients()),
             _ => self.mistake(replies::out_of_order("Send MAIL and RCPT first")),
         }
     }
 
     /// Performs RSET (RFC 5321 section 4.1.1.5).
     fn reset(self) -> Step<P> {
-        let phase = match self.phase {
+        let phase = match &self.phase {
             Phase::Connected => Phase::Connected,
             Phase::Greeted | Phase::Mail(_) => Phase::Greeted,
         };
-        Self {
-            session: self.session,
-            phase,
-        }
-        .reply(replies::ok())
+        let session = self.dropped();
+        Self { session, phase }.idle_command(replies::ok())
     }
 }

@@ -35,11 +35,9 @@ pub enum ForwardPath {
     },
 }
 
-/// Parses the argument of MAIL. The error is the reply.
-pub fn mail(argument: &str) -> Result<Mail, Reply> {
-    let (path, rest) = after_keyword(argument, "FROM:")
-        .and_then(path)
-        .ok_or_else(|| replies::syntax(MAIL_USAGE))?;
+/// Parses the argument of MAIL. With `bare_addresses` the address needs no angle brackets. The error is the reply.
+pub fn mail(argument: &str, bare_addresses: bool) -> Result<Mail, Reply> {
+    let (path, rest) = path_after(argument, "FROM:", bare_addresses, MAIL_USAGE)?;
     let mut mail = Mail {
         sender: match path {
             "" => ReversePath::Null,
@@ -73,12 +71,10 @@ pub fn mail(argument: &str) -> Result<Mail, Reply> {
     Ok(mail)
 }
 
-/// Parses the argument of RCPT. The error is the reply. Every parameter is refused, since no extension with a parameter
+/// Parses the argument of RCPT, as [`mail`] does. Every parameter is refused, since no extension with a parameter
 /// of RCPT is offered.
-pub fn rcpt(argument: &str) -> Result<ForwardPath, Reply> {
-    let (path, rest) = after_keyword(argument, "TO:")
-        .and_then(path)
-        .ok_or_else(|| replies::syntax(RCPT_USAGE))?;
+pub fn rcpt(argument: &str, bare_addresses: bool) -> Result<ForwardPath, Reply> {
+    let (path, rest) = path_after(argument, "TO:", bare_addresses, RCPT_USAGE)?;
     if parameters(rest).next().is_some() {
         return Err(replies::unknown_parameter());
     }
@@ -88,6 +84,32 @@ pub fn rcpt(argument: &str) -> Result<ForwardPath, Reply> {
     let mailbox = path.parse().map_err(replies::bad_recipient)?;
     let is_ascii = path.is_ascii();
     Ok(ForwardPath::Mailbox { mailbox, is_ascii })
+}
+
+/// Returns the address after the keyword, and the text after the path. The error is the reply; it says so if only the
+/// angle brackets are missing.
+fn path_after<'a>(
+    argument: &'a str,
+    keyword: &str,
+    bare_addresses: bool,
+    usage: &str,
+) -> Result<(&'a str, &'a str), Reply> {
+    let text = after_keyword(argument, keyword).ok_or_else(|| replies::syntax(usage))?;
+    if let Some(found) = path(text) {
+        return Ok(found);
+    }
+    match bare_path(text) {
+        Some(found) if bare_addresses => Ok(found),
+        Some(_) => Err(replies::no_angle_brackets(usage)),
+        None => Err(replies::syntax(usage)),
+    }
+}
+
+/// Returns the address without angle brackets, up to the first blank, and the text after the address.
+fn bare_path(text: &str) -> Option<(&str, &str)> {
+    let end = text.find(' ').unwrap_or(text.len());
+    let (address, rest) = text.split_at(end);
+    (!address.is_empty() && !address.contains(['<', '>', '"'])).then_some((address, rest))
 }
 
 /// Returns the text after `FROM:` or `TO:`. Accepts spaces after the colon, which RFC 5321 section 3.3 forbids, since
@@ -191,7 +213,7 @@ mod tests {
             ),
             ("FROM:<x@[192.0.2.1]>", "<x@[192.0.2.1]>"),
         ] {
-            let mail = mail(argument).unwrap_or_else(|reply| panic!("{argument}: {reply}"));
+            let mail = mail(argument, false).unwrap_or_else(|reply| panic!("{argument}: {reply}"));
             assert_eq!(mail.sender.to_string(), sender, "{argument}");
         }
     }
@@ -216,20 +238,28 @@ mod tests {
             ("FROM:<@relay.example>", 501),
             ("FRO\u{fc}:<a@b>", 501),
         ] {
-            assert_eq!(mail(argument).map_err(|reply| reply.code), Err(code), "{argument}");
+            assert_eq!(
+                mail(argument, false).map_err(|reply| reply.code),
+                Err(code),
+                "{argument}"
+            );
         }
     }
 
     #[test]
     fn reads_parameters_of_mail() {
-        let all = mail("FROM:<a@b.example> SIZE=1000 body=8bitmime SMTPUTF8 AUTH=e+3Dmc2@example.com").expect("valid");
+        let all = mail(
+            "FROM:<a@b.example> SIZE=1000 body=8bitmime SMTPUTF8 AUTH=e+3Dmc2@example.com",
+            false,
+        )
+        .expect("valid");
         assert_eq!(all.size, Some(1000));
         assert_eq!(all.body, BodyType::EightBitMime);
         assert!(all.smtputf8);
-        let huge = mail("FROM:<> SIZE=99999999999999999999").expect("20 digits");
+        let huge = mail("FROM:<> SIZE=99999999999999999999", false).expect("20 digits");
         assert_eq!(huge.size, Some(u64::MAX));
-        assert!(mail("FROM:<> AUTH=<>").is_ok());
-        assert!(mail("FROM:<>  BODY=7BIT ").is_ok());
+        assert!(mail("FROM:<> AUTH=<>", false).is_ok());
+        assert!(mail("FROM:<>  BODY=7BIT ", false).is_ok());
     }
 
     #[test]
@@ -254,20 +284,24 @@ mod tests {
             ("=", 555),
         ] {
             let argument = format!("FROM:<> {parameters}");
-            assert_eq!(mail(&argument).map_err(|reply| reply.code), Err(code), "{parameters}");
+            assert_eq!(
+                mail(&argument, false).map_err(|reply| reply.code),
+                Err(code),
+                "{parameters}"
+            );
         }
     }
 
     #[test]
     fn reads_forward_paths() {
-        assert_eq!(rcpt("TO:<Postmaster>"), Ok(ForwardPath::Postmaster));
+        assert_eq!(rcpt("TO:<Postmaster>", false), Ok(ForwardPath::Postmaster));
         let bob = ForwardPath::Mailbox {
             mailbox: "bob@example.org".parse().expect("valid"),
             is_ascii: true,
         };
-        assert_eq!(rcpt("TO:<bob@EXAMPLE.org>"), Ok(bob.clone()));
-        assert_eq!(rcpt("to: <@a.example:bob@example.org> "), Ok(bob));
-        let wide = rcpt("TO:<bob@ｅxample.org>");
+        assert_eq!(rcpt("TO:<bob@EXAMPLE.org>", false), Ok(bob.clone()));
+        assert_eq!(rcpt("to: <@a.example:bob@example.org> ", false), Ok(bob));
+        let wide = rcpt("TO:<bob@ｅxample.org>", false);
         assert!(matches!(wide, Ok(ForwardPath::Mailbox { mailbox, is_ascii: false }) if mailbox.is_ascii()));
         for (argument, code) in [
             ("TO:<bob@xn--a.example>", 501),
@@ -278,7 +312,39 @@ mod tests {
             ("FROM:<bob@example.org>", 501),
             ("TO:<bob@example.org> NOTIFY=NEVER", 555),
         ] {
-            assert_eq!(rcpt(argument).map_err(|reply| reply.code), Err(code), "{argument}");
+            assert_eq!(
+                rcpt(argument, false).map_err(|reply| reply.code),
+                Err(code),
+                "{argument}"
+            );
+        }
+    }
+
+    #[test]
+    fn reads_addresses_without_angle_brackets_where_allowed() {
+        for argument in ["FROM:anna@example.org", "FROM: anna@example.org SIZE=10"] {
+            let read = mail(argument, true).expect("valid");
+            assert_eq!(read.sender.to_string(), "<anna@example.org>");
+            let refused = mail(argument, false).expect_err("no brackets");
+            assert!(
+                refused.code == 501 && refused.text.contains("angle brackets"),
+                "{refused}"
+            );
+        }
+        assert_eq!(rcpt("TO:postmaster", true), Ok(ForwardPath::Postmaster));
+        let bob = ForwardPath::Mailbox {
+            mailbox: "bob@example.org".parse().expect("valid"),
+            is_ascii: true,
+        };
+        assert_eq!(rcpt("TO:bob@example.org", true), Ok(bob));
+        for argument in [
+            "FROM:",
+            "FROM:<anna@example.org",
+            "FROM:anna@example.org>",
+            "FROM:anna",
+            "FROM:\"a b\"@c.example",
+        ] {
+            assert_eq!(mail(argument, true).map_err(|reply| reply.code), Err(501), "{argument}");
         }
     }
 }

@@ -66,14 +66,14 @@ pub struct MessageReader<'a, S> {
     pub peer: &'a PeerIo,
     /// Maximum size of the message, in octets.
     pub limit: u64,
-    /// True if MAIL announced octets above 127.
+    /// True if octets above 127 are allowed.
     pub eight_bit: bool,
 }
 
 impl<S: Stream> MessageReader<'_, S> {
-    /// Reads the message into `draft`. A rejected message is read and discarded up to its end, so that the reply comes
+    /// Reads the message into `draft`, and returns the draft and true if the message has octets above 127. A rejected message is read and discarded up to its end, so that the reply comes
     /// at the point where the client waits for a reply.
-    pub async fn read(self, draft: Draft) -> Result<Result<Draft, Rejection>, Interrupted> {
+    pub async fn read(self, draft: Draft) -> Result<Result<(Draft, bool), Rejection>, Interrupted> {
         let Self {
             wire,
             peer,
@@ -98,7 +98,7 @@ impl<S: Stream> MessageReader<'_, S> {
                 if ended {
                     wire.shrink();
                     let sound = |draft| match reader.defect(eight_bit) {
-                        None => Ok(draft),
+                        None => Ok((draft, reader.has_eight_bit())),
                         Some(defect) => Err(defect.into()),
                     };
                     return Ok(kept.and_then(sound));

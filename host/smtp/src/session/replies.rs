@@ -12,7 +12,7 @@ pub fn banner(hostname: &str) -> Reply {
     Reply::bare(220, format!("{hostname} ESMTP Posthouse"))
 }
 
-/// 554 instead of the greeting: the client must wait for the greeting (RFC 5321 section 4.3.1).
+/// 554 after the greeting, to a client that has sent something before: the client must wait for the greeting (RFC 5321 section 4.3.1).
 pub fn spoke_first() -> Reply {
     Reply::new(554, (5, 5, 1), "Wait for the greeting before you speak")
 }
@@ -103,6 +103,11 @@ pub fn syntax(usage: &str) -> Reply {
     Reply::new(501, (5, 5, 4), format!("Syntax: {usage}"))
 }
 
+/// 501: an address without angle brackets (RFC 5321 section 4.1.2).
+pub fn no_angle_brackets(usage: &str) -> Reply {
+    Reply::new(501, (5, 5, 4), format!("The address needs angle brackets: {usage}"))
+}
+
 /// 555: the parameter of MAIL or RCPT is unknown (RFC 5321 section 4.1.1.11).
 pub fn unknown_parameter() -> Reply {
     Reply::new(555, (5, 5, 4), "Unknown parameter")
@@ -155,9 +160,20 @@ pub fn credentials_invalid() -> Reply {
     Reply::new(535, (5, 7, 8), "Authentication credentials invalid")
 }
 
-/// 454: the directory cannot be queried now.
+/// 454: the directory cannot be queried now, or too many passwords wait for their check.
 pub fn authentication_unavailable() -> Reply {
     Reply::new(454, (4, 7, 0), "Temporary authentication failure")
+}
+
+/// 454: too many logins of the client, or at the account, have failed (RFC 4954 section 6).
+pub fn authentication_refused() -> Reply {
+    Reply::new(454, (4, 7, 0), "Too many failed logins; try again later")
+}
+
+/// 421 instead of the greeting: the client must log in, and its logins are refused.
+pub fn logins_refused(hostname: &str) -> Reply {
+    let text = format!("{hostname} Too many failed logins; try again later");
+    Reply::new(421, (4, 7, 0), text)
 }
 
 /// 501: the client sent `*`.
@@ -315,7 +331,7 @@ pub fn nul(line: u64) -> Reply {
     Reply::new(554, (5, 6, 0), format!("NUL in line {line}"))
 }
 
-/// 554: octets above 127 without BODY=8BITMIME (RFC 5321 section 2.4, RFC 6152 section 3).
+/// 554: octets above 127 without BODY=8BITMIME, on a listener that demands it (RFC 5321 section 2.4, RFC 6152 section 3).
 pub fn undeclared_eight_bit() -> Reply {
     Reply::new(
         554,

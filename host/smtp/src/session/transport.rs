@@ -17,12 +17,21 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin {
     /// Holds back written octets until `shutdown`. Called when `shutdown` follows at once, so that both leave as one
     /// packet and the peer is woken once. Does nothing by default.
     fn cork(&self) {}
+
+    /// True if octets of the peer wait in the kernel's buffer. False by default.
+    fn has_unread(&self) -> bool {
+        false
+    }
 }
 
 impl Stream for TcpStream {
     fn cork(&self) {
         // An error is harmless: two packets leave instead of one.
         let _ = rustix::net::sockopt::set_tcp_cork(self, true);
+    }
+
+    fn has_unread(&self) -> bool {
+        rustix::io::ioctl_fionread(self).is_ok_and(|octets| octets > 0)
     }
 }
 

@@ -16,7 +16,7 @@ const REPLY_ROOM: usize = 512;
 /// Buffer for reading a message, in octets.
 pub const DATA_ROOM: usize = 32 * 1024;
 /// Maximum number of octets that are read and discarded from a connection that is being closed.
-const LINGER: usize = 256 * 1024;
+pub const LINGER: usize = 256 * 1024;
 
 /// A defect of a command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,16 +27,19 @@ pub enum LineError {
     BareLineEnd,
 }
 
-/// The way a connection is closed.
+/// The way a connection is closed. Closing on unread octets would reset the connection, and the peer's TCP might
+/// discard the last reply: octets that have arrived are read and discarded first, in every mode with a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseMode {
     /// Peer sent QUIT, sends no more, and waits for the reply.
     AfterQuit,
-    /// Peer has not begun, is gone, or loses the slot to another client: the socket is closed without waiting.
-    Immediate,
-    /// Peer may still be sending. Closing on unread octets would make the peer's TCP discard the last reply, so that
-    /// the rest is read and discarded.
+    /// Peer has not begun, or loses the slot to another client: the connection is closed at once unless there are
+    /// unread octets.
+    IfUnread,
+    /// Peer may still be sending: the connection stays half open until the peer closes it.
     Linger,
+    /// Peer is gone: there is no reply.
+    Gone,
 }
 
 /// A connection with buffers.
@@ -93,6 +96,19 @@ impl<S: Stream> Wire<S> {
         self.transport.read_buf(&mut self.input).await
     }
 
+    /// Returns when the peer has closed the connection and nothing of the peer's input is left to process. Input that
+    /// arrives meanwhile is kept, up to [`MAX_LINE`] octets; more stays in the kernel's buffer. Cancel safe.
+    pub async fn closed_by_peer(&mut self) {
+        while self.input.len() < MAX_LINE {
+            match self.fill(COMMAND_ROOM).await {
+                Ok(1..) => {}
+                Ok(0) if !self.input.is_empty() => break,
+                Ok(0) | Err(_) => return,
+            }
+        }
+        std::future::pending().await
+    }
+
     /// Octets that were read and not yet taken.
     pub fn input(&self) -> &[u8] {
         &self.input
@@ -136,13 +152,13 @@ impl<S: Stream> Wire<S> {
             stream.cork();
         }
         self.flush().await?;
-        if let (Transport::Plain(_), CloseMode::Immediate) = (&self.transport, mode) {
+        let mut linger = mode == CloseMode::Linger || (mode != CloseMode::Gone && self.has_unread());
+        if let (Transport::Plain(_), CloseMode::IfUnread | CloseMode::Gone, false) = (&self.transport, mode, linger) {
             // Dropping the socket ends the stream.
             return Ok(());
         }
-        // Sends corked replies, even if input of the peer is still unread.
+        // Sends corked replies, and the end of the stream.
         self.transport.shutdown().await?;
-        let linger = mode == CloseMode::Linger;
         let mut discarded = 0;
         while linger && discarded < LINGER {
             self.input.clear();
@@ -150,8 +166,17 @@ impl<S: Stream> Wire<S> {
                 0 => break,
                 octets => discarded += octets,
             }
+            linger = mode == CloseMode::Linger || self.has_unread();
         }
         Ok(())
+    }
+
+    /// True if octets of the peer wait in the kernel's buffer.
+    fn has_unread(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(stream) => stream.has_unread(),
+            Transport::Tls(stream) => stream.get_ref().0.has_unread(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use posthouse_cases::{Fixture, NoAnswer as CaseNoAnswer};
 
-use host_directory::{Directory, Entry, Home, LookupError, Target};
+use host_directory::{Directory, Entry, Home, Login, LookupError, Target};
 use host_engine::host_call::{Answer, Call, Caller, DirectoryEntry, Finding, HostServices, NoAnswer};
 use host_mail::Mailbox;
 
@@ -98,7 +98,7 @@ impl Directory for CaseHost {
     }
 
     /// Refuses every login. A case states the authenticated account in its client.
-    fn authenticate<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
+    fn authenticate<'a>(&'a self, _: Login<'a>) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
         std::future::ready(Ok(None)).boxed()
     }
 }

@@ -17,7 +17,7 @@ use crate::cli::target::Daemon;
 use crate::control::{ClientError, LoadBody};
 use crate::daemon;
 use host_config::{Config, Problem};
-use host_directory::{Directory, Entry, LookupError};
+use host_directory::{Directory, Entry, Login, LookupError};
 use host_events::escape;
 use host_mail::Mailbox;
 use host_policy::{Checked, LoadRequest, PolicyManager};
@@ -172,7 +172,7 @@ impl Directory for NoDirectory {
         Self::answer()
     }
 
-    fn authenticate<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
+    fn authenticate<'a>(&'a self, _: Login<'a>) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
         Self::answer()
     }
 }

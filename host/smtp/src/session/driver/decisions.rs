@@ -1,56 +1,17 @@
-//! The machine's questions to the policy, the directory and the spool.
-
-use std::time::Duration;
+//! The machine's questions to the policy and the spool.
 
 use super::{Driver, NextStep};
 use crate::session::accept_message::ReceivedMessage;
 use crate::session::driver::input::Interrupted;
-use crate::session::machine::{AskRecipient, AskSender, Receiving, Verified, Verifying};
+use crate::session::machine::{AskRecipient, AskSender, Receiving};
 use crate::session::receive::{MessageReader, Rejection};
 use crate::session::replies;
 use crate::session::session_permit::{ActiveTransaction, PermitDenied};
 use crate::session::transport::Stream;
 use crate::session::wire::Wire;
 use host_contract::Verdict;
-use host_events::Event;
-
-/// Delay of the reply to a failed AUTH, against password guessing.
-const AUTH_DELAY: Duration = Duration::from_secs(1);
 
 impl Driver {
-    pub(super) async fn verify(&self, pending: Verifying) -> NextStep {
-        let credentials = &pending.credentials;
-        let answer = self
-            .context
-            .directory
-            .authenticate(&credentials.user, credentials.password.reveal());
-        match answer.await {
-            Ok(Some(account)) => pending.result(Verified::Account(account)),
-            Ok(None) => self.reject_credentials(pending, "credentials").await,
-            Err(error) => {
-                self.auth_failed(&pending, error.to_string());
-                pending.result(Verified::Unavailable)
-            }
-        }
-    }
-
-    /// Emits an event and rejects the credentials after [`AUTH_DELAY`].
-    pub(super) async fn reject_credentials(&self, pending: Verifying, reason: &str) -> NextStep {
-        self.auth_failed(&pending, reason.to_owned());
-        tokio::time::sleep(AUTH_DELAY).await;
-        pending.result(Verified::Invalid)
-    }
-
-    pub(super) fn auth_failed(&self, pending: &Verifying, reason: String) {
-        self.context.events.emit(Event::AuthFailed {
-            session: self.peer.session.to_string(),
-            client: self.peer.address.clone(),
-            mechanism: pending.credentials.mechanism.to_owned(),
-            account: pending.credentials.user.clone(),
-            reason,
-        });
-    }
-
     /// Asks the policy about the sender. The transaction takes over the connection's permit, or waits for a new permit
     /// if the connection has none.
     pub(super) async fn ask_sender(&mut self, pending: AskSender) -> Result<NextStep, Interrupted> {
@@ -132,13 +93,16 @@ impl Driver {
             eight_bit: pending.allows_eight_bit(),
         };
         let received = Box::pin(reader.read(draft));
-        let draft = match pending.transaction.active.release_while(received).await? {
-            Ok(draft) => draft,
+        let (draft, eight_bit) = match pending.transaction.active.release_while(received).await? {
+            Ok(received) => received,
             Err(refusal) => return Ok(self.refuse_message(pending, &refusal)),
         };
+        if eight_bit {
+            pending.note_eight_bit();
+        }
         let message = ReceivedMessage {
             context: &self.context,
-            session: self.peer.session,
+            refusals: &self.refusals,
             client: &pending.session.client,
             extended: pending.session.extended,
             envelope: &pending.transaction.envelope,

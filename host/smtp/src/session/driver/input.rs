@@ -54,7 +54,7 @@ impl Interrupted {
     }
 
     /// Marks a lost connection as harmless if the dialogue was idle: the peer only omitted QUIT.
-    fn while_idle(self, idle: bool) -> Self {
+    pub(super) fn while_idle(self, idle: bool) -> Self {
         match self {
             Self::Gone(_) => Self::Gone(!idle),
             other => other,
@@ -159,6 +159,38 @@ impl PeerIo {
     {
         let filled = timeout_at(self.deadline(self.data_timeout), wire.fill(room));
         check_read(self.unless_evicted(filled).await?)
+    }
+
+    /// Runs `work`, on which the peer waits, until the peer closes the connection. Input that arrives meanwhile is kept.
+    pub(super) async fn while_connected<S, T>(
+        &self,
+        wire: &mut Wire<S>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Interrupted>
+    where
+        S: Stream,
+    {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = wire.closed_by_peer() => Err(Interrupted::Gone(false)),
+        }
+    }
+
+    /// Writes pending replies, and waits before the reply to a mistake of the peer. The wait ends early if the peer is
+    /// gone, the host stops or the slot is evicted.
+    pub(super) async fn pause<S>(&mut self, wire: &mut Wire<S>, duration: Duration) -> Result<(), Interrupted>
+    where
+        S: Stream,
+    {
+        self.flush(wire).await?;
+        let deadline = self.deadline(duration);
+        tokio::select! {
+            () = tokio::time::sleep_until(deadline) => Ok(()),
+            () = wire.closed_by_peer() => Err(Interrupted::Gone(false)),
+            () = self.slot.evicted() => Err(self.evicted()),
+            () = stopped(&mut self.stop) => Ok(()),
+        }
     }
 
     /// Runs `work`, which waits for the peer, until the slot is evicted.

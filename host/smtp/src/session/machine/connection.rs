@@ -9,6 +9,10 @@ use crate::session::replies;
 
 /// Number of failed AUTH attempts that closes the connection.
 const MAX_AUTH_FAILURES: usize = 3;
+/// Number of commands without effect between accepted messages; each further one counts as an error.
+const MAX_IDLE_COMMANDS: usize = 100;
+/// Number of errors whose replies are not delayed.
+const FREE_ERRORS: usize = 5;
 
 /// Rules of a connection, merged from configuration, listener and admission. Constant for the whole connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +29,16 @@ pub struct Rules {
     pub transactions: usize,
     /// True if STARTTLS is available.
     pub starttls: bool,
+    /// True if AUTH is offered at all.
+    pub auth: bool,
     /// True if AUTH is offered without TLS.
     pub auth_without_tls: bool,
+    /// True if octets above 127 need no announcement in MAIL.
+    pub undeclared_eight_bit: bool,
+    /// True if the argument of EHLO must be a domain or an address literal.
+    pub strict_hello: bool,
+    /// True if addresses need no angle brackets.
+    pub bare_addresses: bool,
     /// True if AUTH must precede MAIL.
     pub authentication: bool,
     /// True if TLS must precede AUTH and MAIL.
@@ -44,7 +56,11 @@ impl Rules {
             errors: limits.errors,
             transactions: limits.transactions,
             starttls: tls_available && listener.tls == ListenerTls::StartTls,
+            auth: listener.auth,
             auth_without_tls: listener.auth_without_tls,
+            undeclared_eight_bit: listener.undeclared_eight_bit,
+            strict_hello: listener.strict_hello,
+            bare_addresses: listener.bare_addresses,
             authentication: terms.owes_authentication(listener.require_authentication),
             encryption: terms.owes_encryption(listener.require_encryption),
         }
@@ -61,7 +77,12 @@ pub struct Session {
     /// True if the client used EHLO, not HELO.
     pub extended: bool,
     pub(super) transactions: usize,
+    /// Errors since the last accepted message.
     errors: usize,
+    /// Commands without effect since the last accepted message.
+    idle_commands: usize,
+    /// Errors beyond [`FREE_ERRORS`] for which the next reply is delayed.
+    penalty: usize,
     auth_failures: usize,
 }
 
@@ -74,6 +95,8 @@ impl Session {
             extended: false,
             transactions: 0,
             errors: 0,
+            idle_commands: 0,
+            penalty: 0,
             auth_failures: 0,
         }
     }
@@ -113,27 +136,61 @@ impl Session {
         self.rules.starttls && self.client.tls.is_none()
     }
 
-    /// True if AUTH is available: under TLS, or in plaintext if the operator allows plaintext passwords (RFC 4954
+    /// True if AUTH is available on the listener: under TLS, or in plaintext if the operator allows plaintext passwords (RFC 4954
     /// section 4).
     pub(super) fn can_authenticate(&self) -> bool {
-        self.client.tls.is_some() || (self.rules.auth_without_tls && !self.rules.encryption)
+        let rules = &self.rules;
+        rules.auth && (self.client.tls.is_some() || (rules.auth_without_tls && !rules.encryption))
     }
 
     /// Counts an error. `Err` is the reply that closes the connection.
     pub(super) fn count_error(&mut self) -> Result<(), Reply> {
         self.errors += 1;
-        if self.errors < self.rules.errors {
-            Ok(())
-        } else {
-            Err(replies::too_many_errors(&self.rules.hostname))
+        self.check_errors(0)
+    }
+
+    /// Counts a command that has no effect, an error if there are too many. `Err` is the reply that closes the
+    /// connection.
+    pub(super) fn count_idle_command(&mut self) -> Result<(), Reply> {
+        self.idle_commands += 1;
+        match self.idle_commands > MAX_IDLE_COMMANDS {
+            true => self.count_error(),
+            false => Ok(()),
         }
     }
 
-    /// Counts a failed AUTH, also as an error. `Err` is the reply that closes the connection.
+    /// Compares the errors, and `more` errors of a transaction that is not over, with the limit. `Err` is the reply that
+    /// closes the connection; otherwise the next reply is delayed.
+    pub(super) fn check_errors(&mut self, more: usize) -> Result<(), Reply> {
+        let errors = self.errors + more;
+        if errors >= self.rules.errors {
+            return Err(replies::too_many_errors(&self.rules.hostname));
+        }
+        self.penalty = errors.saturating_sub(FREE_ERRORS);
+        Ok(())
+    }
+
+    /// Adds the refused recipients of a transaction that ends without an accepted message.
+    pub(super) fn add_errors(&mut self, refused: usize) {
+        self.errors += refused;
+    }
+
+    /// Clears the counts of errors: a message was accepted.
+    pub(super) fn clear_errors(&mut self) {
+        self.errors = 0;
+        self.idle_commands = 0;
+    }
+
+    /// Takes the number of errors for which the next reply is delayed.
+    pub fn take_penalty(&mut self) -> usize {
+        std::mem::take(&mut self.penalty)
+    }
+
+    /// Counts a failed AUTH. `Err` is the reply that closes the connection.
     pub(super) fn count_auth_failure(&mut self) -> Result<(), Reply> {
         self.auth_failures += 1;
         if self.auth_failures < MAX_AUTH_FAILURES {
-            self.count_error()
+            Ok(())
         } else {
             Err(replies::too_many_errors(&self.rules.hostname))
         }

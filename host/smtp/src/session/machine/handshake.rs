@@ -1,15 +1,17 @@
 //! AUTH (RFC 4954) and STARTTLS (RFC 3207).
 
 use super::connection::Session;
-use super::state::{Authenticating, Conversation, Handshake, Phase, Step, Verified, Verifying};
-use crate::session::auth::{self, ExchangeState, Secret};
+use super::state::{Authenticating, Conversation, Handshake, Phase, RejectedLogin, Step, Verifying};
+use crate::session::auth::{self, ExchangeState, FailedLogin, LoginFault, Secret};
 use crate::session::replies;
 use host_mail::{Identity, TlsSession};
 
 impl<P> Conversation<P> {
     pub(super) fn auth(self, mechanism: &str, initial: Option<&Secret>) -> Step<P> {
         let session = &self.session;
-        let refusal = if !matches!(self.phase, Phase::Greeted) || !session.extended {
+        let refusal = if !session.rules.auth {
+            Some(replies::not_implemented())
+        } else if !matches!(self.phase, Phase::Greeted) || !session.extended {
             Some(replies::out_of_order(
                 "AUTH comes after EHLO and not within a transaction",
             ))
@@ -43,6 +45,11 @@ impl<P> Conversation<P> {
 }
 
 impl Authenticating {
+    /// Name of the mechanism.
+    pub fn mechanism(&self) -> &'static str {
+        self.exchange.mechanism()
+    }
+
     /// Continues the exchange with a line without CR LF.
     pub fn response<P>(self, line: &[u8]) -> Step<P> {
         let state = self.exchange.response(line);
@@ -53,28 +60,46 @@ impl Authenticating {
         match state {
             ExchangeState::Challenge(reply, exchange) => Step::Challenge(reply, Self { session, exchange }),
             ExchangeState::Complete(credentials) => Step::Verify(Verifying { session, credentials }),
-            ExchangeState::OnBehalf(credentials) => Step::Impersonation(Verifying { session, credentials }),
-            ExchangeState::Failed(reply) => Conversation::greeted(session).mistake(reply),
+            ExchangeState::Failed(failed) => Step::RejectLogin(RejectedLogin { session, failed }),
+            ExchangeState::UnknownMechanism => Conversation::greeted(session).mistake(replies::unknown_mechanism()),
         }
     }
 }
 
 impl Verifying {
-    /// Ends the exchange.
-    pub fn result<P>(mut self, verified: Verified) -> Step<P> {
-        match verified {
-            Verified::Account(account) => {
-                self.session.client.identity = Some(Identity {
-                    account,
-                    mechanism: self.credentials.mechanism.to_owned(),
-                });
-                Conversation::greeted(self.session).reply(replies::authenticated())
-            }
-            Verified::Invalid => match self.session.count_auth_failure() {
-                Ok(()) => Conversation::greeted(self.session).reply(replies::credentials_invalid()),
-                Err(closing_reply) => Step::Close(closing_reply, Some("too many failed AUTH attempts")),
+    /// Ends the exchange: the credentials belong to `account`.
+    pub fn accepted<P>(mut self, account: String) -> Step<P> {
+        self.session.client.identity = Some(Identity {
+            account,
+            mechanism: self.credentials.mechanism.to_owned(),
+        });
+        Conversation::greeted(self.session).reply(replies::authenticated())
+    }
+
+    /// Ends the exchange: the login failed.
+    pub fn rejected(self, fault: LoginFault) -> RejectedLogin {
+        RejectedLogin {
+            session: self.session,
+            failed: FailedLogin {
+                mechanism: self.credentials.mechanism,
+                user: self.credentials.user,
+                fault,
             },
-            Verified::Unavailable => Conversation::greeted(self.session).reply(replies::authentication_unavailable()),
+        }
+    }
+}
+
+impl RejectedLogin {
+    /// Replies and counts the attempt once: credentials that were or would have been wrong as failed AUTH, others as an
+    /// error.
+    pub fn done<P>(mut self) -> Step<P> {
+        let fault = self.failed.fault;
+        if !fault.is_guess() && fault != LoginFault::Refused {
+            return Conversation::greeted(self.session).mistake(fault.reply());
+        }
+        match self.session.count_auth_failure() {
+            Ok(()) => Conversation::greeted(self.session).reply(fault.reply()),
+            Err(closing_reply) => Step::Close(closing_reply, Some("too many failed AUTH attempts")),
         }
     }
 }

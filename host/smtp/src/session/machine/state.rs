@@ -1,6 +1,6 @@
 //! The states of the machine, and the steps between the states.
 
-use crate::session::auth::{Credentials, SaslExchange};
+use crate::session::auth::{Credentials, FailedLogin, SaslExchange};
 use crate::session::machine::connection::Session;
 use crate::session::path::Mail;
 use host_mail::{Envelope, Mailbox, Reply};
@@ -16,8 +16,8 @@ pub enum Step<P> {
     Challenge(Reply, Authenticating),
     /// Verifies the credentials.
     Verify(Verifying),
-    /// Emits an event: an exchange claimed to act for another account. The credentials are then rejected.
-    Impersonation(Verifying),
+    /// Emits an event: a login failed. The reply follows.
+    RejectLogin(RejectedLogin),
     /// Sends the reply, then begins TLS.
     StartTls(Reply, Handshake),
     /// Asks the policy about the sender.
@@ -37,8 +37,8 @@ pub struct MailTransaction<P> {
     pub envelope: Envelope,
     /// State that the driver keeps for the transaction.
     pub active: P,
-    /// Number of recipients that the policy refused. Refused recipients count towards the limit, which bounds the
-    /// probing of addresses.
+    /// Number of recipients that the policy refused. Refused recipients count towards the limit of recipients, and
+    /// those in excess of the accepted ones towards the limit of errors, which bounds the probing of addresses.
     pub(super) refused: usize,
     /// True once the event about too many recipients was emitted.
     pub(super) full: bool,
@@ -78,15 +78,13 @@ pub struct Verifying {
     pub credentials: Credentials,
 }
 
-/// The directory's answer about credentials.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verified {
-    /// Name of the account to which the credentials belong.
-    Account(String),
-    /// Credentials match no account.
-    Invalid,
-    /// Directory cannot be queried now.
-    Unavailable,
+/// Waits for the event and the delay of a failed login.
+#[derive(Debug)]
+pub struct RejectedLogin {
+    /// Session of the client.
+    pub session: Box<Session>,
+    /// Attempt that failed.
+    pub failed: FailedLogin,
 }
 
 /// Waits for TLS.
@@ -134,6 +132,22 @@ impl<P> Conversation<P> {
     /// Replies to the command and waits for the next command.
     pub(super) fn reply(self, reply: Reply) -> Step<P> {
         Step::Listen(Some(reply), self)
+    }
+
+    /// Replies to a command that has no effect, and counts the command.
+    pub(super) fn idle_command(mut self, reply: Reply) -> Step<P> {
+        match self.session.count_idle_command() {
+            Ok(()) => self.reply(reply),
+            Err(closing_reply) => Step::Close(closing_reply, Some("too many errors")),
+        }
+    }
+
+    /// Drops the transaction, if any, whose refused recipients count as errors.
+    pub(super) fn dropped(mut self) -> Box<Session> {
+        if let Phase::Mail(transaction) = &self.phase {
+            self.session.add_errors(transaction.refused);
+        }
+        self.session
     }
 
     /// Replies to a mistake of the client and counts the mistake. The connection ends at the limit of errors.

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::state::Authenticating;
 use super::*;
+use crate::session::auth::LoginFault;
 use host_contract::Verdict;
 use host_mail::{Client, Envelope, Reply, TlsSession};
 
@@ -47,7 +48,11 @@ fn rules() -> Rules {
         errors: 100,
         transactions: 100,
         starttls: true,
+        auth: true,
         auth_without_tls: false,
+        undeclared_eight_bit: true,
+        strict_hello: false,
+        bare_addresses: false,
         authentication: false,
         encryption: false,
     }
@@ -116,16 +121,16 @@ impl Player {
                     return Some(reply);
                 }
                 Step::Verify(question) => {
-                    let verified = match question.credentials.password.reveal() {
-                        "right" => Verified::Account(question.credentials.user.to_lowercase()),
-                        "broken" => Verified::Unavailable,
-                        _ => Verified::Invalid,
-                    };
-                    question.result(verified)
+                    let account = question.credentials.user.to_lowercase();
+                    match question.credentials.password.reveal() {
+                        "right" => question.accepted(account),
+                        "broken" => Step::RejectLogin(question.rejected(LoginFault::Unavailable)),
+                        _ => Step::RejectLogin(question.rejected(LoginFault::Credentials)),
+                    }
                 }
-                Step::Impersonation(question) => {
-                    self.events.push("impersonation");
-                    question.result(Verified::Invalid)
+                Step::RejectLogin(rejected) => {
+                    self.events.push(rejected.failed.fault.reason());
+                    rejected.done()
                 }
                 Step::StartTls(reply, next) => {
                     under_tls = Some(reply);
@@ -524,7 +529,7 @@ fn handles_each_form_of_auth() {
         client(),
         &format!("{HELLO}\nC: AUTH PLAIN cm9vdABBbm5hAHJpZ2h0\nS: 535"),
     );
-    assert_eq!(player.events, ["impersonation"]);
+    assert_eq!(player.events, ["on behalf of another"]);
 }
 
 #[test]
@@ -538,7 +543,46 @@ fn failed_authentication_closes_the_connection() {
         client(),
         &format!("{HELLO}\n{guess}\nS: 535\n{guess}\nS: 535\n{guess}\nS: 421 4.7.0\nCLOSED"),
     );
-    assert_eq!(player.events, ["too many failed AUTH attempts"]);
+    let reason = "credentials";
+    assert_eq!(player.events, [reason, reason, reason, "too many failed AUTH attempts"]);
+}
+
+#[test]
+fn failed_authentication_is_counted_once() {
+    let guess = "C: AUTH PLAIN AEFubmEAd3Jvbmc=\nS: 535";
+    let rules = || Rules {
+        auth_without_tls: true,
+        errors: 2,
+        ..rules()
+    };
+    play_on(
+        rules(),
+        client(),
+        &format!("{HELLO}\n{guess}\n{guess}\nC: XYZZY\nS: 500\nC: XYZZY\nS: 421"),
+    );
+    let undecodable = "C: AUTH PLAIN ***";
+    play_on(
+        rules(),
+        client(),
+        &format!("{HELLO}\n{undecodable}\nS: 501\n{undecodable}\nS: 421\nCLOSED"),
+    );
+}
+
+#[test]
+fn auth_is_not_implemented_where_it_is_off() {
+    let off = Rules {
+        auth: false,
+        auth_without_tls: true,
+        ..rules()
+    };
+    let attempt = "C: AUTH PLAIN AEFubmEAcmlnaHQ=\nS: 502 5.5.1";
+    let mut player = play_on(
+        off,
+        client(),
+        &format!("{HELLO}\n{attempt}\nC: STARTTLS\nS: 220\n{attempt}\n{HELLO}\n{attempt}"),
+    );
+    let offer = player.say("EHLO client.example").expect("a reply");
+    assert!(!offer.text.contains("AUTH"), "{}", offer.text);
 }
 
 #[test]
@@ -680,7 +724,6 @@ fn enhanced_status_matches_the_reply_class() {
         "AUTH PLAIN",
         "STARTTLS x",
         "QUIT",
-        "EHLO",
         "BDAT 1",
         "NOOP \u{7}",
     ] {
@@ -689,4 +732,88 @@ fn enhanced_status_matches_the_reply_class() {
         let status = reply.status.unwrap_or_else(|| panic!("{line}: {reply} has no status"));
         assert_eq!(u16::from(status.0), reply.code / 100, "{line}: {reply}");
     }
+}
+
+fn with_errors(errors: usize) -> Rules {
+    Rules {
+        errors,
+        recipients: 100,
+        ..rules()
+    }
+}
+
+#[test]
+fn refused_recipients_in_excess_of_accepted_ones_reach_the_limit_of_errors() {
+    let refused = "C: RCPT TO:<reject@b.example>\nS: 550";
+    let deferred = "C: RCPT TO:<defer@b.example>\nS: 451";
+    let closing = "C: RCPT TO:<reject@b.example>\nS: 421 4.7.0\nCLOSED";
+    let mail = "C: MAIL FROM:<a@b.example>\nS: 250";
+    let player = play_on(
+        with_errors(3),
+        client(),
+        &format!("{HELLO}\n{mail}\n{refused}\n{deferred}\n{closing}"),
+    );
+    assert_eq!(player.events, ["too many errors"]);
+    let accepted = "C: RCPT TO:<bob@b.example>\nS: 250";
+    play_on(
+        with_errors(3),
+        client(),
+        &format!("{HELLO}\n{mail}\n{accepted}\n{refused}\n{refused}\n{refused}\n{closing}"),
+    );
+    // A transaction without a message counts all of its refused recipients.
+    play_on(
+        with_errors(3),
+        client(),
+        &format!(
+            "{HELLO}\n{mail}\n{accepted}\n{refused}\nC: RSET\nS: 250\n{mail}\n{accepted}\n{refused}\n{refused}\n{closing}"
+        ),
+    );
+}
+
+#[test]
+fn accepted_message_clears_the_errors() {
+    let script = "C: XYZZY\nS: 500\nC: MAIL FROM:<a@b.example>\nS: 250\nC: RCPT TO:<reject@b.example>\nS: 550\nC: RCPT TO:<b@b.example>\nS: 250\nC: DATA\nS: 250";
+    let player = play_on(
+        with_errors(3),
+        client(),
+        &format!("{HELLO}\n{script}\n{script}\n{script}"),
+    );
+    assert!(!player.is_closed());
+}
+
+#[test]
+fn refused_senders_are_errors_and_deferred_ones_are_not() {
+    let deferred = "C: MAIL FROM:<defer@b.example>\nS: 451";
+    let refused = "C: MAIL FROM:<reject@b.example>\nS: 550";
+    let closing = "C: MAIL FROM:<reject@b.example>\nS: 421\nCLOSED";
+    play_on(
+        with_errors(3),
+        client(),
+        &format!("{HELLO}\n{deferred}\n{deferred}\n{deferred}\n{refused}\n{refused}\n{closing}"),
+    );
+}
+
+#[test]
+fn commands_without_effect_are_errors_after_a_hundred() {
+    let (mut player, _) = Player::new(with_errors(3), client());
+    for verb in ["NOOP", "RSET", "HELP", "VRFY x", "EHLO x"].iter().cycle().take(102) {
+        assert!(player.say(verb).expect("a reply").is_positive(), "{verb}");
+    }
+    assert_eq!(player.say("NOOP").expect("a reply").code, 421);
+    assert!(player.is_closed());
+}
+
+#[test]
+fn delays_replies_from_the_sixth_error_on() {
+    let (mut player, _) = Player::new(with_errors(20), client());
+    let penalties: Vec<usize> = (0..8)
+        .map(|_| {
+            player.say("XYZZY");
+            let Pending::Command(conversation) = &mut player.pending else {
+                panic!("open")
+            };
+            conversation.take_penalty()
+        })
+        .collect();
+    assert_eq!(penalties, [0, 0, 0, 0, 0, 1, 2, 3]);
 }

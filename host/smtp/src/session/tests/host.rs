@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::session::{ConnectionSlot, SessionContext, SessionPermits, serve};
 use host_config::{Config, Listener, ListenerTls};
-use host_directory::{Directory, Entry, LookupError};
+use host_directory::{Directory, Entry, Login, LookupError};
 use host_events::{Captured, Event, Events};
 use host_mail::Mailbox;
 use host_spool::{ListFilter, Message, Spool, SpoolOptions};
@@ -37,12 +37,8 @@ impl Directory for Anna {
         Box::pin(async { Ok(true) })
     }
 
-    fn authenticate<'a>(
-        &'a self,
-        user: &'a str,
-        password: &'a str,
-    ) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
-        let known = user == "anna" && password == "secret";
+    fn authenticate<'a>(&'a self, login: Login<'a>) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
+        let known = login.user == "anna" && login.password == "secret";
         Box::pin(async move { Ok(known.then(|| "anna".to_owned())) })
     }
 }
@@ -81,6 +77,7 @@ impl Host {
             spool: Spool::open(&folder.path().join("spool"), spool, events.clone()).expect("a spool"),
             config: Arc::new(config),
             directory,
+            logins: Arc::default(),
             events,
             session_permits,
         };
@@ -89,7 +86,11 @@ impl Host {
             address: ([127, 0, 0, 1], 0).into(),
             proxies: Vec::new(),
             tls: ListenerTls::Off,
+            auth: true,
             auth_without_tls: false,
+            undeclared_eight_bit: true,
+            strict_hello: false,
+            bare_addresses: false,
             require_authentication: false,
             require_encryption: false,
         };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::host::Host;
 use host_events::Event;
+use host_mail::BodyType;
 
 #[tokio::test]
 async fn refuses_a_client_that_sends_before_the_greeting() {
@@ -13,9 +14,10 @@ async fn refuses_a_client_that_sends_before_the_greeting() {
     start();
     let rest = client.rest().await;
     assert!(
-        rest.starts_with("554 5.5.1 ") && rest.matches("\r\n").count() == 1,
+        rest.starts_with("220 mail.example.org ") && rest.contains("\r\n554 5.5.1 "),
         "{rest}"
     );
+    assert_eq!(rest.matches("\r\n").count(), 2, "{rest}");
     host.event(5017).await;
 }
 
@@ -78,7 +80,8 @@ async fn discards_a_message_cut_off_by_a_timeout() {
 
 #[tokio::test]
 async fn refuses_defective_messages_at_the_final_dot() {
-    let host = Host::new(|config| config.limits.message_size = 100_000).await;
+    let mut host = Host::new(|config| config.limits.message_size = 100_000).await;
+    host.listener.undeclared_eight_bit = false;
     let mut client = host.greeted().await;
     let long_line = [&b"Subject: "[..], &[b'x'; 990]].concat();
     for (parameters, message, expected) in [
@@ -117,11 +120,38 @@ async fn refuses_defective_messages_at_the_final_dot() {
         .iter()
         .filter(|event| event.entry().id == 5010)
         .count();
-    assert_eq!(refused, 8, "an event for each");
+    assert_eq!(refused, 5, "an event for each of the first");
     // The connection remains usable.
     let reply = client.deliver(" BODY=8BITMIME", "Subject: x\r\n\r\nä").await;
     assert!(reply.starts_with("250 "), "{reply}");
     assert_eq!(host.spooled().len(), 1);
+    client.play(&[("QUIT", "221")]).await;
+    let Event::RefusalsSummed { count, last_stage, .. } = host.event(5096).await else {
+        panic!("another event")
+    };
+    assert_eq!((count, last_stage.as_str()), (3, "message"));
+}
+
+#[tokio::test]
+async fn undeclared_octets_above_127_are_taken_as_8bitmime() {
+    let host = Host::new(|_| {}).await;
+    let mut client = host.greeted().await;
+    for (parameters, message, body) in [
+        ("", "Subject: x\r\n\r\nä", BodyType::EightBitMime),
+        ("", "Subject: ä\r\n\r\nx", BodyType::EightBitMime),
+        (" BODY=7BIT", "Subject: x\r\n\r\nä", BodyType::EightBitMime),
+        ("", "Subject: x\r\n\r\na", BodyType::SevenBit),
+    ] {
+        let reply = client.deliver(parameters, message).await;
+        assert!(reply.starts_with("250 "), "{reply}");
+        let id = reply.rsplit(' ').next().unwrap_or_default().trim_end().to_owned();
+        let spooled = host.spooled();
+        let message = spooled
+            .iter()
+            .find(|message| message.id.to_string() == id)
+            .expect("spooled");
+        assert_eq!(message.envelope.body, body);
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::host::Host;
 use crate::session::accept_message::ReceivedMessage;
+use crate::session::refusal_events::RefusalEvents;
 use host_contract::{Answered, Disposition, Edit, Reason};
 use host_mail::{Client, Envelope, HeaderBlock, Mailbox, Reply, ReversePath, SessionId};
 use host_spool::State;
@@ -22,9 +23,10 @@ async fn settle(host: &Host, disposition: Disposition) -> Reply {
     };
     let mut envelope = Envelope::from_sender(ReversePath::Mailbox(mailbox("anna@example.org")));
     envelope.recipients = vec![mailbox("bob@example.org"), mailbox("carl@example.org")];
+    let refusals = RefusalEvents::new(SessionId::generate(), host.context.events.clone());
     let message = ReceivedMessage {
         context: &host.context,
-        session: SessionId::generate(),
+        refusals: &refusals,
         client: &client,
         extended: true,
         envelope: &envelope,

@@ -1,0 +1,122 @@
+//! Verification of credentials, and the consequences of failed logins.
+
+use super::{Driver, NextStep};
+use crate::session::auth::LoginFault;
+use crate::session::driver::input::Interrupted;
+use crate::session::login_limiter::LimitedBy;
+use crate::session::machine::{RejectedLogin, Verifying};
+use crate::session::transport::Stream;
+use crate::session::wire::Wire;
+use host_directory::{Login, LookupError};
+use host_events::Event;
+use host_mail::{client_network, cut};
+
+/// Maximum length of a user name in an event, in bytes.
+const MAX_USER: usize = 255;
+
+impl Driver {
+    /// Verifies the credentials. A client that closes the connection withdraws its attempt.
+    pub(super) async fn verify<S>(&mut self, wire: &mut Wire<S>, pending: Verifying) -> Result<NextStep, Interrupted>
+    where
+        S: Stream,
+    {
+        let directory = self.context.directory.clone();
+        let user = &pending.credentials.user;
+        let network = client_network(pending.session.client.address);
+        let account = directory.login_name(user).await;
+        let known = match self.context.logins.admit(network, &account) {
+            Ok(known) => known,
+            Err(limit) => {
+                let reason = format!("{}, of the {}", LoginFault::Refused.reason(), subject(limit));
+                let rejected = pending.rejected(LoginFault::Refused);
+                self.emit_failed_login(&rejected, reason);
+                return Ok(rejected.done());
+            }
+        };
+        let login = Login {
+            user,
+            password: pending.credentials.password.reveal(),
+            network,
+            known,
+        };
+        match self.peer.while_connected(wire, directory.authenticate(login)).await? {
+            Ok(Some(account)) => {
+                self.context.logins.succeeded(network, &account);
+                Ok(pending.accepted(account))
+            }
+            Ok(None) => self.reject_login(wire, pending.rejected(LoginFault::Credentials)).await,
+            Err(error @ (LookupError::Busy | LookupError::Unavailable(_))) => {
+                let rejected = pending.rejected(LoginFault::Unavailable);
+                self.emit_failed_login(&rejected, error.to_string());
+                Ok(rejected.done())
+            }
+        }
+    }
+
+    /// Emits an event and returns the reply. A guess counts towards the limits on failed logins, and its reply is
+    /// delayed.
+    pub(super) async fn reject_login<S>(
+        &mut self,
+        wire: &mut Wire<S>,
+        rejected: RejectedLogin,
+    ) -> Result<NextStep, Interrupted>
+    where
+        S: Stream,
+    {
+        self.emit_failed_login(&rejected, rejected.failed.fault.reason().to_owned());
+        if !rejected.failed.fault.is_guess() {
+            return Ok(rejected.done());
+        }
+        let network = client_network(rejected.session.client.address);
+        let account = self.context.directory.login_name(&rejected.failed.user).await;
+        let limits = &self.context.config.login_limits;
+        let penalty = self.context.logins.failed(limits, network, &account);
+        for limit in penalty.reached {
+            let (client, account, failures) = match limit {
+                LimitedBy::Network => (Some(network.to_string()), None, limits.failures_per_client),
+                LimitedBy::Account => (
+                    None,
+                    Some(cut(account.to_owned(), MAX_USER)),
+                    limits.failures_per_account,
+                ),
+            };
+            self.context.events.emit(Event::LoginsRefused {
+                client,
+                account,
+                failures: failures.into(),
+                for_seconds: limits.refuse.as_secs(),
+            });
+        }
+        self.peer.pause(wire, penalty.delay).await?;
+        Ok(rejected.done())
+    }
+
+    /// Emits the event of an exchange with a line that is too long, which ends the connection.
+    pub(super) fn emit_endless_exchange(&self, mechanism: &str) {
+        self.context.events.emit(Event::AuthFailed {
+            session: self.peer.session.to_string(),
+            client: self.peer.address.clone(),
+            mechanism: mechanism.to_owned(),
+            account: String::new(),
+            reason: "the response is too long".to_owned(),
+        });
+    }
+
+    fn emit_failed_login(&self, rejected: &RejectedLogin, reason: String) {
+        self.context.events.emit(Event::AuthFailed {
+            session: self.peer.session.to_string(),
+            client: self.peer.address.clone(),
+            mechanism: rejected.failed.mechanism.to_owned(),
+            account: cut(rejected.failed.user.clone(), MAX_USER),
+            reason,
+        });
+    }
+}
+
+/// Returns the subject of a limit in words.
+fn subject(limit: LimitedBy) -> &'static str {
+    match limit {
+        LimitedBy::Network => "client",
+        LimitedBy::Account => "account",
+    }
+}
