@@ -14,7 +14,7 @@ use crate::settlement::{SettlementPlan, faulted};
 use host_config::{DeliveryConfig, NextHop};
 use host_contract::Reason;
 use host_directory::Home;
-use host_mail::{Content, InMemory, Mailbox, Timestamp};
+use host_mail::{Content, InMemory, Timestamp};
 
 /// Settles nothing before the end.
 struct NoCheckpoint;
