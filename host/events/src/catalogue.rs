@@ -250,8 +250,6 @@ events! {
         "A server that could not be reached takes mail again." "None.";
     5069 DestinationCrowded "destination-crowded" Info { destination: Text, connections: u64, reply: Text }
         "A server takes mail, and refuses more connections than it has; fewer are asked for from now on, and later more again. Told once until there are as many as are configured." "None, unless it should give more; delivery.per-destination says how many are wanted.";
-    5105 TlsFallback "tls-fallback" Warning { host: Text, reason: Text }
-        "TLS with a host that offers it failed; mail goes there in the clear, as the level `may` allows." "None, or see to the host's TLS; tls = \"encrypt\" or \"verify\" in [delivery] or a route keeps the mail instead.";
     5070 ConfigurationWarnings "configuration-warnings" Warning { warnings: Vec<String> }
         "The host runs with settings that are dangerous or cannot work, each with its key." "Correct each; posthouse check lists them too.";
     5071 FilesMadePrivate "files-made-private" Warning { folder: Text, count: u64, files: Text }
@@ -274,6 +272,8 @@ events! {
         "The reader of standard output does not take events; further ones are not printed until it does. The event log has all of them." "See to the program that reads the output of posthouse.";
     5098 OutputResumed "output-resumed" Info { dropped: u64 }
         "The reader of standard output takes events again; `dropped` events were not printed." "None: posthouse events shows them.";
+    5105 TlsFallback "tls-fallback" Warning { host: Text, reason: Text }
+        "TLS with a host that offers it failed; mail goes there in the clear, as the level `may` allows." "None, or see to the host's TLS; tls = \"encrypt\" or \"verify\" in [delivery] or a route keeps the mail instead.";
     5120 DelayNoticeSent "delay-notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String>, until: Text }
         "A message is not delivered yet; its sender is told, once, that it is tried until `until`." "None.";
     5121 DeliveryFailed "delivery-failed" Warning { message: Text, recipients: Vec<String>, class: Text, reply: Text }
