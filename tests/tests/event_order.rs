@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use posthouse_tests::{Client, Daemon, Sink, Site};
 use serde_json::Value;
@@ -46,20 +47,30 @@ fn trusting_site() -> Site {
     site
 }
 
-/// Returns the ids of all events about each message, in the order of the durable log.
+/// Returns the files in a folder and below.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the event log");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
+        .collect()
+}
+
+/// Returns the ids of all events about each message, in the order of the durable log over all its shares.
 fn events_by_message(site: &Site) -> HashMap<String, Vec<u64>> {
-    let folder = std::fs::read_dir(site.path().join("data/events")).expect("the event log");
-    let mut segments: Vec<_> = folder.map(|entry| entry.expect("an entry").path()).collect();
-    segments.sort();
+    let segments = files(&site.path().join("data/events"));
+    let texts = segments
+        .iter()
+        .map(|segment| std::fs::read_to_string(segment).expect("a segment"));
+    let mut events: Vec<Value> = Vec::new();
+    for text in texts {
+        events.extend(text.lines().filter_map(|line| serde_json::from_str(line).ok()));
+    }
+    events.sort_by_key(|event| event["seq"].as_u64());
     let mut found: HashMap<String, Vec<u64>> = HashMap::new();
-    for segment in segments {
-        for line in std::fs::read_to_string(segment).expect("a segment").lines() {
-            let Ok(event) = serde_json::from_str::<Value>(line) else {
-                continue;
-            };
-            if let (Some(id), Some(message)) = (event["id"].as_u64(), event["fields"]["message"].as_str()) {
-                found.entry(message.to_owned()).or_default().push(id);
-            }
+    for event in &events {
+        if let (Some(id), Some(message)) = (event["id"].as_u64(), event["fields"]["message"].as_str()) {
+            found.entry(message.to_owned()).or_default().push(id);
         }
     }
     found
