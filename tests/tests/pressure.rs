@@ -112,11 +112,14 @@ fn full_disk_defers_mail_and_goes_on_without_a_restart() {
     daemon.events().take(5083);
     assert!(daemon.events().all(5032).is_empty());
     sink.accept_everything();
-    let mut client = daemon.connect_from("127.0.0.3");
-    client.ehlo();
-    posthouse_tests::eventually("a message that is taken again", || {
-        (submit(&mut client, 12) == 250).then_some(())
+    let mut client = posthouse_tests::eventually("mail that is taken again", || {
+        let mut client = daemon.connect_from("127.0.0.3");
+        client.ehlo();
+        client.send(b"MAIL FROM:<far@example.org>\r\n");
+        (client.reply()?.code == 250).then_some(client)
     });
+    client.command("RSET", 250);
+    assert_eq!(submit(&mut client, 12), 250, "{}", client.transcript());
     sink.expect("Subject: number 12.");
     let (status, _) = daemon.stop();
     assert!(status.success());
