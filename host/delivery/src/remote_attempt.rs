@@ -26,7 +26,7 @@ const MAX_RECIPIENTS: usize = 100;
 const STALL: Duration = Duration::from_secs(30);
 /// Time without an answer after which a delivery gives way to one that waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The same for a message that the remote may have accepted: giving up early may deliver twice.
+/// Longer patience for a message that the remote may have accepted: giving up early may deliver twice.
 const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(60);
 
 /// An attempt at a remote.

@@ -53,6 +53,7 @@ use host_events::{Event, Events, RecentlyAccepted};
 use host_mail::{Content, MessageId, Timestamp};
 
 use crate::disk_space::Disk;
+use crate::draft::DraftCleanup;
 use crate::index_entry::IndexEntry;
 use crate::lease::Lease;
 use crate::open_store::open_store;
@@ -290,14 +291,7 @@ impl Spool {
         next: Option<Message>,
         notices: Vec<(Draft, Message)>,
     ) -> Result<(), PutError> {
-        let mut edits = Vec::new();
-        let mut cleanups = Vec::with_capacity(notices.len());
-        for (draft, message) in notices {
-            // Boxed: few messages have notices, and the future of each would enlarge this one.
-            let complete = Box::pin(draft.prepare(message)).await?;
-            edits.extend(complete.edits);
-            cleanups.push(complete.cleanup);
-        }
+        let (edits, cleanups) = prepare_notices(notices).await?;
         let shared = self.inner.shared.clone();
         let Claim { stored, lease, .. } = claim;
         let answer = match next {
@@ -319,13 +313,7 @@ impl Spool {
         next: Message,
         notices: Vec<(Draft, Message)>,
     ) -> Result<(), PutError> {
-        let mut edits = Vec::new();
-        let mut cleanups = Vec::with_capacity(notices.len());
-        for (draft, message) in notices {
-            let complete = Box::pin(draft.prepare(message)).await?;
-            edits.extend(complete.edits);
-            cleanups.push(complete.cleanup);
-        }
+        let (mut edits, cleanups) = prepare_notices(notices).await?;
         let next = claim.stored.with_message(next);
         edits.push(StoreEdit::record(&next)?);
         let shared = self.inner.shared.clone();
@@ -464,4 +452,18 @@ impl Spool {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
+}
+
+/// Completes the notices of a batch. Returns the edits of all, and the cleanups that publish them once the batch is
+/// durable.
+async fn prepare_notices(notices: Vec<(Draft, Message)>) -> Result<(Vec<StoreEdit>, Vec<DraftCleanup>), PutError> {
+    let mut edits = Vec::new();
+    let mut cleanups = Vec::with_capacity(notices.len());
+    for (draft, message) in notices {
+        // Boxed: few messages have notices, and the future of each would enlarge this one.
+        let complete = Box::pin(draft.prepare(message)).await?;
+        edits.extend(complete.edits);
+        cleanups.push(complete.cleanup);
+    }
+    Ok((edits, cleanups))
 }
