@@ -62,7 +62,8 @@ impl Printer {
         let fits = if self.dropped > 0 {
             resumes
         } else {
-            pending + size <= MAX_PENDING
+            // A batch of any size fits while nothing waits.
+            pending == 0 || pending + size <= MAX_PENDING
         };
         if !fits {
             let begins = self.dropped == 0;
