@@ -39,7 +39,7 @@ mod remote_attempt;
 mod remote_health;
 mod reply_parser;
 mod rerouted;
-mod resolve;
+mod resolve_recipients;
 mod retry_schedule;
 mod scheduler;
 mod settlement;

@@ -10,7 +10,7 @@ use host_spool::{Failed, Message, Recipient, RecipientState, State};
 
 use super::destination::Destination;
 use super::outcome::{class, failed_here, reply_for_class};
-use super::resolve::{RecipientResolver, Resolution};
+use super::resolve_recipients::{RecipientResolver, Resolution};
 use crate::destination_attempts::{Supervision, attempt_all};
 use crate::outgoing_delivery::Delivery;
 use crate::remote_health::WaitBound;

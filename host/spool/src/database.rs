@@ -32,7 +32,7 @@ pub(super) struct Database {
     pub bodies: Keyspace,
     pub set_aside: Keyspace,
     pub log: Keyspace,
-    /// [`crate::totals::Totals`] under a single key.
+    /// [`crate::integrity::totals::Totals`] under a single key.
     pub totals: Keyspace,
 }
 

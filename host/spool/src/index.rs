@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use host_mail::{MessageId, Timestamp};
 
-use crate::counts::Counts;
 use crate::index_entry::{IndexEntry, StateKind};
+use crate::state_counts::Counts;
 use crate::waiting::WaitingByDestination;
 
 /// The effect of a lease on the message.

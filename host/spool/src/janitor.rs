@@ -1,11 +1,13 @@
 //! The janitor: a background thread that unlinks files, reclaims disk space and notices that space is free again.
 
+pub(crate) mod cleanup_task;
+
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::aside;
-use crate::cleanup_task::CleanupTask;
+use crate::janitor::cleanup_task::CleanupTask;
+use crate::removed_files;
 use crate::shared::Shared;
 
 /// Time between two rounds of checking the disk.
@@ -42,7 +44,7 @@ fn run(shared: &Weak<Shared>, tasks: &Receiver<CleanupTask>) {
                 shared.store.sync_manifest();
                 if Instant::now() >= expire_at {
                     expire_at = Instant::now() + EXPIRY;
-                    if let Err(error) = aside::expire(shared.store.root()) {
+                    if let Err(error) = removed_files::expire(shared.store.root()) {
                         tracing::warn!(%error, "old orphans were not removed");
                     }
                 }

@@ -2,42 +2,35 @@
 //!
 //! `docs/internals/spool.md` has the table of states and the effect of a crash in each.
 
-mod aside;
 mod bounded_log;
 mod buffer_budget;
-mod check_spool;
 mod claim;
-mod cleanup_task;
-mod counts;
 mod database;
 mod disk_space;
 mod draft;
-mod examine;
 mod hasten;
 mod index;
 mod index_entry;
+mod integrity;
 mod janitor;
-mod journal_scan;
 mod lease;
-mod manifest;
 mod message;
 mod open_store;
 mod queue_actions;
 mod recent_writes;
 mod recovery;
-mod salvage;
+mod removed_files;
 mod set_aside;
 mod shared;
 mod spill;
 mod spool_error;
 mod spool_options;
+mod state_counts;
 mod store;
 mod store_edit;
 mod store_folder;
 mod stored_content;
 mod stored_record;
-mod totals;
-mod tree_files;
 mod waiting;
 mod write_latency;
 mod writer;
@@ -65,16 +58,16 @@ use crate::stored_record::Stored;
 use crate::writer::SpoolWriter;
 
 pub use crate::bounded_log::{Entry, Log};
-pub use check_spool::{CheckedSpool, check_spool};
 pub use claim::Claim;
-pub use counts::Counts;
 pub use disk_space::ReservedSpace;
 pub use draft::Draft;
+pub use integrity::check_spool::{CheckedSpool, check_spool};
 pub use message::{Failed, Message, Recipient, RecipientState, State};
 pub use recovery::Recovery;
 pub use set_aside::SetAsideMessage;
 pub use spool_error::{Damage, OpenError, PutError};
 pub use spool_options::{OnDamage, SpoolOptions};
+pub use state_counts::Counts;
 
 /// The selection of messages that [`Spool::list`] returns.
 #[derive(Debug, Clone, Default)]

@@ -8,19 +8,19 @@ use std::time::Duration;
 use host_events::Events;
 use host_files::make_private_folder;
 
-use crate::aside;
-use crate::examine::{Examined, examine};
-use crate::journal_scan::journals;
-use crate::manifest::{MANIFEST, ManifestFacts};
-use crate::salvage;
+use crate::integrity::examine::{Examined, examine};
+use crate::integrity::journal_scan::journals;
+use crate::integrity::manifest::{MANIFEST, ManifestFacts};
+use crate::integrity::salvage;
+use crate::integrity::totals::Totals;
+use crate::integrity::tree_files;
+use crate::removed_files;
 use crate::spool_error::{Damage, OpenError};
 use crate::spool_options::OnDamage;
 use crate::store::{SpoolStore, id_of, is_storage_full};
 use crate::store_edit::StoreTable;
 use crate::store_folder::{check_format, write_format};
 use crate::stored_record::Stored;
-use crate::totals::Totals;
-use crate::tree_files;
 
 /// Number of attempts to take the lock, and the delay after each.
 const LOCK_ATTEMPTS: u32 = 4;
@@ -56,7 +56,7 @@ pub(super) fn open_store(root: &Path, on_damage: OnDamage, events: &Events) -> R
         }
         if examined.damage.is_empty() {
             for torn in &examined.torn {
-                match aside::keep_tail(&aside::orphans(root), torn) {
+                match removed_files::keep_tail(&removed_files::orphans(root), torn) {
                     // The manifest tells that no acknowledged batch is among the bytes.
                     Err(error) if is_storage_full(&error) && examined.facts.is_some() => {
                         tracing::warn!(%error, "an unfinished batch of the last run is not kept");
@@ -103,7 +103,7 @@ pub(super) fn open_store(root: &Path, on_damage: OnDamage, events: &Events) -> R
     store
         .begin_totals(totals, examined.newest_batch, facts)
         .map_err(OpenError::Store)?;
-    let salvaged = (!damage.is_empty()).then(|| (damage, kept.unwrap_or_else(|| aside::damaged(root))));
+    let salvaged = (!damage.is_empty()).then(|| (damage, kept.unwrap_or_else(|| removed_files::damaged(root))));
     Ok(OpenedStore {
         store,
         existed,

@@ -7,8 +7,8 @@ use host_events::Event;
 use host_mail::{MessageId, Timestamp};
 
 use crate::claim::Claim;
-use crate::cleanup_task::CleanupTask;
 use crate::index_entry::IndexEntry;
+use crate::janitor::cleanup_task::CleanupTask;
 use crate::lease::Lease;
 use crate::message::Message;
 use crate::shared::Shared;

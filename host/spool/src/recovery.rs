@@ -12,17 +12,17 @@ use host_contract::Reason;
 use host_events::{Event, RecentlyAccepted};
 use host_mail::MessageId;
 
-use crate::aside;
 use crate::index_entry::IndexEntry;
+use crate::integrity::totals::Totals;
 use crate::message::Message;
 use crate::open_store::OpenedStore;
+use crate::removed_files;
 use crate::shared::Shared;
 use crate::spool_error::OpenError;
 use crate::spool_options::OnDamage;
 use crate::store::{ScanItem, Snapshot, SpoolStore, id_of, is_storage_full};
 use crate::store_edit::{StoreEdit, StoreTable};
 use crate::stored_record::{SetAside, Stored};
-use crate::totals::Totals;
 
 /// Maximum number of edits in a batch.
 const BATCH: usize = 1000;
@@ -55,7 +55,7 @@ impl Recovery {
         let (snapshot, files) = (Some(shared.store.snapshot()?), files(&shared.store)?);
         let aside = match &opened.salvaged {
             Some((_, kept)) => kept.join("large"),
-            None => aside::orphans(shared.store.root()),
+            None => removed_files::orphans(shared.store.root()),
         };
         Ok(Self {
             shared,
@@ -200,7 +200,7 @@ impl Recovery {
                 moved += keys.len() as u64;
             }
             for id in files {
-                moved += u64::from(aside::move_into(&self.aside, &store.large_file(*id))?);
+                moved += u64::from(removed_files::move_into(&self.aside, &store.large_file(*id))?);
             }
             Ok(())
         };
@@ -221,7 +221,7 @@ impl Recovery {
         let Some(id) = id_of(key) else { return Ok(()) };
         let body = self.shared.store.value(StoreTable::Bodies, id);
         match body.map_err(std::io::Error::other)? {
-            Some(body) => aside::keep_bytes(&self.aside, &format!("{id}.body"), &body),
+            Some(body) => removed_files::keep_bytes(&self.aside, &format!("{id}.body"), &body),
             None => Ok(()),
         }
     }

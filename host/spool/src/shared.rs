@@ -11,9 +11,9 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, SetOnce};
 
 use crate::buffer_budget::BufferBudget;
-use crate::cleanup_task::CleanupTask;
 use crate::disk_space::Disk;
 use crate::index::Index;
+use crate::janitor::cleanup_task::CleanupTask;
 use crate::recent_writes::RecentWrites;
 use crate::spool_options::SpoolOptions;
 use crate::store::SpoolStore;

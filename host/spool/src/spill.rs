@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use crate::cleanup_task::CleanupTask;
+use crate::janitor::cleanup_task::CleanupTask;
 use host_files::sync_folder;
 
 /// A spill file. Dropping removes the file in the background, unless [`Self::keep`] was called.

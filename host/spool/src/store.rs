@@ -16,11 +16,11 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::database::{Database, open_database, open_or_make_database};
-use crate::manifest::{Manifest, ManifestFacts};
+use crate::integrity::manifest::{Manifest, ManifestFacts};
+use crate::integrity::totals::{TOTALS_KEY, Totals};
 use crate::spool_error::{BatchError, OpenError};
 use crate::store_edit::{StoreEdit, StoreTable};
 use crate::stored_record::Stored;
-use crate::totals::{TOTALS_KEY, Totals};
 
 /// Free bytes from which a store is opened again whose disk was full.
 const REOPEN_ROOM: u64 = 1024 * 1024;
@@ -181,7 +181,7 @@ impl SpoolStore {
     }
 
     fn newest_journal(&self) -> Result<u64, String> {
-        let journals = crate::journal_scan::journals(&self.inner.root.join("store"));
+        let journals = crate::integrity::journal_scan::journals(&self.inner.root.join("store"));
         let newest = journals.map_err(|error| error.to_string())?.pop();
         Ok(newest.map_or(0, |(number, _)| number))
     }

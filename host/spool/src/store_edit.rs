@@ -3,9 +3,9 @@
 use fjall::Slice;
 use host_mail::MessageId;
 
+use crate::integrity::totals::TotalsChange;
 use crate::spool_error::PutError;
 use crate::stored_record::Stored;
-use crate::totals::TotalsChange;
 
 /// A keyspace of the store that is keyed by message id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

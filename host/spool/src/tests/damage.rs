@@ -140,7 +140,7 @@ async fn orphans_are_moved_aside_at_open_and_foreign_files_stay() {
     assert_eq!(recovered(&events), (1, 2, 0));
     assert!(!orphan.exists() && foreign.exists());
     assert_eq!(bytes_of(&spool, kept), pattern(2 * PIECE));
-    let aside = crate::aside::orphans(folder.path());
+    let aside = crate::removed_files::orphans(folder.path());
     let name = orphan.file_name().expect("name").to_str().expect("text");
     assert_eq!(
         std::fs::read(aside.join(name)).expect("kept"),

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::damage::{recovered, reopen};
 use super::*;
 use crate::draft::PIECE;
-use crate::journal_scan::{journals, read_data};
-use crate::manifest;
+use crate::integrity::journal_scan::{journals, read_data};
+use crate::integrity::manifest;
 
 /// Makes a spool with 20 small messages and two large ones, and closes it.
 async fn filled(path: &Path) -> Vec<MessageId> {
@@ -273,7 +273,7 @@ async fn a_torn_batch_is_no_damage_and_its_bytes_are_kept() {
     bytes.extend_from_slice(&torn);
     std::fs::write(&path, &bytes).expect("written");
     assert_eq!(open(folder.path()).counts().queued, 22);
-    let kept = files(&crate::aside::orphans(folder.path()));
+    let kept = files(&crate::removed_files::orphans(folder.path()));
     assert_eq!(kept.into_values().collect::<Vec<_>>(), [torn]);
 }
 

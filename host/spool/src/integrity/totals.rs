@@ -3,14 +3,14 @@
 use host_mail::MessageId;
 
 /// Key of the totals in the store.
-pub(super) const TOTALS_KEY: &[u8] = b"posthouse-totals";
+pub(crate) const TOTALS_KEY: &[u8] = b"posthouse-totals";
 /// Number of octets of [`Totals::encode`].
-pub(super) const ENCODED: usize = 40;
+pub(crate) const ENCODED: usize = 40;
 
 /// Numbers of the mail in the store. Every batch of edits stores the new totals beside the edits, atomically, so that
 /// the totals and the records can be compared at any later open. All arithmetic wraps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Totals {
+pub(crate) struct Totals {
     /// Number of batches written since the spool has totals.
     pub batch: u64,
     /// Number of records of messages.
@@ -25,7 +25,7 @@ pub(super) struct Totals {
 
 /// The effect of an edit on the totals.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum TotalsChange {
+pub(crate) enum TotalsChange {
     /// The number of messages stays.
     #[default]
     None,

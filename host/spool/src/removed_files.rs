@@ -10,7 +10,7 @@ use std::time::Duration;
 use host_files::{make_private_folder, sync_folder};
 use host_mail::Timestamp;
 
-use crate::journal_scan::JournalScan;
+use crate::integrity::journal_scan::JournalScan;
 
 /// Time for which orphans are kept, beyond the day of their folder.
 const KEPT: Duration = Duration::from_secs(8 * 24 * 3600);

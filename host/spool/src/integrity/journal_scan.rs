@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::SeekFrom;
 
-use crate::totals::{ENCODED, TOTALS_KEY, Totals};
+use crate::integrity::totals::{ENCODED, TOTALS_KEY, Totals};
 
 /// Trailer of every batch.
 const TRAILER: &[u8] = b"FJL\x03";
@@ -21,7 +21,7 @@ const CLEAR: u8 = 4;
 
 /// The content of a journal.
 #[derive(Debug)]
-pub(super) struct JournalScan {
+pub(crate) struct JournalScan {
     /// Number in the name: `NUMBER.jnl`.
     pub number: u64,
     pub path: PathBuf,
@@ -58,7 +58,7 @@ impl JournalScan {
 }
 
 /// Lists the journals of a store, oldest first, as numbers and paths.
-pub(super) fn journals(store: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(crate) fn journals(store: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(store)? {
         let path = entry?.path();
@@ -72,7 +72,7 @@ pub(super) fn journals(store: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 }
 
 /// Reads a journal.
-pub(super) fn scan(number: u64, path: PathBuf) -> io::Result<JournalScan> {
+pub(crate) fn scan(number: u64, path: PathBuf) -> io::Result<JournalScan> {
     let bytes = read_data(&path)?;
     let (mut end, mut last) = (0, None);
     while let Some((length, totals)) = batch(&bytes[end..]) {
@@ -89,7 +89,7 @@ pub(super) fn scan(number: u64, path: PathBuf) -> io::Result<JournalScan> {
 }
 
 /// Reads a file without the zeros at the end. A journal is 64 MiB of mostly a hole.
-pub(super) fn read_data(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_data(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let mut bytes = Vec::new();
     let mut end = 0;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use host_files::{replace_whole, sync_folder};
 
-use crate::aside::{damaged, make_folder};
-use crate::examine::{Examined, VERSION_3};
-use crate::journal_scan::{journals, read_data, scan};
-use crate::tree_files::{self, CURRENT};
+use crate::integrity::examine::{Examined, VERSION_3};
+use crate::integrity::journal_scan::{journals, read_data, scan};
+use crate::integrity::tree_files::{self, CURRENT};
+use crate::removed_files::{damaged, make_folder};
 
 /// Copies the store into a new folder below `damaged/`, then repairs what can be repaired:
 ///
@@ -23,16 +23,16 @@ use crate::tree_files::{self, CURRENT};
 /// # Errors
 ///
 /// The copy could not be made, in which case nothing was changed, or a repair failed.
-pub(super) fn repair(root: &Path, found: &Examined) -> io::Result<PathBuf> {
+pub(crate) fn repair(root: &Path, found: &Examined) -> io::Result<PathBuf> {
     let kept = damaged(root);
     let store = root.join("store");
     make_folder(&kept)?;
     if store.is_dir() {
         keep(&store, &kept.join("store"))?;
     }
-    let manifest = crate::manifest::path(root);
+    let manifest = crate::integrity::manifest::path(root);
     if manifest.exists() {
-        fs::copy(&manifest, kept.join(crate::manifest::MANIFEST))?;
+        fs::copy(&manifest, kept.join(crate::integrity::manifest::MANIFEST))?;
     }
     if !store.is_dir() {
         return Ok(kept);
@@ -95,7 +95,7 @@ fn keep(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Returns the folders of the keyspaces.
-pub(super) fn keyspaces(store: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn keyspaces(store: &Path) -> io::Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(store.join("keyspaces"))? {
         let path = entry?.path();
@@ -108,7 +108,7 @@ pub(super) fn keyspaces(store: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Takes the tables and blob files out of the keyspaces that are not as they were written. True if there were any.
-pub(super) fn leave_out_damaged(store: &Path) -> io::Result<bool> {
+pub(crate) fn leave_out_damaged(store: &Path) -> io::Result<bool> {
     let mut any = false;
     for keyspace in keyspaces(store)? {
         let damaged: Vec<_> = tree_files::damaged(&keyspace)?

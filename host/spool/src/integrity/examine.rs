@@ -4,19 +4,19 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::journal_scan::{JournalScan, journals, scan};
-use crate::manifest::{MANIFEST, Manifest, ManifestFacts};
+use crate::integrity::journal_scan::{JournalScan, journals, scan};
+use crate::integrity::manifest::{MANIFEST, Manifest, ManifestFacts};
+use crate::integrity::tree_files;
 use crate::spool_error::Damage;
-use crate::tree_files;
 
 /// Marker of a store's format.
 const VERSION: &str = "version";
 /// Content of the marker.
-pub(super) const VERSION_3: &[u8] = b"FJL\x03";
+pub(crate) const VERSION_3: &[u8] = b"FJL\x03";
 
 /// The findings about a spool.
 #[derive(Default)]
-pub(super) struct Examined {
+pub(crate) struct Examined {
     /// Parts that are missing, each with its file.
     pub damage: Vec<Damage>,
     /// Facts of the manifest; `None` if the spool has no manifest.
@@ -34,7 +34,7 @@ pub(super) struct Examined {
 /// # Errors
 ///
 /// A file or folder is there and cannot be read.
-pub(super) fn examine(root: &Path) -> io::Result<Examined> {
+pub(crate) fn examine(root: &Path) -> io::Result<Examined> {
     let mut found = Examined::default();
     match Manifest::read(root) {
         Ok(facts) => found.facts = facts,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use host_files::replace_whole;
 
 /// Name of the file that names the version.
-pub(super) const CURRENT: &str = "current";
+pub(crate) const CURRENT: &str = "current";
 /// Size of that file: number and checksum of the version, and the kind of the checksum.
 const CURRENT_SIZE: usize = 8 + 16 + 1;
 /// Size of a checksum with the octet of its kind.
@@ -20,7 +20,7 @@ const CHECKSUM: usize = 1 + 16;
 const SEQUENCE: usize = 8;
 
 /// A file of a keyspace that is missing or damaged.
-pub(super) struct TreeDamage {
+pub(crate) struct TreeDamage {
     pub path: PathBuf,
     pub text: String,
 }
@@ -39,7 +39,7 @@ impl TreeDamage {
 /// # Errors
 ///
 /// A file is there and cannot be read.
-pub(super) fn missing(folder: &Path) -> io::Result<Vec<TreeDamage>> {
+pub(crate) fn missing(folder: &Path) -> io::Result<Vec<TreeDamage>> {
     let path = folder.join(CURRENT);
     let current = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -78,7 +78,7 @@ pub(super) fn missing(folder: &Path) -> io::Result<Vec<TreeDamage>> {
 }
 
 /// Returns the content of `current` for the newest whole version in the folder; `None` if there is none.
-pub(super) fn newest_version(folder: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn newest_version(folder: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut numbers: Vec<u64> = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
@@ -150,7 +150,7 @@ impl TreeFile {
 }
 
 /// Returns the tables and blob files of a keyspace that are not as they were written. Reads all of them.
-pub(super) fn damaged(folder: &Path) -> io::Result<Vec<TreeDamage>> {
+pub(crate) fn damaged(folder: &Path) -> io::Result<Vec<TreeDamage>> {
     let Some((number, _)) = decode_current(&fs::read(folder.join(CURRENT))?) else {
         return missing(folder);
     };
@@ -164,7 +164,7 @@ pub(super) fn damaged(folder: &Path) -> io::Result<Vec<TreeDamage>> {
 }
 
 /// Writes a new version of a keyspace without these files, and makes it current.
-pub(super) fn leave_out(folder: &Path, files: &[PathBuf]) -> io::Result<()> {
+pub(crate) fn leave_out(folder: &Path, files: &[PathBuf]) -> io::Result<()> {
     let text = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
     let Some((number, _)) = decode_current(&fs::read(folder.join(CURRENT))?) else {
         return Err(text(format!("{CURRENT} is damaged")));

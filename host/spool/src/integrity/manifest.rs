@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use host_files::sync_folder;
 use serde::{Deserialize, Serialize};
 
-use crate::totals::Totals;
+use crate::integrity::totals::Totals;
 
 /// Name of the file in the spool's folder.
-pub(super) const MANIFEST: &str = "manifest";
+pub(crate) const MANIFEST: &str = "manifest";
 /// Format of the file.
 const FORMAT: u32 = 1;
 /// Distance of the slots in bytes: a page of most file systems.
@@ -28,7 +28,7 @@ const CHECKSUM: usize = 16;
 /// The facts. Each is a lower bound: the store holds at least so much.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct ManifestFacts {
+pub(crate) struct ManifestFacts {
     format: u32,
     /// Number of times that the manifest was written.
     serial: u64,
@@ -50,7 +50,7 @@ pub(super) struct ManifestFacts {
 }
 
 /// The open manifest.
-pub(super) struct Manifest {
+pub(crate) struct Manifest {
     file: File,
     facts: ManifestFacts,
     changed: bool,
@@ -177,7 +177,7 @@ impl ManifestFacts {
 }
 
 /// Returns the path of the manifest.
-pub(super) fn path(root: &Path) -> PathBuf {
+pub(crate) fn path(root: &Path) -> PathBuf {
     root.join(MANIFEST)
 }
 

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use host_events::Events;
 
+use crate::integrity::totals::Totals;
 use crate::open_store::{damaged_tables, open_store};
 use crate::spool_error::{Damage, OpenError};
 use crate::spool_options::OnDamage;
 use crate::store::id_of;
 use crate::store_edit::StoreTable;
 use crate::stored_record::{SetAside, Stored};
-use crate::totals::Totals;
 
 /// Result of [`check_spool`].
 #[derive(Debug, Clone, Default)]
