@@ -3,7 +3,7 @@
 //! `docs/reference/delivery.md` describes what an operator sees. The modules, from the top down:
 //!
 //! - `scheduler` claims due messages; `claimed_message` takes a claim to its settlement.
-//! - `worker` processes a message without the spool: `resolve` expands recipients with the directory, `destination`
+//! - `worker` processes a message without the spool: `resolve_recipients` expands recipients with the directory, `destination`
 //!   routes, and `attempt` delivers.
 //! - `maildir` stores a message on this host. `remote_health`, `connection_pool`, `connect`, `authenticate` and
 //!   `transaction` send a message to another host; `mail_exchanges` looks up the hosts of a domain.

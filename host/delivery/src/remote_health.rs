@@ -67,7 +67,7 @@ struct RemoteState {
     rooms: Arc<RoomList>,
 }
 
-/// Deliveries since the last success that the remote has cut off or put off.
+/// Deliveries that the remote has cut off or deferred since the last success.
 #[derive(Default)]
 struct Troubles {
     count: u32,
@@ -100,7 +100,7 @@ pub(super) struct Unavailable {
 /// Bound on the deliveries that wait in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WaitBound {
-    /// Few for each remote: the message can wait in the spool instead.
+    /// A small bound for each remote: the message can wait in the spool instead.
     Remote,
     /// The bound of all remotes together: the message has other destinations, too.
     Total,
@@ -247,7 +247,7 @@ impl RemoteHealth {
         self.rooms.next().await
     }
 
-    /// Has [`Self::next_room`] name the remote again, because more deliveries wait in the spool.
+    /// Makes [`Self::next_room`] name the remote again, because more deliveries wait in the spool.
     pub(super) fn expect_room(&self, name: &str) {
         let remotes = self.remotes.lock();
         if let Some(state) = remotes.values().find(|state| *state.name == *name) {

@@ -17,9 +17,9 @@ use super::outcome::{class, failed_here};
 pub(super) enum Resolution {
     /// The recipient was delivered or has failed before.
     Done,
-    /// Attempt delivery to the destination.
+    /// Delivery is attempted to the destination.
     Send(Destination),
-    /// Look the recipient up again later: the directory is not available.
+    /// The directory is not available; the recipient is looked up again later.
     Deferred(Reply),
     /// The recipient has failed permanently.
     Failed(Failed),

@@ -131,7 +131,7 @@ impl Candidate {
 pub struct Generation {
     /// Number in the module's history, from 1.
     pub number: u64,
-    /// See [`Candidate::identity`].
+    /// Identity of the candidate that became this generation, [`Candidate::identity`].
     pub identity: String,
     /// True if the code is the built-in default policy, even if loaded from a file.
     pub is_built_in: bool,

@@ -177,7 +177,7 @@ events! {
     5015 SpoolRecovered "spool-recovered" Info { messages: u64, orphans_removed: u64, orphans_kept_in: Maybe, set_aside: u64 }
         "The spool was opened and every left-over of the last run put in order." "None.";
     5016 SpoolEntrySetAside "spool-entry-set-aside" Error { message: Text, error: Text }
-        "One spool entry is not whole; it was set aside by itself and the rest goes on." "posthouse queue list --state set-aside; put the missing part back and release it, or delete it.";
+        "One spool entry is not whole; it alone was set aside, and the rest goes on." "posthouse queue list --state set-aside; put the missing part back and release it, or delete it.";
     5017 SessionAborted "session-aborted" Info { session: Text, client: Text, reason: Text }
         "A connection ended before its time." "None.";
     5018 PolicyLog "policy-log" Info { policy: Text, level: Text, text: Text, session: Maybe, message: Maybe }
@@ -209,9 +209,9 @@ events! {
     5034 ShadowEnded "shadow-ended" Info { policy: Text, digest: Text, reason: Text, compared: u64, same: u64, different: u64, faulted: u64, unrecorded: u64, dropped: u64 }
         "A shadow has ended." "posthouse policy diff shows what it found.";
     5035 ShadowFault "shadow-fault" Warning { policy: Text, digest: Text, class: Text, code: Text, function: Maybe, location: Maybe, session: Maybe, message: Maybe }
-        "A candidate faulted in the shadow; no mail was touched. Told once for each class of faults." "Report it to the candidate's author; do not load it.";
+        "A candidate faulted in the shadow; no mail was touched. Emitted once for each class of faults." "Report it to the candidate's author; do not load it.";
     5036 RecordsDropped "records-dropped" Warning { count: u64, reason: Text }
-        "Decisions are not being recorded; the mail goes on. Told once until they are again." "Make room, or record less: see the reason.";
+        "Decisions are not being recorded; mail goes on. Emitted once until decisions are recorded again." "Make room, or record less: see the reason.";
     5037 PolicyCompiledHere "policy-compiled-here" Warning { digest: Text, reason: Text }
         "A policy had to be compiled inside the daemon, where compiling can slow the mail down." "See the reason: usually a disk without room for policies/cache, or a limit on processes.";
     5039 CountersLost "counters-lost" Warning { error: Text }
@@ -223,7 +223,7 @@ events! {
     5042 PolicyWatchResumed "policy-watch-resumed" Info { folder: Text }
         "The folder from which policies are loaded is watched again." "None.";
     5045 PolicyStaged "policy-staged" Info { policy: Text, version: Text, digest: Text, generation: u64, share: Text, clients: Vec<String>, until: Text, by: Text, reason: Maybe }
-        "A candidate decides for a share of the sessions or for some clients." "posthouse policy promote or cancel; it ends by itself.";
+        "A candidate decides for a share of the sessions or for some clients." "posthouse policy promote or cancel; the stage ends automatically.";
     5046 PolicyStageEnded "policy-stage-ended" Info { policy: Text, generation: u64, digest: Text, why: Text, by: Text }
         "A staged candidate was promoted, cancelled or replaced, its time was over (time-over), or the host was stopped (stopped)." "None.";
     5047 PolicyStageFailed "policy-stage-failed" Warning { policy: Text, generation: u64, digest: Text, faults: u64, calls: u64 }
@@ -231,7 +231,7 @@ events! {
     5049 RecordsResumed "records-resumed" Info { missed: u64 }
         "Decisions are being recorded again; `missed` records are missing." "None.";
     5053 CountersFull "counters-full" Warning { policy: Text, limit: u64 }
-        "A policy keeps as many counters as it may; it is told so and cannot begin another. Logged once until there is room." "Raise its counters, or have it count less or for a shorter time.";
+        "A policy keeps as many counters as it may and cannot begin another; the call returns an error. Emitted once until there is room." "Raise its counters, or have it count less or for a shorter time.";
     5054 CountersNotSaved "counters-not-saved" Warning { error: Text }
         "The counters of the policies could not be saved; it is tried again. A restart would lose what was counted since." "See to the disk.";
     5060 SessionsFull "sessions-full" Warning { limit: u64 }
@@ -249,7 +249,7 @@ events! {
     5068 DestinationReached "destination-reached" Info { destination: Text, after_seconds: u64 }
         "A server that could not be reached takes mail again." "None.";
     5069 DestinationCrowded "destination-crowded" Info { destination: Text, connections: u64, reply: Text }
-        "A server takes mail, and refuses more connections than it has; fewer are asked for from now on, and later more again. Told once until there are as many as are configured." "None, unless it should give more; delivery.per-destination says how many are wanted.";
+        "A server takes mail, and refuses more connections than it has; the host opens fewer from now on, and later more again. Emitted once until the configured number is reached." "None, unless it should give more; delivery.per-destination says how many are wanted.";
     5070 ConfigurationWarnings "configuration-warnings" Warning { warnings: Vec<String> }
         "The host runs with settings that are dangerous or cannot work, each with its key." "Correct each; posthouse check lists them too.";
     5071 FilesMadePrivate "files-made-private" Warning { folder: Text, count: u64, files: Text }
@@ -261,7 +261,7 @@ events! {
     5081 SpacePromised "space-promised" Warning { free: u64, promised: u64, mark: u64 }
         "Messages that are being received will take the disk down to its low-water mark; new ones are answered 452 until there is room for them. Logged once until then." "Make room, or lower limits.message-size: see who sends.";
     5082 SpoolFull "spool-full" Error { error: Text }
-        "A write to the spool failed for lack of room. New mail is answered 452 and nothing is delivered; what was accepted is kept, and the host goes on by itself once there is room." "Make room on the disk.";
+        "A write to the spool failed for lack of room. New mail is answered 452 and nothing is delivered; what was accepted is kept, and the host goes on automatically once there is room." "Make room on the disk.";
     5083 SpoolWritable "spool-writable" Info { }
         "The spool can be written again; mail is taken and delivered." "None.";
     5095 LoginsRefused "logins-refused" Warning { client: Maybe, account: Maybe, failures: u64, for_seconds: u64 }
@@ -275,7 +275,7 @@ events! {
     5105 TlsFallback "tls-fallback" Warning { host: Text, reason: Text }
         "TLS with a host that offers it failed; mail goes there in the clear, as the level `may` allows." "None, or see to the host's TLS; tls = \"encrypt\" or \"verify\" in [delivery] or a route keeps the mail instead.";
     5120 DelayNoticeSent "delay-notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String>, until: Text }
-        "A message is not delivered yet; its sender is told, once, that it is tried until `until`." "None.";
+        "A message is not delivered yet; its sender gets one notice that the host tries until `until`." "None.";
     5121 DeliveryFailed "delivery-failed" Warning { message: Text, recipients: Vec<String>, class: Text, reply: Text }
         "This host found that recipients cannot get a message; its finding is quoted." "See the reply; whom the policy names is notified.";
     5130 PolicyUntrusted "policy-untrusted" Error { policy: Text, generation: u64, digest: Text, problem: Text, instead: Text }

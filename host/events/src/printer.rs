@@ -77,7 +77,7 @@ impl Printer {
         resumes.then_some(Event::OutputResumed { dropped })
     }
 
-    /// Has `done` answered when everything so far is written. A stalled reader delays the answer.
+    /// Sends on `done` once everything so far is written. A stalled reader delays the reply.
     pub(super) fn flush(&self, done: SyncSender<()>) {
         let _ = self.tasks.send(PrintTask::Flush(done));
     }

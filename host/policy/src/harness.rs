@@ -220,7 +220,7 @@ impl LoadedPolicy {
     }
 }
 
-/// See [`PolicyHarness::session`].
+/// A session of questions, begun by [`PolicyHarness::session`].
 pub struct HarnessSession<'a> {
     harness: &'a PolicyHarness,
     policy: &'a LoadedPolicy,

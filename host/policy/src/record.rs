@@ -24,7 +24,7 @@ pub const RECORD_VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Record {
-    /// See [`RECORD_VERSION`].
+    /// Version of the format, [`RECORD_VERSION`].
     pub version: u32,
     /// Identifier, sorted by time.
     pub id: RecordId,

@@ -105,7 +105,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
 
     // Reading a large spool takes seconds; mail is accepted meanwhile.
     let log = host.log.clone();
-    // A log that cannot be read tells of no acceptance, so that none is told again.
+    // Without a readable log, recovery emits no acceptance (5006) again.
     let recover = move || recovery.run(&log.recently_accepted().unwrap_or_default());
     let recovery_task = tokio::task::spawn_blocking(recover).fuse();
     // Delivery has threads of its own, so that many busy sessions do not delay outgoing mail.

@@ -189,7 +189,7 @@ impl Draft {
             .await
     }
 
-    /// Does all of a commit but the batch: syncs the spill file and builds the edits.
+    /// Prepares a commit: syncs the spill file and builds the edits of the batch.
     pub(super) async fn prepare(mut self, message: Message) -> Result<CompleteDraft, PutError> {
         let id = self.id();
         if message.id != id {

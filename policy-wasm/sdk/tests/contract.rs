@@ -4,7 +4,8 @@
 fn contract_equals_the_repositorys_contract() {
     let repository = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     if !repository.join("host/posthouse").is_dir() {
-        return; // The SDK lies outside of the repository.
+        eprintln!("SKIPPED: the SDK lies outside of the repository");
+        return;
     }
     let contract = std::fs::read_to_string(repository.join("wit/policy.wit")).expect("the contract of the repository");
     assert!(

@@ -202,6 +202,19 @@ fn every_corpus_is_small_and_belongs_to_a_target() {
     }
 }
 
+/// A change of a format must change the corpus, too: a target that skips every seed tests nothing.
+#[test]
+fn seeds_of_records_and_control_bodies_are_read() {
+    for seed in corpus("record") {
+        let read = serde_json::from_slice::<host_policy::Record>(&seed);
+        assert!(read.is_ok(), "{read:?}: {}", String::from_utf8_lossy(&seed));
+    }
+    for seed in corpus("control") {
+        let bodies = posthouse_fuzz::control::check_bodies(&seed);
+        assert!(bodies > 0, "{}", String::from_utf8_lossy(&seed));
+    }
+}
+
 /// Defines a test for each target.
 macro_rules! survives {
     ($($name:ident)*) => {

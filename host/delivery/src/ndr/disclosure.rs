@@ -1,7 +1,7 @@
 //! Disclosure: the facts about each recipient that the reader of a report may learn.
 //!
-//! A sender learns what the address as the sender wrote it met, in the fields of RFC 3464, and nothing of what stands
-//! behind it. The administrator learns everything.
+//! A sender learns the result for each address as the sender wrote it, in the fields of RFC 3464: no alias members, no
+//! routes, no details of this host. The administrator learns everything.
 
 use std::collections::HashSet;
 

@@ -257,7 +257,9 @@ async fn failure_of_a_member_names_the_group_that_the_sender_wrote() {
     let mut record = testing::message(&["g@here.example"]);
     let progress = fixture.progress(&mut record).await;
     let plan = SettlementPlan::of(record, progress, fixture.settings(), Timestamp(0));
-    for failed in failures(&plan, &fixture).await {
+    let failures = failures(&plan, &fixture).await;
+    assert_eq!(failures.len(), 2);
+    for failed in failures {
         assert_eq!(
             (failed.written, failed.path),
             (mailbox("g@here.example"), DeliveryPath::Inside)

@@ -96,7 +96,7 @@ struct LoadTarget<'a> {
     force: bool,
 }
 
-/// See [`crate::PolicyManager::load`].
+/// Loads code or settings, as [`crate::PolicyManager::load`] describes.
 pub(crate) async fn load(set: &PolicySet, request: LoadRequest) -> Result<Activation, Vec<Problem>> {
     if let Some(folder) = &request.core_dumps
         && (!folder.is_absolute() || !folder.is_dir())
@@ -111,7 +111,7 @@ pub(crate) async fn load(set: &PolicySet, request: LoadRequest) -> Result<Activa
     activate(set, module.as_deref(), cause, force, choose).await
 }
 
-/// See [`crate::PolicyManager::roll_back`].
+/// Rolls a module back, as [`crate::PolicyManager::roll_back`] describes.
 pub(crate) async fn roll_back(
     set: &PolicySet,
     module: Option<&str>,
@@ -273,7 +273,7 @@ async fn make_durable(
     Ok((generation, probation))
 }
 
-/// See [`crate::PolicyManager::history`].
+/// Returns the activations of a module, as [`crate::PolicyManager::history`] describes.
 pub(crate) async fn history(set: &PolicySet, module: Option<&str>) -> Result<Vec<ModuleHistory>, Vec<Problem>> {
     let ledger = set.ledger.lock().await;
     let chain = set.chain.load_full();

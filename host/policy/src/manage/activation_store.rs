@@ -37,7 +37,7 @@ pub(crate) struct Configured {
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Activated {
     pub(crate) generation: u64,
-    /// See [`host_engine::generation::Candidate::identity`].
+    /// Identity of the generation, as in [`host_engine::generation::Candidate::identity`].
     pub(crate) identity: String,
     /// Digest of the code.
     pub(crate) code: String,

@@ -38,7 +38,7 @@ pub struct Checked {
     pub changes: Changes,
 }
 
-/// See [`crate::PolicyManager::check`]. No event is emitted.
+/// Checks a candidate, as [`crate::PolicyManager::check`] describes. No event is emitted.
 pub(crate) async fn dry_run(set: &PolicySet, request: LoadRequest) -> Result<Checked, Vec<Problem>> {
     let chain = set.chain.load_full();
     let position = find_module(&chain, request.module.as_deref())?;

@@ -119,7 +119,7 @@ pub struct StagedStatus {
     pub load: Utilisation,
 }
 
-/// See [`crate::PolicyManager::status`].
+/// Returns the state of each module, as [`crate::PolicyManager::status`] describes.
 pub(crate) fn status(set: &PolicySet) -> Vec<ModuleStatus> {
     let chain = set.chain.load();
     let status = |module: &Module| {
@@ -144,7 +144,7 @@ pub(crate) fn status(set: &PolicySet) -> Vec<ModuleStatus> {
     chain.modules.iter().map(status).collect()
 }
 
-/// See [`crate::PolicyManager::health`].
+/// Returns the health of the policies, as [`crate::PolicyManager::health`] describes.
 pub(crate) fn health(set: &PolicySet) -> Health {
     let mut health = Health::default();
     for module in status(set) {

@@ -91,8 +91,8 @@ struct Proven<'a> {
     restores: Restores,
 }
 
-/// Returns the newest generation of a module that has proved itself: a generation that is not on probation, or has no
-/// fault on it so far. The probation of the latter continues if it is restored.
+/// Returns the newest proven generation of a module: a generation that is not on probation, or one on probation without
+/// a fault. A restored generation on probation continues its probation.
 fn newest_proven<'a>(module: &'a Module, was: Option<&Activated>, ledger: &Ledger) -> Option<Proven<'a>> {
     let running = module.running.as_ref().ok()?;
     let name = &*module.name;

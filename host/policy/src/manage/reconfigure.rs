@@ -29,8 +29,8 @@ pub struct PolicyReload {
     pub is_applied: bool,
 }
 
-/// See [`crate::PolicyManager::reconfigure`]. The chain changes as a whole or not at all; the signers of the
-/// configuration apply in any case.
+/// Applies a configuration, as [`crate::PolicyManager::reconfigure`] describes. The chain changes as a whole or not at
+/// all; the signers of the configuration apply in any case.
 pub(crate) async fn reconfigure(set: &PolicySet, config: &Config, cause: &Cause, require_now: bool) -> PolicyReload {
     let mut ledger = set.ledger.lock().await;
     let before = set.chain.load_full();

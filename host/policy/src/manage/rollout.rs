@@ -54,7 +54,7 @@ pub struct Staged {
     pub until: Timestamp,
 }
 
-/// See [`crate::PolicyManager::stage`].
+/// Stages a candidate, as [`crate::PolicyManager::stage`] describes.
 pub(crate) async fn stage(set: &PolicySet, request: StageRequest) -> Result<Staged, Vec<Problem>> {
     let mut ledger = set.ledger.lock().await;
     let chain = set.chain.load_full();
@@ -149,7 +149,7 @@ fn emit_staged(set: &PolicySet, staging: &Staging, by: String) {
     });
 }
 
-/// See [`crate::PolicyManager::promote`].
+/// Promotes a staged candidate, as [`crate::PolicyManager::promote`] describes.
 pub(crate) async fn promote(set: &PolicySet, by: &str, force: bool) -> Result<Activation, Vec<Problem>> {
     let mut ledger = set.ledger.lock().await;
     let chain = set.chain.load_full();
@@ -189,7 +189,7 @@ pub(crate) async fn promote(set: &PolicySet, by: &str, force: bool) -> Result<Ac
     Ok(Activation::of(generation, previous.as_deref()))
 }
 
-/// See [`crate::PolicyManager::cancel`].
+/// Ends a stage, as [`crate::PolicyManager::cancel`] describes.
 pub(crate) async fn cancel(set: &PolicySet, by: &str) -> Result<Staged, Vec<Problem>> {
     let chain = set.chain.load_full();
     let staging = chain.staging.as_ref().ok_or_else(nothing_staged)?;

@@ -57,7 +57,7 @@ async fn stateless_instance_is_shared_by_messages() {
     assert_eq!(stamp(&bench, "x").await.as_deref(), Some(TWICE));
 }
 
-/// Bounds the state that a policy declared as stateless can pile up.
+/// A thousand questions bound the state that a module declared as stateless can accumulate.
 #[tokio::test]
 async fn instance_is_replaced_after_a_thousand_questions() {
     let bench = stamping(json!({ "stamp": "stamp:" }), Some(true)).await;

@@ -24,8 +24,7 @@ pub fn line(text: impl AsRef<str>) -> io::Result<()> {
 /// True in the daemon, which must not wait for the reader of its output.
 static IS_DAEMON: AtomicBool = AtomicBool::new(false);
 
-/// Has everything that the process writes to stderr from now on dropped while the reader of stderr stalls, the texts of
-/// panics included.
+/// Switches stderr to a writer that drops text while its reader stalls, the texts of panics included.
 pub fn never_wait_for_stderr() {
     IS_DAEMON.store(true, Ordering::Relaxed);
     std::panic::set_hook(Box::new(|panic| {

@@ -21,6 +21,23 @@ fn check(preemptions: usize, model: impl Fn(Arc<PermitPool>) + Send + Sync + 'st
     });
 }
 
+/// Number of interleavings that reached an assertion. A counter of the standard library: loom does not switch at it.
+#[derive(Clone, Default)]
+struct Hits(Arc<std::sync::atomic::AtomicUsize>);
+
+impl Hits {
+    fn add(&self) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn assert_some(&self) {
+        assert!(
+            self.0.load(std::sync::atomic::Ordering::Relaxed) > 0,
+            "no interleaving reached the assertion"
+        );
+    }
+}
+
 fn acquire(pool: &Arc<PermitPool>) -> Permit {
     block_on(pool.acquire(1, FOREVER)).expect("no timeout")
 }
@@ -76,47 +93,59 @@ fn waiter_that_comes_while_the_reclaim_task_ends_is_served() {
 
 #[test]
 fn at_most_a_single_reclaim_task_runs() {
-    check(3, |pool| {
-        let running = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let waiters = [(); 2].map(|()| {
-            let (pool, running) = (pool.clone(), running.clone());
-            thread::spawn(move || {
-                for _ in 0..2 {
-                    if let Some(_task) = ReclaimTask::start(&pool) {
-                        assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
-                        thread::yield_now();
-                        running.fetch_sub(1, Ordering::SeqCst);
+    let starts = Hits::default();
+    check(3, {
+        let starts = starts.clone();
+        move |pool| {
+            let running = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let waiters = [(); 2].map(|()| {
+                let (pool, running, starts) = (pool.clone(), running.clone(), starts.clone());
+                thread::spawn(move || {
+                    for _ in 0..2 {
+                        if let Some(_task) = ReclaimTask::start(&pool) {
+                            starts.add();
+                            assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
+                            thread::yield_now();
+                            running.fetch_sub(1, Ordering::SeqCst);
+                        }
                     }
-                }
-            })
-        });
-        for waiter in waiters {
-            waiter.join().expect("no panic");
+                })
+            });
+            for waiter in waiters {
+                waiter.join().expect("no panic");
+            }
         }
     });
+    starts.assert_some();
 }
 
 #[test]
 fn cancelled_revocation_does_not_delay_the_next() {
-    check(3, |pool| {
-        let mut permit = acquire(&pool);
-        let waiter = {
-            let pool = pool.clone();
-            thread::spawn(move || {
-                let waiter = Waiter::new(&pool, 1);
-                pool.revoke_idle();
-                std::mem::forget(waiter);
-            })
-        };
-        let is_revoked = permit.revoked(Instant::now()).now_or_never().is_some();
-        waiter.join().expect("no panic");
-        if !is_revoked {
-            assert_eq!(
-                pool.shortage(&pool.holders.lock()),
-                1,
-                "a busy holder is not counted on"
-            );
-            idle(permit);
+    let kept = Hits::default();
+    check(3, {
+        let kept = kept.clone();
+        move |pool| {
+            let mut permit = acquire(&pool);
+            let waiter = {
+                let pool = pool.clone();
+                thread::spawn(move || {
+                    let waiter = Waiter::new(&pool, 1);
+                    pool.revoke_idle();
+                    std::mem::forget(waiter);
+                })
+            };
+            let is_revoked = permit.revoked(Instant::now()).now_or_never().is_some();
+            waiter.join().expect("no panic");
+            if !is_revoked {
+                kept.add();
+                assert_eq!(
+                    pool.shortage(&pool.holders.lock()),
+                    1,
+                    "a busy holder is not counted on"
+                );
+                idle(permit);
+            }
         }
     });
+    kept.assert_some();
 }

@@ -26,7 +26,7 @@ pub(crate) enum Returned {
 pub(crate) enum HeaderForm {
     /// ASCII.
     SevenBit,
-    /// Beyond ASCII, encoded for any host.
+    /// Octets above 127, encoded as quoted-printable for any host.
     QuotedPrintable { utf8: bool },
     /// UTF-8 as it is, for hosts with SMTPUTF8 (RFC 6533 section 5).
     Global,
