@@ -15,6 +15,18 @@ password = "in clear"
 
 [[account]]
 name = "../../etc"
+
+[[account]]
+name = "costly"
+password = "$2y$31$z2DUmYA4zhUD2PLl6.EwYuoheY64P9x24gKc.jZTI2Wpkk1GKi8IG"
+
+[[account]]
+name = "unread"
+password = "{DES-CRYPT}antaMjN28DM5A"
+
+[[account]]
+name = "two"
+password = ["{PLAIN}one", "{PLAIN}two"]
 "#;
 
 const DUBIOUS_DIRECTORY: &str = r#"
@@ -26,6 +38,7 @@ addresses = ["admin@posthouse.test"]
 
 [[account]]
 name = "idle"
+password = "{PLAIN}secret"
 
 [[account]]
 name = "all"

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use toml::Value;
 
-use super::password::check_hash;
 use super::{Endpoint, Entry, Home, Target};
+use crate::scram_verifier::ScramVerifier;
+use crate::stored_password::StoredPassword;
 use host_config::toml_reader::{self, Problem, Problems, TableReader};
 use host_mail::{Mailbox, canonical_domain};
 
@@ -20,17 +21,28 @@ pub(super) struct DirectoryTable {
     domains: HashSet<String>,
     pub(super) accounts: HashMap<String, Account>,
     addresses: HashMap<String, Vec<Entry>>,
+    /// True if each account with a password, at least one, has a verifier of SCRAM-SHA-256.
+    pub(super) scram_for_all: bool,
 }
 
 /// An account of the directory.
 #[derive(Debug)]
 pub(super) struct Account {
-    /// PHC string; an account without a password cannot log in.
-    pub(super) password: Option<String>,
+    /// Verifiers of the password; an account without any cannot log in by password.
+    pub(super) passwords: Passwords,
     pub(super) addresses: Vec<Mailbox>,
     pub(super) home: Home,
     send_as: HashSet<String>,
     send_as_domains: HashSet<String>,
+}
+
+/// Verifiers of an account's password.
+#[derive(Debug, Default)]
+pub(super) struct Passwords {
+    /// Entry that a password is checked against; valid for [`StoredPassword::parse`].
+    pub(super) hash: Option<String>,
+    /// Verifier of SCRAM-SHA-256.
+    pub(super) scram: Option<ScramVerifier>,
 }
 
 /// An entry of `send-as`.
@@ -68,16 +80,17 @@ impl DirectoryTable {
                 table.read_list(group, "members", Target::Group);
             }
         }
+        let passwords = table.accounts.values().map(|account| &account.passwords);
+        let mut with_password = passwords.filter(|passwords| passwords.hash.is_some()).peekable();
+        table.scram_for_all =
+            with_password.peek().is_some() && with_password.all(|passwords| passwords.scram.is_some());
         let problems = problems.into_inner();
         if problems.is_empty() { Ok(table) } else { Err(problems) }
     }
 
     fn read_account(&mut self, mut reader: TableReader<'_>, mailboxes: &Path) {
         let name = reader.required("name", account_name);
-        let password = reader.optional("password", |value| {
-            let phc = toml_reader::text(value)?;
-            check_hash(&phc).map(|()| phc)
-        });
+        let passwords = reader.optional("password", passwords).unwrap_or_default();
         let addresses = reader.list("addresses", toml_reader::parsed::<Mailbox>);
         self.check_local(&reader, "addresses", &addresses);
         let send_as = reader.list("send-as", send_as);
@@ -100,7 +113,7 @@ impl DirectoryTable {
             });
         }
         let mut account = Account {
-            password,
+            passwords,
             addresses,
             home,
             send_as: HashSet::new(),
@@ -290,6 +303,35 @@ fn account_name(value: &Value) -> Result<String, String> {
     right.then_some(name).ok_or_else(|| {
         format!("expected at most {MAX_NAME} letters, digits, dots, hyphens, underscores or @, a letter or digit first")
     })
+}
+
+/// Reads the verifiers of a password: a hash, or a list of a hash and a verifier of SCRAM, in any order. A verifier of
+/// SCRAM alone serves passwords as well.
+fn passwords(value: &Value) -> Result<Passwords, String> {
+    let texts = match value {
+        Value::Array(items) => items.iter().map(toml_reader::text).collect::<Result<Vec<_>, _>>()?,
+        one => vec![toml_reader::text(one)?],
+    };
+    let mut passwords = Passwords::default();
+    let mut of_scram = None;
+    for text in texts {
+        let place = match StoredPassword::parse(&text)? {
+            StoredPassword::Scram(verifier) => {
+                if verifier.is_sha256() {
+                    passwords.scram.get_or_insert(verifier);
+                }
+                &mut of_scram
+            }
+            _ => &mut passwords.hash,
+        };
+        if place.replace(text).is_some() {
+            return Err(
+                "has two hashes of one kind: expected one, and at most one verifier of SCRAM beside it".to_owned(),
+            );
+        }
+    }
+    passwords.hash = passwords.hash.or(of_scram);
+    Ok(passwords)
 }
 
 fn domain(value: &Value) -> Result<String, String> {

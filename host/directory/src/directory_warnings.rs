@@ -7,6 +7,7 @@ use toml::Table;
 
 use super::{Endpoint, Home, MAX_ALIAS_ADDRESSES, MAX_ALIAS_DEPTH, Target};
 use crate::directory_table::{DirectoryTable, key};
+use crate::stored_password::StoredPassword;
 use host_config::toml_reader::Problem;
 use host_config::{Config, HopProtocol, hop_warning};
 use host_mail::Mailbox;
@@ -75,6 +76,7 @@ impl DirectoryReview<'_> {
                 format!("{name} has no address: no mail reaches it, and it may not send: write addresses = [\"…\"]");
             self.warn(format!("{place}.addresses"), text);
         }
+        self.weak_password(place, account);
         for list in ["addresses", "send-as"] {
             for (index, address) in items(account, list).enumerate() {
                 let advice = match list {
@@ -105,6 +107,17 @@ impl DirectoryReview<'_> {
         };
         if let Some(text) = warning {
             self.warn(format!("{place}.home"), text);
+        }
+    }
+
+    fn weak_password(&mut self, place: &str, account: &Table) {
+        let entries = items(account, "password").chain(account.get("password").and_then(toml::Value::as_str));
+        let weakness = entries
+            .filter_map(|entry| StoredPassword::parse(entry).ok()?.weakness())
+            .next();
+        if let Some(weakness) = weakness {
+            let text = format!("{weakness}: posthouse account passwd stores a better hash");
+            self.warn(format!("{place}.password"), text);
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use toml::Value;
 use toml::de::{DeTable, DeValue};
 
-use super::password::hash_password;
+use super::password::password_verifiers;
 use crate::directory_table::DirectoryTable;
 use host_config::toml_reader::Problem;
 use host_files::replace_whole_shared;
@@ -61,7 +61,7 @@ pub struct NewAccount {
 pub fn add_account(path: &Path, account: &NewAccount) -> Result<(), EditError> {
     let mut block = format!("\n[[account]]\nname = {}\n", quoted(&account.name));
     if let Some(password) = &account.password {
-        block += &format!("password = {}\n", quoted(&hash_password(password)?));
+        block += &format!("password = {}\n", list(&password_verifiers(password)?));
     }
     block += &format!("addresses = {}\n", list(&account.addresses));
     if !account.send_as.is_empty() {
@@ -103,7 +103,7 @@ fn check_taken(text: &str, account: &NewAccount) -> Result<(), EditError> {
 
 /// Sets the password of an account, whose name is compared without regard to case.
 pub fn set_password(path: &Path, name: &str, password: &str) -> Result<(), EditError> {
-    let hash = quoted(&hash_password(password)?);
+    let hash = list(&password_verifiers(password)?);
     let name = name.to_lowercase();
     change(path, |text| {
         let document = DeTable::parse(text)

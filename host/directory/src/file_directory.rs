@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use toml::Table;
 
-use super::{Directory, Endpoint, Entry, Home, Login, LookupError, Target};
+use super::{Directory, Endpoint, Entry, Home, Login, LookupError, ScramLogin, ScramVerifier, Target};
 use crate::directory_table::{DirectoryTable, key};
 use crate::directory_warnings::{directory_warnings, home_servers};
 use crate::password_queue::PasswordQueue;
@@ -162,7 +164,7 @@ impl FileDirectory {
                 name: name.clone(),
                 addresses: account.addresses.clone(),
                 home: account.home.clone(),
-                may_log_in: account.password.is_some(),
+                may_log_in: account.passwords.hash.is_some(),
             })
             .collect();
         out.sort_by(|a, b| a.name.cmp(&b.name));
@@ -265,10 +267,36 @@ impl Directory for FileDirectory {
         Box::pin(async move {
             let table = self.current().await;
             let known = table.account_of(login.user);
-            let phc = known.as_ref().and_then(|(_, account)| account.password.as_deref());
-            let fits = self.passwords.check(phc, &login).await?;
+            let hash = known
+                .as_ref()
+                .and_then(|(_, account)| account.passwords.hash.as_deref());
+            let fits = self.passwords.check(hash, &login).await?;
             Ok(known.filter(|_| fits).map(|(name, _)| name))
         })
+    }
+
+    fn scram_login<'a>(&'a self, user: &'a str) -> BoxFuture<'a, Result<Option<ScramLogin>, LookupError>> {
+        Box::pin(async move {
+            let table = self.current().await;
+            let known = table.account_of(user);
+            let known = known.and_then(|(name, account)| Some((name, account.passwords.scram.clone()?)));
+            let (account, verifier) = match known {
+                Some((name, verifier)) => (Some(name), verifier),
+                None => (
+                    None,
+                    ScramVerifier::decoy(self.passwords.secret(), &user.to_lowercase()),
+                ),
+            };
+            Ok(Some(ScramLogin {
+                account,
+                verifier,
+                nonce: URL_SAFE_NO_PAD.encode(rand::random::<[u8; 18]>()),
+            }))
+        })
+    }
+
+    fn has_scram_for_all(&self) -> bool {
+        self.table.load().scram_for_all
     }
 
     fn login_name<'a>(&'a self, user: &'a str) -> BoxFuture<'a, String> {

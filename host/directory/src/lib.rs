@@ -1,13 +1,20 @@
 //! The directory: accounts, addresses, aliases, groups and homes; password checks; DNS resolution.
 
+mod crypt_hash;
 mod directory_table;
 mod directory_warnings;
 pub mod dns;
 mod edit_file;
 mod fair_places;
 mod file_directory;
+mod hash_cost;
+mod hex;
 mod password;
 mod password_queue;
+mod pbkdf2_hash;
+mod salted_digest;
+mod scram_verifier;
+mod stored_password;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -20,7 +27,8 @@ use host_mail::{Endpoint, Mailbox};
 pub use crate::directory_table::fuzzing;
 pub use crate::edit_file::{EditError, NewAccount, add_account, set_password};
 pub use crate::file_directory::{AccountSummary, FileDirectory};
-pub use password::{PasswordError, hash_password, verify_password};
+pub use password::{PasswordError, hash_password, password_verifiers, verify_password};
+pub use scram_verifier::ScramVerifier;
 
 /// Maximum depth of nested aliases and groups.
 pub const MAX_ALIAS_DEPTH: usize = 10;
@@ -87,6 +95,17 @@ pub struct Login<'a> {
     pub known: bool,
 }
 
+/// Facts for an exchange of SCRAM-SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScramLogin {
+    /// Name of the account in lower case; `None` if the user has no verifier, and the exchange fails at its end.
+    pub account: Option<String>,
+    /// Verifier of the account, or one that no password matches.
+    pub verifier: ScramVerifier,
+    /// Random nonce of the server, printable.
+    pub nonce: String,
+}
+
 /// A source of accounts and addresses. Answers to equal questions within a unit of work differ only if the source
 /// changed between the questions.
 pub trait Directory: Send + Sync {
@@ -108,6 +127,18 @@ pub trait Directory: Send + Sync {
     /// Checks credentials and returns the account's name in lower case, or `None` if the credentials are wrong. The
     /// check takes equally long for known and unknown users. Dropping the future withdraws the attempt.
     fn authenticate<'a>(&'a self, login: Login<'a>) -> BoxFuture<'a, Result<Option<String>, LookupError>>;
+
+    /// Returns the facts for an exchange of SCRAM-SHA-256 as `user`, also for an unknown user; `None` if the directory has
+    /// no verifiers.
+    fn scram_login<'a>(&'a self, _user: &'a str) -> BoxFuture<'a, Result<Option<ScramLogin>, LookupError>> {
+        ready(Ok(None)).boxed()
+    }
+
+    /// True if every account with a password has a verifier of SCRAM-SHA-256: a client that prefers SCRAM then never
+    /// fails with an account that only PLAIN could serve. Does not wait.
+    fn has_scram_for_all(&self) -> bool {
+        false
+    }
 
     /// Returns the name under which failed logins of `user` are counted: the account's name for every name and address
     /// of an account, and `user` in lower case by default.

@@ -1,12 +1,10 @@
-//! Passwords: argon2id hashes in PHC strings.
+//! Passwords: new ones are hashed with argon2id; hashes of other systems are checked as well.
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Argon2, Params};
+use argon2::Argon2;
+use argon2::password_hash::{PasswordHasher, SaltString};
 
-/// Maximum memory parameter of an accepted hash, in KiB.
-const MAX_MEMORY: u32 = 256 * 1024;
-/// Maximum number of passes of an accepted hash.
-const MAX_PASSES: u32 = 16;
+use crate::scram_verifier::ScramVerifier;
+use crate::stored_password::StoredPassword;
 
 /// A dummy hash with the parameters of [`hash_password`] that matches no password. Passwords of unknown users are
 /// checked against the dummy hash, so that the time of a check does not reveal whether a user exists.
@@ -31,25 +29,27 @@ pub fn hash_password(password: &str) -> Result<String, PasswordError> {
         .map_err(|error| PasswordError(error.to_string()))
 }
 
-/// True if the password matches the PHC string. Blocks for the processor time that the hash's parameters demand.
-pub fn verify_password(password: &str, phc: &str) -> bool {
-    PasswordHash::new(phc).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+/// Returns what the directory keeps of a new password: the argon2id hash of [`hash_password`], and the verifier of
+/// SCRAM-SHA-256 (RFC 7677), which a client can use without sending the password. Blocks for some tens of milliseconds.
+/// An empty password is an error.
+pub fn password_verifiers(password: &str) -> Result<[String; 2], PasswordError> {
+    Ok([
+        hash_password(password)?,
+        ScramVerifier::of_password(password).to_string(),
+    ])
 }
 
-/// Checks that a string of the directory is an argon2id hash with parameters within [`MAX_MEMORY`] and [`MAX_PASSES`].
-pub(super) fn check_hash(phc: &str) -> Result<(), String> {
-    let wrong = || "expected an argon2id hash ($argon2id$…); posthouse account passwd makes one".to_owned();
-    let hash = PasswordHash::new(phc).map_err(|_| wrong())?;
-    if hash.algorithm != argon2::ARGON2ID_IDENT || hash.salt.is_none() || hash.hash.is_none() {
-        return Err(wrong());
+/// True if the password matches an entry of the directory. Blocks for the processor time that the entry's parameters
+/// demand. An entry of another system costs the time of [`DUMMY_HASH`] in addition, so that a cheap hash does not reveal
+/// that the user exists.
+pub fn verify_password(password: &str, stored: &str) -> bool {
+    let Ok(stored) = StoredPassword::parse(stored) else {
+        return false;
+    };
+    if !stored.is_argon2() {
+        let _ = StoredPassword::parse(DUMMY_HASH).is_ok_and(|dummy| dummy.matches(password));
     }
-    let params = Params::try_from(&hash).map_err(|error| format!("its parameters are wrong: {error}"))?;
-    if params.m_cost() > MAX_MEMORY || params.t_cost() > MAX_PASSES {
-        return Err(format!(
-            "asks for too much work: at most m={MAX_MEMORY} and t={MAX_PASSES} are allowed"
-        ));
-    }
-    Ok(())
+    stored.matches(password)
 }
 
 #[cfg(test)]
@@ -58,17 +58,19 @@ mod tests {
 
     #[test]
     fn matches_only_the_hashed_password() {
-        let phc = hash_password("tea at five").expect("hashes");
-        assert!(check_hash(&phc).is_ok());
-        assert!(verify_password("tea at five", &phc));
-        assert!(!verify_password("tea at six", &phc));
-        assert!(!verify_password("", &phc));
+        let verifiers = password_verifiers("tea at five").expect("hashes");
+        for stored in &verifiers {
+            assert!(StoredPassword::parse(stored).is_ok());
+            assert!(verify_password("tea at five", stored));
+            assert!(!verify_password("tea at six", stored));
+            assert!(!verify_password("", stored));
+        }
     }
 
     #[test]
     fn dummy_hash_costs_as_much_as_a_real_hash() {
         let ours = hash_password("x").expect("hashes");
-        assert!(check_hash(DUMMY_HASH).is_ok());
+        assert!(StoredPassword::parse(DUMMY_HASH).is_ok());
         let cost = |phc: &str| phc.split('$').nth(3).map(str::to_owned);
         assert_eq!(cost(DUMMY_HASH), cost(&ours));
         assert!(!verify_password("", DUMMY_HASH));
@@ -79,12 +81,11 @@ mod tests {
         for bad in [
             "",
             "secret",
-            "$1$abc$def",
             "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGlzIGhlcmU",
             "$argon2id$v=19$m=4194304,t=2,p=1$bm9ib2R5IGlzIGhlcmU$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
         ] {
-            assert!(check_hash(bad).is_err(), "{bad}");
-            assert!(!bad.is_empty() || !verify_password("", bad));
+            assert!(StoredPassword::parse(bad).is_err(), "{bad}");
+            assert!(!verify_password("", bad));
         }
         assert!(hash_password("").is_err());
     }

@@ -21,7 +21,7 @@ const WAITING_OF_NETWORK: usize = 16;
 /// Maximum number of attempts that wait for a place, for each place: a few seconds of hashing.
 const WAITING_FOR_PLACE: usize = 64;
 
-/// Salted SHA-256 of an account's PHC string and a password that matched.
+/// Salted SHA-256 of an account's hash and a password that matched.
 type Proof = [u8; 32];
 
 /// A queue of password checks: at most as many run concurrently as there are processors, and a check against a hash of
@@ -53,24 +53,29 @@ impl PasswordQueue {
         }
     }
 
-    /// True if the password matches the PHC string. Without a PHC string the answer is always false and takes equally
+    /// Random secret of this process, for the salts of unknown users.
+    pub(super) fn secret(&self) -> &[u8] {
+        &self.salt
+    }
+
+    /// True if the password matches the hash of the directory. Without a hash the answer is always false and takes equally
     /// long. Dropping the future withdraws a check that waits; a check that runs ends unheard.
     ///
     /// # Errors
     /// [`LookupError::Busy`] if too many checks wait.
-    pub(super) async fn check(&self, phc: Option<&str>, login: &Login<'_>) -> Result<bool, LookupError> {
-        let proof = phc.map(|phc| self.proof(phc, login.password));
+    pub(super) async fn check(&self, hash: Option<&str>, login: &Login<'_>) -> Result<bool, LookupError> {
+        let proof = hash.map(|hash| self.proof(hash, login.password));
         if proof.is_some_and(|proof| self.is_cached(&proof)) {
             return Ok(true);
         }
         let places = if login.known { &self.known } else { &self.unknown };
         let place = places.acquire(login.network).await.map_err(|_| LookupError::Busy)?;
-        let (password, known) = (login.password.to_owned(), phc.is_some());
-        let phc = phc.unwrap_or(DUMMY_HASH).to_owned();
+        let (password, known) = (login.password.to_owned(), hash.is_some());
+        let hash = hash.unwrap_or(DUMMY_HASH).to_owned();
         // The place moves into the task: cancelling the future does not admit another hash before the task ends.
         let check = move || {
             let _place = place;
-            verify_password(&password, &phc)
+            verify_password(&password, &hash)
         };
         let fits = tokio::task::spawn_blocking(check)
             .await
@@ -84,14 +89,14 @@ impl PasswordQueue {
         }
     }
 
-    /// Returns the cache key. The PHC string is part of the key, so that changing a password invalidates cached proofs.
-    fn proof(&self, phc: &str, password: &str) -> Proof {
-        let mut hash = Sha256::new();
-        hash.update(self.salt);
-        hash.update((phc.len() as u64).to_be_bytes());
-        hash.update(phc);
-        hash.update(password);
-        hash.finalize().into()
+    /// Returns the cache key. The hash is part of the key, so that changing a password invalidates cached proofs.
+    fn proof(&self, hash: &str, password: &str) -> Proof {
+        let mut digest = Sha256::new();
+        digest.update(self.salt);
+        digest.update((hash.len() as u64).to_be_bytes());
+        digest.update(hash);
+        digest.update(password);
+        digest.finalize().into()
     }
 
     fn is_cached(&self, proof: &Proof) -> bool {

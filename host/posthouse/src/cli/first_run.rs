@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use super::output::remark;
 use host_config::Config;
-use host_directory::hash_password;
+use host_directory::password_verifiers;
 use host_files::{create_whole, make_private_folder, replace_whole};
 
 /// Letters and digits of passwords, without the ambiguous `l`, `o`, `0` and `1`.
@@ -31,12 +31,12 @@ pub fn make_directory(config: &Config) -> anyhow::Result<()> {
     let failed = || format!("{}: no first directory could be made", path.display());
     make_private_folder(folder).with_context(failed)?;
     let password = random_password();
+    let [argon2id, scram] = password_verifiers(&password)?;
     let text = format!(
         "# Made by the first `posthouse run`. `posthouse account add` adds more.\n\
          domains = [\"localhost\"]\n\n\
-         [[account]]\nname = \"postmaster\"\npassword = \"{}\"\naddresses = [\"{}\"]\n",
-        hash_password(&password)?,
-        config.administrator,
+         [[account]]\nname = \"postmaster\"\npassword = [\"{}\", \"{}\"]\naddresses = [\"{}\"]\n",
+        argon2id, scram, config.administrator,
     );
     if path.exists() {
         replace_whole(path, text.as_bytes()).with_context(failed)?;
