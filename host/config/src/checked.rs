@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::Share;
+use super::{SaslMechanisms, Share};
 use host_contract::NdrFault;
 use host_events::Format;
 use host_mail::{Endpoint, Mailbox};
@@ -87,6 +87,8 @@ pub struct Listener {
     pub tls: ListenerTls,
     /// Offers AUTH.
     pub auth: bool,
+    /// Mechanisms of AUTH; `None` is the default: PLAIN, LOGIN, and SCRAM if every account has a verifier.
+    pub mechanisms: Option<SaslMechanisms>,
     /// Offers AUTH also without TLS.
     pub auth_without_tls: bool,
     /// Accepts octets above 127 in messages that MAIL did not announce, as if `BODY=8BITMIME` had been given.

@@ -94,6 +94,7 @@ fn default_listeners() -> Vec<Listener> {
         proxies: Vec::new(),
         tls: ListenerTls::StartTls,
         auth: true,
+        mechanisms: None,
         auth_without_tls: false,
         undeclared_eight_bit: true,
         strict_hello: false,

@@ -15,6 +15,7 @@ mod policy_warnings;
 mod private_files;
 mod problem;
 mod read;
+mod sasl_mechanism;
 mod secret;
 mod share;
 pub mod toml_reader;
@@ -33,6 +34,7 @@ pub use checked::{
 pub use environment::{problems_around, unreadable_components};
 pub use host_contract::NdrFault;
 pub use private_files::{data_folder_warnings, inspect_data_folder, ownership_problems};
+pub use sasl_mechanism::{SaslMechanism, SaslMechanisms};
 pub use secret::secret;
 pub use share::Share;
 pub use warnings::warnings_around;

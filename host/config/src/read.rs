@@ -11,8 +11,8 @@ use super::defaults::{GRANTS, data_folder, hostname};
 use super::{
     AdmitFault, Config, ConfigError, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener,
     ListenerTls, LoginLimits, ModuleFaults, NdrFault, NextHop, OverloadConfig, PolicyEngine, PolicyLimits,
-    PolicyModule, ProbationConfig, Problem, RecordMode, Route, ServerLogin, ServerTls, Share, SpoolDamage, Timeouts,
-    TlsFiles, TlsLevel,
+    PolicyModule, ProbationConfig, Problem, RecordMode, Route, SaslMechanism, SaslMechanisms, ServerLogin, ServerTls,
+    Share, SpoolDamage, Timeouts, TlsFiles, TlsLevel,
 };
 use crate::key_lines::add_lines;
 use crate::listener_warnings::overlap;
@@ -140,6 +140,7 @@ fn read_listeners(root: &mut TableReader<'_>) -> Vec<Listener> {
         ];
         let tls = reader.or("tls", ListenerTls::StartTls, choice(&tls));
         let auth = reader.or("auth", true, boolean);
+        let mechanisms = read_mechanisms(&mut reader, auth);
         let auth_without_tls = reader.or("auth-without-tls", false, boolean);
         let undeclared_eight_bit = reader.or("undeclared-eight-bit", true, boolean);
         let strict_hello = reader.or("strict-hello", false, boolean);
@@ -187,6 +188,7 @@ fn read_listeners(root: &mut TableReader<'_>) -> Vec<Listener> {
             proxies,
             tls,
             auth,
+            mechanisms,
             auth_without_tls,
             undeclared_eight_bit,
             strict_hello,
@@ -196,6 +198,21 @@ fn read_listeners(root: &mut TableReader<'_>) -> Vec<Listener> {
         });
     }
     listeners
+}
+
+fn read_mechanisms(reader: &mut TableReader<'_>, auth: bool) -> Option<SaslMechanisms> {
+    const KEY: &str = "auth-mechanisms";
+    if !reader.has(KEY) {
+        return None;
+    }
+    let known = SaslMechanism::ALL.map(|mechanism| (mechanism.name(), mechanism));
+    let mechanisms = reader.list(KEY, choice(&known));
+    match (auth, mechanisms.is_empty()) {
+        (false, _) => reader.problem(KEY, "has no effect while auth is false: remove one of them"),
+        (true, true) => reader.problem(KEY, "offers nothing: write auth = false for a listener without AUTH"),
+        (true, false) => {}
+    }
+    Some(mechanisms.into_iter().collect())
 }
 
 fn read_tls(mut reader: TableReader<'_>, base: &Path) -> Option<TlsFiles> {

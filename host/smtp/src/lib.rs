@@ -10,17 +10,20 @@ mod shutdown;
 pub mod fuzzing {
     use std::io::Cursor;
     use std::net::SocketAddr;
+    use std::sync::OnceLock;
 
     use futures_util::FutureExt as _;
     use tokio::io::{Join, Sink};
 
     use crate::listener::proxy_header::read_client;
-    use crate::session::auth::{self, ExchangeState, Secret};
+    use crate::session::auth::{self, Evidence, ExchangeState, SaslExchange, Secret};
     use crate::session::command::Command;
     use crate::session::data_reader::DataReader;
     use crate::session::replies;
+    use crate::session::scram_exchange::ScramTerms;
     use crate::session::transport::{Stream, Transport};
     use crate::session::wire::Wire;
+    use host_directory::{ScramLogin, ScramVerifier};
     use host_mail::Reply;
 
     impl Stream for Join<Cursor<Vec<u8>>, Sink> {}
@@ -43,24 +46,45 @@ pub mod fuzzing {
         }
     }
 
-    /// Performs an exchange of AUTH. Returns the user and the password, if the client has sent both, or the reply.
+    /// Performs an exchange of AUTH, of SCRAM with the verifier of the password `pencil`. Returns the user and the
+    /// password, empty after a proof, if the client has sent all, or the reply.
     pub fn sasl<'a>(
         mechanism: &str,
         initial: Option<&str>,
         responses: impl Iterator<Item = &'a [u8]>,
     ) -> Option<Result<(String, String), Reply>> {
-        let mut state = auth::start(mechanism, initial.map(Secret::from).as_ref());
+        let exchange = match mechanism {
+            "PLAIN" => SaslExchange::Plain,
+            "LOGIN" => SaslExchange::LoginUser,
+            "SCRAM-SHA-256" => SaslExchange::ScramFirst(ScramTerms::default()),
+            _ => return Some(Err(replies::unknown_mechanism())),
+        };
+        let mut state = auth::start(exchange, initial.map(Secret::from).as_ref());
         for response in responses {
+            if let ExchangeState::FindVerifier(start) = state {
+                state = auth::scram_challenge(start, scram_login());
+            }
             let ExchangeState::Challenge(_, exchange) = state else {
                 break;
             };
             state = exchange.response(response);
         }
         match state {
-            ExchangeState::Challenge(..) => None,
-            ExchangeState::Complete(claimed) => Some(Ok((claimed.user, claimed.password.reveal().to_owned()))),
+            ExchangeState::Challenge(..) | ExchangeState::FindVerifier(_) => None,
+            ExchangeState::Complete(claimed) => Some(Ok(match claimed.evidence {
+                Evidence::Password(password) => (claimed.user, password.reveal().to_owned()),
+                Evidence::Proven(_) => (claimed.user, String::new()),
+            })),
             ExchangeState::Failed(failed) => Some(Err(failed.fault.reply())),
-            ExchangeState::UnknownMechanism => Some(Err(replies::unknown_mechanism())),
+        }
+    }
+
+    fn scram_login() -> ScramLogin {
+        static VERIFIER: OnceLock<ScramVerifier> = OnceLock::new();
+        ScramLogin {
+            account: Some("anna".to_owned()),
+            verifier: VERIFIER.get_or_init(|| ScramVerifier::of_password("pencil")).clone(),
+            nonce: "server".to_owned(),
         }
     }
 

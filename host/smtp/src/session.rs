@@ -11,6 +11,7 @@ mod context;
 pub(crate) mod data_reader;
 mod driver;
 mod edits;
+mod login_fault;
 mod login_limiter;
 mod machine;
 mod path;
@@ -19,6 +20,7 @@ mod property_tests;
 mod receive;
 mod refusal_events;
 pub mod replies;
+pub(crate) mod scram_exchange;
 mod session_permit;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -49,7 +51,7 @@ pub use crate::session::session_permit::SessionPermits;
 use crate::session::session_permit::{PermitDenied, SessionPermit};
 use crate::session::transport::Transport;
 use driver::Driver;
-use machine::{Rules, Session};
+use machine::{ConnectionOffer, Rules, Session};
 use wire::{COMMAND_ROOM, LINGER, Wire};
 
 /// Refused connections whose input is being discarded: at most as many as have descriptors set aside.
@@ -110,12 +112,14 @@ async fn run_session(
 ) {
     let mut driver = Driver::new(context.clone(), &client, slot, stop, permit);
     let mut wire = Wire::new(Transport::Plain(stream));
+    let mut channel_binding = None;
     if listener.tls == ListenerTls::Implicit {
-        let Some((secured, session)) = driver.secure(wire).await else {
+        let Some((secured, tls)) = driver.secure(wire).await else {
             return;
         };
         wire = secured;
-        client.tls = Some(session);
+        client.tls = Some(tls.session);
+        channel_binding = tls.channel_binding;
     }
     let terms = match driver.admit(&client).await {
         Ok(terms) => terms,
@@ -127,14 +131,20 @@ async fn run_session(
         let reason = Some("the client spoke before the greeting");
         return driver.end(wire, Some(replies::spoke_first()), reason).await;
     }
-    let rules = Rules::new(&context.config, &listener, &terms, context.tls.is_some());
+    let offer = ConnectionOffer {
+        tls: context.tls.is_some(),
+        scram: context.directory.has_scram_for_all(),
+    };
+    let rules = Rules::new(&context.config, &listener, &terms, offer);
     if rules.auth && rules.authentication && context.logins.refuses(client_network(client.address)) {
         let reply = replies::logins_refused(&context.config.hostname);
         return driver.end(wire, Some(reply), Some("too many failed logins")).await;
     }
     client.exemptions = terms.exemptions;
     drop(context);
-    driver.converse(wire, Session::new(rules, client)).await;
+    let mut session = Session::new(rules, client);
+    session.channel_binding = channel_binding;
+    driver.converse(wire, session).await;
 }
 
 /// Sends `reply` to a connection that was not greeted. Never waits: the socket buffer of a new connection holds one

@@ -12,7 +12,7 @@ pub fn command(data: &[u8]) {
         check_refusal(refusal);
     }
     let lines = || data.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii_end);
-    for mechanism in ["PLAIN", "LOGIN"] {
+    for mechanism in ["PLAIN", "LOGIN", "SCRAM-SHA-256"] {
         let initial = lines().next().and_then(|line| std::str::from_utf8(line).ok());
         for initial in [initial, None] {
             match fuzzing::sasl(mechanism, initial, lines()) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use host_config::{Config, Problem, is_this_host, servers};
+use host_config::{Config, Listener, Problem, SaslMechanism, is_this_host, servers};
 use host_directory::{Directory, FileDirectory};
 use host_mail::Endpoint;
 
@@ -27,9 +27,32 @@ pub(super) async fn directory_warnings(config: &Config, directory: &FileDirector
             unused.push(Problem::new(format!("delivery.route[{index}].domain"), text));
         }
     }
+    unused.extend(scram_without_verifiers(config, directory));
     config.add_lines(&mut unused);
     warnings.append(&mut unused);
     warnings
+}
+
+/// Returns a warning for each listener that offers SCRAM though some accounts have no verifier for it.
+fn scram_without_verifiers(config: &Config, directory: &FileDirectory) -> Vec<Problem> {
+    if directory.has_scram_for_all() {
+        return Vec::new();
+    }
+    let offers = |listener: &Listener| {
+        listener
+            .mechanisms
+            .is_some_and(|set| set.iter().any(SaslMechanism::is_scram))
+    };
+    let offering = config
+        .listeners
+        .iter()
+        .enumerate()
+        .filter(|(_, listener)| offers(listener));
+    let warning = |(index, _): (usize, &Listener)| {
+        let text = "SCRAM is offered, and fails for accounts without a verifier: posthouse account passwd stores one";
+        Problem::new(format!("listener[{index}].auth-mechanisms"), text)
+    };
+    offering.map(warning).collect()
 }
 
 /// Asks the system's resolver for the names of next hops and homes, and returns a warning for each that leads to a

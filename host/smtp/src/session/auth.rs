@@ -1,15 +1,15 @@
-//! SASL exchanges of AUTH (RFC 4954): PLAIN (RFC 4616) and LOGIN.
+//! SASL exchanges of AUTH (RFC 4954): PLAIN (RFC 4616), LOGIN, and SCRAM.
 
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::replies;
+use crate::session::login_fault::{FailedLogin, LoginFault};
+use crate::session::scram_exchange::{ScramChallenge, ScramStart, ScramTerms};
+use host_directory::ScramLogin;
 use host_mail::Reply;
 
-/// Mechanisms in the form that EHLO lists.
-pub const MECHANISMS: &str = "PLAIN LOGIN";
 /// Prompts `Username:` and `Password:` of LOGIN, in base64.
 const USERNAME: &str = "VXNlcm5hbWU6";
 const PASSWORD: &str = "UGFzc3dvcmQ6";
@@ -44,8 +44,17 @@ pub struct Credentials {
     pub mechanism: &'static str,
     /// Claimed account or address.
     pub user: String,
-    /// Password of the account.
-    pub password: Secret,
+    /// Evidence for the claim.
+    pub evidence: Evidence,
+}
+
+/// Evidence that the client is the claimed user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evidence {
+    /// A password, to be checked.
+    Password(Secret),
+    /// A proof that was checked: the client is this account.
+    Proven(String),
 }
 
 /// An exchange that waits for a response.
@@ -57,6 +66,12 @@ pub enum SaslExchange {
     LoginUser,
     /// Waits for the password of LOGIN; with the user name.
     LoginPassword(String),
+    /// Waits for the first message of SCRAM.
+    ScramFirst(ScramTerms),
+    /// Waits for the proof of SCRAM.
+    ScramProof(Box<ScramChallenge>),
+    /// Waits for the empty response to the server's proof; with the credentials that the client has proven.
+    ScramDone(Credentials),
 }
 
 /// Progress of an exchange.
@@ -66,83 +81,14 @@ pub enum ExchangeState {
     Challenge(Reply, SaslExchange),
     /// Credentials to verify.
     Complete(Credentials),
+    /// First message of SCRAM: the verifier of the user is needed.
+    FindVerifier(ScramStart),
     /// A failed attempt; the directory is not asked.
     Failed(FailedLogin),
-    /// Mechanism is unknown: no attempt was made.
-    UnknownMechanism,
-}
-
-/// An attempt that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedLogin {
-    /// Name of the mechanism.
-    pub mechanism: &'static str,
-    /// Claimed account or address as far as known; empty otherwise.
-    pub user: String,
-    /// Fault of the attempt.
-    pub fault: LoginFault,
-}
-
-/// Reason why an attempt failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoginFault {
-    /// Client sent `*`.
-    Cancelled,
-    /// Response is not base64.
-    NotBase64,
-    /// Message of PLAIN does not have its three parts.
-    Malformed,
-    /// Name or password is not UTF-8, and therefore belongs to no account.
-    NotUtf8,
-    /// Client wants to act for another account, which is never allowed.
-    OnBehalf,
-    /// Credentials match no account.
-    Credentials,
-    /// Too many logins have failed; the credentials were not verified.
-    Refused,
-    /// Directory cannot be asked now.
-    Unavailable,
-}
-
-impl LoginFault {
-    /// Reply to the attempt (RFC 4954 sections 4 and 6).
-    pub fn reply(self) -> Reply {
-        match self {
-            Self::Cancelled => replies::authentication_cancelled(),
-            Self::NotBase64 | Self::Malformed => replies::bad_base64(),
-            Self::NotUtf8 | Self::OnBehalf | Self::Credentials => replies::credentials_invalid(),
-            Self::Refused => replies::authentication_refused(),
-            Self::Unavailable => replies::authentication_unavailable(),
-        }
-    }
-
-    /// Reason in the operator's event.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Cancelled => "cancelled by the client",
-            Self::NotBase64 => "the response is not base64",
-            Self::Malformed => "the response is malformed",
-            Self::NotUtf8 => "the credentials are not UTF-8",
-            Self::OnBehalf => "on behalf of another",
-            Self::Credentials => "credentials",
-            Self::Refused => "refused after too many failed logins",
-            Self::Unavailable => "unavailable",
-        }
-    }
-
-    /// True if the attempt may have been a guess, which the limits on failed logins count.
-    pub fn is_guess(self) -> bool {
-        matches!(self, Self::NotUtf8 | Self::OnBehalf | Self::Credentials)
-    }
 }
 
 /// Begins an exchange.
-pub fn start(mechanism: &str, initial: Option<&Secret>) -> ExchangeState {
-    let exchange = match mechanism {
-        "PLAIN" => SaslExchange::Plain,
-        "LOGIN" => SaslExchange::LoginUser,
-        _ => return ExchangeState::UnknownMechanism,
-    };
+pub fn start(exchange: SaslExchange, initial: Option<&Secret>) -> ExchangeState {
     match initial {
         None => exchange.challenge(),
         // RFC 4954 section 4: a single = is an empty initial response.
@@ -151,18 +97,31 @@ pub fn start(mechanism: &str, initial: Option<&Secret>) -> ExchangeState {
     }
 }
 
+/// Continues an exchange of SCRAM with the user's verifier.
+pub fn scram_challenge(start: ScramStart, login: ScramLogin) -> ExchangeState {
+    let (message, challenge) = start.challenge(login);
+    challenge_with(&message, SaslExchange::ScramProof(Box::new(challenge)))
+}
+
+fn challenge_with(message: &str, next: SaslExchange) -> ExchangeState {
+    ExchangeState::Challenge(Reply::bare(334, STANDARD.encode(message)), next)
+}
+
 impl SaslExchange {
     /// Name of the mechanism.
     pub fn mechanism(&self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
             Self::LoginUser | Self::LoginPassword(_) => "LOGIN",
+            Self::ScramFirst(terms) => terms.mechanism().name(),
+            Self::ScramProof(challenge) => challenge.mechanism,
+            Self::ScramDone(credentials) => credentials.mechanism,
         }
     }
 
     fn challenge(self) -> ExchangeState {
         let text = match self {
-            Self::Plain => "",
+            Self::Plain | Self::ScramFirst(_) | Self::ScramProof(_) | Self::ScramDone(_) => "",
             Self::LoginUser => USERNAME,
             Self::LoginPassword(_) => PASSWORD,
         };
@@ -185,13 +144,39 @@ impl SaslExchange {
             mechanism: self.mechanism(),
             user: match self {
                 Self::LoginPassword(user) => user,
-                Self::Plain | Self::LoginUser => String::new(),
+                Self::ScramProof(challenge) => challenge.user,
+                Self::ScramDone(credentials) => credentials.user,
+                Self::Plain | Self::LoginUser | Self::ScramFirst(_) => String::new(),
             },
             fault,
         })
     }
 
     fn decoded(self, message: Vec<u8>) -> ExchangeState {
+        match self {
+            Self::ScramFirst(terms) => match ScramStart::parse(terms, &message) {
+                Ok(start) => ExchangeState::FindVerifier(start),
+                Err(failed) => ExchangeState::Failed(failed),
+            },
+            Self::ScramProof(challenge) => match challenge.prove(&message) {
+                Ok((account, server_final)) => {
+                    let credentials = Credentials {
+                        mechanism: challenge.mechanism,
+                        user: challenge.user,
+                        evidence: Evidence::Proven(account),
+                    };
+                    challenge_with(&server_final, Self::ScramDone(credentials))
+                }
+                Err(fault) => Self::ScramProof(challenge).failed(fault),
+            },
+            // RFC 4954 section 4: the server's last data is a challenge, which the client answers with an empty line.
+            Self::ScramDone(credentials) if message.is_empty() => ExchangeState::Complete(credentials),
+            Self::ScramDone(credentials) => Self::ScramDone(credentials).failed(LoginFault::Malformed),
+            password => password.decoded_password(message),
+        }
+    }
+
+    fn decoded_password(self, message: Vec<u8>) -> ExchangeState {
         match (self, String::from_utf8(message)) {
             (Self::Plain, Ok(text)) => plain(&text),
             (Self::Plain, Err(error)) => plain_not_utf8(error.as_bytes()),
@@ -199,9 +184,10 @@ impl SaslExchange {
             (Self::LoginPassword(user), Ok(password)) => ExchangeState::Complete(Credentials {
                 mechanism: "LOGIN",
                 user,
-                password: Secret(password),
+                evidence: Evidence::Password(Secret(password)),
             }),
             (other, Err(_)) => other.failed(LoginFault::NotUtf8),
+            (other, Ok(_)) => other.failed(LoginFault::Malformed),
         }
     }
 }
@@ -218,7 +204,7 @@ fn plain(text: &str) -> ExchangeState {
         ExchangeState::Complete(Credentials {
             mechanism: "PLAIN",
             user,
-            password: Secret::from(password),
+            evidence: Evidence::Password(Secret::from(password)),
         })
     } else {
         ExchangeState::Failed(FailedLogin {
@@ -249,7 +235,11 @@ mod tests {
 
     fn credentials_of(state: &ExchangeState) -> Option<(&str, &str)> {
         match state {
-            ExchangeState::Complete(credentials) => Some((&credentials.user, credentials.password.reveal())),
+            ExchangeState::Complete(Credentials {
+                user,
+                evidence: Evidence::Password(password),
+                ..
+            }) => Some((user, password.reveal())),
             _ => None,
         }
     }
@@ -258,8 +248,7 @@ mod tests {
         match state {
             ExchangeState::Challenge(reply, _) => reply.code,
             ExchangeState::Failed(failed) => failed.fault.reply().code,
-            ExchangeState::Complete(_) => 0,
-            ExchangeState::UnknownMechanism => 504,
+            ExchangeState::Complete(_) | ExchangeState::FindVerifier(_) => 0,
         }
     }
 
@@ -267,10 +256,10 @@ mod tests {
     fn plain_accepts_one_line_or_two() {
         let message = encoded("\0anna\0secret");
         assert_eq!(
-            credentials_of(&start("PLAIN", Some(&message))),
+            credentials_of(&start(SaslExchange::Plain, Some(&message))),
             Some(("anna", "secret"))
         );
-        let ExchangeState::Challenge(reply, exchange) = start("PLAIN", None) else {
+        let ExchangeState::Challenge(reply, exchange) = start(SaslExchange::Plain, None) else {
             panic!("no challenge")
         };
         assert_eq!((reply.code, reply.text.as_str()), (334, ""));
@@ -279,19 +268,22 @@ mod tests {
             Some(("anna", "secret"))
         );
         assert_eq!(
-            credentials_of(&start("PLAIN", Some(&encoded("anna\0anna\0secret")))),
+            credentials_of(&start(SaslExchange::Plain, Some(&encoded("anna\0anna\0secret")))),
             Some(("anna", "secret"))
         );
     }
 
     #[test]
     fn plain_refuses_malformed_messages() {
-        assert_eq!(code(&start("PLAIN", Some(&encoded("root\0anna\0secret")))), 535);
+        assert_eq!(
+            code(&start(SaslExchange::Plain, Some(&encoded("root\0anna\0secret")))),
+            535
+        );
         for bad in ["", "anna", "anna\0secret", "\0anna\0secret\0more"] {
-            assert_eq!(code(&start("PLAIN", Some(&encoded(bad)))), 501, "{bad:?}");
+            assert_eq!(code(&start(SaslExchange::Plain, Some(&encoded(bad)))), 501, "{bad:?}");
         }
-        assert_eq!(code(&start("PLAIN", Some(&Secret("=".into())))), 501);
-        assert_eq!(code(&start("PLAIN", Some(&Secret("!!!".into())))), 501);
+        assert_eq!(code(&start(SaslExchange::Plain, Some(&Secret("=".into())))), 501);
+        assert_eq!(code(&start(SaslExchange::Plain, Some(&Secret("!!!".into())))), 501);
     }
 
     #[test]
@@ -317,7 +309,7 @@ mod tests {
 
     #[test]
     fn login_prompts_twice_or_once() {
-        let ExchangeState::Challenge(reply, exchange) = start("LOGIN", None) else {
+        let ExchangeState::Challenge(reply, exchange) = start(SaslExchange::LoginUser, None) else {
             panic!("no challenge")
         };
         assert_eq!(STANDARD.decode(&reply.text).expect("base64"), b"Username:");
@@ -328,13 +320,13 @@ mod tests {
         let state = exchange.response(encoded("secret").0.as_bytes());
         assert_eq!(credentials_of(&state), Some(("anna", "secret")));
         assert!(matches!(
-            start("LOGIN", Some(&encoded("anna"))),
+            start(SaslExchange::LoginUser, Some(&encoded("anna"))),
             ExchangeState::Challenge(_, SaslExchange::LoginPassword(user)) if user == "anna"
         ));
     }
 
     #[test]
-    fn asterisk_cancels_and_unknown_mechanisms_are_refused() {
+    fn asterisk_cancels() {
         for exchange in [
             SaslExchange::Plain,
             SaslExchange::LoginUser,
@@ -342,6 +334,5 @@ mod tests {
         ] {
             assert_eq!(code(&exchange.response(b"*")), 501);
         }
-        assert_eq!(code(&start("GSSAPI", None)), 504);
     }
 }

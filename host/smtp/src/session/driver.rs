@@ -19,10 +19,10 @@ use crate::session::driver::input::{Interrupted, PeerIo};
 use crate::session::refusal_events::{RefusalEvents, RefusalFacts};
 use crate::session::replies;
 use crate::session::session_permit::{ActiveTransaction, SessionPermit};
-use crate::session::transport::Stream;
+use crate::session::transport::{Secured, Stream};
 use host_contract::{Admission, AdmissionTerms, Reason};
 use host_events::Event;
-use host_mail::{Client, Reply, ReversePath, TlsSession};
+use host_mail::{Client, Reply, ReversePath};
 
 /// Maximum duration of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -81,7 +81,7 @@ impl Driver {
     }
 
     /// Performs a TLS handshake. A failure emits an event and returns `None`; the peer gets no reply.
-    pub async fn secure<S>(&mut self, wire: Wire<S>) -> Option<(Wire<S>, TlsSession)>
+    pub async fn secure<S>(&mut self, wire: Wire<S>) -> Option<(Wire<S>, Secured)>
     where
         S: Stream,
     {
@@ -102,7 +102,7 @@ impl Driver {
             Err(_) => return None,
         };
         match secured {
-            Ok(Ok((transport, session))) => return Some((Wire::new(transport), session)),
+            Ok(Ok((transport, tls))) => return Some((Wire::new(transport), tls)),
             Ok(Err(error)) => self.peer.aborted(format!("TLS handshake: {error}")),
             Err(_) => self.peer.aborted("TLS handshake: timed out".to_owned()),
         }
@@ -203,6 +203,10 @@ impl Driver {
                     }
                     Err(other) => Err(other),
                 }
+            }
+            Step::FindVerifier(pending) => {
+                self.permit = SessionPermit::default();
+                Ok(Box::pin(self.find_verifier(pending)).await)
             }
             Step::Verify(pending) => {
                 self.permit = SessionPermit::default();

@@ -27,9 +27,9 @@ use super::path::{self, ForwardPath, Mail};
 use super::replies;
 use crate::session::machine::state::Phase;
 
-pub use crate::session::machine::connection::{Rules, Session};
+pub use crate::session::machine::connection::{ConnectionOffer, Rules, Session};
 pub use crate::session::machine::state::{
-    AskRecipient, AskSender, Conversation, Handshake, Receiving, RejectedLogin, Step, Verifying,
+    AskRecipient, AskSender, Conversation, FindingVerifier, Handshake, Receiving, RejectedLogin, Step, Verifying,
 };
 
 /// Returns the first step of a connection that was admitted: the banner.

@@ -1,16 +1,21 @@
 //! Properties of the parsers of the session over generated input.
 
+use std::sync::OnceLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use host_directory::{ScramLogin, ScramVerifier};
 use host_mail::{BodyType, ReversePath};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::auth::{self, ExchangeState, LoginFault, SaslExchange, Secret};
+use super::auth::{self, Credentials, Evidence, ExchangeState, SaslExchange, Secret};
 use super::command::{Command, MAX_LINE};
 use super::data_reader::{DataReader, Defect, MAX_TEXT_LINE};
+use super::login_fault::LoginFault;
 use super::path::{self, ForwardPath};
+use super::scram_exchange::{ScramStart, ScramTerms};
 
 fn mailbox() -> impl Strategy<Value = String> {
     let local = prop_oneof![
@@ -176,12 +181,21 @@ fn defect_of(line: &[u8], number: u64) -> Option<Defect> {
 
 fn claimed(state: ExchangeState) -> Option<(String, String, bool)> {
     match state {
-        ExchangeState::Complete(claimed) => Some((claimed.user, claimed.password.reveal().to_owned(), false)),
+        ExchangeState::Complete(Credentials {
+            user,
+            evidence: Evidence::Password(password),
+            ..
+        }) => Some((user, password.reveal().to_owned(), false)),
         ExchangeState::Failed(failed) if failed.fault == LoginFault::OnBehalf => {
             Some((failed.user, String::new(), true))
         }
         _ => None,
     }
+}
+
+fn verifier() -> ScramVerifier {
+    static VERIFIER: OnceLock<ScramVerifier> = OnceLock::new();
+    VERIFIER.get_or_init(|| ScramVerifier::of_password("pencil")).clone()
 }
 
 fn encoded(text: &str) -> Secret {
@@ -293,7 +307,7 @@ proptest! {
         let message = encoded(&format!("{authzid}\0{user}\0{password}"));
         let on_behalf = !authzid.is_empty() && authzid != user;
         let expected = Some((user, if on_behalf { String::new() } else { password }, on_behalf));
-        prop_assert_eq!(&claimed(auth::start("PLAIN", Some(&message))), &expected);
+        prop_assert_eq!(&claimed(auth::start(SaslExchange::Plain, Some(&message))), &expected);
         prop_assert_eq!(claimed(SaslExchange::Plain.response(message.reveal().as_bytes())), expected);
     }
 
@@ -319,9 +333,24 @@ proptest! {
     }
 
     #[test]
+    fn any_message_of_scram_is_parsed_or_refused(
+        first in "[nyp=a,rm:\\-]{0,6},{0,2}[nar=,2C3D\u{0}-\u{ff}]{0,20}",
+        octets in vec(any::<u8>(), 0..20),
+        last in "[c=,rpbiws\u{0}-\u{ff}]{0,30}",
+    ) {
+        let terms = ScramTerms::default();
+        let _ = ScramStart::parse(terms, &octets);
+        let _ = ScramStart::parse(terms, first.as_bytes());
+        let start = ScramStart::parse(terms, b"n,,n=anna,r=abc").map_err(|_| TestCaseError::fail("refused"))?;
+        let login = ScramLogin { account: None, verifier: verifier(), nonce: "x".to_owned() };
+        let (_, challenge) = start.challenge(login);
+        prop_assert!(challenge.prove(last.as_bytes()).is_err() && challenge.prove(&octets).is_err());
+    }
+
+    #[test]
     fn debug_output_hides_every_password(user in "[a-z]{0,8}", password in "[A-Z0-9]{8,20}") {
         let message = encoded(&format!("\0{user}\0{password}"));
-        let state = auth::start("PLAIN", Some(&message));
+        let state = auth::start(SaslExchange::Plain, Some(&message));
         let line = format!("AUTH PLAIN {}", message.reveal());
         let shown = format!("{state:?} {:?} {message:?}", Command::parse(line.as_bytes()));
         prop_assert!(!shown.contains(&password) && !shown.contains(message.reveal()), "{shown}");

@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConnection;
+use tokio_rustls::rustls::{ProtocolVersion, ServerConnection};
 use tokio_rustls::server::TlsStream;
 
+use crate::session::scram_exchange::ChannelBinding;
 use host_mail::TlsSession;
 
 /// A byte stream below a session.
@@ -38,6 +39,15 @@ impl Stream for TcpStream {
 #[cfg(test)]
 impl Stream for tokio::io::DuplexStream {}
 
+/// Facts about a TLS session.
+#[derive(Debug)]
+pub struct Secured {
+    /// Parameters, for policies and trace fields.
+    pub session: TlsSession,
+    /// Data of `tls-exporter` (RFC 9266); under TLS 1.3 alone, since TLS 1.2 would need a further check.
+    pub channel_binding: Option<ChannelBinding>,
+}
+
 /// A connection's stream.
 #[derive(Debug)]
 pub enum Transport<S> {
@@ -49,14 +59,25 @@ pub enum Transport<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
     /// Performs the TLS handshake as server. Fails if the stream is already under TLS.
-    pub async fn secure(self, acceptor: &TlsAcceptor) -> io::Result<(Self, TlsSession)> {
+    pub async fn secure(self, acceptor: &TlsAcceptor) -> io::Result<(Self, Secured)> {
         let Self::Plain(stream) = self else {
             return Err(io::Error::other("TLS is already on"));
         };
         let stream = Box::new(acceptor.accept(stream).await?);
-        let session = describe(stream.get_ref().1);
-        Ok((Self::Tls(stream), session))
+        let connection = stream.get_ref().1;
+        let secured = Secured {
+            session: describe(connection),
+            channel_binding: exported(connection),
+        };
+        Ok((Self::Tls(stream), secured))
     }
+}
+
+/// Exports the channel binding `tls-exporter` (RFC 9266 section 4.2).
+fn exported(connection: &ServerConnection) -> Option<ChannelBinding> {
+    let is_bound = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    let export = || connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""));
+    is_bound.then(export).and_then(Result::ok)
 }
 
 fn describe(connection: &ServerConnection) -> TlsSession {

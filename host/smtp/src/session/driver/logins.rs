@@ -1,10 +1,11 @@
 //! Verification of credentials, and the consequences of failed logins.
 
 use super::{Driver, NextStep};
-use crate::session::auth::LoginFault;
+use crate::session::auth::Evidence;
 use crate::session::driver::input::Interrupted;
+use crate::session::login_fault::LoginFault;
 use crate::session::login_limiter::LimitedBy;
-use crate::session::machine::{RejectedLogin, Verifying};
+use crate::session::machine::{FindingVerifier, RejectedLogin, Step, Verifying};
 use crate::session::transport::Stream;
 use crate::session::wire::Wire;
 use host_directory::{Login, LookupError};
@@ -15,6 +16,25 @@ use host_mail::{client_network, cut};
 const MAX_USER: usize = 255;
 
 impl Driver {
+    /// Looks up the verifier of SCRAM. A user without one gets a challenge that no proof answers.
+    pub(super) async fn find_verifier(&mut self, pending: FindingVerifier) -> NextStep {
+        let directory = self.context.directory.clone();
+        let network = client_network(pending.session.client.address);
+        let account = directory.login_name(pending.start.user()).await;
+        if let Err(limit) = self.context.logins.admit(network, &account) {
+            return self.refuse_login(pending.rejected(LoginFault::Refused), limit);
+        }
+        match directory.scram_login(pending.start.user()).await {
+            Ok(Some(login)) => pending.found(login),
+            Ok(None) => Step::RejectLogin(pending.rejected(LoginFault::Credentials)),
+            Err(error) => {
+                let rejected = pending.rejected(LoginFault::Unavailable);
+                self.emit_failed_login(&rejected, error.to_string());
+                rejected.done()
+            }
+        }
+    }
+
     /// Verifies the credentials. A client that closes the connection withdraws its attempt.
     pub(super) async fn verify<S>(&mut self, wire: &mut Wire<S>, pending: Verifying) -> Result<NextStep, Interrupted>
     where
@@ -23,19 +43,22 @@ impl Driver {
         let directory = self.context.directory.clone();
         let user = &pending.credentials.user;
         let network = client_network(pending.session.client.address);
+        let password = match &pending.credentials.evidence {
+            Evidence::Password(password) => password.reveal(),
+            Evidence::Proven(account) => {
+                let account = account.clone();
+                self.context.logins.succeeded(network, &account);
+                return Ok(pending.accepted(account));
+            }
+        };
         let account = directory.login_name(user).await;
         let known = match self.context.logins.admit(network, &account) {
             Ok(known) => known,
-            Err(limit) => {
-                let reason = format!("{}, of the {}", LoginFault::Refused.reason(), subject(limit));
-                let rejected = pending.rejected(LoginFault::Refused);
-                self.emit_failed_login(&rejected, reason);
-                return Ok(rejected.done());
-            }
+            Err(limit) => return Ok(self.refuse_login(pending.rejected(LoginFault::Refused), limit)),
         };
         let login = Login {
             user,
-            password: pending.credentials.password.reveal(),
+            password,
             network,
             known,
         };
@@ -51,6 +74,12 @@ impl Driver {
                 Ok(rejected.done())
             }
         }
+    }
+
+    fn refuse_login(&self, rejected: RejectedLogin, limit: LimitedBy) -> NextStep {
+        let reason = format!("{}, of the {}", LoginFault::Refused.reason(), subject(limit));
+        self.emit_failed_login(&rejected, reason);
+        rejected.done()
     }
 
     /// Emits an event and returns the reply. A guess counts towards the limits on failed logins, and its reply is

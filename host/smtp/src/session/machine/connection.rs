@@ -1,11 +1,12 @@
 //! Rules and facts that last for a whole connection.
 
-use host_config::{Config, Listener, ListenerTls};
+use host_config::{Config, Listener, ListenerTls, SaslMechanism, SaslMechanisms};
 use host_contract::AdmissionTerms;
 use host_mail::{Client, Reply};
 
-use crate::session::auth;
+use crate::session::auth::SaslExchange;
 use crate::session::replies;
+use crate::session::scram_exchange::{ChannelBinding, ScramTerms};
 
 /// Number of failed AUTH attempts that closes the connection.
 const MAX_AUTH_FAILURES: usize = 3;
@@ -31,6 +32,8 @@ pub struct Rules {
     pub starttls: bool,
     /// True if AUTH is offered at all.
     pub auth: bool,
+    /// Mechanisms of AUTH.
+    pub mechanisms: SaslMechanisms,
     /// True if AUTH is offered without TLS.
     pub auth_without_tls: bool,
     /// True if octets above 127 need no announcement in MAIL.
@@ -45,18 +48,32 @@ pub struct Rules {
     pub encryption: bool,
 }
 
+/// Facts of the host that decide what a connection is offered.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionOffer {
+    /// True if the host has a certificate.
+    pub tls: bool,
+    /// True if SCRAM works for every account.
+    pub scram: bool,
+}
+
 impl Rules {
     /// Merges the rules. The terms of admission override the listener's configuration.
-    pub fn new(config: &Config, listener: &Listener, terms: &AdmissionTerms, tls_available: bool) -> Self {
+    pub fn new(config: &Config, listener: &Listener, terms: &AdmissionTerms, offer: ConnectionOffer) -> Self {
         let limits = &config.limits;
+        let by_default = || {
+            let works = |mechanism: &SaslMechanism| offer.scram || !mechanism.is_scram();
+            SaslMechanism::ALL.into_iter().filter(works).collect()
+        };
         Self {
             hostname: config.hostname.clone(),
             message_size: limits.message_size,
             recipients: limits.recipients,
             errors: limits.errors,
             transactions: limits.transactions,
-            starttls: tls_available && listener.tls == ListenerTls::StartTls,
+            starttls: offer.tls && listener.tls == ListenerTls::StartTls,
             auth: listener.auth,
+            mechanisms: listener.mechanisms.unwrap_or_else(by_default),
             auth_without_tls: listener.auth_without_tls,
             undeclared_eight_bit: listener.undeclared_eight_bit,
             strict_hello: listener.strict_hello,
@@ -76,6 +93,8 @@ pub struct Session {
     pub client: Client,
     /// True if the client used EHLO, not HELO.
     pub extended: bool,
+    /// Channel binding of the TLS session, if any.
+    pub channel_binding: Option<ChannelBinding>,
     pub(super) transactions: usize,
     /// Errors since the last accepted message.
     errors: usize,
@@ -93,6 +112,7 @@ impl Session {
             rules,
             client,
             extended: false,
+            channel_binding: None,
             transactions: 0,
             errors: 0,
             idle_commands: 0,
@@ -114,8 +134,8 @@ impl Session {
         if self.can_start_tls() {
             lines.push("STARTTLS".to_owned());
         }
-        if self.can_authenticate() && self.client.identity.is_none() {
-            lines.push(format!("AUTH {}", auth::MECHANISMS));
+        if self.can_authenticate() && self.client.identity.is_none() && !self.mechanisms().is_empty() {
+            lines.push(format!("AUTH {}", self.mechanisms()));
         }
         lines.push("HELP".to_owned());
         Reply::bare(250, lines.join("\n"))
@@ -141,6 +161,33 @@ impl Session {
     pub(super) fn can_authenticate(&self) -> bool {
         let rules = &self.rules;
         rules.auth && (self.client.tls.is_some() || (rules.auth_without_tls && !rules.encryption))
+    }
+
+    /// Mechanisms that work on the connection as it is now.
+    pub(super) fn mechanisms(&self) -> SaslMechanisms {
+        let binds = self.channel_binding.is_some();
+        let works = |mechanism| mechanism != SaslMechanism::ScramSha256Plus || binds;
+        self.rules.mechanisms.filter(works)
+    }
+
+    /// Begins an exchange of the mechanism, if it is offered now.
+    pub(super) fn exchange(&self, mechanism: &str) -> Option<SaslExchange> {
+        let offered = self.mechanisms();
+        let mechanism = offered.iter().find(|offered| offered.name() == mechanism)?;
+        let scram = |plus| {
+            SaslExchange::ScramFirst(ScramTerms {
+                plus,
+                binding: self
+                    .channel_binding
+                    .filter(|_| offered.contains(SaslMechanism::ScramSha256Plus)),
+            })
+        };
+        Some(match mechanism {
+            SaslMechanism::Plain => SaslExchange::Plain,
+            SaslMechanism::Login => SaslExchange::LoginUser,
+            SaslMechanism::ScramSha256 => scram(false),
+            SaslMechanism::ScramSha256Plus => scram(true),
+        })
     }
 
     /// Counts an error. `Err` is the reply that closes the connection.

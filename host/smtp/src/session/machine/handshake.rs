@@ -1,10 +1,13 @@
 //! AUTH (RFC 4954) and STARTTLS (RFC 3207).
 
 use super::connection::Session;
-use super::state::{Authenticating, Conversation, Handshake, Phase, RejectedLogin, Step, Verifying};
-use crate::session::auth::{self, ExchangeState, FailedLogin, LoginFault, Secret};
+use super::state::{Authenticating, Conversation, FindingVerifier, Handshake, Phase, RejectedLogin, Step, Verifying};
+use crate::session::auth::{self, ExchangeState, Secret};
+use crate::session::login_fault::{FailedLogin, LoginFault};
 use crate::session::replies;
-use host_mail::{Identity, TlsSession};
+use crate::session::transport::Secured;
+use host_directory::ScramLogin;
+use host_mail::Identity;
 
 impl<P> Conversation<P> {
     pub(super) fn auth(self, mechanism: &str, initial: Option<&Secret>) -> Step<P> {
@@ -26,7 +29,10 @@ impl<P> Conversation<P> {
         };
         match refusal {
             Some(reply) => self.mistake(reply),
-            None => Authenticating::advance(self.session, auth::start(mechanism, initial)),
+            None => match self.session.exchange(mechanism) {
+                Some(exchange) => Authenticating::advance(self.session, auth::start(exchange, initial)),
+                None => self.mistake(replies::unknown_mechanism()),
+            },
         }
     }
 
@@ -61,7 +67,26 @@ impl Authenticating {
             ExchangeState::Challenge(reply, exchange) => Step::Challenge(reply, Self { session, exchange }),
             ExchangeState::Complete(credentials) => Step::Verify(Verifying { session, credentials }),
             ExchangeState::Failed(failed) => Step::RejectLogin(RejectedLogin { session, failed }),
-            ExchangeState::UnknownMechanism => Conversation::greeted(session).mistake(replies::unknown_mechanism()),
+            ExchangeState::FindVerifier(start) => Step::FindVerifier(FindingVerifier { session, start }),
+        }
+    }
+}
+
+impl FindingVerifier {
+    /// Continues with the verifier.
+    pub fn found<P>(self, login: ScramLogin) -> Step<P> {
+        Authenticating::advance(self.session, auth::scram_challenge(self.start, login))
+    }
+
+    /// Ends the exchange: the login failed.
+    pub fn rejected(self, fault: LoginFault) -> RejectedLogin {
+        RejectedLogin {
+            session: self.session,
+            failed: FailedLogin {
+                mechanism: self.start.mechanism(),
+                user: self.start.user().to_owned(),
+                fault,
+            },
         }
     }
 }
@@ -107,11 +132,12 @@ impl RejectedLogin {
 impl Handshake {
     /// Continues under TLS. The session forgets what the client sent in plaintext (RFC 3207 section 4.2), but not the
     /// counted errors.
-    pub fn established<P>(mut self, tls: TlsSession) -> Step<P> {
+    pub fn established<P>(mut self, tls: Secured) -> Step<P> {
         let session = &mut self.session;
         session.client.helo = None;
         session.client.identity = None;
-        session.client.tls = Some(tls);
+        session.client.tls = Some(tls.session);
+        session.channel_binding = tls.channel_binding;
         session.extended = false;
         Step::Listen(
             None,

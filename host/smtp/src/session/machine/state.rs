@@ -1,8 +1,10 @@
 //! The states of the machine, and the steps between the states.
 
-use crate::session::auth::{Credentials, FailedLogin, SaslExchange};
+use crate::session::auth::{Credentials, SaslExchange};
+use crate::session::login_fault::FailedLogin;
 use crate::session::machine::connection::Session;
 use crate::session::path::Mail;
+use crate::session::scram_exchange::ScramStart;
 use host_mail::{Envelope, Mailbox, Reply};
 
 /// The next action of the driver, with the state that takes the result.
@@ -14,6 +16,8 @@ pub enum Step<P> {
     RecipientsFull(Reply, Conversation<P>),
     /// Sends the challenge, then reads a response.
     Challenge(Reply, Authenticating),
+    /// Looks up the verifier of SCRAM.
+    FindVerifier(FindingVerifier),
     /// Verifies the credentials.
     Verify(Verifying),
     /// Emits an event: a login failed. The reply follows.
@@ -67,6 +71,15 @@ pub struct Conversation<P> {
 pub struct Authenticating {
     pub(super) session: Box<Session>,
     pub(super) exchange: SaslExchange,
+}
+
+/// Waits for the user's verifier of SCRAM.
+#[derive(Debug)]
+pub struct FindingVerifier {
+    /// Session of the client.
+    pub session: Box<Session>,
+    /// First message of the client.
+    pub start: ScramStart,
 }
 
 /// Waits for the directory's answer about credentials.

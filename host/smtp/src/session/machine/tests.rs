@@ -8,7 +8,10 @@ use std::rc::Rc;
 
 use super::state::Authenticating;
 use super::*;
-use crate::session::auth::LoginFault;
+use crate::session::auth::Evidence;
+use crate::session::login_fault::LoginFault;
+use crate::session::transport::Secured;
+use host_config::SaslMechanism;
 use host_contract::Verdict;
 use host_mail::{Client, Envelope, Reply, TlsSession};
 
@@ -49,6 +52,7 @@ fn rules() -> Rules {
         transactions: 100,
         starttls: true,
         auth: true,
+        mechanisms: SaslMechanism::ALL.into_iter().filter(|one| !one.is_scram()).collect(),
         auth_without_tls: false,
         undeclared_eight_bit: true,
         strict_hello: false,
@@ -122,19 +126,26 @@ impl Player {
                 }
                 Step::Verify(question) => {
                     let account = question.credentials.user.to_lowercase();
-                    match question.credentials.password.reveal() {
+                    let Evidence::Password(password) = &question.credentials.evidence else {
+                        panic!("no password")
+                    };
+                    match password.reveal() {
                         "right" => question.accepted(account),
                         "broken" => Step::RejectLogin(question.rejected(LoginFault::Unavailable)),
                         _ => Step::RejectLogin(question.rejected(LoginFault::Credentials)),
                     }
                 }
+                Step::FindVerifier(question) => Step::RejectLogin(question.rejected(LoginFault::Credentials)),
                 Step::RejectLogin(rejected) => {
                     self.events.push(rejected.failed.fault.reason());
                     rejected.done()
                 }
                 Step::StartTls(reply, next) => {
                     under_tls = Some(reply);
-                    next.established(tls())
+                    next.established(Secured {
+                        session: tls(),
+                        channel_binding: None,
+                    })
                 }
                 Step::AskSender(question) => {
                     let answer = verdict(question.mail().sender.mailbox().map(|mailbox| mailbox.local_part()));

@@ -87,6 +87,7 @@ impl Host {
             proxies: Vec::new(),
             tls: ListenerTls::Off,
             auth: true,
+            mechanisms: None,
             auth_without_tls: false,
             undeclared_eight_bit: true,
             strict_hello: false,
