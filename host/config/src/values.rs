@@ -3,11 +3,14 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use toml::Value;
+
+use super::defaults::hostname;
 
 /// Reads a string.
 pub fn text(value: &Value) -> Result<String, String> {
@@ -127,6 +130,51 @@ fn split_unit(text: &str) -> Option<(u64, &str)> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     Some((number.parse().ok()?, unit.trim_start()))
+}
+
+/// Returns a reader of paths; relative ones start at `base`.
+pub(crate) fn path(base: &Path) -> impl Fn(&Value) -> Result<PathBuf, String> {
+    move |value| match text(value)? {
+        empty if empty.is_empty() => Err("expected a path".to_owned()),
+        path => Ok(base.join(path)),
+    }
+}
+
+/// Reads a host name or a domain, in canonical form.
+pub(crate) fn host_name(value: &Value) -> Result<String, String> {
+    let text = text(value)?;
+    hostname(&text).ok_or_else(|| match text.trim_start_matches(['@', '*', '.']) {
+        name if name.len() < text.len() => {
+            format!("{text:?} is not a domain name: write each domain alone, such as {name:?}")
+        }
+        _ => format!("{text:?} is not a domain name"),
+    })
+}
+
+/// Reads a name for events and commands: 1 to 64 lower-case letters, digits, hyphens, dots or underscores.
+pub(crate) fn identifier(value: &Value) -> Result<String, String> {
+    let text = text(value)?;
+    let right = (1..=64).contains(&text.len())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.'));
+    right
+        .then_some(text)
+        .ok_or_else(|| "expected 1 to 64 lower-case letters, digits, hyphens, dots or underscores".to_owned())
+}
+
+/// Passes a number of bytes that is not above `most`.
+pub(crate) fn at_most(most: u64, bytes: u64) -> Result<u64, String> {
+    (bytes <= most)
+        .then_some(bytes)
+        .ok_or_else(|| format!("at most {most} bytes, found {bytes}"))
+}
+
+/// Passes a number of bytes that is not below `least`.
+pub(crate) fn at_least(least: u64, bytes: u64) -> Result<u64, String> {
+    (bytes >= least)
+        .then_some(bytes)
+        .ok_or_else(|| format!("at least {least} bytes are needed, found {bytes}"))
 }
 
 pub(crate) fn expected(what: &str, found: &Value) -> String {
