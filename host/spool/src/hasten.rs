@@ -6,8 +6,8 @@ use crate::Spool;
 use crate::index_entry::IndexEntry;
 use crate::message::Message;
 use crate::spool_error::PutError;
-use crate::store::id_of;
 use crate::store_edit::StoreTable;
+use crate::store_scan::id_of;
 use crate::stored_record::Stored;
 
 impl Spool {

@@ -6,6 +6,7 @@ pub(crate) mod check_spool;
 pub(crate) mod examine;
 pub(crate) mod journal_scan;
 pub(crate) mod manifest;
+pub(crate) mod running_totals;
 pub(crate) mod salvage;
 pub(crate) mod totals;
 pub(crate) mod tree_files;

@@ -6,6 +6,7 @@ mod bounded_log;
 mod buffer_budget;
 mod claim;
 mod database;
+mod database_slot;
 mod disk_space;
 mod draft;
 mod hasten;
@@ -29,6 +30,7 @@ mod state_counts;
 mod store;
 mod store_edit;
 mod store_folder;
+mod store_scan;
 mod stored_content;
 mod stored_record;
 mod waiting;
@@ -48,12 +50,11 @@ use host_mail::{Content, MessageId, Timestamp};
 use crate::disk_space::Disk;
 use crate::draft::DraftCleanup;
 use crate::index_entry::IndexEntry;
-use crate::lease::Lease;
 use crate::open_store::open_store;
 use crate::queue_actions::SpoolCore;
 use crate::shared::Shared;
-use crate::store::id_of;
 use crate::store_edit::{StoreEdit, StoreTable};
+use crate::store_scan::id_of;
 use crate::stored_record::Stored;
 use crate::writer::SpoolWriter;
 
@@ -218,16 +219,7 @@ impl Spool {
     /// Claims up to `at_most` queued or failing messages that are due at `now` and hold no lease. Alternates between
     /// the oldest and the newest due message, so that a backlog does not delay new mail. May read from the disk.
     pub fn claim_due(&self, now: Timestamp, at_most: usize) -> Vec<Claim> {
-        let shared = &self.inner.shared;
-        if shared.store.is_full() {
-            // A delivery could not be settled.
-            return Vec::new();
-        }
-        let taken = shared.index().claim(now, at_most);
-        let leases = taken
-            .into_iter()
-            .map(|(id, entry)| Lease::new(shared.clone(), id, entry));
-        leases.filter_map(|lease| self.inner.claim(lease)).collect()
+        self.inner.claim_due(now, at_most)
     }
 
     /// Returns the due time of the next unclaimed message.

@@ -15,11 +15,12 @@ use crate::integrity::salvage;
 use crate::integrity::totals::Totals;
 use crate::integrity::tree_files;
 use crate::removed_files;
-use crate::spool_error::{Damage, OpenError};
+use crate::spool_error::{Damage, OpenError, is_storage_full};
 use crate::spool_options::OnDamage;
-use crate::store::{SpoolStore, id_of, is_storage_full};
+use crate::store::SpoolStore;
 use crate::store_edit::StoreTable;
 use crate::store_folder::{check_format, write_format};
+use crate::store_scan::id_of;
 use crate::stored_record::Stored;
 
 /// Number of attempts to take the lock, and the delay after each.

@@ -35,9 +35,22 @@ impl SpoolCore {
         }
     }
 
+    /// Takes a lease on each of up to `at_most` due messages, and reads them.
+    pub(super) fn claim_due(&self, now: Timestamp, at_most: usize) -> Vec<Claim> {
+        if self.shared.store.is_full() {
+            // A delivery could not be settled.
+            return Vec::new();
+        }
+        let taken = self.shared.index().claim(now, at_most);
+        let leases = taken
+            .into_iter()
+            .map(|(id, entry)| Lease::new(self.shared.clone(), id, entry));
+        leases.filter_map(|lease| self.claim(lease)).collect()
+    }
+
     /// Reads a leased message. A record that is damaged or lacks its bytes is set aside (5016); a store that cannot be
     /// read postpones the message. `None` in both cases.
-    pub(super) fn claim(&self, mut lease: Lease) -> Option<Claim> {
+    fn claim(&self, mut lease: Lease) -> Option<Claim> {
         let (id, store) = (lease.id(), &self.shared.store);
         if let Some((stored, head)) = self.shared.recent_writes().take(id) {
             return Some(Claim::with_head(store, stored, head, lease));

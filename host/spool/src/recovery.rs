@@ -18,10 +18,11 @@ use crate::message::Message;
 use crate::open_store::OpenedStore;
 use crate::removed_files;
 use crate::shared::Shared;
-use crate::spool_error::OpenError;
+use crate::spool_error::{OpenError, is_storage_full};
 use crate::spool_options::OnDamage;
-use crate::store::{ScanItem, Snapshot, SpoolStore, id_of, is_storage_full};
+use crate::store::SpoolStore;
 use crate::store_edit::{StoreEdit, StoreTable};
+use crate::store_scan::{ScanItem, Snapshot, id_of};
 use crate::stored_record::{SetAside, Stored};
 
 /// Maximum number of edits in a batch.

@@ -1,6 +1,7 @@
 //! Errors of opening, reading and writing the spool.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -107,4 +108,9 @@ impl From<BatchError> for PutError {
             BatchError::Store(text) => Self::Store(text),
         }
     }
+}
+
+/// True for an error of a disk, or of a quota, that has no room.
+pub(super) fn is_storage_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -3,31 +3,24 @@
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use fjall::{AbstractTree as _, Guard, PersistMode, Readable as _};
-use host_events::{Event, Events};
+use fjall::{AbstractTree as _, Guard, PersistMode};
+use host_events::Events;
 use host_files::sync_folder;
 use host_mail::MessageId;
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use parking_lot::Mutex;
 
-use crate::database::{Database, open_database, open_or_make_database};
-use crate::integrity::manifest::{Manifest, ManifestFacts};
+use crate::database::Database;
+use crate::database_slot::DatabaseSlot;
+use crate::integrity::manifest::ManifestFacts;
+use crate::integrity::running_totals::RunningTotals;
 use crate::integrity::totals::{TOTALS_KEY, Totals};
 use crate::spool_error::{BatchError, OpenError};
 use crate::store_edit::{StoreEdit, StoreTable};
+use crate::store_scan::{LogItem, ScanItem, Snapshot, or_error, scanned};
 use crate::stored_record::Stored;
-
-/// Free bytes from which a store is opened again whose disk was full.
-const REOPEN_ROOM: u64 = 1024 * 1024;
-/// Free bytes below which an error of a background thread is taken for a lack of room: what a flush writes at once.
-const FLUSH_ROOM: u64 = 64 * 1024 * 1024;
-/// Delay between two attempts to write while the disk is full.
-const REOPEN_DELAY: Duration = Duration::from_millis(250);
 
 /// A handle of the store and the folder. Cheap to clone.
 #[derive(Clone)]
@@ -38,54 +31,25 @@ pub(super) struct SpoolStore {
 struct StoreInner {
     root: PathBuf,
     large: PathBuf,
-    /// `None` while the store is closed because its disk is full.
-    database: RwLock<Option<Arc<Database>>>,
-    ledger: Mutex<RunningTotals>,
-    lost: Notify,
-    events: Events,
-    /// True from a batch that the disk had no room for until a batch that was written.
-    is_full: AtomicBool,
-    /// The database that was closed because its disk was full; the store is not opened again before it is gone.
-    closed: Mutex<Weak<Database>>,
-    closing: AtomicBool,
-}
-
-/// The totals, in memory and in the manifest. Locked for the time of a batch, so that both follow the journal's order.
-struct RunningTotals {
-    totals: Totals,
-    /// False until recovery has counted the records of a spool without valid totals. `totals` holds the changes since
-    /// the open until then, and the store no totals.
-    known: bool,
-    manifest: Option<Manifest>,
+    slot: DatabaseSlot,
+    totals: Mutex<RunningTotals>,
 }
 
 impl SpoolStore {
     /// Opens the fjall store of a folder that [`crate::open_store`] has examined.
     pub fn open(root: &Path, events: Events) -> Result<Self, OpenError> {
-        let database = open_or_make_database(root)?;
-        let ledger = RunningTotals {
-            totals: Totals::default(),
-            known: false,
-            manifest: None,
-        };
         Ok(Self {
             inner: Arc::new(StoreInner {
                 root: root.to_owned(),
                 large: root.join("large"),
-                database: RwLock::new(Some(Arc::new(database))),
-                ledger: Mutex::new(ledger),
-                lost: Notify::new(),
-                events,
-                is_full: AtomicBool::new(false),
-                closed: Mutex::default(),
-                closing: AtomicBool::new(false),
+                slot: DatabaseSlot::open(root, events)?,
+                totals: Mutex::default(),
             }),
         })
     }
 
     fn database(&self) -> Result<Arc<Database>, String> {
-        let database = self.inner.database.read().clone();
-        database.ok_or_else(|| "the store is closed until its disk has room".to_owned())
+        self.inner.slot.get()
     }
 
     /// Returns the totals that the store holds, and true if they count every record: every batch of mail writes them,
@@ -109,60 +73,41 @@ impl SpoolStore {
         newest_batch: Option<u64>,
         earlier: Option<&ManifestFacts>,
     ) -> Result<(), String> {
-        let known = totals.is_ok();
-        let totals = totals.unwrap_or_else(|batch| Totals {
-            batch,
-            ..Totals::default()
-        });
         // The manifest names them: their names must be on the disk before.
         for folder in ["store", "store/keyspaces"] {
             sync_folder(&self.inner.root.join(folder)).map_err(|error| format!("{folder}: {error}"))?;
         }
-        let after = newest_batch.map_or(totals.batch, |batch| batch.saturating_sub(1));
-        let journal = (self.newest_journal()?, after);
-        let facts = ManifestFacts::new(&totals, journal, self.database()?.ids(), earlier);
-        let manifest = Manifest::open(&self.inner.root, facts).map_err(|error| format!("manifest: {error}"))?;
-        *self.inner.ledger.lock() = RunningTotals {
-            totals,
-            known,
-            manifest: Some(manifest),
-        };
+        let mut totals = RunningTotals::new(totals);
+        let journal = (self.newest_journal()?, newest_batch);
+        totals
+            .make_manifest(&self.inner.root, journal, self.database()?.ids(), earlier)
+            .map_err(|error| format!("manifest: {error}"))?;
+        *self.inner.totals.lock() = totals;
         Ok(())
     }
 
     /// Sets the totals to a count of the records at open and the changes since, and writes them into the store.
     pub fn establish_totals(&self, at_open: &Totals) -> Result<(), String> {
-        let mut ledger = self.inner.ledger.lock();
-        ledger.totals = ledger.totals.plus(at_open);
-        ledger.known = true;
-        drop(ledger);
+        self.inner.totals.lock().establish(at_open);
         self.write_when_possible(&[])
     }
 
     /// Notes a loss in the manifest, so that the next open finds it.
     pub fn note_loss(&self, loss: &str) {
-        if let Some(manifest) = &mut self.inner.ledger.lock().manifest
-            && let Err(error) = manifest.note_loss(loss)
-        {
-            tracing::warn!(%error, "the manifest of the spool was not written");
-        }
+        self.inner.totals.lock().note_loss(loss);
     }
 
     /// Syncs the manifest if it has changed.
     pub fn sync_manifest(&self) {
         let synced = || -> Result<(), String> {
             let journal = self.newest_journal()?;
-            let noted = self.inner.ledger.lock().manifest.as_ref().map(Manifest::journal);
+            let noted = self.inner.totals.lock().noted_journal();
             if noted != Some(journal) {
                 // Its name must be on the disk before the manifest names it.
                 sync_folder(&self.inner.root.join("store")).map_err(|error| error.to_string())?;
             }
-            let mut ledger = self.inner.ledger.lock();
-            let Some(manifest) = &mut ledger.manifest else {
-                return Ok(());
-            };
-            let file = manifest.note_journal(journal).map_err(|error| error.to_string())?;
-            drop(ledger);
+            let file = self.inner.totals.lock().note_journal(journal);
+            let file = file.map_err(|error| error.to_string())?;
             file.map_or(Ok(()), |file| file.sync_data().map_err(|error| error.to_string()))
         };
         if let Err(error) = synced() {
@@ -193,36 +138,20 @@ impl SpoolStore {
 
     /// Writes edits like [`Self::write`], and waits for room while the disk is full.
     pub fn write_when_possible(&self, edits: &[StoreEdit]) -> Result<(), String> {
-        self.write_repeatedly(edits, &[])
+        self.inner.slot.write_repeatedly(|| self.write_once(edits, &[]))
     }
 
     /// Removes keys, which need not be ids, in a durable batch. Waits for room while the disk is full.
     pub fn remove_keys(&self, table: StoreTable, keys: &[Vec<u8>]) -> Result<(), String> {
         let removed: Vec<_> = keys.iter().map(|key| (table, key.as_slice())).collect();
-        self.write_repeatedly(&[], &removed)
-    }
-
-    fn write_repeatedly(&self, edits: &[StoreEdit], removed: &[(StoreTable, &[u8])]) -> Result<(), String> {
-        loop {
-            match self.write_once(edits, removed) {
-                Ok(()) => return Ok(()),
-                Err(BatchError::Store(error)) => return Err(error),
-                Err(BatchError::Full(error)) if self.inner.closing.load(Ordering::Relaxed) => return Err(error),
-                Err(BatchError::Full(_)) => {
-                    std::thread::sleep(REOPEN_DELAY);
-                    if let Err(error) = self.reopen() {
-                        self.inner.lost.notify_one();
-                        return Err(error.to_string());
-                    }
-                }
-            }
-        }
+        self.inner.slot.write_repeatedly(|| self.write_once(&[], &removed))
     }
 
     fn write_once(&self, edits: &[StoreEdit], removed: &[(StoreTable, &[u8])]) -> Result<(), BatchError> {
-        let database = self.database().map_err(BatchError::Full)?;
-        let mut ledger = self.inner.ledger.lock();
-        let totals = ledger.totals.after(edits.iter().map(|edit| (edit.id, edit.totals)));
+        let slot = &self.inner.slot;
+        let database = slot.get().map_err(BatchError::Full)?;
+        let mut running = self.inner.totals.lock();
+        let totals = running.after(edits);
         let mut batch = database.db.batch().durability(Some(PersistMode::SyncData));
         for edit in edits {
             let table = database.table(edit.table);
@@ -234,90 +163,29 @@ impl SpoolStore {
         for (table, key) in removed {
             batch.remove(database.table(*table), *key);
         }
-        if ledger.known {
-            batch.insert(&database.totals, TOTALS_KEY, totals.encode());
+        if let Some(encoded) = running.encoded(&totals) {
+            batch.insert(&database.totals, TOTALS_KEY, encoded);
         }
-        let written = batch.commit();
-        written.map_err(|error| self.batch_error(&error))?;
-        ledger.totals = totals;
-        if self.inner.is_full.load(Ordering::Relaxed) && self.inner.is_full.swap(false, Ordering::Relaxed) {
-            self.inner.events.emit(Event::SpoolWritable {});
-        }
-        if ledger.known
-            && let Some(manifest) = &mut ledger.manifest
-            && let Err(error) = manifest.note(&totals)
-        {
-            tracing::warn!(%error, "the manifest of the spool was not written");
-        }
+        batch.commit().map_err(|error| slot.failed(&error))?;
+        running.advance(totals);
+        slot.written();
         Ok(())
-    }
-
-    /// Closes the database if its disk is full: after an error it takes no more writes until it is opened again.
-    fn batch_error(&self, error: &fjall::Error) -> BatchError {
-        let is_full = match error {
-            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => is_storage_full(error),
-            // A background thread met the error, and took back the room that it had used.
-            fjall::Error::Poisoned => self.free().is_ok_and(|free| free < FLUSH_ROOM),
-            _ => false,
-        };
-        if !is_full {
-            if matches!(error, fjall::Error::Poisoned) {
-                self.inner.lost.notify_one();
-            }
-            return BatchError::Store(error.to_string());
-        }
-        if let Some(database) = self.inner.database.write().take() {
-            *self.inner.closed.lock() = Arc::downgrade(&database);
-        }
-        if !self.inner.is_full.swap(true, Ordering::Relaxed) {
-            let error = error.to_string();
-            self.inner.events.emit(Event::SpoolFull { error });
-        }
-        BatchError::Full(error.to_string())
-    }
-
-    /// Opens the database again after the disk was full. True if it is open. Blocks briefly.
-    ///
-    /// # Errors
-    ///
-    /// The database cannot be opened for another reason than a lack of room.
-    pub fn reopen(&self) -> Result<bool, OpenError> {
-        let closed = self.inner.closed.lock();
-        if self.inner.database.read().is_some() {
-            return Ok(true);
-        }
-        let has_room = self.free().is_ok_and(|free| free >= REOPEN_ROOM);
-        if !has_room || closed.strong_count() > 0 {
-            return Ok(false);
-        }
-        match open_database(&self.inner.root.join("store")) {
-            Ok(database) => *self.inner.database.write() = Some(Arc::new(database)),
-            // Threads of the closed database end, or the disk has filled again.
-            Err(OpenError::InUse | OpenError::Store(_)) => return Ok(false),
-            Err(error) => return Err(error),
-        }
-        Ok(true)
     }
 
     /// True while the store takes no batch because its disk is full.
     pub fn is_full(&self) -> bool {
-        self.inner.is_full.load(Ordering::Relaxed)
+        self.inner.slot.is_full()
     }
 
     /// Gives up waiting for room, since the spool is being closed.
     pub fn stop_waiting(&self) {
-        self.inner.closing.store(true, Ordering::Relaxed);
-    }
-
-    fn free(&self) -> io::Result<u64> {
-        let found = rustix::fs::statvfs(&self.inner.root)?;
-        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+        self.inner.slot.stop_waiting();
     }
 
     /// Returns when a write was refused because of an earlier disk error. The store refuses all writes from then on,
     /// until the next open.
     pub async fn lost(&self) {
-        self.inner.lost.notified().await;
+        self.inner.slot.lost().await;
     }
 
     /// Returns the current value under `id`.
@@ -362,9 +230,7 @@ impl SpoolStore {
 
     /// Takes a snapshot of the store. Values that are removed later stay on the disk until the snapshot is dropped.
     pub fn snapshot(&self) -> Result<Snapshot, String> {
-        let database = self.database()?;
-        let snapshot = database.db.snapshot();
-        Ok(Snapshot { database, snapshot })
+        self.database().map(Snapshot::of)
     }
 
     /// Adds entries to the log, all or none. Not synced: entries reach the disk with the next batch of mail or later.
@@ -472,58 +338,4 @@ impl SpoolStore {
             .and_then(|()| database.bodies.major_compact())
             .map_err(|error| error.to_string())
     }
-}
-
-/// The content of the store at a moment.
-pub(super) struct Snapshot {
-    database: Arc<Database>,
-    snapshot: fjall::Snapshot,
-}
-
-impl Snapshot {
-    /// Iterates over the keys of a table after `after` in order; over all for an empty key. Values are read only if
-    /// `with_values`.
-    pub fn scan(&self, table: StoreTable, after: &[u8], with_values: bool) -> impl Iterator<Item = ScanItem> + use<> {
-        let from = match after {
-            [] => Bound::Unbounded,
-            key => Bound::Excluded(key),
-        };
-        let range = (from, Bound::<&[u8]>::Unbounded);
-        let items = self.snapshot.range::<&[u8], _>(self.database.table(table), range);
-        items.map(move |guard| scanned(guard, with_values))
-    }
-}
-
-/// Returns the items, or the error as the only item.
-fn or_error<T, I: DoubleEndedIterator<Item = Result<T, String>>>(
-    items: Result<I, String>,
-) -> impl DoubleEndedIterator<Item = Result<T, String>> {
-    let (items, error) = match items {
-        Ok(items) => (Some(items), None),
-        Err(error) => (None, Some(Err(error))),
-    };
-    error.into_iter().chain(items.into_iter().flatten())
-}
-
-fn scanned(guard: Guard, with_values: bool) -> ScanItem {
-    match guard.into_inner_if(|_| with_values) {
-        Ok((key, value)) => Ok((key.to_vec(), value.map(Bytes::from_owner))),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// A key and, if the scan reads values, the value.
-pub(super) type ScanItem = Result<(Vec<u8>, Option<Bytes>), String>;
-
-/// Key and value of an entry of the log.
-pub(super) type LogItem = Result<(String, Bytes), String>;
-
-/// True for an error of a disk, or of a quota, that has no room.
-pub(super) fn is_storage_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// Returns the id that a key encodes; `None` for a foreign key.
-pub(super) fn id_of(key: &[u8]) -> Option<MessageId> {
-    std::str::from_utf8(key).ok()?.parse().ok()
 }

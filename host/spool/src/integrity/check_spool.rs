@@ -8,8 +8,8 @@ use crate::integrity::totals::Totals;
 use crate::open_store::{damaged_tables, open_store};
 use crate::spool_error::{Damage, OpenError};
 use crate::spool_options::OnDamage;
-use crate::store::id_of;
 use crate::store_edit::StoreTable;
+use crate::store_scan::id_of;
 use crate::stored_record::{SetAside, Stored};
 
 /// Result of [`check_spool`].

@@ -12,6 +12,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::*;
 use crate::index::Index;
 use crate::index_entry::StateKind;
+use crate::lease::Lease;
 
 const DESTINATIONS: [&str; 3] = ["a.example", "b.example", "c.example"];
 const HOUR: Duration = Duration::from_secs(3600);
