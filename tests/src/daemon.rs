@@ -78,13 +78,19 @@ impl Daemon {
         client
     }
 
+    /// Connects like [`Self::connect`] and authenticates as the user anna, over TLS.
+    pub fn connect_as_anna(&self) -> Client {
+        let mut client = self.connect();
+        client.login("anna", PASSWORD);
+        client
+    }
+
     /// Submits a message as the authenticated user anna and returns the message id.
     ///
     /// # Panics
     /// If the message is not accepted.
     pub fn submit(&self, recipients: &[&str], subject: &str) -> String {
-        let mut client = self.connect();
-        client.login("anna", PASSWORD);
+        let mut client = self.connect_as_anna();
         let message = format!("From: <anna@posthouse.test>\nSubject: {subject}\n\nHello.\n");
         let reply = client.submit("anna@posthouse.test", recipients, &message);
         assert_eq!(reply.code, 250, "{}", client.transcript());

@@ -150,6 +150,24 @@ impl Site {
         path
     }
 
+    /// Makes `domain` a domain of the directory, and `addresses` addresses of the account anna.
+    ///
+    /// # Panics
+    /// If the directory file is not the sample's.
+    pub fn add_domain(&self, domain: &str, addresses: &[&str]) -> &Self {
+        let file = self.root.join("directory.toml");
+        let mut directory = std::fs::read_to_string(&file).expect("the directory is there");
+        let mut add = |list: &str, more: &[&str]| {
+            let more: String = more.iter().map(|each| format!(", \"{each}\"")).collect();
+            assert!(directory.contains(&format!("[{list}]")), "{directory}");
+            directory = directory.replacen(&format!("[{list}]"), &format!("[{list}{more}]"), 1);
+        };
+        add("\"posthouse.test\"", &[domain]);
+        add("\"anna@posthouse.test\"", addresses);
+        self.file("directory.toml", directory);
+        self
+    }
+
     /// Adds accounts, aliases or groups to the directory, in TOML.
     ///
     /// # Panics

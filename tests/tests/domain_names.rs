@@ -1,7 +1,7 @@
 //! Internationalized domains: every spelling of a domain is the same domain at MAIL, RCPT, AUTH, in the directory, in
 //! lists of the policy, and on the way to the next host.
 
-use posthouse_tests::{Client, Daemon, PASSWORD, Sink, Site};
+use posthouse_tests::{PASSWORD, Sink, Site};
 
 /// Spellings of `bücher.example`: U-label, upper case, decomposed, full-width with an ideographic full stop, A-label,
 /// and both with a final dot. The first four need SMTPUTF8.
@@ -18,29 +18,15 @@ const SPELLINGS: [&str; 8] = [
 
 fn site() -> Site {
     let site = Site::new();
-    let path = site.path().join("directory.toml");
-    let directory = std::fs::read_to_string(&path).expect("the directory");
-    let directory = directory
-        .replace("[\"posthouse.test\"]", "[\"posthouse.test\", \"Bücher.example\"]")
-        .replace(
-            "[\"anna@posthouse.test\"]",
-            "[\"anna@posthouse.test\", \"anna@bücher.example\", \"jörg@bücher.example\"]",
-        );
-    site.file("directory.toml", directory);
+    site.add_domain("Bücher.example", &["anna@bücher.example", "jörg@bücher.example"]);
     site
-}
-
-fn login(daemon: &Daemon) -> Client {
-    let mut client = daemon.connect();
-    client.login("anna", PASSWORD);
-    client
 }
 
 #[test]
 fn each_spelling_is_the_mailbox_the_sender_and_the_author() {
     let site = site();
     let daemon = site.start();
-    let mut client = login(&daemon);
+    let mut client = daemon.connect_as_anna();
     for (at, domain) in SPELLINGS.iter().enumerate() {
         client.command(&format!("MAIL FROM:<anna@{domain}> SMTPUTF8"), 250);
         client.command(&format!("RCPT TO:<anna@{domain}>"), 250);
@@ -84,7 +70,7 @@ fn each_spelling_is_on_the_lists_of_the_policy() {
     let never = ["@blocked.test", "@*.büros.example", "secret@bücher.test"].map(String::from);
     site.set("policy.settings.relay.never.to", never.to_vec());
     let daemon = site.start();
-    let mut client = login(&daemon);
+    let mut client = daemon.connect_as_anna();
     client.command("MAIL FROM:<anna@posthouse.test> SMTPUTF8", 250);
     for recipient in [
         "x@blocked.test",
@@ -110,7 +96,7 @@ fn each_spelling_is_on_the_lists_of_the_policy() {
 fn domains_that_idna_refuses_are_refused_at_once() {
     let site = site();
     let daemon = site.start();
-    let mut client = login(&daemon);
+    let mut client = daemon.connect_as_anna();
     let refused = [
         "xn--a.example",
         "a\u{202e}b.example",
@@ -135,7 +121,7 @@ fn host_without_smtputf8_gets_the_a_label() {
     sink.answer("EHLO", "250-sink.example\r\n250 8BITMIME");
     site.set("delivery.smart-host", sink.address().to_string());
     let daemon = site.start();
-    let mut client = login(&daemon);
+    let mut client = daemon.connect_as_anna();
     client.command("MAIL FROM:<anna@bücher.example> SMTPUTF8", 250);
     client.command("RCPT TO:<otto@müller.example>", 250);
     let reply = client.data("From: anna@xn--bcher-kva.example\nSubject: plain\n\nText\n");

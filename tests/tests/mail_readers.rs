@@ -1,7 +1,7 @@
 //! The default policy's reading of originator fields against readers of mail of other projects. An account that may use
 //! its own addresses only must not reach a reader as another author, and each form that all readers read alike passes.
 
-use posthouse_tests::{Authors, Client, Daemon, MailReaders, PASSWORD, Site};
+use posthouse_tests::{Authors, Client, MailReaders, Site};
 
 /// Addresses of the account `anna`.
 const HERS: [&str; 2] = ["anna@posthouse.test", "anna@posthouse.example"];
@@ -154,21 +154,8 @@ fn message(header: &str) -> String {
 
 fn site() -> Site {
     let site = Site::new();
-    let directory = std::fs::read_to_string(site.path().join("directory.toml")).expect("the directory");
-    let directory = directory
-        .replace("[\"posthouse.test\"]", "[\"posthouse.test\", \"posthouse.example\"]")
-        .replace(
-            "[\"anna@posthouse.test\"]",
-            "[\"anna@posthouse.test\", \"anna@posthouse.example\"]",
-        );
-    site.file("directory.toml", directory);
+    site.add_domain("posthouse.example", &["anna@posthouse.example"]);
     site
-}
-
-fn login(daemon: &Daemon) -> Client {
-    let mut client = daemon.connect();
-    client.login("anna", PASSWORD);
-    client
 }
 
 /// Submits a message and returns the reply to the final dot.
@@ -201,7 +188,7 @@ fn forms_in_use_are_accepted() {
     let messages: Vec<Vec<u8>> = headers.iter().map(|header| message(header).into_bytes()).collect();
     let site = site();
     let daemon = site.start();
-    let mut client = login(&daemon);
+    let mut client = daemon.connect_as_anna();
     let mut alike = 0;
     for (header, authors) in headers.iter().zip(readers.authors(&messages)) {
         let (code, line) = submit(&mut client, header);
@@ -223,7 +210,7 @@ fn forged_originators_are_refused_with_the_reason() {
     let site = site();
     let daemon = site.start();
     for header in FORGED {
-        let (code, line) = submit(&mut login(&daemon), header);
+        let (code, line) = submit(&mut daemon.connect_as_anna(), header);
         let is_clear = line.contains(" field ") || line.contains("does not match authentication credentials");
         assert!(code == 554 && is_clear, "{header:?}: {code} {line}");
         daemon.events().take(4151);
@@ -233,7 +220,7 @@ fn forged_originators_are_refused_with_the_reason() {
         "From: \"anna\"@posthouse.test\r\n",
         "From: anna@posthouse.test <anna@posthouse.test>\r\n",
     ] {
-        assert_eq!(submit(&mut login(&daemon), header).0, 250, "{header:?}");
+        assert_eq!(submit(&mut daemon.connect_as_anna(), header).0, 250, "{header:?}");
     }
 }
 
@@ -248,11 +235,11 @@ fn accepted_random_headers_show_no_other_author() {
     let site = site();
     let daemon = site.start();
     let (mut accepted, mut refused_though_alike) = (0, Vec::new());
-    let mut client = login(&daemon);
+    let mut client = daemon.connect_as_anna();
     for (at, (header, authors)) in headers.iter().zip(readers.authors(&messages)).enumerate() {
         // Replies to refused messages are delayed from the sixth on.
         if at % 5 == 0 {
-            client = login(&daemon);
+            client = daemon.connect_as_anna();
         }
         let (code, line) = submit(&mut client, header);
         match code {

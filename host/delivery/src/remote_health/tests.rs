@@ -22,13 +22,16 @@ fn circuit_open() -> Option<Unavailable> {
     })
 }
 
+/// Acquires a permit of `a:25` that is free.
+async fn first_permit(health: &RemoteHealth, limit: usize) -> ConnectionPermit {
+    let permit = health.acquire(&remote("a:25"), limit, WaitBound::Remote).await;
+    permit.unwrap_or_else(|why| panic!("{why:?}"))
+}
+
 #[tokio::test]
 async fn failure_opens_the_circuit_of_that_remote_only() {
     let health = RemoteHealth::new();
-    let mut permit = health
-        .acquire(&remote("a:25"), 2, WaitBound::Remote)
-        .await
-        .unwrap_or_else(|why| panic!("{why:?}"));
+    let mut permit = first_permit(&health, 2).await;
     assert_eq!(
         permit.record_failure(gone(), Duration::from_secs(3600)),
         FailureEffect::CircuitOpened
@@ -50,10 +53,7 @@ async fn failure_opens_the_circuit_of_that_remote_only() {
 #[tokio::test]
 async fn waiting_delivery_gets_the_reply_of_the_failed_attempt() {
     let health = Arc::new(RemoteHealth::new());
-    let mut permit = health
-        .acquire(&remote("a:25"), 1, WaitBound::Remote)
-        .await
-        .unwrap_or_else(|why| panic!("{why:?}"));
+    let mut permit = first_permit(&health, 1).await;
     let waiting = tokio::spawn({
         let health = health.clone();
         async move { health.acquire(&remote("a:25"), 1, WaitBound::Remote).await.err() }
@@ -92,10 +92,7 @@ async fn few_deliveries_wait_and_room_is_announced() {
 #[tokio::test(start_paused = true)]
 async fn stall_refuses_those_that_wait_until_the_stalled_delivery_ends() {
     let health = Arc::new(RemoteHealth::new());
-    let permit = health
-        .acquire(&remote("a:25"), 1, WaitBound::Remote)
-        .await
-        .unwrap_or_else(|why| panic!("{why:?}"));
+    let permit = first_permit(&health, 1).await;
     let waiting = tokio::spawn({
         let health = health.clone();
         async move { health.acquire(&remote("a:25"), 1, WaitBound::Remote).await.err() }
@@ -114,8 +111,7 @@ async fn stall_refuses_those_that_wait_until_the_stalled_delivery_ends() {
         circuit_open()
     );
     drop(permit);
-    let probe = health.acquire(&remote("a:25"), 1, WaitBound::Remote).await;
-    let probe = probe.unwrap_or_else(|why| panic!("{why:?}"));
+    let probe = first_permit(&health, 1).await;
     assert!(probe.record_success().is_some());
 }
 
@@ -124,8 +120,7 @@ async fn troubles_in_a_row_open_the_circuit() {
     let health = RemoteHealth::new();
     let hour = Duration::from_secs(3600);
     let trouble = async |success: bool| {
-        let permit = health.acquire(&remote("a:25"), 1, WaitBound::Remote).await;
-        let mut permit = permit.unwrap_or_else(|why| panic!("{why:?}"));
+        let mut permit = first_permit(&health, 1).await;
         if success {
             permit.record_success();
         }
@@ -221,10 +216,7 @@ async fn refused_connection_reduces_the_limit_and_keeps_the_circuit_closed() {
 #[tokio::test]
 async fn open_period_is_zero_if_retries_have_no_wait() {
     let health = RemoteHealth::new();
-    let mut permit = health
-        .acquire(&remote("a:25"), 2, WaitBound::Remote)
-        .await
-        .unwrap_or_else(|why| panic!("{why:?}"));
+    let mut permit = first_permit(&health, 2).await;
     permit.record_failure(gone(), Duration::ZERO);
     drop(permit);
     assert!(health.acquire(&remote("a:25"), 2, WaitBound::Remote).await.is_ok());
@@ -233,10 +225,7 @@ async fn open_period_is_zero_if_retries_have_no_wait() {
 #[tokio::test]
 async fn changed_limit_keeps_the_circuit_state() {
     let health = RemoteHealth::new();
-    let mut permit = health
-        .acquire(&remote("a:25"), 2, WaitBound::Remote)
-        .await
-        .unwrap_or_else(|why| panic!("{why:?}"));
+    let mut permit = first_permit(&health, 2).await;
     permit.record_failure(gone(), Duration::from_secs(3600));
     assert_eq!(
         health.acquire(&remote("a:25"), 5, WaitBound::Remote).await.err(),
