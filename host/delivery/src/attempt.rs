@@ -21,7 +21,8 @@ impl Delivery<'_> {
     ) -> io::Result<Vec<RecipientOutcome>> {
         match destination {
             Destination::Maildir(path) => self.maildir(path, recipients).await,
-            Destination::Remote(remote) => RemoteAttempt::new(self, remote).run(recipients).await,
+            // Boxed: the large future would enlarge the attempt at a mailbox, too.
+            Destination::Remote(remote) => Box::pin(RemoteAttempt::new(self, remote).run(recipients)).await,
         }
     }
 

@@ -41,8 +41,7 @@ pub(super) enum ClaimEnd {
     StoreFailed,
 }
 
-/// Processes claims. A clone handles each claim.
-#[derive(Clone)]
+/// Processes claims.
 pub(super) struct Worker {
     pub(super) services: Arc<DeliveryServices>,
     pub(super) spool: Spool,
@@ -84,7 +83,7 @@ enum WorkError {
 impl Worker {
     /// Processes and settles a claim under `config`. A panic counts as a fault of the message. `place` is given up once
     /// the message only waits for other hosts.
-    pub(super) async fn handle(mut self, mut claim: Claim, config: Arc<Config>, place: WorkPlace) -> ClaimEnd {
+    pub(super) async fn handle(self: Arc<Self>, mut claim: Claim, config: Arc<Config>, place: WorkPlace) -> ClaimEnd {
         let settings = Settings::of(&config);
         // The record lives outside of the code that may panic, so that completed deliveries are kept.
         let mut record = claim.message().clone();
@@ -102,7 +101,7 @@ impl Worker {
     }
 
     async fn process(
-        &mut self,
+        &self,
         claim: &mut Claim,
         record: &mut Message,
         settings: Settings<'_>,
@@ -128,9 +127,9 @@ impl Worker {
         let supervision = Supervision {
             place: Some(place),
             checkpoint: &mut checkpoint,
-            shutting_down: &mut self.shutting_down,
+            shutting_down: &mut self.shutting_down.clone(),
         };
-        let progress = work(delivery, record, supervision)
+        let progress = work(&delivery, record, supervision)
             .await
             .map_err(WorkError::Unreadable)?;
         if progress.interrupted {
@@ -140,11 +139,15 @@ impl Worker {
                 ..Settlement::default()
             });
         }
+        if !settlement::remains(record) {
+            return Ok(Settlement::default());
+        }
         let now = Timestamp::now();
         let waits_for = progress.waits_for();
         if !waits_for.is_empty() && now < record.expires && !delay_notice::is_due(record, settings, now) {
             if has_new_outcomes(record, claim.message()) {
-                let settled = self.spool.checkpoint(claim, record.clone(), Vec::new());
+                // Boxed, as the notices below: few messages come so far, and the future of each would enlarge this one.
+                let settled = Box::pin(self.spool.checkpoint(claim, record.clone(), Vec::new()));
                 settled.await.map_err(WorkError::Store)?;
             }
             return Ok(Settlement {
@@ -158,7 +161,7 @@ impl Worker {
             });
         }
         let plan = SettlementPlan::of(record.clone(), progress, settings, now);
-        self.notify(plan, content, settings).await
+        Box::pin(self.notify(plan, content, settings)).await
     }
 
     /// Plans the notices about failed recipients. Notices are settled together with the record, so that a crash between
@@ -203,36 +206,44 @@ impl Worker {
         })
     }
 
-    async fn settle(&self, claim: Claim, settlement: Settlement) -> ClaimEnd {
-        if settlement.interrupted && settlement.next.as_ref() == Some(claim.message()) {
-            return ClaimEnd::GivenBack;
-        }
-        if let Some(wait) = settlement.wait {
-            settlement
-                .events
-                .into_iter()
-                .for_each(|event| (self.services.emit)(event));
+    /// Begins to settle a claim. The future, which is small, waits for the spool and emits the events.
+    fn settle(&self, claim: Claim, settlement: Settlement) -> impl Future<Output = ClaimEnd> + Send {
+        let message = claim.message().id;
+        let Settlement {
+            next,
+            notices,
+            mut events,
+            interrupted,
+            wait,
+        } = settlement;
+        let written = if interrupted && next.as_ref() == Some(claim.message()) {
+            Err(ClaimEnd::GivenBack)
+        } else if let Some(wait) = wait {
+            // The message may be claimed again as soon as it waits.
+            for event in events.drain(..) {
+                (self.services.emit)(event);
+            }
             match wait.destinations.as_slice() {
                 [only] if wait.is_brief => claim.wait_briefly_for(only, wait.until),
                 all => claim.wait_for(&all.iter().map(String::as_str).collect::<Vec<_>>(), wait.until),
             }
-            return ClaimEnd::Settled;
-        }
-        let message = claim.message().id;
-        match self.spool.settle(claim, settlement.next, settlement.notices).await {
-            Ok(()) => {
-                settlement
-                    .events
-                    .into_iter()
-                    .for_each(|event| (self.services.emit)(event));
-                match settlement.interrupted {
-                    true => ClaimEnd::GivenBack,
-                    false => ClaimEnd::Settled,
-                }
-            }
-            Err(error) => {
+            Err(ClaimEnd::Settled)
+        } else {
+            Ok(self.spool.settle(claim, next, notices))
+        };
+        async move {
+            let written = match written {
+                Ok(written) => written.await,
+                Err(end) => return end,
+            };
+            if let Err(error) = written {
                 (self.services.emit)(not_processed(message, &format!("not settled: {error}")));
-                ClaimEnd::StoreFailed
+                return ClaimEnd::StoreFailed;
+            }
+            events.into_iter().for_each(|event| (self.services.emit)(event));
+            match interrupted {
+                true => ClaimEnd::GivenBack,
+                false => ClaimEnd::Settled,
             }
         }
     }

@@ -51,7 +51,7 @@ pub(super) struct Supervision<'a> {
 
 /// Attempts every destination and records each outcome at once.
 pub(super) async fn attempt_all(
-    delivery: Delivery<'_>,
+    delivery: &Delivery<'_>,
     record: &mut Message,
     groups: HashMap<Destination, Vec<usize>>,
     supervision: Supervision<'_>,
@@ -170,7 +170,7 @@ fn record_outcomes(
 
 /// Emits the events about final outcomes, 5007 and 4031: an event for all recipients that share a reply.
 fn emit_final_outcomes(
-    delivery: Delivery<'_>,
+    delivery: &Delivery<'_>,
     record: &Message,
     destination: &Destination,
     indexes: &[usize],

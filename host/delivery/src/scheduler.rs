@@ -37,7 +37,7 @@ const MAX_SETTLE_TIME: Duration = Duration::from_secs(5);
 
 /// The main loop of delivery.
 pub(super) struct Scheduler {
-    worker: Worker,
+    worker: Arc<Worker>,
     config: Arc<ArcSwap<Config>>,
     /// Configuration at the last claim.
     claim_config: Arc<Config>,
@@ -54,7 +54,7 @@ impl Scheduler {
     /// Creates a scheduler. `shutting_down` is the sender of the worker's receiver of the same name.
     pub(super) fn new(worker: Worker, config: Arc<ArcSwap<Config>>, shutting_down: watch::Sender<bool>) -> Self {
         Self {
-            worker,
+            worker: Arc::new(worker),
             claim_config: config.load_full(),
             wake_config: config.load_full(),
             config,
@@ -106,11 +106,8 @@ impl Scheduler {
         }
         for claim in self.worker.spool.claim_due(Timestamp::now(), room) {
             // Boxed: the future has kilobytes, which the runtime would move several times.
-            self.running.spawn(Box::pin(self.worker.clone().handle(
-                claim,
-                config.clone(),
-                self.places.enter(),
-            )));
+            let work = Arc::clone(&self.worker).handle(claim, Arc::clone(&config), self.places.enter());
+            self.running.spawn(Box::pin(work));
         }
         self.places.used() < concurrency
     }

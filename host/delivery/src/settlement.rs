@@ -154,11 +154,7 @@ impl SettlementPlan {
         for (index, failed, _) in self.failed {
             self.record.recipients[index].state = RecipientState::Failed(failed);
         }
-        let mut states = self.record.recipients.iter().map(|r| &r.state);
-        let open = states.any(|state| matches!(state, RecipientState::Pending { .. }));
-        // A quarantined or frozen message is removed only by an operator.
-        let set_aside = matches!(self.record.state, State::Quarantined { .. } | State::Frozen { .. });
-        (open || set_aside).then_some(self.record)
+        remains(&self.record).then_some(self.record)
     }
 
     /// The record, frozen before the failures were notified. After a release by an operator the failures recur and are
@@ -166,6 +162,13 @@ impl SettlementPlan {
     pub(super) fn frozen(self, reason: &str) -> Message {
         freeze(self.record, reason)
     }
+}
+
+/// True if the message stays in the spool: a recipient is pending, or an operator decides.
+pub(super) fn remains(record: &Message) -> bool {
+    let mut states = record.recipients.iter().map(|recipient| &recipient.state);
+    states.any(|state| matches!(state, RecipientState::Pending { .. }))
+        || matches!(record.state, State::Quarantined { .. } | State::Frozen { .. })
 }
 
 /// The reply of the last attempt for a recipient: without an attempt, the reply of the attempt before.

@@ -19,7 +19,7 @@ use crate::work_result::{Deferred, WorkResult};
 /// Processes a due message. Stops between two outcomes once `supervision.shutting_down` turns true. An error means that the message
 /// cannot be read.
 pub(super) async fn work(
-    delivery: Delivery<'_>,
+    delivery: &Delivery<'_>,
     record: &mut Message,
     supervision: Supervision<'_>,
 ) -> io::Result<WorkResult> {
@@ -45,7 +45,11 @@ fn all_pending(record: &Message, failed: &Failed) -> Vec<(usize, Failed)> {
     pending(record).map(|(index, _)| (index, failed.clone())).collect()
 }
 
-async fn deliver(delivery: Delivery<'_>, record: &mut Message, supervision: Supervision<'_>) -> io::Result<WorkResult> {
+async fn deliver(
+    delivery: &Delivery<'_>,
+    record: &mut Message,
+    supervision: Supervision<'_>,
+) -> io::Result<WorkResult> {
     if let Some(failed) = too_many_hops(delivery, record)? {
         return Ok(WorkResult {
             failed: all_pending(record, &failed),
@@ -86,14 +90,14 @@ async fn deliver(delivery: Delivery<'_>, record: &mut Message, supervision: Supe
         } else {
             WaitBound::Total
         },
-        ..delivery
+        ..*delivery
     };
-    attempt_all(delivery, record, groups, supervision, &mut progress).await?;
+    attempt_all(&delivery, record, groups, supervision, &mut progress).await?;
     Ok(progress)
 }
 
 /// The failure of a message that has passed too many hosts: a mail loop (RFC 5321 section 6.3).
-fn too_many_hops(delivery: Delivery<'_>, record: &Message) -> io::Result<Option<Failed>> {
+fn too_many_hops(delivery: &Delivery<'_>, record: &Message) -> io::Result<Option<Failed>> {
     let hops = hop_count(&HeaderBlock::read(delivery.content.as_ref())?);
     if hops <= delivery.settings.hops {
         return Ok(None);

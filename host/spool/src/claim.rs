@@ -14,7 +14,7 @@ use crate::stored_record::Stored;
 
 /// A message with an exclusive lease, for delivery. Dropping an unsettled claim gives the message back, due as before.
 pub struct Claim {
-    pub(super) stored: Stored,
+    pub(super) stored: Box<Stored>,
     pub(super) lease: Lease,
     /// True if an operator has released the message since the last claim.
     is_released: bool,
@@ -22,12 +22,12 @@ pub struct Claim {
 }
 
 impl Claim {
-    pub(super) fn new(store: &SpoolStore, stored: Stored, lease: Lease) -> Self {
+    pub(super) fn new(store: &SpoolStore, stored: Box<Stored>, lease: Lease) -> Self {
         let content = Arc::new(content(store, &stored));
         Self::of(stored, lease, content)
     }
 
-    fn of(stored: Stored, lease: Lease, content: Arc<StoredContent>) -> Self {
+    fn of(stored: Box<Stored>, lease: Lease, content: Arc<StoredContent>) -> Self {
         Self {
             is_released: lease.take_released(),
             stored,
@@ -37,7 +37,7 @@ impl Claim {
     }
 
     /// Creates the claim of a recent write, whose head is still in memory.
-    pub(super) fn with_head(store: &SpoolStore, stored: Stored, head: Bytes, lease: Lease) -> Self {
+    pub(super) fn with_head(store: &SpoolStore, stored: Box<Stored>, head: Bytes, lease: Lease) -> Self {
         let content = Arc::new(content(store, &stored).with_head(head));
         Self::of(stored, lease, content)
     }
@@ -45,13 +45,13 @@ impl Claim {
     /// Gives the message back unchanged, due when one of `destinations` (at least one) is woken, but no later than `until`
     /// or its expiry.
     pub fn wait_for(self, destinations: &[&str], until: Timestamp) {
-        let (entry, expires) = (IndexEntry::from(&self.stored), self.stored.message.expires);
+        let (entry, expires) = (IndexEntry::from(&*self.stored), self.stored.message.expires);
         self.lease.wait_for(entry, destinations, expires.min(until));
     }
 
     /// Gives the message back like [`Self::wait_for`], for a short wait: the message stays in memory if there is room.
     pub fn wait_briefly_for(self, destination: &str, until: Timestamp) {
-        let (entry, expires) = (IndexEntry::from(&self.stored), self.stored.message.expires);
+        let (entry, expires) = (IndexEntry::from(&*self.stored), self.stored.message.expires);
         if let Some(head) = self.content.loaded_head() {
             self.lease.keep_in_memory((self.stored, head));
         }

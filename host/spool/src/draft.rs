@@ -19,6 +19,7 @@ use crate::spool_error::{PutError, is_storage_full};
 use crate::store_edit::{StoreEdit, StoreTable};
 use crate::stored_content::DraftContent;
 use crate::stored_record::{FilePart, Stored};
+use crate::writer::{Submission, WriteResult};
 
 /// Maximum bytes of a draft in memory. A longer draft is appended to a spill file in pieces of this size.
 pub(super) const PIECE: usize = 256 * 1024;
@@ -164,41 +165,63 @@ impl Draft {
     /// Puts the message as [`Self::commit`] does, and runs `on_durable` after the sync and before the message can be
     /// claimed. `on_durable` runs on the writer's thread and must be quick.
     ///
+    /// The batch of a draft in memory is submitted by the call; the future, which is small, waits for the sync.
+    ///
     /// # Errors
     ///
     /// As [`Self::commit`]; `on_durable` does not run then.
-    pub async fn commit_with(
-        self,
+    pub fn commit_with(
+        mut self,
         message: Message,
         on_durable: impl FnOnce() + Send + 'static,
-    ) -> Result<(), PutError> {
+    ) -> impl Future<Output = Result<(), PutError>> + Send {
         let spool = self.spool.clone();
-        let complete = self.prepare(message).await?;
-        let shared = spool.shared.clone();
-        let CompleteDraft { edits, cleanup } = complete;
-        spool.check_room()?;
-        let _pending = spool.shared.write_latency.begin();
-        spool
-            .writer
-            .submit_new(edits, move || {
-                on_durable();
-                cleanup.publish(&shared);
-            })
-            .wait()
-            .await
+        let submission = match self.file {
+            DraftFile::None => Submission::Submitted(self.submit(message, on_durable)),
+            DraftFile::Some(_) | DraftFile::Lost => Submission::Preparing(Box::pin(async move {
+                self.sync_file().await?;
+                self.submit(message, on_durable)
+            })),
+        };
+        async move {
+            let _pending = spool.shared.write_latency.begin();
+            submission.wait().await
+        }
     }
 
-    /// Prepares a commit: syncs the spill file and builds the edits of the batch.
-    pub(super) async fn prepare(mut self, message: Message) -> Result<CompleteDraft, PutError> {
+    fn submit(self, message: Message, on_durable: impl FnOnce() + Send + 'static) -> Result<WriteResult, PutError> {
+        let spool = self.spool.clone();
+        let CompleteDraft { edits, cleanup } = self.complete(message)?;
+        spool.check_room()?;
+        let shared = spool.shared.clone();
+        Ok(spool.writer.submit_new(edits, move || {
+            on_durable();
+            cleanup.publish(&shared);
+        }))
+    }
+
+    /// Syncs the spill file of a draft that has one, so that [`Self::complete`] may follow. If cancelled, the draft is
+    /// lost.
+    pub(super) async fn sync_file(&mut self) -> Result<(), PutError> {
+        if matches!(self.file, DraftFile::None) {
+            return Ok(());
+        }
+        self.spill().await?;
+        if let DraftFile::Some(spill) = std::mem::replace(&mut self.file, DraftFile::Lost) {
+            let synced = blocking(move || spill.sync().map(|()| spill)).await?;
+            self.file = DraftFile::Some(synced);
+        }
+        Ok(())
+    }
+
+    /// Builds the edits of a draft whose file is synced.
+    pub(super) fn complete(mut self, message: Message) -> Result<CompleteDraft, PutError> {
         let id = self.id();
         if message.id != id {
             return Err(PutError::Store(format!(
                 "the draft of {id} was to become {}",
                 message.id
             )));
-        }
-        if !matches!(self.file, DraftFile::None) {
-            self.spill().await?;
         }
         let (head, part, spill) = match std::mem::replace(&mut self.file, DraftFile::Lost) {
             DraftFile::Lost => return Err(lost()),
@@ -210,20 +233,19 @@ impl Draft {
                 ([&self.prefix[..], shared, later].concat(), None, None)
             }
             DraftFile::Some(spill) => {
-                let spill = blocking(move || spill.sync().map(|()| spill)).await?;
                 let (size, skip) = (spill.size(), self.skip.min(spill.size()));
                 let part = FilePart { size, skip };
                 (std::mem::take(&mut self.prefix), Some(part), Some(spill))
             }
         };
         let head = Slice::from(head);
-        let stored = Stored::new(message, head.len() as u64, part);
+        let stored = Box::new(Stored::new(message, head.len() as u64, part));
         let mut edits = vec![StoreEdit::new_record(&stored)?];
         if !head.is_empty() {
             edits.push(StoreEdit::new(StoreTable::Bodies, id, Some(head.clone())));
         }
         let cleanup = DraftCleanup {
-            entry: IndexEntry::from(&stored),
+            entry: IndexEntry::from(&*stored),
             head: stored.head,
             spill,
             reserved: self.reserved,

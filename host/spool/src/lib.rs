@@ -56,7 +56,7 @@ use crate::shared::Shared;
 use crate::store_edit::{StoreEdit, StoreTable};
 use crate::store_scan::id_of;
 use crate::stored_record::Stored;
-use crate::writer::SpoolWriter;
+use crate::writer::{SpoolWriter, Submission};
 
 pub use crate::bounded_log::{Entry, Log};
 pub use claim::Claim;
@@ -270,24 +270,27 @@ impl Spool {
 
     /// Settles a claim with a single durable batch: the message's new record (`None` removes the message) and the
     /// notices. On an error the spool is unchanged and the claim is given back.
-    pub async fn settle(
+    ///
+    /// A batch without notices is submitted by the call; the future, which is small, waits for the sync.
+    pub fn settle(
         &self,
         claim: Claim,
         next: Option<Message>,
         notices: Vec<(Draft, Message)>,
-    ) -> Result<(), PutError> {
-        let (edits, cleanups) = prepare_notices(notices).await?;
-        let shared = self.inner.shared.clone();
-        let Claim { stored, lease, .. } = claim;
-        let answer = match next {
-            Some(next) => self.inner.replace(lease, &stored, next, edits, move || {
-                cleanups.into_iter().for_each(|cleanup| cleanup.publish(&shared));
-            })?,
-            None => self.inner.remove(lease, &stored, edits, move || {
-                cleanups.into_iter().for_each(|cleanup| cleanup.publish(&shared));
-            }),
+    ) -> impl Future<Output = Result<(), PutError>> + Send + use<> {
+        let submission = if notices.is_empty() {
+            Submission::Submitted(self.inner.settle(claim, next, Vec::new(), || {}))
+        } else {
+            let inner = Arc::clone(&self.inner);
+            Submission::Preparing(Box::pin(async move {
+                let (edits, cleanups) = prepare_notices(notices).await?;
+                let shared = inner.shared.clone();
+                inner.settle(claim, next, edits, move || {
+                    cleanups.into_iter().for_each(|cleanup| cleanup.publish(&shared));
+                })
+            }))
         };
-        answer.wait().await
+        submission.wait()
     }
 
     /// Replaces the record of a claimed message with a durable batch that also holds the notices. The claim goes on with
@@ -307,7 +310,7 @@ impl Spool {
         });
         written.wait().await?;
         claim.lease.restore(IndexEntry::from(&next));
-        claim.stored = next;
+        *claim.stored = next;
         Ok(())
     }
 
@@ -444,9 +447,10 @@ impl Spool {
 async fn prepare_notices(notices: Vec<(Draft, Message)>) -> Result<(Vec<StoreEdit>, Vec<DraftCleanup>), PutError> {
     let mut edits = Vec::new();
     let mut cleanups = Vec::with_capacity(notices.len());
-    for (draft, message) in notices {
+    for (mut draft, message) in notices {
         // Boxed: few messages have notices, and the future of each would enlarge this one.
-        let complete = Box::pin(draft.prepare(message)).await?;
+        Box::pin(draft.sync_file()).await?;
+        let complete = draft.complete(message)?;
         edits.extend(complete.edits);
         cleanups.push(complete.cleanup);
     }

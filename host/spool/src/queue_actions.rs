@@ -70,7 +70,7 @@ impl SpoolCore {
         match read {
             Ok((_, Ok(stored))) => {
                 lease.restore(IndexEntry::from(&stored));
-                Some(Claim::new(store, stored, lease))
+                Some(Claim::new(store, Box::new(stored), lease))
             }
             Ok((record, Err(reason))) => {
                 self.set_aside(lease, &record, reason);
@@ -111,9 +111,25 @@ impl SpoolCore {
             .map_err(|error| PutError::Store(format!("{id}: {error}")))
     }
 
+    /// Submits the settlement of a claim, in a batch with `edits`. `on_written` runs after the sync, before the lease
+    /// ends.
+    pub(super) fn settle(
+        &self,
+        claim: Claim,
+        next: Option<Message>,
+        edits: Vec<StoreEdit>,
+        on_written: impl FnOnce() + Send + 'static,
+    ) -> Result<WriteResult, PutError> {
+        let Claim { stored, lease, .. } = claim;
+        match next {
+            Some(next) => self.replace(lease, &stored, next, edits, on_written),
+            None => Ok(self.remove(lease, &stored, edits, on_written)),
+        }
+    }
+
     /// Submits a new record for a leased message, in a batch with `edits`. `on_written` runs after the sync, before
     /// the lease ends.
-    pub(super) fn replace(
+    fn replace(
         &self,
         lease: Lease,
         stored: &Stored,

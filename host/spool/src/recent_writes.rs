@@ -13,8 +13,8 @@ const CAPACITY: usize = 8 * 1024 * 1024;
 /// Bytes that a record counts beside the head, and again for each recipient.
 const RECORD_WEIGHT: usize = 1024;
 
-/// A message's record and head, as stored.
-pub(super) type StoredMessage = (Stored, Bytes);
+/// A message's record and head, as stored. Boxed: a record is large, and passes through many hands.
+pub(super) type StoredMessage = (Box<Stored>, Bytes);
 
 /// A bounded cache of messages that had no lease since the insertion, so that the cached record is current.
 #[derive(Default)]

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -144,6 +145,24 @@ impl WriteResult {
         self.0
             .await
             .unwrap_or_else(|_| Err(PutError::Store("the spool is closed".to_owned())))
+    }
+}
+
+/// A request on the way to the writer. Most are submitted at once; some wait for files of drafts.
+pub(super) enum Submission<F> {
+    Submitted(Result<WriteResult, PutError>),
+    /// Boxed: the future is rare and large.
+    Preparing(Pin<Box<F>>),
+}
+
+impl<F: Future<Output = Result<WriteResult, PutError>>> Submission<F> {
+    /// Waits until the edits are on disk or refused.
+    pub async fn wait(self) -> Result<(), PutError> {
+        let result = match self {
+            Self::Submitted(result) => result?,
+            Self::Preparing(result) => result.await?,
+        };
+        result.wait().await
     }
 }
 

@@ -64,7 +64,7 @@ impl Fixture {
             checkpoint: &mut NoCheckpoint,
             shutting_down,
         };
-        work(delivery, record, supervision).await
+        work(&delivery, record, supervision).await
     }
 
     async fn progress(&self, record: &mut Message) -> WorkResult {

@@ -11,10 +11,13 @@ use host_mail::{
     Client, Content, Envelope, HeaderBlock, Mailbox, MessageId, Received, Redirected, Reply, Timestamp, hop_count,
     redirected, redirected_field,
 };
-use host_spool::{Draft, Message, Recipient, State};
+use host_spool::{Draft, Message, PutError, Recipient, State};
 
 /// Number of passes at which a message whose recipients a policy changed counts as a loop.
 const MAX_PASSES: usize = 4;
+
+/// A write that has begun, and the action and reason of a quarantine.
+type BegunPut<F> = (F, Option<(String, Reason)>);
 
 /// A complete message for which no host has taken responsibility yet.
 pub struct ReceivedMessage<'a> {
@@ -43,12 +46,30 @@ impl ReceivedMessage<'_> {
         self.apply(answered, draft, &header).await
     }
 
-    /// Applies the policy's disposition and returns the reply.
-    pub async fn apply(&self, answered: Answered<Disposition>, draft: Draft, header: &HeaderBlock) -> Reply {
+    /// Applies the policy's disposition and returns the reply. The future, which is small, waits for the spool alone.
+    pub fn apply(
+        &self,
+        answered: Answered<Disposition>,
+        draft: Draft,
+        header: &HeaderBlock,
+    ) -> impl Future<Output = Reply> + Send {
         let id = draft.id();
-        match self.try_apply(answered, draft, header).await {
-            Ok(reply) => reply,
-            Err(refusal) => self.refused(id, refusal),
+        let begun = self.begin_put(answered, draft, header);
+        async move {
+            let done = match begun {
+                Ok(Some((put, quarantine))) => put.await.map_err(Rejection::from).map(|()| quarantine),
+                Ok(None) => Ok(None),
+                Err(refusal) => Err(refusal),
+            };
+            match done {
+                Ok(quarantine) => {
+                    if let Some((action, because)) = quarantine {
+                        self.filtered(Some(id), action, &because);
+                    }
+                    replies::queued(id)
+                }
+                Err(refusal) => self.refused(id, refusal),
+            }
         }
     }
 
@@ -84,19 +105,20 @@ impl ReceivedMessage<'_> {
         }
     }
 
-    async fn try_apply(
+    /// Begins to write the message as the disposition says. Returns the write, with action and reason if the message is
+    /// quarantined; `None` for a message that is discarded.
+    fn begin_put(
         &self,
         answered: Answered<Disposition>,
         draft: Draft,
         header: &HeaderBlock,
-    ) -> Result<Reply, Rejection> {
+    ) -> Result<Option<BegunPut<impl Future<Output = Result<(), PutError>> + Send + use<>>>, Rejection> {
         let because = answered.because;
-        let id = draft.id();
         let (edits, state) = match answered.answer {
             Disposition::Reject(reply) | Disposition::Defer(reply) => return Err(Rejection { reply, because }),
             Disposition::Discard => {
                 self.filtered(None, "discarded".to_owned(), &because);
-                return Ok(replies::queued(id));
+                return Ok(None);
             }
             Disposition::Accept(edits) => (edits, State::Queued),
             Disposition::Fail(class) => (
@@ -117,21 +139,24 @@ impl ReceivedMessage<'_> {
         let edited = edits::apply(&edits, self.envelope, header);
         if edited.recipients.is_empty() {
             self.filtered(None, "discarded: no recipient left".to_owned(), &because);
-            return Ok(replies::queued(id));
+            return Ok(None);
         }
         let quarantine = match &state {
             State::Quarantined { folder, .. } => Some(format!("quarantined in {folder}")),
             _ => None,
         };
-        self.put(draft, edited, state, &because).await?;
-        if let Some(action) = quarantine {
-            self.filtered(Some(id), action, &because);
-        }
-        Ok(replies::queued(id))
+        let put = self.put(draft, edited, state, &because);
+        Ok(Some((put, quarantine.map(|action| (action, because)))))
     }
 
-    /// Writes the message to the spool. Returns when the message is on disk.
-    async fn put(&self, mut draft: Draft, edited: Edited, state: State, because: &Reason) -> Result<(), Rejection> {
+    /// Writes the message to the spool. The future ends when the message is on disk.
+    fn put(
+        &self,
+        mut draft: Draft,
+        edited: Edited,
+        state: State,
+        because: &Reason,
+    ) -> impl Future<Output = Result<(), PutError>> + Send + use<> {
         let id = draft.id();
         let received = Timestamp::now();
         let mut prefix = edited.added;
@@ -170,8 +195,7 @@ impl ReceivedMessage<'_> {
         };
         let events = self.context.events.clone();
         // Before the message can be claimed: its other events follow this one.
-        draft.commit_with(message, move || events.emit(accepted)).await?;
-        Ok(())
+        draft.commit_with(message, move || events.emit(accepted))
     }
 
     /// Returns the trace field (RFC 5321 section 4.4). A recipient is named only if there is a single recipient, since
