@@ -86,16 +86,16 @@ impl Worker {
     pub(super) async fn handle(self: Arc<Self>, mut claim: Claim, config: Arc<Config>, place: WorkPlace) -> ClaimEnd {
         let settings = Settings::of(&config);
         // The record lives outside of the code that may panic, so that completed deliveries are kept.
-        let mut record = claim.message().clone();
+        let mut record = Box::new(claim.message().clone());
         let result = AssertUnwindSafe(self.process(&mut claim, &mut record, settings, place))
             .catch_unwind()
             .await;
         let settlement = match result {
             Ok(Ok(settlement)) => settlement,
-            Ok(Err(WorkError::Unreadable(error))) if may_pass(&error) => after_store_error(record, &error),
-            Ok(Err(WorkError::Unreadable(error))) => after_fault(record, &error.to_string(), settings),
-            Ok(Err(WorkError::Store(error))) => after_store_error(record, &error),
-            Err(panic) => after_fault(record, &format!("panic: {}", panic_text(panic.as_ref())), settings),
+            Ok(Err(WorkError::Unreadable(error))) if may_pass(&error) => after_store_error(*record, &error),
+            Ok(Err(WorkError::Unreadable(error))) => after_fault(*record, &error.to_string(), settings),
+            Ok(Err(WorkError::Store(error))) => after_store_error(*record, &error),
+            Err(panic) => after_fault(*record, &format!("panic: {}", panic_text(panic.as_ref())), settings),
         };
         self.settle(claim, settlement).await
     }

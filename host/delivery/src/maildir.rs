@@ -155,10 +155,12 @@ impl LfWriter {
             piece = rest;
         }
         let mut from = 0;
-        for end in memchr::memmem::find_iter(piece, b"\r\n") {
-            self.out.write_all(&piece[from..end])?;
-            self.out.write_all(b"\n")?;
-            from = end + 2;
+        for cr in memchr::memchr_iter(b'\r', piece) {
+            if piece.get(cr + 1) == Some(&b'\n') {
+                self.out.write_all(&piece[from..cr])?;
+                // The LF goes with the next line.
+                from = cr + 1;
+            }
         }
         self.out.write_all(&piece[from..])
     }

@@ -227,3 +227,21 @@ async fn message_is_not_delivered_before_due() {
     assert_eq!((host.delivered("anna"), host.delivered("ben")), (0, 1));
     assert_eq!(host.messages()[0].recipients[0].address, mailbox("anna@here.example"));
 }
+
+/// The runtime moves the future of a message when it is spawned: what few messages need is in boxes of its own.
+#[tokio::test]
+async fn future_of_a_message_is_small() {
+    let directory = FakeDirectory::default().account("anna@here.example", "anna");
+    let host = Host::new(directory, "").await;
+    host.put(&["anna@here.example"]).await;
+    let claim = host.context.spool.claim_due(Timestamp::now(), 1).pop().expect("due");
+    let worker = crate::claimed_message::Worker {
+        services: Arc::new(testing::services(FakeDirectory::default()).0),
+        spool: host.context.spool.clone(),
+        ndr: host.context.ndr.clone(),
+        shutting_down: watch::channel(false).1,
+    };
+    let place = Arc::new(crate::work_places::WorkPlaces::default()).enter();
+    let work = Arc::new(worker).handle(claim, host.context.config.load_full(), place);
+    assert!(size_of_val(&work) <= 3 * 1024, "{}", size_of_val(&work));
+}

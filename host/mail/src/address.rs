@@ -89,10 +89,11 @@ impl Mailbox {
         if domain.len() > MAX_DOMAIN || at + 1 + domain.len() > MAX_PATH {
             return Err(AddressError::TooLong);
         }
-        Ok(Self {
-            text: format!("{local}@{domain}"),
-            at,
-        })
+        let mut text = String::with_capacity(at + 1 + domain.len());
+        text.push_str(local);
+        text.push('@');
+        text.push_str(domain);
+        Ok(Self { text, at })
     }
 }
 

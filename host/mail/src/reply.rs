@@ -1,7 +1,6 @@
 //! SMTP replies (RFC 5321 section 4.2) and enhanced status codes (RFC 3463, RFC 2034).
 
 use std::fmt;
-use std::io::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -102,11 +101,14 @@ impl Reply {
     pub fn write_to(&self, out: &mut Vec<u8>) {
         let mut lines = self.text.split('\n').peekable();
         while let Some(line) = lines.next() {
-            let separator = if lines.peek().is_some() { '-' } else { ' ' };
-            // Writes to a vector cannot fail.
-            let _ = write!(out, "{}{separator}", self.code);
-            if let Some(status) = self.status {
-                let _ = write!(out, "{status} ");
+            let separator = if lines.peek().is_some() { b'-' } else { b' ' };
+            push_number(out, self.code);
+            out.push(separator);
+            if let Some(StatusCode(class, subject, detail)) = self.status {
+                for (number, end) in [(u16::from(class), b'.'), (subject, b'.'), (detail, b' ')] {
+                    push_number(out, number);
+                    out.push(end);
+                }
             }
             if line.is_ascii() && !line.bytes().any(|octet| octet.is_ascii_control()) {
                 out.extend_from_slice(line.as_bytes());
@@ -115,6 +117,16 @@ impl Reply {
                 out.extend_from_slice(clean.as_bytes());
             }
             out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+/// Appends a number in decimal. Every reply of a session passes here, so that the machinery of formats is bypassed.
+fn push_number(out: &mut Vec<u8>, number: u16) {
+    for divisor in [10_000, 1000, 100, 10, 1] {
+        if number >= divisor || divisor == 1 {
+            // One digit.
+            out.push(b'0' + (number / divisor % 10) as u8);
         }
     }
 }

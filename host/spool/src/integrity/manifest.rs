@@ -22,6 +22,8 @@ const FORMAT: u32 = 1;
 const SLOT: u64 = 4096;
 /// Number of slots.
 const SLOTS: u64 = 2;
+/// Room for the facts of most spools, in bytes.
+const ROOM: usize = 512;
 /// Hexadecimal digits of the checksum before the text.
 const CHECKSUM: usize = 16;
 
@@ -147,8 +149,13 @@ impl Manifest {
 
     fn write(&mut self) -> io::Result<()> {
         self.facts.serial = self.facts.serial.wrapping_add(1);
-        let text = serde_json::to_string(&self.facts)?;
-        let mut slot = format!("{:016x} {text}\n", checksum(text.as_bytes())).into_bytes();
+        let mut slot = Vec::with_capacity(ROOM);
+        // The checksum's place.
+        slot.resize(CHECKSUM + 1, b' ');
+        serde_json::to_writer(&mut slot, &self.facts)?;
+        let sum = checksum(&slot[CHECKSUM + 1..]);
+        slot[..CHECKSUM].copy_from_slice(format!("{sum:016x}").as_bytes());
+        slot.push(b'\n');
         // Blanks over what a longer text has left.
         slot.resize(slot.len().next_multiple_of(512), b' ');
         self.changed = true;
