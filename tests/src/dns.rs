@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, MX};
+use hickory_resolver::proto::rr::rdata::{A, MX, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record};
 use hickory_resolver::proto::serialize::binary::BinDecodable as _;
 
@@ -43,6 +43,15 @@ pub fn exchange(preference: u16, host: &str) -> RData {
     let mut host = Name::from_ascii(host).expect("a name");
     host.set_fqdn(true);
     RData::MX(MX::new(preference, host))
+}
+
+/// Returns a TXT record of strings of at most 255 octets.
+pub fn text_record(text: &str) -> RData {
+    let strings = text
+        .as_bytes()
+        .chunks(255)
+        .map(|part| String::from_utf8_lossy(part).into_owned());
+    RData::TXT(TXT::new(strings.collect()))
 }
 
 fn answer(question: &[u8], zone: &Zone) -> Option<Vec<u8>> {

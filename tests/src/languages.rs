@@ -255,7 +255,7 @@ fn fetch_python(folder: &Path) -> bool {
 }
 
 /// Installs requirements with pip into a virtual environment in the folder.
-fn fetch_with_pip(folder: &Path, requirements: &str) -> bool {
+pub(crate) fn fetch_with_pip(folder: &Path, requirements: &str) -> bool {
     let Some(python) = tool("python3") else {
         return false;
     };

@@ -18,8 +18,10 @@ pub struct Received {
     pub mail: String,
     /// Arguments of accepted RCPT commands, verbatim.
     pub recipients: Vec<String>,
-    /// Message without dot-stuffing.
+    /// Message without dot-stuffing; invalid UTF-8 is replaced by U+FFFD.
     pub text: String,
+    /// Octets of the message.
+    pub octets: Vec<u8>,
 }
 
 struct ScriptedReply {
@@ -292,8 +294,8 @@ impl Conversation<'_> {
             "RCPT" => self.transaction.recipients.push(argument),
             "RSET" => self.transaction = Transaction::default(),
             "DATA" => {
-                let text = read_message(&mut self.input)?;
-                self.end_of_message(text)?;
+                let octets = read_message(&mut self.input)?;
+                self.end_of_message(octets)?;
             }
             _ => {}
         }
@@ -302,7 +304,7 @@ impl Conversation<'_> {
 
     /// Accepts the message for every recipient that the script does not refuse. The message is recorded before the
     /// reply is written, because the client may be killed in between.
-    fn end_of_message(&mut self, text: String) -> std::io::Result<()> {
+    fn end_of_message(&mut self, octets: Vec<u8>) -> std::io::Result<()> {
         let Transaction { mail, recipients } = std::mem::take(&mut self.transaction);
         let ends = match self.inner.lmtp {
             true => recipients.iter().map(|recipient| format!(". {recipient}")).collect(),
@@ -326,7 +328,13 @@ impl Conversation<'_> {
         let reply_delay = *self.inner.reply_delay.lock();
         std::thread::sleep(reply_delay);
         if !recipients.is_empty() {
-            self.inner.received.lock().push(Received { mail, recipients, text });
+            let text = String::from_utf8_lossy(&octets).into_owned();
+            self.inner.received.lock().push(Received {
+                mail,
+                recipients,
+                text,
+                octets,
+            });
         }
         replies.iter().try_for_each(|reply| self.write(reply))
     }
@@ -355,7 +363,7 @@ impl Conversation<'_> {
 }
 
 /// Reads a message up to the final dot and removes dot-stuffing.
-fn read_message(input: &mut impl BufRead) -> std::io::Result<String> {
+fn read_message(input: &mut impl BufRead) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     loop {
         let mut line = Vec::new();
@@ -363,7 +371,7 @@ fn read_message(input: &mut impl BufRead) -> std::io::Result<String> {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         if line == b".\r\n" {
-            return Ok(String::from_utf8_lossy(&text).into_owned());
+            return Ok(text);
         }
         text.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
     }

@@ -72,6 +72,35 @@ address = "empty@posthouse.test"
 members = []
 "#;
 
+/// An RSA key of 1024 bits, made for this test.
+const SHORT_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIICdQIBADANBgkqhkiG9w0BAQEFAASCAl8wggJbAgEAAoGBALxkjUKJtBotKX/w
+f98Z8Z49zAyQt7HX1RJAzauKf2RZ6DQaCDAINbn+V/PMVlxG7jqXNAzLBkM1QeCZ
+4uZgeXwDsKcTnQFtgRnqHy+0NTRtzOnqj/hkfSl3f5g/6Rinl60Gb4Z1mbvVpw1K
+Jr4VtPuh6/1jclivz2AbK3yPIcjjAgMBAAECgYB0MnjGP3TsaEqedNIJ41CZz3fZ
+kDEc6girl3jDg0sLtEB6UkwWhBnPPEc3QiNKCx3I2ZXrBhY4wdJ+G6xNd9e1TRC0
+DO274F1R9LfuL033T/0jylj27fqGvTwFc/EJUjWE1jIFVv5O4fJpzvsKNKG0TV1Y
+PqiuaNA4UVVUM49kYQJBANxxcP8TSdX+iNBrj8og8isQrs7Rb5Kc+vTs0/mGBudf
+c9U7iOH/B7VPdbl3x8wK2WQ9x7pjJa5ccZSzOU/Bd2kCQQDax68vi0UgDv8u/pqW
+MFYVdnqE+/8KsBU6wAtsFDnRwdl8prZ5TGnf3LRY1QEbXpxmvAS3ruPbUbaeZhbi
+YeBrAkABaoUkTlZqFoGAfUBmNwH3Ptswnu3Njk6aZi8Sakb/E4Dl/MTrVr0Q8Bq8
+f0V8TRGKcE8pJlvmm9dq8h/LIF4JAkBvaHIYVuZbfeeKqdJUmsarZUrcv2pPqf0V
+jsgCQIZ0/y7eIBMZz8S2X7Bi8A0BP/uLAUGxu9iCTakeHkSXAVqDAkAgklfzBvG8
+Ou0u7XiHExRf9kFSaqobKFphaSt70V9lo/Wi9sCcqhU9yKl+1JdcCZsSPtN221AK
+y8R3XSYvPF4m
+-----END PRIVATE KEY-----
+";
+
+/// A key on the curve P-256, made for this test.
+const CURVE_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgB0150IflV/2hmzU6
+IehM1YZOxQRi6iDpkbzy8i501myhRANCAAT5xbNSpjm7q9f5bC3KH88If508H7Cd
+Hmx1k/l35iG8hdX5I0cO1dvCrIlocG+dCqINKhrc7+bzJ8+QzB3I1BI7
+-----END PRIVATE KEY-----
+";
+
 /// Writes certificates of mx.posthouse.test that clients refuse, and their keys.
 fn make_certificates(site: &Site) {
     let make = |name: &str, from: i32, until: i32| {
@@ -98,6 +127,33 @@ fn make_certificates(site: &Site) {
     }
 }
 
+/// Writes keys for DKIM, one sound and the others not.
+fn make_dkim_keys(site: &Site) {
+    let made = site.cli(&[
+        "dkim",
+        "new",
+        "posthouse.test",
+        "--selector",
+        "sound",
+        "--algorithm",
+        "ed25519",
+    ]);
+    made.ok();
+    let sound = std::fs::read_to_string(site.path().join("dkim/posthouse.test.sound.pem")).expect("made");
+    let (_, pem) = sound.split_once('\n').expect("a line that names the record");
+    for (file, text, mode) in [
+        ("sound.pem", sound.as_str(), 0o600),
+        ("open.pem", &sound, 0o644),
+        ("short.pem", SHORT_KEY, 0o600),
+        ("curve.pem", CURVE_KEY, 0o600),
+        ("cut.pem", &pem[..pem.len() / 2], 0o600),
+        ("encrypted.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n", 0o600),
+    ] {
+        let key = site.file(&format!("dkim/{file}"), text);
+        std::fs::set_permissions(key, std::fs::Permissions::from_mode(mode)).expect("changed");
+    }
+}
+
 #[test]
 fn reports_the_expected_messages_for_every_bad_configuration() {
     let site = Site::new();
@@ -105,6 +161,7 @@ fn reports_the_expected_messages_for_every_bad_configuration() {
     site.file("dubious-directory.toml", DUBIOUS_DIRECTORY);
     site.file("public-password", "secret\n");
     make_certificates(&site);
+    make_dkim_keys(&site);
     let files = bad_configurations();
     assert!(files.len() >= 12, "files are missing");
     let failures: Vec<String> = files.iter().filter_map(|file| compare(&site, file).err()).collect();

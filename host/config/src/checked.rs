@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{SaslMechanisms, Share};
 use host_contract::NdrFault;
+use host_dkim::SignedMail;
 use host_events::Format;
-use host_mail::{Endpoint, Mailbox};
+use host_mail::{Endpoint, Mailbox, Timestamp};
 
 /// Complete configuration of a host.
 #[derive(Debug, Clone)]
@@ -51,6 +52,12 @@ pub struct Config {
     pub dns: DnsConfig,
     /// Destinations and retry schedule of outgoing mail.
     pub delivery: DeliveryConfig,
+    /// Rewriting of the senders of forwarded mail; `None` forwards with the sender's own address.
+    pub srs: Option<SrsConfig>,
+    /// Completion of submitted messages (RFC 6409 section 8).
+    pub submission: SubmissionConfig,
+    /// Keys that sign outgoing mail (RFC 6376).
+    pub dkim: Vec<DkimKey>,
     /// Free bytes on the spool's disk below which new mail is refused with 452.
     pub low_water: u64,
     /// Start with a spool of which a part is missing.
@@ -439,4 +446,46 @@ pub struct Route {
     pub lmtp: bool,
     /// TLS level of the next hop; `None` is that of all next hops.
     pub tls: Option<TlsLevel>,
+}
+
+/// Key of a domain that signs outgoing mail (RFC 6376).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DkimKey {
+    /// Domain in signatures, in canonical form: mail whose author has an address there is signed.
+    pub domain: String,
+    /// Name of the key in the DNS, below `_domainkey` of the domain; lower case.
+    pub selector: String,
+    /// File of the private key: RSA of 2048 to 4096 bits, or Ed25519, in PEM.
+    pub key: PathBuf,
+    /// Header fields that are signed as often as they occur. `From` is signed in any case.
+    pub headers: Vec<String>,
+    /// Header fields that are signed once more than they occur, so that none can be added.
+    pub oversign: Vec<String>,
+    /// Mail that is signed.
+    pub mail: SignedMail,
+    /// Time before which the key does not sign; `None` is always.
+    pub not_before: Option<Timestamp>,
+    /// Time from which on the key does not sign; `None` is never.
+    pub not_after: Option<Timestamp>,
+}
+
+/// Completion of messages from authenticated accounts and from clients that are exempt from authentication (RFC 6409
+/// section 8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubmissionConfig {
+    /// Adds `Date` and `Message-ID` where they are missing, and removes `Bcc` and a first line `From `.
+    pub complete: bool,
+    /// Adds `From` with the reverse-path where it is missing.
+    pub add_from: bool,
+    /// Refuses messages that have neither `From` nor `Date`.
+    pub refuse_bare: bool,
+}
+
+/// Sender Rewriting Scheme of forwarded mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SrsConfig {
+    /// Domain of rewritten senders, in canonical form; a local domain.
+    pub domain: String,
+    /// File with the secrets, one in each line: the first makes addresses, all are accepted.
+    pub secret_file: PathBuf,
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{
     AdmitFault, Config, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener, ListenerTls,
     LoginLimits, ModuleFaults, NdrFault, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule, ProbationConfig,
-    RecordMode, Share, SpoolDamage, Timeouts, TlsLevel,
+    RecordMode, Share, SpoolDamage, SubmissionConfig, Timeouts, TlsLevel,
 };
 use host_events::Format;
 use host_mail::{Mailbox, canonical_domain};
@@ -44,6 +44,9 @@ impl Config {
             faults: FaultActions::default(),
             dns: DnsConfig::default(),
             delivery: DeliveryConfig::default(),
+            dkim: Vec::new(),
+            srs: None,
+            submission: SubmissionConfig::default(),
             low_water: 100 * MIB,
             spool_damage: SpoolDamage::Refuse,
             decisions: DecisionLogConfig::default(),
@@ -225,6 +228,16 @@ impl Default for FaultActions {
             admit: AdmitFault::NotExempt,
             ndr: NdrFault::StandardReport,
             message_limit: 5,
+        }
+    }
+}
+
+impl Default for SubmissionConfig {
+    fn default() -> Self {
+        Self {
+            complete: false,
+            add_from: true,
+            refuse_bare: true,
         }
     }
 }

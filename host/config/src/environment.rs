@@ -7,14 +7,14 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
-use super::{Config, Problem, secret, server_config};
+use super::{Config, Problem, dkim_signers, secret, server_config};
 use host_files::{current_user, describe_user, owner_of};
 
 /// Longest path of a Unix socket, in bytes, without the final NUL.
 const MAX_SOCKET_PATH: usize = 107;
 
 /// Returns the problems of the configuration's environment that would keep the host from starting: folders that cannot
-/// be written, password files that cannot be read, a socket path that is too long, unusable certificates. A component
+/// be written, password files that cannot be read, unusable keys of DKIM, a socket path that is too long, unusable certificates. A component
 /// that cannot be read keeps no host from starting; see [`unreadable_components`].
 pub fn problems_around(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -30,6 +30,7 @@ pub fn problems_around(config: &Config) -> Vec<Problem> {
         let unreadable = secret(&login.password_file).err();
         problems.extend(unreadable.map(|text| Problem::new(format!("delivery.login[{index}].password-file"), text)));
     }
+    problems.extend(dkim_signers(config).err().unwrap_or_default());
     if let Some(files) = &config.tls {
         problems.extend(server_config(files).err().unwrap_or_default());
     }

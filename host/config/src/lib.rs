@@ -6,6 +6,8 @@ mod certificate_warnings;
 mod certificates;
 mod checked;
 mod defaults;
+mod dkim_keys;
+mod edit_dkim;
 mod environment;
 mod key_lines;
 mod listener_warnings;
@@ -16,6 +18,7 @@ mod private_files;
 mod problem;
 mod read;
 mod read_delivery;
+mod read_dkim;
 mod read_listeners;
 mod read_policies;
 mod sasl_mechanism;
@@ -26,17 +29,21 @@ mod values;
 mod warnings;
 
 pub use crate::certificates::{SelfSigned, make_self_signed, server_config};
+pub use crate::dkim_keys::{dkim_key_file, dkim_signers, read_dkim_key};
+pub use crate::edit_dkim::{AddedDkimKey, ConfigEditError, EndedDkimKey, edit_dkim_keys};
 pub use crate::key_lines::add_lines;
 pub use crate::next_hop_warnings::{HopProtocol, hop_warning, is_this_host, servers};
 pub use crate::problem::{ConfigError, Problem};
+pub use crate::read_dkim::dkim_selector;
 pub use checked::{
-    AdmitFault, Config, DecisionLogConfig, DeliveryConfig, DnsConfig, FaultActions, Limits, Listener, ListenerTls,
-    LoginLimits, ModuleFaults, NextHop, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule, ProbationConfig,
-    RecordMode, Route, ServerLogin, ServerTls, SpoolDamage, Timeouts, TlsFiles, TlsLevel,
+    AdmitFault, Config, DecisionLogConfig, DeliveryConfig, DkimKey, DnsConfig, FaultActions, Limits, Listener,
+    ListenerTls, LoginLimits, ModuleFaults, NextHop, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule,
+    ProbationConfig, RecordMode, Route, ServerLogin, ServerTls, SpoolDamage, SrsConfig, SubmissionConfig, Timeouts,
+    TlsFiles, TlsLevel,
 };
 pub use environment::{problems_around, unreadable_components};
 pub use host_contract::NdrFault;
-pub use private_files::{data_folder_warnings, inspect_data_folder, ownership_problems};
+pub use private_files::{data_folder_warnings, give_to_service, inspect_data_folder, ownership_problems};
 pub use sasl_mechanism::{SaslMechanism, SaslMechanisms};
 pub use secret::secret;
 pub use share::Share;

@@ -103,6 +103,12 @@ fn secret_files(config: &Config) -> Vec<(String, &Path)> {
     if let Some(tls) = &config.tls {
         files.push(("tls.key".to_owned(), &tls.key));
     }
+    files.extend(
+        config
+            .srs
+            .iter()
+            .map(|srs| ("srs.secret-file".to_owned(), srs.secret_file.as_path())),
+    );
     for (index, login) in config.delivery.logins.iter().enumerate() {
         files.push((format!("delivery.login[{index}].password-file"), &login.password_file));
     }
@@ -137,9 +143,22 @@ fn trusted_files(config: &Config) -> Vec<(String, &Path)> {
     files
 }
 
-fn exposed(config: &Config, file: &Path) -> Option<String> {
+/// Returns the text about a file with a secret that other users can read.
+pub(super) fn exposed(config: &Config, file: &Path) -> Option<String> {
     let found = exposure(file, service_user(config))?;
     Some(format!("{} {found}: chmod 600 {0}", file.display()))
+}
+
+/// Gives a file or folder that root has made to the user of the daemon. Does nothing for other users.
+///
+/// # Errors
+/// The owner could not be changed.
+pub fn give_to_service(config: &Config, path: &Path) -> std::io::Result<()> {
+    let (user, group) = service_user(config);
+    if current_user().0 != 0 || user == 0 {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(path, Some(user), Some(group))
 }
 
 /// User and group of the daemon: of this process, or for root of the data folder, since root may check a host that runs

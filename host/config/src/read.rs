@@ -7,13 +7,14 @@ use std::path::Path;
 use super::defaults::data_folder;
 use super::{
     Config, ConfigError, DecisionLogConfig, DnsConfig, Limits, LoginLimits, OverloadConfig, Problem, SpoolDamage,
-    Timeouts, TlsFiles,
+    SrsConfig, SubmissionConfig, Timeouts, TlsFiles,
 };
 use crate::key_lines::add_lines;
 use crate::read_delivery::read_delivery;
+use crate::read_dkim::read_dkim;
 use crate::read_listeners::read_listeners;
 use crate::read_policies::{read_faults, read_policies, read_policy_engine};
-use crate::toml_reader::{self, Problems, TableReader, choice, count, duration, parsed, size};
+use crate::toml_reader::{self, Problems, TableReader, boolean, choice, count, duration, parsed, size};
 use crate::values::{at_least, at_most, host_name, path};
 use host_events::Format;
 use host_mail::Mailbox;
@@ -92,6 +93,11 @@ fn read(mut root: TableReader<'_>, base: &Path) -> Option<Config> {
     config.policy_engine = read_policy_engine(root.table("policy-engine"), config.policy_engine, base);
     config.faults = read_faults(root.table("faults"), config.faults);
     config.dns = read_dns(root.table("dns"), config.dns);
+    if root.has("srs") {
+        config.srs = read_srs(root.table("srs"), base);
+    }
+    config.submission = read_submission(root.table("submission"), config.submission);
+    config.dkim = read_dkim(&mut root, base);
     config.delivery = read_delivery(root.table("delivery"), base, config.delivery);
     let damage = [("refuse", SpoolDamage::Refuse), ("salvage", SpoolDamage::Salvage)];
     config.spool_damage = root
@@ -170,6 +176,23 @@ fn read_decisions(mut reader: TableReader<'_>, default: DecisionLogConfig) -> De
         body: reader.or("body", default.body, |value| {
             size(value).and_then(|bytes| at_most(MAX_RECORDED_BODY, bytes))
         }),
+    }
+}
+
+fn read_srs(mut reader: TableReader<'_>, base: &Path) -> Option<SrsConfig> {
+    let domain = reader.required("domain", host_name);
+    let secret_file = reader.required("secret-file", path(base));
+    Some(SrsConfig {
+        domain: domain?,
+        secret_file: secret_file?,
+    })
+}
+
+fn read_submission(mut reader: TableReader<'_>, default: SubmissionConfig) -> SubmissionConfig {
+    SubmissionConfig {
+        complete: reader.or("complete", default.complete, boolean),
+        add_from: reader.or("add-from", default.add_from, boolean),
+        refuse_bare: reader.or("refuse-bare", default.refuse_bare, boolean),
     }
 }
 

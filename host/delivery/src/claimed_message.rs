@@ -22,6 +22,7 @@ use crate::destination_attempts::{Checkpoint, Supervision};
 use crate::outgoing_delivery::Delivery;
 use crate::remote_health::WaitBound;
 use crate::settlement::{self, SettlementPlan, faulted};
+use crate::signed_content::OutgoingContent;
 use crate::work_places::WorkPlace;
 use crate::work_result::WorkResult;
 use crate::worker::work;
@@ -108,12 +109,15 @@ impl Worker {
         place: WorkPlace,
     ) -> Result<Settlement, WorkError> {
         let content = claim.content();
+        let outgoing = OutgoingContent::new(content.clone(), record, &self.services.signers);
         let envelope = record.envelope.clone();
         let delivery = Delivery {
             services: &self.services,
             settings,
             envelope: &envelope,
+            forwarding_sender: None,
             content: &content,
+            outgoing: &outgoing,
             is_forced: claim.is_released(),
             wait_bound: WaitBound::Remote,
         };

@@ -3,8 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use host_config::{Config, DeliveryConfig, DnsConfig, Listener};
 use host_directory::{Directory, dns};
+use host_dkim::Signers;
 use host_events::Event;
 
 use crate::authenticate::Logins;
@@ -28,6 +31,8 @@ pub(super) struct DeliveryServices {
     pub(super) slots: Arc<OutgoingSlots>,
     pub(super) tls: Tls,
     pub(super) logins: Logins,
+    /// Keys that sign mail for other hosts.
+    pub(super) signers: Arc<ArcSwap<Signers>>,
     /// TCP port of mail exchanges: 25 except in tests.
     pub(super) exchange_port: u16,
 }
@@ -49,6 +54,7 @@ impl DeliveryServices {
             slots: OutgoingSlots::new(connections),
             tls,
             logins: Logins::default(),
+            signers: Arc::default(),
             exchange_port: mail_exchanges::PORT,
         }
     }

@@ -77,6 +77,15 @@ impl From<Home> for Destination {
 }
 
 impl Destination {
+    /// True for a remote that speaks SMTP.
+    pub(super) fn is_smtp(&self) -> bool {
+        match self {
+            Self::Maildir(_) => false,
+            Self::Remote(Remote::Server { protocol, .. }) => *protocol == Protocol::Smtp,
+            Self::Remote(Remote::Exchanges(_)) => true,
+        }
+    }
+
     fn remote(protocol: Protocol, endpoint: Endpoint) -> Self {
         Self::Remote(Remote::Server { protocol, endpoint })
     }

@@ -31,8 +31,16 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// The host that accepted mail, its reply, and the TLS session.
 type Acceptance<'a> = (Option<&'a str>, String, Option<&'a TlsFacts>);
 
+/// Recipients that share an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct GroupKey {
+    pub(super) destination: Destination,
+    /// True for recipients elsewhere that an alias led to, whose mail has another reverse-path.
+    pub(super) is_forwarded: bool,
+}
+
 /// A destination with the indexes of its recipients.
-type Group = (Destination, Vec<usize>);
+type Group = (GroupKey, Vec<usize>);
 
 /// Settlement of the outcomes so far, while the work on a message goes on.
 pub(super) trait Checkpoint: Send {
@@ -53,7 +61,7 @@ pub(super) struct Supervision<'a> {
 pub(super) async fn attempt_all(
     delivery: &Delivery<'_>,
     record: &mut Message,
-    groups: HashMap<Destination, Vec<usize>>,
+    groups: HashMap<GroupKey, Vec<usize>>,
     supervision: Supervision<'_>,
     progress: &mut WorkResult,
 ) -> io::Result<()> {
@@ -64,16 +72,21 @@ pub(super) async fn attempt_all(
     } = supervision;
     let (mut mailboxes, mut remotes): (VecDeque<Group>, VecDeque<Group>) = groups
         .into_iter()
-        .partition(|(destination, _)| matches!(destination, Destination::Maildir(_)));
+        .partition(|(key, _)| matches!(key.destination, Destination::Maildir(_)));
+    let (direct, forwarding) = (delivery.for_group(false), delivery.for_group(true));
     let mut mailboxes_running = 0;
     let mut running = FuturesUnordered::new();
     let mut unreadable = None;
     let mut settle_at: Option<Instant> = None;
     loop {
-        while let Some((destination, indexes)) =
-            next_group(&mut mailboxes, &mut remotes, &mut mailboxes_running, running.len())
+        while let Some((key, indexes)) = next_group(&mut mailboxes, &mut remotes, &mut mailboxes_running, running.len())
         {
             let addresses: Vec<Mailbox> = indexes.iter().map(|i| record.recipients[*i].address.clone()).collect();
+            let GroupKey {
+                destination,
+                is_forwarded,
+            } = key;
+            let delivery = if is_forwarded { &forwarding } else { &direct };
             running.push(async move {
                 let result = delivery.attempt(&destination, &addresses).await;
                 (destination, indexes, result)

@@ -43,6 +43,7 @@ mod resolve_recipients;
 mod retry_schedule;
 mod scheduler;
 mod settlement;
+mod signed_content;
 mod transaction;
 mod wait_room;
 mod work_places;
@@ -57,6 +58,7 @@ use crate::delivery_services::{DeliveryServices, EmitEvent};
 use crate::ndr::NdrService;
 use host_config::Config;
 use host_directory::Directory;
+use host_dkim::Signers;
 use host_events::Events;
 use host_spool::Spool;
 
@@ -72,6 +74,8 @@ pub struct DeliveryContext {
     pub config: Arc<arc_swap::ArcSwap<Config>>,
     /// Resolves recipients to homes, aliases and groups.
     pub directory: Arc<dyn Directory>,
+    /// Keys that sign mail for other hosts. Messages claimed after a reload are signed with the new keys.
+    pub signers: Arc<arc_swap::ArcSwap<Signers>>,
     /// Source of due messages; outcomes are settled here.
     pub spool: Spool,
     /// Reports failed recipients.
@@ -88,13 +92,16 @@ pub async fn run(context: DeliveryContext, stop: watch::Receiver<bool>) -> u64 {
     let events = context.events.clone();
     let emit: EmitEvent = Arc::new(move |event| events.emit(event));
     let services = match crate::client_tls::Tls::of_system() {
-        Ok(tls) => Arc::new(DeliveryServices::new(
-            context.directory,
-            context.config.load().dns.clone(),
-            emit,
-            tls,
-            context.connections,
-        )),
+        Ok(tls) => Arc::new(DeliveryServices {
+            signers: context.signers,
+            ..DeliveryServices::new(
+                context.directory,
+                context.config.load().dns.clone(),
+                emit,
+                tls,
+                context.connections,
+            )
+        }),
         Err(error) => {
             // The crypto provider is built in: a failure is a defect of the build, not of the configuration.
             tracing::error!(%error, "no delivery: TLS cannot be set up");

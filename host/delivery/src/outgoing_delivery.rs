@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use host_config::{DeliveryConfig, TlsLevel};
-use host_mail::{Content, Envelope, Mailbox};
+use host_mail::{Content, Envelope, Mailbox, ReversePath};
 
 use super::destination::{Remote, route_of};
 use super::transaction::OutgoingMessage;
@@ -12,6 +12,7 @@ use crate::connect::ConnectOptions;
 use crate::delivery_services::{DeliveryServices, Settings};
 use crate::mail_exchanges::{Exchanges, interfaces};
 use crate::remote_health::WaitBound;
+use crate::signed_content::OutgoingContent;
 
 /// A message with everything that attempts to deliver the message need.
 #[derive(Clone, Copy)]
@@ -19,7 +20,12 @@ pub(super) struct Delivery<'a> {
     pub(super) services: &'a DeliveryServices,
     pub(super) settings: Settings<'a>,
     pub(super) envelope: &'a Envelope,
+    /// Reverse-path of recipients elsewhere that an alias led to; `None` is that of the envelope.
+    pub(super) forwarding_sender: Option<&'a ReversePath>,
+    /// Content as stored.
     pub(super) content: &'a Arc<dyn Content>,
+    /// Content for other hosts.
+    pub(super) outgoing: &'a OutgoingContent,
     /// True for a message that an operator has released: remotes that are known to be down are tried.
     pub(super) is_forced: bool,
     /// Bound on the wait for a connection in memory.
@@ -27,13 +33,25 @@ pub(super) struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
+    /// Returns the message for a group of recipients: those that no alias led elsewhere keep the envelope's sender.
+    pub(super) fn for_group(self, is_forwarded: bool) -> Self {
+        Self {
+            forwarding_sender: self.forwarding_sender.filter(|_| is_forwarded),
+            ..self
+        }
+    }
+
     /// Returns the message for a transaction with these recipients.
-    pub(super) fn outgoing<'b>(&'b self, recipients: &'b [&'b Mailbox]) -> OutgoingMessage<'b> {
+    pub(super) fn message<'b>(
+        &'b self,
+        content: &'b Arc<dyn Content>,
+        recipients: &'b [&'b Mailbox],
+    ) -> OutgoingMessage<'b> {
         OutgoingMessage {
-            sender: &self.envelope.sender,
+            sender: self.forwarding_sender.unwrap_or(&self.envelope.sender),
             body: self.envelope.body,
             smtputf8: self.envelope.smtputf8,
-            content: self.content,
+            content,
             recipients,
         }
     }

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use host_events::Event;
-use host_mail::{Mailbox, Reply};
+use host_mail::{Content, Mailbox, Reply};
 use host_spool::Failed;
 
-use super::destination::Remote;
+use super::destination::{Protocol, Remote};
 use super::outcome::RecipientOutcome;
 use super::transaction::{DialogueEnd, OutgoingMessage, Sent};
 use crate::activity::Activity;
@@ -185,7 +186,8 @@ impl<'a> RemoteAttempt<'a> {
     ) -> io::Result<Option<Round>> {
         let activity = self.activity.clone();
         let options = self.delivery.connect_options(self.remote, &activity);
-        let message = self.delivery.outgoing(recipients);
+        let content = self.content().await?;
+        let message = self.delivery.message(&content, recipients);
         let idle = self
             .connection
             .take()
@@ -213,6 +215,17 @@ impl<'a> RemoteAttempt<'a> {
             }
         };
         Ok(self.conclude(sent, permit))
+    }
+
+    /// Content for the remote. A mailbox behind LMTP gets the message as it is stored.
+    async fn content(&self) -> io::Result<Arc<dyn Content>> {
+        match self.remote {
+            Remote::Server {
+                protocol: Protocol::Lmtp,
+                ..
+            } => Ok(self.delivery.content.clone()),
+            Remote::Server { .. } | Remote::Exchanges(_) => self.delivery.outgoing.signed().await,
+        }
     }
 
     fn key(&self, options: ConnectOptions<'_>) -> PoolKey {

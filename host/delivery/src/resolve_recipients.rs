@@ -19,6 +19,8 @@ pub(super) enum Resolution {
     Done,
     /// Delivery is attempted to the destination.
     Send(Destination),
+    /// Delivery is attempted to the destination of an address that is not local.
+    SendElsewhere(Destination),
     /// The directory is not available; the recipient is looked up again later.
     Deferred(Reply),
     /// The recipient has failed permanently.
@@ -30,6 +32,14 @@ pub(super) enum Resolution {
 pub(super) struct Resolved {
     pub(super) recipient: Recipient,
     pub(super) resolution: Resolution,
+}
+
+impl Resolved {
+    /// True for a recipient elsewhere, by SMTP, that an alias led to.
+    pub(super) fn is_forwarded(&self) -> bool {
+        let by_alias = self.recipient.original.is_some();
+        by_alias && matches!(&self.resolution, Resolution::SendElsewhere(destination) if destination.is_smtp())
+    }
 }
 
 /// Looks up addresses for a message.
@@ -136,7 +146,7 @@ impl RecipientResolver<'_> {
                 Resolution::Failed(failed_here(class::ADDRESS_NOT_FOUND, reply))
             }
             Ok(false) => match Destination::for_remote_address(address, self.delivery) {
-                Ok(destination) => Resolution::Send(destination),
+                Ok(destination) => Resolution::SendElsewhere(destination),
                 Err(failed) => Resolution::Failed(failed),
             },
         }
@@ -228,7 +238,7 @@ mod tests {
         let line = |r: &Resolved| {
             let resolution = match &r.resolution {
                 Resolution::Done => "over".to_owned(),
-                Resolution::Send(to) => to.to_string(),
+                Resolution::Send(to) | Resolution::SendElsewhere(to) => to.to_string(),
                 Resolution::Deferred(reply) => reply.code.to_string(),
                 Resolution::Failed(failed) => failed.class.clone(),
             };

@@ -43,6 +43,7 @@ impl Host {
         let context = DeliveryContext {
             config: Arc::new(arc_swap::ArcSwap::from_pointee(config)),
             directory,
+            signers: Arc::default(),
             spool,
             ndr,
             events,

@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use std::io;
 
 use host_events::Event;
-use host_mail::{HeaderBlock, Reply, hop_count};
+use host_mail::{HeaderBlock, Reply, ReversePath, hop_count};
 use host_spool::{Failed, Message, Recipient, RecipientState, State};
 
-use super::destination::Destination;
 use super::outcome::{class, failed_here, reply_for_class};
-use super::resolve_recipients::{RecipientResolver, Resolution};
-use crate::destination_attempts::{Supervision, attempt_all};
+use super::resolve_recipients::{RecipientResolver, Resolution, Resolved};
+use crate::destination_attempts::{GroupKey, Supervision, attempt_all};
 use crate::outgoing_delivery::Delivery;
 use crate::remote_health::WaitBound;
 use crate::work_result::{Deferred, WorkResult};
@@ -68,13 +67,21 @@ async fn deliver(
         attempted: true,
         ..WorkResult::default()
     };
-    let mut groups: HashMap<Destination, Vec<usize>> = HashMap::new();
+    let forwarding_sender = forwarding_sender(delivery, &resolved).await;
+    let mut groups: HashMap<GroupKey, Vec<usize>> = HashMap::new();
     record.recipients.clear();
     for (index, each) in resolved.into_iter().enumerate() {
+        let is_forwarded = forwarding_sender.is_some() && each.is_forwarded();
         record.recipients.push(each.recipient);
         match each.resolution {
             Resolution::Done => {}
-            Resolution::Send(destination) => groups.entry(destination).or_default().push(index),
+            Resolution::Send(destination) | Resolution::SendElsewhere(destination) => {
+                let key = GroupKey {
+                    destination,
+                    is_forwarded,
+                };
+                groups.entry(key).or_default().push(index);
+            }
             Resolution::Failed(failed) => progress.failed.push((index, failed)),
             Resolution::Deferred(reply) => progress.deferred.push(Deferred {
                 recipient: index,
@@ -90,10 +97,22 @@ async fn deliver(
         } else {
             WaitBound::Total
         },
+        forwarding_sender: forwarding_sender.as_ref(),
         ..*delivery
     };
     attempt_all(&delivery, record, groups, supervision, &mut progress).await?;
     Ok(progress)
+}
+
+/// Returns the reverse-path for recipients elsewhere that an alias led to; `None` if there are none, or if their mail
+/// keeps its sender.
+async fn forwarding_sender(delivery: &Delivery<'_>, resolved: &[Resolved]) -> Option<ReversePath> {
+    let sender = delivery.envelope.sender.mailbox()?;
+    if !resolved.iter().any(Resolved::is_forwarded) {
+        return None;
+    }
+    let rewritten = delivery.services.directory.forwarding_sender(sender).await;
+    rewritten.map(ReversePath::Mailbox)
 }
 
 /// The failure of a message that has passed too many hosts: a mail loop (RFC 5321 section 6.3).

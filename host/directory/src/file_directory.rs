@@ -18,10 +18,11 @@ use super::{Directory, Endpoint, Entry, Home, Login, LookupError, ScramLogin, Sc
 use crate::directory_table::{DirectoryTable, key};
 use crate::directory_warnings::{directory_warnings, home_servers};
 use crate::password_queue::PasswordQueue;
+use crate::sender_rewriting::SenderRewriting;
 use host_config::toml_reader::Problem;
 use host_config::{Config, add_lines};
 use host_events::{Event, Events};
-use host_mail::{Mailbox, canonical_domain};
+use host_mail::{Mailbox, Timestamp, canonical_domain};
 
 /// Minimum interval between two checks of the file for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,6 +36,7 @@ pub struct FileDirectory {
     mailboxes: PathBuf,
     administrator: Mailbox,
     hostname: Option<String>,
+    rewriting: Option<SenderRewriting>,
     events: Events,
     table: ArcSwap<DirectoryTable>,
     file_state: Mutex<FileState>,
@@ -95,6 +97,7 @@ impl FileDirectory {
             mailboxes,
             administrator,
             hostname: None,
+            rewriting: None,
             events: Events::discard(),
             table: ArcSwap::from_pointee(table),
             file_state: Mutex::new(FileState {
@@ -109,6 +112,13 @@ impl FileDirectory {
     #[must_use]
     pub fn with_hostname(mut self, hostname: &str) -> Self {
         self.hostname = canonical_domain(hostname).map(Cow::into_owned);
+        self
+    }
+
+    /// Rewrites the senders of forwarded mail. Rewritten addresses are aliases of the addresses that they lead back to.
+    #[must_use]
+    pub fn with_rewriting(mut self, rewriting: Option<SenderRewriting>) -> Self {
+        self.rewriting = rewriting;
         self
     }
 
@@ -239,13 +249,35 @@ impl FileDirectory {
     }
 }
 
+impl FileDirectory {
+    /// Returns the entry of an address that this host has made for a forwarded message.
+    fn rewritten(&self, address: &Mailbox) -> Option<Entry> {
+        let back = self.rewriting.as_ref()?.reverse(address, Timestamp::now())?;
+        Some(Entry {
+            address: address.clone(),
+            target: Target::Alias(vec![back]),
+        })
+    }
+}
+
 impl Directory for FileDirectory {
+    fn forwarding_sender<'a>(&'a self, sender: &'a Mailbox) -> BoxFuture<'a, Option<Mailbox>> {
+        Box::pin(async move {
+            let rewriting = self.rewriting.as_ref()?;
+            match self.is_local(&*self.current().await, sender.domain()) {
+                true => None,
+                false => rewriting.rewrite(sender, Timestamp::now()),
+            }
+        })
+    }
+
     fn lookup<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Result<Vec<Entry>, LookupError>> {
         Box::pin(async move {
             let table = self.current().await;
             let found = table.lookup(address);
             if found.is_empty() {
-                return Ok(self.postmaster(&table, address).into_iter().collect());
+                let derived = self.postmaster(&table, address).or_else(|| self.rewritten(address));
+                return Ok(derived.into_iter().collect());
             }
             Ok(found.to_vec())
         })

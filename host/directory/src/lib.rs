@@ -14,6 +14,7 @@ mod password_queue;
 mod pbkdf2_hash;
 mod salted_digest;
 mod scram_verifier;
+mod sender_rewriting;
 mod stored_password;
 
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ use host_mail::{Endpoint, Mailbox};
 pub use crate::directory_table::fuzzing;
 pub use crate::edit_file::{EditError, NewAccount, add_account, set_password};
 pub use crate::file_directory::{AccountSummary, FileDirectory};
+pub use crate::sender_rewriting::SenderRewriting;
 pub use password::{PasswordError, hash_password, password_verifiers, verify_password};
 pub use scram_verifier::ScramVerifier;
 
@@ -119,6 +121,12 @@ pub trait Directory: Send + Sync {
 
     /// True if the domain belongs to the directory.
     fn is_local_domain<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<bool, LookupError>>;
+
+    /// Returns the reverse-path for mail of `sender` that this host forwards to other hosts; `None` keeps the sender. By
+    /// default every sender is kept.
+    fn forwarding_sender<'a>(&'a self, _sender: &'a Mailbox) -> BoxFuture<'a, Option<Mailbox>> {
+        ready(None).boxed()
+    }
 
     /// True if the address is a member of the group, directly or through nested groups. An address that is not a group
     /// has no members.

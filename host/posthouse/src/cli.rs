@@ -5,6 +5,7 @@ mod check_config;
 mod compile_child;
 mod daemon_process;
 mod demo;
+mod dkim;
 mod events;
 mod first_run;
 mod output;
@@ -84,6 +85,10 @@ enum TopCommand {
     /// Add, list or change accounts in the directory's file
     #[command(subcommand)]
     Account(account::AccountCommand),
+
+    /// Make, rotate and show the keys that sign outgoing mail (DKIM)
+    #[command(subcommand)]
+    Dkim(dkim::DkimCommand),
 
     /// Show the state of the running daemon
     ///
@@ -178,6 +183,7 @@ fn dispatch(command: TopCommand) -> anyhow::Result<ExitCode> {
             TopCommand::Policy(command) => policy::run(command).await,
             TopCommand::Events(options) => events::run(options).await,
             TopCommand::Queue(command) => queue::run(command).await,
+            TopCommand::Dkim(command) => dkim::run(command).await,
             TopCommand::Status(daemon) => service::status(daemon).await,
             TopCommand::Reload(options) => service::reload(options).await,
             TopCommand::Stop(options) => service::stop(options).await,

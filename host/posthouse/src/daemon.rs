@@ -64,6 +64,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
         log,
         directory,
         tls,
+        signers,
         bound,
         shares,
     } = prepared;
@@ -93,6 +94,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
     let host = RunningHost {
         config,
         tls: Arc::new(ArcSwapOption::new(tls.map(Arc::new))),
+        signers: Arc::new(ArcSwap::from_pointee(signers)),
         directory,
         policies,
         spool,

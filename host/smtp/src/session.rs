@@ -6,6 +6,7 @@
 mod accept_message;
 pub(crate) mod auth;
 pub(crate) mod command;
+mod completion;
 mod connection_slot;
 mod context;
 pub(crate) mod data_reader;

@@ -11,6 +11,7 @@ use super::*;
 use crate::delivery_services::DeliveryServices;
 use crate::destination::Remote;
 use crate::remote_health::WaitBound;
+use crate::signed_content::OutgoingContent;
 use host_config::DeliveryConfig;
 use host_mail::{BodyType, Content, Endpoint, Envelope, InMemory, ReversePath};
 
@@ -46,11 +47,15 @@ impl Sender {
     }
 
     async fn try_remote(&self, remote: Remote, recipients: &[&str]) -> io::Result<Vec<RecipientOutcome>> {
+        let record = testing::message(&[]);
+        let outgoing = OutgoingContent::new(self.content.clone(), &record, &self.services.signers);
         let delivery = Delivery {
             services: &self.services,
             settings: testing::settings(&self.delivery, Path::new("/nowhere")),
             envelope: &self.envelope,
+            forwarding_sender: None,
             content: &self.content,
+            outgoing: &outgoing,
             is_forced: false,
             wait_bound: WaitBound::Remote,
         };

@@ -11,6 +11,7 @@ use crate::delivery_services::{DeliveryServices, Settings};
 use crate::destination_attempts::Checkpoint;
 use crate::ndr::{DeliveryPath, FailedDelivery};
 use crate::settlement::{SettlementPlan, faulted};
+use crate::signed_content::OutgoingContent;
 use host_config::{DeliveryConfig, NextHop};
 use host_contract::Reason;
 use host_directory::Home;
@@ -51,11 +52,14 @@ impl Fixture {
 
     async fn work(&self, record: &mut Message, shutting_down: &mut watch::Receiver<bool>) -> io::Result<WorkResult> {
         let envelope = record.envelope.clone();
+        let outgoing = OutgoingContent::new(self.content.clone(), record, &self.services.signers);
         let delivery = Delivery {
             services: &self.services,
             settings: self.settings(),
             envelope: &envelope,
+            forwarding_sender: None,
             content: &self.content,
+            outgoing: &outgoing,
             is_forced: false,
             wait_bound: WaitBound::Remote,
         };

@@ -3,6 +3,7 @@
 //! time; a bound or a DNS failure is reported as a finding.
 
 mod auth_results;
+mod body_hashes;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::services::verification::auth_results::{finding, found_arc, found_dkim, found_dmarc, found_spf};
+use crate::services::verification::body_hashes::hash_relaxed_bodies;
 use host_directory::dns::Resolver;
 use host_engine::host_call::Finding;
 use host_engine::message_view::{Arrival, MessageView};
@@ -112,6 +114,7 @@ impl Verification {
         };
         let unverified = message.dkim_headers.len().saturating_sub(MAX_SIGNATURES);
         message.dkim_headers.truncate(MAX_SIGNATURES);
+        hash_relaxed_bodies(&mut message);
         let message = &message;
         let dkim = async {
             if is_complete {

@@ -12,10 +12,11 @@ use crate::daemon::descriptors::{self, DescriptorShares};
 use crate::daemon::directory_review::directory_warnings;
 use crate::daemon::start_failed::StartFailed;
 use host_config::{
-    Config, ListenerTls, Problem, data_folder_warnings, inspect_data_folder, make_self_signed, ownership_problems,
-    problems_around, server_config, warnings_around,
+    Config, ListenerTls, Problem, data_folder_warnings, dkim_signers, inspect_data_folder, make_self_signed,
+    ownership_problems, problems_around, server_config, warnings_around,
 };
-use host_directory::{Directory, FileDirectory};
+use host_directory::{Directory, FileDirectory, SenderRewriting};
+use host_dkim::Signers;
 use host_events::{Event, EventLog, EventRecord, Events, Format, StallProof};
 use host_files::{FolderAudit, make_private_folder};
 use host_mail::Timestamp;
@@ -31,6 +32,8 @@ pub(super) struct Prepared {
     pub(super) log: EventLog,
     pub(super) directory: Arc<FileDirectory>,
     pub(super) tls: Option<TlsAcceptor>,
+    /// Keys that sign mail for other hosts.
+    pub(super) signers: Signers,
     /// Bound listeners with their configured names.
     pub(super) bound: Vec<(String, Bound)>,
     /// Limits on sessions and connections, which may be lower than configured if file descriptors are short.
@@ -73,6 +76,8 @@ pub(super) async fn prepare(config: Config) -> Result<Prepared, StartFailed> {
             None
         }
     };
+    // The problems of keys are among those of the configuration.
+    let signers = dkim_signers(&config).unwrap_or_default();
     make_cache_usable(&config, &events);
     let bound = bind(&config, &events, &mut problems).await;
     match directory {
@@ -82,6 +87,7 @@ pub(super) async fn prepare(config: Config) -> Result<Prepared, StartFailed> {
             log,
             directory: Arc::new(directory),
             tls,
+            signers,
             bound,
             shares,
         }),
@@ -157,9 +163,11 @@ pub fn print_will_not_start(format: Format, problems: &[Problem]) {
 /// Problems of the directory's file, under the key `directory`.
 pub fn open_directory(config: &Config) -> Result<FileDirectory, Vec<Problem>> {
     let opened = FileDirectory::open(&config.directory, &config.mailboxes, config.administrator.clone());
+    let rewriting = config.srs.as_ref().map(SenderRewriting::open).transpose();
+    let rewriting = rewriting.map_err(|text| vec![Problem::new("srs.secret-file", text)])?;
     let named = |problem: Problem| Problem::new("directory", format!("{}: {problem}", config.directory.display()));
     opened
-        .map(|directory| directory.with_hostname(&config.hostname))
+        .map(|directory| directory.with_hostname(&config.hostname).with_rewriting(rewriting))
         .map_err(|problems| problems.into_iter().map(named).collect())
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::control::Reloaded;
 use crate::daemon::preflight::{emit_warnings, open_tls, warnings};
 use crate::daemon::services::RunningHost;
-use host_config::{Config, Problem, problems_around};
+use host_config::{Config, Problem, dkim_signers, problems_around};
 use host_delivery::is_rerouted;
 use host_events::{Condition, Event};
 
@@ -62,6 +62,10 @@ impl RunningHost {
                         applied.push("certificate".to_owned());
                     }
                     Err(found) => problems.extend(found),
+                }
+                // A configuration with a bad key is not applied at all.
+                if let Ok(signers) = dkim_signers(&new) {
+                    self.signers.store(Arc::new(signers));
                 }
                 self.config.store(Arc::new(new));
                 applied.push("configuration".to_owned());
@@ -123,6 +127,7 @@ fn keep_restart_only_keys(old: &Config, new: &mut Config) -> Vec<Problem> {
         "data" data;
         "mailboxes" mailboxes;
         "directory" directory;
+        "srs" srs;
         "administrator" administrator;
         "control" control;
         "listener" listeners;

@@ -13,6 +13,7 @@ use host_contract::Decide;
 use host_delivery::DeliveryContext;
 use host_delivery::ndr::NdrService;
 use host_directory::FileDirectory;
+use host_dkim::Signers;
 use host_events::{Event, EventLog, Events};
 use host_mail::Timestamp;
 use host_policy::DecisionLog;
@@ -26,6 +27,8 @@ use host_spool::Spool;
 pub(super) struct RunningHost {
     pub(super) config: Arc<ArcSwap<Config>>,
     pub(super) tls: Arc<ArcSwapOption<TlsAcceptor>>,
+    /// Keys that sign mail for other hosts.
+    pub(super) signers: Arc<ArcSwap<Signers>>,
     pub(super) directory: Arc<FileDirectory>,
     pub(super) policies: Arc<PolicyManager>,
     pub(super) spool: Spool,
@@ -42,6 +45,7 @@ impl RunningHost {
         DeliveryContext {
             config: self.config.clone(),
             directory: self.directory.clone(),
+            signers: self.signers.clone(),
             spool: self.spool.clone(),
             ndr,
             events: self.events.clone(),

@@ -1,5 +1,8 @@
 //! Acceptance of a complete message: checks, the policy's disposition, and the spool write that a 250 confirms.
 
+use std::sync::Arc;
+
+use super::completion::{CompletedContent, Completion, Submitted, complete};
 use super::context::SessionContext;
 use super::edits::{self, Edited};
 use super::receive::Rejection;
@@ -42,8 +45,42 @@ impl ReceivedMessage<'_> {
             Ok(header) => header,
             Err(refusal) => return self.refused(id, refusal),
         };
+        let (content, completed) = match self.complete(id, content, header) {
+            Ok(completed) => completed,
+            Err(refusal) => return self.refused(id, refusal),
+        };
         let answered = policy.message(id, self.client, self.envelope, content).await;
-        self.apply(answered, draft, &header).await
+        self.apply(answered, draft, &completed).await
+    }
+
+    /// Completes a submitted message. Returns the message as the policy sees it, with its header.
+    fn complete(
+        &self,
+        id: MessageId,
+        content: Arc<dyn Content>,
+        header: HeaderBlock,
+    ) -> Result<(Arc<dyn Content>, CompletedHeader), Rejection> {
+        let config = &self.context.config;
+        let submitted = Submitted {
+            client: self.client,
+            sender: &self.envelope.sender,
+            hostname: &config.hostname,
+            id,
+            at: Timestamp::now(),
+        };
+        let Some(completion) = complete(&header, &submitted, &config.submission)? else {
+            return Ok((content, header.into()));
+        };
+        let content = CompletedContent {
+            header: completion.header.clone(),
+            skip: completion.skip,
+            received: content,
+        };
+        let completed = CompletedHeader {
+            header: read_header(&content)?,
+            completion: Some(completion),
+        };
+        Ok((Arc::new(content), completed))
     }
 
     /// Applies the policy's disposition and returns the reply. The future, which is small, waits for the spool alone.
@@ -51,10 +88,10 @@ impl ReceivedMessage<'_> {
         &self,
         answered: Answered<Disposition>,
         draft: Draft,
-        header: &HeaderBlock,
+        completed: &CompletedHeader,
     ) -> impl Future<Output = Reply> + Send {
         let id = draft.id();
-        let begun = self.begin_put(answered, draft, header);
+        let begun = self.begin_put(answered, draft, completed);
         async move {
             let done = match begun {
                 Ok(Some((put, quarantine))) => put.await.map_err(Rejection::from).map(|()| quarantine),
@@ -111,7 +148,7 @@ impl ReceivedMessage<'_> {
         &self,
         answered: Answered<Disposition>,
         draft: Draft,
-        header: &HeaderBlock,
+        completed: &CompletedHeader,
     ) -> Result<Option<BegunPut<impl Future<Output = Result<(), PutError>> + Send + use<>>>, Rejection> {
         let because = answered.because;
         let (edits, state) = match answered.answer {
@@ -136,7 +173,10 @@ impl ReceivedMessage<'_> {
                 },
             ),
         };
-        let edited = edits::apply(&edits, self.envelope, header);
+        let mut edited = edits::apply(&edits, self.envelope, &completed.header);
+        if let Some(completion) = &completed.completion {
+            edited.replace_header(&completion.header, completion.skip);
+        }
         if edited.recipients.is_empty() {
             self.filtered(None, "discarded: no recipient left".to_owned(), &because);
             return Ok(None);
@@ -145,7 +185,7 @@ impl ReceivedMessage<'_> {
             State::Quarantined { folder, .. } => Some(format!("quarantined in {folder}")),
             _ => None,
         };
-        let put = self.put(draft, edited, state, &because);
+        let put = self.put(draft, edited, state, (&because, completed.completion.as_ref()));
         Ok(Some((put, quarantine.map(|action| (action, because)))))
     }
 
@@ -155,7 +195,7 @@ impl ReceivedMessage<'_> {
         mut draft: Draft,
         edited: Edited,
         state: State,
-        because: &Reason,
+        (because, completion): (&Reason, Option<&Completion>),
     ) -> impl Future<Output = Result<(), PutError>> + Send + use<> {
         let id = draft.id();
         let received = Timestamp::now();
@@ -193,9 +233,25 @@ impl ReceivedMessage<'_> {
             size,
             because: because.to_string(),
         };
+        // Boxed: few messages are completed, and the event would double what moves to the writer.
+        let completed = completion.map(|completion| Box::new(self.completed(id, completion)));
         let events = self.context.events.clone();
-        // Before the message can be claimed: its other events follow this one.
-        draft.commit_with(message, move || events.emit(accepted))
+        // Before the message can be claimed: its other events follow these.
+        let emit = move || {
+            events.emit(accepted);
+            completed.into_iter().for_each(|completed| events.emit(*completed));
+        };
+        draft.commit_with(message, emit)
+    }
+
+    fn completed(&self, id: MessageId, completion: &Completion) -> Event {
+        Event::MessageCompleted {
+            message: id.to_string(),
+            client: self.client.address.to_string(),
+            account: self.client.identity.as_ref().map(|identity| identity.account.clone()),
+            added: completion.added.clone(),
+            removed: completion.removed.clone(),
+        }
     }
 
     /// Returns the trace field (RFC 5321 section 4.4). A recipient is named only if there is a single recipient, since
@@ -237,6 +293,23 @@ impl ReceivedMessage<'_> {
         };
         self.refusals.emit(event, &self.envelope.sender);
         refusal.reply
+    }
+}
+
+/// Header of a message, after its completion if anything was missing.
+pub struct CompletedHeader {
+    /// Header as the policy sees it.
+    pub header: HeaderBlock,
+    /// Replacement of the received header; `None` if nothing was missing.
+    pub completion: Option<Completion>,
+}
+
+impl From<HeaderBlock> for CompletedHeader {
+    fn from(header: HeaderBlock) -> Self {
+        Self {
+            header,
+            completion: None,
+        }
     }
 }
 

@@ -18,6 +18,17 @@ pub struct Edited {
     pub skip: u64,
 }
 
+impl Edited {
+    /// Puts a completed header in the place of the first `skip` octets of the received message. The edits were computed
+    /// on the completed header.
+    pub fn replace_header(&mut self, header: &[u8], skip: u64) {
+        if self.skip == 0 {
+            self.prefix.extend_from_slice(header);
+        }
+        self.skip = skip;
+    }
+}
+
 /// Applies all edits to copies; the message stays unchanged.
 pub fn apply(edits: &[Edit], envelope: &Envelope, header: &HeaderBlock) -> Edited {
     let mut recipients = envelope.recipients.clone();
@@ -71,7 +82,7 @@ fn format_field(name: &str, value: &str) -> String {
 
 /// Returns the header without the named fields. Folded lines are removed with the field; lines that are not part of a
 /// field stay.
-fn remove_fields(header: &[u8], names: &[&str]) -> Vec<u8> {
+pub(super) fn remove_fields(header: &[u8], names: &[&str]) -> Vec<u8> {
     let mut kept = Vec::with_capacity(header.len());
     let mut dropping = false;
     for line in header.split_inclusive(|byte| *byte == b'\n') {

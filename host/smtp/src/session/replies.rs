@@ -304,6 +304,11 @@ pub fn header_too_big() -> Reply {
     Reply::new(552, (5, 3, 4), "Message header exceeds the limit")
 }
 
+/// 554: a submitted message has neither author nor date (RFC 6409 section 8.1).
+pub fn neither_author_nor_date() -> Reply {
+    Reply::new(554, (5, 6, 0), "Message has neither From nor Date")
+}
+
 /// 554: the first line is folded, without a field to continue (RFC 5322 section 2.2.3).
 pub fn begins_folded() -> Reply {
     Reply::new(554, (5, 6, 0), "Message begins with a folded line")

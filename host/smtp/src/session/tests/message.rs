@@ -44,7 +44,7 @@ async fn settle(host: &Host, disposition: Disposition) -> Reply {
         because,
         fault: false,
     };
-    message.apply(answered, draft, &header).await
+    message.apply(answered, draft, &header.into()).await
 }
 
 #[tokio::test]
