@@ -2,9 +2,13 @@
 
 use bytes::Bytes;
 use serde_json::json;
-use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
-use wit_parser::{ManglingAndAbi, Resolve};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::abi::WasmType;
+use wit_parser::{
+    ManglingAndAbi, Resolve, ResourceIntrinsic, TypeDefKind, WasmExport, WasmExportKind, WasmImport, WorldId, WorldItem,
+};
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::testing::{Bench, address, anna, envelope, load, path, stranger};
@@ -22,10 +26,81 @@ fn everything(wit: &str, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let package = resolve.push_source("policy.wit", wit).expect("a contract");
     let world = resolve.select_world(&[package], Some(world)).expect("the world");
-    let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
+    let mut module = wat::parse_str(core_module(&resolve, world)).expect("a module");
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("metadata");
     let encoder = ComponentEncoder::default().module(&module).expect("a module");
     encoder.validate(true).encode().expect("a component")
+}
+
+/// Returns the text of a core module that imports every function and resource of a world's interfaces, and exports every
+/// function.
+fn core_module(resolve: &Resolve, world: WorldId) -> String {
+    let world = &resolve.worlds[world];
+    let abi = ManglingAndAbi::Standard32;
+    let mut text = "(module\n".to_owned();
+    for (name, item) in &world.imports {
+        let WorldItem::Interface { id, .. } = item else {
+            continue;
+        };
+        let interface = Some(name);
+        for func in resolve.interfaces[*id].functions.values() {
+            let (module, name) = resolve.wasm_import_name(abi, WasmImport::Func { interface, func });
+            let signature = resolve.wasm_signature(abi.import_variant(), func);
+            let types = core_types("param", &signature.params) + &core_types("result", &signature.results);
+            writeln!(text, "(import {module:?} {name:?} (func{types}))").expect("a string");
+        }
+        for resource in resolve.interfaces[*id].types.values().copied() {
+            if matches!(resolve.types[resource].kind, TypeDefKind::Resource) {
+                let intrinsic = ResourceIntrinsic::ImportedDrop;
+                let import = WasmImport::ResourceIntrinsic {
+                    interface,
+                    resource,
+                    intrinsic,
+                };
+                let (module, name) = resolve.wasm_import_name(abi, import);
+                writeln!(text, "(import {module:?} {name:?} (func (param i32)))").expect("a string");
+            }
+        }
+    }
+    for (name, item) in &world.exports {
+        let WorldItem::Interface { id, .. } = item else {
+            continue;
+        };
+        for func in resolve.interfaces[*id].functions.values() {
+            let export = WasmExport::Func {
+                interface: Some(name),
+                func,
+                kind: WasmExportKind::Normal,
+            };
+            let name = resolve.wasm_export_name(abi, export);
+            let signature = resolve.wasm_signature(abi.export_variant(), func);
+            let types = core_types("param", &signature.params) + &core_types("result", &signature.results);
+            writeln!(text, "(func (export {name:?}){types} unreachable)").expect("a string");
+        }
+    }
+    let memory = resolve.wasm_export_name(abi, WasmExport::Memory);
+    let realloc = resolve.wasm_export_name(abi, WasmExport::Realloc);
+    let types = "(param i32 i32 i32 i32) (result i32)";
+    writeln!(
+        text,
+        "(memory (export {memory:?}) 0)\n(func (export {realloc:?}) {types} unreachable))"
+    )
+    .expect("a string");
+    text
+}
+
+/// Returns parameters or results of a core function in text form.
+fn core_types(kind: &str, types: &[WasmType]) -> String {
+    let name = |each: &WasmType| match each {
+        WasmType::I32 | WasmType::Pointer | WasmType::Length => " i32",
+        WasmType::I64 | WasmType::PointerOrI64 => " i64",
+        WasmType::F32 => " f32",
+        WasmType::F64 => " f64",
+    };
+    match types {
+        [] => String::new(),
+        _ => format!(" ({kind}{})", types.iter().map(name).collect::<String>()),
+    }
 }
 
 #[test]
