@@ -99,14 +99,21 @@ def dialogue():
     shared_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="posthouse-instructions-", dir=shared_memory) as made:
         daemon = Daemon(pathlib.Path(made) / "posthouse")
-        counts = daemon.folder / "callgrind.out"
+        counts, first = pathlib.Path(made) / "callgrind.out", pathlib.Path(made) / "first"
+
+        def copy(source, target):
+            subprocess.run(["cp", "--archive", source, target], check=True)
 
         def count(messages):
+            # From the same folder each time: a start reads the end of the log and the journal of the run before.
+            shutil.rmtree(daemon.folder)
+            copy(first, daemon.folder)
             daemon.run(messages, "--tool=callgrind", f"--callgrind-out-file={counts}")
             return int(re.search(r"^(?:totals|summary): (\d+)", counts.read_text(), re.MULTILINE)[1])
 
         # The first start makes keys, compiles the policy and caches the result; that is not counted.
         daemon.run(1, "--tool=none", "--quiet")
+        copy(daemon.folder, first)
         few, many = count(FEW), count(MANY)
     return {"instructions": round((many - few) / (MANY - FEW))}
 
