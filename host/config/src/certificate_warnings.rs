@@ -1,5 +1,8 @@
 //! Warnings about the host's certificate: clients refuse what these name, though the host can serve it.
 
+use std::path::Path;
+use std::time::Duration;
+
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
@@ -7,31 +10,44 @@ use super::{Config, ListenerTls, Problem, TlsFiles};
 use crate::pem_file::PemFile;
 use host_mail::Timestamp;
 
-/// Returns the warnings about the configured certificate. A certificate that cannot be used at all is a problem of
+/// Time at which every certificate with an end has ended: the year 9999.
+const END_OF_TIME: Duration = Duration::from_secs(253_402_300_799);
+/// Number of days before its end at which a certificate has a warning.
+const SOON: u64 = 30;
+const DAY: u64 = 24 * 3600 * 1000;
+
+/// Returns the warnings about the configured certificates. A certificate that cannot be used at all is a problem of
 /// [`super::server_config`] and has no warning.
 pub(super) fn certificate_warnings(config: &Config) -> Vec<Problem> {
-    let Some(files) = &config.tls else {
-        return Vec::new();
-    };
     let mut warnings = Vec::new();
-    if config.listeners.iter().all(|listener| listener.tls == ListenerTls::Off) {
+    if config.tls.is_some() && config.listeners.iter().all(|listener| listener.tls == ListenerTls::Off) {
         warnings.push(Problem::new("tls", "is not used: tls of every listener is \"off\""));
     }
-    for (key, file) in [("tls.certificate", &files.certificate), ("tls.key", &files.key)] {
+    for (index, (table, files)) in config.certificates().iter().enumerate() {
+        warnings.extend(joined_blocks(table, files));
+        // A further certificate is for another name, or another algorithm.
+        let hostname = (index == 0).then_some(config.hostname.as_str());
+        warnings.extend(chain_warnings(table, files, hostname));
+    }
+    warnings
+}
+
+fn joined_blocks(table: &str, files: &TlsFiles) -> Vec<Problem> {
+    let mut warnings = Vec::new();
+    for (key, file) in [("certificate", &files.certificate), ("key", &files.key)] {
         if PemFile::read(file).is_ok_and(|pem| pem.joined() > 0) {
             let text = format!(
                 "{}: a BEGIN line is joined to the line before, and other programs skip that block: put a line break \
                  before -----BEGIN",
                 file.display()
             );
-            warnings.push(Problem::new(key, text));
+            warnings.push(Problem::new(format!("{table}.{key}"), text));
         }
     }
-    warnings.extend(chain_warnings(files, &config.hostname));
     warnings
 }
 
-fn chain_warnings(files: &TlsFiles, hostname: &str) -> Vec<Problem> {
+fn chain_warnings(table: &str, files: &TlsFiles, hostname: Option<&str>) -> Vec<Problem> {
     let Some(chain) = PemFile::read(&files.certificate)
         .ok()
         .and_then(|pem| pem.certificates().ok())
@@ -50,11 +66,17 @@ fn chain_warnings(files: &TlsFiles, hostname: &str) -> Vec<Problem> {
         })
         .collect();
     texts.extend(order_problem(&chain));
-    texts.extend(chain.first().and_then(|leaf| name_problem(leaf, hostname)));
+    texts.extend(chain.first().and_then(|leaf| soon_expired(leaf, Timestamp::now())));
+    texts.extend(
+        chain
+            .first()
+            .zip(hostname)
+            .and_then(|(leaf, hostname)| name_problem(leaf, hostname)),
+    );
     let shown = files.certificate.display();
     texts
         .into_iter()
-        .map(|text| Problem::new("tls.certificate", format!("{shown}: {text}")))
+        .map(|text| Problem::new(format!("{table}.certificate"), format!("{shown}: {text}")))
         .collect()
 }
 
@@ -95,6 +117,27 @@ fn validity_problem(certificate: &CertificateDer<'_>, time: UnixTime) -> Option<
     }
 }
 
+/// Returns the end of the first certificate in a PEM file; `None` for a file that cannot be read, and for a certificate
+/// without an end.
+pub fn certificate_expiry(file: &Path) -> Option<Timestamp> {
+    let chain = PemFile::read(file).ok()?.certificates().ok()?;
+    expiry(chain.first()?)
+}
+
+fn expiry(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    match verify(certificate, &[], None, UnixTime::since_unix_epoch(END_OF_TIME)) {
+        Err(webpki::Error::CertExpired { not_after, .. }) => Some(Timestamp(not_after.as_secs().saturating_mul(1000))),
+        _ => None,
+    }
+}
+
+/// Returns a problem of a certificate that ends within [`SOON`], in days.
+fn soon_expired(certificate: &CertificateDer<'_>, now: Timestamp) -> Option<String> {
+    let until = expiry(certificate)?;
+    let left = until.0.checked_sub(now.0).filter(|left| *left > 0)? / DAY;
+    (left < SOON).then(|| format!("expires on {until}, in {left} days: renew it, then posthouse reload"))
+}
+
 /// Returns a problem unless each certificate of the chain was issued by the next one.
 fn order_problem(chain: &[CertificateDer<'_>]) -> Option<String> {
     let (leaf, issuers) = chain.split_first()?;
@@ -130,7 +173,6 @@ fn name_problem(leaf: &CertificateDer<'_>, hostname: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn reports_certificates_before_and_after_their_time() {

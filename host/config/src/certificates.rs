@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::{Problem, TlsFiles};
 use crate::pem_file::PemFile;
@@ -15,36 +16,48 @@ use host_files::{make_private_folder, replace_whole};
 /// Returns the TLS server configuration for a certificate and key. Problems have the key path `tls.certificate`,
 /// `tls.key` or `tls`.
 pub fn server_config(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, Vec<Problem>> {
-    let chain = read_chain(&files.certificate);
-    let key = read_key(&files.key);
+    let certified = certified_key("tls", files)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| vec![Problem::new("tls", error.to_string())])?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    Ok(Arc::new(config))
+}
+
+/// Loads a certificate with its key. Problems have the key paths `TABLE.certificate` and `TABLE.key`, or `TABLE`.
+pub(super) fn certified_key(table: &str, files: &TlsFiles) -> Result<Arc<CertifiedKey>, Vec<Problem>> {
+    let at = |key: &str| format!("{table}.{key}");
+    let chain = read_chain(&files.certificate).map_err(|text| Problem::new(at("certificate"), text));
+    let key = read_key(&files.key).map_err(|text| Problem::new(at("key"), text));
     let (chain, key) = match (chain, key) {
         (Ok(chain), Ok(key)) => (chain, key),
         (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
     };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
-    config.map(Arc::new).map_err(|error| {
-        vec![match error {
-            rustls::Error::InconsistentKeys(_) => Problem::new(
-                "tls.key",
-                format!(
-                    "does not belong to the certificate {}: name the key of the first certificate in that file",
-                    files.certificate.display()
+    let provider = rustls::crypto::ring::default_provider();
+    CertifiedKey::from_der(chain, key, &provider)
+        .map(Arc::new)
+        .map_err(|error| {
+            vec![match error {
+                rustls::Error::InconsistentKeys(_) => Problem::new(
+                    at("key"),
+                    format!(
+                        "does not belong to the certificate {}: name the key of the first certificate in that file",
+                        files.certificate.display()
+                    ),
                 ),
-            ),
-            rustls::Error::InvalidCertificate(error) => Problem::new(
-                "tls.certificate",
-                format!("{} is not a usable certificate: {error}", files.certificate.display()),
-            ),
-            error => Problem::new("tls", error.to_string()),
-        }]
-    })
+                rustls::Error::InvalidCertificate(error) => Problem::new(
+                    at("certificate"),
+                    format!("{} is not a usable certificate: {error}", files.certificate.display()),
+                ),
+                error => Problem::new(table, error.to_string()),
+            }]
+        })
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
-    let problem = |text: String| Problem::new("tls.certificate", format!("{}: {text}", path.display()));
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let problem = |text: String| format!("{}: {text}", path.display());
     let pem = PemFile::read(path).map_err(|error| problem(error.to_string()))?;
     let chain = pem
         .certificates()
@@ -57,8 +70,8 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
     Ok(chain)
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Problem> {
-    let problem = |text: String| Problem::new("tls.key", format!("{}: {text}", path.display()));
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let problem = |text: String| format!("{}: {text}", path.display());
     let pem = PemFile::read(path).map_err(|error| problem(error.to_string()))?;
     if pem.contains("BEGIN ENCRYPTED PRIVATE KEY") || pem.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(problem(
@@ -161,6 +174,6 @@ mod tests {
         let key = folder.path().join("key.pem");
         fs::write(&key, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n").expect("written");
         let problem = read_key(&key).expect_err("refused");
-        assert!(problem.text.contains("is encrypted"), "{problem}");
+        assert!(problem.contains("is encrypted"), "{problem}");
     }
 }

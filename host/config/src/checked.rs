@@ -34,6 +34,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Certificate and key; `None` means that a self-signed certificate is made in the data folder.
     pub tls: Option<TlsFiles>,
+    /// Further certificates, chosen by the name that a client asks for and by the algorithms that it can verify.
+    pub more_tls: Vec<TlsFiles>,
     /// Limits on messages and connections.
     pub limits: Limits,
     /// Time-outs of the SMTP dialogue (RFC 5321 section 4.5.3.2).
@@ -72,6 +74,16 @@ pub struct Config {
     pub drain: Duration,
 }
 
+impl Config {
+    /// Returns the configured certificates, the default first, each with the key path of its table.
+    pub fn certificates(&self) -> Vec<(String, TlsFiles)> {
+        let first = self.tls.iter().map(|files| ("tls".to_owned(), files.clone()));
+        let more = self.more_tls.iter().enumerate();
+        let more = more.map(|(index, files)| (format!("tls.additional[{index}]"), files.clone()));
+        first.chain(more).collect()
+    }
+}
+
 /// Action at the start if a part of the spool is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpoolDamage {
@@ -98,6 +110,8 @@ pub struct Listener {
     pub mechanisms: Option<SaslMechanisms>,
     /// Offers AUTH also without TLS.
     pub auth_without_tls: bool,
+    /// PEM file of the authorities whose client certificates are asked for and accepted; `None` asks for none.
+    pub client_ca: Option<PathBuf>,
     /// Accepts octets above 127 in messages that MAIL did not announce, as if `BODY=8BITMIME` had been given.
     pub undeclared_eight_bit: bool,
     /// Requires the argument of EHLO and HELO to be a domain or an address literal.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
-use super::{Config, Problem, dkim_signers, secret, server_config};
+use super::{Config, Problem, dkim_signers, listener_tls_configs, secret};
 use host_files::{current_user, describe_user, owner_of};
 
 /// Longest path of a Unix socket, in bytes, without the final NUL.
@@ -31,9 +31,11 @@ pub fn problems_around(config: &Config) -> Vec<Problem> {
         problems.extend(unreadable.map(|text| Problem::new(format!("delivery.login[{index}].password-file"), text)));
     }
     problems.extend(dkim_signers(config).err().unwrap_or_default());
-    if let Some(files) = &config.tls {
-        problems.extend(server_config(files).err().unwrap_or_default());
-    }
+    problems.extend(
+        listener_tls_configs(config, &config.certificates())
+            .err()
+            .unwrap_or_default(),
+    );
     config.add_lines(&mut problems);
     problems
 }

@@ -23,11 +23,13 @@ mod read_listeners;
 mod read_policies;
 mod sasl_mechanism;
 mod secret;
+mod server_certificates;
 mod share;
 pub mod toml_reader;
 mod values;
 mod warnings;
 
+pub use crate::certificate_warnings::certificate_expiry;
 pub use crate::certificates::{SelfSigned, make_self_signed, server_config};
 pub use crate::dkim_keys::{dkim_key_file, dkim_signers, read_dkim_key};
 pub use crate::edit_dkim::{AddedDkimKey, ConfigEditError, EndedDkimKey, edit_dkim_keys};
@@ -46,6 +48,7 @@ pub use host_contract::NdrFault;
 pub use private_files::{data_folder_warnings, give_to_service, inspect_data_folder, ownership_problems};
 pub use sasl_mechanism::{SaslMechanism, SaslMechanisms};
 pub use secret::secret;
+pub use server_certificates::{ListenerTlsConfigs, listener_tls_configs};
 pub use share::Share;
 pub use warnings::warnings_around;
 

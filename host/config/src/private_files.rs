@@ -100,8 +100,9 @@ fn root_warning(config: &Config, runs: bool) -> Option<Problem> {
 /// Returns files with secrets, each with its key: hashes of passwords, keys, passwords of logins.
 fn secret_files(config: &Config) -> Vec<(String, &Path)> {
     let mut files = vec![("directory".to_owned(), config.directory.as_path())];
-    if let Some(tls) = &config.tls {
-        files.push(("tls.key".to_owned(), &tls.key));
+    files.extend(config.tls.iter().map(|tls| ("tls.key".to_owned(), tls.key.as_path())));
+    for (index, tls) in config.more_tls.iter().enumerate() {
+        files.push((format!("tls.additional[{index}].key"), &tls.key));
     }
     files.extend(
         config
@@ -125,6 +126,13 @@ fn trusted_files(config: &Config) -> Vec<(String, &Path)> {
             .iter()
             .map(|tls| ("tls.certificate".to_owned(), tls.certificate.as_path())),
     );
+    for (index, tls) in config.more_tls.iter().enumerate() {
+        files.push((format!("tls.additional[{index}].certificate"), &tls.certificate));
+    }
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let authorities = listener.client_ca.iter();
+        files.extend(authorities.map(|file| (format!("listener[{index}].client-ca"), file.as_path())));
+    }
     files.extend(
         config
             .policy_engine

@@ -78,10 +78,10 @@ fn read(mut root: TableReader<'_>, base: &Path) -> Option<Config> {
     config.low_water = root.or("low-water", config.low_water, size);
     config.drain = root.or("drain", config.drain, duration);
     if root.has("listener") {
-        config.listeners = read_listeners(&mut root);
+        config.listeners = read_listeners(&mut root, base);
     }
     if root.has("tls") {
-        config.tls = read_tls(root.table("tls"), base);
+        (config.tls, config.more_tls) = read_tls(root.table("tls"), base);
     }
     config.limits = read_limits(root.table("limits"), config.limits);
     config.timeouts = read_timeouts(root.table("timeouts"), config.timeouts);
@@ -114,7 +114,14 @@ fn read(mut root: TableReader<'_>, base: &Path) -> Option<Config> {
     Some(config)
 }
 
-fn read_tls(mut reader: TableReader<'_>, base: &Path) -> Option<TlsFiles> {
+/// Reads the default certificate and the additional ones.
+fn read_tls(mut reader: TableReader<'_>, base: &Path) -> (Option<TlsFiles>, Vec<TlsFiles>) {
+    let additional = reader.tables("additional").into_iter();
+    let additional = additional.filter_map(|reader| read_tls_files(reader, base)).collect();
+    (read_tls_files(reader, base), additional)
+}
+
+fn read_tls_files(mut reader: TableReader<'_>, base: &Path) -> Option<TlsFiles> {
     let certificate = reader.required("certificate", path(base));
     let key = reader.required("key", path(base));
     Some(TlsFiles {

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::{Listener, ListenerTls, SaslMechanism, SaslMechanisms};
 use crate::listener_warnings::overlap;
 use crate::toml_reader::{TableReader, boolean, choice, network, parsed, text};
-use crate::values::identifier;
+use crate::values::{identifier, path};
 
 const TLS_MODES: [(&str, ListenerTls); 3] = [
     ("off", ListenerTls::Off),
@@ -14,7 +15,7 @@ const TLS_MODES: [(&str, ListenerTls); 3] = [
     ("implicit", ListenerTls::Implicit),
 ];
 
-pub(crate) fn read_listeners(root: &mut TableReader<'_>) -> Vec<Listener> {
+pub(crate) fn read_listeners(root: &mut TableReader<'_>, base: &Path) -> Vec<Listener> {
     let mut names = HashSet::new();
     let mut addresses = HashSet::new();
     let mut listeners: Vec<Listener> = Vec::new();
@@ -23,7 +24,7 @@ pub(crate) fn read_listeners(root: &mut TableReader<'_>) -> Vec<Listener> {
         root.problem("listener", "at least one listener is needed");
     }
     for mut reader in readers {
-        let Some(listener) = read_listener(&mut reader) else {
+        let Some(listener) = read_listener(&mut reader, base) else {
             continue;
         };
         let (name, address) = (&listener.name, listener.address);
@@ -43,7 +44,7 @@ pub(crate) fn read_listeners(root: &mut TableReader<'_>) -> Vec<Listener> {
     listeners
 }
 
-fn read_listener(reader: &mut TableReader<'_>) -> Option<Listener> {
+fn read_listener(reader: &mut TableReader<'_>, base: &Path) -> Option<Listener> {
     let name = reader.required("name", identifier);
     let address = reader.required("address", parsed::<SocketAddr>);
     let proxies = reader.list("proxies", |value| network(&text(value)?));
@@ -51,6 +52,10 @@ fn read_listener(reader: &mut TableReader<'_>) -> Option<Listener> {
     let auth = reader.or("auth", true, boolean);
     let mechanisms = read_mechanisms(reader, auth);
     let auth_without_tls = reader.or("auth-without-tls", false, boolean);
+    let client_ca = reader.optional("client-ca", path(base));
+    if tls == ListenerTls::Off && client_ca.is_some() {
+        reader.problem("client-ca", "has no effect while tls is \"off\": remove one of them");
+    }
     let undeclared_eight_bit = reader.or("undeclared-eight-bit", true, boolean);
     let strict_hello = reader.or("strict-hello", false, boolean);
     let bare_addresses = reader.or("bare-addresses", false, boolean);
@@ -82,6 +87,7 @@ fn read_listener(reader: &mut TableReader<'_>) -> Option<Listener> {
         auth,
         mechanisms,
         auth_without_tls,
+        client_ca,
         undeclared_eight_bit,
         strict_hello,
         bare_addresses,

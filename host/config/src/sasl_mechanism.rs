@@ -13,11 +13,19 @@ pub enum SaslMechanism {
     ScramSha256,
     /// SCRAM-SHA-256-PLUS: bound to the TLS session (RFC 9266).
     ScramSha256Plus,
+    /// EXTERNAL (RFC 4422 appendix A): the client's certificate.
+    External,
 }
 
 impl SaslMechanism {
     /// Every mechanism, in the order in which EHLO lists them.
-    pub const ALL: [Self; 4] = [Self::Plain, Self::Login, Self::ScramSha256, Self::ScramSha256Plus];
+    pub const ALL: [Self; 5] = [
+        Self::Plain,
+        Self::Login,
+        Self::ScramSha256,
+        Self::ScramSha256Plus,
+        Self::External,
+    ];
 
     /// Name registered with IANA.
     pub const fn name(self) -> &'static str {
@@ -26,6 +34,7 @@ impl SaslMechanism {
             Self::Login => "LOGIN",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            Self::External => "EXTERNAL",
         }
     }
 

@@ -327,6 +327,10 @@ impl Directory for FileDirectory {
         })
     }
 
+    fn account_named<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
+        Box::pin(async move { Ok(self.current().await.account_of(name).map(|(account, _)| account)) })
+    }
+
     fn has_scram_for_all(&self) -> bool {
         self.table.load().scram_for_all
     }

@@ -142,6 +142,12 @@ pub trait Directory: Send + Sync {
         ready(Ok(None)).boxed()
     }
 
+    /// Returns the account with the name or unambiguous address, in lower case, for a client whose certificate has the
+    /// name.
+    fn account_named<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Option<String>, LookupError>> {
+        ready(Ok(None)).boxed()
+    }
+
     /// True if every account with a password has a verifier of SCRAM-SHA-256: a client that prefers SCRAM then never
     /// fails with an account that only PLAIN could serve. Does not wait.
     fn has_scram_for_all(&self) -> bool {

@@ -286,6 +286,10 @@ events! {
         "An automatic rollback undid a change of an operator: the code or settings listed are no longer in force." "See the faults (4037). Correct the policy and load it, or put the change in force with --force.";
     5140 MessageCompleted "message-completed" Info { message: Text, client: Text, account: Maybe, added: Vec<String>, removed: Vec<String> }
         "A submitted message lacked fields, or had some that must not go out; the host added and removed those listed. `mbox` is a first line `From `." "None.";
+    5173 CertificateExpires "certificate-expires" Warning { file: Text, until: Text, days: u64 }
+        "A certificate expires soon. Told 30 days, 7 days and 1 day before its end, once each." "Renew it, then posthouse reload.";
+    5174 CertificateExpired "certificate-expired" Error { file: Text, until: Text }
+        "A certificate has expired; clients and servers that verify it send no mail here." "Renew it, then posthouse reload.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }

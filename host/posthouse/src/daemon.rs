@@ -3,6 +3,7 @@
 //! Other files know at most their neighbours; this file knows all parts. [`run`] starts the parts in the order in which
 //! each needs the others.
 
+mod certificate_watch;
 mod descriptors;
 mod directory_review;
 mod exit_backstop;
@@ -21,6 +22,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 
 use crate::control;
+use crate::daemon::certificate_watch::CertificateWatch;
 use host_config::{Config, SpoolDamage};
 use host_delivery::ndr::NdrService;
 use host_engine::compile::Compiler;
@@ -88,6 +90,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
     let per_client = config.limits.sessions_per_client;
     let connections = ConnectionLimiter::new(shares.sessions, per_client, &config.overload, events.clone());
     let session_permits = SessionPermits::new(config.overload.transactions);
+    let certificates = CertificateWatch::new(&config.data, events.clone());
     let config = Arc::new(ArcSwap::from_pointee(config));
     let decisions = open_decisions(&config, &spool, &events)?;
     policies.record_to(Arc::new(decisions.clone()));
@@ -95,6 +98,8 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
         config,
         tls: Arc::new(ArcSwapOption::new(tls.map(Arc::new))),
         signers: Arc::new(ArcSwap::from_pointee(signers)),
+        certificates,
+        logins: Arc::default(),
         directory,
         policies,
         spool,
@@ -118,9 +123,9 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
         stopping.clone(),
     ));
     let listeners = RunningHost::listeners(&bound);
-    let context = host.session_context();
-    let listener_tasks = bound.into_iter().map(|(_, bound)| {
-        let run = listener::run(bound, host.connections.clone(), context.clone(), stopping.clone());
+    let listener_tasks = bound.into_iter().map(|(name, bound)| {
+        let context = host.session_context(&name);
+        let run = listener::run(bound, host.connections.clone(), context, stopping.clone());
         tokio::spawn(run)
     });
     let listener_tasks = listener_tasks.collect();
@@ -141,6 +146,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
         stop,
         signals,
         orders,
+        certificate_review: tokio::time::interval(certificate_watch::REVIEW_INTERVAL),
     };
     let served = running.serve().await;
     drop(delivery_runtime);

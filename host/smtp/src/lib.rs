@@ -73,7 +73,7 @@ pub mod fuzzing {
             ExchangeState::Challenge(..) | ExchangeState::FindVerifier(_) => None,
             ExchangeState::Complete(claimed) => Some(Ok(match claimed.evidence {
                 Evidence::Password(password) => (claimed.user, password.reveal().to_owned()),
-                Evidence::Proven(_) => (claimed.user, String::new()),
+                Evidence::Proven(_) | Evidence::Certificate(_) => (claimed.user, String::new()),
             })),
             ExchangeState::Failed(failed) => Some(Err(failed.fault.reply())),
         }

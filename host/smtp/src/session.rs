@@ -5,6 +5,7 @@
 
 mod accept_message;
 pub(crate) mod auth;
+mod client_certificate;
 pub(crate) mod command;
 mod completion;
 mod connection_slot;
@@ -113,14 +114,14 @@ async fn run_session(
 ) {
     let mut driver = Driver::new(context.clone(), &client, slot, stop, permit);
     let mut wire = Wire::new(Transport::Plain(stream));
-    let mut channel_binding = None;
+    let (mut channel_binding, mut certificate_names) = (None, None);
     if listener.tls == ListenerTls::Implicit {
         let Some((secured, tls)) = driver.secure(wire).await else {
             return;
         };
         wire = secured;
         client.tls = Some(tls.session);
-        channel_binding = tls.channel_binding;
+        (channel_binding, certificate_names) = (tls.channel_binding, tls.certificate_names);
     }
     let terms = match driver.admit(&client).await {
         Ok(terms) => terms,
@@ -145,6 +146,7 @@ async fn run_session(
     drop(context);
     let mut session = Session::new(rules, client);
     session.channel_binding = channel_binding;
+    session.certificate_names = certificate_names;
     driver.converse(wire, session).await;
 }
 

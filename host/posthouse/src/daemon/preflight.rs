@@ -6,14 +6,12 @@ use std::fs;
 use std::io::Write;
 use std::sync::Arc;
 
-use tokio_rustls::TlsAcceptor;
-
 use crate::daemon::descriptors::{self, DescriptorShares};
 use crate::daemon::directory_review::directory_warnings;
 use crate::daemon::start_failed::StartFailed;
 use host_config::{
-    Config, ListenerTls, Problem, data_folder_warnings, dkim_signers, inspect_data_folder, make_self_signed,
-    ownership_problems, problems_around, server_config, warnings_around,
+    Config, ListenerTls, ListenerTlsConfigs, Problem, data_folder_warnings, dkim_signers, inspect_data_folder,
+    listener_tls_configs, make_self_signed, ownership_problems, problems_around, warnings_around,
 };
 use host_directory::{Directory, FileDirectory, SenderRewriting};
 use host_dkim::Signers;
@@ -31,7 +29,7 @@ pub(super) struct Prepared {
     pub(super) events: Events,
     pub(super) log: EventLog,
     pub(super) directory: Arc<FileDirectory>,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<ListenerTlsConfigs>,
     /// Keys that sign mail for other hosts.
     pub(super) signers: Signers,
     /// Bound listeners with their configured names.
@@ -191,12 +189,13 @@ async fn missing_administrator(config: &Config, directory: &FileDirectory, event
     Some(problem)
 }
 
-/// Loads the configured certificate, or makes a self-signed one if a listener uses TLS without a configured
+/// Loads the configured certificates, or makes a self-signed one if a listener uses TLS without a configured
 /// certificate. Returns `None` if no listener uses TLS.
-pub(super) fn open_tls(config: &Config, events: &Events) -> Result<Option<TlsAcceptor>, Vec<Problem>> {
+pub(super) fn open_tls(config: &Config, events: &Events) -> Result<Option<ListenerTlsConfigs>, Vec<Problem>> {
     let uses_tls = config.listeners.iter().any(|listener| listener.tls != ListenerTls::Off);
-    let files = match &config.tls {
-        Some(files) => files.clone(),
+    let mut certificates = config.certificates();
+    match &config.tls {
+        Some(_) => {}
         None if !uses_tls => return Ok(None),
         None => {
             let made = make_self_signed(&config.data.join("tls"), &config.hostname)
@@ -207,10 +206,10 @@ pub(super) fn open_tls(config: &Config, events: &Events) -> Result<Option<TlsAcc
                     reason,
                 });
             }
-            made.files
+            certificates.push(("tls".to_owned(), made.files));
         }
-    };
-    server_config(&files).map(TlsAcceptor::from).map(Some)
+    }
+    listener_tls_configs(config, &certificates).map(Some)
 }
 
 /// Removes a file that stands in the place of the cache of compiled policies, which is then made again.

@@ -17,6 +17,7 @@ impl RunningHost {
         let mut done = Reloaded::default();
         let old = self.config.load_full();
         self.reload_configuration(&mut done);
+        self.review_certificates();
         self.retry_rerouted(&old, &mut done).await;
         // The directory emits its own events (5011, 5020).
         match self.directory.reload() {

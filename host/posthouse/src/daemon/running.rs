@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::Fuse;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Interval;
 
 use crate::control::Order;
 use crate::daemon::exit_backstop::exit_after;
@@ -41,6 +42,8 @@ pub(super) struct Running {
     pub(super) signals: Signals,
     /// Commands of the control socket.
     pub(super) orders: mpsc::Receiver<Order>,
+    /// Ticks at the start and then every hour.
+    pub(super) certificate_review: Interval,
 }
 
 /// An occurrence that wakes the main loop.
@@ -50,6 +53,7 @@ enum WakeUp {
     DeliveryEnded(Result<u64, JoinError>),
     Recovered(Result<Result<(), OpenError>, JoinError>),
     SpoolLost,
+    ReviewCertificates,
 }
 
 impl Running {
@@ -70,6 +74,7 @@ impl Running {
                 ended = &mut self.delivery_task => WakeUp::DeliveryEnded(ended),
                 recovered = &mut self.recovery_task => WakeUp::Recovered(recovered),
                 () = self.host.spool.lost() => WakeUp::SpoolLost,
+                _ = self.certificate_review.tick() => WakeUp::ReviewCertificates,
             };
             match wake_up {
                 WakeUp::Stop => return self.drain().await,
@@ -84,6 +89,7 @@ impl Running {
                 WakeUp::DeliveryEnded(Ok(_)) => return self.fail("delivery", "ended by itself").await,
                 WakeUp::DeliveryEnded(Err(error)) => return self.fail("delivery", &error.to_string()).await,
                 WakeUp::Recovered(Ok(Ok(()))) => {}
+                WakeUp::ReviewCertificates => self.host.review_certificates(),
                 WakeUp::Recovered(Ok(Err(error))) => return self.fail("spool", &error.to_string()).await,
                 WakeUp::Recovered(Err(error)) => return self.fail("spool", &error.to_string()).await,
                 WakeUp::SpoolLost => {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 
 use crate::control::{Handles, ListenerStatus, Order};
-use host_config::Config;
+use crate::daemon::certificate_watch::CertificateWatch;
+use host_config::{Config, ListenerTlsConfigs};
 use host_contract::Decide;
 use host_delivery::DeliveryContext;
 use host_delivery::ndr::NdrService;
@@ -26,7 +26,10 @@ use host_spool::Spool;
 /// until the host stops.
 pub(super) struct RunningHost {
     pub(super) config: Arc<ArcSwap<Config>>,
-    pub(super) tls: Arc<ArcSwapOption<TlsAcceptor>>,
+    pub(super) tls: Arc<ArcSwapOption<ListenerTlsConfigs>>,
+    pub(super) certificates: CertificateWatch,
+    /// Failed and successful logins of all sessions.
+    pub(super) logins: Arc<LoginLimiter>,
     /// Keys that sign mail for other hosts.
     pub(super) signers: Arc<ArcSwap<Signers>>,
     pub(super) directory: Arc<FileDirectory>,
@@ -53,16 +56,19 @@ impl RunningHost {
         }
     }
 
-    /// Returns a factory of session contexts. Every connection calls the factory, so that new sessions use the reloaded
-    /// configuration and certificate.
-    pub(super) fn session_context(&self) -> Arc<dyn Fn() -> SessionContext + Send + Sync> {
+    /// Returns a factory of session contexts for a listener. Every connection calls the factory, so that new sessions use
+    /// the reloaded configuration and certificates.
+    pub(super) fn session_context(&self, listener: &str) -> Arc<dyn Fn() -> SessionContext + Send + Sync> {
         let (config, tls) = (self.config.clone(), self.tls.clone());
         let (directory, policies): (_, Arc<dyn Decide>) = (self.directory.clone(), self.policies.clone());
         let (spool, events, session_permits) = (self.spool.clone(), self.events.clone(), self.session_permits.clone());
-        let logins = Arc::<LoginLimiter>::default();
+        let (logins, listener) = (self.logins.clone(), listener.to_owned());
         Arc::new(move || SessionContext {
             config: config.load_full(),
-            tls: tls.load_full().map(|acceptor| (*acceptor).clone()),
+            tls: tls
+                .load()
+                .as_ref()
+                .and_then(|configs| Some(configs.get(&listener)?.clone().into())),
             policies: policies.clone(),
             directory: directory.clone(),
             logins: logins.clone(),
@@ -70,6 +76,12 @@ impl RunningHost {
             events: events.clone(),
             session_permits: session_permits.clone(),
         })
+    }
+
+    /// Emits the events about certificates that expire soon.
+    pub(super) fn review_certificates(&self) {
+        self.certificates
+            .review(&self.config.load().certificates(), Timestamp::now());
     }
 
     /// Starts the task that loads policies from the watched folder. Returns `None` if no folder is configured.

@@ -55,6 +55,8 @@ pub enum Evidence {
     Password(Secret),
     /// A proof that was checked: the client is this account.
     Proven(String),
+    /// A certificate that was verified, by its names.
+    Certificate(Vec<String>),
 }
 
 /// An exchange that waits for a response.
@@ -72,6 +74,8 @@ pub enum SaslExchange {
     ScramProof(Box<ScramChallenge>),
     /// Waits for the empty response to the server's proof; with the credentials that the client has proven.
     ScramDone(Credentials),
+    /// Waits for the authorization identity of EXTERNAL; with the names of the client's certificate.
+    External(Vec<String>),
 }
 
 /// Progress of an exchange.
@@ -116,12 +120,13 @@ impl SaslExchange {
             Self::ScramFirst(terms) => terms.mechanism().name(),
             Self::ScramProof(challenge) => challenge.mechanism,
             Self::ScramDone(credentials) => credentials.mechanism,
+            Self::External(_) => "EXTERNAL",
         }
     }
 
     fn challenge(self) -> ExchangeState {
         let text = match self {
-            Self::Plain | Self::ScramFirst(_) | Self::ScramProof(_) | Self::ScramDone(_) => "",
+            Self::Plain | Self::ScramFirst(_) | Self::ScramProof(_) | Self::ScramDone(_) | Self::External(_) => "",
             Self::LoginUser => USERNAME,
             Self::LoginPassword(_) => PASSWORD,
         };
@@ -146,7 +151,7 @@ impl SaslExchange {
                 Self::LoginPassword(user) => user,
                 Self::ScramProof(challenge) => challenge.user,
                 Self::ScramDone(credentials) => credentials.user,
-                Self::Plain | Self::LoginUser | Self::ScramFirst(_) => String::new(),
+                Self::Plain | Self::LoginUser | Self::ScramFirst(_) | Self::External(_) => String::new(),
             },
             fault,
         })
@@ -172,6 +177,14 @@ impl SaslExchange {
             // RFC 4954 section 4: the server's last data is a challenge, which the client answers with an empty line.
             Self::ScramDone(credentials) if message.is_empty() => ExchangeState::Complete(credentials),
             Self::ScramDone(credentials) => Self::ScramDone(credentials).failed(LoginFault::Malformed),
+            Self::External(names) => match String::from_utf8(message) {
+                Ok(user) => ExchangeState::Complete(Credentials {
+                    mechanism: "EXTERNAL",
+                    user,
+                    evidence: Evidence::Certificate(names),
+                }),
+                Err(_) => Self::External(names).failed(LoginFault::NotUtf8),
+            },
             password => password.decoded_password(message),
         }
     }

@@ -29,6 +29,8 @@ pub enum LoginFault {
     OnBehalf,
     /// Channel binding of SCRAM is not that of the TLS session, or was removed on the way.
     Binding,
+    /// Names in the client's certificate do not lead to the account, or to any.
+    Certificate,
     /// Credentials match no account.
     Credentials,
     /// Too many logins have failed; the credentials were not verified.
@@ -43,7 +45,9 @@ impl LoginFault {
         match self {
             Self::Cancelled => replies::authentication_cancelled(),
             Self::NotBase64 | Self::Malformed => replies::bad_base64(),
-            Self::NotUtf8 | Self::OnBehalf | Self::Binding | Self::Credentials => replies::credentials_invalid(),
+            Self::NotUtf8 | Self::OnBehalf | Self::Binding | Self::Certificate | Self::Credentials => {
+                replies::credentials_invalid()
+            }
             Self::Refused => replies::authentication_refused(),
             Self::Unavailable => replies::authentication_unavailable(),
         }
@@ -58,6 +62,7 @@ impl LoginFault {
             Self::NotUtf8 => "the credentials are not UTF-8",
             Self::OnBehalf => "on behalf of another",
             Self::Binding => "the channel binding is not that of the TLS session",
+            Self::Certificate => "no name in the certificate belongs to the account",
             Self::Credentials => "credentials",
             Self::Refused => "refused after too many failed logins",
             Self::Unavailable => "unavailable",
@@ -66,6 +71,9 @@ impl LoginFault {
 
     /// True if the attempt may have been a guess, which the limits on failed logins count.
     pub fn is_guess(self) -> bool {
-        matches!(self, Self::NotUtf8 | Self::OnBehalf | Self::Binding | Self::Credentials)
+        matches!(
+            self,
+            Self::NotUtf8 | Self::OnBehalf | Self::Binding | Self::Certificate | Self::Credentials
+        )
     }
 }

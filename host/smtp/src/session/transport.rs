@@ -10,6 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{ProtocolVersion, ServerConnection};
 use tokio_rustls::server::TlsStream;
 
+use crate::session::client_certificate::ClientCertificate;
 use crate::session::scram_exchange::ChannelBinding;
 use host_mail::TlsSession;
 
@@ -46,6 +47,8 @@ pub struct Secured {
     pub session: TlsSession,
     /// Data of `tls-exporter` (RFC 9266); under TLS 1.3 alone, since TLS 1.2 would need a further check.
     pub channel_binding: Option<ChannelBinding>,
+    /// Names in the client's verified certificate, if it has shown one.
+    pub certificate_names: Option<Vec<String>>,
 }
 
 /// A connection's stream.
@@ -65,9 +68,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
         };
         let stream = Box::new(acceptor.accept(stream).await?);
         let connection = stream.get_ref().1;
+        let shown = connection.peer_certificates().and_then(<[_]>::first);
+        let certificate = shown.and_then(|leaf| ClientCertificate::parse(leaf));
+        let (subject, certificate_names) = certificate.map(|shown| (shown.subject, shown.names)).unzip();
         let secured = Secured {
-            session: describe(connection),
+            session: TlsSession {
+                subject,
+                ..describe(connection)
+            },
             channel_binding: exported(connection),
+            certificate_names,
         };
         Ok((Self::Tls(stream), secured))
     }

@@ -8,7 +8,7 @@ use crate::session::login_limiter::LimitedBy;
 use crate::session::machine::{FindingVerifier, RejectedLogin, Step, Verifying};
 use crate::session::transport::Stream;
 use crate::session::wire::Wire;
-use host_directory::{Login, LookupError};
+use host_directory::{Directory, Login, LookupError};
 use host_events::Event;
 use host_mail::{client_network, cut};
 
@@ -49,6 +49,21 @@ impl Driver {
                 let account = account.clone();
                 self.context.logins.succeeded(network, &account);
                 return Ok(pending.accepted(account));
+            }
+            Evidence::Certificate(names) => {
+                let found = account_of_certificate(&*directory, names, user).await;
+                return Ok(match found {
+                    Ok(Some(account)) => {
+                        self.context.logins.succeeded(network, &account);
+                        pending.accepted(account)
+                    }
+                    Ok(None) => Step::RejectLogin(pending.rejected(LoginFault::Certificate)),
+                    Err(error) => {
+                        let rejected = pending.rejected(LoginFault::Unavailable);
+                        self.emit_failed_login(&rejected, error.to_string());
+                        rejected.done()
+                    }
+                });
             }
         };
         let account = directory.login_name(user).await;
@@ -140,6 +155,26 @@ impl Driver {
             reason,
         });
     }
+}
+
+/// Returns the account of a certificate: the one that the client asks for, or else the first that a name in the
+/// certificate leads to. A client asks for no account that its certificate does not name.
+async fn account_of_certificate(
+    directory: &dyn Directory,
+    names: &[String],
+    asked: &str,
+) -> Result<Option<String>, LookupError> {
+    let wanted = match asked {
+        "" => None,
+        asked => Some(directory.login_name(asked).await),
+    };
+    for name in names {
+        let account = directory.account_named(name).await?;
+        if account.is_some() && (wanted.is_none() || account == wanted) {
+            return Ok(account);
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the subject of a limit in words.

@@ -95,6 +95,8 @@ pub struct Session {
     pub extended: bool,
     /// Channel binding of the TLS session, if any.
     pub channel_binding: Option<ChannelBinding>,
+    /// Names in the client's verified certificate, if any.
+    pub certificate_names: Option<Vec<String>>,
     pub(super) transactions: usize,
     /// Errors since the last accepted message.
     errors: usize,
@@ -113,6 +115,7 @@ impl Session {
             client,
             extended: false,
             channel_binding: None,
+            certificate_names: None,
             transactions: 0,
             errors: 0,
             idle_commands: 0,
@@ -165,8 +168,11 @@ impl Session {
 
     /// Mechanisms that work on the connection as it is now.
     pub(super) fn mechanisms(&self) -> SaslMechanisms {
-        let binds = self.channel_binding.is_some();
-        let works = |mechanism| mechanism != SaslMechanism::ScramSha256Plus || binds;
+        let works = |mechanism| match mechanism {
+            SaslMechanism::ScramSha256Plus => self.channel_binding.is_some(),
+            SaslMechanism::External => self.certificate_names.is_some(),
+            SaslMechanism::Plain | SaslMechanism::Login | SaslMechanism::ScramSha256 => true,
+        };
         self.rules.mechanisms.filter(works)
     }
 
@@ -187,6 +193,7 @@ impl Session {
             SaslMechanism::Login => SaslExchange::LoginUser,
             SaslMechanism::ScramSha256 => scram(false),
             SaslMechanism::ScramSha256Plus => scram(true),
+            SaslMechanism::External => SaslExchange::External(self.certificate_names.clone()?),
         })
     }
 

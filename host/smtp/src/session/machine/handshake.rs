@@ -138,6 +138,7 @@ impl Handshake {
         session.client.identity = None;
         session.client.tls = Some(tls.session);
         session.channel_binding = tls.channel_binding;
+        session.certificate_names = tls.certificate_names;
         session.extended = false;
         Step::Listen(
             None,

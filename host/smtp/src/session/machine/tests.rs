@@ -145,6 +145,7 @@ impl Player {
                     next.established(Secured {
                         session: tls(),
                         channel_binding: None,
+                        certificate_names: None,
                     })
                 }
                 Step::AskSender(question) => {

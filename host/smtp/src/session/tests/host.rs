@@ -88,6 +88,7 @@ impl Host {
             tls: ListenerTls::Off,
             auth: true,
             mechanisms: None,
+            client_ca: None,
             auth_without_tls: false,
             undeclared_eight_bit: true,
             strict_hello: false,
