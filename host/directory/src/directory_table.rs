@@ -7,6 +7,7 @@ use std::path::Path;
 use toml::Value;
 
 use super::{Endpoint, Entry, Home, Target};
+use crate::address_rewrites::{AddressRewrites, RewriteSide};
 use crate::scram_verifier::ScramVerifier;
 use crate::stored_password::StoredPassword;
 use host_config::toml_reader::{self, Problem, Problems, TableReader};
@@ -21,6 +22,13 @@ pub(super) struct DirectoryTable {
     domains: HashSet<String>,
     pub(super) accounts: HashMap<String, Account>,
     addresses: HashMap<String, Vec<Entry>>,
+    /// Delimiters between the user and the tag of a sub-address (RFC 5233).
+    delimiters: Vec<char>,
+    /// Domain whose addresses an alias domain has, by the alias domain.
+    alias_domains: HashMap<String, String>,
+    /// Addresses that get the mail for unknown addresses, by domain.
+    catch_all: HashMap<String, Vec<Mailbox>>,
+    rewrites: AddressRewrites,
     /// True if each account with a password, at least one, has a verifier of SCRAM-SHA-256.
     pub(super) scram_for_all: bool,
 }
@@ -69,6 +77,16 @@ impl DirectoryTable {
                     "domains",
                     "at least one domain is needed, such as domains = [\"example.org\"]",
                 );
+            }
+            table.delimiters = root.optional("sub-address-delimiters", delimiters).unwrap_or(vec!['+']);
+            for alias_domain in root.tables("alias-domain") {
+                table.read_alias_domain(alias_domain);
+            }
+            for catch_all in root.tables("catch-all") {
+                table.read_catch_all(catch_all);
+            }
+            for rewrite in root.tables("rewrite") {
+                table.rewrites.read(rewrite);
             }
             for account in root.tables("account") {
                 table.read_account(account, mailboxes);
@@ -128,6 +146,37 @@ impl DirectoryTable {
         self.accounts.insert(name, account);
     }
 
+    /// Reads an alias domain: a further name of a domain. It must not be in `domains`, and its target must.
+    fn read_alias_domain(&mut self, mut reader: TableReader<'_>) {
+        let name = reader.required("domain", domain);
+        let of = reader.required("of", domain);
+        let (Some(name), Some(of)) = (name, of) else { return };
+        if !self.domains.contains(&of) {
+            reader.problem("of", format!("{of:?} is not in domains"));
+        } else if self.domains.contains(&name) {
+            reader.problem(
+                "domain",
+                format!("{name:?} is in domains already: leave it in one place"),
+            );
+        } else if self.alias_domains.insert(name.clone(), of).is_some() {
+            reader.problem("domain", format!("there is an alias domain {name:?} already"));
+        }
+    }
+
+    fn read_catch_all(&mut self, mut reader: TableReader<'_>) {
+        let name = reader.required("domain", domain);
+        let to = reader.list("to", toml_reader::parsed::<Mailbox>);
+        if to.is_empty() {
+            reader.problem("to", "is missing: a list of addresses");
+        }
+        let Some(name) = name else { return };
+        if !self.domains.contains(&name) {
+            reader.problem("domain", format!("{name:?} is not in domains"));
+        } else if self.catch_all.insert(name.clone(), to).is_some() {
+            reader.problem("domain", format!("there is a catch-all of {name:?} already"));
+        }
+    }
+
     /// Reads an alias or a group, whose addresses stand under the key `list`.
     fn read_list(&mut self, mut reader: TableReader<'_>, list: &'static str, target: fn(Vec<Mailbox>) -> Target) {
         let address = reader.required("address", toml_reader::parsed::<Mailbox>);
@@ -163,12 +212,64 @@ impl DirectoryTable {
         }
     }
 
-    /// Returns every meaning of an address; for an unknown address with a `+tag`, of the address without the tag
-    /// (RFC 5233).
+    /// Returns every meaning that is listed for an address: for the address itself; else for the address without its tag
+    /// (RFC 5233), the shortest tag first; else for the same address at the domain of an alias domain.
     pub(super) fn lookup(&self, address: &Mailbox) -> &[Entry] {
-        let found = self.addresses.get(&key(address));
-        let found = found.or_else(|| self.addresses.get(&key_without_tag(address)?));
-        found.map_or(&[], Vec::as_slice)
+        let key = key(address);
+        if let Some(found) = self.listed(&key) {
+            return found;
+        }
+        let at_target = || {
+            let (local, domain) = key.rsplit_once('@')?;
+            self.listed(&format!("{local}@{}", self.alias_domains.get(domain)?))
+        };
+        at_target().unwrap_or_default()
+    }
+
+    /// Returns the entries of a key, or of the key without its tag.
+    fn listed(&self, key: &str) -> Option<&[Entry]> {
+        let found = self.addresses.get(key);
+        let found = found.or_else(|| self.keys_without_tag(key).find_map(|key| self.addresses.get(&key)));
+        found.map(Vec::as_slice)
+    }
+
+    /// Returns the keys of the address without its tag, the shortest tag first: `a-b@domain` and `a@domain` for
+    /// `a-b-c@domain`, if the hyphen is a delimiter.
+    fn keys_without_tag(&self, key: &str) -> impl Iterator<Item = String> {
+        let (local, domain) = key.rsplit_once('@').unwrap_or_default();
+        let is_quoted = local.starts_with('"');
+        let ends = local
+            .char_indices()
+            .rev()
+            .filter(|(at, c)| *at > 0 && self.delimiters.contains(c));
+        let ends: Vec<usize> = ends.filter(|_| !is_quoted).map(|(at, _)| at).collect();
+        ends.into_iter().map(move |at| format!("{}@{domain}", &local[..at]))
+    }
+
+    /// Returns the meaning that a rule gives to an address that is not listed, with the name of the rule: a rewriting of
+    /// recipients, else the catch-all of the domain.
+    pub(super) fn by_rule(&self, address: &Mailbox) -> Option<(String, Entry)> {
+        let entry = |to: Vec<Mailbox>| Entry {
+            address: address.clone(),
+            target: Target::Alias(to),
+        };
+        if let Some((index, to)) = self.rewrites.apply(RewriteSide::Recipient, address) {
+            return Some((format!("rewrite[{index}]"), entry(vec![to])));
+        }
+        let domain = address.domain();
+        let domain = self.alias_domains.get(domain).map_or(domain, String::as_str);
+        let to = self.catch_all.get(domain)?;
+        Some((format!("catch-all of {domain}"), entry(to.clone())))
+    }
+
+    /// Returns the domain that an alias domain stands for.
+    pub(super) fn alias_domain_of(&self, domain: &str) -> Option<&str> {
+        self.alias_domains.get(domain).map(String::as_str)
+    }
+
+    /// Returns the address that takes the place of a reverse-path.
+    pub(super) fn rewritten_sender(&self, sender: &Mailbox) -> Option<Mailbox> {
+        self.rewrites.apply(RewriteSide::Sender, sender).map(|(_, to)| to)
     }
 
     /// Returns every meaning that is listed for exactly this address, in any spelling.
@@ -192,7 +293,9 @@ impl DirectoryTable {
         };
         self.lookup(address).iter().any(owns)
             || granted.send_as.contains(&key(address))
-            || key_without_tag(address).is_some_and(|key| granted.send_as.contains(&key))
+            || self
+                .keys_without_tag(&key(address))
+                .any(|key| granted.send_as.contains(&key))
             || granted.send_as_domains.contains(address.domain())
     }
 
@@ -218,7 +321,7 @@ impl DirectoryTable {
     /// Returns the keys of the address with and without the tag, and of all addresses of the same account.
     fn equivalent_keys(&self, address: &Mailbox) -> HashSet<String> {
         let mut same = HashSet::from([key(address)]);
-        same.extend(key_without_tag(address));
+        same.extend(self.keys_without_tag(&key(address)));
         for entry in self.lookup(address) {
             if let Target::Account { account, .. } = &entry.target
                 && let Some(account) = self.accounts.get(account)
@@ -230,7 +333,7 @@ impl DirectoryTable {
     }
 
     pub(super) fn is_local_domain(&self, domain: &str) -> bool {
-        self.domains.contains(domain)
+        self.domains.contains(domain) || self.alias_domains.contains_key(domain)
     }
 
     /// Finds the account for a login: `user` is the name of the account or an unambiguous address of the account.
@@ -285,12 +388,13 @@ pub(super) fn key(address: &Mailbox) -> String {
     unquoted.map_or(key, |address| address.as_str().to_owned())
 }
 
-/// Returns the lookup key without the tag: `user@domain` for `user+tag@domain` (RFC 5233).
-fn key_without_tag(address: &Mailbox) -> Option<String> {
-    let key = key(address);
-    let (local, domain) = key.rsplit_once('@')?;
-    let (user, _tag) = local.split_once('+')?;
-    (!user.is_empty() && !user.starts_with('"')).then(|| format!("{user}@{domain}"))
+/// Reads the delimiters of sub-addresses: none, or some of `+-_.=#~`.
+fn delimiters(value: &Value) -> Result<Vec<char>, String> {
+    let text = toml_reader::text(value)?;
+    match text.chars().find(|c| !"+-_.=#~".contains(*c)) {
+        None => Ok(text.chars().collect()),
+        Some(other) => Err(format!("{other:?} is no delimiter; expected some of + - _ . = # ~")),
+    }
 }
 
 /// Reads an account name. The name of the account is also the name of a folder and cannot contain path separators.

@@ -28,6 +28,9 @@ pub(super) fn directory_warnings(document: &Table, table: &DirectoryTable, confi
             review.list(&format!("{kind}[{index}]"), entry, list);
         }
     }
+    for (index, catch_all) in tables(document, "catch-all").enumerate() {
+        review.catch_all(&format!("catch-all[{index}]"), catch_all);
+    }
     for (address, meanings) in table.ambiguous() {
         let text = format!(
             "{address} is ambiguous: {}: leave it in one entry alone",
@@ -148,6 +151,17 @@ impl DirectoryReview<'_> {
             && let Some(text) = self.expansion_problem(&address)
         {
             self.warn(format!("{place}.{list}"), text);
+        }
+    }
+
+    fn catch_all(&mut self, place: &str, entry: &Table) {
+        for (index, member) in items(entry, "to").enumerate() {
+            if member.parse::<Mailbox>().is_ok_and(|member| self.is_dangling(&member)) {
+                let text = format!(
+                    "{member} is not in the directory itself, and mail would go round in circles: write a listed address"
+                );
+                self.warn(format!("{place}.to[{index}]"), text);
+            }
         }
     }
 

@@ -164,6 +164,26 @@ impl FileDirectory {
         Some((text, document, table))
     }
 
+    /// Describes how an address gets its meaning by an alias domain or a rule, for `posthouse try`; `None` for an address
+    /// that is listed or has no meaning.
+    pub fn explain(&self, address: &Mailbox) -> Option<String> {
+        let table = self.table.load();
+        let listed = table.lookup(address);
+        if listed.is_empty() {
+            if self.postmaster(&table, address).is_some() || self.rewritten(address).is_some() {
+                return None;
+            }
+            let (rule, entry) = table.by_rule(address)?;
+            return Some(format!("{entry}, by {rule}"));
+        }
+        if !table.exact(address).is_empty() {
+            return None;
+        }
+        let of = table.alias_domain_of(address.domain())?;
+        let meanings: Vec<String> = listed.iter().map(ToString::to_string).collect();
+        Some(format!("{}, by the alias domain of {of}", meanings.join("; ")))
+    }
+
     /// Returns all accounts, ordered by name.
     pub fn accounts(&self) -> Vec<AccountSummary> {
         let table = self.table.load();
@@ -276,11 +296,16 @@ impl Directory for FileDirectory {
             let table = self.current().await;
             let found = table.lookup(address);
             if found.is_empty() {
+                let by_rule = || table.by_rule(address).map(|(_, entry)| entry);
                 let derived = self.postmaster(&table, address).or_else(|| self.rewritten(address));
-                return Ok(derived.into_iter().collect());
+                return Ok(derived.or_else(by_rule).into_iter().collect());
             }
             Ok(found.to_vec())
         })
+    }
+
+    fn rewritten_sender(&self, sender: &Mailbox) -> Option<Mailbox> {
+        self.table.load().rewritten_sender(sender)
     }
 
     fn may_send_as<'a>(&'a self, account: &'a str, address: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>> {

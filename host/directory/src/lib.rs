@@ -1,5 +1,6 @@
 //! The directory: accounts, addresses, aliases, groups and homes; password checks; DNS resolution.
 
+mod address_rewrites;
 mod crypt_hash;
 mod directory_table;
 mod directory_warnings;
@@ -115,6 +116,11 @@ pub trait Directory: Send + Sync {
     /// address. `postmaster` at any local domain always has a meaning, by default the administrator (RFC 5321
     /// section 4.5.1).
     fn lookup<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Result<Vec<Entry>, LookupError>>;
+
+    /// Returns the reverse-path that takes the place of another, by a rule of the directory. Does not wait.
+    fn rewritten_sender(&self, _sender: &Mailbox) -> Option<Mailbox> {
+        None
+    }
 
     /// True if the account may use the address as originator.
     fn may_send_as<'a>(&'a self, account: &'a str, address: &'a Mailbox) -> BoxFuture<'a, Result<bool, LookupError>>;

@@ -290,6 +290,8 @@ events! {
         "A certificate expires soon. Told 30 days, 7 days and 1 day before its end, once each." "Renew it, then posthouse reload.";
     5174 CertificateExpired "certificate-expired" Error { file: Text, until: Text }
         "A certificate has expired; clients and servers that verify it send no mail here." "Renew it, then posthouse reload.";
+    5175 SenderRewritten "sender-rewritten" Info { session: Text, from: Text, to: Text }
+        "A rule of the directory replaced the reverse-path of a transaction, before the policy saw it." "None.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }

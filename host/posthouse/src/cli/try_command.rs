@@ -60,10 +60,10 @@ pub async fn run(options: TryArgs) -> anyhow::Result<ExitCode> {
     let directory = Arc::new(daemon::open_directory(&config).map_err(ConfigError)?);
     let script = script(&options, &config, &directory)?;
     let (events, captured) = Events::capture();
-    let policies = PolicyManager::ephemeral(&config, directory, events)
+    let policies = PolicyManager::ephemeral(&config, directory.clone(), events)
         .await
         .map_err(ConfigError)?;
-    let played = play_session::play(&policies, script, &captured).await?;
+    let played = play_session::play(&policies, &directory, script, &captured).await?;
     if options.json {
         output::json(&played)?;
     } else {

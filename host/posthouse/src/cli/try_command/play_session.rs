@@ -12,6 +12,7 @@ use host_contract::{
     ReturnContent, Verdict,
 };
 use host_delivery::ndr::failure_facts::of_nobody;
+use host_directory::{Directory as _, FileDirectory};
 use host_events::{Captured, EventRecord, Format};
 use host_mail::{
     Client, Content, Envelope, HeaderBlock, InMemory, Mailbox, MessageId, Reply, ReversePath, SessionId, Timestamp,
@@ -43,7 +44,7 @@ pub struct PlayedSession {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SessionStep {
-    /// `admit`, `terms`, `sender`, `recipient`, `message` or `ndr`.
+    /// `admit`, `terms`, `directory`, `sender`, `recipient`, `message` or `ndr`.
     pub stage: &'static str,
     /// Client, address or message that the decision is about.
     pub subject: String,
@@ -69,11 +70,13 @@ pub struct SessionStep {
 /// The message's header could not be read.
 pub(super) async fn play(
     policies: &PolicyManager,
+    directory: &FileDirectory,
     script: Script,
     captured: &Captured,
 ) -> std::io::Result<PlayedSession> {
     let mut player = SessionPlayer {
         captured,
+        directory,
         // Events of loading the policies are not part of the session.
         events_shown: captured.events().len(),
         played: PlayedSession::default(),
@@ -84,6 +87,7 @@ pub(super) async fn play(
 
 struct SessionPlayer<'a> {
     captured: &'a Captured,
+    directory: &'a FileDirectory,
     /// Number of captured events that earlier steps have shown.
     events_shown: usize,
     played: PlayedSession,
@@ -96,7 +100,7 @@ impl SessionPlayer<'_> {
         let Script {
             listener,
             mut client,
-            sender,
+            mut sender,
             recipients,
             message,
         } = script;
@@ -112,6 +116,13 @@ impl SessionPlayer<'_> {
             return Ok(false);
         }
         client.exemptions = terms.exemptions;
+        if let Some(new) = sender
+            .mailbox()
+            .and_then(|sender| self.directory.rewritten_sender(sender))
+        {
+            self.directory_step(sender.to_string(), format!("becomes <{new}>, by a rewrite of senders"));
+            sender = ReversePath::Mailbox(new);
+        }
         let mut transaction = policies.transaction(session);
         let asked = transaction.sender(&client, &sender).await;
         if !self.verdict("sender", sender.to_string(), asked, replies::sender_ok()) {
@@ -119,6 +130,9 @@ impl SessionPlayer<'_> {
         }
         let mut envelope = Envelope::from_sender(sender);
         for recipient in recipients {
+            if let Some(meaning) = self.directory.explain(&recipient) {
+                self.directory_step(format!("<{recipient}>"), meaning);
+            }
             let asked = transaction.recipient(&client, &envelope.sender, &recipient).await;
             if self.verdict("recipient", format!("<{recipient}>"), asked, replies::recipient_ok()) {
                 envelope.recipients.push(recipient);
@@ -163,6 +177,11 @@ impl SessionPlayer<'_> {
             reply,
         );
         terms
+    }
+
+    /// Shows what a rule of the directory makes of an address.
+    fn directory_step(&mut self, subject: String, meaning: String) {
+        self.step("directory", subject, meaning, &Reason::host("directory"), false, None);
     }
 
     fn terms(&mut self, what: &str, reply: Reply) {

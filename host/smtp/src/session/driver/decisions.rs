@@ -10,11 +10,13 @@ use crate::session::session_permit::{ActiveTransaction, PermitDenied};
 use crate::session::transport::Stream;
 use crate::session::wire::Wire;
 use host_contract::Verdict;
+use host_events::Event;
 
 impl Driver {
     /// Asks the policy about the sender. The transaction takes over the connection's permit, or waits for a new permit
     /// if the connection has none.
-    pub(super) async fn ask_sender(&mut self, pending: AskSender) -> Result<NextStep, Interrupted> {
+    pub(super) async fn ask_sender(&mut self, mut pending: AskSender) -> Result<NextStep, Interrupted> {
+        self.rewrite_sender(&mut pending);
         let mut active = ActiveTransaction {
             policy: self.context.policies.transaction(self.peer.session),
             permit: std::mem::take(&mut self.permit),
@@ -48,6 +50,21 @@ impl Driver {
             self.refused(client, "sender", sender.to_string(), (reply, &answered.because), sender);
         }
         Ok(pending.answer(answered.answer, active))
+    }
+
+    /// Replaces the reverse-path by the rules of the directory, if one matches, with an event.
+    fn rewrite_sender(&self, pending: &mut AskSender) {
+        let sender = pending.mail().sender.mailbox();
+        let Some((sender, new)) = sender.and_then(|from| Some((from, self.context.directory.rewritten_sender(from)?)))
+        else {
+            return;
+        };
+        self.context.events.emit(Event::SenderRewritten {
+            session: self.peer.session.to_string(),
+            from: sender.to_string(),
+            to: new.to_string(),
+        });
+        pending.replace_sender(new);
     }
 
     pub(super) async fn ask_recipient(&self, mut pending: AskRecipient<ActiveTransaction>) -> NextStep {

@@ -5,7 +5,7 @@ use super::state::{AskRecipient, AskSender, Conversation, MailTransaction, Phase
 use crate::session::path::Mail;
 use crate::session::replies;
 use host_contract::Verdict;
-use host_mail::{BodyType, Envelope, Reply};
+use host_mail::{BodyType, Envelope, Mailbox, Reply, ReversePath};
 
 impl AskSender {
     /// Session of the client.
@@ -16,6 +16,11 @@ impl AskSender {
     /// Argument of MAIL.
     pub fn mail(&self) -> &Mail {
         &self.mail
+    }
+
+    /// Replaces the reverse-path.
+    pub fn replace_sender(&mut self, sender: Mailbox) {
+        self.mail.sender = ReversePath::Mailbox(sender);
     }
 
     /// Begins the transaction if the sender is accepted; otherwise drops `active`.
