@@ -399,7 +399,7 @@ impl DeliveryConfig {
     pub fn server_level(&self, server: &Endpoint) -> TlsLevel {
         let own = self.server_tls.iter().find(|own| own.server == *server);
         let fallback = own.map_or(self.tls, |own| own.tls);
-        let is_server = |next_hop: &NextHop| *next_hop == NextHop::Server(server.clone());
+        let is_server = |next_hop: &NextHop| matches!(next_hop, NextHop::Server(to) if to == server);
         let routes = self.routes.iter().filter(|route| is_server(&route.to));
         let levels = routes.map(|route| route.tls.unwrap_or(fallback));
         let smart_host = self.smart_host.iter().filter(|host| is_server(host)).map(|_| fallback);
