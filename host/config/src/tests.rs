@@ -142,9 +142,9 @@ protocol = "lmtp"
             "delivery.route[0].to: expected host:port, found the socket /run/lmtp",
             "delivery.route[1].domain: there is a route for a.example already",
             "delivery.smart-host: expected host:port, found the socket /run/socket",
-            "colour: unknown key; known here: administrator, control, data, decisions, delivery, directory, dns, drain, \
-             events, faults, hostname, limits, listener, login-limits, low-water, mailboxes, overload, policy, \
-             policy-engine, spool, timeouts, tls",
+            "colour: unknown key; known here: administrator, control, data, decisions, delivery, directory, dkim, dns, \
+             drain, events, faults, hostname, limits, listener, login-limits, low-water, mailboxes, overload, policy, \
+             policy-engine, spool, srs, submission, timeouts, tls",
         ]
     );
 }
