@@ -101,13 +101,13 @@ def delivered(host):
     return found
 
 
-def run(hanging, at, messages, binary):
+def run(hanging, at, messages, binary, folder):
     sink = Sink()
-    with tempfile.TemporaryDirectory(prefix="posthouse-bench-") as folder, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         stack.callback(sink.stop)
         sink.start()
         dark = Dark(at)
-        host = Posthouse(pathlib.Path(folder) / "posthouse", routes(dark, max(hanging, 1), sink), TRUSTING)
+        host = Posthouse(folder, routes(dark, max(hanging, 1), sink), TRUSTING)
         host.binary = binary
         stack.enter_context(host)
         for number in range(hanging):
@@ -157,10 +157,15 @@ def main():
     chosen = parser.parse_args()
     needs(chosen.binary, "smtp-source", "smtp-sink")
     pairs = []
-    for number in range(chosen.pairs):
-        pair = [run(hanging, chosen.at, chosen.messages, chosen.binary) for hanging in (0, chosen.hanging)]
-        pairs.append(pair)
-        print(f"pair {number + 1}: alone {pair[0]}\n        beside {pair[1]}", flush=True)
+    # Folders stay until the end: ext4 does not use inodes again for a minute, and looks for others in vain.
+    with tempfile.TemporaryDirectory(prefix="posthouse-bench-") as made:
+        for number in range(chosen.pairs):
+            pair = []
+            for hanging in (0, chosen.hanging):
+                folder = pathlib.Path(made) / f"posthouse-{number}-{hanging}"
+                pair.append(run(hanging, chosen.at, chosen.messages, chosen.binary, folder))
+            pairs.append(pair)
+            print(f"pair {number + 1}: alone {pair[0]}\n        beside {pair[1]}", flush=True)
     for kind in ("local", "healthy"):
         for figure in ("rate", "p50", "p99"):
             alone, beside = ([run[kind][figure] for run in runs] for runs in zip(*pairs))
