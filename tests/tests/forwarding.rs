@@ -119,6 +119,17 @@ fn only_forwarded_mail_of_others_is_rewritten() {
 }
 
 #[test]
+fn check_warns_of_a_domain_that_is_not_local() {
+    let mut site = site(&Sink::smtp());
+    site.set("srs.domain", "elsewhere.example");
+    let warned = site.cli(&["check"]).stderr;
+    assert!(
+        warned.contains("srs.domain: elsewhere.example is no domain of the directory"),
+        "{warned}"
+    );
+}
+
+#[test]
 fn check_refuses_bad_secrets() {
     let sink = Sink::smtp();
     let site = site(&sink);

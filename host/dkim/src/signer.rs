@@ -77,7 +77,7 @@ impl Signers {
 
     /// Returns the fields that sign a message, one for each key, the first key's on top; no octets if no key signs the
     /// message. Reads the whole message, in pieces. A message with several fields `From:` is not signed: readers differ
-    /// in which they show.
+    /// in which they show. Nor is one whose header is longer than [`HeaderBlock::read`] reads.
     ///
     /// # Errors
     /// The message cannot be read, or the system has no random numbers.
@@ -88,10 +88,13 @@ impl Signers {
             None => Vec::new(),
         };
         let mut fields = Vec::new();
-        if signers.is_empty() {
+        let end = header.as_bytes().len() as u64;
+        // A header beyond what is read would be hashed as a body.
+        let is_whole = end >= content.size() || content.read(end, 2)? == b"\r\n"[..];
+        if signers.is_empty() || !is_whole {
             return Ok(fields);
         }
-        let body_hash = hash_body(content, header.as_bytes().len() as u64)?;
+        let body_hash = hash_body(content, end)?;
         for signer in signers {
             fields.extend(signer.field(&header, &body_hash, now)?);
         }
@@ -262,6 +265,22 @@ mod tests {
             0,
             "no report"
         );
+    }
+
+    #[test]
+    fn header_that_is_too_long_to_read_is_not_signed() {
+        let signers = Signers::new(vec![signer("a.example", SignedMail::All)]);
+        for (fields, expected) in [(3_000, 1), (30_000, 0)] {
+            let message = format!(
+                "From: anna@a.example\r\n{}\r\nHello\r\n",
+                "X-A: bcdef\r\n".repeat(fields)
+            );
+            assert_eq!(
+                signatures(&signers, &message, SignedMail::All, false),
+                expected,
+                "{fields}"
+            );
+        }
     }
 
     #[test]

@@ -28,6 +28,15 @@ pub(super) async fn directory_warnings(config: &Config, directory: &FileDirector
         }
     }
     unused.extend(scram_without_verifiers(config, directory));
+    if let Some(srs) = &config.srs
+        && !directory.is_local_domain(&srs.domain).await.unwrap_or(true)
+    {
+        let text = format!(
+            "{} is no domain of the directory: reports about forwarded mail would not come back; write a local domain",
+            srs.domain
+        );
+        unused.push(Problem::new("srs.domain", text));
+    }
     config.add_lines(&mut unused);
     warnings.append(&mut unused);
     warnings
