@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use host_mail::Mailbox;
+use host_mail::{Mailbox, ReversePath};
 
 use super::destination::Destination;
 use super::maildir::MaildirWriter;
@@ -17,12 +17,13 @@ impl Delivery<'_> {
     pub(super) async fn attempt(
         &self,
         destination: &Destination,
+        sender: &ReversePath,
         recipients: &[Mailbox],
     ) -> io::Result<Vec<RecipientOutcome>> {
         match destination {
             Destination::Maildir(path) => self.maildir(path, recipients).await,
             // Boxed: the large future would enlarge the attempt at a mailbox, too.
-            Destination::Remote(remote) => Box::pin(RemoteAttempt::new(self, remote).run(recipients)).await,
+            Destination::Remote(remote) => Box::pin(RemoteAttempt::new(self, remote, sender).run(recipients)).await,
         }
     }
 

@@ -73,7 +73,6 @@ pub(super) async fn attempt_all(
     let (mut mailboxes, mut remotes): (VecDeque<Group>, VecDeque<Group>) = groups
         .into_iter()
         .partition(|(key, _)| matches!(key.destination, Destination::Maildir(_)));
-    let (direct, forwarding) = (delivery.for_group(false), delivery.for_group(true));
     let mut mailboxes_running = 0;
     let mut running = FuturesUnordered::new();
     let mut unreadable = None;
@@ -86,9 +85,9 @@ pub(super) async fn attempt_all(
                 destination,
                 is_forwarded,
             } = key;
-            let delivery = if is_forwarded { &forwarding } else { &direct };
+            let sender = delivery.sender(is_forwarded);
             running.push(async move {
-                let result = delivery.attempt(&destination, &addresses).await;
+                let result = delivery.attempt(&destination, sender, &addresses).await;
                 (destination, indexes, result)
             });
         }

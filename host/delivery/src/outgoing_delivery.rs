@@ -33,22 +33,21 @@ pub(super) struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
-    /// Returns the message for a group of recipients: those that no alias led elsewhere keep the envelope's sender.
-    pub(super) fn for_group(self, is_forwarded: bool) -> Self {
-        Self {
-            forwarding_sender: self.forwarding_sender.filter(|_| is_forwarded),
-            ..self
-        }
+    /// Returns the reverse-path for a group of recipients: those that no alias led elsewhere have the envelope's.
+    pub(super) fn sender(&self, is_forwarded: bool) -> &ReversePath {
+        let forwarding = self.forwarding_sender.filter(|_| is_forwarded);
+        forwarding.unwrap_or(&self.envelope.sender)
     }
 
     /// Returns the message for a transaction with these recipients.
     pub(super) fn message<'b>(
         &'b self,
+        sender: &'b ReversePath,
         content: &'b Arc<dyn Content>,
         recipients: &'b [&'b Mailbox],
     ) -> OutgoingMessage<'b> {
         OutgoingMessage {
-            sender: self.forwarding_sender.unwrap_or(&self.envelope.sender),
+            sender,
             body: self.envelope.body,
             smtputf8: self.envelope.smtputf8,
             content,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host_events::Event;
-use host_mail::{Content, Mailbox, Reply};
+use host_mail::{Content, Mailbox, Reply, ReversePath};
 use host_spool::Failed;
 
 use super::destination::{Protocol, Remote};
@@ -34,6 +34,8 @@ const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(60);
 pub(super) struct RemoteAttempt<'a> {
     delivery: &'a Delivery<'a>,
     remote: &'a Remote,
+    /// Reverse-path of the recipients' mail.
+    sender: &'a ReversePath,
     activity: Activity,
     /// Permit that serves the next transaction, too.
     permit: Option<ConnectionPermit>,
@@ -59,10 +61,11 @@ impl Round {
 }
 
 impl<'a> RemoteAttempt<'a> {
-    pub(super) fn new(delivery: &'a Delivery<'a>, remote: &'a Remote) -> Self {
+    pub(super) fn new(delivery: &'a Delivery<'a>, remote: &'a Remote, sender: &'a ReversePath) -> Self {
         Self {
             delivery,
             remote,
+            sender,
             activity: Activity::new(),
             permit: None,
             slot: None,
@@ -187,7 +190,7 @@ impl<'a> RemoteAttempt<'a> {
         let activity = self.activity.clone();
         let options = self.delivery.connect_options(self.remote, &activity);
         let content = self.content().await?;
-        let message = self.delivery.message(&content, recipients);
+        let message = self.delivery.message(self.sender, &content, recipients);
         let idle = self
             .connection
             .take()

@@ -60,7 +60,9 @@ impl Sender {
             wait_bound: WaitBound::Remote,
         };
         let recipients: Vec<Mailbox> = recipients.iter().map(|r| mailbox(r)).collect();
-        delivery.attempt(&Destination::Remote(remote), &recipients).await
+        delivery
+            .attempt(&Destination::Remote(remote), &self.envelope.sender, &recipients)
+            .await
     }
 
     /// Sends to a server and returns the outcomes as text.
