@@ -1,5 +1,6 @@
 //! Programs of other projects, used as clients and build tools.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use crate::skip::skipped;
@@ -15,4 +16,11 @@ pub fn tool(name: &str) -> Option<PathBuf> {
         skipped(format!("{name} is not installed"));
     }
     found
+}
+
+/// Returns a free port of a loopback address that no other process of the tests uses.
+pub(crate) fn free_address() -> SocketAddr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let probe = TcpListener::bind(SocketAddr::from(([127, 33, high, low], 0))).expect("a free port");
+    probe.local_addr().expect("bound")
 }

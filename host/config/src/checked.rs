@@ -118,10 +118,67 @@ pub struct Listener {
     pub strict_hello: bool,
     /// Accepts addresses without angle brackets in MAIL and RCPT.
     pub bare_addresses: bool,
+    /// Networks of hosts in front of this one, which may name their clients with XCLIENT and XFORWARD.
+    pub xclient: Vec<IpNet>,
+    /// Extensions that are not offered.
+    pub disabled_extensions: Vec<Extension>,
     /// Requires AUTH before MAIL unless the client's admission grants an exemption.
     pub require_authentication: bool,
     /// Requires TLS before AUTH and MAIL unless the client's admission grants an exemption.
     pub require_encryption: bool,
+}
+
+/// An extension of SMTP that a listener may leave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extension {
+    /// Delivery status notifications (RFC 3461).
+    Dsn,
+    /// Messages in chunks (RFC 3030).
+    Chunking,
+    /// Messages that are not made of lines (RFC 3030); works with chunks only.
+    BinaryMime,
+    /// Limits of a session and of a transaction (RFC 9422).
+    Limits,
+    /// Messages that travel by verified TLS only (RFC 8689).
+    RequireTls,
+    /// Time limits of deliveries (RFC 2852).
+    DeliverBy,
+    /// Messages that are delivered later (RFC 4865).
+    FutureRelease,
+    /// Priorities (RFC 6710).
+    MtPriority,
+    /// Mail that waits until its next hop asks (RFC 1985).
+    Etrn,
+}
+
+impl Extension {
+    /// Every extension, in the order of the reply to EHLO.
+    pub const ALL: [Self; 9] = [
+        Self::Dsn,
+        Self::Chunking,
+        Self::BinaryMime,
+        Self::Limits,
+        Self::RequireTls,
+        Self::DeliverBy,
+        Self::FutureRelease,
+        Self::MtPriority,
+        Self::Etrn,
+    ];
+
+    /// Keyword in the reply to EHLO.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Self::Dsn => "DSN",
+            Self::Chunking => "CHUNKING",
+            Self::BinaryMime => "BINARYMIME",
+            Self::Limits => "LIMITS",
+            Self::RequireTls => "REQUIRETLS",
+            Self::DeliverBy => "DELIVERBY",
+            Self::FutureRelease => "FUTURERELEASE",
+            Self::MtPriority => "MT-PRIORITY",
+            Self::Etrn => "ETRN",
+        }
+    }
 }
 
 /// TLS mode of a listener.
@@ -449,6 +506,9 @@ pub struct ServerLogin {
     pub password_file: PathBuf,
 }
 
+/// Beginning of the names of queues whose mail waits for ETRN.
+pub const HELD_QUEUE: &str = "etrn:";
+
 /// Route of the mail for a recipient domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
@@ -460,6 +520,15 @@ pub struct Route {
     pub lmtp: bool,
     /// TLS level of the next hop; `None` is that of all next hops.
     pub tls: Option<TlsLevel>,
+    /// True if mail waits until the next hop asks for it with ETRN (RFC 1985).
+    pub etrn: bool,
+}
+
+impl Route {
+    /// Name of the queue in which mail of the route waits for ETRN.
+    pub fn held_queue(&self) -> String {
+        format!("{HELD_QUEUE}{}", self.domain)
+    }
 }
 
 /// Key of a domain that signs outgoing mail (RFC 6376).

@@ -104,6 +104,8 @@ fn default_listeners() -> Vec<Listener> {
         undeclared_eight_bit: true,
         strict_hello: false,
         bare_addresses: false,
+        xclient: Vec::new(),
+        disabled_extensions: Vec::new(),
         require_authentication,
         require_encryption: false,
     };

@@ -38,10 +38,10 @@ pub use crate::next_hop_warnings::{HopProtocol, hop_warning, is_this_host, serve
 pub use crate::problem::{ConfigError, Problem};
 pub use crate::read_dkim::dkim_selector;
 pub use checked::{
-    AdmitFault, Config, DecisionLogConfig, DeliveryConfig, DkimKey, DnsConfig, FaultActions, Limits, Listener,
-    ListenerTls, LoginLimits, ModuleFaults, NextHop, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule,
-    ProbationConfig, RecordMode, Route, ServerLogin, ServerTls, SpoolDamage, SrsConfig, SubmissionConfig, Timeouts,
-    TlsFiles, TlsLevel,
+    AdmitFault, Config, DecisionLogConfig, DeliveryConfig, DkimKey, DnsConfig, Extension, FaultActions, HELD_QUEUE,
+    Limits, Listener, ListenerTls, LoginLimits, ModuleFaults, NextHop, OverloadConfig, PolicyEngine, PolicyLimits,
+    PolicyModule, ProbationConfig, RecordMode, Route, ServerLogin, ServerTls, SpoolDamage, SrsConfig, SubmissionConfig,
+    Timeouts, TlsFiles, TlsLevel,
 };
 pub use environment::{problems_around, unreadable_components};
 pub use host_contract::NdrFault;

@@ -29,6 +29,12 @@ pub(super) fn listener_warnings(config: &Config) -> Vec<Problem> {
                 warn(&format!("proxies[{entry}]"), text);
             }
         }
+        for (entry, front) in listener.xclient.iter().enumerate() {
+            if is_wide(front) {
+                let text = format!("every client in {front} may claim any address and account: list the hosts alone");
+                warn(&format!("xclient[{entry}]"), text);
+            }
+        }
         match (address.port(), listener.tls) {
             (SUBMISSIONS, ListenerTls::Off | ListenerTls::StartTls) => warn(
                 "tls",

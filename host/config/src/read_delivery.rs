@@ -89,6 +89,7 @@ fn read_route(mut reader: TableReader<'_>, domains: &mut HashSet<String>) -> Opt
     let lmtp = reader.or("protocol", false, choice(&[("smtp", false), ("lmtp", true)]));
     let to = reader.required("to", if lmtp { lmtp_server } else { next_hop });
     let tls = reader.optional("tls", choice(&TLS_LEVELS));
+    let etrn = reader.or("etrn", false, boolean);
     let domain = domain?;
     if !domains.insert(domain.clone()) {
         reader.problem("domain", format!("there is a route for {domain} already"));
@@ -98,6 +99,7 @@ fn read_route(mut reader: TableReader<'_>, domains: &mut HashSet<String>) -> Opt
         to: to?,
         lmtp,
         tls,
+        etrn,
     })
 }
 

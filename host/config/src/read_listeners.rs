@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{Listener, ListenerTls, SaslMechanism, SaslMechanisms};
+use super::{Extension, Listener, ListenerTls, SaslMechanism, SaslMechanisms};
 use crate::listener_warnings::overlap;
 use crate::toml_reader::{TableReader, boolean, choice, network, parsed, text};
 use crate::values::{identifier, path};
@@ -59,6 +59,9 @@ fn read_listener(reader: &mut TableReader<'_>, base: &Path) -> Option<Listener> 
     let undeclared_eight_bit = reader.or("undeclared-eight-bit", true, boolean);
     let strict_hello = reader.or("strict-hello", false, boolean);
     let bare_addresses = reader.or("bare-addresses", false, boolean);
+    let xclient = reader.list("xclient", |value| network(&text(value)?));
+    let extensions = Extension::ALL.map(|extension| (extension.keyword(), extension));
+    let disabled_extensions = reader.list("disabled-extensions", choice(&extensions));
     let require_authentication = reader.or("require-authentication", false, boolean);
     let require_encryption = reader.or("require-encryption", false, boolean);
     if tls == ListenerTls::Off && require_encryption {
@@ -91,6 +94,8 @@ fn read_listener(reader: &mut TableReader<'_>, base: &Path) -> Option<Listener> 
         undeclared_eight_bit,
         strict_hello,
         bare_addresses,
+        xclient,
+        disabled_extensions,
         require_authentication,
         require_encryption,
     })

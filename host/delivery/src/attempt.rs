@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use host_mail::{Mailbox, ReversePath};
+use host_mail::{BodyType, Mailbox, ReversePath};
 
 use super::destination::Destination;
 use super::maildir::MaildirWriter;
@@ -32,6 +32,7 @@ impl Delivery<'_> {
         let hostname = self.settings.hostname.to_owned();
         let sender = self.envelope.sender.clone();
         let content = self.content.clone();
+        let is_binary = self.envelope.body == BodyType::Binary;
         let owned = recipients.to_vec();
         let delivering = tokio::task::spawn_blocking(move || {
             MaildirWriter {
@@ -40,6 +41,7 @@ impl Delivery<'_> {
                 sender: &sender,
                 recipients: &owned,
                 content: content.as_ref(),
+                is_binary,
             }
             .deliver()
         });

@@ -23,6 +23,7 @@ use crate::outgoing_delivery::Delivery;
 use crate::remote_health::WaitBound;
 use crate::settlement::{self, SettlementPlan, faulted};
 use crate::signed_content::OutgoingContent;
+use crate::success_reporter::SuccessReporter;
 use crate::work_places::WorkPlace;
 use crate::work_result::WorkResult;
 use crate::worker::work;
@@ -118,6 +119,8 @@ impl Worker {
             forwarding_sender: None,
             content: &content,
             outgoing: &outgoing,
+            reports: None,
+            received: record.received,
             is_forced: claim.is_released(),
             wait_bound: WaitBound::Remote,
         };
@@ -143,15 +146,19 @@ impl Worker {
                 ..Settlement::default()
             });
         }
-        if !settlement::remains(record) {
+        if record.successes.is_empty() && !settlement::remains(record) {
             return Ok(Settlement::default());
         }
         let now = Timestamp::now();
         let waits_for = progress.waits_for();
         if !waits_for.is_empty() && now < record.expires && !delay_notice::is_due(record, settings, now) {
-            if has_new_outcomes(record, claim.message()) {
+            if has_new_outcomes(record, claim.message()) || !record.successes.is_empty() {
                 // Boxed, as the notices below: few messages come so far, and the future of each would enlarge this one.
-                let settled = Box::pin(self.spool.checkpoint(claim, record.clone(), Vec::new()));
+                let reporter = self.reporter(settings);
+                let report = Box::pin(reporter.tell(record, content))
+                    .await
+                    .map_err(WorkError::Store)?;
+                let settled = Box::pin(self.spool.checkpoint(claim, record.clone(), report));
                 settled.await.map_err(WorkError::Store)?;
             }
             return Ok(Settlement {
@@ -198,9 +205,17 @@ impl Worker {
         };
         if !plan.delayed.is_empty() {
             let delayed = plan.deliveries(&plan.delayed, directory, settings).await;
-            let notice = Box::pin(self.ndr.delayed(&plan.record, content, &delayed, plan.record.expires));
+            let notice = Box::pin(
+                self.ndr
+                    .delayed(&plan.record, content.clone(), &delayed, plan.record.expires),
+            );
             notices.extend(notice.await.map_err(WorkError::Store)?);
             plan.record.delay_reported = true;
+        }
+        if !plan.record.successes.is_empty() {
+            let reporter = self.reporter(settings);
+            let report = Box::pin(reporter.tell(&mut plan.record, content));
+            notices.extend(report.await.map_err(WorkError::Store)?);
         }
         Ok(Settlement {
             next: plan.notified(),
@@ -208,6 +223,14 @@ impl Worker {
             events,
             ..Settlement::default()
         })
+    }
+
+    fn reporter<'a>(&'a self, settings: Settings<'a>) -> SuccessReporter<'a> {
+        SuccessReporter {
+            ndr: &self.ndr,
+            services: &self.services,
+            settings,
+        }
     }
 
     /// Begins to settle a claim. The future, which is small, waits for the spool and emits the events.
@@ -299,9 +322,18 @@ impl ClaimCheckpoint<'_> {
                 Ok(Notification::Freeze(_)) | Err(_) => return None,
             }
         };
-        let next = plan.notified()?;
+        let mut next = plan.notified()?;
         if next == *self.claim.message() {
             return Some(next);
+        }
+        let mut notices = notices;
+        if !next.successes.is_empty() {
+            let reporter = SuccessReporter {
+                ndr: self.ndr,
+                services: self.services,
+                settings: self.settings,
+            };
+            notices.extend(reporter.tell(&mut next, self.claim.content()).await.ok()?);
         }
         self.spool.checkpoint(self.claim, next.clone(), notices).await.ok()?;
         events.into_iter().for_each(|event| (self.services.emit)(event));

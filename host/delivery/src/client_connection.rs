@@ -28,6 +28,22 @@ pub(super) struct Offers {
     pub(super) auth_plain: bool,
     /// RFC 4954 with LOGIN.
     pub(super) auth_login: bool,
+    /// RFC 3461.
+    pub(super) dsn: bool,
+    /// RFC 3030, CHUNKING.
+    pub(super) chunking: bool,
+    /// RFC 3030, BINARYMIME.
+    pub(super) binary: bool,
+    /// RFC 8689.
+    pub(super) require_tls: bool,
+    /// RFC 2852.
+    pub(super) deliver_by: bool,
+    /// RFC 6710.
+    pub(super) priority: bool,
+    /// RFC 9422, RCPTMAX: maximum recipients of a transaction, at least 1.
+    pub(super) max_recipients: Option<usize>,
+    /// RFC 9422, MAILMAX: maximum transactions of a connection, at least 1.
+    pub(super) max_transactions: Option<u32>,
     /// RFC 1870: maximum message size in bytes; 0 is no limit.
     pub(super) size: Option<u64>,
 }
@@ -43,6 +59,13 @@ impl Offers {
                 "8BITMIME" => offers.eight_bit = true,
                 "SMTPUTF8" => offers.utf8 = true,
                 "STARTTLS" => offers.start_tls = true,
+                "DSN" => offers.dsn = true,
+                "REQUIRETLS" => offers.require_tls = true,
+                "DELIVERBY" => offers.deliver_by = true,
+                "MT-PRIORITY" => offers.priority = true,
+                "LIMITS" => words.for_each(|limit| offers.add_limit(limit)),
+                "CHUNKING" => offers.chunking = true,
+                "BINARYMIME" => offers.binary = true,
                 "AUTH" => {
                     for mechanism in words {
                         offers.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
@@ -54,6 +77,19 @@ impl Offers {
             }
         }
         offers
+    }
+
+    /// Takes a limit `NAME=VALUE` of RFC 9422; unknown ones are ignored (section 3).
+    fn add_limit(&mut self, limit: &str) {
+        let Some((name, value)) = limit.split_once('=') else {
+            return;
+        };
+        let value = value.parse().ok().filter(|value| *value > 0);
+        match name.to_ascii_uppercase().as_str() {
+            "RCPTMAX" => self.max_recipients = value.map(|value: u32| value as usize),
+            "MAILMAX" => self.max_transactions = value,
+            _ => {}
+        }
     }
 }
 
@@ -171,8 +207,7 @@ mod tests {
 
     #[test]
     fn parses_offers_in_any_case() {
-        let text =
-            "mx.example greets\nPIPELINING\n8bitmime\nSIZE 1000\nSMTPUTF8\nSTARTTLS\nAUTH X login Plain\nX-ODD a b\n";
+        let text = "mx.example greets\nPIPELINING\n8bitmime\nSIZE 1000\nSMTPUTF8\nSTARTTLS\nDSN\nchunking\nBINARYMIME\nREQUIRETLS\nDELIVERBY 60\nMT-PRIORITY\nLIMITS RCPTMAX=20 mailmax=5 RCPTDOMAINMAX=1 X=y\nAUTH X login Plain\nX-ODD a b\n";
         let offers = Offers::parse(&Reply::bare(250, text));
         let all = Offers {
             pipelining: true,
@@ -181,10 +216,22 @@ mod tests {
             start_tls: true,
             auth_plain: true,
             auth_login: true,
+            dsn: true,
+            chunking: true,
+            binary: true,
+            require_tls: true,
+            deliver_by: true,
+            priority: true,
+            max_recipients: Some(20),
+            max_transactions: Some(5),
             size: Some(1000),
         };
         assert_eq!(offers, all);
         assert_eq!(Offers::parse(&Reply::bare(250, "PIPELINING")), Offers::default());
+        assert_eq!(
+            Offers::parse(&Reply::bare(250, "x\nLIMITS RCPTMAX=0 MAILMAX=-1 RCPTMAX")),
+            Offers::default()
+        );
         assert_eq!(Offers::parse(&Reply::bare(250, "x\nSIZE")).size, Some(0));
         assert_eq!(Offers::parse(&Reply::bare(250, "x\nSIZE -1")).size, Some(0));
     }

@@ -1,7 +1,7 @@
 //! Time of the notice that a message is delayed (RFC 3464 section 2.3.3).
 
-use host_mail::{ReversePath, Timestamp};
-use host_spool::{Message, State};
+use host_mail::{DeliverByMode, ReversePath, Timestamp};
+use host_spool::{Message, RecipientState, State};
 
 use crate::delivery_services::Settings;
 
@@ -12,7 +12,23 @@ pub(super) fn due_at(record: &Message, settings: Settings<'_>) -> Option<Timesta
     if !has_reader || record.delay_reported || record.state != State::Queued {
         return None;
     }
-    let at = record.received.after(settings.delivery.delay_notice?);
+    let mut pending = record
+        .recipients
+        .iter()
+        .filter(|each| matches!(each.state, RecipientState::Pending { .. }));
+    // RFC 3461 section 5.2.6: not for recipients whose NOTIFY leaves out DELAY.
+    if !pending.any(|recipient| recipient.wants_delay()) {
+        return None;
+    }
+    let envelope = &record.envelope;
+    let release = envelope
+        .hold()
+        .map_or(record.received, |hold| hold.release(record.received));
+    let usual = settings.delivery.delay_notice.map(|age| release.after(age));
+    // RFC 2852 section 4: the end of the time that the sender gave.
+    let by = envelope.deliver_by().filter(|by| by.mode == DeliverByMode::Notify);
+    let given = by.map(|by| by.deadline(record.received));
+    let at = usual.into_iter().chain(given).min()?;
     (at < record.expires).then_some(at)
 }
 

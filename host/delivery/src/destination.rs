@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use host_config::{DeliveryConfig, NextHop, Route};
 use host_directory::Home;
 use host_mail::{Endpoint, Mailbox, Reply};
-use host_spool::Failed;
+use host_spool::{Failed, SuccessAction};
 
 use super::outcome::{class, failed_here};
 use crate::mail_exchanges;
@@ -120,6 +120,18 @@ impl Destination {
         Err(failed_here(class::HOST_NOT_FOUND, reply))
     }
 
+    /// Returns the end of this host's part in a delivery to the destination. An LMTP server delivers (RFC 2033); another host passes on.
+    pub(super) fn success(&self) -> SuccessAction {
+        match self {
+            Self::Remote(Remote::Exchanges(_))
+            | Self::Remote(Remote::Server {
+                protocol: Protocol::Smtp,
+                ..
+            }) => SuccessAction::Relayed,
+            Self::Maildir(_) | Self::Remote(_) => SuccessAction::Delivered,
+        }
+    }
+
     /// Name of the destination that accepted mail: for mail exchanges, the exchange named `host`.
     pub(super) fn accepted_by(&self, host: Option<&str>) -> String {
         match (self, host) {
@@ -179,6 +191,7 @@ mod tests {
             to: next_hop(to),
             lmtp,
             tls: None,
+            etrn: false,
         };
         let mut delivery = testing::delivery();
         delivery.routes = vec![

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use host_events::Event;
 use host_mail::{Mailbox, Timestamp};
-use host_spool::{Failed, Message, RecipientState};
+use host_spool::{Failed, Message, RecipientState, Success, SuccessAction};
 
 use super::destination::Destination;
 use super::outcome::RecipientOutcome;
@@ -166,7 +166,30 @@ fn record_outcomes(
             _ => None,
         };
         match outcome {
-            RecipientOutcome::Delivered { .. } => record.recipients[recipient].state = RecipientState::Delivered { at },
+            RecipientOutcome::Delivered {
+                reply,
+                remote,
+                reports,
+                keeps_time,
+                ..
+            } => {
+                let by = record.envelope.deliver_by();
+                let each = &mut record.recipients[recipient];
+                each.state = RecipientState::Delivered { at };
+                let action = destination.success();
+                // RFC 2852 section 4: also where the next host does not keep the time limit.
+                let is_traced = by.is_some_and(|by| by.trace || !keeps_time) && action == SuccessAction::Relayed;
+                if (each.wants_success() && !reports) || (is_traced && each.allows_reports()) {
+                    record.successes.push(Success {
+                        written: each.as_written().clone(),
+                        address: each.address.clone(),
+                        action,
+                        reply,
+                        remote,
+                        at,
+                    });
+                }
+            }
             RecipientOutcome::Failed(failed) => progress.failed.push((recipient, failed)),
             RecipientOutcome::Deferred(reply) | RecipientOutcome::Untried(reply) | RecipientOutcome::Crowded(reply) => {
                 progress.deferred.push(Deferred {
@@ -193,7 +216,7 @@ fn emit_final_outcomes(
     for (index, outcome) in indexes.iter().zip(outcomes) {
         let address = record.recipients[*index].address.to_string();
         match outcome {
-            RecipientOutcome::Delivered { reply, remote, tls } => {
+            RecipientOutcome::Delivered { reply, remote, tls, .. } => {
                 let key = (remote.as_deref(), reply.to_string(), tls.as_deref());
                 delivered.entry(key).or_default().push(address);
             }

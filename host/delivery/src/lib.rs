@@ -44,6 +44,7 @@ mod retry_schedule;
 mod scheduler;
 mod settlement;
 mod signed_content;
+mod success_reporter;
 mod transaction;
 mod wait_room;
 mod work_places;

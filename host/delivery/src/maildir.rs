@@ -27,6 +27,8 @@ pub(super) struct MaildirWriter<'a> {
     /// Recipients that share the Maildir, at least one.
     pub(super) recipients: &'a [Mailbox],
     pub(super) content: &'a dyn Content,
+    /// True if the body is not made of lines (RFC 3030): the octets behind the header stay.
+    pub(super) is_binary: bool,
 }
 
 /// Error of a delivery, by the side that failed.
@@ -51,6 +53,8 @@ impl MaildirWriter<'_> {
                 reply: Reply::new(250, (2, 0, 0), "Delivered"),
                 remote: None,
                 tls: None,
+                reports: false,
+                keeps_time: true,
             }),
             Err(WriteError::Message(error)) => Err(error),
             Err(WriteError::Mailbox(error)) => {
@@ -94,13 +98,20 @@ impl MaildirWriter<'_> {
         let head = self.mailbox_header(header);
         out.write(&head).map_err(WriteError::Mailbox)?;
         let mut offset = header.as_bytes().len() as u64;
+        let is_lines = !self.is_binary;
+        if self.is_binary {
+            offset += self.empty_line(offset, &mut out)?;
+        }
         loop {
             let piece = self.content.read(offset, CHUNK_SIZE).map_err(WriteError::Message)?;
             if piece.is_empty() {
                 break;
             }
             offset += piece.len() as u64;
-            out.write(&piece).map_err(WriteError::Mailbox)?;
+            match is_lines {
+                true => out.write(&piece).map_err(WriteError::Mailbox)?,
+                false => out.write_unchanged(&piece).map_err(WriteError::Mailbox)?,
+            }
         }
         if offset < self.content.size() {
             let short = io::Error::new(ErrorKind::UnexpectedEof, "the message is shorter than its size");
@@ -108,6 +119,16 @@ impl MaildirWriter<'_> {
         }
         let file = out.finish().map_err(WriteError::Mailbox)?;
         file.sync_all().map_err(WriteError::Mailbox)
+    }
+
+    /// Writes the line between header and body, if there is one at `offset`; returns its octets in the content.
+    fn empty_line(&self, offset: u64, out: &mut LfWriter) -> Result<u64, WriteError> {
+        let line = self.content.read(offset, 2).map_err(WriteError::Message)?;
+        if line != b"\r\n"[..] {
+            return Ok(0);
+        }
+        out.write(&line).map_err(WriteError::Mailbox)?;
+        Ok(2)
     }
 
     /// The header for the mailbox. Final delivery adds the only `Return-Path:` and removes every `Return-Path:` that
@@ -163,6 +184,11 @@ impl LfWriter {
             }
         }
         self.out.write_all(&piece[from..])
+    }
+
+    /// Writes octets as they are, behind whole lines.
+    fn write_unchanged(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.out.write_all(piece)
     }
 
     fn finish(mut self) -> io::Result<File> {
@@ -247,6 +273,7 @@ mod tests {
             sender: &ReversePath::Mailbox(mailbox("sender@far.example")),
             recipients: &recipients,
             content,
+            is_binary: false,
         }
         .deliver()
     }

@@ -100,6 +100,24 @@ impl NdrService {
             .await
     }
 
+    /// Composes the report about the `delivered` recipients, of which the sender wants to learn (RFC 3461 section 5.2).
+    /// Asks no policy. `None` as for [`Self::delayed`].
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub async fn succeeded(
+        &self,
+        original: &Message,
+        content: Arc<dyn Content>,
+        delivered: &[FailedDelivery],
+    ) -> Result<Option<(Draft, Message)>, PutError> {
+        let header = HeaderBlock::read(&*content).map_err(|error| PutError::Store(error.to_string()))?;
+        if original.notification || failure_facts::is_report(&header) {
+            return Ok(None);
+        }
+        self.notifier(original, &*content, &header).succeeded(delivered).await
+    }
+
     fn notifier<'a>(
         &'a self,
         original: &'a Message,

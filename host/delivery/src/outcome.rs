@@ -29,6 +29,10 @@ pub(super) enum RecipientOutcome {
         remote: Option<String>,
         /// TLS session with the host; `None` in the clear.
         tls: Option<Arc<TlsFacts>>,
+        /// True if the host has DSN (RFC 3461), and with the message the duty to report.
+        reports: bool,
+        /// True if the host keeps time limits (RFC 2852).
+        keeps_time: bool,
     },
     /// Delivery may succeed later.
     Deferred(Reply),
@@ -68,6 +72,8 @@ impl RecipientOutcome {
                 reply,
                 remote: Some(remote.to_owned()),
                 tls: None,
+                reports: false,
+                keeps_time: false,
             },
             500..=599 if !is_transient(&reply, step) => Self::Failed(Failed {
                 class: class_of(&reply, step).to_owned(),
@@ -76,6 +82,17 @@ impl RecipientOutcome {
             }),
             _ => Self::Deferred(reply.from_remote(remote)),
         }
+    }
+
+    /// Adds the duties that a host with DSN, and one with DELIVERBY, takes over with a message.
+    pub(super) fn with_duties(mut self, has_dsn: bool, has_deliver_by: bool) -> Self {
+        if let Self::Delivered {
+            reports, keeps_time, ..
+        } = &mut self
+        {
+            (*reports, *keeps_time) = (has_dsn, has_deliver_by);
+        }
+        self
     }
 
     /// Adds the TLS session over which mail was accepted.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use host_config::{DeliveryConfig, TlsLevel};
-use host_mail::{Content, Envelope, Mailbox, ReversePath};
+use host_mail::{Content, Envelope, Mailbox, ReversePath, Timestamp};
 
 use super::destination::{Remote, route_of};
-use super::transaction::OutgoingMessage;
+use super::transaction::{OutgoingMessage, ReportRequests};
 use crate::activity::Activity;
 use crate::connect::ConnectOptions;
 use crate::delivery_services::{DeliveryServices, Settings};
@@ -26,6 +26,10 @@ pub(super) struct Delivery<'a> {
     pub(super) content: &'a Arc<dyn Content>,
     /// Content for other hosts.
     pub(super) outgoing: &'a OutgoingContent,
+    /// Requests for reports of the recipients; `None` without any.
+    pub(super) reports: Option<&'a ReportRequests>,
+    /// Time at which this host accepted the message.
+    pub(super) received: Timestamp,
     /// True for a message that an operator has released: remotes that are known to be down are tried.
     pub(super) is_forced: bool,
     /// Bound on the wait for a connection in memory.
@@ -48,8 +52,10 @@ impl Delivery<'_> {
     ) -> OutgoingMessage<'b> {
         OutgoingMessage {
             sender,
-            body: self.envelope.body,
-            smtputf8: self.envelope.smtputf8,
+            envelope: self.envelope,
+            reports: self.reports,
+            received: self.received,
+            is_named_by_dns: false,
             content,
             recipients,
         }

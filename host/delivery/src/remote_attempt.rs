@@ -74,7 +74,8 @@ impl<'a> RemoteAttempt<'a> {
     }
 
     /// Attempts delivery and returns an outcome for each recipient, in order. Recipients that the remote puts off for
-    /// their number are sent in the next transaction, as long as each transaction delivers to some. An error means that
+    /// their number are sent in the next transaction, as long as each transaction ends with a final
+    /// outcome for some. An error means that
     /// the message cannot be read.
     pub(super) async fn run(mut self, recipients: &[Mailbox]) -> io::Result<Vec<RecipientOutcome>> {
         let mut outcomes: Vec<Option<RecipientOutcome>> = vec![None; recipients.len()];
@@ -87,9 +88,9 @@ impl<'a> RemoteAttempt<'a> {
             for (index, outcome) in part.iter().zip(&round.outcomes) {
                 outcomes[*index] = Some(outcome.clone());
             }
-            let delivered = round.outcomes.iter().filter(|outcome| is_delivered(outcome)).count();
-            if delivered > 0 && !round.put_off.is_empty() {
-                size = delivered;
+            let done = round.outcomes.iter().filter(|outcome| is_final(outcome)).count();
+            if done > 0 && !round.put_off.is_empty() {
+                size = done;
                 round
                     .put_off
                     .iter()
@@ -190,7 +191,10 @@ impl<'a> RemoteAttempt<'a> {
         let activity = self.activity.clone();
         let options = self.delivery.connect_options(self.remote, &activity);
         let content = self.content().await?;
-        let message = self.delivery.message(self.sender, &content, recipients);
+        let message = OutgoingMessage {
+            is_named_by_dns: matches!(self.remote, Remote::Exchanges(_)),
+            ..self.delivery.message(self.sender, &content, recipients)
+        };
         let idle = self
             .connection
             .take()
@@ -394,8 +398,11 @@ fn silence(host: &str, time: Duration) -> Reply {
     bad_connection(&format!("{host} has not answered for {} s", time.as_secs_f64()))
 }
 
-fn is_delivered(outcome: &RecipientOutcome) -> bool {
-    matches!(outcome, RecipientOutcome::Delivered { .. })
+fn is_final(outcome: &RecipientOutcome) -> bool {
+    matches!(
+        outcome,
+        RecipientOutcome::Delivered { .. } | RecipientOutcome::Failed(_)
+    )
 }
 
 /// Returns the reply that a recipient was deferred with, if any.

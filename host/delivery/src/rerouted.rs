@@ -1,7 +1,7 @@
 //! Messages for which a changed configuration means another next hop.
 
 use host_config::DeliveryConfig;
-use host_mail::Mailbox;
+use host_mail::{Mailbox, Timestamp};
 use host_spool::{Message, RecipientState, State};
 
 use super::destination::{Destination, Remote};
@@ -12,7 +12,11 @@ use crate::outgoing_delivery::tls_level;
 pub fn is_rerouted(message: &Message, old: &DeliveryConfig, new: &DeliveryConfig) -> bool {
     let is_pending = |state: &RecipientState| matches!(state, RecipientState::Pending { .. });
     let pending = message.recipients.iter().filter(|each| is_pending(&each.state));
-    matches!(message.state, State::Queued)
+    // A held message (RFC 4865) is not deferred.
+    let hold = message.envelope.hold();
+    let is_held = hold.is_some_and(|hold| hold.release(message.received) > Timestamp::now());
+    !is_held
+        && matches!(message.state, State::Queued)
         && pending
             .into_iter()
             .any(|recipient| next_hop(&recipient.address, old) != next_hop(&recipient.address, new))
@@ -47,6 +51,7 @@ mod tests {
             to: server("new:25"),
             lmtp: false,
             tls: None,
+            etrn: false,
         });
         assert!(is_rerouted(&message(&["x@far.example"]), &old, &new));
         assert!(!is_rerouted(&message(&["x@other.example"]), &old, &new));

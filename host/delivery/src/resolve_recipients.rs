@@ -6,10 +6,10 @@ use std::sync::Arc;
 use host_config::DeliveryConfig;
 use host_directory::{Directory, MAX_ALIAS_ADDRESSES, MAX_ALIAS_DEPTH, Target};
 use host_events::Event;
-use host_mail::{Mailbox, MessageId, Reply};
-use host_spool::{Failed, Recipient, RecipientState};
+use host_mail::{Mailbox, MessageId, Reply, Timestamp};
+use host_spool::{Failed, Recipient, RecipientState, Success, SuccessAction};
 
-use super::destination::Destination;
+use super::destination::{Destination, route_of};
 use super::outcome::{class, failed_here};
 
 /// Action for a recipient.
@@ -21,6 +21,8 @@ pub(super) enum Resolution {
     Send(Destination),
     /// Delivery is attempted to the destination of an address that is not local.
     SendElsewhere(Destination),
+    /// Delivery is attempted when the next hop asks; until then the recipient waits in the queue of this name.
+    Held(Destination, String),
     /// The directory is not available; the recipient is looked up again later.
     Deferred(Reply),
     /// The recipient has failed permanently.
@@ -38,8 +40,16 @@ impl Resolved {
     /// True for a recipient elsewhere, by SMTP, that an alias led to.
     pub(super) fn is_forwarded(&self) -> bool {
         let by_alias = self.recipient.original.is_some();
-        by_alias && matches!(&self.resolution, Resolution::SendElsewhere(destination) if destination.is_smtp())
+        by_alias && matches!(&self.resolution, Resolution::SendElsewhere(to) | Resolution::Held(to, _) if to.is_smtp())
     }
+}
+
+/// Recipients of a message after expansion.
+#[derive(Debug, Default)]
+pub(super) struct Resolutions {
+    pub(super) recipients: Vec<Resolved>,
+    /// Expansions to several addresses of which the sender wants to learn.
+    pub(super) expanded: Vec<Success>,
 }
 
 /// Looks up addresses for a message.
@@ -55,6 +65,8 @@ struct AliasStep {
     address: Mailbox,
     /// Keys of the aliases and groups that led to the address.
     trail: Arc<[String]>,
+    /// True if an alias or group of the trail has several members.
+    is_of_several: bool,
 }
 
 impl RecipientResolver<'_> {
@@ -63,25 +75,34 @@ impl RecipientResolver<'_> {
     ///
     /// A recipient that occurs several times is kept once: an occurrence that is already done takes precedence, then an
     /// occurrence in the envelope, then a member of an alias.
-    pub(super) async fn resolve(&self, recipients: &[Recipient]) -> Vec<Resolved> {
+    pub(super) async fn resolve(&self, recipients: &[Recipient]) -> Resolutions {
         let mut all = Vec::with_capacity(recipients.len());
+        let mut expanded = Vec::new();
         for recipient in recipients {
             if matches!(recipient.state, RecipientState::Pending { .. }) {
-                self.expand(recipient, &mut all).await;
+                if self.expand(recipient, &mut all).await && recipient.wants_success() {
+                    expanded.push(expansion(recipient));
+                }
             } else {
                 let recipient = recipient.clone();
                 let resolution = Resolution::Done;
                 all.push(Resolved { recipient, resolution });
             }
         }
-        deduplicate(all)
+        Resolutions {
+            recipients: deduplicate(all),
+            expanded,
+        }
     }
 
-    async fn expand(&self, recipient: &Recipient, all: &mut Vec<Resolved>) {
+    /// Adds what a recipient stands for to `all`; true if the recipient stands for several addresses.
+    async fn expand(&self, recipient: &Recipient, all: &mut Vec<Resolved>) -> bool {
         let mut waiting = vec![AliasStep {
             address: recipient.address.clone(),
             trail: Arc::new([]),
+            is_of_several: false,
         }];
+        let mut is_several = false;
         let mut looked_up = 0;
         while let Some(step) = waiting.pop() {
             looked_up += 1;
@@ -97,11 +118,13 @@ impl RecipientResolver<'_> {
                     }
                 }
             };
+            is_several |= step.is_of_several;
             all.push(Resolved {
                 recipient: expanded_recipient(recipient, &step),
                 resolution,
             });
         }
+        is_several
     }
 
     /// Returns the resolution of an address, or as an error the members of an alias or group.
@@ -128,9 +151,11 @@ impl RecipientResolver<'_> {
             }
             Some(Target::Alias(members) | Target::Group(members)) => {
                 let trail: Arc<[String]> = step.trail.iter().cloned().chain([key]).collect();
+                let is_of_several = step.is_of_several || members.len() > 1;
                 let member = |address| AliasStep {
                     address,
                     trail: trail.clone(),
+                    is_of_several,
                 };
                 Err(members.into_iter().map(member).collect())
             }
@@ -146,7 +171,10 @@ impl RecipientResolver<'_> {
                 Resolution::Failed(failed_here(class::ADDRESS_NOT_FOUND, reply))
             }
             Ok(false) => match Destination::for_remote_address(address, self.delivery) {
-                Ok(destination) => Resolution::SendElsewhere(destination),
+                Ok(destination) => match route_of(address.domain(), self.delivery) {
+                    Some(route) if route.etrn => Resolution::Held(destination, route.held_queue()),
+                    _ => Resolution::SendElsewhere(destination),
+                },
                 Err(failed) => Resolution::Failed(failed),
             },
         }
@@ -182,10 +210,27 @@ fn expanded_recipient(recipient: &Recipient, step: &AliasStep) -> Recipient {
     if step.trail.is_empty() {
         return recipient.clone();
     }
+    let dsn = match step.is_of_several {
+        true => recipient.dsn.as_ref().map(|dsn| Box::new(dsn.for_member())),
+        false => recipient.dsn.clone(),
+    };
     Recipient {
         address: step.address.clone(),
         original: Some(recipient.as_written().clone()),
         state: RecipientState::Pending { last: None },
+        dsn,
+    }
+}
+
+/// The success of an address that stands for several (RFC 3461 section 5.2.7.3).
+fn expansion(recipient: &Recipient) -> Success {
+    Success {
+        written: recipient.as_written().clone(),
+        address: recipient.address.clone(),
+        action: SuccessAction::Expanded,
+        reply: Reply::new(250, (2, 0, 0), "Sent on to the members of the address"),
+        remote: None,
+        at: Timestamp::now(),
     }
 }
 
@@ -227,7 +272,7 @@ mod tests {
             delivery: &delivery,
             emit: emit.as_ref(),
         };
-        (resolver.resolve(recipients).await, recorded)
+        (resolver.resolve(recipients).await.recipients, recorded)
     }
 
     fn pending(addresses: &[&str]) -> Vec<Recipient> {
@@ -239,6 +284,7 @@ mod tests {
             let resolution = match &r.resolution {
                 Resolution::Done => "over".to_owned(),
                 Resolution::Send(to) | Resolution::SendElsewhere(to) => to.to_string(),
+                Resolution::Held(to, queue) => format!("{to} in {queue}"),
                 Resolution::Deferred(reply) => reply.code.to_string(),
                 Resolution::Failed(failed) => failed.class.clone(),
             };

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
 
-use host_config::Config;
+use host_config::{Config, HELD_QUEUE};
 use host_mail::Timestamp;
 
 use crate::circuit_breaker::CircuitState;
@@ -139,6 +139,8 @@ impl Scheduler {
             }
             return;
         }
+        // Only ETRN or an operator releases these.
+        destinations.retain(|destination| !destination.starts_with(HELD_QUEUE));
         let remotes = self.worker.services.remote_health.by_name();
         destinations.shuffle(&mut rand::rng());
         let mut batch = WAKE_BATCH;

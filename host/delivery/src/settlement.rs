@@ -70,15 +70,15 @@ impl SettlementPlan {
             ..
         } in progress.deferred
         {
-            let state = &mut record.recipients[recipient].state;
-            let last = last_reply(state, reply, untried.is_some());
+            let each = &mut record.recipients[recipient];
+            let last = last_reply(&each.state, reply, untried.is_some());
             let tried = attempt.filter(|_| untried.is_none());
             if is_expired {
                 failed.push((recipient, expired(last.clone()), tried));
-            } else if is_delayed {
+            } else if is_delayed && each.wants_delay() {
                 delayed.push((recipient, expired(last.clone()), tried));
             }
-            *state = RecipientState::Pending { last: Some(last) };
+            each.state = RecipientState::Pending { last: Some(last) };
         }
         Self {
             record,

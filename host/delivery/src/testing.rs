@@ -64,6 +64,7 @@ pub(super) fn message(recipients: &[&str]) -> Message {
         notification: false,
         faults: 0,
         delay_reported: false,
+        successes: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! A mail transaction with a remote: MAIL, RCPT, DATA (RFC 5321 section 3.3, RFC 2033 section 4.2).
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use host_mail::{BodyType, Content, HeaderBlock, Mailbox, Reply, ReversePath};
+use host_mail::{
+    BodyType, Content, DeliverByMode, Envelope, HeaderBlock, Mailbox, RecipientDsn, Reply, ReversePath, Timestamp,
+};
 
 use super::destination::Protocol;
 use super::outcome::{DialogueStep, RecipientOutcome, class};
@@ -39,12 +42,21 @@ enum EnvelopeCommand {
     Data,
 }
 
+/// Parameters about reports (RFC 3461) by the address that the delivery is for.
+pub(super) type ReportRequests = HashMap<Mailbox, RecipientDsn>;
+
 /// A message and the recipients of a transaction.
 #[derive(Clone, Copy)]
 pub(super) struct OutgoingMessage<'a> {
+    /// Reverse-path, which a forwarding may have rewritten.
     pub(super) sender: &'a ReversePath,
-    pub(super) body: BodyType,
-    pub(super) smtputf8: bool,
+    pub(super) envelope: &'a Envelope,
+    /// Requests for reports of the recipients; `None` without any.
+    pub(super) reports: Option<&'a ReportRequests>,
+    /// Time at which this host accepted the message.
+    pub(super) received: Timestamp,
+    /// True if only the DNS, without proof, names the remote for the domain.
+    pub(super) is_named_by_dns: bool,
     pub(super) content: &'a Arc<dyn Content>,
     /// Maximum 100 recipients, a number that every host must accept (RFC 5321 section 4.5.3.1.8).
     pub(super) recipients: &'a [&'a Mailbox],
@@ -121,6 +133,7 @@ impl Connection {
             put_off: Vec::new(),
             may_retry: true,
         };
+        self.put_off_excess(&mut progress);
         let mut end = DialogueEnd::Orderly;
         let open = match self.transact(message, &mut progress).await {
             Ok(()) => {
@@ -148,6 +161,7 @@ impl Connection {
                 RecipientOutcome::from_reply(reply, step, &self.host)
             }
         };
+        self.reusable &= self.offers.max_transactions.is_none_or(|max| self.transactions < max);
         let outcomes = progress.outcomes.into_iter().map(|o| o.unwrap_or_else(|| open.clone()));
         Ok(Sent {
             outcomes: outcomes.collect(),
@@ -172,13 +186,26 @@ impl Connection {
                 message.recipients.len()
             ]);
         }
-        if message.body == BodyType::EightBitMime
+        if message.envelope.body == BodyType::EightBitMime
             && !self.offers.eight_bit
             && has_eight_bit_content(message.content).await?
         {
             let reply = Reply::new(554, (5, 6, 3), format!("{} does not take 8-bit messages", self.host));
             return Ok(vec![
                 Some(RecipientOutcome::failed_here(class::CONVERSION_FAILED, reply));
+                message.recipients.len()
+            ]);
+        }
+        if message.envelope.body == BodyType::Binary && !self.takes_binary() {
+            let reply = Reply::new(554, (5, 6, 3), format!("{} does not take binary messages", self.host));
+            return Ok(vec![
+                Some(RecipientOutcome::failed_here(class::CONVERSION_FAILED, reply));
+                message.recipients.len()
+            ]);
+        }
+        if let Some(reply) = self.unfit_option(message) {
+            return Ok(vec![
+                Some(RecipientOutcome::failed_here(class::PROTOCOL_ERROR, reply));
                 message.recipients.len()
             ]);
         }
@@ -195,6 +222,54 @@ impl Connection {
             needed.then(|| RecipientOutcome::failed_here(class::CONVERSION_FAILED, reply()))
         };
         Ok(message.recipients.iter().map(unfit).collect())
+    }
+
+    /// Reply if the remote must not get the message, by a parameter of MAIL.
+    fn unfit_option(&self, message: OutgoingMessage<'_>) -> Option<Reply> {
+        let options = message.envelope.options.as_ref()?;
+        // An LMTP server delivers: the message goes no further.
+        if self.protocol == Protocol::Lmtp {
+            return None;
+        }
+        // RFC 8689 sections 4.2.1 and 5.
+        let is_report = *message.sender == ReversePath::Null;
+        if options.require_tls && !is_report {
+            let is_verified = self.tls.as_ref().is_some_and(|tls| tls.is_verified) && !message.is_named_by_dns;
+            let problem = match (is_verified, self.offers.require_tls) {
+                (true, true) => None,
+                (false, _) => Some("is not known by verified TLS"),
+                (true, false) => Some("does not offer REQUIRETLS"),
+            };
+            if let Some(problem) = problem {
+                return Some(Reply::new(550, (5, 7, 30), format!("{} {problem}", self.host)));
+            }
+        }
+        // RFC 2852 section 4: a host that does not know the time limit would not return the message.
+        let must_return = options.deliver_by.is_some_and(|by| by.mode == DeliverByMode::Return);
+        (must_return && !self.offers.deliver_by).then(|| {
+            let text = format!("{} does not keep time limits (DELIVERBY)", self.host);
+            Reply::new(550, (5, 3, 3), text)
+        })
+    }
+
+    /// True if the remote takes messages that are not made of lines (RFC 3030 section 3).
+    fn takes_binary(&self) -> bool {
+        self.offers.chunking && self.offers.binary
+    }
+
+    /// Puts off the recipients beyond the number that the remote takes in a transaction (RFC 9422).
+    fn put_off_excess(&self, progress: &mut TransactionState) {
+        let Some(max) = self.offers.max_recipients else {
+            return;
+        };
+        let open: Vec<usize> = (0..progress.outcomes.len())
+            .filter(|index| progress.outcomes[*index].is_none())
+            .collect();
+        for index in open.into_iter().skip(max) {
+            let text = format!("{} takes {max} recipients at once", self.host);
+            progress.outcomes[index] = Some(RecipientOutcome::Deferred(Reply::new(452, (4, 5, 3), text)));
+            progress.put_off.push(index);
+        }
     }
 
     async fn transact(
@@ -214,6 +289,11 @@ impl Connection {
                 self.reusable = true;
                 self.needs_reset = true;
                 return Ok(());
+            }
+            None if message.envelope.body == BodyType::Binary => {
+                progress.may_retry = false;
+                Box::pin(self.send_binary(message.content)).await?;
+                return self.final_replies(&accepted, progress).await;
             }
             None => self.ask(DATA).await?,
         };
@@ -259,7 +339,7 @@ impl Connection {
         }
         commands.push(EnvelopeCommand::Mail);
         commands.extend(open.into_iter().map(EnvelopeCommand::Recipient));
-        if self.offers.pipelining {
+        if self.offers.pipelining && message.envelope.body != BodyType::Binary {
             commands.push(EnvelopeCommand::Data);
         }
         let mut accepted = Vec::new();
@@ -327,9 +407,22 @@ impl Connection {
         match command {
             EnvelopeCommand::Reset => "RSET\r\n".to_owned(),
             EnvelopeCommand::Mail => self.mail_command(message),
-            EnvelopeCommand::Recipient(index) => format!("RCPT TO:<{}>\r\n", message.recipients[*index]),
+            EnvelopeCommand::Recipient(index) => self.recipient_command(message.recipients[*index], message.reports),
             EnvelopeCommand::Data => DATA.to_owned(),
         }
+    }
+
+    fn recipient_command(&self, recipient: &Mailbox, reports: Option<&ReportRequests>) -> String {
+        let mut line = format!("RCPT TO:<{recipient}>");
+        if let (true, Some(dsn)) = (self.offers.dsn, reports.and_then(|all| all.get(recipient))) {
+            if let Some(notify) = dsn.notify {
+                line.push_str(&format!(" NOTIFY={notify}"));
+            }
+            if let Some(original) = &dsn.original {
+                line.push_str(&format!(" ORCPT={}", original.as_parameter()));
+            }
+        }
+        line + "\r\n"
     }
 
     fn mail_command(&self, message: OutgoingMessage<'_>) -> String {
@@ -337,14 +430,37 @@ impl Connection {
         if self.offers.size.is_some() {
             line.push_str(&format!(" SIZE={}", message.content.size()));
         }
-        if self.offers.eight_bit && message.body == BodyType::EightBitMime {
+        if self.offers.eight_bit && message.envelope.body == BodyType::EightBitMime {
             line.push_str(" BODY=8BITMIME");
         }
-        let utf8 = message.smtputf8
+        if message.envelope.body == BodyType::Binary {
+            line.push_str(" BODY=BINARYMIME");
+        }
+        let utf8 = message.envelope.smtputf8
             || message.sender.mailbox().is_some_and(|m| !m.is_ascii())
             || message.recipients.iter().any(|r| !r.is_ascii());
         if self.offers.utf8 && utf8 {
             line.push_str(" SMTPUTF8");
+        }
+        let Some(options) = &message.envelope.options else {
+            return line + "\r\n";
+        };
+        if options.require_tls && self.offers.require_tls && self.tls.is_some() {
+            line.push_str(" REQUIRETLS");
+        }
+        if let (true, Some(by)) = (self.offers.deliver_by, options.deliver_by) {
+            line.push_str(&format!(" BY={}", by.parameter(message.received, Timestamp::now())));
+        }
+        if let (true, Some(priority)) = (self.offers.priority, options.priority) {
+            line.push_str(&format!(" MT-PRIORITY={priority}"));
+        }
+        if self.offers.dsn {
+            if let Some(part) = options.return_content {
+                line.push_str(&format!(" RET={part}"));
+            }
+            if let Some(id) = &options.envelope_id {
+                line.push_str(&format!(" ENVID={}", id.as_xtext()));
+            }
         }
         line + "\r\n"
     }
@@ -366,6 +482,24 @@ impl Connection {
         }
         stuffer.finish(&mut out);
         self.send_chunk(&out).await
+    }
+
+    /// Sends the content unchanged as a single chunk (RFC 3030 section 2).
+    async fn send_binary(&mut self, content: &Arc<dyn Content>) -> Result<(), TransactionEnd> {
+        self.send(format!("BDAT {} LAST\r\n", content.size()).as_bytes())
+            .await?;
+        let mut offset = 0;
+        while offset < content.size() {
+            let piece = read_chunk(content, offset).await.map_err(TransactionEnd::Unreadable)?;
+            if piece.is_empty() {
+                let short = io::Error::new(io::ErrorKind::UnexpectedEof, "the message is shorter than its size");
+                return Err(TransactionEnd::Unreadable(short));
+            }
+            offset += piece.len() as u64;
+            self.activity.set_in_doubt(offset >= content.size());
+            self.send_chunk(&piece).await?;
+        }
+        Ok(())
     }
 
     /// Sends a part of the content. If sending fails, looks for a reply that explains the failure.
@@ -397,9 +531,9 @@ impl Connection {
             };
             let outcome = match reply.code {
                 300..=399 => RecipientOutcome::Deferred(expect_refusal(reply.clone())),
-                _ => {
-                    RecipientOutcome::from_reply(reply.clone(), DialogueStep::Data, &self.host).over(self.tls.as_ref())
-                }
+                _ => RecipientOutcome::from_reply(reply.clone(), DialogueStep::Data, &self.host)
+                    .over(self.tls.as_ref())
+                    .with_duties(self.offers.dsn, self.offers.deliver_by),
             };
             progress.outcomes[*index] = Some(outcome);
             shared = Some(reply);
@@ -430,10 +564,15 @@ fn expect_refusal(reply: Reply) -> Reply {
 /// True if every recipient's copy needs SMTPUTF8, because of the sender or the header (RFC 6531 section 3.4). A message
 /// that was declared SMTPUTF8 without need can go to any host.
 fn needs_utf8(message: OutgoingMessage<'_>) -> io::Result<bool> {
-    if message.sender.mailbox().is_some_and(|mailbox| !mailbox.is_ascii()) {
+    if message
+        .envelope
+        .sender
+        .mailbox()
+        .is_some_and(|mailbox| !mailbox.is_ascii())
+    {
         return Ok(true);
     }
-    if !message.smtputf8 {
+    if !message.envelope.smtputf8 {
         return Ok(false);
     }
     Ok(!HeaderBlock::read(message.content.as_ref())?.as_bytes().is_ascii())

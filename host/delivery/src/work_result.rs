@@ -36,6 +36,8 @@ pub(super) enum Untried {
     Down,
     /// Enough deliveries wait for a connection to the destination.
     Crowded,
+    /// The next hop has not asked for its mail (RFC 1985).
+    Held,
 }
 
 impl WorkResult {

@@ -13,7 +13,8 @@ use super::resolve_recipients::{RecipientResolver, Resolution, Resolved};
 use crate::destination_attempts::{GroupKey, Supervision, attempt_all};
 use crate::outgoing_delivery::Delivery;
 use crate::remote_health::WaitBound;
-use crate::work_result::{Deferred, WorkResult};
+use crate::transaction::ReportRequests;
+use crate::work_result::{Deferred, Untried, WorkResult};
 
 /// Processes a due message. Stops between two outcomes once `supervision.shutting_down` turns true. An error means that the message
 /// cannot be read.
@@ -63,19 +64,28 @@ async fn deliver(
         emit: delivery.services.emit.as_ref(),
     };
     let resolved = resolver.resolve(&record.recipients).await;
+    record.successes.extend(resolved.expanded);
     let mut progress = WorkResult {
         attempted: true,
         ..WorkResult::default()
     };
-    let forwarding_sender = forwarding_sender(delivery, &resolved).await;
+    let forwarding_sender = forwarding_sender(delivery, &resolved.recipients).await;
     let mut groups: HashMap<GroupKey, Vec<usize>> = HashMap::new();
     record.recipients.clear();
-    for (index, each) in resolved.into_iter().enumerate() {
+    for (index, each) in resolved.recipients.into_iter().enumerate() {
         let is_forwarded = forwarding_sender.is_some() && each.is_forwarded();
         record.recipients.push(each.recipient);
         match each.resolution {
             Resolution::Done => {}
-            Resolution::Send(destination) | Resolution::SendElsewhere(destination) => {
+            Resolution::Held(_, queue) if !delivery.is_forced => progress.deferred.push(Deferred {
+                recipient: index,
+                destination: queue,
+                reply: Reply::new(450, (4, 4, 1), "Waits until the next host asks with ETRN"),
+                untried: Some(Untried::Held),
+            }),
+            Resolution::Send(destination)
+            | Resolution::SendElsewhere(destination)
+            | Resolution::Held(destination, _) => {
                 let key = GroupKey {
                     destination,
                     is_forwarded,
@@ -91,7 +101,9 @@ async fn deliver(
             }),
         }
     }
+    let reports = report_requests(record);
     let delivery = Delivery {
+        reports: reports.as_ref(),
         wait_bound: if groups.len() == 1 {
             WaitBound::Remote
         } else {
@@ -113,6 +125,16 @@ async fn forwarding_sender(delivery: &Delivery<'_>, resolved: &[Resolved]) -> Op
     }
     let rewritten = delivery.services.directory.forwarding_sender(sender).await;
     rewritten.map(ReversePath::Mailbox)
+}
+
+/// The parameters about reports of the recipients that have any; `None` for most messages.
+fn report_requests(record: &Message) -> Option<ReportRequests> {
+    let given = record.recipients.iter().filter_map(|recipient| {
+        let dsn = recipient.dsn.as_ref()?;
+        Some((recipient.address.clone(), (**dsn).clone()))
+    });
+    let requests: ReportRequests = given.collect();
+    (!requests.is_empty()).then_some(requests)
 }
 
 /// The failure of a message that has passed too many hosts: a mail loop (RFC 5321 section 6.3).

@@ -286,6 +286,12 @@ events! {
         "An automatic rollback undid a change of an operator: the code or settings listed are no longer in force." "See the faults (4037). Correct the policy and load it, or put the change in force with --force.";
     5140 MessageCompleted "message-completed" Info { message: Text, client: Text, account: Maybe, added: Vec<String>, removed: Vec<String> }
         "A submitted message lacked fields, or had some that must not go out; the host added and removed those listed. `mbox` is a first line `From `." "None.";
+    5150 SuccessNoticeSent "success-notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String> }
+        "A message was delivered, passed on to a host that sends no reports, or sent on to the members of an address; its sender, who requested that with NOTIFY=SUCCESS, is told." "None.";
+    5151 QueueStarted "queue-started" Info { session: Text, client: Text, node: Text, messages: u64 }
+        "A client asked with ETRN for the mail that waits for a node; `messages` of it go to their next hop now." "None.";
+    5152 ClientNamed "client-named" Info { session: Text, front_end: Text, client: Text }
+        "A host in front of this one named the client of a session with XCLIENT; the session goes on as that of the client." "None; xclient of the listener says which hosts may do so.";
     5173 CertificateExpires "certificate-expires" Warning { file: Text, until: Text, days: u64 }
         "A certificate expires soon. Told 30 days, 7 days and 1 day before its end, once each." "Renew it, then posthouse reload.";
     5174 CertificateExpired "certificate-expired" Error { file: Text, until: Text }

@@ -4,7 +4,10 @@
 //! writes. `docs/reference/smtp.md` describes the dialogue as a client sees it.
 
 mod accept_message;
+mod active_transaction;
 pub(crate) mod auth;
+mod chunk_reader;
+mod chunked_message;
 mod client_certificate;
 pub(crate) mod command;
 mod completion;
@@ -13,9 +16,11 @@ mod context;
 pub(crate) mod data_reader;
 mod driver;
 mod edits;
+mod front_end;
 mod login_fault;
 mod login_limiter;
 mod machine;
+mod parameters;
 mod path;
 #[cfg(test)]
 mod property_tests;
@@ -112,7 +117,8 @@ async fn run_session(
     stop: watch::Receiver<bool>,
     permit: SessionPermit,
 ) {
-    let mut driver = Driver::new(context.clone(), &client, slot, stop, permit);
+    let is_front_end = listener.xclient.iter().any(|front| front.contains(&client.address));
+    let mut driver = Driver::new(context.clone(), &listener, &client, slot, stop, permit);
     let mut wire = Wire::new(Transport::Plain(stream));
     let (mut channel_binding, mut certificate_names) = (None, None);
     if listener.tls == ListenerTls::Implicit {
@@ -137,7 +143,10 @@ async fn run_session(
         tls: context.tls.is_some(),
         scram: context.directory.has_scram_for_all(),
     };
-    let rules = Rules::new(&context.config, &listener, &terms, offer);
+    let rules = Rules {
+        is_front_end,
+        ..Rules::new(&context.config, &listener, &terms, offer)
+    };
     if rules.auth && rules.authentication && context.logins.refuses(client_network(client.address)) {
         let reply = replies::logins_refused(&context.config.hostname);
         return driver.end(wire, Some(reply), Some("too many failed logins")).await;

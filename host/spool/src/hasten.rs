@@ -11,6 +11,16 @@ use crate::store_scan::id_of;
 use crate::stored_record::Stored;
 
 impl Spool {
+    /// Makes every message due now that waits for this destination, released as by an operator; returns the number.
+    pub fn release_waiting(&self, destination: &str) -> usize {
+        let shared = &self.inner.shared;
+        let released = shared.index().release_waiting(destination);
+        if released > 0 {
+            shared.changed.notify_one();
+        }
+        released
+    }
+
     /// Makes every queued message due now that waits or is due later and for which `is_meant` is true; returns the
     /// number. In memory only: after a restart the records count again. Reads all records, and blocks.
     pub fn hasten(&self, is_meant: impl Fn(&Message) -> bool) -> Result<u64, PutError> {

@@ -143,6 +143,13 @@ impl Index {
         self.make_due(woken)
     }
 
+    /// Makes every message due that waits for this destination, released as by an operator; returns the number.
+    pub fn release_waiting(&mut self, destination: &str) -> usize {
+        let woken = self.waiting.take_first(destination, usize::MAX);
+        self.released.extend(woken.iter().map(|(id, _)| *id));
+        self.make_due(woken)
+    }
+
     /// Makes every waiting message due that has expired at `now`; returns the number.
     pub fn wake_expired(&mut self, now: Timestamp) -> usize {
         let woken = self.waiting.take_expired(now);

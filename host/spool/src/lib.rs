@@ -63,7 +63,7 @@ pub use claim::Claim;
 pub use disk_space::ReservedSpace;
 pub use draft::Draft;
 pub use integrity::check_spool::{CheckedSpool, check_spool};
-pub use message::{Failed, Message, Recipient, RecipientState, State};
+pub use message::{Failed, Message, Recipient, RecipientState, State, Success, SuccessAction};
 pub use recovery::Recovery;
 pub use set_aside::SetAsideMessage;
 pub use spool_error::{Damage, OpenError, PutError};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use host_contract::Reason;
-use host_mail::{Client, Envelope, Mailbox, MessageId, Reply, Timestamp};
+use host_mail::{Client, Envelope, Mailbox, MessageId, RecipientDsn, Reply, Timestamp};
 
 /// A message's record: everything but the bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,50 @@ pub struct Message {
     /// True if the sender was told that the message is delayed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub delay_reported: bool,
+    /// Deliveries of which the sender wants to learn (RFC 3461), and has not been told yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub successes: Vec<Success>,
+}
+
+/// A delivery of which the sender wants to learn (`NOTIFY=SUCCESS`, RFC 3461 section 4.1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Success {
+    /// Address as the sender wrote it.
+    pub written: Mailbox,
+    /// Address that the message was delivered to: `written`, or what an alias stands for.
+    pub address: Mailbox,
+    /// End of this host's part.
+    pub action: SuccessAction,
+    /// Reply to the message.
+    pub reply: Reply,
+    /// Host that gave the reply; `None` is this host.
+    pub remote: Option<String>,
+    /// Time of the reply.
+    pub at: Timestamp,
+}
+
+/// The `Action` of a report about a success (RFC 3464 section 2.3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SuccessAction {
+    /// The message is in the mailbox.
+    Delivered,
+    /// A host without DSN has the message: the last report.
+    Relayed,
+    /// The message went to several members of the address.
+    Expanded,
+}
+
+impl SuccessAction {
+    /// Returns `delivered`, `relayed` or `expanded`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Relayed => "relayed",
+            Self::Expanded => "expanded",
+        }
+    }
 }
 
 /// State of a message in the queue.
@@ -87,6 +131,9 @@ pub struct Recipient {
     pub original: Option<Mailbox>,
     /// State of the delivery.
     pub state: RecipientState,
+    /// Parameters of RCPT about reports (RFC 3461); `None` if none were given. Boxed, since little mail has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dsn: Option<Box<RecipientDsn>>,
 }
 
 impl Recipient {
@@ -96,7 +143,23 @@ impl Recipient {
             address,
             original: None,
             state: RecipientState::Pending { last: None },
+            dsn: None,
         }
+    }
+
+    /// True if the sender wants to learn of the delivery.
+    pub fn wants_success(&self) -> bool {
+        self.dsn.as_ref().is_some_and(|dsn| dsn.wants_success())
+    }
+
+    /// True unless the sender wants no report at all.
+    pub fn allows_reports(&self) -> bool {
+        self.dsn.as_ref().is_none_or(|dsn| dsn.allows_reports())
+    }
+
+    /// True if the sender may be told of a delay.
+    pub fn wants_delay(&self) -> bool {
+        self.dsn.as_ref().is_none_or(|dsn| dsn.wants_delay())
     }
 
     /// Returns the address as the sender wrote it.

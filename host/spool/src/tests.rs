@@ -42,6 +42,7 @@ pub(super) fn message(id: MessageId) -> Message {
         notification: false,
         faults: 0,
         delay_reported: false,
+        successes: Vec::new(),
     }
 }
 

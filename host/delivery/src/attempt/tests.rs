@@ -56,6 +56,8 @@ impl Sender {
             forwarding_sender: None,
             content: &self.content,
             outgoing: &outgoing,
+            reports: None,
+            received: host_mail::Timestamp(0),
             is_forced: false,
             wait_bound: WaitBound::Remote,
         };

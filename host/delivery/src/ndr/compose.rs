@@ -76,6 +76,7 @@ fn subject(report: &ReportFields<'_>) -> String {
     let (prefix, alone) = match report.occasion {
         Occasion::Failed => ("Not delivered:", "Mail could not be delivered"),
         Occasion::Delayed { .. } => ("Delayed:", "Mail is not delivered yet"),
+        Occasion::Succeeded => ("Delivery report:", "Report of a delivery"),
     };
     let original = report.header.named("Subject").next().map(|field| field.unfolded(500));
     match original {

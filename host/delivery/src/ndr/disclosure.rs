@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use host_mail::{Mailbox, ReversePath, StatusCode, Timestamp};
+use host_mail::{Mailbox, OriginalRecipient, RecipientDsn, ReversePath, StatusCode, Timestamp};
 use host_spool::Message;
 
 use super::failed_delivery::{DeliveryPath, FailedDelivery};
@@ -48,6 +48,8 @@ pub(super) enum Diagnosis {
 pub(super) struct ReportedRecipient {
     /// Address as the sender wrote it.
     pub(super) address: Mailbox,
+    /// Recipient as first named (ORCPT, RFC 3461 section 4.2).
+    pub(super) original: Option<OriginalRecipient>,
     /// Member of the alias or group `address` that the delivery was for; only for the administrator.
     pub(super) member: Option<Mailbox>,
     pub(super) class: String,
@@ -67,7 +69,7 @@ pub(super) fn recipients(
     hostname: &str,
 ) -> Vec<ReportedRecipient> {
     let ReportReader::Sender { authenticated } = reader else {
-        return failed.iter().map(|each| for_administrator(each)).collect();
+        return failed.iter().map(|each| for_administrator(original, each)).collect();
     };
     let mut seen = HashSet::new();
     let mut told = Vec::new();
@@ -75,11 +77,34 @@ pub(super) fn recipients(
         for (address, path) in written_by_sender(original, each) {
             if seen.insert(address.key()) {
                 let used = used_names(original, hostname);
-                told.push(for_sender(each, address, path, authenticated, used));
+                let named = first_named(original, &address);
+                let reported = for_sender(each, address, path, authenticated, used);
+                told.push(ReportedRecipient {
+                    original: named,
+                    ..reported
+                });
             }
         }
     }
     told
+}
+
+/// Removes the recipients about which the sender wants no such report, by NOTIFY (RFC 3461 section 4.1).
+pub(super) fn retain_wanted(
+    told: &mut Vec<ReportedRecipient>,
+    original: &Message,
+    is_wanted: fn(&RecipientDsn) -> bool,
+) {
+    told.retain(|recipient| {
+        original
+            .envelope
+            .recipient_dsn(&recipient.address)
+            .is_none_or(is_wanted)
+    });
+}
+
+fn first_named(original: &Message, address: &Mailbox) -> Option<OriginalRecipient> {
+    original.envelope.recipient_dsn(address)?.original.clone()
 }
 
 /// The addresses of the envelope that a failure is about. A recipient that a policy has put in the place of others stands
@@ -116,10 +141,11 @@ fn used_names(original: &Message, hostname: &str) -> UsedNames {
     used
 }
 
-fn for_administrator(failed: &FailedDelivery) -> ReportedRecipient {
+fn for_administrator(original: &Message, failed: &FailedDelivery) -> ReportedRecipient {
     let text = reply(&failed.why.reply);
     ReportedRecipient {
         address: failed.written.clone(),
+        original: first_named(original, &failed.written),
         member: (failed.address.key() != failed.written.key()).then(|| failed.address.clone()),
         class: failed.why.class.clone(),
         status: status_of(&failed.why.reply),
@@ -168,6 +194,7 @@ fn for_sender(
     };
     ReportedRecipient {
         address,
+        original: None,
         member: None,
         class: failed.why.class.clone(),
         status,

@@ -1,9 +1,9 @@
-//! A failed or delayed delivery, with everything that this host knows about it.
+//! A failed, delayed or reported delivery, with everything that this host knows about it.
 
 use host_config::DeliveryConfig;
 use host_directory::Directory;
 use host_mail::{Mailbox, Timestamp};
-use host_spool::{Failed, Recipient};
+use host_spool::{Failed, Recipient, Success};
 
 use crate::destination::{Destination, Remote};
 
@@ -18,14 +18,15 @@ pub enum DeliveryPath {
     Exchange,
 }
 
-/// A recipient that does not have the message, and the reason.
+/// A recipient that a report is about, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedDelivery {
     /// Address as the sender wrote it.
     pub written: Mailbox,
     /// Address that the delivery was for: `written`, or a member of the alias or group.
     pub address: Mailbox,
-    /// Class and reply. Of a delayed delivery the reply is that of the last attempt.
+    /// Class and reply. Of a delayed delivery the reply is that of the last attempt; of a success the class is the
+    /// action.
     pub why: Failed,
     /// Way to the recipient.
     pub path: DeliveryPath,
@@ -34,6 +35,20 @@ pub struct FailedDelivery {
 }
 
 impl FailedDelivery {
+    /// Adds the way to the recipient of a success.
+    pub(crate) async fn of_success(success: &Success, directory: &dyn Directory, delivery: &DeliveryConfig) -> Self {
+        let recipient = Recipient {
+            original: (success.address.key() != success.written.key()).then(|| success.written.clone()),
+            ..Recipient::pending(success.address.clone())
+        };
+        let why = Failed {
+            class: success.action.name().to_owned(),
+            reply: success.reply.clone(),
+            remote: success.remote.clone(),
+        };
+        Self::of(&recipient, why, Some(success.at), directory, delivery).await
+    }
+
     /// Adds the way to the recipient. While the directory is not available, every address counts as local, which
     /// discloses least.
     pub(crate) async fn of(

@@ -1,7 +1,7 @@
 //! The host's rules for notices, and the standard plan that applies if no policy has a plan.
 
 use host_contract::{Audience, Failure, Notice, Plan, Reason, ReturnContent};
-use host_mail::{Mailbox, ReversePath};
+use host_mail::{Mailbox, ReturnedPart, ReversePath};
 
 use super::failure_facts::is_report_type;
 
@@ -24,8 +24,12 @@ const ADDRESS_CLASSES: [&str; 4] = ["address-not-found", "ambiguous-address", "h
 /// 6.1).
 pub(super) fn standard_plan(failure: &Failure) -> Plan {
     let notice = |to| Notice {
+        // RFC 3461 section 4.3: without RET the host decides.
+        content: match (&to, failure.envelope.returned_part()) {
+            (Audience::Sender, Some(ReturnedPart::Full)) => ReturnContent::Full,
+            _ => ReturnContent::Headers,
+        },
         to,
-        content: ReturnContent::Headers,
         remark: None,
     };
     let mut plan = vec![notice(Audience::Administrator)];

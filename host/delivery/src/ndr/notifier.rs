@@ -1,16 +1,23 @@
 //! Writes the drafts of reports.
 
+use std::time::Duration;
+
 use super::as_sent::AsSent;
 use super::compose::{self, Composed, Occasion, ReportFields, Returned};
-use super::disclosure::{self, ReportReader};
+use super::disclosure::{self, ReportReader, ReportedRecipient};
 use super::failed_delivery::FailedDelivery;
 use super::failure_facts::failed_addresses;
 use super::notice_rules::{self, Addressed, PlannedClass};
 use host_contract::ReturnContent;
 use host_events::{Event, Events};
-use host_mail::{BodyType, Content, Envelope, HeaderBlock, Mailbox, ReversePath, Timestamp};
+use host_mail::{
+    BodyType, Content, DeliverByMode, Envelope, EnvelopeOptions, HeaderBlock, Mailbox, RecipientDsn, ReturnedPart,
+    ReversePath, Timestamp,
+};
 use host_spool::{Draft, Message, PutError, Recipient, Spool, State};
 
+/// Time for the delivery of a report about a message whose time the sender has cut short.
+const SHORTEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Bytes of the original that are copied at a time.
 const CHUNK_SIZE: usize = 64 * 1024;
 
@@ -54,19 +61,12 @@ impl Notifier<'_> {
         for drop in dropped {
             self.emit_dropped(drop.to, drop.reason);
         }
+        self.drop_unwanted(&mut addressed, planned, failed);
         self.redirect_unknown(&mut addressed, planned, failed);
         let mut notices = Vec::with_capacity(addressed.len());
         for report in &addressed {
             let about = about(report, planned, failed);
-            let written = self.write(PendingReport {
-                to: &report.to,
-                reader: self.reader(report),
-                content: report.content,
-                remarks: &report.remarks,
-                occasion: Occasion::Failed,
-                about: &about,
-            });
-            let (draft, message) = written.await?;
+            let (draft, message) = self.write(self.pending(report, &about)).await?;
             self.emit_sent(report, planned, &message);
             notices.push((draft, message));
         }
@@ -83,19 +83,10 @@ impl Notifier<'_> {
         let ReversePath::Mailbox(to) = &self.original.envelope.sender else {
             return Ok(None);
         };
-        let (reader, about) = (self.sender(), delayed.iter().collect::<Vec<_>>());
-        if disclosure::recipients(reader, self.original, &about, self.hostname).is_empty() {
+        let about: Vec<_> = delayed.iter().collect();
+        let Some((draft, notice)) = self.tell_sender(to, Occasion::Delayed { until }, &about).await? else {
             return Ok(None);
-        }
-        let report = PendingReport {
-            to,
-            reader,
-            content: ReturnContent::Headers,
-            remarks: &[],
-            occasion: Occasion::Delayed { until },
-            about: &about,
         };
-        let (draft, notice) = self.write(report).await?;
         self.events.emit(Event::DelayNoticeSent {
             message: self.original.id.to_string(),
             notice: notice.id.to_string(),
@@ -104,6 +95,100 @@ impl Notifier<'_> {
             until: until.to_string(),
         });
         Ok(Some((draft, notice)))
+    }
+
+    /// Writes the report about deliveries of which the sender wants to learn. `None` as for [`Self::delayed`].
+    pub async fn succeeded(&self, delivered: &[FailedDelivery]) -> Result<Option<(Draft, Message)>, PutError> {
+        let ReversePath::Mailbox(to) = &self.original.envelope.sender else {
+            return Ok(None);
+        };
+        let about: Vec<_> = delivered.iter().collect();
+        let Some((draft, notice)) = self.tell_sender(to, Occasion::Succeeded, &about).await? else {
+            return Ok(None);
+        };
+        self.events.emit(Event::SuccessNoticeSent {
+            message: self.original.id.to_string(),
+            notice: notice.id.to_string(),
+            to: to.to_string(),
+            about: delivered.iter().map(|each| each.written.to_string()).collect(),
+        });
+        Ok(Some((draft, notice)))
+    }
+
+    /// Writes a report to the sender that no policy has planned.
+    async fn tell_sender(
+        &self,
+        to: &Mailbox,
+        occasion: Occasion,
+        about: &[&FailedDelivery],
+    ) -> Result<Option<(Draft, Message)>, PutError> {
+        let report = PendingReport {
+            to,
+            reader: self.sender(),
+            content: ReturnContent::Headers,
+            remarks: &[],
+            occasion,
+            about,
+        };
+        match self.told(&report).is_empty() {
+            true => Ok(None),
+            false => self.write(report).await.map(Some),
+        }
+    }
+
+    /// The recipients of a report: for the sender without those that NOTIFY leaves out.
+    fn told(&self, report: &PendingReport<'_>) -> Vec<ReportedRecipient> {
+        let mut told = disclosure::recipients(report.reader, self.original, report.about, self.hostname);
+        if self.is_sender(report.to) && report.reader != ReportReader::Administrator {
+            let is_wanted = match report.occasion {
+                Occasion::Failed => RecipientDsn::wants_failure,
+                Occasion::Delayed { .. } => RecipientDsn::wants_delay,
+                // NOTIFY=SUCCESS or BY has requested each of them.
+                Occasion::Succeeded => RecipientDsn::allows_reports,
+            };
+            disclosure::retain_wanted(&mut told, self.original, is_wanted);
+        }
+        told
+    }
+
+    fn is_sender(&self, address: &Mailbox) -> bool {
+        let sender = self.original.envelope.sender.mailbox();
+        sender.is_some_and(|sender| sender.key() == address.key())
+    }
+
+    /// The part of the original to return: the sender may want less than the plan allows (RET, RFC 3461 section 4.3).
+    fn returned_content(&self, report: &Addressed) -> ReturnContent {
+        match (report.content, self.original.envelope.returned_part()) {
+            (ReturnContent::Full, Some(ReturnedPart::Headers)) if self.is_sender(&report.to) => ReturnContent::Headers,
+            (planned, _) => planned,
+        }
+    }
+
+    /// Drops the reports of which the sender wants none (NOTIFY, RFC 3461 section 4.1), also where a plan names the sender. The
+    /// administrator's reports stay.
+    fn drop_unwanted(&self, addressed: &mut Vec<Addressed>, planned: &[PlannedClass], failed: &[FailedDelivery]) {
+        addressed.retain(|report| {
+            let (reader, about) = (self.reader(report), about(report, planned, failed));
+            if disclosure::recipients(reader, self.original, &about, self.hostname).is_empty() {
+                return true;
+            }
+            let is_wanted = !self.told(&self.pending(report, &about)).is_empty();
+            if !is_wanted {
+                self.emit_dropped(report.to.to_string(), "the sender wants no report about it (NOTIFY)");
+            }
+            is_wanted
+        });
+    }
+
+    fn pending<'b>(&self, report: &'b Addressed, about: &'b [&'b FailedDelivery]) -> PendingReport<'b> {
+        PendingReport {
+            to: &report.to,
+            reader: self.reader(report),
+            content: self.returned_content(report),
+            remarks: &report.remarks,
+            occasion: Occasion::Failed,
+            about,
+        }
     }
 
     /// Addresses a report to the administrator where its reader wrote none of the failed addresses: a policy added them,
@@ -166,7 +251,7 @@ impl Notifier<'_> {
             ReportReader::Administrator => (self.content, self.header.clone()),
             ReportReader::Sender { .. } => (&as_sent, HeaderBlock::read(&as_sent).map_err(failed)?),
         };
-        let recipients = disclosure::recipients(report.reader, self.original, report.about, self.hostname);
+        let recipients = self.told(&report);
         let utf8 = !report.to.is_ascii();
         let (returned, truncation) = compose::returned(report.content, content, &header, utf8).map_err(failed)?;
         let composed = compose::compose(&ReportFields {
@@ -201,6 +286,13 @@ impl Notifier<'_> {
                     false => BodyType::SevenBit,
                 },
                 smtputf8: !to.is_ascii(),
+                // RFC 8689 section 5: used where it is offered.
+                options: self.original.envelope.requires_tls().then(|| {
+                    Box::new(EnvelopeOptions {
+                        require_tls: true,
+                        ..EnvelopeOptions::default()
+                    })
+                }),
             },
             client: None,
             size: draft.size(),
@@ -208,10 +300,21 @@ impl Notifier<'_> {
             recipients: vec![Recipient::pending(to.clone())],
             attempts: 0,
             due: now,
-            expires: now.after(self.original.received.until(self.original.expires)),
+            expires: now.after(self.lifetime()),
             notification: true,
             faults: 0,
             delay_reported: false,
+            successes: Vec::new(),
+        }
+    }
+
+    /// Time for the delivery of a report: that of the original, unless the sender has cut it short (RFC 2852).
+    fn lifetime(&self) -> Duration {
+        let lifetime = self.original.received.until(self.original.expires);
+        let by = self.original.envelope.deliver_by();
+        match by.is_some_and(|by| by.mode == DeliverByMode::Return) {
+            true => lifetime.max(SHORTEST_LIFETIME),
+            false => lifetime,
         }
     }
 

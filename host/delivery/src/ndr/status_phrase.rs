@@ -6,6 +6,7 @@ use host_mail::{Reply, StatusCode};
 /// reply keeps class 4, even though the recipient has failed after the last attempt.
 pub(super) fn status_of(reply: &Reply) -> StatusCode {
     reply.status.unwrap_or(match reply.code {
+        200..=299 => StatusCode(2, 0, 0),
         400..=499 => StatusCode(4, 0, 0),
         _ => StatusCode(5, 0, 0),
     })
@@ -14,6 +15,7 @@ pub(super) fn status_of(reply: &Reply) -> StatusCode {
 /// Returns the phrase for a status: of the detail if known, else of the subject.
 pub(super) fn phrase(status: StatusCode) -> &'static str {
     match (status.1, status.2) {
+        _ if status.0 == 2 => "accepted",
         (1, 1) => "no such mailbox",
         (1, 2 | 10) => "the domain takes no mail",
         (1, 3) => "the address is malformed",

@@ -52,6 +52,7 @@ pub(super) fn original() -> Message {
         notification: false,
         faults: 0,
         delay_reported: false,
+        successes: Vec::new(),
     }
 }
 

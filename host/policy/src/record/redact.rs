@@ -120,6 +120,7 @@ impl Redactor<'_> {
                 .iter()
                 .map(|recipient| self.mailbox(recipient))
                 .collect(),
+            options: None,
             ..envelope
         }
     }

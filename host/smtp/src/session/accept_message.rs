@@ -1,6 +1,7 @@
 //! Acceptance of a complete message: checks, the policy's disposition, and the spool write that a 250 confirms.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::completion::{CompletedContent, Completion, Submitted, complete};
 use super::context::SessionContext;
@@ -11,11 +12,13 @@ use super::replies;
 use host_contract::{Answered, Disposition, Reason, Transaction};
 use host_events::Event;
 use host_mail::{
-    Client, Content, Envelope, HeaderBlock, Mailbox, MessageId, Received, Redirected, Reply, Timestamp, hop_count,
-    redirected, redirected_field,
+    Client, Content, DeliverByMode, Envelope, HeaderBlock, Mailbox, MessageId, Received, Redirected, Reply, Timestamp,
+    hop_count, redirected, redirected_field,
 };
 use host_spool::{Draft, Message, PutError, Recipient, State};
 
+/// Age that each step of a priority counts for.
+const PRIORITY_STEP: Duration = Duration::from_secs(3600);
 /// Number of passes at which a message whose recipients a policy changed counts as a loop.
 const MAX_PASSES: usize = 4;
 
@@ -32,6 +35,8 @@ pub struct ReceivedMessage<'a> {
     pub client: &'a Client,
     /// True if the client used EHLO.
     pub extended: bool,
+    /// Client behind a front end, as XFORWARD named it.
+    pub forwarded: Option<&'a str>,
     /// Envelope of the message.
     pub envelope: &'a Envelope,
 }
@@ -208,6 +213,7 @@ impl ReceivedMessage<'_> {
         let size = (draft.size() + prefix.len() as u64).saturating_sub(edited.skip);
         draft.set_prefix(prefix, edited.skip);
         let recipients: Vec<String> = edited.recipients.iter().map(ToString::to_string).collect();
+        let (due, expires) = times(self.envelope, received, self.context.config.delivery.expire);
         let message = Message {
             id,
             received,
@@ -215,18 +221,22 @@ impl ReceivedMessage<'_> {
             client: Some(self.client.clone()),
             size,
             state,
-            recipients: edited.recipients.into_iter().map(Recipient::pending).collect(),
+            recipients: edited.recipients.into_iter().map(|each| self.recipient(each)).collect(),
             attempts: 0,
-            due: received,
-            expires: received.after(self.context.config.delivery.expire),
+            due,
+            expires,
             notification: false,
             faults: 0,
             delay_reported: false,
+            successes: Vec::new(),
         };
         let accepted = Event::MessageAccepted {
             message: id.to_string(),
             session: self.refusals.session.to_string(),
-            client: self.client.address.to_string(),
+            client: match self.forwarded {
+                Some(forwarded) => format!("{} for {forwarded}", self.client.address),
+                None => self.client.address.to_string(),
+            },
             account: self.client.identity.as_ref().map(|identity| identity.account.clone()),
             sender: self.envelope.sender.to_string(),
             recipients,
@@ -251,6 +261,15 @@ impl ReceivedMessage<'_> {
             account: self.client.identity.as_ref().map(|identity| identity.account.clone()),
             added: completion.added.clone(),
             removed: completion.removed.clone(),
+        }
+    }
+
+    /// Creates the record of a recipient, with the parameters that the client gave for the address.
+    fn recipient(&self, address: Mailbox) -> Recipient {
+        let dsn = self.envelope.recipient_dsn(&address).cloned().map(Box::new);
+        Recipient {
+            dsn,
+            ..Recipient::pending(address)
         }
     }
 
@@ -294,6 +313,27 @@ impl ReceivedMessage<'_> {
         self.refusals.emit(event, &self.envelope.sender);
         refusal.reply
     }
+}
+
+/// Returns the time of the first attempt, and the end of the delivery time. A held message (RFC 4865) is due at its
+/// release; one that is to be returned in time (RFC 2852) expires then. A priority above 0 (RFC 6710) counts as age, by an
+/// hour for each step.
+fn times(envelope: &Envelope, received: Timestamp, lifetime: Duration) -> (Timestamp, Timestamp) {
+    let Some(options) = &envelope.options else {
+        return (received, received.after(lifetime));
+    };
+    let release = options.hold.map_or(received, |hold| hold.release(received));
+    let expires = release.after(lifetime);
+    let expires = match options.deliver_by {
+        Some(by) if by.mode == DeliverByMode::Return => by.deadline(received).min(expires),
+        _ => expires,
+    };
+    let urgency = u64::try_from(options.priority.unwrap_or(0)).unwrap_or(0) * PRIORITY_STEP.as_millis() as u64;
+    let due = match release > received {
+        true => release,
+        false => Timestamp(received.0.saturating_sub(urgency)),
+    };
+    (due, expires)
 }
 
 /// Header of a message, after its completion if anything was missing.

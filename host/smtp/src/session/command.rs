@@ -1,15 +1,19 @@
 //! Parser of command lines (RFC 5321 section 4.1). The machine checks the order of commands.
 
 use super::auth::Secret;
-use super::path::{self, ForwardPath, Mail};
+use super::front_end::{self, Attribute};
+use super::path::{self, Mail, Rcpt};
 use super::replies;
 use host_mail::{Reply, is_address_literal, is_domain_name};
 
 /// Maximum length of a command line in octets, including CR LF (RFC 5321 section 4.5.3.1.4).
 const MAX_COMMAND: usize = 512;
-/// Maximum length of MAIL in octets, with SIZE (RFC 1870: 26), BODY (RFC 6152: 17), AUTH (RFC 4954: 500) and SMTPUTF8
-/// (RFC 6531: 10).
-const MAX_MAIL: usize = MAX_COMMAND + 26 + 17 + 500 + 10;
+/// Maximum length of MAIL in octets, with SIZE (RFC 1870: 26), BODY (RFC 6152: 17), AUTH (RFC 4954: 500), SMTPUTF8
+/// (RFC 6531: 10), RET and ENVID (RFC 3461: 124), REQUIRETLS (RFC 8689: 11), BY (RFC 2852: 17), HOLDFOR or HOLDUNTIL
+/// (RFC 4865: 34) and MT-PRIORITY (RFC 6710: 15).
+const MAX_MAIL: usize = MAX_COMMAND + 26 + 17 + 500 + 10 + 124 + 11 + 17 + 34 + 15;
+/// Maximum length of RCPT in octets, with NOTIFY and ORCPT (RFC 3461: 500).
+const MAX_RCPT: usize = MAX_COMMAND + 500;
 /// Maximum length in octets of AUTH and of a response during an exchange (RFC 4954 section 4); no line may be longer.
 pub const MAX_LINE: usize = 12_288;
 /// Maximum length of a domain in octets (RFC 5321 section 4.5.3.1.2).
@@ -25,9 +29,11 @@ pub enum Command {
     /// Begins a transaction.
     Mail(Mail),
     /// Adds a recipient.
-    Rcpt(ForwardPath),
+    Rcpt(Rcpt),
     /// Announces the message.
     Data,
+    /// Announces the next octets of the message (RFC 3030): their number, and true if they are the last.
+    Bdat(u64, bool),
     /// Drops the transaction.
     Rset,
     /// Asks about an address; the reply discloses nothing.
@@ -36,12 +42,20 @@ pub enum Command {
     Help,
     /// Has no effect.
     Noop,
+    /// Asks for the mail of a node (RFC 1985), a domain, or with `@` a domain and those below.
+    Etrn(String),
+    /// Names the client behind a front end.
+    XClient(Vec<Attribute>),
+    /// Names the client behind a front end for events, for one transaction.
+    XForward(Vec<Attribute>),
     /// Ends the session.
     Quit,
     /// Starts TLS (RFC 3207).
     StartTls,
     /// Authenticates (RFC 4954), with mechanism and initial response.
     Auth(String, Option<Secret>),
+    /// BDAT without a number of octets: nothing tells the octets that follow from commands.
+    EndlessBdat,
     /// An HTTP request of a web client. A third party may have chosen the request and the lines that follow.
     Http,
 }
@@ -85,6 +99,7 @@ impl Command {
             "MAIL" => path::mail(argument, bare_addresses).map(Self::Mail),
             "RCPT" => path::rcpt(argument, bare_addresses).map(Self::Rcpt),
             "DATA" => without_argument(Self::Data, "DATA"),
+            "BDAT" => Ok(bdat(argument)),
             "RSET" => without_argument(Self::Rset, "RSET"),
             "QUIT" => without_argument(Self::Quit, "QUIT"),
             "STARTTLS" => without_argument(Self::StartTls, "STARTTLS"),
@@ -92,10 +107,12 @@ impl Command {
             "HELP" => Ok(Self::Help),
             "VRFY" if !argument.is_empty() => Ok(Self::Vrfy),
             "VRFY" => Err(replies::syntax("VRFY string")),
-            // Known elsewhere (RFC 821, 1985, 2645, 3030, 4468, 5321) and not offered here.
-            "EXPN" | "SEND" | "SOML" | "SAML" | "TURN" | "ETRN" | "ATRN" | "BDAT" | "BURL" => {
-                Err(replies::not_implemented())
-            }
+            "XCLIENT" => front_end::attributes(argument, &front_end::XCLIENT).map(Self::XClient),
+            "XFORWARD" => front_end::attributes(argument, &front_end::XFORWARD).map(Self::XForward),
+            "ETRN" if argument.is_empty() || argument.contains(' ') => Err(replies::syntax("ETRN domain")),
+            "ETRN" => Ok(Self::Etrn(argument.to_owned())),
+            // Known elsewhere (RFC 821, 2645, 4468, 5321) and not offered here.
+            "EXPN" | "SEND" | "SOML" | "SAML" | "TURN" | "ATRN" | "BURL" => Err(replies::not_implemented()),
             _ => Err(replies::unknown_command()),
         }
     }
@@ -118,6 +135,8 @@ fn max_length(verb: &[u8]) -> usize {
         MAX_LINE
     } else if verb.eq_ignore_ascii_case(b"MAIL") {
         MAX_MAIL
+    } else if verb.eq_ignore_ascii_case(b"RCPT") {
+        MAX_RCPT
     } else {
         MAX_COMMAND
     }
@@ -137,6 +156,19 @@ fn hello(argument: &[u8]) -> Result<String, Reply> {
 /// True for an argument that RFC 5321 section 4.1.1.1 allows, or that has underscores, which many office networks use.
 pub fn is_strict_hello(name: &str) -> bool {
     name.is_ascii() && name.len() <= MAX_DOMAIN && (is_domain_name(name) || is_address_literal(name))
+}
+
+/// Parses the argument of BDAT, `chunk-size [SP LAST]` (RFC 3030 section 2).
+fn bdat(argument: &str) -> Command {
+    let (size, last) = argument.split_once(' ').unwrap_or((argument, ""));
+    let digits = !size.is_empty() && size.bytes().all(|octet| octet.is_ascii_digit());
+    let last = last.trim_start_matches(' ');
+    match size.parse() {
+        Ok(size) if digits && (last.is_empty() || last.eq_ignore_ascii_case("LAST")) => {
+            Command::Bdat(size, !last.is_empty())
+        }
+        _ => Command::EndlessBdat,
+    }
 }
 
 /// Parses the argument of AUTH. An initial response that is no text is kept: the exchange refuses it as a failed login.
@@ -170,6 +202,13 @@ mod tests {
             ("HeLo MY_PC", Command::Helo("MY_PC".into())),
             ("DATA  ", Command::Data),
             ("rset", Command::Rset),
+            ("etrn @example.org", Command::Etrn("@example.org".into())),
+            ("BDAT 10", Command::Bdat(10, false)),
+            ("bdat 0  last ", Command::Bdat(0, true)),
+            ("BDAT", Command::EndlessBdat),
+            ("BDAT +1", Command::EndlessBdat),
+            ("BDAT 1 FIRST", Command::EndlessBdat),
+            ("BDAT 18446744073709551616", Command::EndlessBdat),
             ("NOOP whatever you say", Command::Noop),
             ("noop", Command::Noop),
             ("HELP", Command::Help),
@@ -225,9 +264,9 @@ mod tests {
             (b"AUTH", 501),
             (b"AUTH PLAIN a b", 501),
             (b"EXPN list", 502),
-            (b"BDAT 10 LAST", 502),
             (b"TURN", 502),
-            (b"ETRN example.org", 502),
+            (b"ETRN", 501),
+            (b"ETRN a b", 501),
         ] {
             assert_eq!(code(line), expected, "{}", line.escape_ascii());
         }
@@ -258,8 +297,10 @@ mod tests {
         assert_eq!(code(line("NOOP", 512).as_bytes()), 0);
         assert_eq!(code(line("NOOP", 513).as_bytes()), 500);
         assert_eq!(code(line("AUTH PLAIN", MAX_LINE).as_bytes()), 0);
-        assert_eq!(code(line("MAIL", 1065).as_bytes()), 501);
-        assert_eq!(code(line("MAIL", 1066).as_bytes()), 500);
+        assert_eq!(code(line("MAIL", 1266).as_bytes()), 501);
+        assert_eq!(code(line("MAIL", 1267).as_bytes()), 500);
+        assert_eq!(code(line("RCPT", 1012).as_bytes()), 501);
+        assert_eq!(code(line("RCPT", 1013).as_bytes()), 500);
     }
 
     #[test]

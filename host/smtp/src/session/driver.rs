@@ -1,6 +1,7 @@
 //! The driver of a session: reads, steps the machine, performs the step's action, writes, and emits events.
 
 mod decisions;
+mod held_mail;
 pub(super) mod input;
 mod logins;
 
@@ -11,18 +12,21 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 
-use super::machine::{self, Handshake, Session, Step};
+use super::machine::{self, ConnectionOffer, Handshake, IdentifiedClient, Rules, Session, Step};
 use super::wire::{CloseMode, LineError, Wire};
+use crate::session::active_transaction::ActiveTransaction;
+use crate::session::chunked_message::discard;
 use crate::session::connection_slot::ConnectionSlot;
 use crate::session::context::SessionContext;
 use crate::session::driver::input::{Interrupted, PeerIo};
 use crate::session::refusal_events::{RefusalEvents, RefusalFacts};
 use crate::session::replies;
-use crate::session::session_permit::{ActiveTransaction, SessionPermit};
+use crate::session::session_permit::SessionPermit;
 use crate::session::transport::{Secured, Stream};
+use host_config::Listener;
 use host_contract::{Admission, AdmissionTerms, Reason};
 use host_events::Event;
-use host_mail::{Client, Reply, ReversePath};
+use host_mail::{Client, Reply, ReversePath, client_network};
 
 /// Maximum duration of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,6 +40,7 @@ type NextStep = Step<ActiveTransaction>;
 /// The driver of a connection.
 pub struct Driver {
     context: SessionContext,
+    listener: Arc<Listener>,
     peer: PeerIo,
     refusals: RefusalEvents,
     /// Permit of the connection, until the first transaction takes the permit or another session gets the permit.
@@ -46,6 +51,7 @@ impl Driver {
     /// Creates the driver of a connection that was just accepted.
     pub fn new(
         context: SessionContext,
+        listener: &Arc<Listener>,
         client: &Client,
         slot: Arc<ConnectionSlot>,
         stop: watch::Receiver<bool>,
@@ -56,6 +62,7 @@ impl Driver {
             refusals: RefusalEvents::new(peer.session, context.events.clone()),
             peer,
             permit,
+            listener: Arc::clone(listener),
             context,
         }
     }
@@ -78,6 +85,32 @@ impl Driver {
                 Err(reply)
             }
         }
+    }
+
+    /// Asks the policy about the client that a front end named, and begins the session anew.
+    async fn identify(&mut self, identified: IdentifiedClient) -> NextStep {
+        let front_end = std::mem::replace(&mut self.peer.address, identified.client.address.to_string());
+        self.context.events.emit(Event::ClientNamed {
+            session: self.peer.session.to_string(),
+            front_end,
+            client: self.peer.address.clone(),
+        });
+        let terms = match self.admit(&identified.client).await {
+            Ok(terms) => terms,
+            Err(refusal) => return Step::Close(refusal, None),
+        };
+        let context = &self.context;
+        let offer = ConnectionOffer {
+            tls: context.tls.is_some(),
+            scram: context.directory.has_scram_for_all(),
+        };
+        let rules = Rules::new(&context.config, &self.listener, &terms, offer);
+        let network = client_network(identified.client.address);
+        if rules.auth && rules.authentication && context.logins.refuses(network) {
+            let reply = replies::logins_refused(&context.config.hostname);
+            return Step::Close(reply, Some("too many failed logins"));
+        }
+        identified.admitted(rules, terms.exemptions)
     }
 
     /// Performs a TLS handshake. A failure emits an event and returns `None`; the peer gets no reply.
@@ -219,6 +252,17 @@ impl Driver {
             Step::AskSender(pending) => self.ask_sender(pending).await,
             Step::AskRecipient(pending) => Ok(self.ask_recipient(pending).await),
             Step::Receive(pending) => self.receive_message(wire, pending).await,
+            Step::Identify(identified) => Ok(Box::pin(self.identify(*identified)).await),
+            Step::StartQueue(request) => {
+                let reply = self.start_queue(&request.node);
+                Ok(request.done(reply))
+            }
+            // Boxed: most mail comes by DATA.
+            Step::ReceiveChunk(pending) => Box::pin(self.receive_chunk(wire, pending)).await,
+            Step::Skip(octets, next) => {
+                Box::pin(discard(wire, &self.peer, octets)).await?;
+                Ok(*next)
+            }
             close @ (Step::StartTls(..) | Step::Close(..)) => Ok(close),
         }
     }

@@ -23,13 +23,17 @@ mod state;
 mod tests;
 
 use super::command::{Command, is_strict_hello};
-use super::path::{self, ForwardPath, Mail};
+use super::front_end::{self, Attribute};
+use super::path::{self, ForwardPath, Mail, Rcpt};
 use super::replies;
-use crate::session::machine::state::Phase;
+use crate::session::machine::state::{Chunks, Phase};
+use host_config::Extension;
+use host_mail::{BodyType, Reply};
 
 pub use crate::session::machine::connection::{ConnectionOffer, Rules, Session};
 pub use crate::session::machine::state::{
-    AskRecipient, AskSender, Conversation, FindingVerifier, Handshake, Receiving, RejectedLogin, Step, Verifying,
+    AskRecipient, AskSender, Conversation, FindingVerifier, Handshake, IdentifiedClient, QueueRequest, Receiving,
+    ReceivingChunk, RejectedLogin, Step, Verifying,
 };
 
 /// Returns the first step of a connection that was admitted: the banner.
@@ -74,14 +78,22 @@ impl<P> Conversation<P> {
             Ok(Command::Ehlo(name)) => self.hello(name, true),
             Ok(Command::Helo(name)) => self.hello(name, false),
             Ok(Command::Mail(mail)) => self.mail(mail),
-            Ok(Command::Rcpt(path)) => self.rcpt(path),
+            Ok(Command::Rcpt(rcpt)) => self.rcpt(rcpt),
             Ok(Command::Data) => self.data(),
+            Ok(Command::Bdat(size, last)) => self.bdat(size, last),
+            Ok(Command::EndlessBdat) => Step::Close(
+                replies::syntax("BDAT octets [LAST]"),
+                Some("BDAT without a number of octets"),
+            ),
             Ok(Command::Auth(mechanism, initial)) => self.auth(&mechanism, initial.as_ref()),
             Ok(Command::StartTls) => self.start_tls(),
             Ok(Command::Rset) => self.reset(),
             Ok(Command::Noop) => self.idle_command(replies::ok()),
             Ok(Command::Help) => self.idle_command(replies::help()),
             Ok(Command::Vrfy) => self.idle_command(replies::cannot_verify()),
+            Ok(Command::XClient(attributes)) => self.xclient(&attributes),
+            Ok(Command::XForward(attributes)) => self.xforward(&attributes),
+            Ok(Command::Etrn(node)) => self.etrn(node),
             Ok(Command::Quit) => Step::Close(replies::bye(hostname), None),
             Ok(Command::Http) => Step::Close(replies::not_http(), Some("an HTTP request")),
         }
@@ -92,7 +104,7 @@ impl<P> Conversation<P> {
         if self.session.rules.strict_hello && !is_strict_hello(&name) {
             return self.mistake(replies::syntax("EHLO domain or address literal"));
         }
-        self.session.client.helo = Some(name);
+        self.session.client.helo = Some(self.session.forwarded_helo.clone().unwrap_or(name));
         self.session.extended = extended;
         let reply = if extended {
             self.session.extensions()
@@ -113,6 +125,17 @@ impl<P> Conversation<P> {
             return self.mistake(reply);
         }
         let rules = &self.session.rules;
+        if let Some(reply) = mail
+            .options
+            .as_deref()
+            .and_then(|options| self.session.unfit_option(options))
+        {
+            return self.mistake(reply);
+        }
+        let is_binary = mail.body == BodyType::Binary;
+        if is_binary && !(rules.offers(Extension::BinaryMime) && rules.offers(Extension::Chunking)) {
+            return self.mistake(replies::bad_parameter("BODY"));
+        }
         if mail.size.is_some_and(|size| size > rules.message_size) {
             return self.mistake(replies::too_big());
         }
@@ -132,7 +155,10 @@ impl<P> Conversation<P> {
     }
 
     /// Performs RCPT (RFC 5321 section 4.1.1.3).
-    fn rcpt(self, path: ForwardPath) -> Step<P> {
+    fn rcpt(self, Rcpt { path, dsn }: Rcpt) -> Step<P> {
+        if dsn.is_some() && !self.session.rules.offers(Extension::Dsn) {
+            return self.mistake(replies::unknown_parameter());
+        }
         let Self {
             session,
             phase: Phase::Mail(mut transaction),
@@ -140,6 +166,10 @@ impl<P> Conversation<P> {
         else {
             return self.mistake(replies::out_of_order("Send MAIL first"));
         };
+        if transaction.chunks != Chunks::None {
+            let phase = Phase::Mail(transaction);
+            return Self { session, phase }.mistake(replies::out_of_order("The message has begun"));
+        }
         let (recipient, is_ascii) = match path {
             ForwardPath::Mailbox { mailbox, is_ascii } => (Ok(mailbox), is_ascii),
             ForwardPath::Postmaster => (path::postmaster(&session.rules.hostname), true),
@@ -157,6 +187,7 @@ impl<P> Conversation<P> {
                     session,
                     transaction,
                     recipient,
+                    dsn,
                 });
             }
         };
@@ -175,6 +206,12 @@ impl<P> Conversation<P> {
     /// Performs DATA (RFC 5321 section 4.1.1.4).
     fn data(self) -> Step<P> {
         match self.phase {
+            // RFC 3030 sections 2 and 3.
+            Phase::Mail(ref transaction)
+                if transaction.chunks != Chunks::None || transaction.envelope.body == BodyType::Binary =>
+            {
+                self.mistake(replies::out_of_order("The message comes by BDAT"))
+            }
             Phase::Mail(transaction) if !transaction.envelope.recipients.is_empty() => Step::Receive(Receiving {
                 session: self.session,
                 transaction,
@@ -182,6 +219,100 @@ impl<P> Conversation<P> {
             Phase::Mail(_) => self.idle_command(replies::no_recipients()),
             _ => self.mistake(replies::out_of_order("Send MAIL and RCPT first")),
         }
+    }
+
+    /// Performs BDAT (RFC 3030 section 2). The octets of a chunk out of order are discarded, so that none is taken for a
+    /// command.
+    fn bdat(self, size: u64, last: bool) -> Step<P> {
+        if !self.session.rules.offers(Extension::Chunking) {
+            return Step::Skip(size, Box::new(self.mistake(replies::not_implemented())));
+        }
+        let Self { session, phase } = self;
+        let mut transaction = match phase {
+            Phase::Mail(transaction) => transaction,
+            phase => {
+                let next = Self { session, phase };
+                let mistake = next.mistake(replies::out_of_order("Send MAIL and RCPT first"));
+                return Step::Skip(size, Box::new(mistake));
+            }
+        };
+        let reply = match transaction.chunks {
+            // The rest of a message that was refused: the client may have sent it before the refusal.
+            Chunks::Refused => replies::out_of_order("The message was refused at an earlier chunk"),
+            Chunks::None if transaction.envelope.recipients.is_empty() => replies::no_recipients(),
+            Chunks::None | Chunks::Begun => {
+                return Step::ReceiveChunk(ReceivingChunk {
+                    session,
+                    transaction,
+                    size,
+                    last,
+                });
+            }
+        };
+        transaction.chunks = Chunks::Refused;
+        let next = Self {
+            session,
+            phase: Phase::Mail(transaction),
+        };
+        let next = match last {
+            true => Self::greeted(next.dropped()),
+            false => next,
+        };
+        let step = match size {
+            0 => next.idle_command(reply),
+            _ => next.reply(reply),
+        };
+        Step::Skip(size, Box::new(step))
+    }
+
+    /// Performs XCLIENT of Postfix: the session begins anew for the client that the front end names.
+    fn xclient(self, attributes: &[Attribute]) -> Step<P> {
+        if let Some(reply) = self.front_end_refusal() {
+            return self.mistake(reply);
+        }
+        match front_end::identify(&self.session.client, attributes) {
+            Ok(client) => Step::Identify(Box::new(IdentifiedClient {
+                session: self.session,
+                client,
+            })),
+            Err(reply) => self.mistake(reply),
+        }
+    }
+
+    /// Performs XFORWARD of Postfix: events about the next message name the client.
+    fn xforward(mut self, attributes: &[Attribute]) -> Step<P> {
+        if let Some(reply) = self.front_end_refusal() {
+            return self.mistake(reply);
+        }
+        self.session.forwarded = front_end::forwarded_client(attributes).or(self.session.forwarded.take());
+        self.idle_command(replies::ok())
+    }
+
+    fn front_end_refusal(&self) -> Option<Reply> {
+        match (self.session.rules.is_front_end, &self.phase) {
+            (false, _) => Some(replies::no_front_end()),
+            (true, Phase::Mail(_)) => Some(replies::out_of_order("Not within a transaction")),
+            (true, Phase::Connected | Phase::Greeted) => None,
+        }
+    }
+
+    /// Performs ETRN (RFC 1985 section 5).
+    fn etrn(self, node: String) -> Step<P> {
+        if !self.session.rules.offers(Extension::Etrn) || !self.session.rules.holds_mail {
+            return self.mistake(replies::not_implemented());
+        }
+        if !matches!(self.phase, Phase::Greeted) {
+            return self.mistake(replies::out_of_order(
+                "ETRN comes after EHLO and not within a transaction",
+            ));
+        }
+        if let Some(reply) = self.session.missing_requirement() {
+            return self.mistake(reply);
+        }
+        Step::StartQueue(QueueRequest {
+            conversation: self,
+            node,
+        })
     }
 
     /// Performs RSET (RFC 5321 section 4.1.1.5).

@@ -1,27 +1,14 @@
 //! Paths and parameters of MAIL and RCPT (RFC 5321 section 4.1.2).
 
-use super::replies;
-use host_mail::{AddressError, BodyType, Mailbox, Reply, ReversePath, is_domain_name};
+use super::{parameters, replies};
+use host_mail::{AddressError, BodyType, Mailbox, RecipientDsn, Reply, ReversePath, is_domain_name};
+
+pub use super::parameters::Mail;
 
 const MAIL_USAGE: &str = "MAIL FROM:<address> [SP parameters]";
 const RCPT_USAGE: &str = "RCPT TO:<address> [SP parameters]";
 
-/// The parsed argument of MAIL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mail {
-    /// Reverse-path.
-    pub sender: ReversePath,
-    /// True if the reverse-path is ASCII as the client wrote it.
-    pub is_ascii: bool,
-    /// Announced size in octets (RFC 1870).
-    pub size: Option<u64>,
-    /// Announced body type (RFC 6152).
-    pub body: BodyType,
-    /// True if SMTPUTF8 was given (RFC 6531).
-    pub smtputf8: bool,
-}
-
-/// The parsed argument of RCPT.
+/// A forward-path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ForwardPath {
     /// `<Postmaster>` without a domain: the host's postmaster (RFC 5321 section 4.5.1).
@@ -33,6 +20,15 @@ pub enum ForwardPath {
         /// True if the path is ASCII as the client wrote it.
         is_ascii: bool,
     },
+}
+
+/// The parsed argument of RCPT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rcpt {
+    /// Forward-path.
+    pub path: ForwardPath,
+    /// NOTIFY and ORCPT (RFC 3461); `None` if neither was given.
+    pub dsn: Option<Box<RecipientDsn>>,
 }
 
 /// Parses the argument of MAIL. With `bare_addresses` the address needs no angle brackets. The error is the reply.
@@ -47,43 +43,25 @@ pub fn mail(argument: &str, bare_addresses: bool) -> Result<Mail, Reply> {
         size: None,
         body: BodyType::SevenBit,
         smtputf8: false,
+        options: None,
     };
-    let mut seen: Vec<String> = Vec::new();
-    for (keyword, value) in parameters(rest) {
-        let keyword = keyword.to_ascii_uppercase();
-        let bad = || replies::bad_parameter(&keyword);
-        match (keyword.as_str(), value) {
-            ("SIZE", Some(value)) => mail.size = Some(octets(value).ok_or_else(bad)?),
-            ("BODY", Some(value)) if value.eq_ignore_ascii_case("7BIT") => mail.body = BodyType::SevenBit,
-            ("BODY", Some(value)) if value.eq_ignore_ascii_case("8BITMIME") => mail.body = BodyType::EightBitMime,
-            ("SMTPUTF8", None) => mail.smtputf8 = true,
-            // RFC 4954 section 5: no client is trusted to vouch for another sender. A well-formed value is treated as
-            // AUTH=<>.
-            ("AUTH", Some(value)) if is_xtext(value) => {}
-            ("SIZE" | "BODY" | "SMTPUTF8" | "AUTH", _) => return Err(bad()),
-            _ => return Err(replies::unknown_parameter()),
-        }
-        if seen.contains(&keyword) {
-            return Err(bad());
-        }
-        seen.push(keyword);
-    }
+    parameters::read(rest, |keyword, value| parameters::of_mail(&mut mail, keyword, value))?;
     Ok(mail)
 }
 
-/// Parses the argument of RCPT, as [`mail`] does. Every parameter is refused, since no extension with a parameter
-/// of RCPT is offered.
-pub fn rcpt(argument: &str, bare_addresses: bool) -> Result<ForwardPath, Reply> {
+/// Parses the argument of RCPT, as [`mail`] does.
+pub fn rcpt(argument: &str, bare_addresses: bool) -> Result<Rcpt, Reply> {
     let (path, rest) = path_after(argument, "TO:", bare_addresses, RCPT_USAGE)?;
-    if parameters(rest).next().is_some() {
-        return Err(replies::unknown_parameter());
-    }
+    let mut dsn = None;
+    parameters::read(rest, |keyword, value| parameters::of_rcpt(&mut dsn, keyword, value))?;
     if path.eq_ignore_ascii_case("postmaster") {
-        return Ok(ForwardPath::Postmaster);
+        let path = ForwardPath::Postmaster;
+        return Ok(Rcpt { path, dsn });
     }
     let mailbox = path.parse().map_err(replies::bad_recipient)?;
     let is_ascii = path.is_ascii();
-    Ok(ForwardPath::Mailbox { mailbox, is_ascii })
+    let path = ForwardPath::Mailbox { mailbox, is_ascii };
+    Ok(Rcpt { path, dsn })
 }
 
 /// Returns the address after the keyword, and the text after the path. The error is the reply; it says so if only the
@@ -158,37 +136,6 @@ fn without_route(path: &str) -> Option<&str> {
     (hosts_only && !address.is_empty()).then_some(address)
 }
 
-/// Iterates over the parameters, each `SP keyword [= value]`.
-fn parameters(rest: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
-    rest.split(' ').filter(|word| !word.is_empty()).map(|word| {
-        word.split_once('=')
-            .map_or((word, None), |(keyword, value)| (keyword, Some(value)))
-    })
-}
-
-/// Parses a size of up to 20 digits (RFC 1870 section 5). Saturates beyond the range of `u64`.
-fn octets(value: &str) -> Option<u64> {
-    let digits = !value.is_empty() && value.len() <= 20 && value.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| value.parse().unwrap_or(u64::MAX))
-}
-
-/// True for xtext: printable ASCII with `+XX` for other octets (RFC 3461 section 4). `<>` is valid xtext.
-fn is_xtext(value: &str) -> bool {
-    let mut bytes = value.bytes();
-    let is_hex = |byte: Option<u8>| byte.is_some_and(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'));
-    while let Some(byte) = bytes.next() {
-        let ok = match byte {
-            b'+' => is_hex(bytes.next()) && is_hex(bytes.next()),
-            b'=' => false,
-            other => other.is_ascii_graphic(),
-        };
-        if !ok {
-            return false;
-        }
-    }
-    !value.is_empty()
-}
-
 /// Address of the host's postmaster.
 pub fn postmaster(hostname: &str) -> Result<Mailbox, AddressError> {
     format!("postmaster@{hostname}").parse()
@@ -197,6 +144,7 @@ pub fn postmaster(hostname: &str) -> Result<Mailbox, AddressError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use host_mail::{RequestedReports, ReturnedPart};
 
     #[test]
     fn reads_reverse_paths() {
@@ -259,6 +207,13 @@ mod tests {
         let huge = mail("FROM:<> SIZE=99999999999999999999", false).expect("20 digits");
         assert_eq!(huge.size, Some(u64::MAX));
         assert!(mail("FROM:<> AUTH=<>", false).is_ok());
+        assert_eq!(huge.options, None);
+        let dsn = mail("FROM:<> RET=hdrs ENVID=QQ+2B1", false).expect("valid").options;
+        let dsn = dsn.expect("two parameters");
+        assert_eq!(dsn.return_content, Some(ReturnedPart::Headers));
+        assert_eq!(dsn.envelope_id.map(|id| id.text()).as_deref(), Some("QQ+1"));
+        let rcpt = rcpt("TO:<a@b.example> NOTIFY=NEVER ORCPT=rfc822;c@d.example", false).expect("valid");
+        assert_eq!(rcpt.dsn.and_then(|dsn| dsn.notify), Some(RequestedReports::NEVER));
         assert!(mail("FROM:<>  BODY=7BIT ", false).is_ok());
     }
 
@@ -272,14 +227,18 @@ mod tests {
             ("SIZE=+1", 501),
             ("SIZE=999999999999999999999", 501),
             ("SIZE=1 SIZE=1", 501),
-            ("BODY=BINARYMIME", 501),
+            ("BODY=TERNARYMIME", 501),
             ("BODY", 501),
             ("SMTPUTF8=1", 501),
             ("AUTH=", 501),
             ("AUTH=a+zz", 501),
             ("AUTH", 501),
-            ("RET=FULL", 555),
-            ("ENVID=x", 555),
+            ("RET", 501),
+            ("RET=ALL", 501),
+            ("RET=FULL RET=FULL", 501),
+            ("ENVID=", 501),
+            ("ENVID=a=b", 501),
+            ("NOTIFY=NEVER", 555),
             ("X", 555),
             ("=", 555),
         ] {
@@ -294,6 +253,7 @@ mod tests {
 
     #[test]
     fn reads_forward_paths() {
+        let rcpt = |argument, bare| super::rcpt(argument, bare).map(|rcpt| rcpt.path);
         assert_eq!(rcpt("TO:<Postmaster>", false), Ok(ForwardPath::Postmaster));
         let bob = ForwardPath::Mailbox {
             mailbox: "bob@example.org".parse().expect("valid"),
@@ -310,7 +270,12 @@ mod tests {
             ("TO:<bob>", 501),
             ("TO:bob@example.org", 501),
             ("FROM:<bob@example.org>", 501),
-            ("TO:<bob@example.org> NOTIFY=NEVER", 555),
+            ("TO:<bob@example.org> NOTIFY", 501),
+            ("TO:<bob@example.org> NOTIFY=NEVER,DELAY", 501),
+            ("TO:<bob@example.org> NOTIFY=NEVER NOTIFY=NEVER", 501),
+            ("TO:<bob@example.org> ORCPT=bob@example.org", 501),
+            ("TO:<bob@example.org> RET=FULL", 555),
+            ("TO:<bob@example.org> SIZE=1", 555),
         ] {
             assert_eq!(
                 rcpt(argument, false).map_err(|reply| reply.code),
@@ -331,6 +296,7 @@ mod tests {
                 "{refused}"
             );
         }
+        let rcpt = |argument, bare| super::rcpt(argument, bare).map(|rcpt| rcpt.path);
         assert_eq!(rcpt("TO:postmaster", true), Ok(ForwardPath::Postmaster));
         let bob = ForwardPath::Mailbox {
             mailbox: "bob@example.org".parse().expect("valid"),

@@ -10,7 +10,7 @@ use host_mail::Reply;
 use host_spool::{Draft, PutError};
 
 /// Octets that count as progress and reset the idle time; fewer may be a client that only occupies a slot.
-const PROGRESS: usize = 16 * 1024;
+pub(super) const PROGRESS: usize = 16 * 1024;
 
 /// A refusal of a message by the host.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl<S: Stream> MessageReader<'_, S> {
         loop {
             while !wire.input().is_empty() {
                 let piece = reader.read(wire.input());
-                kept = append(kept, piece.content, limit).await;
+                kept = append_to(kept, piece.content, limit).await;
                 let (consumed, ended) = (piece.consumed, piece.ended);
                 wire.consume(consumed);
                 until_progress = until_progress.saturating_sub(consumed);
@@ -111,14 +111,20 @@ impl<S: Stream> MessageReader<'_, S> {
 }
 
 /// Appends content to the draft. The first error drops the draft and frees its room while the rest is still arriving.
-async fn append(kept: Result<Draft, Rejection>, content: &[u8], limit: u64) -> Result<Draft, Rejection> {
+async fn append_to(kept: Result<Draft, Rejection>, content: &[u8], limit: u64) -> Result<Draft, Rejection> {
     let mut draft = kept?;
+    append(&mut draft, content, limit).await?;
+    Ok(draft)
+}
+
+/// Appends content to the draft, up to the limit on the size of a message.
+pub(super) async fn append(draft: &mut Draft, content: &[u8], limit: u64) -> Result<(), Rejection> {
     if content.is_empty() {
-        return Ok(draft);
+        return Ok(());
     }
     if draft.size().saturating_add(content.len() as u64) > limit {
         return Err(Rejection::new(replies::too_big(), "message-size"));
     }
     draft.write(content).await?;
-    Ok(draft)
+    Ok(())
 }

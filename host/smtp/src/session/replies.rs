@@ -5,7 +5,7 @@
 use host_mail::{AddressError, MessageId, Reply};
 
 /// Text of HELP: the verbs, which EHLO and RFC 5321 disclose in any case.
-const HELP: &str = "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT\nVRFY HELP STARTTLS AUTH\nSee RFC 5321";
+const HELP: &str = "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT\nVRFY HELP STARTTLS AUTH\nSee RFC 5321";
 
 /// 220: the greeting.
 pub fn banner(hostname: &str) -> Reply {
@@ -37,9 +37,31 @@ pub fn recipient_ok() -> Reply {
     Reply::new(250, (2, 1, 5), "Recipient ok")
 }
 
+/// 251 or 253 to ETRN: the number of messages that waited (RFC 1985 section 5.2).
+pub fn queue_started(node: &str, messages: usize) -> Reply {
+    match messages {
+        0 => Reply::new(251, (2, 0, 0), format!("Ok, no messages waiting for node {node}")),
+        _ => Reply::new(
+            253,
+            (2, 0, 0),
+            format!("Ok, {messages} pending messages for node {node} started"),
+        ),
+    }
+}
+
+/// 459 to ETRN: no mail waits for such a node here (RFC 1985 section 5.2).
+pub fn node_not_allowed() -> Reply {
+    Reply::new(459, (4, 7, 1), "No mail is held for this node")
+}
+
 /// 354 to DATA (RFC 5321 section 4.1.1.4). Intermediate replies have no enhanced status code (RFC 2034 section 4).
 pub fn start_mail() -> Reply {
     Reply::bare(354, "Go ahead; end with <CRLF>.<CRLF>")
+}
+
+/// 250 to BDAT: the octets have arrived (RFC 3030 section 2).
+pub fn chunk_ok(octets: u64) -> Reply {
+    Reply::new(250, (2, 0, 0), format!("{octets} octets received"))
 }
 
 /// 250 to the final dot: the message is on disk.
@@ -116,6 +138,16 @@ pub fn unknown_parameter() -> Reply {
 /// 501: a known parameter has a bad value or is repeated.
 pub fn bad_parameter(which: &str) -> Reply {
     Reply::new(501, (5, 5, 4), format!("Bad or repeated parameter {which}"))
+}
+
+/// 530: REQUIRETLS outside of TLS (RFC 8689 section 2).
+pub fn require_tls_without_tls() -> Reply {
+    Reply::new(530, (5, 7, 10), "REQUIRETLS needs a session within TLS")
+}
+
+/// 550: XCLIENT or XFORWARD of a client that is no front end.
+pub fn no_front_end() -> Reply {
+    Reply::new(550, (5, 7, 1), "Not allowed for this client")
 }
 
 /// 501: the reverse-path cannot be parsed.

@@ -13,8 +13,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::shutdown::stopped;
-use host_contract::Transaction;
-use host_spool::ReservedSpace;
 use host_sync::permit_pool::{Permit, PermitPool};
 
 /// Maximum wait for a permit; afterwards the client is asked to try again later. Clients wait for five minutes (RFC
@@ -77,21 +75,6 @@ impl SessionPermit {
         }
         self.0 = None;
         work.await
-    }
-}
-
-/// Policy, permit and space of a mail transaction.
-pub(super) struct ActiveTransaction {
-    pub(super) policy: Box<dyn Transaction>,
-    pub(super) permit: SessionPermit,
-    /// Room on the disk for the message, until the draft takes it over.
-    pub(super) space: Option<ReservedSpace>,
-}
-
-impl ActiveTransaction {
-    /// Waits for the peer. The transaction may lose its permit and the policy's instances meanwhile.
-    pub(super) async fn release_while<T>(&mut self, peer: impl Future<Output = T>) -> T {
-        self.permit.release_while(self.policy.release_while(peer)).await
     }
 }
 

@@ -3,14 +3,18 @@
 use std::net::IpAddr;
 
 use host_contract::Reason;
-use host_mail::{BodyType, Client, Identity, RemoteName, Reply, StatusCode, TlsSession};
-use proptest::collection::vec;
+use host_mail::{
+    BodyType, Client, DeliverBy, DeliverByMode, DeliveryHold, EnvelopeId, EnvelopeOptions, Identity, OriginalRecipient,
+    RecipientDsn, RemoteName, Reply, RequestedReports, ReturnedPart, StatusCode, TlsSession,
+};
+use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::message::{Success, SuccessAction};
 use crate::stored_record::FilePart;
 
 fn id() -> impl Strategy<Value = MessageId> {
@@ -43,11 +47,71 @@ fn time() -> impl Strategy<Value = Timestamp> {
 fn envelope() -> impl Strategy<Value = Envelope> {
     let sender = prop_oneof![Just(ReversePath::Null), address().prop_map(ReversePath::Mailbox)];
     let body = prop_oneof![Just(BodyType::SevenBit), Just(BodyType::EightBitMime)];
-    (sender, vec(address(), 0..4), body, any::<bool>()).prop_map(|(sender, recipients, body, smtputf8)| Envelope {
-        sender,
+    (sender, vec(address(), 0..4), body, any::<bool>(), option::of(options())).prop_map(
+        |(sender, recipients, body, smtputf8, options)| Envelope {
+            sender,
+            recipients,
+            body,
+            smtputf8,
+            options: options.map(Box::new),
+        },
+    )
+}
+
+fn options() -> impl Strategy<Value = EnvelopeOptions> {
+    let returned = option::of(select(&[ReturnedPart::Full, ReturnedPart::Headers][..]));
+    let id = option::of("[a-z]{1,20}".prop_map(|id| EnvelopeId::parse(&id).expect("valid")));
+    let recipients = btree_map("[a-z]{1,8}@x[.]example", dsn(), 0..3);
+    (returned, id, recipients, timing()).prop_map(|(return_content, envelope_id, recipients, timing)| EnvelopeOptions {
+        return_content,
+        envelope_id,
         recipients,
-        body,
-        smtputf8,
+        ..timing
+    })
+}
+
+fn timing() -> impl Strategy<Value = EnvelopeOptions> {
+    let modes = select(&[DeliverByMode::Notify, DeliverByMode::Return][..]);
+    let by = (any::<i64>(), modes, any::<bool>()).prop_map(|(seconds, mode, trace)| DeliverBy { seconds, mode, trace });
+    let hold = prop_oneof![
+        any::<u64>().prop_map(DeliveryHold::For),
+        time().prop_map(DeliveryHold::Until)
+    ];
+    (any::<bool>(), option::of(by), option::of(hold), any::<Option<i8>>()).prop_map(
+        |(require_tls, deliver_by, hold, priority)| EnvelopeOptions {
+            require_tls,
+            deliver_by,
+            hold,
+            priority,
+            ..EnvelopeOptions::default()
+        },
+    )
+}
+
+fn dsn() -> impl Strategy<Value = RecipientDsn> {
+    let notify = any::<(bool, bool, bool)>().prop_map(|(success, failure, delay)| RequestedReports {
+        success,
+        failure,
+        delay,
+    });
+    let original = "rfc822;[a-z]{1,8}".prop_map(|text| OriginalRecipient::parse(&text).expect("valid"));
+    (option::of(notify), option::of(original)).prop_map(|(notify, original)| RecipientDsn { notify, original })
+}
+
+fn success() -> impl Strategy<Value = Success> {
+    let actions = vec![
+        SuccessAction::Delivered,
+        SuccessAction::Relayed,
+        SuccessAction::Expanded,
+    ];
+    let facts = (reply(), any::<Option<String>>(), time());
+    (address(), address(), select(actions), facts).prop_map(|(written, address, action, (reply, remote, at))| Success {
+        written,
+        address,
+        action,
+        reply,
+        remote,
+        at,
     })
 }
 
@@ -112,24 +176,25 @@ fn recipient() -> impl Strategy<Value = Recipient> {
         time().prop_map(|at| RecipientState::Delivered { at }),
         failed.prop_map(|(class, reply, remote)| RecipientState::Failed(Failed { class, reply, remote })),
     ];
-    (address(), option::of(address()), state).prop_map(|(address, original, state)| Recipient {
+    (address(), option::of(address()), state, option::of(dsn())).prop_map(|(address, original, state, dsn)| Recipient {
         address,
         original,
         state,
+        dsn: dsn.map(Box::new),
     })
 }
 
 fn any_message() -> impl Strategy<Value = Message> {
     (
         (id(), envelope(), option::of(client())),
-        (state(), vec(recipient(), 0..4)),
+        (state(), vec(recipient(), 0..4), vec(success(), 0..2)),
         (time(), time(), time()),
         any::<(u64, u32, bool, u32, bool)>(),
     )
         .prop_map(
             |(
                 (id, envelope, client),
-                (state, recipients),
+                (state, recipients, successes),
                 (received, due, expires),
                 (size, attempts, notification, faults, delay_reported),
             )| Message {
@@ -146,6 +211,7 @@ fn any_message() -> impl Strategy<Value = Message> {
                 notification,
                 faults,
                 delay_reported,
+                successes,
             },
         )
 }

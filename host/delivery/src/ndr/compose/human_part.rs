@@ -29,6 +29,9 @@ pub(super) fn text(report: &ReportFields<'_>) -> String {
              tries until {}.",
             until.rfc5322()
         ),
+        Occasion::Succeeded => {
+            format!("This is the mail system of {host}. You wanted to learn of the delivery of a message:")
+        }
     };
     paragraph(&mut out, "", &opening);
     out.push_str("\r\n");
@@ -73,8 +76,10 @@ fn about_recipient(out: &mut String, report: &ReportFields<'_>, told: &ReportedR
     if let Some(member) = &told.member {
         out.push_str(&format!("  by way of {}\r\n", escape(member.as_str())));
     }
-    if report.occasion == Occasion::Failed {
-        paragraph(out, "  ", &class_explanation(report.reader, &told.class));
+    match report.occasion {
+        Occasion::Failed => paragraph(out, "  ", &class_explanation(report.reader, &told.class)),
+        Occasion::Delayed { .. } => {}
+        Occasion::Succeeded => return paragraph(out, "  ", success_explanation(&told.class)),
     }
     let remote = match &told.remote {
         Some(remote) => remote.as_str(),
@@ -87,6 +92,16 @@ fn about_recipient(out: &mut String, report: &ReportFields<'_>, told: &ReportedR
     };
     paragraph(out, "  ", &said_by);
     paragraph(out, "    ", &said);
+}
+
+fn success_explanation(action: &str) -> &'static str {
+    match action {
+        "delivered" => "the message was delivered.",
+        "relayed" => "the message was passed on to a host that sends no reports of deliveries.",
+        _ => {
+            "the message was sent on to the members of the address. No report about a member follows, unless it fails."
+        }
+    }
 }
 
 fn class_explanation(reader: ReportReader, class: &str) -> String {

@@ -11,6 +11,10 @@ use host_mail::{Client, Mailbox};
 /// Composes the fields of the part.
 pub(super) fn fields(report: &ReportFields<'_>) -> String {
     let mut out = String::new();
+    if let Some(id) = report.original.envelope.envelope_id() {
+        // Not folded: spaces belong to the value.
+        out.push_str(&format!("Original-Envelope-Id: {}\r\n", id.text()));
+    }
     field(&mut out, "Reporting-MTA", &format!("dns; {}", report.hostname));
     if let (ReportReader::Administrator, Some(client)) = (report.reader, &report.original.client) {
         field(&mut out, "Received-From-MTA", &format!("dns; {}", client_name(client)));
@@ -32,6 +36,9 @@ fn recipient(out: &mut String, report: &ReportFields<'_>, told: &ReportedRecipie
         }
     };
     // Not folded: spaces in a quoted local-part belong to the address.
+    if let Some(original) = &told.original {
+        out.push_str(&format!("Original-Recipient: {}\r\n", original.field()));
+    }
     out.push_str(&format!(
         "Final-Recipient: {}\r\n",
         typed_address(&told.address, report.is_global())
@@ -42,6 +49,7 @@ fn recipient(out: &mut String, report: &ReportFields<'_>, told: &ReportedRecipie
         match report.occasion {
             Occasion::Failed => "failed",
             Occasion::Delayed { .. } => "delayed",
+            Occasion::Succeeded => &told.class,
         },
     );
     field(out, "Status", &told.status.to_string());

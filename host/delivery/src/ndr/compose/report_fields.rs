@@ -12,6 +12,8 @@ pub(crate) enum Occasion {
     Failed,
     /// The recipients do not have the message yet; this host tries until `until`.
     Delayed { until: Timestamp },
+    /// The recipients have the message, or a host without DSN has it for them; the sender wants to learn of that.
+    Succeeded,
 }
 
 /// Everything that a report states.

@@ -2,15 +2,19 @@
 
 use super::{Driver, NextStep};
 use crate::session::accept_message::ReceivedMessage;
+use crate::session::active_transaction::ActiveTransaction;
+use crate::session::chunked_message::{ChunkedMessage, CompleteChunks};
 use crate::session::driver::input::Interrupted;
-use crate::session::machine::{AskRecipient, AskSender, Receiving};
+use crate::session::machine::{AskRecipient, AskSender, Receiving, ReceivingChunk};
 use crate::session::receive::{MessageReader, Rejection};
 use crate::session::replies;
-use crate::session::session_permit::{ActiveTransaction, PermitDenied};
+use crate::session::session_permit::PermitDenied;
 use crate::session::transport::Stream;
 use crate::session::wire::Wire;
 use host_contract::Verdict;
 use host_events::Event;
+use host_mail::BodyType;
+use host_spool::Draft;
 
 impl Driver {
     /// Asks the policy about the sender. The transaction takes over the connection's permit, or waits for a new permit
@@ -21,6 +25,7 @@ impl Driver {
             policy: self.context.policies.transaction(self.peer.session),
             permit: std::mem::take(&mut self.permit),
             space: None,
+            chunks: None,
         };
         let (client, sender) = (&pending.session().client, &pending.mail().sender);
         // Room is reserved first, to save the work of the policy and the client's transmission.
@@ -93,14 +98,9 @@ impl Driver {
     where
         S: Stream,
     {
-        let spool = &self.context.spool;
-        let checked = match pending.transaction.active.space.take() {
-            Some(space) => spool.draft_in(space),
-            None => spool.draft(),
-        };
-        let draft = match checked {
+        let draft = match self.draft(&mut pending.transaction.active) {
             Ok(draft) => draft,
-            Err(error) => return Ok(self.refuse_message(pending, &error.into())),
+            Err(refusal) => return Ok(self.refuse_message(pending, &refusal)),
         };
         wire.queue_reply(&replies::start_mail());
         let reader = MessageReader {
@@ -115,20 +115,74 @@ impl Driver {
             Err(refusal) => return Ok(self.refuse_message(pending, &refusal)),
         };
         if eight_bit {
-            pending.note_eight_bit();
+            pending.note_body(BodyType::EightBitMime);
         }
+        Ok(self.settle_message(pending, draft).await)
+    }
+
+    /// Performs BDAT up to its reply, which for the last chunk is the reply to the message.
+    pub(super) async fn receive_chunk<S>(
+        &mut self,
+        wire: &mut Wire<S>,
+        mut pending: ReceivingChunk<ActiveTransaction>,
+    ) -> Result<NextStep, Interrupted>
+    where
+        S: Stream,
+    {
+        let active = &mut pending.transaction.active;
+        let mut chunks = match active.chunks.take() {
+            Some(chunks) => chunks,
+            None => Box::new(ChunkedMessage::new(self.draft(active))),
+        };
+        let limit = pending.session.rules.message_size;
+        let read = chunks.read(wire, &self.peer, pending.size, limit);
+        active.release_while(read).await?;
+        if pending.last {
+            let mut pending = pending.complete();
+            let declared = pending.transaction.envelope.body;
+            return Ok(match chunks.finish(declared, pending.allows_eight_bit()).await {
+                Ok(CompleteChunks { draft, body }) => {
+                    pending.note_body(body);
+                    self.settle_message(pending, draft).await
+                }
+                Err(refusal) => self.refuse_message(pending, &refusal),
+            });
+        }
+        let Some(refusal) = chunks.refusal() else {
+            pending.transaction.active.chunks = Some(chunks);
+            return Ok(pending.received());
+        };
+        let sender = &pending.transaction.envelope.sender;
+        let (subject, why) = (format!("from {sender}"), (&refusal.reply, &refusal.because));
+        self.refused(&pending.session.client, "message", subject, why, sender);
+        Ok(pending.refused(refusal.reply.clone()))
+    }
+
+    /// Begins the draft of a message in the room that MAIL has reserved.
+    fn draft(&self, active: &mut ActiveTransaction) -> Result<Draft, Rejection> {
+        let spool = &self.context.spool;
+        let draft = match active.space.take() {
+            Some(space) => spool.draft_in(space),
+            None => spool.draft(),
+        };
+        Ok(draft?)
+    }
+
+    /// Decides about a complete message.
+    async fn settle_message(&self, mut pending: Receiving<ActiveTransaction>, draft: Draft) -> NextStep {
         let message = ReceivedMessage {
             context: &self.context,
             refusals: &self.refusals,
             client: &pending.session.client,
             extended: pending.session.extended,
+            forwarded: pending.transaction.forwarded.as_deref(),
             envelope: &pending.transaction.envelope,
         };
         let ActiveTransaction { policy, permit, .. } = &mut pending.transaction.active;
         let reply = permit
             .release_while(Box::pin(message.settle(&mut **policy, draft)))
             .await;
-        Ok(pending.done(reply))
+        pending.done(reply)
     }
 
     /// Refuses a message by a rule of the host, without a question to the policy.

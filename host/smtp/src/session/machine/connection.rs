@@ -1,13 +1,20 @@
 //! Rules and facts that last for a whole connection.
 
-use host_config::{Config, Listener, ListenerTls, SaslMechanism, SaslMechanisms};
+use std::time::Duration;
+
+use host_config::{Config, Extension, Listener, ListenerTls, SaslMechanism, SaslMechanisms};
 use host_contract::AdmissionTerms;
-use host_mail::{Client, Reply};
+use host_mail::{Client, DeliverByMode, DeliveryHold, EnvelopeOptions, Reply, Timestamp};
 
 use crate::session::auth::SaslExchange;
+use crate::session::front_end;
 use crate::session::replies;
 use crate::session::scram_exchange::{ChannelBinding, ScramTerms};
 
+/// Room for the text of the reply to EHLO, in octets.
+const EHLO_LENGTH: usize = 384;
+/// Longest time for which a client may have a message held (RFC 4865).
+const MAX_HOLD: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Number of failed AUTH attempts that closes the connection.
 const MAX_AUTH_FAILURES: usize = 3;
 /// Number of commands without effect between accepted messages; each further one counts as an error.
@@ -42,6 +49,14 @@ pub struct Rules {
     pub strict_hello: bool,
     /// True if addresses need no angle brackets.
     pub bare_addresses: bool,
+    /// Extensions that are not offered, although this host has them.
+    pub disabled: Vec<Extension>,
+    /// True if the client may name the clients behind it.
+    pub is_front_end: bool,
+    /// True if mail of a route waits for ETRN.
+    pub holds_mail: bool,
+    /// Latest time until which a client may have a message held.
+    pub latest_release: Timestamp,
     /// True if AUTH must precede MAIL.
     pub authentication: bool,
     /// True if TLS must precede AUTH and MAIL.
@@ -78,9 +93,18 @@ impl Rules {
             undeclared_eight_bit: listener.undeclared_eight_bit,
             strict_hello: listener.strict_hello,
             bare_addresses: listener.bare_addresses,
+            disabled: listener.disabled_extensions.clone(),
+            is_front_end: false,
+            holds_mail: config.delivery.routes.iter().any(|route| route.etrn),
+            latest_release: Timestamp::now().after(MAX_HOLD),
             authentication: terms.owes_authentication(listener.require_authentication),
             encryption: terms.owes_encryption(listener.require_encryption),
         }
+    }
+
+    /// True if the extension is offered to the client.
+    pub(super) fn offers(&self, extension: Extension) -> bool {
+        !self.disabled.contains(&extension)
     }
 }
 
@@ -105,6 +129,10 @@ pub struct Session {
     /// Errors beyond [`FREE_ERRORS`] for which the next reply is delayed.
     penalty: usize,
     auth_failures: usize,
+    /// Client that XFORWARD named for the next transaction.
+    pub(super) forwarded: Option<String>,
+    /// Argument of HELO of the client that XCLIENT named; takes the place of the front end's.
+    pub(super) forwarded_helo: Option<String>,
 }
 
 impl Session {
@@ -121,27 +149,104 @@ impl Session {
             idle_commands: 0,
             penalty: 0,
             auth_failures: 0,
+            forwarded: None,
+            forwarded_helo: None,
         }
     }
 
     /// Reply to EHLO (RFC 5321 section 4.1.1.1): lists only extensions that work now.
     pub(super) fn extensions(&self) -> Reply {
-        let mut lines = vec![
-            self.rules.hostname.clone(),
-            "PIPELINING".to_owned(),
-            format!("SIZE {}", self.rules.message_size),
-            "8BITMIME".to_owned(),
-            "SMTPUTF8".to_owned(),
-            "ENHANCEDSTATUSCODES".to_owned(),
-        ];
+        let mut text = String::with_capacity(EHLO_LENGTH);
+        text.push_str(&self.rules.hostname);
+        text.push_str("\nPIPELINING\nSIZE ");
+        text.push_str(&self.rules.message_size.to_string());
+        text.push_str("\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES");
+        for extension in Extension::ALL {
+            self.offer(extension, &mut text);
+        }
+        if self.rules.is_front_end {
+            text.push_str(&format!("\nXCLIENT {}", front_end::XCLIENT.join(" ")));
+            text.push_str(&format!("\nXFORWARD {}", front_end::XFORWARD.join(" ")));
+        }
         if self.can_start_tls() {
-            lines.push("STARTTLS".to_owned());
+            text.push_str("\nSTARTTLS");
         }
         if self.can_authenticate() && self.client.identity.is_none() && !self.mechanisms().is_empty() {
-            lines.push(format!("AUTH {}", self.mechanisms()));
+            text.push_str(&format!("\nAUTH {}", self.mechanisms()));
         }
-        lines.push("HELP".to_owned());
-        Reply::bare(250, lines.join("\n"))
+        text.push_str("\nHELP");
+        Reply::bare(250, text)
+    }
+
+    /// Adds the line for an extension that an operator may switch off, if the extension works now.
+    fn offer(&self, extension: Extension, text: &mut String) {
+        let rules = &self.rules;
+        let works = rules.offers(extension)
+            && match extension {
+                Extension::Dsn | Extension::Chunking | Extension::Limits | Extension::DeliverBy => true,
+                Extension::BinaryMime => rules.offers(Extension::Chunking),
+                Extension::RequireTls => self.client.tls.is_some(),
+                Extension::FutureRelease | Extension::MtPriority => self.is_submission(),
+                Extension::Etrn => rules.holds_mail,
+            };
+        if !works {
+            return;
+        }
+        text.push('\n');
+        text.push_str(extension.keyword());
+        match extension {
+            Extension::Limits => {
+                text.push_str(&format!(" RCPTMAX={} MAILMAX={}", rules.recipients, rules.transactions));
+            }
+            Extension::FutureRelease => {
+                text.push_str(&format!(" {} {}", MAX_HOLD.as_secs(), rules.latest_release));
+            }
+            _ => {}
+        }
+    }
+
+    /// True if the client is trusted with when and how urgently its mail is delivered: it has authenticated, or need
+    /// not.
+    fn is_submission(&self) -> bool {
+        let client = &self.client;
+        client.identity.is_some() || client.exemptions.iter().any(|name| name == "authentication")
+    }
+
+    /// Reply to the parameters of MAIL that are not offered to the client, or that do not fit.
+    pub(super) fn unfit_option(&self, options: &EnvelopeOptions) -> Option<Reply> {
+        let rules = &self.rules;
+        let is_dsn = options.return_content.is_some() || options.envelope_id.is_some();
+        let wanted = [
+            (Extension::Dsn, is_dsn),
+            (Extension::RequireTls, options.require_tls),
+            (Extension::DeliverBy, options.deliver_by.is_some()),
+            (Extension::FutureRelease, options.hold.is_some()),
+            (Extension::MtPriority, options.priority.is_some()),
+        ];
+        if wanted
+            .iter()
+            .any(|(extension, is_given)| *is_given && !rules.offers(*extension))
+        {
+            return Some(replies::unknown_parameter());
+        }
+        if options.require_tls && self.client.tls.is_none() {
+            return Some(replies::require_tls_without_tls());
+        }
+        if (options.hold.is_some() || options.priority.is_some()) && !self.is_submission() {
+            return Some(replies::unknown_parameter());
+        }
+        // RFC 4865 section 4: a message is not to be returned before its release.
+        if let (Some(DeliveryHold::For(hold)), Some(by)) = (options.hold, options.deliver_by)
+            && by.mode == DeliverByMode::Return
+            && by.seconds.unsigned_abs() <= hold
+        {
+            return Some(replies::bad_parameter("BY"));
+        }
+        match options.hold {
+            Some(DeliveryHold::For(seconds)) if seconds > MAX_HOLD.as_secs() => Some(replies::bad_parameter("HOLDFOR")),
+            Some(DeliveryHold::Until(time)) if time > rules.latest_release => Some(replies::bad_parameter("HOLDUNTIL")),
+            _ => None,
+        }
     }
 
     /// Reply to MAIL if the client has to start TLS or authenticate first.

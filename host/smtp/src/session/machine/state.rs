@@ -5,7 +5,7 @@ use crate::session::login_fault::FailedLogin;
 use crate::session::machine::connection::Session;
 use crate::session::path::Mail;
 use crate::session::scram_exchange::ScramStart;
-use host_mail::{Envelope, Mailbox, Reply};
+use host_mail::{Client, Envelope, Mailbox, RecipientDsn, Reply};
 
 /// The next action of the driver, with the state that takes the result.
 #[derive(Debug)]
@@ -30,6 +30,14 @@ pub enum Step<P> {
     AskRecipient(AskRecipient<P>),
     /// Receives a message and decides about the message.
     Receive(Receiving<P>),
+    /// Asks the policy about the client behind a front end.
+    Identify(Box<IdentifiedClient>),
+    /// Starts the queue of a node.
+    StartQueue(QueueRequest<P>),
+    /// Receives a chunk of a message.
+    ReceiveChunk(ReceivingChunk<P>),
+    /// Discards this number of octets, which follow the command, then continues.
+    Skip(u64, Box<Step<P>>),
     /// Sends the reply and closes; with the reason for an event, or `None` if the client ended the session.
     Close(Reply, Option<&'static str>),
 }
@@ -46,6 +54,20 @@ pub struct MailTransaction<P> {
     pub(super) refused: usize,
     /// True once the event about too many recipients was emitted.
     pub(super) full: bool,
+    pub(super) chunks: Chunks,
+    /// Client that XFORWARD named.
+    pub forwarded: Option<String>,
+}
+
+/// Progress of a message in chunks (RFC 3030).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Chunks {
+    /// Awaits the first chunk, or DATA.
+    None,
+    /// The message has begun: only chunks may follow.
+    Begun,
+    /// A chunk was refused. The client may have sent others already; LAST, RSET or EHLO ends the transaction.
+    Refused,
 }
 
 /// Progress of the dialogue.
@@ -122,6 +144,8 @@ pub struct AskRecipient<P> {
     pub transaction: MailTransaction<P>,
     /// Recipient in question.
     pub recipient: Mailbox,
+    /// Parameters of RCPT about reports.
+    pub dsn: Option<Box<RecipientDsn>>,
 }
 
 /// Waits for a message and the reply to the final dot.
@@ -131,6 +155,35 @@ pub struct Receiving<P> {
     pub session: Box<Session>,
     /// Transaction with the complete envelope.
     pub transaction: MailTransaction<P>,
+}
+
+/// Waits for the admission of the client that XCLIENT named.
+#[derive(Debug)]
+pub struct IdentifiedClient {
+    pub(super) session: Box<Session>,
+    /// Client as named.
+    pub client: Client,
+}
+
+/// Waits for the start of a queue (ETRN).
+#[derive(Debug)]
+pub struct QueueRequest<P> {
+    pub(super) conversation: Conversation<P>,
+    /// Argument of ETRN.
+    pub node: String,
+}
+
+/// Waits for a chunk of a message and the reply to the chunk.
+#[derive(Debug)]
+pub struct ReceivingChunk<P> {
+    /// Session of the client.
+    pub session: Box<Session>,
+    /// Transaction with the complete envelope.
+    pub transaction: MailTransaction<P>,
+    /// Number of octets.
+    pub size: u64,
+    /// True for the last chunk.
+    pub last: bool,
 }
 
 impl<P> Conversation<P> {

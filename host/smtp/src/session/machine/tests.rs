@@ -13,7 +13,7 @@ use crate::session::login_fault::LoginFault;
 use crate::session::transport::Secured;
 use host_config::SaslMechanism;
 use host_contract::Verdict;
-use host_mail::{Client, Envelope, Reply, TlsSession};
+use host_mail::{Client, Envelope, Reply, Timestamp, TlsSession};
 
 /// Driver state that counts live transactions.
 struct Alive(Rc<Cell<usize>>);
@@ -57,6 +57,10 @@ fn rules() -> Rules {
         undeclared_eight_bit: true,
         strict_hello: false,
         bare_addresses: false,
+        disabled: Vec::new(),
+        is_front_end: false,
+        holds_mail: false,
+        latest_release: Timestamp(1_000_000_000_000),
         authentication: false,
         encryption: false,
     }
@@ -160,6 +164,11 @@ impl Player {
                     self.envelopes.push(receiving.transaction.envelope.clone());
                     receiving.done(Reply::new(250, (2, 0, 0), "Queued"))
                 }
+                Step::ReceiveChunk(chunk) if chunk.last => Step::Receive(chunk.complete()),
+                Step::ReceiveChunk(chunk) => chunk.received(),
+                Step::Skip(_, next) => *next,
+                Step::Identify(client) => client.admitted(rules(), Default::default()),
+                Step::StartQueue(request) => request.done(Reply::new(251, (2, 0, 0), "None")),
                 Step::Close(reply, reason) => {
                     self.events.extend(reason);
                     return Some(reply);
@@ -266,7 +275,7 @@ fn mistakes_keep_the_transaction() {
          S: 250
          C: RCPT TO:x@y.example
          S: 501
-         C: RCPT TO:<x@y.example> NOTIFY=NEVER
+         C: RCPT TO:<x@y.example> FROBNICATE=1
          S: 555
          C: NONSENSE
          S: 500
@@ -274,6 +283,39 @@ fn mistakes_keep_the_transaction() {
          S: 250
          C: DATA
          S: 250",
+    );
+    assert_eq!(player.envelopes.len(), 1);
+}
+
+#[test]
+fn only_chunks_follow_a_chunk_and_a_refused_message_eats_the_rest() {
+    let player = after_hello(
+        "C: BDAT 5
+         S: 503
+         C: MAIL FROM:<a@b.example>
+         S: 250
+         C: BDAT 5
+         S: 554
+         C: BDAT 5
+         S: 503
+         C: RCPT TO:<x@y.example>
+         S: 503
+         C: BDAT 5 LAST
+         S: 503
+         C: MAIL FROM:<a@b.example>
+         S: 250
+         C: RCPT TO:<x@y.example>
+         S: 250
+         C: BDAT 5
+         S: 250
+         C: RCPT TO:<z@y.example>
+         S: 503
+         C: DATA
+         S: 503
+         C: BDAT 0 LAST
+         S: 250
+         C: BDAT 5 LAST
+         S: 503",
     );
     assert_eq!(player.envelopes.len(), 1);
 }
@@ -442,16 +484,26 @@ fn ehlo_lists_only_usable_extensions_and_helo_none() {
     let (mut player, _) = Player::new(rules(), client());
     assert_eq!(
         lines(&mut player),
-        "mail.example.org\nPIPELINING\nSIZE 1000\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nSTARTTLS\nHELP"
+        "mail.example.org\nPIPELINING\nSIZE 1000\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nDSN\nCHUNKING\nBINARYMIME\n\
+         LIMITS RCPTMAX=3 MAILMAX=100\nDELIVERBY\nSTARTTLS\nHELP"
     );
     player.say("STARTTLS");
     let secured = lines(&mut player);
     assert!(
-        !secured.contains("STARTTLS") && secured.contains("AUTH PLAIN LOGIN"),
+        !secured.contains("STARTTLS") && secured.contains("AUTH PLAIN LOGIN") && secured.contains("REQUIRETLS"),
+        "{secured}"
+    );
+    assert!(
+        !secured.contains("FUTURERELEASE") && !secured.contains("MT-PRIORITY"),
         "{secured}"
     );
     player.say("AUTH PLAIN AEFubmEAcmlnaHQ=");
-    assert!(!lines(&mut player).contains("AUTH"));
+    let trusted = lines(&mut player);
+    assert!(!trusted.contains("AUTH"), "{trusted}");
+    assert!(
+        trusted.contains("FUTURERELEASE 2592000 2001-") && trusted.contains("MT-PRIORITY"),
+        "{trusted}"
+    );
 
     let (mut player, _) = Player::new(
         Rules {

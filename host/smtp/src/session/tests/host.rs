@@ -93,6 +93,8 @@ impl Host {
             undeclared_eight_bit: true,
             strict_hello: false,
             bare_addresses: false,
+            xclient: Vec::new(),
+            disabled_extensions: Vec::new(),
             require_authentication: false,
             require_encryption: false,
         };

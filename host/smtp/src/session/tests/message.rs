@@ -29,6 +29,7 @@ async fn settle(host: &Host, disposition: Disposition) -> Reply {
         refusals: &refusals,
         client: &client,
         extended: true,
+        forwarded: None,
         envelope: &envelope,
     };
     let mut draft = host.context.spool.draft().expect("room");

@@ -166,5 +166,6 @@ fn original(failure: &Failure) -> Message {
         notification: false,
         faults: 0,
         delay_reported: false,
+        successes: Vec::new(),
     }
 }
