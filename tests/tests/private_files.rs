@@ -309,3 +309,68 @@ fn a_first_start_on_a_full_disk_does_not_hinder_later_ones() {
     }
     assert!(failed > 0, "every start had room");
 }
+
+#[test]
+fn maildirs_outside_the_data_folder_are_closed_to_others() {
+    let site = Site::new();
+    let mail = site.path().join("mail");
+    let message = mail.join("bert/cur/1:2,S");
+    for name in ["cur", "new", "tmp"] {
+        fs::create_dir_all(mail.join("bert").join(name)).expect("made");
+    }
+    fs::write(&message, "Subject: old\n\nsecret\n").expect("written");
+    fs::create_dir_all(mail.join("notes")).expect("made");
+    for (path, mode) in [(&message, 0o644), (&mail.join("bert"), 0o2775)] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("changed");
+    }
+    open_up(&mail);
+    let checked = site.cli(&["check"]);
+    assert!(checked.stderr.contains("mailboxes"), "{}", checked.text());
+    assert!(checked.stderr.contains("open to every user"), "{}", checked.text());
+
+    let daemon = site.start_with_umask("000");
+    let event = daemon.events().take(5071);
+    assert!(event.text("folder").ends_with("mail"), "{event:?}");
+    let mode = |path: &Path| fs::metadata(path).expect("there").mode() & 0o7777;
+    assert_eq!(mode(&mail.join("bert")), 0o2770, "the group keeps its permissions");
+    assert_eq!(mode(&message) & 0o007, 0);
+    assert_eq!(mode(&mail) & 0o007, 0);
+    assert_eq!(
+        mode(&mail.join("notes")) & 0o005,
+        0o005,
+        "no Maildir, and behind a closed folder"
+    );
+    daemon.submit(&["anna@posthouse.test"], "new");
+    site.mailbox("anna").expect("new");
+    assert_eq!(mode(&mail.join("anna/new")), 0o700);
+    assert!(daemon.stop().0.success());
+
+    let daemon = site.start_with_umask("000");
+    assert!(daemon.stop().1.all(5071).is_empty(), "nothing was left to close");
+}
+
+#[test]
+fn damaged_compiled_code_is_made_again_with_an_event() {
+    let site = Site::with_own_cache();
+    assert!(site.start().stop().0.success());
+    let modules = site.path().join("data/policies/cache/modules");
+    let files = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).expect("a folder");
+        entries.map(|entry| entry.expect("an entry").path()).collect()
+    };
+    let mut damaged = 0;
+    for file in files(&modules).iter().flat_map(|release| files(release)) {
+        if file.extension().is_none_or(|extension| extension != "stats") {
+            let bytes = fs::read(&file).expect("the code");
+            fs::write(&file, &bytes[..bytes.len() / 2]).expect("cut");
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0, "no compiled code below {}", modules.display());
+    let daemon = site.start();
+    let event = daemon.events().take(5072);
+    assert!(event.text("file").contains("policies/cache"), "{event:?}");
+    daemon.submit(&["bert@posthouse.test"], "after the repair");
+    assert!(daemon.stop().0.success());
+    assert!(site.start().stop().1.all(5072).is_empty(), "the code is whole again");
+}

@@ -79,7 +79,29 @@ pub fn data_folder_warnings(config: &Config, found: &FolderAudit, tightened: boo
             found.not_tightened
         ));
     }
+    warnings.extend(mailbox_warnings(found, tightened));
     config.add_lines(&mut warnings);
+    warnings
+}
+
+/// Returns the warnings about Maildirs outside the data folder.
+fn mailbox_warnings(found: &FolderAudit, tightened: bool) -> Vec<Problem> {
+    let mailboxes = &found.mailboxes;
+    let mut warnings = Vec::new();
+    if !tightened && !mailboxes.open.is_empty() {
+        let text = format!(
+            "{}: open to every user; the next start closes them to others than owner and group",
+            mailboxes.open
+        );
+        warnings.push(Problem::new("mailboxes", text));
+    }
+    if !mailboxes.not_tightened.is_empty() {
+        let text = format!(
+            "{}: open to every user, and could not be closed: chmod o= them as their owner",
+            mailboxes.not_tightened
+        );
+        warnings.push(Problem::new("mailboxes", text));
+    }
     warnings
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags, fchmod, fstat, open};
 
 /// Permission bits of the group and of all other users.
 pub(crate) const OPEN_BITS: u32 = 0o077;
@@ -22,6 +22,16 @@ pub fn set_private_umask() {
 /// I/O errors; also if the path exists and is no folder.
 pub fn make_private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Removes permission bits from a file or folder. Works on an open file, so that a link that replaces the file meanwhile
+/// does not lead elsewhere.
+pub(crate) fn remove_bits(path: &Path, bits: u32) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = open(path, flags, Mode::empty())?;
+    let mode = fstat(&file)?.st_mode & 0o7777 & !bits;
+    fchmod(&file, Mode::from_raw_mode(mode))?;
+    Ok(())
 }
 
 /// Users beside the owner that a file is open to.

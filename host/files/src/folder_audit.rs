@@ -1,57 +1,20 @@
 //! The audit of a folder: finds files and folders that other users can read or that belong to another user, and makes
 //! the former private on demand.
 
-use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, Mode, OFlags, access, fchmod, fstat, open};
+use rustix::fs::{Access, access};
 use walkdir::WalkDir;
 
-use crate::access_bits::OPEN_BITS;
+use crate::access_bits::{OPEN_BITS, remove_bits};
+use crate::mailbox_audit::{MESSAGE_FOLDERS, MailboxAudit, audit_mailboxes};
+use crate::path_list::PathList;
 use crate::user_name::{current_user, owner_of};
 
-/// Number of paths that a [`PathList`] names.
-const NAMED: usize = 3;
-/// Folders of a Maildir that hold messages.
-const MESSAGE_FOLDERS: [&str; 3] = ["cur", "new", "tmp"];
 /// Folder of root in the root of a file system.
 const LOST_AND_FOUND: &str = "lost+found";
-
-/// A number of paths, of which the first are named.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PathList {
-    /// Number of paths.
-    pub count: u64,
-    /// First paths, at most three.
-    pub first: Vec<PathBuf>,
-}
-
-impl PathList {
-    fn add(&mut self, path: &Path) {
-        self.count += 1;
-        if self.first.len() < NAMED {
-            self.first.push(path.to_owned());
-        }
-    }
-
-    /// True if there is no path.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-}
-
-impl fmt::Display for PathList {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named: Vec<String> = self.first.iter().map(|path| path.display().to_string()).collect();
-        f.write_str(&named.join(", "))?;
-        match self.count.saturating_sub(named.len() as u64) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
-    }
-}
 
 /// Result of an audit. Symbolic links are neither followed nor listed, and sockets are not listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,6 +31,8 @@ pub struct FolderAudit {
     pub unusable: PathList,
     /// Owner of the first unusable file or folder.
     pub unusable_owner: Option<u32>,
+    /// Maildirs outside the folder.
+    pub mailboxes: MailboxAudit,
 }
 
 /// Extent of an audit.
@@ -105,6 +70,10 @@ pub fn audit(scope: AuditScope<'_>, tighten: bool) -> FolderAudit {
     };
     let mut result = FolderAudit {
         owner,
+        mailboxes: match mailboxes.starts_with(&root) {
+            true => MailboxAudit::default(),
+            false => audit_mailboxes(&mailboxes, tighten),
+        },
         ..FolderAudit::default()
     };
     let mut walk = WalkDir::new(&root).into_iter();
@@ -141,7 +110,7 @@ pub fn audit(scope: AuditScope<'_>, tighten: bool) -> FolderAudit {
         }
         if metadata.mode() & OPEN_BITS != 0 {
             match tighten {
-                true if make_private(path).is_err() => result.not_tightened.add(path),
+                true if remove_bits(path, OPEN_BITS).is_err() => result.not_tightened.add(path),
                 _ => result.open.add(path),
             }
         } else if is_folder && is_mail && is_message_folder(path) {
@@ -175,16 +144,6 @@ fn is_usable(path: &Path, is_folder: bool) -> bool {
         wanted |= Access::EXEC_OK;
     }
     access(path, wanted).is_ok()
-}
-
-/// Removes the permissions of group and others. Works on an open file, so that a link that replaces the file meanwhile
-/// does not lead elsewhere.
-fn make_private(path: &Path) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = open(path, flags, Mode::empty())?;
-    let mode = fstat(&file)?.st_mode & 0o7777 & !OPEN_BITS;
-    fchmod(&file, Mode::from_raw_mode(mode))?;
-    Ok(())
 }
 
 #[cfg(test)]

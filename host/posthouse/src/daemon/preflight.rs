@@ -92,7 +92,7 @@ pub(super) async fn prepare(config: Config) -> Result<Prepared, StartFailed> {
         _ => {
             config.add_lines(&mut problems);
             emit_will_not_start(&events, &problems);
-            Err(StartFailed(problems))
+            Err(StartFailed::new(problems))
         }
     }
 }
@@ -106,12 +106,17 @@ fn open_events(config: &Config) -> Result<(Events, EventLog, FolderAudit), Start
         made.and_then(|()| Events::open(&config.data.join("events"), config.event_format, config.event_log_size));
     match opened {
         Ok((events, log)) => {
-            if !data_folder.open.is_empty() {
-                events.emit(Event::FilesMadePrivate {
-                    folder: config.data.display().to_string(),
-                    count: data_folder.open.count,
-                    files: data_folder.open.to_string(),
-                });
+            for (folder, open) in [
+                (&config.data, &data_folder.open),
+                (&config.mailboxes, &data_folder.mailboxes.open),
+            ] {
+                if !open.is_empty() {
+                    events.emit(Event::FilesMadePrivate {
+                        folder: folder.display().to_string(),
+                        count: open.count,
+                        files: open.to_string(),
+                    });
+                }
             }
             Ok((events, log, data_folder))
         }
@@ -119,7 +124,7 @@ fn open_events(config: &Config) -> Result<(Events, EventLog, FolderAudit), Start
             let mut problems = vec![Problem::new("data", format!("{}: {error}", config.data.display()))];
             problems.extend(ownership_problems(config, &data_folder));
             print_will_not_start(config.event_format, &problems);
-            Err(StartFailed(problems))
+            Err(StartFailed::new(problems))
         }
     }
 }
@@ -253,5 +258,5 @@ fn emit_will_not_start(events: &Events, problems: &[Problem]) {
 pub(super) fn start_failure(events: &Events, key: &str, error: &dyn Display) -> StartFailed {
     let problems = vec![Problem::new(key, error.to_string())];
     emit_will_not_start(events, &problems);
-    StartFailed(problems)
+    StartFailed::new(problems)
 }
