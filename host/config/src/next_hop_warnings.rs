@@ -61,7 +61,20 @@ pub fn hop_warning(config: &Config, server: &Endpoint, protocol: HopProtocol) ->
             "{server} is this host itself, and mail would go round in circles: write another server"
         ));
     }
+    if is_no_address_of_a_server(host) {
+        return Some(format!(
+            "{server} is the address of no server: write the server's name or its own address"
+        ));
+    }
     port_warning(port, protocol).map(|text| format!("{server}: {text}"))
+}
+
+/// True for the unspecified address, broadcast and multicast.
+fn is_no_address_of_a_server(host: &str) -> bool {
+    let address = host.parse::<IpAddr>().map(|address| address.to_canonical());
+    address.is_ok_and(|address| {
+        address.is_unspecified() || address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
+    })
 }
 
 fn port_warning(port: u16, protocol: HopProtocol) -> Option<String> {

@@ -1,5 +1,5 @@
 //! Warnings about the settings of the default policy that the host can judge and the policy cannot, since it does not
-//! know the listeners: names of listeners, terms that no client can meet, relaying for all.
+//! know the listeners: names of listeners, terms that no client can meet, relaying for all, own domains left open.
 //!
 //! Other policies have settings of other shapes, about which nothing is found here.
 
@@ -31,6 +31,9 @@ pub(super) fn policy_warnings(config: &Config) -> Vec<Problem> {
         }
         if let Some(Value::Object(filter)) = module.settings.get("filter") {
             settings.review_patterns("filter.senders", filter.get("senders"));
+        }
+        if module.file.is_none() {
+            settings.review_own_domains(module.settings.get("homing"));
         }
     }
     warnings
@@ -105,6 +108,22 @@ impl<'a> SettingsReview<'a> {
             if let Some(wide) = network.and_then(wide_network) {
                 self.review_exemptions(&format!("accept.hosts[{index}]"), entry, &format!("in {wide}"));
             }
+        }
+    }
+
+    /// Warns of the built-in policy without a choice of `own-domains`, where strangers reach a listener.
+    fn review_own_domains(&mut self, homing: Option<&Value>) {
+        let is_chosen = homing.is_some_and(|homing| homing.get("own-domains").is_some());
+        let listeners = self.listeners;
+        if let Some(listener) = listeners.iter().find(|listener| self.is_open(listener))
+            && !is_chosen
+        {
+            let text = format!(
+                "strangers at {} may write as users of this host's domains: write \"sender-and-author\", or \"anyone\" \
+                 if other hosts send for these domains",
+                listener.address
+            );
+            self.warn("homing.own-domains", text);
         }
     }
 
@@ -192,6 +211,7 @@ mod tests {
     use super::*;
     use std::path::Path;
 
+    /// Returns the keys of the warnings, without the one about own domains unless the settings begin with `homing`.
     fn warnings(listener: &str, settings: &str) -> Vec<String> {
         let text = format!(
             "administrator = 'a@b.example'\n[[listener]]\nname = 'in'\n{listener}\n[[policy]]\n[policy.settings]\n{settings}"
@@ -200,6 +220,7 @@ mod tests {
         policy_warnings(&config)
             .into_iter()
             .map(|warning| warning.key)
+            .filter(|key| !key.ends_with("own-domains") || settings.starts_with("homing"))
             .collect()
     }
 
@@ -239,6 +260,23 @@ mod tests {
         ] {
             let expected: Vec<String> = key.into_iter().map(|key| format!("policy[0].settings.{key}")).collect();
             assert_eq!(warnings(listener, settings), expected, "{settings}");
+        }
+    }
+
+    #[test]
+    fn warns_of_own_domains_left_to_strangers() {
+        let expected = ["policy[0].settings.homing.own-domains"];
+        let public = "address = '0.0.0.0:25'";
+        let undecided = "homing.required = true";
+        assert_eq!(warnings(public, undecided), expected);
+        for (listener, settings) in [
+            ("address = '127.0.0.1:25'", undecided),
+            ("address = '0.0.0.0:25'\nrequire-authentication = true", undecided),
+            (public, "homing.required = true\naccept.from = 'authenticated'"),
+            (public, "homing.own-domains = 'anyone'"),
+            (public, "homing.own-domains = 'sender'"),
+        ] {
+            assert_eq!(warnings(listener, settings), [""; 0], "{listener} {settings}");
         }
     }
 

@@ -56,10 +56,10 @@ fn environment_warnings(config: &Config) -> Vec<Problem> {
             }
         }
     }
-    if config.mailboxes == config.data {
+    if config.data.starts_with(&config.mailboxes) {
         warn(
             "mailboxes",
-            "is the data folder itself, where an account could have the name of a folder of the host: \
+            "is or contains the data folder, where an account could have the name of a folder of the host: \
               write a folder of its own"
                 .to_owned(),
         );
