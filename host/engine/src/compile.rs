@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use wasmtime::component::Component;
 use wasmtime::{Cache, Engine};
 
-use crate::compile::cache::{CACHE_LIMIT, tidy};
+use crate::compile::cache::{CACHE_LIMIT, inventory, repaired, tidy};
 use crate::component::builtin;
 use host_config::PolicyEngine;
 use host_events::{Event, Events};
@@ -82,8 +82,8 @@ impl ComponentCompiler {
     /// Compiles a component, or loads an earlier result from the cache. Errors are texts for an operator.
     pub(super) async fn compile(&self, bytes: Arc<[u8]>, digest: &str) -> Result<Component, String> {
         match &self.child {
-            Some(child) if !builtin::carries(&bytes) => child.compile(&self.engine, bytes, digest).await,
-            _ => compile_here(&self.engine, bytes).await,
+            Some(child) => child.compile_watched(&self.engine, bytes, digest).await,
+            None => compile_here(&self.engine, bytes).await,
         }
     }
 
@@ -94,8 +94,25 @@ impl ComponentCompiler {
 }
 
 impl ChildCompiler {
-    async fn compile(&self, engine: &Engine, bytes: Arc<[u8]>, digest: &str) -> Result<Component, String> {
+    /// Compiles, and emits Event 5072 for each file of the cache that could not be used and was made again.
+    async fn compile_watched(&self, engine: &Engine, bytes: Arc<[u8]>, digest: &str) -> Result<Component, String> {
         let _guard = self.one_at_a_time.lock().await;
+        let folder = &self.options.cache;
+        let before = inventory(folder);
+        let compiled = match builtin::carries(&bytes) {
+            true => compile_here(engine, bytes).await,
+            false => self.compile(engine, bytes, digest).await,
+        };
+        for file in repaired(folder, &before) {
+            self.events.emit(Event::FileMadeAgain {
+                file: file.display().to_string(),
+                reason: format!("the compiled code was damaged; the policy {digest} was compiled again"),
+            });
+        }
+        compiled
+    }
+
+    async fn compile(&self, engine: &Engine, bytes: Arc<[u8]>, digest: &str) -> Result<Component, String> {
         let folder = self.options.cache.clone();
         let tidied = tokio::task::spawn_blocking(move || tidy(&folder, CACHE_LIMIT)).await;
         if let Ok(Err(error)) = tidied {

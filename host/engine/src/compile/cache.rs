@@ -1,8 +1,10 @@
 //! The disk cache of compiled code. The engine tidies its cache after compilations, but components are compiled in
 //! children that end at once: so the cache is tidied here.
 
+use std::collections::HashMap;
 use std::fs::{self, DirEntry};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -23,6 +25,33 @@ pub(crate) fn open_cache(folder: &Path) -> wasmtime::Result<Cache> {
         .with_directory(folder)
         .with_files_total_size_soft_limit(CACHE_LIMIT);
     Cache::new(settings)
+}
+
+/// Files of compiled code, each with its inode, which a rewrite changes.
+pub(super) type Inventory = HashMap<PathBuf, u64>;
+
+/// Lists the files of compiled code. A folder that cannot be read has none.
+pub(super) fn inventory(folder: &Path) -> Inventory {
+    let releases = entries(&folder.join("modules")).unwrap_or_default();
+    let files = releases
+        .iter()
+        .flat_map(|release| entries(&release.path()).unwrap_or_default());
+    let listed = files.filter_map(|file| {
+        let path = file.path();
+        let name = path.to_string_lossy();
+        let is_code = !name.ends_with(STATISTICS) && !name.ends_with(UNFINISHED);
+        let inode = file.metadata().ok()?.ino();
+        is_code.then_some((path, inode))
+    });
+    listed.collect()
+}
+
+/// Returns the files that were written again since `before`: the engine writes a file a second time only if it could not
+/// use the first.
+pub(super) fn repaired(folder: &Path, before: &Inventory) -> Vec<PathBuf> {
+    let now = inventory(folder).into_iter();
+    let changed = now.filter(|(path, inode)| before.get(path).is_some_and(|then| then != inode));
+    changed.map(|(path, _)| path).collect()
 }
 
 /// Removes unfinished files, then the least recently used files until `limit` bytes are left. The caller makes sure
@@ -110,6 +139,23 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn file_that_was_written_again_is_repaired() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        for name in ["kept", "damaged", "damaged.stats"] {
+            write(folder, name, 10);
+        }
+        let before = inventory(folder);
+        assert_eq!(before.len(), 2);
+        let path = folder.join("modules/engine-1/damaged");
+        let draft = folder.join("draft");
+        fs::write(&draft, "whole").expect("written");
+        fs::rename(&draft, &path).expect("renamed");
+        write(folder, "new", 0);
+        assert_eq!(repaired(folder, &before), [path]);
     }
 
     #[test]
