@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use posthouse_tests::{Daemon, Site, eventually, example};
+use posthouse_tests::{Client, Daemon, Site, eventually, example};
 use serde_json::Value;
 
 /// Returns the status of the only module.
@@ -258,6 +258,40 @@ fn require_now_replaces_untrusted_code() {
         let _daemon = signers.site.start();
         assert_eq!(policy_status(&signers.site)["name"], instead);
     }
+}
+
+#[test]
+fn require_now_without_any_trusted_code_refuses_clients() {
+    let mut signers = Signers::new();
+    let hers = signers.component("first-policy", "hers", &signers.anna);
+    // Without grants the built-in policy cannot take the place either.
+    signers
+        .site
+        .set("policy.file", hers)
+        .set("policy.settings", toml::Table::new())
+        .set("policy.grants", Vec::<String>::new());
+    let daemon = signers.site.start();
+    assert_eq!(policy_status(&signers.site)["name"], "first-policy");
+    assert_eq!(mail_from(&daemon), 250);
+    signers.withdraw();
+    signers.site.cli(&["reload", "--require-now"]);
+    let event = daemon.events().take(5130);
+    assert!(event.text("instead").contains("no trusted code runs"), "{event:?}");
+    assert!(
+        daemon
+            .events()
+            .take(5019)
+            .text("error")
+            .contains("no trusted code runs")
+    );
+    Client::connect(daemon.address("smtp"), Some("127.0.0.3")).expect_reply(421);
+    assert_eq!(health(&signers.site)["condition"], "failed");
+    assert_eq!(signers.site.cli(&["status"]).status.code(), Some(5));
+    // The key comes back, and with it the policy.
+    signers.site.set("policy.signed-by", signers.anna.pk.to_base64());
+    signers.site.cli(&["reload"]).ok();
+    assert_eq!(policy_status(&signers.site)["name"], "first-policy");
+    assert_eq!(mail_from(&daemon), 250);
 }
 
 #[test]

@@ -121,6 +121,11 @@ impl FaultBudget {
         (is_exceeded && !self.tripped.swap(true, Ordering::Relaxed)).then_some(tally)
     }
 
+    /// Returns the number of origins with faults at which the budget can be exceeded.
+    pub(crate) fn origins_limit(&self) -> u64 {
+        self.limits.faults
+    }
+
     /// Returns the calls, faults and origins of the window.
     pub(crate) fn tally(&self) -> TrialTally {
         self.tally_at(Instant::now())

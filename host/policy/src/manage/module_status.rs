@@ -95,6 +95,9 @@ pub struct ProbationStatus {
     /// Client networks and accounts with such faults.
     #[serde(default)]
     pub origins: u64,
+    /// Number of such origins at which the previous generation is put back; 0 in documents of earlier releases.
+    #[serde(default)]
+    pub origins_limit: u64,
 }
 
 /// A staged candidate.
@@ -254,6 +257,7 @@ impl Module {
                     calls: tally.tally.calls,
                     faults: tally.tally.faults,
                     origins: tally.origins,
+                    origins_limit: probation.fault_budget.origins_limit(),
                 }
             }),
             staged: None,

@@ -101,8 +101,14 @@ fn show_utilisation(indent: &str, calls: u64, faults: &BTreeMap<String, u64>, lo
 
 fn show_probation(probation: &ProbationStatus) -> io::Result<()> {
     line(format!(
-        "  probation   until {}: {} faults of {} origins in {} calls; generation {} is put back if there are too many",
-        probation.until, probation.faults, probation.origins, probation.calls, probation.previous
+        "  probation   until {}: {} faults of {} origins in {} calls; generation {} is put back after faults of {} \
+         accounts or client networks, of fewer never",
+        probation.until,
+        probation.faults,
+        probation.origins,
+        probation.calls,
+        probation.previous,
+        probation.origins_limit
     ))
 }
 
