@@ -7,14 +7,32 @@ use posthouse_cases::{Fixture, NoAnswer as CaseNoAnswer};
 
 use host_directory::{Directory, Entry, Home, Login, LookupError, Target};
 use host_engine::host_call::{Answer, Call, Caller, DirectoryEntry, Finding, HostServices, NoAnswer};
-use host_mail::Mailbox;
+use host_mail::{Mailbox, canonical_domain};
 
 /// Answers from the fixture of a case, for policies and for the host's own directory lookups.
 #[derive(Default)]
 pub struct CaseHost(Mutex<Fixture>);
 
 impl CaseHost {
-    pub fn new(fixture: Fixture) -> Self {
+    /// Makes the domains of the directory canonical, as the host's own directory does.
+    pub fn new(mut fixture: Fixture) -> Self {
+        let directory = &mut fixture.directory;
+        for domain in directory.domains.iter_mut().flatten() {
+            *domain = canonical_name(domain);
+        }
+        let addresses = (directory.accounts.iter_mut())
+            .flat_map(|account| account.addresses.iter_mut().chain(&mut account.send_as))
+            .chain(
+                (directory.aliases.iter_mut())
+                    .flat_map(|alias| std::iter::once(&mut alias.address).chain(&mut alias.to)),
+            )
+            .chain(
+                (directory.groups.iter_mut())
+                    .flat_map(|group| std::iter::once(&mut group.address).chain(&mut group.members)),
+            );
+        for address in addresses {
+            *address = canonical(address);
+        }
         Self(Mutex::new(fixture))
     }
 
@@ -22,12 +40,14 @@ impl CaseHost {
         let mut fixture = self.0.lock();
         Ok(match call {
             Call::Lookup { address } => {
-                let entries = fixture.lookup(address)?;
+                let entries = fixture.lookup(&canonical(address))?;
                 Answer::Entries(entries.into_iter().map(directory_entry).collect())
             }
-            Call::MaySendAs { account, address } => Answer::Truth(fixture.may_send_as(account, address)?),
-            Call::IsLocalDomain { domain } => Answer::Truth(fixture.is_local_domain(domain)?),
-            Call::IsMember { group, address } => Answer::Truth(fixture.is_member(group, address)?),
+            Call::MaySendAs { account, address } => Answer::Truth(fixture.may_send_as(account, &canonical(address))?),
+            Call::IsLocalDomain { domain } => Answer::Truth(fixture.is_local_domain(&canonical_name(domain))?),
+            Call::IsMember { group, address } => {
+                Answer::Truth(fixture.is_member(&canonical(group), &canonical(address))?)
+            }
             Call::Addresses { name } => Answer::Texts(fixture.records(name)?.addresses),
             Call::Exchanges { name } => {
                 let exchanges = fixture.records(name)?.exchanges.into_iter();
@@ -50,6 +70,19 @@ impl HostServices for CaseHost {
         });
         std::future::ready(answer).boxed()
     }
+}
+
+/// Returns an address or `@domain` with the canonical form of its domain. Text of another form stays as it is.
+fn canonical(address: &str) -> String {
+    let parts = address.rsplit_once('@');
+    parts.map_or_else(
+        || address.to_owned(),
+        |(local, domain)| format!("{local}@{}", canonical_name(domain)),
+    )
+}
+
+fn canonical_name(domain: &str) -> String {
+    canonical_domain(domain).map_or_else(|| domain.to_owned(), |canonical| canonical.into_owned())
 }
 
 fn directory_entry(entry: posthouse_cases::Entry) -> DirectoryEntry {
@@ -118,4 +151,37 @@ fn entry(entry: posthouse_cases::Entry) -> Option<Entry> {
         None => Target::Alias(Vec::new()),
     };
     Some(Entry { address, target })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use posthouse_cases::CaseFile;
+
+    #[test]
+    fn directory_knows_every_spelling_of_a_domain() {
+        let text = "[directory]\ndomains = ['BÜCHER.example']\n\
+                    account = [{ name = 'anna', addresses = ['anna@bücher.example'], send-as = ['@xn--bcher-kva.example'] }]\n\
+                    group = [{ address = 'staff@xn--bcher-kva.example', members = ['anna@BÜCHER.example'] }]\n\
+                    [[case]]\nname = 'x'\nsender = '<>'\nexpect.sender = 'pass'\n";
+        let file = CaseFile::parse(text, "c.toml").expect("a file of cases");
+        let host = CaseHost::new(file.fixture(&file.cases[0]));
+        for domain in ["bücher.example", "xn--bcher-kva.example", "BÜCHER.EXAMPLE"] {
+            let address: Mailbox = format!("anna@{domain}").parse().expect("an address");
+            let entries = host.lookup(&address).now_or_never().expect("ready").expect("asked");
+            assert_eq!(entries.len(), 1, "{domain}");
+            let other = format!("x@{domain}").parse().expect("an address");
+            let may = host.may_send_as("anna", &other).now_or_never().expect("ready");
+            assert!(matches!(may, Ok(true)), "{domain}");
+            let call = Call::IsMember {
+                group: format!("staff@{domain}"),
+                address: format!("anna@{domain}"),
+            };
+            assert!(matches!(host.answer_call(&call), Ok(Answer::Truth(true))), "{domain}");
+            let call = Call::IsLocalDomain {
+                domain: domain.to_owned(),
+            };
+            assert!(matches!(host.answer_call(&call), Ok(Answer::Truth(true))), "{domain}");
+        }
+    }
 }
