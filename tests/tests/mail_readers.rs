@@ -44,6 +44,7 @@ fn forms_in_use() -> Vec<String> {
         headers.push(format!("From: {}\r\n", form.replacen(' ', "\r\n\t", 1)));
         headers.push(format!("From: {form},\r\n Sales <anna@posthouse.example>\r\n"));
         headers.push(format!("From: anna@posthouse.example, {form}\r\nTo: x@example.org\r\n"));
+        headers.push(format!("From: {form},\r\n"));
         headers.push(format!("From: Team: {form};\r\n"));
         headers.push(format!("From: Bert <bert@posthouse.test>\r\nSender: {form}\r\n"));
         headers.push(format!(

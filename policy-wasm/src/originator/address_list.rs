@@ -1,8 +1,8 @@
 //! Address lists of originator fields (RFC 5322 section 3.4, RFC 6532 section 3.2), read strictly and in one pass.
 //!
-//! Accepted are the forms that every reader of mail reads alike. Obsolete syntax (routes, empty list elements, white
-//! space within an address) and quoting that readers treat differently is an error. `phrase` may contain dots
-//! (section 4.1), which is in common use.
+//! Accepted are the forms that every reader of mail reads alike. Obsolete syntax (routes, empty list elements but for a
+//! comma at the end, white space within an address) and quoting that readers treat differently is an error. `phrase`
+//! may contain dots (section 4.1), which is in common use.
 
 use std::borrow::Cow;
 
@@ -99,7 +99,13 @@ impl<'a> Reader<'a> {
         loop {
             self.element()?;
             match self.next() {
-                Some(b',') => {}
+                Some(b',') => {
+                    // A comma at the very end (section 4.4) is in use, and every reader ignores it.
+                    self.space();
+                    if self.peek().is_none() {
+                        return Ok(());
+                    }
+                }
                 None => return Ok(()),
                 Some(_) => return Err("has text behind an address"),
             }

@@ -29,6 +29,8 @@ fn reads_the_forms_in_use() {
         "Jörg <anna@example.org>",
         "Team: anna@example.org;",
         "Team: Anna <anna@example.org>; (all)",
+        "Anna <anna@example.org>,",
+        "anna@example.org ,\r\n ",
     ] {
         assert_eq!(mailboxes(value), ["anna@example.org"], "{value:?}");
     }
@@ -67,7 +69,8 @@ fn refuses_malformed_and_obsolete_forms() {
         "an..na@example.org",
         "anna @example.org",
         "anna@ example.org",
-        "anna@example.org,",
+        "anna@example.org,,",
+        "Team: anna@example.org,;",
         ",anna@example.org",
         "anna@example.org bert@example.org",
         "anna@example.org Anna <anna@example.org>",
