@@ -162,6 +162,7 @@ pub(super) fn config(data: &Path, policies: Vec<PolicyModule>) -> Config {
         event_format: Format::Text,
         event_log_size: 1 << 20,
         drain: Duration::from_secs(1),
+        ..Config::parse("administrator = 'postmaster@example.org'", data).expect("a configuration")
     }
 }
 
