@@ -284,6 +284,8 @@ events! {
         "A newer configuration replaced code or settings that an operator had loaded." "Put into the configuration what shall stay, or load it again.";
     5132 PolicyChangeUndone "policy-change-undone" Error { policy: Text, generation: u64, was: u64, undone: Vec<String>, changed_by: Text }
         "An automatic rollback undid a change of an operator: the code or settings listed are no longer in force." "See the faults (4037). Correct the policy and load it, or put the change in force with --force.";
+    5133 AcceptResumed "accept-resumed" Info { listener: Text }
+        "A listener takes connections again (see 5031)." "None.";
     5140 MessageCompleted "message-completed" Info { message: Text, client: Text, account: Maybe, added: Vec<String>, removed: Vec<String> }
         "A submitted message lacked fields, or had some that must not go out; the host added and removed those listed. `mbox` is a first line `From `." "None.";
     5150 SuccessNoticeSent "success-notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String> }

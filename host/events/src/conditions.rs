@@ -6,7 +6,7 @@ use crate::health::{Condition, HealthRegistry};
 
 /// Raises the reason that `event` begins, or clears the reason that `event` ends.
 pub(super) fn note(registry: &HealthRegistry, event: &Event) {
-    let degraded = |name, text: String| registry.raise(name, Condition::Degraded, text);
+    let degraded = |name: &'static str, text: String| registry.raise(name, Condition::Degraded, text);
     match event {
         Event::SpaceLow { free, mark } => degraded(
             "space",
@@ -29,6 +29,23 @@ pub(super) fn note(registry: &HealthRegistry, event: &Event) {
         Event::RecordsDropped { reason, .. } => degraded("records", format!("decisions are not recorded: {reason}")),
         Event::RecordsResumed { .. } => registry.clear("records"),
         Event::CountersNotSaved { error } => degraded("counters", format!("they are not saved: {error}")),
+        Event::SpoolFull { error } => degraded(
+            "spool",
+            format!("it cannot be written for lack of room: new mail is answered 452, nothing is delivered: {error}"),
+        ),
+        Event::SpoolWritable {} => registry.clear("spool"),
+        Event::AcceptFailed { listener, error } => registry.raise(
+            format!("listener {listener}"),
+            Condition::Degraded,
+            format!("it cannot take connections: {error}"),
+        ),
+        Event::AcceptResumed { listener } => registry.clear(&format!("listener {listener}")),
+        Event::FewDescriptors {
+            descriptors, sessions, ..
+        } => degraded(
+            "descriptors",
+            format!("{descriptors} file descriptors allow {sessions} sessions only, fewer than limits.sessions"),
+        ),
         _ => {}
     }
 }

@@ -1,6 +1,7 @@
 //! Health of the host: the conditions that hold now, with their reasons. Every part that has [`crate::Events`] can add a
 //! reason. Most reasons begin and end with an event: see `conditions`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -51,17 +52,17 @@ impl Health {
 /// The reasons of all parts, by name. Clones share the reasons.
 #[derive(Debug, Clone, Default)]
 pub struct HealthRegistry {
-    reasons: Arc<Mutex<BTreeMap<&'static str, (Condition, String)>>>,
+    reasons: Arc<Mutex<BTreeMap<Cow<'static, str>, (Condition, String)>>>,
 }
 
 impl HealthRegistry {
     /// Sets the reason of this name, such as `space`. A second call replaces the text.
-    pub fn raise(&self, name: &'static str, condition: Condition, text: impl Into<String>) {
-        self.reasons.lock().insert(name, (condition, text.into()));
+    pub fn raise(&self, name: impl Into<Cow<'static, str>>, condition: Condition, text: impl Into<String>) {
+        self.reasons.lock().insert(name.into(), (condition, text.into()));
     }
 
     /// Removes the reason of this name.
-    pub fn clear(&self, name: &'static str) {
+    pub fn clear(&self, name: &str) {
         self.reasons.lock().remove(name);
     }
 

@@ -104,7 +104,10 @@ pub async fn run(
         };
         let (stream, peer) = match accepted {
             Ok(connection) => {
-                failing = false;
+                if std::mem::take(&mut failing) {
+                    let listener = bound.listener.name.clone();
+                    context().events.emit(Event::AcceptResumed { listener });
+                }
                 connection
             }
             Err(error) if is_connection_error(&error) => continue,
