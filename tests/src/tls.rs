@@ -1,13 +1,83 @@
-//! A TLS client that accepts any certificate, because the daemon under test has a self-signed certificate.
+//! A TLS client that accepts any certificate, because the daemon under test has a self-signed certificate; an authority
+//! that issues certificates.
 
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+
+/// An authority of a test.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate chain and its key, in PEM.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    /// Certificates, the server's own first.
+    pub chain: String,
+    /// Private key.
+    pub key: String,
+    /// The server's own certificate in DER.
+    pub own: Vec<u8>,
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Authority {
+    /// Makes an authority.
+    ///
+    /// # Panics
+    /// If no certificate can be made.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "authority of a test".to_owned());
+        let key = KeyPair::generate().expect("a key");
+        Self {
+            issuer: CertifiedIssuer::self_signed(params, key).expect("an authority"),
+        }
+    }
+
+    /// Certificate in PEM.
+    pub fn certificate(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// Certificate in DER.
+    pub fn der(&self) -> Vec<u8> {
+        self.issuer.der().to_vec()
+    }
+
+    /// Issues a certificate for `names`, with the authority in the chain.
+    ///
+    /// # Panics
+    /// If a name is none.
+    pub fn issue(&self, names: &[String], expired: bool) -> Certified {
+        let mut params = CertificateParams::new(names.to_vec()).expect("names");
+        if expired {
+            params.not_after = date_time_ymd(2020, 1, 1);
+        }
+        let key = KeyPair::generate().expect("a key");
+        let own = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Certified {
+            chain: format!("{}{}", own.pem(), self.certificate()),
+            key: key.serialize_pem(),
+            own: own.der().to_vec(),
+        }
+    }
+}
 
 /// A TLS connection.
 pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;

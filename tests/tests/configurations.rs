@@ -185,9 +185,9 @@ fn the_start_and_a_reload_tell_the_warnings_of_check() {
     assert!(site.cli(&["check"]).stderr.contains(key));
 
     site.set("policy.settings.relay.clients", vec!["10.0.0.0/8"]);
-    site.set("delivery.smart-host", "relay.example.net:465");
+    site.set("delivery.smart-host", "relay.example.net:443");
     let reloaded = site.cli(&["reload"]).text();
-    assert!(reloaded.contains("servers at port 465 begin with TLS"), "{reloaded}");
+    assert!(reloaded.contains("port 443 is for HTTPS"), "{reloaded}");
     let warnings = daemon
         .events()
         .take_where(5070, |event| !event.text("warnings").contains("0.0.0.0/0"));

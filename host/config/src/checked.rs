@@ -7,11 +7,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{SaslMechanisms, Share};
+use super::{DeliveryConfig, SaslMechanisms, Share};
 use host_contract::NdrFault;
 use host_dkim::SignedMail;
 use host_events::Format;
-use host_mail::{Endpoint, Mailbox, Timestamp};
+use host_mail::{Mailbox, Timestamp};
 
 /// Complete configuration of a host.
 #[derive(Debug, Clone)]
@@ -373,6 +373,8 @@ pub struct DnsConfig {
     pub timeout: Duration,
     /// Capacity of the cache, in answers.
     pub cache_size: u64,
+    /// Name of a signed zone that tells whether the resolver validates (DNSSEC).
+    pub dnssec_probe: String,
 }
 
 /// Error budget of a generation that was just loaded. A generation that exceeds the budget is rolled back.
@@ -415,120 +417,6 @@ pub struct FaultActions {
     pub ndr: NdrFault,
     /// Faults of a spooled message at which the message is frozen (4117).
     pub message_limit: u32,
-}
-
-/// Settings of delivery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeliveryConfig {
-    /// Next hop of mail that has no home on this host and no route; `None` means that such mail cannot be delivered.
-    pub smart_host: Option<NextHop>,
-    /// Next hops by recipient domain; a route takes precedence over the smart host.
-    pub routes: Vec<Route>,
-    /// Credentials for remote servers.
-    pub logins: Vec<ServerLogin>,
-    /// Waits between attempts; the last repeats. Never empty.
-    pub retry: Vec<Duration>,
-    /// Age at which a message is given up.
-    pub expire: Duration,
-    /// Age at which the sender of a message that is still deferred is told, once; `None` tells no sender.
-    pub delay_notice: Option<Duration>,
-    /// Maximum number of messages that this host resolves and writes to mailboxes at the same time.
-    pub concurrency: usize,
-    /// Maximum number of concurrent connections to other hosts.
-    pub connections: usize,
-    /// Maximum number of concurrent connections to the same destination.
-    pub per_destination: usize,
-    /// Time-out of connecting to a remote.
-    pub connect_timeout: Duration,
-    /// Time-out of a remote's reply.
-    pub reply_timeout: Duration,
-    /// TLS level of every next hop without a level of its own.
-    pub tls: TlsLevel,
-    /// TLS levels of single servers.
-    pub server_tls: Vec<ServerTls>,
-    /// Networks inside this site in which a mail exchange that the DNS names may stand.
-    pub private_exchanges: Vec<IpNet>,
-}
-
-impl DeliveryConfig {
-    /// TLS level of a server: that of the routes to it, else that of the server, else that of all next hops. Of several
-    /// routes to a server the strictest counts.
-    pub fn server_level(&self, server: &Endpoint) -> TlsLevel {
-        let own = self.server_tls.iter().find(|own| own.server == *server);
-        let fallback = own.map_or(self.tls, |own| own.tls);
-        let is_server = |next_hop: &NextHop| matches!(next_hop, NextHop::Server(to) if to == server);
-        let routes = self.routes.iter().filter(|route| is_server(&route.to));
-        let levels = routes.map(|route| route.tls.unwrap_or(fallback));
-        let smart_host = self.smart_host.iter().filter(|host| is_server(host)).map(|_| fallback);
-        levels.chain(smart_host).max().unwrap_or(fallback)
-    }
-}
-
-/// Level of TLS towards a next hop, from the loosest to the strictest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TlsLevel {
-    /// Mail goes in the clear.
-    None,
-    /// TLS is used where it works; any certificate is accepted (RFC 7435).
-    May,
-    /// TLS is required; any certificate is accepted.
-    Encrypt,
-    /// TLS with a certificate that verifies is required.
-    Verify,
-}
-
-/// TLS level of a server, wherever mail for the server comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerTls {
-    /// Server, written as in `smart-host`, in the `to` of a route, or in the directory.
-    pub server: Endpoint,
-    /// Level of TLS.
-    pub tls: TlsLevel,
-}
-
-/// Next hop of mail that has no home on this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NextHop {
-    /// A named server.
-    Server(Endpoint),
-    /// Mail exchanges of the recipient's domain (RFC 5321 section 5.1).
-    Exchanges,
-}
-
-/// Credentials of this host at a remote server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ServerLogin {
-    /// Server, written as in `smart-host` or in the `to` of a route.
-    pub server: Endpoint,
-    /// User name at the server, 1 to 255 bytes.
-    pub user: String,
-    /// File with the password, read for each new connection.
-    pub password_file: PathBuf,
-}
-
-/// Beginning of the names of queues whose mail waits for ETRN.
-pub const HELD_QUEUE: &str = "etrn:";
-
-/// Route of the mail for a recipient domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// Recipient domain, lower case.
-    pub domain: String,
-    /// Next hop.
-    pub to: NextHop,
-    /// True if the next hop speaks LMTP (RFC 2033) instead of SMTP.
-    pub lmtp: bool,
-    /// TLS level of the next hop; `None` is that of all next hops.
-    pub tls: Option<TlsLevel>,
-    /// True if mail waits until the next hop asks for it with ETRN (RFC 1985).
-    pub etrn: bool,
-}
-
-impl Route {
-    /// Name of the queue in which mail of the route waits for ETRN.
-    pub fn held_queue(&self) -> String {
-        format!("{HELD_QUEUE}{}", self.domain)
-    }
 }
 
 /// Key of a domain that signs outgoing mail (RFC 6376).

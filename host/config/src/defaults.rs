@@ -252,6 +252,7 @@ impl Default for DnsConfig {
             servers: Vec::new(),
             timeout: Duration::from_secs(3),
             cache_size: 8192,
+            dnssec_probe: ".".to_owned(),
         }
     }
 }
@@ -259,7 +260,7 @@ impl Default for DnsConfig {
 impl Default for DeliveryConfig {
     fn default() -> Self {
         Self {
-            smart_host: None,
+            smart_host: Vec::new(),
             logins: Vec::new(),
             routes: Vec::new(),
             retry: [15, 30, 60, 240].map(|m| Duration::from_secs(m * MINUTE)).to_vec(),
@@ -272,8 +273,9 @@ impl Default for DeliveryConfig {
             connect_timeout: Duration::from_secs(30),
             reply_timeout: Duration::from_secs(5 * MINUTE),
             tls: TlsLevel::May,
-            server_tls: Vec::new(),
+            hops: Vec::new(),
             private_exchanges: Vec::new(),
+            tls_reports: None,
         }
     }
 }

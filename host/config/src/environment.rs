@@ -7,7 +7,8 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
-use super::{Config, Problem, dkim_signers, listener_tls_configs, secret};
+use super::{Config, HopTrust, Problem, dkim_signers, listener_tls_configs, secret};
+use crate::pem_file::PemFile;
 use host_files::{current_user, describe_user, owner_of};
 
 /// Longest path of a Unix socket, in bytes, without the final NUL.
@@ -36,8 +37,28 @@ pub fn problems_around(config: &Config) -> Vec<Problem> {
             .err()
             .unwrap_or_default(),
     );
+    for (index, hop) in config.delivery.hops.iter().enumerate() {
+        if let HopTrust::File(file) = &hop.trust
+            && let Some(text) = no_certificates(file)
+        {
+            problems.push(Problem::new(format!("delivery.next-hop[{index}].ca-file"), text));
+        }
+    }
     config.add_lines(&mut problems);
     problems
+}
+
+/// Returns a problem unless the file has certificates.
+fn no_certificates(file: &Path) -> Option<String> {
+    let problem = match PemFile::read(file) {
+        Ok(pem) => match pem.certificates() {
+            Ok(found) if !found.is_empty() => return None,
+            Ok(_) => "has no certificate".to_owned(),
+            Err(error) => error.to_string(),
+        },
+        Err(error) => error.to_string(),
+    };
+    Some(format!("{}: {problem}", file.display()))
 }
 
 /// Returns the problems of folders and of the socket that would destroy other files or never work.

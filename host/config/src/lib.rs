@@ -6,6 +6,7 @@ mod certificate_warnings;
 mod certificates;
 mod checked;
 mod defaults;
+mod delivery_config;
 mod dkim_keys;
 mod edit_dkim;
 mod environment;
@@ -38,10 +39,13 @@ pub use crate::next_hop_warnings::{HopProtocol, hop_warning, is_this_host, serve
 pub use crate::problem::{ConfigError, Problem};
 pub use crate::read_dkim::dkim_selector;
 pub use checked::{
-    AdmitFault, Config, DecisionLogConfig, DeliveryConfig, DkimKey, DnsConfig, Extension, FaultActions, HELD_QUEUE,
-    Limits, Listener, ListenerTls, LoginLimits, ModuleFaults, NextHop, OverloadConfig, PolicyEngine, PolicyLimits,
-    PolicyModule, ProbationConfig, RecordMode, Route, ServerLogin, ServerTls, SpoolDamage, SrsConfig, SubmissionConfig,
-    Timeouts, TlsFiles, TlsLevel,
+    AdmitFault, Config, DecisionLogConfig, DkimKey, DnsConfig, Extension, FaultActions, Limits, Listener, ListenerTls,
+    LoginLimits, ModuleFaults, OverloadConfig, PolicyEngine, PolicyLimits, PolicyModule, ProbationConfig, RecordMode,
+    SpoolDamage, SrsConfig, SubmissionConfig, Timeouts, TlsFiles,
+};
+pub use delivery_config::{
+    DeliveryConfig, HELD_QUEUE, HopKey, HopRate, HopRef, HopSettings, HopTrust, KeyDigest, NextHop, Route, ServerLogin,
+    TlsLevel, TlsReportConfig, with_parents,
 };
 pub use environment::{problems_around, unreadable_components};
 pub use host_contract::NdrFault;

@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::FileTypeExt as _;
 
 use super::defaults::system_hostname;
-use super::{Config, NextHop, Problem};
+use super::{Config, DeliveryConfig, HopKey, NextHop, Problem};
 use host_mail::Endpoint;
 
 /// Protocol that a server is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HopProtocol {
-    /// SMTP, with STARTTLS if the server offers it.
+    /// SMTP.
     Smtp,
     /// LMTP (RFC 2033).
     Lmtp,
@@ -19,29 +19,77 @@ pub enum HopProtocol {
 /// Names of this host in every `/etc/hosts`.
 const LOCAL_NAMES: [&str; 4] = ["localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"];
 
-/// Returns the warnings about the smart host and routes.
+/// Returns the warnings about the smart host, routes and settings of next hops.
 pub(super) fn next_hop_warnings(config: &Config) -> Vec<Problem> {
-    servers(config)
+    let mut warnings: Vec<Problem> = servers(config)
         .into_iter()
         .filter_map(|(key, server, protocol)| Some(Problem::new(key, hop_warning(config, server, protocol)?)))
-        .collect()
+        .collect();
+    let resolvers = &config.dns.servers;
+    let is_local = |server: &SocketAddr| server.ip().to_canonical().is_loopback();
+    if config.delivery.asks_dane() && !resolvers.is_empty() && !resolvers.iter().any(is_local) {
+        let text = "none is at a loopback address, which DANE needs: run a validating resolver here, such as unbound";
+        warnings.push(Problem::new("dns.servers", text));
+    }
+    for (index, hop) in config.delivery.hops.iter().enumerate() {
+        for address in hop.source_addresses.iter().filter(|address| !is_own_address(**address)) {
+            let text = format!("{address} is no address of this machine now: connections from it fail");
+            warnings.push(Problem::new(
+                format!("delivery.next-hop[{index}].source-addresses"),
+                text,
+            ));
+        }
+    }
+    warnings
 }
 
 /// Returns the servers that the configuration names, each with its key.
 pub fn servers(config: &Config) -> Vec<(String, &Endpoint, HopProtocol)> {
-    let mut servers = Vec::new();
-    if let Some(NextHop::Server(server)) = &config.delivery.smart_host {
-        servers.push(("delivery.smart-host".to_owned(), server, HopProtocol::Smtp));
+    let delivery = &config.delivery;
+    let mut servers = listed(
+        delivery,
+        "delivery.smart-host".to_owned(),
+        &delivery.smart_host,
+        HopProtocol::Smtp,
+    );
+    for (index, route) in delivery.routes.iter().enumerate() {
+        let protocol = if route.lmtp {
+            HopProtocol::Lmtp
+        } else {
+            HopProtocol::Smtp
+        };
+        servers.extend(listed(
+            delivery,
+            format!("delivery.route[{index}].to"),
+            &route.to,
+            protocol,
+        ));
     }
-    for (index, route) in config.delivery.routes.iter().enumerate() {
-        if let NextHop::Server(server) = &route.to {
-            let protocol = if route.lmtp {
-                HopProtocol::Lmtp
-            } else {
-                HopProtocol::Smtp
-            };
-            servers.push((format!("delivery.route[{index}].to"), server, protocol));
-        }
+    servers
+}
+
+/// Returns the servers among the next hops that `key` lists.
+fn listed<'a>(
+    delivery: &'a DeliveryConfig,
+    key: String,
+    hops: &'a [NextHop],
+    protocol: HopProtocol,
+) -> Vec<(String, &'a Endpoint, HopProtocol)> {
+    let mut servers = Vec::new();
+    for (index, hop) in hops.iter().enumerate() {
+        let server = match hop {
+            NextHop::Server(server) => Some(server),
+            NextHop::Exchanges => None,
+            NextHop::Named(_) => delivery.settings_of(hop.borrowed()).and_then(|own| match &own.key {
+                HopKey::Server(server) => Some(server),
+                HopKey::Domain(_) | HopKey::Exchanges => None,
+            }),
+        };
+        let key = match hops.len() {
+            1 => key.clone(),
+            _ => format!("{key}[{index}]"),
+        };
+        servers.extend(server.map(|server| (key, server, protocol)));
     }
     servers
 }
@@ -79,17 +127,7 @@ fn is_no_address_of_a_server(host: &str) -> bool {
 
 fn port_warning(port: u16, protocol: HopProtocol) -> Option<String> {
     let other = match port {
-        465 => {
-            return Some(
-                match protocol {
-                    HopProtocol::Smtp => {
-                        "servers at port 465 begin with TLS, which this host does not do: write port 587, or 25"
-                    }
-                    HopProtocol::Lmtp => "port 465 is for submission: write the port of the LMTP server, such as 24",
-                }
-                .to_owned(),
-            );
-        }
+        465 if protocol == HopProtocol::Lmtp => "submission",
         22 => "SSH",
         53 => "DNS",
         80 | 8080 => "HTTP",
@@ -193,7 +231,8 @@ mod tests {
     fn finds_ports_of_other_protocols() {
         let config = config("127.0.0.1:25");
         for (server, protocol, part) in [
-            ("relay.example.net:465", HopProtocol::Smtp, Some("write port 587")),
+            ("relay.example.net:465", HopProtocol::Smtp, None),
+            ("relay.example.net:465", HopProtocol::Lmtp, Some("submission")),
             ("relay.example.net:80", HopProtocol::Smtp, Some("HTTP")),
             ("relay.example.net:24", HopProtocol::Smtp, Some("LMTP")),
             ("box.example.net:25", HopProtocol::Lmtp, Some("RFC 2033")),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Config, Problem};
+use super::{Config, HopTrust, Problem};
 use host_files::{AuditScope, Exposure, FolderAudit, audit, current_user, describe_user, exposure, owner_of};
 
 /// Names in the data folder that the host makes for itself and cannot do without.
@@ -162,6 +162,11 @@ fn trusted_files(config: &Config) -> Vec<(String, &Path)> {
             .iter()
             .map(|folder| ("policy-engine.watch".to_owned(), folder.as_path())),
     );
+    for (index, hop) in config.delivery.hops.iter().enumerate() {
+        if let HopTrust::File(file) = &hop.trust {
+            files.push((format!("delivery.next-hop[{index}].ca-file"), file.as_path()));
+        }
+    }
     for (index, module) in config.policies.iter().enumerate() {
         files.extend(
             module

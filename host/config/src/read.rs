@@ -14,7 +14,7 @@ use crate::read_delivery::read_delivery;
 use crate::read_dkim::read_dkim;
 use crate::read_listeners::read_listeners;
 use crate::read_policies::{read_faults, read_policies, read_policy_engine};
-use crate::toml_reader::{self, Problems, TableReader, boolean, choice, count, duration, parsed, size};
+use crate::toml_reader::{self, Problems, TableReader, boolean, choice, count, duration, parsed, size, text};
 use crate::values::{at_least, at_most, host_name, path};
 use host_events::Format;
 use host_mail::Mailbox;
@@ -98,7 +98,7 @@ fn read(mut root: TableReader<'_>, base: &Path) -> Option<Config> {
     }
     config.submission = read_submission(root.table("submission"), config.submission);
     config.dkim = read_dkim(&mut root, base);
-    config.delivery = read_delivery(root.table("delivery"), base, config.delivery);
+    config.delivery = read_delivery(root.table("delivery"), base, &config.listeners, config.delivery);
     let damage = [("refuse", SpoolDamage::Refuse), ("salvage", SpoolDamage::Salvage)];
     config.spool_damage = root
         .table("spool")
@@ -208,5 +208,11 @@ fn read_dns(mut reader: TableReader<'_>, default: DnsConfig) -> DnsConfig {
         servers: reader.list("servers", parsed::<SocketAddr>),
         timeout: reader.or("timeout", default.timeout, duration),
         cache_size: reader.or("cache-size", default.cache_size, count(0..=1_000_000)),
+        dnssec_probe: reader.or("dnssec-probe", default.dnssec_probe, |value| {
+            match text(value)?.as_str() {
+                "." => Ok(".".to_owned()),
+                _ => host_name(value),
+            }
+        }),
     }
 }

@@ -51,7 +51,7 @@ impl Logins {
         let password = read.unwrap_or_else(|error| Err(error.to_string()));
         let credentials = LoginCredentials {
             user: login.user.clone(),
-            password: password.map_err(|why| login_deferral(&login.server.host(), &why))?,
+            password: password.map_err(|why| login_deferral(&login.server.to_string(), &why))?,
             last_refusal: self.last_refusal(login),
         };
         // The lock is held during a login; `log_in` checks the refusal again once it has the lock.

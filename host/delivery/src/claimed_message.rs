@@ -122,6 +122,7 @@ impl Worker {
             reports: None,
             received: record.received,
             is_forced: claim.is_released(),
+            is_tls_report: false,
             wait_bound: WaitBound::Remote,
         };
         let mut checkpoint = ClaimCheckpoint {

@@ -2,63 +2,35 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use host_config::{ServerLogin, TlsLevel};
-use host_events::Event;
+use host_config::TlsLevel;
 use host_mail::{Endpoint, Reply};
 
 use super::destination::{Protocol, Remote};
 use super::outcome::{DialogueStep, RecipientOutcome};
-use crate::activity::Activity;
-use crate::authenticate::{LoginCredentials, Logins, login_deferral};
+use crate::authenticate::login_deferral;
 use crate::client_connection::{Connection, Offers, Unusable, bad_connection};
-use crate::client_tls::Tls;
+use crate::client_tls::{HostTls, PublishedPolicy};
 use crate::client_wire::{ClientWire, WireError};
-use crate::mail_exchanges::{Exchanges, MailExchange};
+use crate::connect_options::{ConnectOptions, RemotePeer, without};
+use crate::exchange_tls::ExchangeTls;
+use crate::mail_exchanges::MailExchange;
+use crate::tls_outcome::{count_success, emit_fallback, emit_unmet, result_of, tls_required};
+use crate::tls_report_counts::ResultType;
 
 /// Maximum number of addresses of a configured server that are tried.
 const MAX_ADDRESSES: usize = 8;
 
+/// Port at which servers begin with the TLS handshake (RFC 8314 section 7.3).
+const IMPLICIT_TLS_PORT: u16 = 465;
+
 /// Lookups with the resolver of the system at the same time, a part of the runtime's threads for blocking work.
 static LOOKUPS: Semaphore = Semaphore::const_new(128);
-
-/// Options for opening connections.
-#[derive(Clone, Copy)]
-pub(super) struct ConnectOptions<'a> {
-    /// Name of this host.
-    pub(super) hostname: &'a str,
-    pub(super) connect_timeout: Duration,
-    /// Limit for each reply; doubled for the reply after the final dot (RFC 5321 section 4.5.3.2.6).
-    pub(super) reply_timeout: Duration,
-    pub(super) tls_level: TlsLevel,
-    /// Callback for events.
-    pub(super) emit: &'a (dyn Fn(Event) + Send + Sync),
-    /// Credentials for this remote; `None` connects without AUTH. Requires TLS with a certificate that verifies.
-    pub(super) login: Option<&'a ServerLogin>,
-    pub(super) logins: &'a Logins,
-    pub(super) tls: &'a Tls,
-    pub(super) exchanges: Exchanges<'a>,
-    /// Record of the remote's signs of life.
-    pub(super) activity: &'a Activity,
-    /// Limit on opening a connection, all addresses of the remote together.
-    pub(super) open_timeout: Duration,
-}
-
-/// The host at the other end of a connection.
-#[derive(Clone, Copy)]
-struct RemotePeer<'a> {
-    protocol: Protocol,
-    /// Name in reports (RFC 3464 `Remote-MTA`) and in the TLS certificate.
-    host: &'a str,
-    /// Credentials for this host; `None` connects without AUTH.
-    credentials: Option<&'a LoginCredentials>,
-}
 
 /// Time limits for an address of a remote.
 #[derive(Clone, Copy)]
@@ -88,7 +60,8 @@ impl Connection {
         options: ConnectOptions<'_>,
         excluded_host: Option<&str>,
     ) -> Result<Self, RecipientOutcome> {
-        match remote {
+        let tls = options.host_tls().await?;
+        match remote.unnamed() {
             Remote::Server {
                 protocol,
                 endpoint: endpoint @ Endpoint::Unix(path),
@@ -98,6 +71,9 @@ impl Connection {
                     protocol: *protocol,
                     host: &host,
                     credentials: None,
+                    implicit_tls: false,
+                    tls: &tls,
+                    address: None,
                 };
                 let end = Instant::now() + options.open_timeout;
                 let stream = connect_within(options, end, &remote.to_string(), UnixStream::connect(path)).await?;
@@ -116,21 +92,33 @@ impl Connection {
                     Some(login) => Some(options.logins.credentials(login).await?),
                     None => None,
                 };
+                let by_port = *protocol == Protocol::Smtp && *port == IMPLICIT_TLS_PORT;
                 let peer = RemotePeer {
                     protocol: *protocol,
                     host,
                     credentials: credentials.as_ref(),
+                    implicit_tls: options.settings.and_then(|own| own.implicit_tls).unwrap_or(by_port),
+                    tls: &tls,
+                    address: None,
                 };
                 let addresses = resolve_addresses(host, *port, options).await?;
                 let candidates = addresses.into_iter().map(|address| (peer, address)).collect();
                 Self::open_first(candidates, None, options).await
             }
             Remote::Exchanges(domain) => {
-                let mut exchanges = options.exchanges.look_up(domain).await?;
-                exchanges.retain(|exchange| excluded_host != Some(&exchange.name));
-                let (candidates, unusable) = exchange_candidates(&exchanges);
+                let level = options.tls_level;
+                let (exchanges, published) = match level.asks_dane() || level.asks_mta_sts() {
+                    true => Box::pin(options.published(domain, &tls, excluded_host)).await?,
+                    false => {
+                        let found = options.exchanges.look_up(domain).await?;
+                        (without(found, excluded_host), Vec::new())
+                    }
+                };
+                let (candidates, unusable) = exchange_candidates(&exchanges, &published, &tls);
                 Self::open_first(candidates, unusable, options).await
             }
+            // A name stands for a server or exchanges.
+            Remote::Named(..) => Err(no_address(&remote.host())),
         }
     }
 
@@ -172,21 +160,20 @@ impl Connection {
         options: ConnectOptions<'_>,
         deadline: ConnectDeadline,
     ) -> Result<Self, Unusable> {
+        let peer = RemotePeer {
+            address: Some(address.ip()),
+            ..peer
+        };
         let dial = async || -> Result<ClientWire, Unusable> {
-            let stream = connect_within(
-                options,
-                deadline.greeted,
-                &address.to_string(),
-                TcpStream::connect(address),
-            )
-            .await;
+            let connecting = connect_from(options.source_addresses(), address);
+            let stream = connect_within(options, deadline.greeted, &address.to_string(), connecting).await;
             let stream = stream.map_err(Unusable::AddressFailed)?;
             // Commands are short and followed by a wait for the reply, so a delayed segment gains nothing.
             let _ = stream.set_nodelay(true);
             Ok(ClientWire::new(stream))
         };
-        match Self::greet(peer, dial().await?, options, deadline, options.tls_level).await {
-            Err(Unusable::Handshake(reason)) if options.tls_level == TlsLevel::May => {
+        match Self::greet(peer, dial().await?, options, deadline, peer.tls.level).await {
+            Err(Unusable::Handshake(reason)) if peer.tls.level == TlsLevel::May && !peer.implicit_tls => {
                 emit_fallback(options, peer.host, reason);
                 Self::greet(peer, dial().await?, options, deadline, TlsLevel::None).await
             }
@@ -215,14 +202,33 @@ impl Connection {
             reply_timeout: options.reply_timeout,
             deadline: deadline.greeted,
         };
+        if peer.implicit_tls {
+            connection = connection.handshake(options, peer).await?;
+        }
         let banner = connection.reply().await?;
         connection.expect(banner, 220, DialogueStep::Greeting)?;
         connection.deadline = deadline.ready;
         connection.hello(options.hostname).await?;
-        if tls_level > TlsLevel::None && connection.offers.start_tls {
-            connection = connection.upgrade(options).await?;
-        } else if tls_level >= TlsLevel::Encrypt && peer.credentials.is_none() {
-            return Err(tls_required(tls_level, "STARTTLS is not offered"));
+        if peer.implicit_tls {
+            // TLS is there already.
+        } else if tls_level > TlsLevel::None && connection.offers.start_tls {
+            connection = connection.upgrade(options, peer).await?;
+        } else if peer.credentials.is_some() {
+            // The login below says so.
+        } else if tls_level >= TlsLevel::Encrypt {
+            return Err(tls_required(
+                options,
+                peer,
+                ResultType::StarttlsNotSupported,
+                "STARTTLS is not offered",
+            ));
+        } else if !connection.offers.start_tls {
+            emit_unmet(
+                options,
+                peer,
+                ResultType::StarttlsNotSupported,
+                "STARTTLS is not offered",
+            );
         }
         match peer.credentials {
             Some(credentials) if connection.tls.is_some() => connection.log_in(credentials).await?,
@@ -254,37 +260,72 @@ impl Connection {
     }
 
     /// Sends STARTTLS, runs the handshake, and repeats the hello within TLS (RFC 3207).
-    async fn upgrade(mut self, options: ConnectOptions<'_>) -> Result<Self, Unusable> {
+    async fn upgrade(mut self, options: ConnectOptions<'_>, peer: RemotePeer<'_>) -> Result<Self, Unusable> {
         let reply = self.ask("STARTTLS\r\n").await?;
         if reply.code != 220 {
+            let not_supported = ResultType::StarttlsNotSupported;
             // STARTTLS was offered and then refused: the mail goes in the clear unless TLS is required.
-            return match options.tls_level {
-                TlsLevel::Encrypt | TlsLevel::Verify => Err(tls_required(options.tls_level, &reply.to_string())),
+            return match peer.tls.level {
+                level if level >= TlsLevel::Encrypt => {
+                    Err(tls_required(options, peer, not_supported, &reply.to_string()))
+                }
                 _ if reply.code == 421 => Err(Unusable::AddressFailed(RecipientOutcome::Deferred(reply))),
                 _ => {
-                    emit_fallback(options, &self.host, format!("STARTTLS was refused: {reply}"));
+                    let reason = format!("STARTTLS was refused: {reply}");
+                    emit_unmet(options, peer, not_supported, &reason);
+                    emit_fallback(options, &self.host, reason);
                     Ok(self)
                 }
             };
         }
-        let failed = |why: String| match options.tls_level {
-            TlsLevel::Encrypt | TlsLevel::Verify => tls_required(options.tls_level, &why),
-            TlsLevel::None | TlsLevel::May => Unusable::Handshake(why),
+        self = self.handshake(options, peer).await?;
+        self.hello(options.hostname).await?;
+        Ok(self)
+    }
+
+    /// Runs the handshake.
+    async fn handshake(mut self, options: ConnectOptions<'_>, peer: RemotePeer<'_>) -> Result<Self, Unusable> {
+        let tls = peer.tls;
+        let failed = |result: ResultType, why: String| match tls.level {
+            level if level >= TlsLevel::Encrypt => tls_required(options, peer, result, &why),
+            _ => {
+                emit_unmet(options, peer, result, &why);
+                Unusable::Handshake(why)
+            }
         };
-        let name = ServerName::try_from(self.host.clone()).map_err(|error| failed(error.to_string()))?;
-        let connector = options.tls.connector(options.tls_level == TlsLevel::Verify);
-        let handshake = self.wire.start_tls(connector, name.clone());
+        let other = ResultType::ValidationFailure;
+        let name = ServerName::try_from(self.host.clone()).map_err(|error| failed(other, error.to_string()))?;
+        let connector = options
+            .tls
+            .connector(tls)
+            .map_err(|error| failed(other, error.to_string()))?;
+        let handshake = self.wire.start_tls(&connector, name.clone());
         let end = self.deadline.min(Instant::now() + options.connect_timeout);
         self.wire = match timeout_at(end, handshake).await {
             Ok(Ok((wire, session))) => {
-                self.tls = Some(Arc::new(options.tls.facts(&session, &name)));
+                let facts = options.tls.facts(&session, &name, tls);
+                match tls.policy {
+                    Some(PublishedPolicy::MtaStsTesting { is_named: false }) => {
+                        emit_unmet(options, peer, other, "the policy does not name the host");
+                    }
+                    Some(PublishedPolicy::MtaStsTesting { .. }) if !facts.is_verified => {
+                        emit_unmet(
+                            options,
+                            peer,
+                            ResultType::CertificateNotTrusted,
+                            "the certificate does not verify",
+                        );
+                    }
+                    _ => count_success(options, peer),
+                }
+                self.tls = Some(Arc::new(facts));
                 wire
             }
             Ok(Err(WireError::Injected)) => return Err(WireError::Injected.into()),
-            Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => return Err(failed("timed out".to_owned())),
+            Ok(Err(error)) => return Err(failed(result_of(&error), error.to_string())),
+            Err(_) => return Err(failed(other, "timed out".to_owned())),
         };
-        self.hello(options.hostname).await?;
+        self.activity.touch();
         Ok(self)
     }
 
@@ -303,37 +344,53 @@ impl Connection {
     }
 }
 
-/// Reports mail that goes in the clear to a host that offers TLS.
-fn emit_fallback(options: ConnectOptions<'_>, host: &str, reason: String) {
-    (options.emit)(Event::TlsFallback {
-        host: host.to_owned(),
-        reason,
-    });
-}
-
-fn tls_required(level: TlsLevel, why: &str) -> Unusable {
-    let text = match level {
-        TlsLevel::Verify => format!("TLS with a valid certificate is required: {why}"),
-        TlsLevel::None | TlsLevel::May | TlsLevel::Encrypt => format!("TLS is required: {why}"),
-    };
-    Unusable::AddressFailed(RecipientOutcome::Deferred(Reply::new(454, (4, 7, 5), text)))
-}
-
-/// Returns the addresses of a domain's exchanges, and the outcome of exchanges without an address.
-fn exchange_candidates(exchanges: &[MailExchange]) -> (Vec<(RemotePeer<'_>, SocketAddr)>, Option<RecipientOutcome>) {
+/// Returns the addresses of a domain's exchanges, and the outcome of exchanges without a usable address. `published` has
+/// the requirements of each exchange; without an entry those of `plain` count.
+fn exchange_candidates<'a>(
+    exchanges: &'a [MailExchange],
+    published: &'a [ExchangeTls],
+    plain: &'a HostTls,
+) -> (Vec<(RemotePeer<'a>, SocketAddr)>, Option<RecipientOutcome>) {
     let (mut candidates, mut unusable) = (Vec::new(), None);
-    for exchange in exchanges {
-        let peer = RemotePeer {
-            protocol: Protocol::Smtp,
-            host: &exchange.name,
-            credentials: None,
+    for (index, exchange) in exchanges.iter().enumerate() {
+        let usable = match published.get(index) {
+            Some(Err(outcome)) => Err(outcome),
+            Some(Ok(tls)) => exchange.addresses.as_ref().map(|addresses| (addresses, tls)),
+            None => exchange.addresses.as_ref().map(|addresses| (addresses, plain)),
         };
-        match &exchange.addresses {
-            Ok(addresses) => candidates.extend(addresses.iter().map(|address| (peer, *address))),
+        match usable {
+            Ok((addresses, tls)) => {
+                let peer = RemotePeer {
+                    protocol: Protocol::Smtp,
+                    host: &exchange.name,
+                    credentials: None,
+                    implicit_tls: false,
+                    tls,
+                    address: None,
+                };
+                candidates.extend(addresses.iter().map(|address| (peer, *address)));
+            }
             Err(outcome) => unusable = Some(outcome.clone().prefer_deferral(unusable)),
         }
     }
     (candidates, unusable)
+}
+
+/// Connects from the source address of the same family; without source addresses the system chooses.
+async fn connect_from(sources: &[IpAddr], to: SocketAddr) -> std::io::Result<TcpStream> {
+    if sources.is_empty() {
+        return TcpStream::connect(to).await;
+    }
+    let Some(source) = sources.iter().find(|source| source.is_ipv4() == to.is_ipv4()) else {
+        return Err(std::io::Error::other("there is no source address of this family"));
+    };
+    let socket = if to.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.bind(SocketAddr::new(*source, 0))?;
+    socket.connect(to).await
 }
 
 /// Awaits `connecting` for the connect timeout, but not beyond `end`.

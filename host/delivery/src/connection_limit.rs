@@ -78,7 +78,6 @@ impl RemoteConnectionLimiter {
     }
 
     /// Returns the current limit.
-    #[cfg(test)]
     pub(super) fn allowed(&self) -> usize {
         self.allowed
     }

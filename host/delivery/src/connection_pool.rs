@@ -1,12 +1,13 @@
 //! LIFO cache of idle connections, for the next message to the same remote.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use host_config::{ServerLogin, TlsLevel};
+use host_config::{HopSettings, ServerLogin, TlsLevel};
 
 use super::destination::Remote;
 use crate::client_connection::Connection;
@@ -24,6 +25,8 @@ pub(super) struct PoolKey {
     pub(super) remote: Remote,
     /// TLS level of the connection. A connection of a looser level must not serve a delivery of a stricter one.
     pub(super) tls_level: TlsLevel,
+    /// Settings of the remote, which the connection was opened with.
+    pub(super) settings: Option<Arc<HopSettings>>,
     /// Login of the connection: a connection with another login, or without a login, must not serve.
     pub(super) login: Option<ServerLogin>,
 }

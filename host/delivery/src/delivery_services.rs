@@ -16,6 +16,7 @@ use crate::connection_pool::ConnectionPool;
 use crate::mail_exchanges;
 use crate::outgoing_slots::OutgoingSlots;
 use crate::remote_health::RemoteHealth;
+use crate::tls_policies::TlsPolicies;
 
 /// Callback that emits an event.
 pub(super) type EmitEvent = Arc<dyn Fn(Event) + Send + Sync>;
@@ -33,6 +34,7 @@ pub(super) struct DeliveryServices {
     pub(super) logins: Logins,
     /// Keys that sign mail for other hosts.
     pub(super) signers: Arc<ArcSwap<Signers>>,
+    pub(super) policies: TlsPolicies,
     /// TCP port of mail exchanges: 25 except in tests.
     pub(super) exchange_port: u16,
 }
@@ -47,6 +49,7 @@ impl DeliveryServices {
     ) -> Self {
         Self {
             directory,
+            policies: TlsPolicies::new(dns.clone(), None),
             resolver: dns::Current::new(dns),
             emit,
             remote_health: RemoteHealth::new(),

@@ -1,61 +1,20 @@
-//! Routing: the next hop of a recipient's mail.
+//! Routing: the next hops of a recipient's mail.
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use host_config::{DeliveryConfig, NextHop, Route};
+use host_config::{DeliveryConfig, HopKey, NextHop, Route};
 use host_directory::Home;
 use host_mail::{Endpoint, Mailbox, Reply};
 use host_spool::{Failed, SuccessAction};
 
 use super::outcome::{class, failed_here};
 use crate::mail_exchanges;
+use crate::next_hop_order;
+use crate::route_origin::RouteOrigin;
 
-/// Protocol for a remote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Protocol {
-    /// RFC 5321.
-    Smtp,
-    /// RFC 2033: a reply for each recipient after the message.
-    Lmtp,
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Smtp => "smtp",
-            Self::Lmtp => "lmtp",
-        })
-    }
-}
-
-/// A server, or a domain whose mail exchanges are equivalent.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Remote {
-    /// A server and the protocol for it.
-    Server { protocol: Protocol, endpoint: Endpoint },
-    /// The mail exchanges of a domain.
-    Exchanges(String),
-}
-
-impl Remote {
-    /// Name of the host or domain, without the port.
-    pub(super) fn host(&self) -> String {
-        match self {
-            Self::Server { endpoint, .. } => endpoint.host(),
-            Self::Exchanges(domain) => domain.clone(),
-        }
-    }
-}
-
-impl fmt::Display for Remote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Server { protocol, endpoint } => write!(f, "{protocol}:{endpoint}"),
-            Self::Exchanges(domain) => write!(f, "mx:{domain}"),
-        }
-    }
-}
+pub(super) use crate::remote::{Protocol, Remote};
 
 /// Next hop of a recipient's mail. Recipients with the same destination share an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -64,6 +23,10 @@ pub(super) enum Destination {
     Maildir(PathBuf),
     /// Another server.
     Remote(Remote),
+    /// Several servers in the order in which they are tried, at least two.
+    Alternatives(Vec<Remote>),
+    /// The spool: mail that the route of this name holds.
+    Held(String),
 }
 
 impl From<Home> for Destination {
@@ -80,9 +43,9 @@ impl Destination {
     /// True for a remote that speaks SMTP.
     pub(super) fn is_smtp(&self) -> bool {
         match self {
-            Self::Maildir(_) => false,
-            Self::Remote(Remote::Server { protocol, .. }) => *protocol == Protocol::Smtp,
-            Self::Remote(Remote::Exchanges(_)) => true,
+            Self::Maildir(_) | Self::Held(_) => false,
+            Self::Remote(remote) => remote.is_smtp(),
+            Self::Alternatives(remotes) => remotes.iter().all(Remote::is_smtp),
         }
     }
 
@@ -90,23 +53,36 @@ impl Destination {
         Self::Remote(Remote::Server { protocol, endpoint })
     }
 
-    /// Returns the destination of an address that is not local: the route of the domain or of the nearest parent
-    /// domain, else the smart host. An address without a route fails with `550`.
-    pub(super) fn for_remote_address(address: &Mailbox, delivery: &DeliveryConfig) -> Result<Self, Failed> {
+    /// Returns the destination of an address that is not local: the next hops of its route, else the smart host. An
+    /// address without a route fails with `550`.
+    pub(super) fn for_remote_address(
+        address: &Mailbox,
+        origin: RouteOrigin<'_>,
+        delivery: &DeliveryConfig,
+    ) -> Result<Self, Failed> {
         let domain = address.domain();
-        let route = route_of(domain, delivery);
-        let (protocol, next_hop) = match route {
-            Some(route) if route.lmtp => (Protocol::Lmtp, Some(&route.to)),
-            Some(route) => (Protocol::Smtp, Some(&route.to)),
-            None => (Protocol::Smtp, delivery.smart_host.as_ref()),
+        let route = origin.route(domain, delivery);
+        if let Some(route) = route
+            && route.hold
+            && !origin.is_forced
+        {
+            return Ok(Self::Held(held_name(route)));
+        }
+        let (protocol, next_hops) = match route {
+            Some(route) if route.lmtp => (Protocol::Lmtp, &route.to),
+            Some(route) if !route.to.is_empty() => (Protocol::Smtp, &route.to),
+            Some(_) | None => (Protocol::Smtp, &delivery.smart_host),
         };
-        match next_hop {
-            Some(NextHop::Server(endpoint)) => return Ok(Self::remote(protocol, endpoint.clone())),
-            // An address literal is not looked up in the DNS.
-            Some(NextHop::Exchanges) if !domain.starts_with('[') => {
-                return Ok(Self::Remote(Remote::Exchanges(domain.to_owned())));
-            }
-            Some(NextHop::Exchanges) | None => {}
+        let remotes = next_hops
+            .iter()
+            .filter_map(|hop| remote(hop, protocol, domain, delivery));
+        let mut remotes: Vec<Remote> = remotes.collect();
+        if remotes.len() > 1 {
+            next_hop_order::sort_by_weight(&mut remotes, origin.message, delivery);
+            return Ok(Self::Alternatives(remotes));
+        }
+        if let Some(only) = remotes.pop() {
+            return Ok(Self::Remote(only));
         }
         let reply = if domain.starts_with('[') {
             Reply::new(
@@ -120,22 +96,27 @@ impl Destination {
         Err(failed_here(class::HOST_NOT_FOUND, reply))
     }
 
-    /// Returns the end of this host's part in a delivery to the destination. An LMTP server delivers (RFC 2033); another host passes on.
+    /// Returns the end of this host's part in a delivery to the destination. An LMTP server delivers (RFC 2033); another
+    /// host passes on.
     pub(super) fn success(&self) -> SuccessAction {
+        match self.is_smtp() {
+            true => SuccessAction::Relayed,
+            false => SuccessAction::Delivered,
+        }
+    }
+
+    /// Names of the remotes that mail waits for while none of them is attempted.
+    pub(super) fn names(&self) -> Vec<String> {
         match self {
-            Self::Remote(Remote::Exchanges(_))
-            | Self::Remote(Remote::Server {
-                protocol: Protocol::Smtp,
-                ..
-            }) => SuccessAction::Relayed,
-            Self::Maildir(_) | Self::Remote(_) => SuccessAction::Delivered,
+            Self::Alternatives(remotes) => remotes.iter().map(Remote::to_string).collect(),
+            other => vec![other.to_string()],
         }
     }
 
     /// Name of the destination that accepted mail: for mail exchanges, the exchange named `host`.
     pub(super) fn accepted_by(&self, host: Option<&str>) -> String {
         match (self, host) {
-            (Self::Remote(Remote::Exchanges(_)), Some(host)) => {
+            (Self::Remote(remote), Some(host)) if matches!(remote.unnamed(), Remote::Exchanges(_)) => {
                 format!("{}:{host}:{}", Protocol::Smtp, mail_exchanges::PORT)
             }
             _ => self.to_string(),
@@ -143,17 +124,32 @@ impl Destination {
     }
 }
 
-/// Returns the route of the domain or of the nearest parent domain.
-pub(super) fn route_of<'a>(domain: &str, delivery: &'a DeliveryConfig) -> Option<&'a Route> {
-    with_parents(domain).find_map(|name| delivery.routes.iter().find(|route| route.domain == name))
+/// Returns the remote that a next hop leads to. `None` for the exchanges of an address literal, which is not looked up
+/// in the DNS, and for a name without settings.
+fn remote(hop: &NextHop, protocol: Protocol, domain: &str, delivery: &DeliveryConfig) -> Option<Remote> {
+    let exchanges = || (!domain.starts_with('[')).then(|| Remote::Exchanges(domain.to_owned()));
+    let server = |endpoint: &Endpoint| Remote::Server {
+        protocol,
+        endpoint: endpoint.clone(),
+    };
+    match hop {
+        NextHop::Server(endpoint) => Some(server(endpoint)),
+        NextHop::Exchanges => exchanges(),
+        NextHop::Named(name) => {
+            let remote = match &delivery.settings_of(hop.borrowed())?.key {
+                HopKey::Server(endpoint) => server(endpoint),
+                HopKey::Exchanges | HopKey::Domain(_) => exchanges()?,
+            };
+            Some(Remote::Named(Arc::clone(name), Box::new(remote)))
+        }
+    }
 }
 
-/// Iterates over the domain and the parent domains. An address literal has no parents.
-fn with_parents(domain: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(domain), |name| {
-        let parent = name.split_once('.').map(|(_, parent)| parent);
-        parent.filter(|_| !name.starts_with('['))
-    })
+/// Name of a route that holds mail, by its conditions.
+fn held_name(route: &Route) -> String {
+    let conditions = [&route.domain, &route.sender_domain, &route.account, &route.listener];
+    let shown: Vec<&str> = conditions.into_iter().flatten().map(String::as_str).collect();
+    shown.join(" ")
 }
 
 impl fmt::Display for Destination {
@@ -161,9 +157,14 @@ impl fmt::Display for Destination {
         match self {
             Self::Maildir(path) => write!(f, "maildir:{}", path.display()),
             Self::Remote(remote) => remote.fmt(f),
+            Self::Alternatives(_) => f.write_str(&self.names().join(",")),
+            Self::Held(route) => write!(f, "{HELD}{route}"),
         }
     }
 }
+
+/// Beginning of the name of a [`Destination::Held`].
+pub(super) const HELD: &str = "hold:";
 
 #[cfg(test)]
 mod tests {
@@ -172,7 +173,7 @@ mod tests {
 
     fn destination_of(address: &str, delivery: &DeliveryConfig) -> Result<String, String> {
         let address = address.parse().expect("an address");
-        Destination::for_remote_address(&address, delivery)
+        Destination::for_remote_address(&address, RouteOrigin::default(), delivery)
             .map(|to| to.to_string())
             .map_err(|failed| failed.reply.to_string())
     }
@@ -187,11 +188,10 @@ mod tests {
     #[test]
     fn prefers_the_nearest_route_to_the_smart_host() {
         let route = |domain: &str, to: &str, lmtp| Route {
-            domain: domain.to_owned(),
-            to: next_hop(to),
+            domain: Some(domain.to_owned()),
+            to: vec![next_hop(to)],
             lmtp,
-            tls: None,
-            etrn: false,
+            ..Route::default()
         };
         let mut delivery = testing::delivery();
         delivery.routes = vec![
@@ -199,7 +199,7 @@ mod tests {
             route("in.example.org", "b:24", true),
             route("mx.example.org", "mx", false),
         ];
-        delivery.smart_host = Some(next_hop("smart:25"));
+        delivery.smart_host = vec![next_hop("smart:25")];
         for (address, expected) in [
             ("x@example.org", "smtp:a:25"),
             ("x@EXAMPLE.ORG", "smtp:a:25"),
@@ -221,7 +221,7 @@ mod tests {
         let none = destination_of("x@example.org", &delivery);
         assert_eq!(none, Err("550 5.4.4 No route to example.org".to_owned()));
         let by_exchanges = DeliveryConfig {
-            smart_host: Some(NextHop::Exchanges),
+            smart_host: vec![NextHop::Exchanges],
             ..testing::delivery()
         };
         for delivery in [delivery, by_exchanges] {

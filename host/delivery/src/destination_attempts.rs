@@ -82,12 +82,12 @@ pub(super) async fn attempt_all(
         {
             let addresses: Vec<Mailbox> = indexes.iter().map(|i| record.recipients[*i].address.clone()).collect();
             let GroupKey {
-                destination,
+                mut destination,
                 is_forwarded,
             } = key;
             let sender = delivery.sender(is_forwarded);
             running.push(async move {
-                let result = delivery.attempt(&destination, sender, &addresses).await;
+                let result = delivery.attempt(&mut destination, sender, &addresses).await;
                 (destination, indexes, result)
             });
         }
@@ -197,6 +197,7 @@ fn record_outcomes(
                     destination: destination.to_string(),
                     reply,
                     untried,
+                    waits_for: untried.map_or_else(Vec::new, |_| destination.names()),
                 })
             }
         }
@@ -243,6 +244,7 @@ fn emit_final_outcomes(
             tls_version: tls.map(|tls| tls.version.clone()),
             tls_cipher: tls.map(|tls| tls.cipher.clone()),
             tls_verified: tls.map(|tls| tls.is_verified),
+            tls_policy: tls.and_then(|tls| tls.policy).map(|policy| policy.to_string()),
         });
     }
     for ((remote, reply), recipients) in refused {

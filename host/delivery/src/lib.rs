@@ -7,45 +7,68 @@
 //!   routes, and `attempt` delivers.
 //! - `maildir` stores a message on this host. `remote_health`, `connection_pool`, `connect`, `authenticate` and
 //!   `transaction` send a message to another host; `mail_exchanges` looks up the hosts of a domain.
+//! - `dane`, `mta_sts` and `exchange_tls` find what a domain requires of TLS with its exchanges; `certificate_check` is
+//!   behind the only verifier; `tls_reports` counts for reports to domains.
 //! - `delivery_services` holds the state that all deliveries share.
 //! - `outcome` classifies replies; `settlement`, `retry_schedule` and `delay_notice` decide how a message continues.
 
 mod activity;
 mod attempt;
 mod authenticate;
+mod certificate_check;
 mod circuit_breaker;
 mod claimed_message;
 mod client_connection;
 mod client_tls;
 mod client_wire;
 mod connect;
+mod connect_options;
 mod connection_limit;
 mod connection_pool;
+mod dane;
 mod deferral;
 mod delay_notice;
 mod delivery_services;
 mod destination;
 mod destination_attempts;
 mod dialogue;
+mod dns_source;
 mod dot_stuffing;
+mod exchange_tls;
 mod inside_addresses;
 mod mail_exchanges;
 mod maildir;
+mod mta_sts;
 pub mod ndr;
+mod next_hop_order;
 mod outcome;
 mod outgoing_delivery;
 mod outgoing_slots;
+mod pace;
+mod presented_chain;
+mod remote;
 mod remote_attempt;
 mod remote_health;
 mod reply_parser;
 mod rerouted;
 mod resolve_recipients;
 mod retry_schedule;
+mod route_origin;
 mod scheduler;
 mod settlement;
 mod signed_content;
+mod sts_fetch;
+mod sts_policy;
 mod success_reporter;
+mod tls_outcome;
+mod tls_policies;
+mod tls_report_counts;
+mod tls_report_mail;
+mod tls_report_sender;
+mod tls_reports;
+mod tlsa_check;
 mod transaction;
+mod trusted_file;
 mod wait_room;
 mod work_places;
 mod work_result;
@@ -57,6 +80,8 @@ use tokio::sync::watch;
 
 use crate::delivery_services::{DeliveryServices, EmitEvent};
 use crate::ndr::NdrService;
+use crate::tls_policies::TlsPolicies;
+use crate::tls_report_sender::TlsReportSender;
 use host_config::Config;
 use host_directory::Directory;
 use host_dkim::Signers;
@@ -93,32 +118,54 @@ pub async fn run(context: DeliveryContext, stop: watch::Receiver<bool>) -> u64 {
     let events = context.events.clone();
     let emit: EmitEvent = Arc::new(move |event| events.emit(event));
     let services = match crate::client_tls::Tls::of_system() {
-        Ok(tls) => Arc::new(DeliveryServices {
-            signers: context.signers,
-            ..DeliveryServices::new(
-                context.directory,
-                context.config.load().dns.clone(),
-                emit,
-                tls,
-                context.connections,
-            )
-        }),
+        Ok(tls) => {
+            let config = context.config.load();
+            let policies = TlsPolicies::new(config.dns.clone(), Some(&config.data));
+            policies.reports.switch(config.delivery.tls_reports.is_some());
+            Arc::new(DeliveryServices {
+                signers: context.signers,
+                policies,
+                ..DeliveryServices::new(
+                    context.directory,
+                    config.dns.clone(),
+                    Arc::clone(&emit),
+                    tls,
+                    context.connections,
+                )
+            })
+        }
         Err(error) => {
             // The crypto provider is built in: a failure is a defect of the build, not of the configuration.
             tracing::error!(%error, "no delivery: TLS cannot be set up");
             return 0;
         }
     };
+    if context.config.load().delivery.asks_dane() {
+        let services = Arc::clone(&services);
+        tokio::spawn(async move { services.policies.dane.probe(emit.as_ref()).await });
+    }
+    let reports = tokio::spawn(
+        TlsReportSender {
+            services: Arc::clone(&services),
+            config: Arc::clone(&context.config),
+            spool: context.spool.clone(),
+        }
+        .run(),
+    );
     let (set_shutting_down, shutting_down) = watch::channel(false);
+    let counts = Arc::clone(&services);
     let worker = crate::claimed_message::Worker {
         services,
         spool: context.spool,
         ndr: context.ndr,
         shutting_down,
     };
-    scheduler::Scheduler::new(worker, context.config, set_shutting_down)
+    let given_back = scheduler::Scheduler::new(worker, context.config, set_shutting_down)
         .run(stop)
-        .await
+        .await;
+    reports.abort();
+    let _ = tokio::task::spawn_blocking(move || counts.policies.reports.store()).await;
+    given_back
 }
 
 /// Parser of octets that remotes send, and the encoder of messages, for `tests/fuzz`.

@@ -7,10 +7,12 @@ use futures_util::future::join_all;
 use ipnet::IpNet;
 
 use host_config::Listener;
-use host_directory::dns::{self, NoRecords, Resolver};
+use host_directory::dns::{self, NoRecords};
+use host_directory::secure_dns::SecureResolver;
 use host_mail::Reply;
 
 use super::outcome::{RecipientOutcome, class};
+use crate::dns_source::DnsSource;
 use crate::inside_addresses::is_inside;
 
 /// TCP port of mail exchanges.
@@ -24,6 +26,8 @@ const MAX_ADDRESSES: usize = 4;
 #[derive(Clone, Copy)]
 pub(super) struct Exchanges<'a> {
     pub(super) resolver: &'a dns::Current,
+    /// Resolver that tells which answers are secure, in place of `resolver`; `None` where that does not matter.
+    pub(super) secure: Option<&'a SecureResolver>,
     /// Name of this host.
     pub(super) hostname: &'a str,
     /// Listeners of this host.
@@ -42,6 +46,8 @@ pub(super) struct MailExchange {
     pub(super) name: String,
     /// Addresses with port, at least one; an error is the outcome of a host without a usable address.
     pub(super) addresses: Result<Vec<SocketAddr>, RecipientOutcome>,
+    /// Name that has the addresses, after all aliases, if the DNS has named exchange and addresses securely.
+    pub(super) secure_name: Option<String>,
 }
 
 /// An exchange and the addresses of the exchange, from the DNS.
@@ -49,6 +55,7 @@ struct MxRecord {
     preference: u16,
     name: String,
     addresses: Result<Vec<IpAddr>, NoRecords>,
+    secure_name: Option<String>,
 }
 
 impl Exchanges<'_> {
@@ -59,11 +66,22 @@ impl Exchanges<'_> {
     /// lower preference are left out, so that mail that arrived here does not go back (RFC 5321 section 5.1).
     pub(super) async fn look_up(&self, domain: &str) -> Result<Vec<MailExchange>, RecipientOutcome> {
         let resolver = self.resolver.get();
-        let names = self.exchange_names(domain, &resolver).await?;
-        let records = join_all(names.into_iter().map(async |(preference, name)| MxRecord {
-            preference,
-            addresses: resolver.addresses(&name).await,
-            name,
+        let source = match self.secure {
+            Some(secure) => DnsSource::Secure(secure),
+            None => DnsSource::Plain(&resolver),
+        };
+        let (names, is_secure) = self.exchange_names(domain, source).await?;
+        let records = join_all(names.into_iter().map(async |(preference, name)| {
+            let (addresses, secure_name) = match source.addresses(&name).await {
+                Ok(found) => (Ok(found.addresses), found.secure_name),
+                Err(why) => (Err(why), None),
+            };
+            MxRecord {
+                preference,
+                name,
+                addresses,
+                secure_name: secure_name.filter(|_| is_secure),
+            }
         }))
         .await;
         let own = OwnAddresses::of(self.listeners, self.port, self.interfaces);
@@ -73,13 +91,19 @@ impl Exchanges<'_> {
         Ok(records.into_iter().map(|record| self.exchange(record, &own)).collect())
     }
 
-    /// Returns preferences and names, at least one pair. Exchanges of equal preference come in random order. If this
-    /// host is an exchange by name, only preferred exchanges remain.
-    async fn exchange_names(&self, domain: &str, resolver: &Resolver) -> Result<Vec<(u16, String)>, RecipientOutcome> {
+    /// Returns preferences and names, at least one pair, and true if they are secure. Exchanges of equal preference come
+    /// in random order. If this host is an exchange by name, only preferred exchanges remain.
+    async fn exchange_names(
+        &self,
+        domain: &str,
+        source: DnsSource<'_>,
+    ) -> Result<(Vec<(u16, String)>, bool), RecipientOutcome> {
         let name = dns::ascii(domain).ok_or_else(|| no_host(&format!("{domain:?} is not a domain name")))?;
-        let found = resolver.exchanges(&name).await;
-        let mut found = found.map_err(|why| no_answer(domain, why))?;
+        let found = source.exchanges(&name).await;
+        let (mut found, mut is_secure) = found.map_err(|why| no_answer(domain, why))?;
         if found.is_empty() {
+            // The name of the exchange is the recipient's domain, which no answer can change.
+            is_secure = true;
             found.push((0, name));
         }
         found.retain(|(_, name)| name != ".");
@@ -92,7 +116,7 @@ impl Exchanges<'_> {
         let mut found = found.ok_or_else(|| mail_loop(domain))?;
         found.sort_by_cached_key(|(preference, _)| (*preference, rand::random::<u32>()));
         found.truncate(MAX_EXCHANGES);
-        Ok(found)
+        Ok((found, is_secure))
     }
 
     /// True if the operator allows exchanges at the address.
@@ -122,6 +146,7 @@ impl Exchanges<'_> {
         MailExchange {
             name: record.name,
             addresses,
+            secure_name: record.secure_name,
         }
     }
 }
@@ -249,6 +274,7 @@ mod tests {
         let resolver = dns::Current::new(server.settings());
         let exchanges = Exchanges {
             resolver: &resolver,
+            secure: None,
             hostname: "mx.here.example",
             listeners,
             interfaces: Vec::new,

@@ -111,6 +111,16 @@ impl RecipientOutcome {
             (_, last) => last,
         }
     }
+
+    /// Combines the outcomes at two remotes of which none was reached: a deferral takes precedence over a remote that
+    /// was not tried, and both over a failure.
+    pub(super) fn prefer_attempt(self, before: Self) -> Self {
+        match (before, self) {
+            (before @ Self::Deferred(_), Self::Untried(_) | Self::Crowded(_) | Self::Failed(_)) => before,
+            (before @ (Self::Untried(_) | Self::Crowded(_)), Self::Failed(_)) => before,
+            (_, last) => last,
+        }
+    }
 }
 
 /// A permanent failure that this host has found without a remote.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use host_config::{DeliveryConfig, TlsLevel};
+use host_config::TlsLevel;
 use host_mail::{Content, Envelope, Mailbox, ReversePath, Timestamp};
 
-use super::destination::{Remote, route_of};
+use super::destination::Remote;
 use super::transaction::{OutgoingMessage, ReportRequests};
 use crate::activity::Activity;
-use crate::connect::ConnectOptions;
+use crate::connect_options::ConnectOptions;
 use crate::delivery_services::{DeliveryServices, Settings};
 use crate::mail_exchanges::{Exchanges, interfaces};
 use crate::remote_health::WaitBound;
@@ -32,6 +32,9 @@ pub(super) struct Delivery<'a> {
     pub(super) received: Timestamp,
     /// True for a message that an operator has released: remotes that are known to be down are tried.
     pub(super) is_forced: bool,
+    /// True for a report about TLS sessions, which goes out regardless of what the domain publishes (RFC 8460 section
+    /// 5.3), and is not counted.
+    pub(super) is_tls_report: bool,
     /// Bound on the wait for a connection in memory.
     pub(super) wait_bound: WaitBound,
 }
@@ -63,22 +66,27 @@ impl Delivery<'_> {
 
     pub(super) fn connect_options<'b>(&'b self, remote: &Remote, activity: &'b Activity) -> ConnectOptions<'b> {
         let delivery = self.settings.delivery;
-        let login = match remote {
-            Remote::Server { endpoint, .. } => delivery.logins.iter().find(|login| login.server == *endpoint),
-            Remote::Exchanges(_) => None,
-        };
+        let settings = remote.settings(delivery);
         ConnectOptions {
-            hostname: self.settings.hostname,
+            hostname: settings
+                .and_then(|own| own.hello.as_deref())
+                .unwrap_or(self.settings.hostname),
+            settings,
             connect_timeout: delivery.connect_timeout,
             reply_timeout: delivery.reply_timeout,
-            tls_level: tls_level(delivery, remote, login.is_some()),
+            tls_level: match remote.tls_level(delivery) {
+                level if self.is_tls_report && (level.asks_dane() || level.asks_mta_sts()) => TlsLevel::May,
+                level => level,
+            },
             emit: self.services.emit.as_ref(),
-            login,
+            login: remote.login(delivery),
             logins: &self.services.logins,
             tls: &self.services.tls,
+            policies: &self.services.policies,
             activity,
             exchanges: Exchanges {
                 resolver: &self.services.resolver,
+                secure: None,
                 hostname: self.settings.hostname,
                 listeners: self.settings.listeners,
                 interfaces,
@@ -88,17 +96,5 @@ impl Delivery<'_> {
             // Bounds the time for a remote with many addresses that answer slowly.
             open_timeout: delivery.connect_timeout * 2 + delivery.reply_timeout,
         }
-    }
-}
-
-/// TLS level of a remote.
-pub(super) fn tls_level(delivery: &DeliveryConfig, remote: &Remote, has_login: bool) -> TlsLevel {
-    match remote {
-        // A password is sent only to a server whose certificate verifies.
-        _ if has_login => TlsLevel::Verify,
-        Remote::Server { endpoint, .. } => delivery.server_level(endpoint),
-        Remote::Exchanges(domain) => route_of(domain, delivery)
-            .and_then(|route| route.tls)
-            .unwrap_or(delivery.tls),
     }
 }

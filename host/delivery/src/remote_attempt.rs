@@ -5,16 +5,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::sleep;
+
+use host_config::{HopRate, HopSettings};
 use host_events::Event;
 use host_mail::{Content, Mailbox, Reply, ReversePath};
 use host_spool::Failed;
 
-use super::destination::{Protocol, Remote};
+use super::destination::Remote;
 use super::outcome::RecipientOutcome;
 use super::transaction::{DialogueEnd, OutgoingMessage, Sent};
 use crate::activity::Activity;
 use crate::client_connection::{Connection, bad_connection};
-use crate::connect::ConnectOptions;
+use crate::connect_options::ConnectOptions;
 use crate::connection_pool::PoolKey;
 use crate::deferral::is_throttle;
 use crate::outgoing_delivery::Delivery;
@@ -42,6 +45,16 @@ pub(super) struct RemoteAttempt<'a> {
     slot: Option<OutgoingSlot>,
     /// Connection that serves the next transaction, too.
     connection: Option<Connection>,
+    /// True once a transaction has begun.
+    is_reached: bool,
+}
+
+/// Result of an attempt at a remote.
+pub(super) struct Attempted {
+    /// Outcome of each recipient, in order.
+    pub(super) outcomes: Vec<RecipientOutcome>,
+    /// True if a transaction has begun. Otherwise another remote may be tried.
+    pub(super) is_reached: bool,
 }
 
 /// Outcomes of a transaction.
@@ -70,6 +83,7 @@ impl<'a> RemoteAttempt<'a> {
             permit: None,
             slot: None,
             connection: None,
+            is_reached: false,
         }
     }
 
@@ -77,10 +91,10 @@ impl<'a> RemoteAttempt<'a> {
     /// their number are sent in the next transaction, as long as each transaction ends with a final
     /// outcome for some. An error means that
     /// the message cannot be read.
-    pub(super) async fn run(mut self, recipients: &[Mailbox]) -> io::Result<Vec<RecipientOutcome>> {
+    pub(super) async fn run(mut self, recipients: &[Mailbox]) -> io::Result<Attempted> {
         let mut outcomes: Vec<Option<RecipientOutcome>> = vec![None; recipients.len()];
         let mut open: VecDeque<usize> = (0..recipients.len()).collect();
-        let mut size = MAX_RECIPIENTS;
+        let mut size = self.settings().map_or(MAX_RECIPIENTS, |own| most_recipients(own.rate));
         while !open.is_empty() {
             let part: Vec<usize> = open.drain(..open.len().min(size)).collect();
             let addresses: Vec<&Mailbox> = part.iter().map(|index| &recipients[*index]).collect();
@@ -98,8 +112,12 @@ impl<'a> RemoteAttempt<'a> {
                     .for_each(|put_off| open.push_front(part[*put_off]));
             }
         }
+        let is_reached = self.is_reached;
         self.finish();
-        Ok(outcomes.into_iter().flatten().collect())
+        Ok(Attempted {
+            outcomes: outcomes.into_iter().flatten().collect(),
+            is_reached,
+        })
     }
 
     /// Runs a transaction as soon as the remote has a connection for it.
@@ -116,6 +134,7 @@ impl<'a> RemoteAttempt<'a> {
                     return Ok(Round::of(outcome, recipients.len()));
                 }
             };
+            self.keep_pace(&permit, recipients.len()).await;
             if self.slot.is_none() {
                 self.slot = Some(self.delivery.services.slots.acquire(self.remote).await);
             }
@@ -126,14 +145,29 @@ impl<'a> RemoteAttempt<'a> {
         }
     }
 
+    fn settings(&self) -> Option<&'a HopSettings> {
+        self.remote.settings(self.delivery.settings.delivery).map(|own| &**own)
+    }
+
+    /// Waits until the rate of the remote allows another transaction. A released message does not wait.
+    async fn keep_pace(&self, permit: &ConnectionPermit, recipients: usize) {
+        let rate = self.settings().map(|own| own.rate).unwrap_or_default();
+        let delay = permit.delay(rate, recipients);
+        if !delay.is_zero() && !self.delivery.is_forced {
+            // Boxed: most remotes have no rate.
+            Box::pin(sleep(delay)).await;
+        }
+    }
+
     async fn acquire(&mut self) -> Result<ConnectionPermit, Unavailable> {
         if let Some(permit) = self.permit.take() {
             return Ok(permit);
         }
-        let (health, limit) = (
-            &self.delivery.services.remote_health,
-            self.delivery.settings.delivery.per_destination,
-        );
+        let health = &self.delivery.services.remote_health;
+        let limit = self
+            .settings()
+            .and_then(|own| own.connections)
+            .unwrap_or(self.delivery.settings.delivery.per_destination);
         match self.delivery.is_forced {
             true => Ok(health.force(self.remote, limit)),
             false => health.acquire(self.remote, limit, self.delivery.wait_bound).await,
@@ -226,12 +260,9 @@ impl<'a> RemoteAttempt<'a> {
 
     /// Content for the remote. A mailbox behind LMTP gets the message as it is stored.
     async fn content(&self) -> io::Result<Arc<dyn Content>> {
-        match self.remote {
-            Remote::Server {
-                protocol: Protocol::Lmtp,
-                ..
-            } => Ok(self.delivery.content.clone()),
-            Remote::Server { .. } | Remote::Exchanges(_) => self.delivery.outgoing.signed().await,
+        match self.remote.is_smtp() {
+            true => self.delivery.outgoing.signed().await,
+            false => Ok(self.delivery.content.clone()),
         }
     }
 
@@ -239,6 +270,7 @@ impl<'a> RemoteAttempt<'a> {
         PoolKey {
             remote: self.remote.clone(),
             tls_level: options.tls_level,
+            settings: options.settings.cloned(),
             login: options.login.cloned(),
         }
     }
@@ -258,7 +290,7 @@ impl<'a> RemoteAttempt<'a> {
         };
         let host = first.host.clone();
         let sent = self.send_over(first, message).await?;
-        if !sent.may_retry || !matches!(remote, Remote::Exchanges(_)) {
+        if !sent.may_retry || !matches!(remote.unnamed(), Remote::Exchanges(_)) {
             return Ok(Ok(sent));
         }
         match Connection::open(remote, options, Some(&host)).await {
@@ -281,7 +313,8 @@ impl<'a> RemoteAttempt<'a> {
     }
 
     /// Records the effect of a transaction on the health of the remote. `None` if the permit is consumed.
-    fn conclude(&self, sent: Sent, permit: &mut ConnectionPermit) -> Option<Round> {
+    fn conclude(&mut self, sent: Sent, permit: &mut ConnectionPermit) -> Option<Round> {
+        self.is_reached |= !sent.may_retry;
         let throttled = sent.outcomes.iter().map(throttle).collect::<Option<Vec<_>>>();
         match (&sent.end, throttled.as_deref()) {
             // A remote may greet, and then reply 421 before a transaction is begun.
@@ -297,7 +330,7 @@ impl<'a> RemoteAttempt<'a> {
             }
             (DialogueEnd::TimedOut(reply), _) => drop(self.record_failure(permit, reply)),
             (DialogueEnd::CutOff(reply), _) => self.record_trouble(permit, reply),
-            (DialogueEnd::Orderly, Some([reply, ..])) => self.record_trouble(permit, reply),
+            (DialogueEnd::Orderly, Some([reply, ..])) => self.record_throttle(permit, reply),
             // The remote is up, even if every recipient was refused.
             (DialogueEnd::Orderly, _) => self.record_success(permit),
         }
@@ -318,6 +351,17 @@ impl<'a> RemoteAttempt<'a> {
     fn record_trouble(&self, permit: &mut ConnectionPermit, reply: &Reply) {
         let effect = permit.record_trouble(reply.clone(), self.shortest_retry_wait());
         self.emit_effect(effect, reply);
+    }
+
+    fn record_throttle(&self, permit: &mut ConnectionPermit, reply: &Reply) {
+        if let Some(connections) = permit.slow_down() {
+            (self.delivery.services.emit)(Event::DestinationThrottled {
+                destination: self.remote.to_string(),
+                connections: connections as u64,
+                reply: reply.to_string(),
+            });
+        }
+        self.record_trouble(permit, reply);
     }
 
     fn emit_effect(&self, effect: FailureEffect, reply: &Reply) {
@@ -368,6 +412,12 @@ impl<'a> RemoteAttempt<'a> {
             .copied()
             .unwrap_or_default()
     }
+}
+
+/// Maximum recipients of a transaction within a rate.
+fn most_recipients(rate: HopRate) -> usize {
+    let of_rate = rate.recipients.map_or(MAX_RECIPIENTS, |most| most as usize);
+    of_rate.clamp(1, MAX_RECIPIENTS)
 }
 
 /// Sends QUIT in a task of its own, so that the message does not wait for the reply.

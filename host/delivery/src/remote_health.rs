@@ -19,11 +19,13 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use host_config::HopRate;
 use host_mail::Reply;
 
 use super::destination::Remote;
 use crate::circuit_breaker::{AdmissionId, CircuitBreaker, CircuitState};
 use crate::connection_limit::RemoteConnectionLimiter;
+use crate::pace::Pace;
 use crate::wait_room::{RoomList, WaitCount, WaitEntry};
 
 #[cfg(test)]
@@ -58,6 +60,7 @@ struct RemoteState {
     /// Notified when the circuit opens.
     opened: Notify,
     troubles: Mutex<Troubles>,
+    pace: Mutex<Pace>,
     /// Deliveries that wait for a connection.
     waiting: Arc<WaitCount>,
     /// Deliveries that may wait for a connection.
@@ -264,6 +267,7 @@ impl RemoteHealth {
             Arc::strong_count(state) > 1
                 || state.circuit.lock().is_remembered(now)
                 || state.limiter.lock().in_cooldown(now)
+                || state.pace.lock().is_remembered(now)
                 || state
                     .troubles
                     .lock()
@@ -281,6 +285,7 @@ impl RemoteState {
             circuit: Mutex::default(),
             opened: Notify::new(),
             troubles: Mutex::default(),
+            pace: Mutex::default(),
             waiting: Arc::default(),
             max_waiting: AtomicUsize::new(0),
             is_crowded: AtomicBool::new(true),
@@ -376,6 +381,31 @@ impl ConnectionPermit {
             return FailureEffect::Unchanged;
         }
         self.remote.open_circuit(reply, self.id, shortest_wait)
+    }
+
+    /// Time to wait before a transaction with `recipients`, which is counted to the rate at once.
+    pub(super) fn delay(&self, rate: HopRate, recipients: usize) -> Duration {
+        match rate {
+            HopRate {
+                messages: None,
+                recipients: None,
+            } => Duration::ZERO,
+            rate => self.remote.pace.lock().delay(rate, recipients, Instant::now()),
+        }
+    }
+
+    /// Slows down after the remote has put this host off: halves the rate, and takes away a connection if there are
+    /// several. Returns the number of connections if the remote was not slowed down before.
+    pub(super) fn slow_down(&mut self) -> Option<usize> {
+        let now = Instant::now();
+        let first = self.remote.pace.lock().slow_down(now);
+        if let Some(permit) = self.permit.take() {
+            match self.remote.limiter.lock().reduce(permit, now) {
+                Ok(_) => self.is_consumed = true,
+                Err(permit) => self.permit = Some(permit),
+            }
+        }
+        first.then(|| self.remote.limiter.lock().allowed())
     }
 
     fn reduce_limit(&mut self, now: Instant) -> FailureEffect {

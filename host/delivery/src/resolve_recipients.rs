@@ -9,8 +9,9 @@ use host_events::Event;
 use host_mail::{Mailbox, MessageId, Reply, Timestamp};
 use host_spool::{Failed, Recipient, RecipientState, Success, SuccessAction};
 
-use super::destination::{Destination, route_of};
+use super::destination::Destination;
 use super::outcome::{class, failed_here};
+use crate::route_origin::RouteOrigin;
 
 /// Action for a recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,7 @@ pub(super) struct Resolutions {
 /// Looks up addresses for a message.
 pub(super) struct RecipientResolver<'a> {
     pub(super) message: MessageId,
+    pub(super) origin: RouteOrigin<'a>,
     pub(super) directory: &'a dyn Directory,
     pub(super) delivery: &'a DeliveryConfig,
     pub(super) emit: &'a (dyn Fn(Event) + Send + Sync),
@@ -170,8 +172,8 @@ impl RecipientResolver<'_> {
                 let reply = Reply::new(550, (5, 1, 1), "No such address here");
                 Resolution::Failed(failed_here(class::ADDRESS_NOT_FOUND, reply))
             }
-            Ok(false) => match Destination::for_remote_address(address, self.delivery) {
-                Ok(destination) => match route_of(address.domain(), self.delivery) {
+            Ok(false) => match Destination::for_remote_address(address, self.origin, self.delivery) {
+                Ok(destination) => match self.origin.route(address.domain(), self.delivery) {
                     Some(route) if route.etrn => Resolution::Held(destination, route.held_queue()),
                     _ => Resolution::SendElsewhere(destination),
                 },
@@ -268,6 +270,7 @@ mod tests {
         let delivery = delivery();
         let resolver = RecipientResolver {
             message: MessageId::generate(),
+            origin: RouteOrigin::default(),
             directory,
             delivery: &delivery,
             emit: emit.as_ref(),

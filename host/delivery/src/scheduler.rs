@@ -15,6 +15,7 @@ use host_mail::Timestamp;
 use crate::circuit_breaker::CircuitState;
 use crate::claimed_message::{ClaimEnd, Worker};
 use crate::client_connection::Connection;
+use crate::destination::HELD;
 use crate::remote_health::WAITING_PER_CONNECTION;
 use crate::work_places::WorkPlaces;
 use crate::work_result::wait_until_true;
@@ -97,6 +98,12 @@ impl Scheduler {
         let config = self.config.load_full();
         if !Arc::ptr_eq(&config, &self.claim_config) {
             self.worker.services.resolver.configure(&config.dns);
+            self.worker.services.policies.dane.configure(&config.dns);
+            self.worker
+                .services
+                .policies
+                .reports
+                .switch(config.delivery.tls_reports.is_some());
             self.claim_config = Arc::clone(&config);
         }
         let concurrency = config.delivery.concurrency.max(1);
@@ -122,7 +129,8 @@ impl Scheduler {
     }
 
     /// Wakes messages that wait for a destination: a single message as the probe of a half-open circuit, and as many as
-    /// may wait in memory if the circuit is closed. The destinations are served in random order, up to a batch in all.
+    /// may wait in memory if the circuit is closed. The destinations are served in random order, up to a batch in all. Mail
+    /// that a route holds is left alone.
     fn wake_waiting(&mut self) {
         let spool = &self.worker.spool;
         spool.wake_expired(Timestamp::now());
@@ -144,17 +152,17 @@ impl Scheduler {
         let remotes = self.worker.services.remote_health.by_name();
         destinations.shuffle(&mut rand::rng());
         let mut batch = WAKE_BATCH;
-        for destination in destinations {
-            let wanted = match remotes.get(&destination) {
+        for destination in destinations.iter().filter(|name| !name.starts_with(HELD)) {
+            let wanted = match remotes.get(destination) {
                 None => config.delivery.per_destination.saturating_mul(WAITING_PER_CONNECTION),
                 Some((CircuitState::Closed, room)) => *room,
                 Some((CircuitState::HalfOpen, _)) => 1,
                 Some((CircuitState::Open, _)) => 0,
             };
-            let woken = spool.wake(&destination, wanted.min(batch));
+            let woken = spool.wake(destination, wanted.min(batch));
             batch -= woken;
             if woken == wanted {
-                self.worker.services.remote_health.expect_room(&destination);
+                self.worker.services.remote_health.expect_room(destination);
             }
         }
     }

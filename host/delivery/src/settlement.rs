@@ -12,6 +12,7 @@ use crate::delay_notice;
 use crate::delivery_services::Settings;
 use crate::ndr::FailedDelivery;
 use crate::retry_schedule;
+use crate::route_origin::RouteOrigin;
 use crate::work_result::{Deferred, Untried, WorkResult};
 
 /// Plan for a settlement, before failures are notified.
@@ -140,10 +141,12 @@ impl SettlementPlan {
         directory: &dyn Directory,
         settings: Settings<'_>,
     ) -> Vec<FailedDelivery> {
+        let origin = RouteOrigin::of(&self.record, false);
         let mut deliveries = Vec::with_capacity(recipients.len());
         for (index, why, last_attempt) in recipients {
             let recipient = &self.record.recipients[*index];
-            let delivery = FailedDelivery::of(recipient, why.clone(), *last_attempt, directory, settings.delivery);
+            let routing = (origin, settings.delivery);
+            let delivery = FailedDelivery::of(recipient, why.clone(), *last_attempt, directory, routing);
             deliveries.push(delivery.await);
         }
         deliveries

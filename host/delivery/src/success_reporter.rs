@@ -7,6 +7,7 @@ use host_spool::{Draft, Message, PutError};
 
 use crate::delivery_services::{DeliveryServices, Settings};
 use crate::ndr::{FailedDelivery, NdrService};
+use crate::route_origin::RouteOrigin;
 
 /// Reports deliveries of which the sender wants to learn.
 pub(super) struct SuccessReporter<'a> {
@@ -25,10 +26,11 @@ impl SuccessReporter<'_> {
         if record.successes.is_empty() {
             return Ok(Vec::new());
         }
-        let (directory, delivery) = (&*self.services.directory, self.settings.delivery);
+        let directory = &*self.services.directory;
+        let routing = (RouteOrigin::of(record, false), self.settings.delivery);
         let mut delivered = Vec::with_capacity(record.successes.len());
         for success in &record.successes {
-            delivered.push(FailedDelivery::of_success(success, directory, delivery).await);
+            delivered.push(FailedDelivery::of_success(success, directory, routing).await);
         }
         let report = self.ndr.succeeded(record, content, &delivered).await?;
         record.successes.clear();

@@ -28,7 +28,7 @@ pub(super) fn mailbox(text: &str) -> Mailbox {
 /// A configuration without routes and with short waits.
 pub(super) fn delivery() -> DeliveryConfig {
     DeliveryConfig {
-        smart_host: None,
+        smart_host: Vec::new(),
         logins: Vec::new(),
         routes: Vec::new(),
         retry: vec![Duration::from_secs(60)],
@@ -40,8 +40,9 @@ pub(super) fn delivery() -> DeliveryConfig {
         connect_timeout: Duration::from_secs(5),
         reply_timeout: Duration::from_secs(5),
         tls: TlsLevel::May,
-        server_tls: Vec::new(),
+        hops: Vec::new(),
         private_exchanges: vec!["127.0.0.0/8".parse().expect("a network")],
+        tls_reports: None,
     }
 }
 

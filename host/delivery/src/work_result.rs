@@ -27,6 +27,8 @@ pub(super) struct Deferred {
     pub(super) reply: Reply,
     /// Reason for which no attempt was made; `None` after an attempt.
     pub(super) untried: Option<Untried>,
+    /// Names of the remotes of which any may have room; empty after an attempt.
+    pub(super) waits_for: Vec<String>,
 }
 
 /// Reason for which a destination was not attempted.
@@ -41,15 +43,17 @@ pub(super) enum Untried {
 }
 
 impl WorkResult {
-    /// The destinations to wait for, each once, if every recipient without an outcome was not attempted. Otherwise the
+    /// The remotes to wait for, each once, if every recipient without an outcome was not attempted. Otherwise the
     /// list is empty.
     pub(super) fn waits_for(&self) -> Vec<&str> {
         let none_attempted =
             self.failed.is_empty() && !self.interrupted && self.deferred.iter().all(|each| each.untried.is_some());
         let mut destinations: Vec<&str> = Vec::new();
         for each in self.deferred.iter().filter(|_| none_attempted) {
-            if !destinations.contains(&each.destination.as_str()) {
-                destinations.push(&each.destination);
+            for name in &each.waits_for {
+                if !destinations.contains(&name.as_str()) {
+                    destinations.push(name);
+                }
             }
         }
         destinations

@@ -13,6 +13,8 @@ use super::resolve_recipients::{RecipientResolver, Resolution, Resolved};
 use crate::destination_attempts::{GroupKey, Supervision, attempt_all};
 use crate::outgoing_delivery::Delivery;
 use crate::remote_health::WaitBound;
+use crate::route_origin::RouteOrigin;
+use crate::tls_report_mail::TLS_REPORT_DOMAIN;
 use crate::transaction::ReportRequests;
 use crate::work_result::{Deferred, Untried, WorkResult};
 
@@ -50,15 +52,19 @@ async fn deliver(
     record: &mut Message,
     supervision: Supervision<'_>,
 ) -> io::Result<WorkResult> {
-    if let Some(failed) = too_many_hops(delivery, record)? {
-        return Ok(WorkResult {
-            failed: all_pending(record, &failed),
-            attempted: true,
-            ..WorkResult::default()
-        });
-    }
+    let is_tls_report = match look_at_header(delivery, record)? {
+        Ok(is_tls_report) => is_tls_report,
+        Err(failed) => {
+            return Ok(WorkResult {
+                failed: all_pending(record, &failed),
+                attempted: true,
+                ..WorkResult::default()
+            });
+        }
+    };
     let resolver = RecipientResolver {
         message: record.id,
+        origin: RouteOrigin::of(record, delivery.is_forced),
         directory: delivery.services.directory.as_ref(),
         delivery: delivery.settings.delivery,
         emit: delivery.services.emit.as_ref(),
@@ -79,6 +85,7 @@ async fn deliver(
             Resolution::Done => {}
             Resolution::Held(_, queue) if !delivery.is_forced => progress.deferred.push(Deferred {
                 recipient: index,
+                waits_for: vec![queue.clone()],
                 destination: queue,
                 reply: Reply::new(450, (4, 4, 1), "Waits until the next host asks with ETRN"),
                 untried: Some(Untried::Held),
@@ -98,22 +105,34 @@ async fn deliver(
                 destination: "directory".to_owned(),
                 reply,
                 untried: None,
+                waits_for: Vec::new(),
             }),
         }
     }
     let reports = report_requests(record);
     let delivery = Delivery {
         reports: reports.as_ref(),
+        forwarding_sender: forwarding_sender.as_ref(),
+        is_tls_report,
         wait_bound: if groups.len() == 1 {
             WaitBound::Remote
         } else {
             WaitBound::Total
         },
-        forwarding_sender: forwarding_sender.as_ref(),
         ..*delivery
     };
     attempt_all(&delivery, record, groups, supervision, &mut progress).await?;
     Ok(progress)
+}
+
+/// Returns true if the message is a report about TLS sessions. The inner error is the failure of a message in a loop.
+fn look_at_header(delivery: &Delivery<'_>, record: &Message) -> io::Result<Result<bool, Failed>> {
+    let header = HeaderBlock::read(delivery.content.as_ref())?;
+    let is_tls_report = record.notification && header.named(TLS_REPORT_DOMAIN).next().is_some();
+    Ok(match too_many_hops(delivery, record, &header) {
+        Some(failed) => Err(failed),
+        None => Ok(is_tls_report),
+    })
 }
 
 /// Returns the reverse-path for recipients elsewhere that an alias led to; `None` if there are none, or if their mail
@@ -138,10 +157,10 @@ fn report_requests(record: &Message) -> Option<ReportRequests> {
 }
 
 /// The failure of a message that has passed too many hosts: a mail loop (RFC 5321 section 6.3).
-fn too_many_hops(delivery: &Delivery<'_>, record: &Message) -> io::Result<Option<Failed>> {
-    let hops = hop_count(&HeaderBlock::read(delivery.content.as_ref())?);
+fn too_many_hops(delivery: &Delivery<'_>, record: &Message, header: &HeaderBlock) -> Option<Failed> {
+    let hops = hop_count(header);
     if hops <= delivery.settings.hops {
-        return Ok(None);
+        return None;
     }
     (delivery.services.emit)(Event::HopCountExceeded {
         message: record.id.to_string(),
@@ -149,7 +168,7 @@ fn too_many_hops(delivery: &Delivery<'_>, record: &Message) -> io::Result<Option
         limit: delivery.settings.hops as u64,
     });
     let reply = Reply::new(554, (5, 4, 6), format!("Mail loop: the message passed {hops} hosts"));
-    Ok(Some(failed_here(class::LOOP, reply)))
+    Some(failed_here(class::LOOP, reply))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use host_config::DnsConfig;
 use host_mail::canonical_domain;
 
 /// Maximum number of records returned for an answer; further records are dropped.
-const MAX_RECORDS: usize = 64;
+pub(super) const MAX_RECORDS: usize = 64;
 /// Longest domain name without the final dot, in bytes (RFC 1035 section 2.3.4).
 const MAX_NAME: usize = 253;
 /// Longest label of a domain name, in bytes (RFC 1035 section 2.3.4).
@@ -149,7 +149,7 @@ impl Resolver {
     }
 }
 
-/// A holder of the resolver for the configuration in force.
+/// A holder of the resolvers for the configuration in force.
 pub struct Current(ArcSwap<Resolver>);
 
 impl Current {
@@ -215,7 +215,7 @@ fn no_tls() -> Result<ClientConfig, String> {
 
 /// Parses a domain name of letters, digits, hyphens and underscores (as in `_dmarc`). The name is fully qualified:
 /// search domains are never appended.
-fn domain_name(text: &str) -> Result<Name, NoRecords> {
+pub(super) fn domain_name(text: &str) -> Result<Name, NoRecords> {
     let bad = || NoRecords::BadName(text.chars().take(MAX_NAME).collect());
     let bare = text.strip_suffix('.').unwrap_or(text);
     let fits = |label: &str| {
@@ -242,7 +242,7 @@ pub fn ascii(domain: &str) -> Option<String> {
 }
 
 /// Formats a name in lower case without the final dot; the root is `.`.
-fn text_of(name: &Name) -> String {
+pub(super) fn text_of(name: &Name) -> String {
     let text = name.to_lowercase().to_ascii();
     match text.strip_suffix('.') {
         Some(bare) if !bare.is_empty() => bare.to_owned(),

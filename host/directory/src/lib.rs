@@ -15,6 +15,7 @@ mod password_queue;
 mod pbkdf2_hash;
 mod salted_digest;
 mod scram_verifier;
+pub mod secure_dns;
 mod sender_rewriting;
 mod stored_password;
 

@@ -158,7 +158,7 @@ events! {
         "The last good generation of a policy serves, because the configured code or settings cannot be used." "Correct the configured file or settings.";
     5006 MessageAccepted "message-accepted" Info { message: Text, session: Text, client: Text, account: Maybe, sender: Text, recipients: Vec<String>, size: u64, because: Text }
         "A message is on disk and was acknowledged." "None.";
-    5007 Delivered "delivered" Info { message: Text, recipients: Vec<String>, destination: Text, reply: Text, tls_version: Maybe, tls_cipher: Maybe, tls_verified: Option<bool> }
+    5007 Delivered "delivered" Info { message: Text, recipients: Vec<String>, destination: Text, reply: Text, tls_version: Maybe, tls_cipher: Maybe, tls_verified: Option<bool>, tls_policy: Maybe }
         "A message was delivered or handed over." "None.";
     5008 NoticeSent "notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String>, class: Text, because: Text }
         "A non-delivery report is on its way." "None.";
@@ -300,6 +300,22 @@ events! {
         "A certificate has expired; clients and servers that verify it send no mail here." "Renew it, then posthouse reload.";
     5175 SenderRewritten "sender-rewritten" Info { session: Text, from: Text, to: Text }
         "A rule of the directory replaced the reverse-path of a transaction, before the policy saw it." "None.";
+    5160 DestinationThrottled "destination-throttled" Info { destination: Text, connections: u64, reply: Text }
+        "A server puts this host off; `connections` connections are opened from now on, and mail goes at half of its rate if it has one. Both grow again after a minute without such a reply." "None, unless it repeats: set messages-per-minute or connections of the next hop.";
+    5161 DaneOff "dane-off" Warning { reason: Text }
+        "The resolver does not validate: TLSA records are not looked up, and levels that ask for them go on without; dane-only keeps the mail. The resolver is probed again every 10 minutes." "Run a validating resolver on this machine, such as unbound, and name it in dns.servers.";
+    5162 DaneOn "dane-on" Info { }
+        "The resolver validates again, and TLSA records are looked up." "None.";
+    5163 TlsPolicyUnmet "tls-policy-unmet" Warning { host: Text, policy: Text, reason: Text, enforced: bool }
+        "A mail exchange does not meet what its domain publishes about TLS (DANE, MTA-STS). If `enforced` is true, it gets no mail." "None, unless it lasts: tell the domain's postmaster.";
+    5164 StsPolicyFetched "sts-policy-fetched" Info { domain: Text, id: Text, mode: Text, mx: Vec<String>, max_age_seconds: u64 }
+        "A domain has a new MTA-STS policy." "None.";
+    5165 StsPolicyNotFetched "sts-policy-not-fetched" Warning { domain: Text, reason: Text, kept: Maybe }
+        "The MTA-STS policy that a domain announces could not be fetched. The policy with the id `kept` stays in force; without one mail goes as if there were none (RFC 8461 section 5.1)." "None, unless it lasts: tell the domain's postmaster.";
+    5166 TlsReportSent "tls-report-sent" Info { message: Text, domain: Text, to: Text, successes: u64, failures: u64 }
+        "A report about the TLS sessions of a day goes to a domain that asks for it." "None.";
+    5167 TlsReportNotSent "tls-report-not-sent" Warning { domain: Text, to: Text, error: Text }
+        "A report about TLS sessions could not be put into the spool." "See to the disk.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }

@@ -101,9 +101,8 @@ fn without_scheme(text: &str) -> Option<String> {
     let server = rest.split('/').next().unwrap_or_default();
     let server = server.rsplit_once('@').map_or(server, |(_, server)| server);
     match server.rsplit_once(':') {
-        // Implicit TLS has no other port, and is not spoken to a server.
-        Some((host, "465")) => Some(format!("{host}:587")),
         Some((_, port)) if port.parse::<u16>().is_ok() => Some(server.to_owned()),
+        _ if ["smtps", "submissions"].contains(&&*scheme.to_ascii_lowercase()) => Some(format!("{server}:465")),
         _ => Some(format!("{server}:25")),
     }
 }
@@ -145,7 +144,8 @@ mod tests {
     #[test]
     fn refuses_what_no_connection_can_be_made_to() {
         for (text, advice) in [
-            ("smtps://relay.example.net:465", "write \"relay.example.net:587\""),
+            ("smtps://relay.example.net:465", "write \"relay.example.net:465\""),
+            ("smtps://relay.example.net", "write \"relay.example.net:465\""),
             ("smtp://relay.example.net", "write \"relay.example.net:25\""),
             ("http://x:80", "write \"x:80\""),
             ("smtp://user@relay:587/path", "write \"relay:587\""),

@@ -19,6 +19,8 @@ use host_config::DnsConfig;
 pub enum Has {
     /// Records of any type.
     Records(Vec<RData>),
+    /// Records of any type in answers with the AD bit, as a validating resolver sets it.
+    Secure(Vec<RData>),
     /// A reply with the response code SERVFAIL.
     Failure,
     /// A query without a reply.
@@ -64,6 +66,7 @@ impl Server {
             servers: vec![self.address],
             timeout: Duration::from_secs(1),
             cache_size: 100,
+            ..DnsConfig::default()
         }
     }
 
@@ -116,11 +119,13 @@ fn answer(bytes: &[u8], zone: &HashMap<String, Has>) -> Option<Message> {
     let name = query.name().to_lowercase().to_ascii();
     message.metadata.message_type = MessageType::Response;
     message.metadata.recursion_available = true;
+    message.metadata.authentic_data = false;
     message.edns = None;
     match zone.get(name.trim_end_matches('.')) {
         Some(Has::Silence) => return None,
         Some(Has::Failure) => message.metadata.response_code = ResponseCode::ServFail,
-        Some(Has::Records(records)) => {
+        Some(Has::Records(records) | Has::Secure(records)) => {
+            message.metadata.authentic_data = matches!(zone.get(name.trim_end_matches('.')), Some(Has::Secure(_)));
             let matches_query =
                 |data: &&RData| data.record_type() == query.query_type() || data.record_type() == RecordType::CNAME;
             let record = |data: &RData| Record::from_rdata(query.name().clone(), 300, data.clone());

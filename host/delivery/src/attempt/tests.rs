@@ -59,11 +59,12 @@ impl Sender {
             reports: None,
             received: host_mail::Timestamp(0),
             is_forced: false,
+            is_tls_report: false,
             wait_bound: WaitBound::Remote,
         };
         let recipients: Vec<Mailbox> = recipients.iter().map(|r| mailbox(r)).collect();
         delivery
-            .attempt(&Destination::Remote(remote), &self.envelope.sender, &recipients)
+            .attempt(&mut Destination::Remote(remote), &self.envelope.sender, &recipients)
             .await
     }
 

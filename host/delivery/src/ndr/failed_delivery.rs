@@ -6,6 +6,7 @@ use host_mail::{Mailbox, Timestamp};
 use host_spool::{Failed, Recipient, Success};
 
 use crate::destination::{Destination, Remote};
+use crate::route_origin::RouteOrigin;
 
 /// Way to a recipient, as far as it decides what a sender may learn about the next hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,11 @@ pub struct FailedDelivery {
 
 impl FailedDelivery {
     /// Adds the way to the recipient of a success.
-    pub(crate) async fn of_success(success: &Success, directory: &dyn Directory, delivery: &DeliveryConfig) -> Self {
+    pub(crate) async fn of_success(
+        success: &Success,
+        directory: &dyn Directory,
+        routing: (RouteOrigin<'_>, &DeliveryConfig),
+    ) -> Self {
         let recipient = Recipient {
             original: (success.address.key() != success.written.key()).then(|| success.written.clone()),
             ..Recipient::pending(success.address.clone())
@@ -46,7 +51,7 @@ impl FailedDelivery {
             reply: success.reply.clone(),
             remote: success.remote.clone(),
         };
-        Self::of(&recipient, why, Some(success.at), directory, delivery).await
+        Self::of(&recipient, why, Some(success.at), directory, routing).await
     }
 
     /// Adds the way to the recipient. While the directory is not available, every address counts as local, which
@@ -56,13 +61,15 @@ impl FailedDelivery {
         why: Failed,
         last_attempt: Option<Timestamp>,
         directory: &dyn Directory,
-        delivery: &DeliveryConfig,
+        (origin, delivery): (RouteOrigin<'_>, &DeliveryConfig),
     ) -> Self {
         let address = &recipient.address;
         let inside = recipient.original.is_some() || directory.is_local_domain(address.domain()).await.unwrap_or(true);
-        let path = match Destination::for_remote_address(address, delivery) {
+        let path = match Destination::for_remote_address(address, origin, delivery) {
             _ if inside => DeliveryPath::Inside,
-            Ok(Destination::Remote(Remote::Exchanges(_))) => DeliveryPath::Exchange,
+            Ok(Destination::Remote(remote)) if matches!(remote.unnamed(), Remote::Exchanges(_)) => {
+                DeliveryPath::Exchange
+            }
             Ok(_) | Err(_) => DeliveryPath::ConfiguredHop,
         };
         Self {

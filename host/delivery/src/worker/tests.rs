@@ -63,6 +63,7 @@ impl Fixture {
             reports: None,
             received: host_mail::Timestamp(0),
             is_forced: false,
+            is_tls_report: false,
             wait_bound: WaitBound::Remote,
         };
         let supervision = Supervision {
@@ -184,7 +185,7 @@ async fn retry_does_not_repeat_completed_deliveries() {
 #[tokio::test]
 async fn deferred_recipient_fails_when_expired() {
     let mut fixture = Fixture::new(directory());
-    fixture.delivery.smart_host = Some(NextHop::Server("127.0.0.1:1".parse().expect("an endpoint")));
+    fixture.delivery.smart_host = vec![NextHop::Server("127.0.0.1:1".parse().expect("an endpoint"))];
     let mut record = testing::message(&["x@far.example"]);
     record.expires = Timestamp(5000);
     let progress = fixture.progress(&mut record).await;

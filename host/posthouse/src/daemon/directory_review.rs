@@ -18,11 +18,13 @@ pub(super) async fn directory_warnings(config: &Config, directory: &FileDirector
     let mut warnings: Vec<Problem> = in_directory.map(|problem| in_file(config, &problem)).collect();
     let mut unused = Vec::new();
     for (index, route) in config.delivery.routes.iter().enumerate() {
-        if directory.is_local_domain(&route.domain).await.unwrap_or(false) {
+        let Some(domain) = &route.domain else {
+            continue;
+        };
+        if directory.is_local_domain(domain).await.unwrap_or(false) {
             let text = format!(
-                "{} is a domain of the directory, whose accounts have homes: the route is not used; write the server as \
-                 the home of each account, or take the domain out of domains",
-                route.domain
+                "{domain} is a domain of the directory, whose accounts have homes: the route is not used; write the server as \
+                 the home of each account, or take the domain out of domains"
             );
             unused.push(Problem::new(format!("delivery.route[{index}].domain"), text));
         }

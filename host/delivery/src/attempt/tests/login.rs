@@ -30,7 +30,7 @@ impl LoginFixture {
 
     fn log_in_at(&mut self, server: &FakeServer) {
         self.sender.delivery.logins.push(ServerLogin {
-            server: server.endpoint.clone(),
+            server: host_config::NextHop::Server(server.endpoint.clone()),
             user: "host@example.org".to_owned(),
             password_file: self.file.path().to_owned(),
         });

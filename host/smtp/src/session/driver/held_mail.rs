@@ -18,8 +18,8 @@ impl Driver {
         };
         let below = format!(".{name}");
         let routes = self.context.config.delivery.routes.iter().filter(|route| {
-            let is_below = with_subdomains && route.domain.ends_with(&below);
-            route.etrn && (route.domain == name || is_below)
+            let is_meant = |domain: &String| *domain == name || (with_subdomains && domain.ends_with(&below));
+            route.etrn && route.domain.as_ref().is_some_and(is_meant)
         });
         let mut is_known = false;
         let mut messages = 0;
