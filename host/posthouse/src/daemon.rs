@@ -163,6 +163,7 @@ async fn open_spool(config: &Config, events: &Events) -> Result<(Spool, Recovery
         wait: config.overload.disk,
         on_damage: match config.spool_damage {
             SpoolDamage::Refuse => OnDamage::Refuse,
+        mark: Some(config.data.join(SPOOL_MARK)),
             SpoolDamage::Salvage => OnDamage::Salvage,
         },
     };

@@ -25,6 +25,7 @@ mod set_aside;
 mod shared;
 mod spill;
 mod spool_error;
+mod spool_mark;
 mod spool_options;
 mod state_counts;
 mod store;
@@ -122,8 +123,21 @@ impl Spool {
     ///
     /// The spool is usable during recovery: puts are as durable as ever, [`Self::list`] and [`Self::get`] find every
     /// message, the counts grow, and [`Self::release`] and [`Self::delete`] wait for the end of recovery.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Damaged`] if a part of the spool is missing, or the whole folder although [`SpoolOptions::mark`]
+    /// exists, unless [`OnDamage::Salvage`] accepts that.
     pub fn begin(path: &Path, options: SpoolOptions, events: Events) -> Result<(Self, Recovery), OpenError> {
-        let opened = open_store(path, options.on_damage, &events)?;
+        let lost = spool_mark::lost_spool(path, &options)?;
+        if let Some(lost) = lost.clone().filter(|_| options.on_damage == OnDamage::Refuse) {
+            return Err(OpenError::Damaged(vec![lost]));
+        }
+        let mut opened = open_store(path, options.on_damage, &events)?;
+        if let Some(lost) = lost {
+            opened.salvaged = Some((vec![lost], removed_files::damaged(path)));
+        }
+        spool_mark::set_mark(&options);
         if let Some((damage, kept)) = &opened.salvaged {
             events.emit(Event::SpoolSalvaged {
                 damage: damage.iter().map(ToString::to_string).collect(),

@@ -1,5 +1,6 @@
 //! Options of a spool.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Action at open if a part of the spool is missing.
@@ -23,6 +24,9 @@ pub struct SpoolOptions {
     pub wait: Duration,
     /// Action at open if a part of the spool is missing.
     pub on_damage: OnDamage,
+    /// File outside the spool's folder that marks that the folder was made; `None` for a folder that may be new at any
+    /// open.
+    pub mark: Option<PathBuf>,
 }
 
 impl Default for SpoolOptions {
@@ -33,6 +37,7 @@ impl Default for SpoolOptions {
             memory: 256 << 20,
             wait: Duration::from_secs(5),
             on_damage: OnDamage::Refuse,
+            mark: None,
         }
     }
 }

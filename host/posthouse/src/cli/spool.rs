@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::output::line;
 use super::target::ConfigFile;
+use crate::daemon::SPOOL_MARK;
 use host_events::{Event, Events, escape};
 use host_spool::{CheckedSpool, OnDamage, Spool, SpoolOptions, check_spool};
 
@@ -37,18 +38,19 @@ pub struct SpoolArgs {
 }
 
 impl SpoolArgs {
-    fn folder(&self) -> anyhow::Result<PathBuf> {
-        Ok(self.config.load()?.data.join("spool"))
+    fn data(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.config.load()?.data)
     }
 }
 
 pub fn run(command: SpoolCommand) -> anyhow::Result<ExitCode> {
     match command {
         SpoolCommand::Check(options) => {
-            let folder = options.folder()?;
-            show(&check_spool(&folder).context(folder.display().to_string())?)
+            let data = options.data()?;
+            let (folder, mark) = (data.join("spool"), data.join(SPOOL_MARK));
+            show(&check_spool(&folder, &mark).context(folder.display().to_string())?)
         }
-        SpoolCommand::Salvage(options) => salvage(&options.folder()?),
+        SpoolCommand::Salvage(options) => salvage(&options.data()?),
     }
 }
 
@@ -67,14 +69,20 @@ fn show(checked: &CheckedSpool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn salvage(folder: &Path) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(folder.join("format").exists(), "{} is no spool", folder.display());
+fn salvage(data: &Path) -> anyhow::Result<ExitCode> {
+    let (folder, mark) = (data.join("spool"), data.join(SPOOL_MARK));
+    anyhow::ensure!(
+        folder.join("format").exists() || mark.exists(),
+        "{} is no spool",
+        folder.display()
+    );
     let (events, captured) = Events::capture();
     let options = SpoolOptions {
         on_damage: OnDamage::Salvage,
+        mark: Some(mark),
         ..SpoolOptions::default()
     };
-    let spool = Spool::open(folder, options, events).context(folder.display().to_string())?;
+    let spool = Spool::open(&folder, options, events).context(folder.display().to_string())?;
     let counts = spool.counts();
     let mut damaged = false;
     for event in captured.events() {

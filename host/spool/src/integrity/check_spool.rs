@@ -7,7 +7,8 @@ use host_events::Events;
 use crate::integrity::totals::Totals;
 use crate::open_store::{damaged_tables, open_store};
 use crate::spool_error::{Damage, OpenError};
-use crate::spool_options::OnDamage;
+use crate::spool_mark::lost_spool;
+use crate::spool_options::{OnDamage, SpoolOptions};
 use crate::store_edit::StoreTable;
 use crate::store_scan::id_of;
 use crate::stored_record::{SetAside, Stored};
@@ -23,14 +24,24 @@ pub struct CheckedSpool {
     pub damage: Vec<Damage>,
 }
 
-/// Reads every table, record and file length of the spool in `root`. Repairs nothing. Opening the store replays its
+/// Reads every table, record and file length of the spool in `root`, whose [`SpoolOptions::mark`] is `mark`. Repairs nothing. Opening the store replays its
 /// journal, as a start does. Blocks.
 ///
 /// # Errors
 ///
 /// [`OpenError::InUse`] while a process has the spool open; [`OpenError::Store`] if `root` is no spool or cannot be
 /// read.
-pub fn check_spool(root: &Path) -> Result<CheckedSpool, OpenError> {
+pub fn check_spool(root: &Path, mark: &Path) -> Result<CheckedSpool, OpenError> {
+    let options = SpoolOptions {
+        mark: Some(mark.to_owned()),
+        ..SpoolOptions::default()
+    };
+    if let Some(lost) = lost_spool(root, &options)? {
+        return Ok(CheckedSpool {
+            damage: vec![lost],
+            ..CheckedSpool::default()
+        });
+    }
     if !root.join("format").exists() {
         return Err(OpenError::Store(format!("{} is no spool", root.display())));
     }
