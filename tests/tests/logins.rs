@@ -91,6 +91,50 @@ fn client_that_must_log_in_and_is_refused_is_not_greeted() {
 }
 
 #[test]
+fn malformed_attempts_count_against_the_client() {
+    let site = site();
+    let daemon = site.start();
+    try_login(&daemon, "127.0.0.7", "anna", PASSWORD, 235);
+    let mut client = under_tls(&daemon, "127.0.0.7");
+    for attempt in ["AUTH PLAIN ***", "AUTH PLAIN YW5uYQ==", "AUTH LOGIN !", "AUTH PLAIN *="] {
+        client.command(attempt, 501);
+    }
+    assert_eq!(daemon.events().take(5095).text("client"), "127.0.0.7");
+    try_login(&daemon, "127.0.0.7", "bert", PASSWORD, 454);
+    // A client that gives up has not guessed.
+    for _ in 0..5 {
+        let mut client = under_tls(&daemon, "127.0.0.8");
+        client.command("AUTH PLAIN", 334);
+        client.command("*", 501);
+    }
+    try_login(&daemon, "127.0.0.8", "anna", PASSWORD, 235);
+}
+
+#[test]
+fn restart_keeps_refusals_and_known_addresses() {
+    let site = site();
+    let daemon = site.start();
+    try_login(&daemon, "127.0.0.7", "anna", PASSWORD, 235);
+    for number in 0..6 {
+        try_login(&daemon, &format!("127.0.1.{number}"), "anna", "wrong", 535);
+    }
+    assert_eq!(daemon.events().take(5095).text("account"), "anna");
+    assert!(daemon.stop().0.success());
+    let stored = std::fs::read_to_string(site.path().join("data/logins.json")).expect("the counts");
+    assert!(!stored.contains("anna"), "names are hashed: {stored}");
+
+    let daemon = site.start();
+    try_login(&daemon, "127.0.2.1", "anna", PASSWORD, 454);
+    try_login(&daemon, "127.0.0.7", "anna", PASSWORD, 235);
+    assert!(daemon.stop().0.success());
+
+    site.file("data/logins.json", "{\"key\": ");
+    let daemon = site.start();
+    assert!(daemon.events().take(5072).text("file").ends_with("logins.json"));
+    try_login(&daemon, "127.0.2.1", "anna", PASSWORD, 235);
+}
+
+#[test]
 fn every_failed_attempt_has_its_reply_and_an_event() {
     let mut site = site();
     site.set("login-limits.failures-per-client", 0);

@@ -17,6 +17,7 @@ mod threads;
 
 use std::sync::Arc;
 
+use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
@@ -30,7 +31,7 @@ use host_events::Events;
 use host_policy::DecisionLog;
 use host_policy::PolicyManager;
 use host_smtp::listener::{self, ConnectionLimiter};
-use host_smtp::session::SessionPermits;
+use host_smtp::session::{LoginLimiter, SessionPermits};
 use host_spool::{OnDamage, Recovery, Spool, SpoolOptions};
 
 pub use directory_review::resolved_here;
@@ -43,6 +44,11 @@ pub use start_failed::StartFailed;
 use threads::StageRuntime;
 
 /// Runs the host until a signal or the control socket stops the host.
+/// File in the data folder that marks that the spool was made.
+pub const SPOOL_MARK: &str = "spool.mark";
+/// Interval at which the counts of logins are saved, if they have changed.
+const LOGINS_INTERVAL: Duration = Duration::from_secs(30);
+
 ///
 /// SIGTERM, SIGINT and `posthouse stop` drain: sessions end at a safe point, deliveries finish or return their messages
 /// to the spool. A second signal ends the drain at once; the process ends within a second. SIGHUP reloads configuration,
@@ -92,6 +98,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
     let session_permits = SessionPermits::new(config.overload.transactions);
     let certificates = CertificateWatch::new(&config.data, events.clone());
     let config = Arc::new(ArcSwap::from_pointee(config));
+    let logins = Arc::new(LoginLimiter::open(config.data.join("logins.json"), &events));
     let decisions = open_decisions(&config, &spool, &events)?;
     policies.record_to(Arc::new(decisions.clone()));
     let host = RunningHost {
@@ -109,6 +116,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
         connections,
         session_permits,
     };
+        logins,
 
     // Reading a large spool takes seconds; mail is accepted meanwhile.
     let log = host.log.clone();
@@ -131,6 +139,7 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
     let listener_tasks = listener_tasks.collect();
     let limiter_task = tokio::spawn(host.connections.clone().watch());
     let (order_sender, orders) = mpsc::channel(8);
+    let logins_task = tokio::spawn(save_regularly(host.logins.clone()));
     let handles = host.control_handles(listeners.clone(), order_sender, stopping);
     let control_task = tokio::spawn(control::serve(socket, handles));
     host.emit_started(&listeners);
@@ -153,9 +162,21 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
     limiter_task.abort();
     served
 }
+    logins_task.abort();
 
 /// Opens the spool's store, which replays its journal. The returned [`Recovery`] reads the stored messages.
 async fn open_spool(config: &Config, events: &Events) -> Result<(Spool, Recovery), StartFailed> {
+/// Saves the counts of logins at intervals, so that a crash loses half a minute of them.
+async fn save_regularly(logins: Arc<LoginLimiter>) {
+    let mut interval = tokio::time::interval(LOGINS_INTERVAL);
+    loop {
+        interval.tick().await;
+        let logins = logins.clone();
+        // A failure is tried again at the next interval.
+        let _ = tokio::task::spawn_blocking(move || logins.save()).await;
+    }
+}
+
     let path = config.data.join("spool");
     let options = SpoolOptions {
         low_water: config.low_water,

@@ -181,3 +181,6 @@ async fn within<T>(limit: Duration, signals: &mut Signals, work: impl Future<Out
         () = signals.terminated() => None,
     }
 }
+        let logins = self.host.logins.clone();
+        // Without room on the disk the counts of the last save stay.
+        let _ = tokio::task::spawn_blocking(move || logins.save()).await;

@@ -40,6 +40,7 @@ pub(super) struct RunningHost {
     pub(super) log: EventLog,
     pub(super) connections: ConnectionLimiter,
     pub(super) session_permits: SessionPermits,
+    pub(super) logins: Arc<LoginLimiter>,
 }
 
 impl RunningHost {

@@ -231,7 +231,7 @@ impl Driver {
                 match self.peer.line(wire, true).await {
                     Ok(line) => Ok(next.response(&line)),
                     Err(Interrupted::Garbled(LineError::TooLong, _)) => {
-                        self.emit_endless_exchange(next.mechanism());
+                        self.reject_endless_exchange(next.mechanism(), next.client());
                         Err(Interrupted::Garbled(LineError::TooLong, replies::exchange_too_long()))
                     }
                     Err(other) => Err(other),

@@ -69,11 +69,17 @@ impl LoginFault {
         }
     }
 
-    /// True if the attempt may have been a guess, which the limits on failed logins count.
+    /// True if the attempt may have been a guess, which the limits on failed logins count for client and account, and
+    /// whose reply is delayed.
     pub fn is_guess(self) -> bool {
         matches!(
             self,
             Self::NotUtf8 | Self::OnBehalf | Self::Binding | Self::Certificate | Self::Credentials
         )
+    }
+
+    /// True if the attempt breaks the syntax of its mechanism, which the limits count for the client alone.
+    pub fn is_malformed(self) -> bool {
+        matches!(self, Self::NotBase64 | Self::Malformed)
     }
 }

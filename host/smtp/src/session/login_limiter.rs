@@ -3,45 +3,34 @@
 //! A network with a successful login to an account keeps access to that account: guesses from elsewhere never lock the
 //! account's owner out, and neither do guesses at other accounts from the owner's own network.
 
+mod login_file;
+mod login_tables;
+
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::Hash;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use ring::hmac;
 
 use host_config::LoginLimits;
+use host_events::Events;
+use login_file::{KEY_LENGTH, StoredLogins};
+use login_tables::{Failures, KNOWN_FOR, LoginTables, MAX_ENTRIES};
 
-/// Time for which a successful login vouches for its network.
-const KNOWN_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Maximum delay of the reply to a failed login.
 const MAX_DELAY: Duration = Duration::from_secs(5);
-/// Maximum number of entries of a table. At the bound an arbitrary entry goes.
-const MAX_ENTRIES: usize = 50_000;
 
 /// Failed and successful logins of late. Names are kept as keyed hashes: clients choose names of any length.
-#[derive(Default)]
 pub struct LoginLimiter {
-    keys: RandomState,
+    key: [u8; KEY_LENGTH],
+    /// The key, ready for use.
+    hash_key: hmac::Key,
     tables: Mutex<LoginTables>,
-}
-
-#[derive(Default)]
-struct LoginTables {
-    networks: HashMap<IpAddr, Failures>,
-    accounts: HashMap<u64, Failures>,
-    /// Time of the last success of an account from a network.
-    known_pairs: HashMap<u64, Instant>,
-    /// Time of the last success from a network.
-    known_networks: HashMap<IpAddr, Instant>,
-}
-
-/// Failed logins within a window, or a refusal that follows.
-#[derive(Clone, Copy)]
-struct Failures {
-    count: u32,
-    window_ends: Instant,
-    refused_until: Option<Instant>,
+    /// File that keeps the tables over a restart; `None` keeps them in memory.
+    file: Option<PathBuf>,
 }
 
 /// Subject of a limit.
@@ -62,7 +51,52 @@ pub(super) struct LoginPenalty {
     pub(super) reached: Vec<LimitedBy>,
 }
 
+impl Default for LoginLimiter {
+    fn default() -> Self {
+        Self::new(rand::random(), LoginTables::default(), None)
+    }
+}
+
 impl LoginLimiter {
+    /// Reads the tables that the last run left in a file. An unreadable file is made again, with Event 5072.
+    pub fn open(file: PathBuf, events: &Events) -> Self {
+        let stored = StoredLogins::read(&file, events).into_tables();
+        // The entries mean nothing under another key.
+        let (key, tables) = stored.unwrap_or_else(|| (rand::random(), LoginTables::default()));
+        Self::new(key, tables, Some(file))
+    }
+
+    fn new(key: [u8; KEY_LENGTH], tables: LoginTables, file: Option<PathBuf>) -> Self {
+        Self {
+            key,
+            hash_key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            tables: Mutex::new(tables),
+            file,
+        }
+    }
+
+    /// Writes the tables to the file if they have changed: a few megabytes at most.
+    ///
+    /// # Errors
+    /// I/O errors. The next call tries again.
+    pub fn save(&self) -> std::io::Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let stored = {
+            let mut tables = self.tables.lock();
+            if !std::mem::take(&mut tables.is_changed) {
+                return Ok(());
+            }
+            StoredLogins::new(self.key, &tables)
+        };
+        let written = stored.write(file);
+        if written.is_err() {
+            self.tables.lock().is_changed = true;
+        }
+        written
+    }
+
     /// Returns true if logins from the network have succeeded of late, for a place of its own in the queue of password
     /// checks. The error is the limit for which the attempt is refused.
     pub(super) fn admit(&self, network: IpAddr, account: &str) -> Result<bool, LimitedBy> {
@@ -74,7 +108,7 @@ impl LoginLimiter {
         if is_refused(tables.networks.get(&network), now) {
             return Err(LimitedBy::Network);
         }
-        if is_refused(tables.accounts.get(&self.keys.hash_one(account)), now) {
+        if is_refused(tables.accounts.get(&self.hash(None, account)), now) {
             return Err(LimitedBy::Account);
         }
         Ok(is_recent(tables.known_networks.get(&network), now))
@@ -93,23 +127,27 @@ impl LoginLimiter {
         let now = Instant::now();
         let pair = self.pair(network, account);
         let mut tables = self.tables.lock();
-        let is_live = |at: &Instant| is_recent(Some(at), now);
+        let is_live = |until: &Instant| is_recent(Some(until), now);
+        let until = now.checked_add(KNOWN_FOR).unwrap_or(now);
         make_room(&mut tables.known_pairs, &pair, is_live);
-        tables.known_pairs.insert(pair, now);
+        tables.known_pairs.insert(pair, until);
         make_room(&mut tables.known_networks, &network, is_live);
-        tables.known_networks.insert(network, now);
+        tables.known_networks.insert(network, until);
+        tables.is_changed = true;
     }
 
-    /// Counts a failed login. Failures from networks that the account has used do not count against the account.
+    /// Counts a failed login; `account` is empty if the attempt named none. Failures from networks that the account has
+    /// used do not count against the account.
     pub(super) fn failed(&self, limits: &LoginLimits, network: IpAddr, account: &str) -> LoginPenalty {
         let now = Instant::now();
         let pair = self.pair(network, account);
         let mut tables = self.tables.lock();
+        tables.is_changed = true;
         let mut reached = Vec::new();
         let (mut failures, limit) = count(&mut tables.networks, network, limits.failures_per_client, limits, now);
         reached.extend(limit.then_some(LimitedBy::Network));
-        if !is_recent(tables.known_pairs.get(&pair), now) {
-            let account = self.keys.hash_one(account);
+        if !account.is_empty() && !is_recent(tables.known_pairs.get(&pair), now) {
+            let account = self.hash(None, account);
             let (of_account, limit) = count(&mut tables.accounts, account, limits.failures_per_account, limits, now);
             failures = failures.max(of_account);
             reached.extend(limit.then_some(LimitedBy::Account));
@@ -122,7 +160,24 @@ impl LoginLimiter {
     }
 
     fn pair(&self, network: IpAddr, account: &str) -> u64 {
-        self.keys.hash_one((network, account))
+        self.hash(Some(network), account)
+    }
+
+    /// Returns the first bytes of an HMAC-SHA-256.
+    fn hash(&self, network: Option<IpAddr>, account: &str) -> u64 {
+        let mut context = hmac::Context::with_key(&self.hash_key);
+        context.update(
+            network
+                .map_or_else(String::new, |network| network.to_string())
+                .as_bytes(),
+        );
+        context.update(b"\0");
+        context.update(account.as_bytes());
+        let tag = context.sign();
+        tag.as_ref()
+            .iter()
+            .take(8)
+            .fold(0, |hash, byte| hash << 8 | u64::from(*byte))
     }
 }
 
@@ -162,8 +217,8 @@ fn is_refused(failures: Option<&Failures>, now: Instant) -> bool {
     failures.is_some_and(|failures| failures.refused_until.is_some_and(|until| until > now))
 }
 
-fn is_recent(at: Option<&Instant>, now: Instant) -> bool {
-    at.is_some_and(|at| now.saturating_duration_since(*at) < KNOWN_FOR)
+fn is_recent(until: Option<&Instant>, now: Instant) -> bool {
+    until.is_some_and(|until| *until > now)
 }
 
 /// Makes room for `key` in a full table: entries that are not live go, or else an arbitrary entry.
@@ -263,6 +318,17 @@ mod tests {
     }
 
     #[test]
+    fn attempt_without_an_account_counts_against_the_network_alone() {
+        let limiter = LoginLimiter::default();
+        for last in 0..50 {
+            limiter.failed(&limits(), network(last), "");
+            limiter.failed(&limits(), network(1), "");
+        }
+        assert_eq!(limiter.admit(network(1), "anna"), Err(LimitedBy::Network));
+        assert_eq!(limiter.admit(network(60), ""), Ok(false));
+    }
+
+    #[test]
     fn delay_doubles_up_to_its_bound() {
         let limiter = LoginLimiter::default();
         let limits = LoginLimits {
@@ -289,6 +355,47 @@ mod tests {
         }
         assert_eq!(limiter.admit(network(1), "anna"), Ok(false));
         assert_eq!(limiter.failed(&limits, network(1), "anna").reached, [], "a new window");
+    }
+
+    #[test]
+    fn restart_keeps_counts_refusals_and_known_networks() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("logins.json");
+        let limits = LoginLimits {
+            failures_per_account: 3,
+            ..limits()
+        };
+        let limiter = LoginLimiter::open(file.clone(), &Events::discard());
+        limiter.save().expect("nothing to write");
+        assert!(!file.exists(), "nothing has changed");
+        limiter.succeeded(network(1), "anna");
+        for _ in 0..3 {
+            limiter.failed(&limits, network(2), "anna");
+        }
+        limiter.failed(&limits, network(3), "bert");
+        limiter.save().expect("written");
+
+        let again = LoginLimiter::open(file.clone(), &Events::discard());
+        assert_eq!(again.admit(network(1), "anna"), Ok(true));
+        assert_eq!(again.admit(network(2), "bert"), Err(LimitedBy::Network));
+        assert_eq!(again.admit(network(4), "anna"), Err(LimitedBy::Account));
+        assert_eq!(again.failed(&limits, network(3), "bert").reached, []);
+        let reached = again.failed(&limits, network(3), "bert").reached;
+        assert_eq!(reached, [LimitedBy::Network, LimitedBy::Account]);
+    }
+
+    #[test]
+    fn damaged_file_begins_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("logins.json");
+        for content in ["", "{", "{\"key\": [1, 2]}", "{\"networks\": 3}", "[]"] {
+            std::fs::write(&file, content).expect("written");
+            let limiter = LoginLimiter::open(file.clone(), &Events::discard());
+            limiter.failed(&limits(), [192, 0, 2, 1].into(), "anna");
+            limiter.save().expect("written");
+            let stored = StoredLogins::read(&file, &Events::discard());
+            assert!(stored.into_tables().is_some(), "{content}");
+        }
     }
 
     #[test]

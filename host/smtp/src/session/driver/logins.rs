@@ -1,5 +1,8 @@
 //! Verification of credentials, and the consequences of failed logins.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use super::{Driver, NextStep};
 use crate::session::auth::Evidence;
 use crate::session::driver::input::Interrupted;
@@ -10,7 +13,7 @@ use crate::session::transport::Stream;
 use crate::session::wire::Wire;
 use host_directory::{Directory, Login, LookupError};
 use host_events::Event;
-use host_mail::{client_network, cut};
+use host_mail::{Client, client_network, cut};
 
 /// Maximum length of a user name in an event, in bytes.
 const MAX_USER: usize = 255;
@@ -107,14 +110,25 @@ impl Driver {
     where
         S: Stream,
     {
-        self.emit_failed_login(&rejected, rejected.failed.fault.reason().to_owned());
-        if !rejected.failed.fault.is_guess() {
-            return Ok(rejected.done());
-        }
+        let fault = rejected.failed.fault;
+        self.emit_failed_login(&rejected, fault.reason().to_owned());
         let network = client_network(rejected.session.client.address);
-        let account = self.context.directory.login_name(&rejected.failed.user).await;
+        if fault.is_malformed() {
+            self.count_failure(network, "");
+        }
+        if fault.is_guess() {
+            let account = self.context.directory.login_name(&rejected.failed.user).await;
+            let delay = self.count_failure(network, &account);
+            self.peer.pause(wire, delay).await?;
+        }
+        Ok(rejected.done())
+    }
+
+    /// Counts a failed login towards the limits, with Event 5095 for a limit that is reached. Returns the delay of the
+    /// reply. `account` is empty if the attempt named none.
+    fn count_failure(&self, network: IpAddr, account: &str) -> Duration {
         let limits = &self.context.config.login_limits;
-        let penalty = self.context.logins.failed(limits, network, &account);
+        let penalty = self.context.logins.failed(limits, network, account);
         for limit in penalty.reached {
             let (client, account, failures) = match limit {
                 LimitedBy::Network => (Some(network.to_string()), None, limits.failures_per_client),
@@ -131,12 +145,13 @@ impl Driver {
                 for_seconds: limits.refuse.as_secs(),
             });
         }
-        self.peer.pause(wire, penalty.delay).await?;
-        Ok(rejected.done())
+        penalty.delay
     }
 
-    /// Emits the event of an exchange with a line that is too long, which ends the connection.
-    pub(super) fn emit_endless_exchange(&self, mechanism: &str) {
+    /// Emits the event of an exchange with a line that is too long, which ends the connection and counts as a failed
+    /// login of the client.
+    pub(super) fn reject_endless_exchange(&self, mechanism: &str, client: &Client) {
+        self.count_failure(client_network(client.address), "");
         self.context.events.emit(Event::AuthFailed {
             session: self.peer.session.to_string(),
             client: self.peer.address.clone(),

@@ -7,7 +7,7 @@ use crate::session::login_fault::{FailedLogin, LoginFault};
 use crate::session::replies;
 use crate::session::transport::Secured;
 use host_directory::ScramLogin;
-use host_mail::Identity;
+use host_mail::{Client, Identity};
 
 impl<P> Conversation<P> {
     pub(super) fn auth(self, mechanism: &str, initial: Option<&Secret>) -> Step<P> {
@@ -54,6 +54,11 @@ impl Authenticating {
     /// Name of the mechanism.
     pub fn mechanism(&self) -> &'static str {
         self.exchange.mechanism()
+    }
+
+    /// Client of the session.
+    pub fn client(&self) -> &Client {
+        &self.session.client
     }
 
     /// Continues the exchange with a line without CR LF.
