@@ -126,6 +126,27 @@ fn compiler_ends_with_the_daemon() {
 }
 
 #[test]
+fn stop_does_not_wait_for_a_reload_that_compiles() {
+    for by_signal in [true, false] {
+        let mut site = site();
+        let mut daemon = site.start();
+        let file = large_guest(FEW_FUNCTIONS, site.path());
+        site.set("policy.file", file.display().to_string());
+        daemon.signal(Signal::HUP);
+        let compiler = eventually("the compiler", || compiler_of(daemon.pid()));
+        // A stopped compiler never ends: neither does the reload.
+        kill_process(compiler, Signal::STOP).expect("it runs");
+        if by_signal {
+            daemon.signal(Signal::TERM);
+        } else {
+            site.cli(&["stop"]).ok();
+        }
+        assert!(daemon.wait().success());
+        wait_for_exit(compiler);
+    }
+}
+
+#[test]
 fn crash_of_the_compiler_refuses_the_policy() {
     let site = site();
     let mut daemon = site.start();

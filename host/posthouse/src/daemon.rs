@@ -15,9 +15,10 @@ mod signals;
 mod start_failed;
 mod threads;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-
 use std::time::Duration;
+
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
@@ -43,12 +44,12 @@ use signals::Signals;
 pub use start_failed::StartFailed;
 use threads::StageRuntime;
 
-/// Runs the host until a signal or the control socket stops the host.
 /// File in the data folder that marks that the spool was made.
 pub const SPOOL_MARK: &str = "spool.mark";
 /// Interval at which the counts of logins are saved, if they have changed.
 const LOGINS_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Runs the host until a signal or the control socket stops the host.
 ///
 /// SIGTERM, SIGINT and `posthouse stop` drain: sessions end at a safe point, deliveries finish or return their messages
 /// to the spool. A second signal ends the drain at once; the process ends within a second. SIGHUP reloads configuration,
@@ -97,8 +98,8 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
     let connections = ConnectionLimiter::new(shares.sessions, per_client, &config.overload, events.clone());
     let session_permits = SessionPermits::new(config.overload.transactions);
     let certificates = CertificateWatch::new(&config.data, events.clone());
-    let config = Arc::new(ArcSwap::from_pointee(config));
     let logins = Arc::new(LoginLimiter::open(config.data.join("logins.json"), &events));
+    let config = Arc::new(ArcSwap::from_pointee(config));
     let decisions = open_decisions(&config, &spool, &events)?;
     policies.record_to(Arc::new(decisions.clone()));
     let host = RunningHost {
@@ -115,8 +116,8 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
         log,
         connections,
         session_permits,
-    };
         logins,
+    };
 
     // Reading a large spool takes seconds; mail is accepted meanwhile.
     let log = host.log.clone();
@@ -138,8 +139,8 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
     });
     let listener_tasks = listener_tasks.collect();
     let limiter_task = tokio::spawn(host.connections.clone().watch());
-    let (order_sender, orders) = mpsc::channel(8);
     let logins_task = tokio::spawn(save_regularly(host.logins.clone()));
+    let (order_sender, orders) = mpsc::channel(8);
     let handles = host.control_handles(listeners.clone(), order_sender, stopping);
     let control_task = tokio::spawn(control::serve(socket, handles));
     host.emit_started(&listeners);
@@ -156,16 +157,15 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
         signals,
         orders,
         certificate_review: tokio::time::interval(certificate_watch::REVIEW_INTERVAL),
+        waiting: VecDeque::new(),
     };
     let served = running.serve().await;
     drop(delivery_runtime);
     limiter_task.abort();
+    logins_task.abort();
     served
 }
-    logins_task.abort();
 
-/// Opens the spool's store, which replays its journal. The returned [`Recovery`] reads the stored messages.
-async fn open_spool(config: &Config, events: &Events) -> Result<(Spool, Recovery), StartFailed> {
 /// Saves the counts of logins at intervals, so that a crash loses half a minute of them.
 async fn save_regularly(logins: Arc<LoginLimiter>) {
     let mut interval = tokio::time::interval(LOGINS_INTERVAL);
@@ -177,14 +177,16 @@ async fn save_regularly(logins: Arc<LoginLimiter>) {
     }
 }
 
+/// Opens the spool's store, which replays its journal. The returned [`Recovery`] reads the stored messages.
+async fn open_spool(config: &Config, events: &Events) -> Result<(Spool, Recovery), StartFailed> {
     let path = config.data.join("spool");
     let options = SpoolOptions {
         low_water: config.low_water,
         memory: config.overload.memory,
         wait: config.overload.disk,
+        mark: Some(config.data.join(SPOOL_MARK)),
         on_damage: match config.spool_damage {
             SpoolDamage::Refuse => OnDamage::Refuse,
-        mark: Some(config.data.join(SPOOL_MARK)),
             SpoolDamage::Salvage => OnDamage::Salvage,
         },
     };

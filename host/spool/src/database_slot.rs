@@ -27,6 +27,8 @@ pub(super) struct DatabaseSlot {
     /// `None` while the database is closed because its disk is full.
     database: RwLock<Option<Arc<Database>>>,
     lost: Notify,
+    /// First error for which a write failed, other than a lack of room.
+    first_error: Mutex<Option<String>>,
     events: Events,
     /// True from a batch that the disk had no room for until a batch that was written.
     is_full: AtomicBool,
@@ -43,6 +45,7 @@ impl DatabaseSlot {
             root: root.to_owned(),
             database: RwLock::new(Some(Arc::new(database))),
             lost: Notify::new(),
+            first_error: Mutex::new(None),
             events,
             is_full: AtomicBool::new(false),
             closed: Mutex::default(),
@@ -66,6 +69,7 @@ impl DatabaseSlot {
                 Err(BatchError::Full(_)) => {
                     std::thread::sleep(REOPEN_DELAY);
                     if let Err(error) = self.reopen() {
+                        self.first_error.lock().get_or_insert_with(|| error.to_string());
                         self.lost.notify_one();
                         return Err(error.to_string());
                     }
@@ -90,6 +94,7 @@ impl DatabaseSlot {
             _ => false,
         };
         if !is_full {
+            self.first_error.lock().get_or_insert_with(|| error.to_string());
             if matches!(error, fjall::Error::Poisoned) {
                 self.lost.notify_one();
             }
@@ -145,7 +150,9 @@ impl DatabaseSlot {
 
     /// Returns when a write was refused because of an earlier disk error. The database refuses all writes from then on,
     /// until the next open.
-    pub async fn lost(&self) {
+    pub async fn lost(&self) -> String {
         self.lost.notified().await;
+        let first = self.first_error.lock().clone();
+        first.unwrap_or_else(|| "an earlier write failed".to_owned())
     }
 }

@@ -271,7 +271,7 @@ impl Spool {
         }
     }
 
-    /// Returns when the store refuses all further writes until the next open, as after a disk error. Settlements cannot
+    /// Returns the first error when the store refuses all further writes until the next open, as after a disk error. Settlements cannot
     /// be kept then, so that going on would deliver the same messages again and again. Supports a single waiter.
     pub async fn lost(&self) {
         self.inner.shared.store.lost().await;

@@ -184,8 +184,8 @@ impl SpoolStore {
 
     /// Returns when a write was refused because of an earlier disk error. The store refuses all writes from then on,
     /// until the next open.
-    pub async fn lost(&self) {
-        self.inner.slot.lost().await;
+    pub async fn lost(&self) -> String {
+        self.inner.slot.lost().await
     }
 
     /// Returns the current value under `id`.

@@ -9,6 +9,9 @@ use crate::daemon;
 use host_config::Config;
 use host_events::Format;
 
+/// Exit code after the failure of a part while the host ran (Event 5032).
+const PART_FAILED: u8 = 6;
+
 pub async fn run(file: ConfigFile) -> anyhow::Result<ExitCode> {
     never_wait_for_stderr();
     let config = match file.load() {
@@ -22,8 +25,14 @@ pub async fn run(file: ConfigFile) -> anyhow::Result<ExitCode> {
         first_run::make_directory(&config)?;
     }
     print_overview(&config);
-    daemon::run(config).await?;
-    Ok(ExitCode::SUCCESS)
+    match daemon::run(config).await {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(failed) if failed.had_started => {
+            remark(format!("stopped: {failed}"));
+            Ok(ExitCode::from(PART_FAILED))
+        }
+        Err(failed) => Err(failed.into()),
+    }
 }
 
 /// Prints the files, folders and listeners of the daemon to stderr.

@@ -1,5 +1,6 @@
 //! The main loop of the running daemon: signals, commands of the control socket, failures of parts, and the drain.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::time::Duration;
 
@@ -8,12 +9,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Interval;
 
-use crate::control::Order;
+use crate::control::{Order, Reloaded};
 use crate::daemon::exit_backstop::exit_after;
 use crate::daemon::services::RunningHost;
 use crate::daemon::signals::Signals;
 use crate::daemon::start_failed::StartFailed;
-use host_config::Problem;
 use host_events::Event;
 use host_spool::OpenError;
 
@@ -44,6 +44,8 @@ pub(super) struct Running {
     pub(super) orders: mpsc::Receiver<Order>,
     /// Ticks at the start and then every hour.
     pub(super) certificate_review: Interval,
+    /// Commands that arrived during a reload, in order.
+    pub(super) waiting: VecDeque<Order>,
 }
 
 /// An occurrence that wakes the main loop.
@@ -52,7 +54,7 @@ enum WakeUp {
     Reload(Option<Order>),
     DeliveryEnded(Result<u64, JoinError>),
     Recovered(Result<Result<(), OpenError>, JoinError>),
-    SpoolLost,
+    SpoolLost(String),
     ReviewCertificates,
 }
 
@@ -63,28 +65,21 @@ impl Running {
     /// A part of the host failed.
     pub(super) async fn serve(mut self) -> Result<(), StartFailed> {
         loop {
-            let wake_up = tokio::select! {
-                _ = self.signals.terminate.recv() => WakeUp::Stop,
-                _ = self.signals.interrupt.recv() => WakeUp::Stop,
-                _ = self.signals.hang_up.recv() => WakeUp::Reload(None),
-                order = self.orders.recv() => match order {
-                    Some(Order::Stop) | None => WakeUp::Stop,
-                    order => WakeUp::Reload(order),
-                },
-                ended = &mut self.delivery_task => WakeUp::DeliveryEnded(ended),
-                recovered = &mut self.recovery_task => WakeUp::Recovered(recovered),
-                () = self.host.spool.lost() => WakeUp::SpoolLost,
-                _ = self.certificate_review.tick() => WakeUp::ReviewCertificates,
-            };
+            let wake_up = self.next_wake_up().await;
             match wake_up {
                 WakeUp::Stop => return self.drain().await,
                 WakeUp::Reload(order) => {
-                    let Some(Order::Reload { require_now, answer }) = order else {
-                        self.host.reload(false).await;
-                        continue;
+                    let (require_now, answer) = match order {
+                        Some(Order::Reload { require_now, answer }) => (require_now, Some(answer)),
+                        _ => (false, None),
                     };
-                    // The client may have disconnected; events report the result, too.
-                    let _ = answer.send(self.host.reload(require_now).await);
+                    let Some(reloaded) = self.reload_unless_stopped(require_now).await else {
+                        return self.drain().await;
+                    };
+                    if let Some(answer) = answer {
+                        // The client may have disconnected; events report the result, too.
+                        let _ = answer.send(reloaded);
+                    }
                 }
                 WakeUp::DeliveryEnded(Ok(_)) => return self.fail("delivery", "ended by itself").await,
                 WakeUp::DeliveryEnded(Err(error)) => return self.fail("delivery", &error.to_string()).await,
@@ -92,11 +87,45 @@ impl Running {
                 WakeUp::ReviewCertificates => self.host.review_certificates(),
                 WakeUp::Recovered(Ok(Err(error))) => return self.fail("spool", &error.to_string()).await,
                 WakeUp::Recovered(Err(error)) => return self.fail("spool", &error.to_string()).await,
-                WakeUp::SpoolLost => {
-                    return self
-                        .fail("spool", "takes no more writes after an error of its disk")
-                        .await;
+                WakeUp::SpoolLost(error) => {
+                    let error = format!("takes no more writes after an error of its disk: {error}");
+                    return self.fail("spool", &error).await;
                 }
+            }
+        }
+    }
+
+    async fn next_wake_up(&mut self) -> WakeUp {
+        if let Some(order) = self.waiting.pop_front() {
+            return WakeUp::Reload(Some(order));
+        }
+        tokio::select! {
+            _ = self.signals.terminate.recv() => WakeUp::Stop,
+            _ = self.signals.interrupt.recv() => WakeUp::Stop,
+            _ = self.signals.hang_up.recv() => WakeUp::Reload(None),
+            order = self.orders.recv() => match order {
+                Some(Order::Stop) | None => WakeUp::Stop,
+                order => WakeUp::Reload(order),
+            },
+            ended = &mut self.delivery_task => WakeUp::DeliveryEnded(ended),
+            recovered = &mut self.recovery_task => WakeUp::Recovered(recovered),
+            error = self.host.spool.lost() => WakeUp::SpoolLost(error),
+            _ = self.certificate_review.tick() => WakeUp::ReviewCertificates,
+        }
+    }
+
+    /// Reloads. `None` if the host is to stop meanwhile: a reload may compile a policy for minutes, and is given up.
+    async fn reload_unless_stopped(&mut self, require_now: bool) -> Option<Reloaded> {
+        let mut reload = std::pin::pin!(self.host.reload(require_now));
+        loop {
+            tokio::select! {
+                reloaded = &mut reload => return Some(reloaded),
+                _ = self.signals.terminate.recv() => return None,
+                _ = self.signals.interrupt.recv() => return None,
+                order = self.orders.recv() => match order {
+                    Some(Order::Stop) | None => return None,
+                    Some(order) => self.waiting.push_back(order),
+                },
             }
         }
     }
@@ -154,7 +183,7 @@ impl Running {
         });
         let _ = self.stop.send(true);
         self.finish(0).await;
-        Err(StartFailed(vec![Problem::new(part, error)]))
+        Err(StartFailed::of_part(part, error))
     }
 
     async fn finish(&self, gave_up: u64) {
@@ -165,6 +194,9 @@ impl Running {
         let counts = self.host.spool.counts();
         self.host.policies.end_shadow("the host stops");
         self.host.decisions.close().await;
+        let logins = self.host.logins.clone();
+        // Without room on the disk the counts of the last save stay.
+        let _ = tokio::task::spawn_blocking(move || logins.save()).await;
         self.host.spool.close().await;
         self.host.events.emit(Event::Stopped {
             left_in_spool: counts.queued + counts.failing + counts.quarantined + counts.frozen,
@@ -181,6 +213,3 @@ async fn within<T>(limit: Duration, signals: &mut Signals, work: impl Future<Out
         () = signals.terminated() => None,
     }
 }
-        let logins = self.host.logins.clone();
-        // Without room on the disk the counts of the last save stay.
-        let _ = tokio::task::spawn_blocking(move || logins.save()).await;
