@@ -281,6 +281,10 @@ fn report_survives_a_host_without_8bitmime_and_smtputf8() {
         let parsed = Report::parse(&report.text);
         assert_eq!(parsed.field("Final-Recipient"), Some("rfc822; gone@example.org"));
         assert!(parsed.original.is_some(), "{}", report.text);
+        if name == "body" {
+            assert!(report.text.contains("Content-Type: message/rfc822"), "{}", report.text);
+            assert!(report.text.contains("=C3=BC"), "the text came back: {}", report.text);
+        }
     }
     assert!(daemon.events().all(4123).is_empty());
 }

@@ -5,6 +5,7 @@
 
 mod human_part;
 mod machine_part;
+mod recoded_text;
 mod report_fields;
 mod returned_part;
 

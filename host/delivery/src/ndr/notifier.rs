@@ -361,7 +361,7 @@ async fn write_parts(
     draft.write(composed.before.as_bytes()).await?;
     match returned {
         Returned::Nothing => {}
-        Returned::Headers { bytes, .. } => draft.write(bytes).await?,
+        Returned::Headers { bytes, .. } | Returned::Recoded { bytes } => draft.write(bytes).await?,
         Returned::Full { .. } => copy(content, draft).await?,
     }
     draft.write(composed.after.as_bytes()).await

@@ -44,7 +44,7 @@ pub(super) fn text(report: &ReportFields<'_>) -> String {
         let why = match truncation {
             Truncation::TooLarge => "it is too large to be returned whole",
             Truncation::NotMail => "it holds bytes or lines that mail cannot carry inside mail",
-            Truncation::EightBit => "it is 8-bit text, which not every host on the way back takes",
+            Truncation::EightBit => "it has 8-bit parts, which not every host on the way back takes",
         };
         out.push_str("\r\n");
         paragraph(

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::ndr::compose::recoded_text::recoded;
 use crate::ndr::safe_text::quoted_printable;
 use host_contract::ReturnContent;
 use host_mail::{Content, HeaderBlock};
@@ -17,8 +18,17 @@ const MAX_LINE: usize = 998;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Returned {
     Nothing,
-    Headers { bytes: Vec<u8>, form: HeaderForm },
-    Full { form: FullForm },
+    Headers {
+        bytes: Vec<u8>,
+        form: HeaderForm,
+    },
+    Full {
+        form: FullForm,
+    },
+    /// The complete message, its 8-bit text in quoted-printable.
+    Recoded {
+        bytes: Vec<u8>,
+    },
 }
 
 /// Form of a returned header.
@@ -50,7 +60,7 @@ pub(crate) enum Truncation {
     TooLarge,
     /// The original has bytes or lines that need `binary` transfer encoding.
     NotMail,
-    /// The original is 8bit, and the report must be 7bit.
+    /// The original is 8bit and more than a single text, and the report must be 7bit.
     EightBit,
 }
 
@@ -67,6 +77,7 @@ impl Returned {
                 }
                 HeaderForm::Global => ("message/global-headers", "8bit"),
             },
+            Self::Recoded { .. } => ("message/rfc822", "7bit"),
             Self::Full { form } => match form {
                 FullForm::SevenBit => ("message/rfc822", "7bit"),
                 FullForm::EightBit => ("message/rfc822", "8bit"),
@@ -100,10 +111,27 @@ pub(crate) fn returned(
                 Some(false) => FullForm::SevenBit,
                 Some(true) if utf8 && block.is_ascii() => FullForm::EightBit,
                 Some(true) if utf8 && std::str::from_utf8(block).is_ok() => FullForm::Global,
-                Some(true) => return truncated(Truncation::EightBit),
+                Some(true) => {
+                    return match recoded(header, &read_from(content, block.len())?) {
+                        Some(bytes) => Ok((Returned::Recoded { bytes }, None)),
+                        None => truncated(Truncation::EightBit),
+                    };
+                }
             };
             Ok((Returned::Full { form }, None))
         }
+    }
+}
+
+/// Reads the content from an offset to its end, at most 1 MiB.
+fn read_from(content: &dyn Content, offset: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let piece = content.read((offset + bytes.len()) as u64, 64 * 1024)?;
+        if piece.is_empty() || bytes.len() as u64 > MAX_FULL {
+            return Ok(bytes);
+        }
+        bytes.extend_from_slice(&piece);
     }
 }
 
@@ -183,7 +211,9 @@ mod tests {
             b"A: \xfc\r\n\r\nx",
         );
         assert_eq!(form(body, true), Ok(FullForm::EightBit));
-        assert_eq!(form(body, false), Err(HeaderForm::SevenBit));
+        assert!(matches!(full(body, false), (Returned::Recoded { .. }, None)));
+        let parts = b"Content-Type: multipart/mixed\r\n\r\n\xff\r\n";
+        assert_eq!(form(parts, false), Err(HeaderForm::SevenBit));
         assert_eq!(form(utf8, true), Ok(FullForm::Global));
         assert_eq!(form(utf8, false), Err(HeaderForm::QuotedPrintable { utf8: true }));
         for hop in [true, false] {

@@ -72,7 +72,7 @@ impl Case {
         });
         let middle = match &returned {
             Returned::Nothing => Vec::new(),
-            Returned::Headers { bytes, .. } => bytes.clone(),
+            Returned::Headers { bytes, .. } | Returned::Recoded { bytes } => bytes.clone(),
             Returned::Full { .. } => self.text.clone().into_bytes(),
         };
         let bytes = [composed.before.as_bytes(), &middle, composed.after.as_bytes()].concat();
