@@ -140,6 +140,14 @@ fn a_missing_body_is_named_set_aside_and_released_once_it_is_back() {
         shown.contains("set aside") && shown.contains("missing, with"),
         "{shown}"
     );
+    let notice = site
+        .mailbox("admin")
+        .expect("Mail set aside on mx.posthouse.test: 1")
+        .text;
+    assert!(
+        notice.contains(&id) && notice.contains("a@example.com") && notice.contains("queue release"),
+        "{notice}"
+    );
     let refused = site.cli(&["queue", "release", &id]).failed();
     assert!(refused.contains("cannot be released"), "{refused}");
 
@@ -154,46 +162,47 @@ fn a_missing_body_is_named_set_aside_and_released_once_it_is_back() {
 }
 
 #[test]
+fn a_spool_that_is_lost_as_a_whole_is_no_first_start() {
+    let sink = Sink::smtp();
+    let site = site_with_queue(&sink);
+    let (spool, elsewhere) = (site.path().join("data/spool"), site.path().join("elsewhere"));
+    // As where the disk of the spool is not mounted.
+    std::fs::rename(&spool, &elsewhere).expect("moved");
+    std::fs::create_dir(&spool).expect("an empty folder");
+    for _ in 0..2 {
+        let problems = refusal(&site);
+        assert!(
+            problems.contains("spool is missing with all mail") && problems.contains("spool salvage"),
+            "{problems}"
+        );
+    }
+    let said = site.cli(&["spool", "check"]);
+    assert!(!said.status.success() && said.stdout.contains("is missing"), "{said:?}");
+
+    std::fs::remove_dir(&spool).expect("still empty");
+    std::fs::rename(&elsewhere, &spool).expect("mounted");
+    let daemon = site.start();
+    assert_eq!(queue(&site), MESSAGES + 1);
+    daemon.stop();
+
+    // The operator decides to go on without it.
+    std::fs::remove_dir_all(&spool).expect("removed");
+    let said = site.cli(&["spool", "salvage"]).ok();
+    assert!(
+        said.contains("is missing") && said.contains("left           0 messages"),
+        "{said}"
+    );
+    let daemon = site.start();
+    daemon.submit(&["bert@posthouse.test"], "a new spool");
+    site.mailbox("bert").expect("a new spool");
+}
+
+#[test]
 fn the_commands_leave_a_running_daemon_alone() {
     let site = Site::new();
     let _daemon = site.start();
     for command in ["check", "salvage"] {
         let refused = site.cli(&["spool", command]).failed();
         assert!(refused.contains("in use by another process"), "{refused}");
-    }
-    #[test]
-    fn a_spool_that_is_lost_as_a_whole_is_no_first_start() {
-        let sink = Sink::smtp();
-        let site = site_with_queue(&sink);
-        let (spool, elsewhere) = (site.path().join("data/spool"), site.path().join("elsewhere"));
-        // As where the disk of the spool is not mounted.
-        std::fs::rename(&spool, &elsewhere).expect("moved");
-        std::fs::create_dir(&spool).expect("an empty folder");
-        for _ in 0..2 {
-            let problems = refusal(&site);
-            assert!(
-                problems.contains("spool is missing with all mail") && problems.contains("spool salvage"),
-                "{problems}"
-            );
-        }
-        let said = site.cli(&["spool", "check"]);
-        assert!(!said.status.success() && said.stdout.contains("is missing"), "{said:?}");
-
-        std::fs::remove_dir(&spool).expect("still empty");
-        std::fs::rename(&elsewhere, &spool).expect("mounted");
-        let daemon = site.start();
-        assert_eq!(queue(&site), MESSAGES + 1);
-        daemon.stop();
-
-        // The operator decides to go on without it.
-        std::fs::remove_dir_all(&spool).expect("removed");
-        let said = site.cli(&["spool", "salvage"]).ok();
-        assert!(
-            said.contains("is missing") && said.contains("left           0 messages"),
-            "{said}"
-        );
-        let daemon = site.start();
-        daemon.submit(&["bert@posthouse.test"], "a new spool");
-        site.mailbox("bert").expect("a new spool");
     }
 }

@@ -10,6 +10,7 @@ pub mod failure_facts;
 mod notice_rules;
 mod notifier;
 mod safe_text;
+mod set_aside_notice;
 mod status_phrase;
 mod used_names;
 
@@ -28,6 +29,7 @@ pub use self::failed_delivery::{DeliveryPath, FailedDelivery};
 use self::notice_rules::PlannedClass;
 pub use self::notifier::Notification;
 use self::notifier::Notifier;
+pub(crate) use self::set_aside_notice::tell_of_set_aside;
 
 /// Plans and composes non-delivery reports.
 #[derive(Clone)]

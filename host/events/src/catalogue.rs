@@ -286,6 +286,8 @@ events! {
         "An automatic rollback undid a change of an operator: the code or settings listed are no longer in force." "See the faults (4037). Correct the policy and load it, or put the change in force with --force.";
     5133 AcceptResumed "accept-resumed" Info { listener: Text }
         "A listener takes connections again (see 5031)." "None.";
+    5134 SetAsideTold "set-aside-told" Info { notice: Text, to: Text, messages: u64 }
+        "The administrator gets a notice about messages that were set aside (5016)." "See the notice.";
     5140 MessageCompleted "message-completed" Info { message: Text, client: Text, account: Maybe, added: Vec<String>, removed: Vec<String> }
         "A submitted message lacked fields, or had some that must not go out; the host added and removed those listed. `mbox` is a first line `From `." "None.";
     5150 SuccessNoticeSent "success-notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String> }

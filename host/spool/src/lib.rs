@@ -273,8 +273,14 @@ impl Spool {
 
     /// Returns the first error when the store refuses all further writes until the next open, as after a disk error. Settlements cannot
     /// be kept then, so that going on would deliver the same messages again and again. Supports a single waiter.
-    pub async fn lost(&self) {
-        self.inner.shared.store.lost().await;
+    pub async fn lost(&self) -> String {
+        self.inner.shared.store.lost().await
+    }
+
+    /// Returns when messages were set aside since the last call; the first time also if the spool has earlier ones.
+    /// Supports a single waiter.
+    pub async fn newly_set_aside(&self) {
+        self.inner.shared.set_aside.notified().await;
     }
 
     /// Returns when a message was put, given back or made due since the last call. Supports a single waiter.

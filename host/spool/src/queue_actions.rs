@@ -196,9 +196,10 @@ impl SpoolCore {
             StoreEdit::new(StoreTable::SetAside, id, Some(value.into())),
             StoreEdit::no_record(id, file),
         ];
-        let events = self.shared.events.clone();
+        let (shared, events) = (self.shared.clone(), self.shared.events.clone());
         drop(self.writer.submit(edits, move || {
             lease.set_aside(head);
+            shared.set_aside.notify_one();
             events.emit(Event::SpoolEntrySetAside {
                 message: id.to_string(),
                 error: reason,

@@ -101,6 +101,9 @@ impl Recovery {
         self.compare(&found.totals)?;
         let set_aside = set_aside(store, found.rejected).map_err(OpenError::Store)?;
         shared.index().count_set_aside(set_aside);
+        if set_aside > 0 || !set_aside_keys.is_empty() {
+            shared.set_aside.notify_one();
+        }
         let is_orphan =
             |id: &&MessageId| !found.with_file.contains(id) && !set_aside_keys.contains(id.to_string().as_bytes());
         let orphan_files = self.files.iter().filter(is_orphan);

@@ -28,6 +28,8 @@ pub(super) struct Shared {
     pub events: Events,
     /// Notified when a message may have become due.
     pub changed: Notify,
+    /// Notified when messages were set aside.
+    pub set_aside: Notify,
     pub janitor: Sender<CleanupTask>,
     /// Number of messages that are being received or put.
     pub active_drafts: Arc<AtomicUsize>,
@@ -55,6 +57,7 @@ impl Shared {
             buffer_budget: BufferBudget::new(options.memory),
             events,
             changed: Notify::new(),
+            set_aside: Notify::new(),
             janitor,
             active_drafts: Arc::default(),
             recovered: SetOnce::new(),
