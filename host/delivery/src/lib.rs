@@ -154,7 +154,7 @@ pub async fn run(context: DeliveryContext, stop: watch::Receiver<bool>) -> u64 {
     );
     let (set_shutting_down, shutting_down) = watch::channel(false);
     let counts = Arc::clone(&services);
-    let set_aside = tokio::spawn(crate::ndr::tell_of_set_aside(context.ndr.clone()));
+    let set_aside = tokio::spawn(crate::ndr::notify_of_set_aside(context.ndr.clone()));
     let worker = crate::claimed_message::Worker {
         services,
         spool: context.spool,

@@ -29,7 +29,7 @@ pub use self::failed_delivery::{DeliveryPath, FailedDelivery};
 use self::notice_rules::PlannedClass;
 pub use self::notifier::Notification;
 use self::notifier::Notifier;
-pub(crate) use self::set_aside_notice::tell_of_set_aside;
+pub(crate) use self::set_aside_notice::notify_of_set_aside;
 
 /// Plans and composes non-delivery reports.
 #[derive(Clone)]

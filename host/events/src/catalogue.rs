@@ -286,38 +286,38 @@ events! {
         "An automatic rollback undid a change of an operator: the code or settings listed are no longer in force." "See the faults (4037). Correct the policy and load it, or put the change in force with --force.";
     5133 AcceptResumed "accept-resumed" Info { listener: Text }
         "A listener takes connections again (see 5031)." "None.";
-    5134 SetAsideTold "set-aside-told" Info { notice: Text, to: Text, messages: u64 }
+    5134 SetAsideNoticeSent "set-aside-notice-sent" Info { notice: Text, to: Text, messages: u64 }
         "The administrator gets a notice about messages that were set aside (5016)." "See the notice.";
     5140 MessageCompleted "message-completed" Info { message: Text, client: Text, account: Maybe, added: Vec<String>, removed: Vec<String> }
         "A submitted message lacked fields, or had some that must not go out; the host added and removed those listed. `mbox` is a first line `From `." "None.";
     5150 SuccessNoticeSent "success-notice-sent" Info { message: Text, notice: Text, to: Text, about: Vec<String> }
-        "A message was delivered, passed on to a host that sends no reports, or sent on to the members of an address; its sender, who requested that with NOTIFY=SUCCESS, is told." "None.";
+        "A message was delivered, passed on to a host that sends no reports, or sent on to the members of an address; its sender, who requested that with NOTIFY=SUCCESS, gets a notice." "None.";
     5151 QueueStarted "queue-started" Info { session: Text, client: Text, node: Text, messages: u64 }
         "A client asked with ETRN for the mail that waits for a node; `messages` of it go to their next hop now." "None.";
     5152 ClientNamed "client-named" Info { session: Text, front_end: Text, client: Text }
         "A host in front of this one named the client of a session with XCLIENT; the session goes on as that of the client." "None; xclient of the listener says which hosts may do so.";
-    5173 CertificateExpires "certificate-expires" Warning { file: Text, until: Text, days: u64 }
-        "A certificate expires soon. Told 30 days, 7 days and 1 day before its end, once each." "Renew it, then posthouse reload.";
-    5174 CertificateExpired "certificate-expired" Error { file: Text, until: Text }
-        "A certificate has expired; clients and servers that verify it send no mail here." "Renew it, then posthouse reload.";
-    5175 SenderRewritten "sender-rewritten" Info { session: Text, from: Text, to: Text }
-        "A rule of the directory replaced the reverse-path of a transaction, before the policy saw it." "None.";
     5160 DestinationThrottled "destination-throttled" Info { destination: Text, connections: u64, reply: Text }
-        "A server puts this host off; `connections` connections are opened from now on, and mail goes at half of its rate if it has one. Both grow again after a minute without such a reply." "None, unless it repeats: set messages-per-minute or connections of the next hop.";
+        "A server defers mail for its number; `connections` connections are opened from now on, and mail goes at half of its rate if it has one. Both grow again after a minute without such a reply." "None, unless it repeats: set messages-per-minute or connections of the next hop.";
     5161 DaneOff "dane-off" Warning { reason: Text }
         "The resolver does not validate: TLSA records are not looked up, and levels that ask for them go on without; dane-only keeps the mail. The resolver is probed again every 10 minutes." "Run a validating resolver on this machine, such as unbound, and name it in dns.servers.";
     5162 DaneOn "dane-on" Info { }
         "The resolver validates again, and TLSA records are looked up." "None.";
     5163 TlsPolicyUnmet "tls-policy-unmet" Warning { host: Text, policy: Text, reason: Text, enforced: bool }
-        "A mail exchange does not meet what its domain publishes about TLS (DANE, MTA-STS). If `enforced` is true, it gets no mail." "None, unless it lasts: tell the domain's postmaster.";
+        "A mail exchange does not meet what its domain publishes about TLS (DANE, MTA-STS). If `enforced` is true, it gets no mail." "None, unless it lasts: inform the domain's postmaster.";
     5164 StsPolicyFetched "sts-policy-fetched" Info { domain: Text, id: Text, mode: Text, mx: Vec<String>, max_age_seconds: u64 }
         "A domain has a new MTA-STS policy." "None.";
     5165 StsPolicyNotFetched "sts-policy-not-fetched" Warning { domain: Text, reason: Text, kept: Maybe }
-        "The MTA-STS policy that a domain announces could not be fetched. The policy with the id `kept` stays in force; without one mail goes as if there were none (RFC 8461 section 5.1)." "None, unless it lasts: tell the domain's postmaster.";
+        "The MTA-STS policy that a domain announces could not be fetched. The policy with the id `kept` stays in force; without one mail goes as if there were none (RFC 8461 section 5.1)." "None, unless it lasts: inform the domain's postmaster.";
     5166 TlsReportSent "tls-report-sent" Info { message: Text, domain: Text, to: Text, successes: u64, failures: u64 }
         "A report about the TLS sessions of a day goes to a domain that asks for it." "None.";
     5167 TlsReportNotSent "tls-report-not-sent" Warning { domain: Text, to: Text, error: Text }
         "A report about TLS sessions could not be put into the spool." "See to the disk.";
+    5173 CertificateExpires "certificate-expires" Warning { file: Text, until: Text, days: u64 }
+        "A certificate expires soon. Emitted 30 days, 7 days and 1 day before its end, once each." "Renew it, then posthouse reload.";
+    5174 CertificateExpired "certificate-expired" Error { file: Text, until: Text }
+        "A certificate has expired; clients and servers that verify it send no mail here." "Renew it, then posthouse reload.";
+    5175 SenderRewritten "sender-rewritten" Info { session: Text, from: Text, to: Text }
+        "A rule of the directory replaced the reverse-path of a transaction, before the policy saw it." "None.";
     10000 AmbiguousAddress "ambiguous-address" Warning { address: Text, entries: Vec<String> }
         "An address has several meanings in the directory." "Remove all but one.";
 }

@@ -25,7 +25,7 @@ const EXPIRE: Duration = Duration::from_secs(5 * 24 * 3600);
 
 /// Tells the administrator of every message that is set aside: at the start of those that are, then of each further one.
 /// Never returns.
-pub(crate) async fn tell_of_set_aside(service: NdrService) {
+pub(crate) async fn notify_of_set_aside(service: NdrService) {
     let mut told = HashSet::new();
     loop {
         service.spool.newly_set_aside().await;
@@ -77,7 +77,7 @@ impl NdrService {
         };
         draft.commit(message).await?;
         told.extend(new.iter().map(|each| each.id));
-        self.events.emit(Event::SetAsideTold {
+        self.events.emit(Event::SetAsideNoticeSent {
             notice: notice.to_string(),
             to: self.administrator.to_string(),
             messages: new.len() as u64,
