@@ -107,7 +107,6 @@ async fn start_and_serve(prepared: Prepared) -> Result<(), StartFailed> {
         tls: Arc::new(ArcSwapOption::new(tls.map(Arc::new))),
         signers: Arc::new(ArcSwap::from_pointee(signers)),
         certificates,
-        logins: Arc::default(),
         directory,
         policies,
         spool,

@@ -63,6 +63,7 @@ impl NdrService {
                 recipients: vec![self.administrator.clone()],
                 body: BodyType::SevenBit,
                 smtputf8: !self.administrator.is_ascii(),
+                options: None,
             },
             client: None,
             size: draft.size(),
@@ -74,6 +75,7 @@ impl NdrService {
             notification: true,
             faults: 0,
             delay_reported: false,
+            successes: Vec::new(),
         };
         draft.commit(message).await?;
         told.extend(new.iter().map(|each| each.id));

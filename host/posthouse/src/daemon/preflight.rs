@@ -92,7 +92,7 @@ pub(super) async fn prepare(config: Config) -> Result<Prepared, StartFailed> {
         _ => {
             config.add_lines(&mut problems);
             emit_will_not_start(&events, &problems);
-            Err(StartFailed(problems))
+            Err(StartFailed::new(problems))
         }
     }
 }
@@ -124,7 +124,7 @@ fn open_events(config: &Config) -> Result<(Events, EventLog, FolderAudit), Start
             let mut problems = vec![Problem::new("data", format!("{}: {error}", config.data.display()))];
             problems.extend(ownership_problems(config, &data_folder));
             print_will_not_start(config.event_format, &problems);
-            Err(StartFailed(problems))
+            Err(StartFailed::new(problems))
         }
     }
 }
@@ -258,5 +258,5 @@ fn emit_will_not_start(events: &Events, problems: &[Problem]) {
 pub(super) fn start_failure(events: &Events, key: &str, error: &dyn Display) -> StartFailed {
     let problems = vec![Problem::new(key, error.to_string())];
     emit_will_not_start(events, &problems);
-    StartFailed(problems)
+    StartFailed::new(problems)
 }

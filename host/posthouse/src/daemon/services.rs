@@ -40,7 +40,6 @@ pub(super) struct RunningHost {
     pub(super) log: EventLog,
     pub(super) connections: ConnectionLimiter,
     pub(super) session_permits: SessionPermits,
-    pub(super) logins: Arc<LoginLimiter>,
 }
 
 impl RunningHost {
