@@ -52,8 +52,11 @@ impl Health {
 /// The reasons of all parts, by name. Clones share the reasons.
 #[derive(Debug, Clone, Default)]
 pub struct HealthRegistry {
-    reasons: Arc<Mutex<BTreeMap<Cow<'static, str>, (Condition, String)>>>,
+    reasons: Arc<Mutex<HealthReasons>>,
 }
+
+/// Condition and text of each reason, by name.
+type HealthReasons = BTreeMap<Cow<'static, str>, (Condition, String)>;
 
 impl HealthRegistry {
     /// Sets the reason of this name, such as `space`. A second call replaces the text.
