@@ -258,7 +258,10 @@ fn stop_waits_until_the_daemon_is_gone() {
         busy.expect_reply(250);
         // The command may begin only when the daemon is gone, on a busy machine.
         let stopped = stopped.join().expect("no panic");
-        assert!(stopped.stdout == "stopped\n" || stopped.status.code() == Some(3), "{stopped:?}");
+        assert!(
+            stopped.stdout == "stopped\n" || stopped.status.code() == Some(3),
+            "{stopped:?}"
+        );
     });
     // No wait in between: ports and folders are free.
     let next = site.start();

@@ -1,10 +1,11 @@
 //! Files of the durable event log: JSON lines in numbered segments of bounded total size. At the bound, the oldest
 //! segment is removed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use host_files::make_private_folder;
 
@@ -21,6 +22,11 @@ pub(super) struct Tail {
     /// Length of the current segment, in bytes.
     pub(super) length: u64,
 }
+
+/// Number of attempts to take the lock: a process that is about to end may hold the lock for a moment.
+const LOCK_ATTEMPTS: usize = 40;
+/// Time between two attempts to take the lock.
+const LOCK_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// The writing end of the log. A file lock prevents a second writer.
 pub(super) struct Journal {
@@ -40,15 +46,7 @@ impl Journal {
     pub(super) fn open(dir: &Path, max_bytes: u64) -> io::Result<Self> {
         make_private_folder(dir)?;
         let lock = File::open(dir)?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
-            |error| match error {
-                rustix::io::Errno::WOULDBLOCK => io::Error::new(
-                    io::ErrorKind::ResourceBusy,
-                    "another posthouse writes the event log here: it is running already",
-                ),
-                error => error.into(),
-            },
-        )?;
+        take_lock(&lock)?;
         let segment = segments(dir)?.last().copied().unwrap_or(1);
         let mut file = open_segment(dir, segment)?;
         let mut length = file.metadata()?.len();
@@ -106,6 +104,24 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// Takes the lock on the log's folder, which the end of the process releases.
+///
+/// # Errors
+/// I/O errors; `ResourceBusy` if another process holds the lock after all attempts.
+fn take_lock(folder: &File) -> io::Result<()> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match folder.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY_DELAY),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "another posthouse writes the event log here: it is running already",
+    ))
 }
 
 /// Lists the numbers of all segments, ascending. The list is empty if the folder does not exist.
