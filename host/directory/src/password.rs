@@ -40,7 +40,7 @@ pub fn password_verifiers(password: &str) -> Result<[String; 2], PasswordError> 
 }
 
 /// True if the password matches an entry of the directory. Blocks for the processor time that the entry's parameters
-/// demand. An entry of another system costs the time of [`DUMMY_HASH`] in addition, so that a cheap hash does not reveal
+/// demand. An entry of another system costs the time of an argon2id hash in addition, so that a cheap hash does not reveal
 /// that the user exists.
 pub fn verify_password(password: &str, stored: &str) -> bool {
     let Ok(stored) = StoredPassword::parse(stored) else {
