@@ -50,6 +50,8 @@ fn offers_scram_as_soon_as_every_account_has_a_verifier() {
 fn listed_mechanisms_alone_are_offered_and_taken() {
     let mut site = Site::new();
     site.set("listener.auth-mechanisms", vec!["SCRAM-SHA-256", "LOGIN"]);
+    // Every malformed message counts as a failed login of the client.
+    site.set("login-limits.failures-per-client", 100);
     let warned = site.cli(&["check"]);
     assert!(
         warned
