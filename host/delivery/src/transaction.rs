@@ -468,11 +468,7 @@ impl Connection {
     async fn send_content(&mut self, content: &Arc<dyn Content>) -> Result<(), TransactionEnd> {
         let (mut stuffer, mut out, mut offset) = (DotStuffer::new(), Vec::new(), 0);
         while offset < content.size() {
-            let piece = read_chunk(content, offset).await.map_err(TransactionEnd::Unreadable)?;
-            if piece.is_empty() {
-                let short = io::Error::new(io::ErrorKind::UnexpectedEof, "the message is shorter than its size");
-                return Err(TransactionEnd::Unreadable(short));
-            }
+            let piece = next_piece(content, offset).await?;
             offset += piece.len() as u64;
             out.clear();
             stuffer.push(&piece, &mut out);
@@ -490,11 +486,7 @@ impl Connection {
             .await?;
         let mut offset = 0;
         while offset < content.size() {
-            let piece = read_chunk(content, offset).await.map_err(TransactionEnd::Unreadable)?;
-            if piece.is_empty() {
-                let short = io::Error::new(io::ErrorKind::UnexpectedEof, "the message is shorter than its size");
-                return Err(TransactionEnd::Unreadable(short));
-            }
+            let piece = next_piece(content, offset).await?;
             offset += piece.len() as u64;
             self.activity.set_in_doubt(offset >= content.size());
             self.send_chunk(&piece).await?;
@@ -599,4 +591,17 @@ async fn read_chunk(content: &Arc<dyn Content>, offset: u64) -> io::Result<Bytes
     tokio::task::spawn_blocking(move || content.read(offset, CHUNK_SIZE))
         .await
         .map_err(io::Error::other)?
+}
+
+/// Reads the piece at `offset`, which lies before the end of the message.
+///
+/// # Errors
+/// `Unreadable` if the content cannot be read, or ends before its size.
+async fn next_piece(content: &Arc<dyn Content>, offset: u64) -> Result<Bytes, TransactionEnd> {
+    let piece = read_chunk(content, offset).await.map_err(TransactionEnd::Unreadable)?;
+    if piece.is_empty() {
+        let short = io::Error::new(io::ErrorKind::UnexpectedEof, "the message is shorter than its size");
+        return Err(TransactionEnd::Unreadable(short));
+    }
+    Ok(piece)
 }
