@@ -58,6 +58,22 @@ impl Site {
         site
     }
 
+    /// Creates a site whose host accepts everything from loopback, as a next hop with TLS.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn relay() -> Self {
+        let settings: toml::Table = r#"
+            [accept]
+            hosts = [{ network = "127.0.0.0/8", exempt = ["authentication", "encryption", "homing", "originator", "relay"] }]
+        "#
+        .parse()
+        .expect("TOML");
+        let mut site = Self::new();
+        site.set("policy.settings", settings);
+        site
+    }
+
     /// Creates the sample site with a cache of compiled policies that no other site uses.
     pub fn with_own_cache() -> Self {
         let site = Self::new();

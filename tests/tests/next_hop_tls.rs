@@ -10,19 +10,6 @@ fn site_with(server: &str) -> Site {
     site
 }
 
-/// Creates a site whose host accepts everything from loopback, as a next hop with TLS.
-fn next_hop() -> Site {
-    let settings: toml::Table = r#"
-        [accept]
-        hosts = [{ network = "127.0.0.0/8", exempt = ["authentication", "encryption", "homing", "originator", "relay"] }]
-    "#
-    .parse()
-    .expect("TOML");
-    let mut site = Site::new();
-    site.set("policy.settings", settings);
-    site
-}
-
 #[test]
 fn strict_levels_send_nothing_in_the_clear() {
     for (key, value) in [
@@ -71,7 +58,7 @@ fn looser_level_of_a_route_or_server_takes_precedence() {
 
 #[test]
 fn delivered_event_has_the_tls_session() {
-    let relay = next_hop();
+    let relay = Site::relay();
     let relaying = relay.start();
     let certificate = relay.path().join("data/tls/self-signed.pem");
     let server = format!("localhost:{}", relaying.address("smtp").port());
@@ -98,7 +85,7 @@ fn delivered_event_has_the_tls_session() {
 
 #[test]
 fn untrusted_certificate_does_not_verify() {
-    let relay = next_hop();
+    let relay = Site::relay();
     let relaying = relay.start();
     let mut site = site_with(&format!("localhost:{}", relaying.address("smtp").port()));
     site.set("delivery.tls", "verify");

@@ -18,19 +18,6 @@ fn site(tables: &str) -> Site {
     site
 }
 
-/// Creates a site whose host accepts everything from loopback, as a next hop with TLS.
-fn relay() -> Site {
-    let settings: toml::Table = r#"
-        [accept]
-        hosts = [{ network = "127.0.0.0/8", exempt = ["authentication", "encryption", "homing", "originator", "relay"] }]
-    "#
-    .parse()
-    .expect("TOML");
-    let mut site = Site::new();
-    site.set("policy.settings", settings);
-    site
-}
-
 /// Submits a message as an account, on a listener with STARTTLS.
 fn submit_as(daemon: &Daemon, account: &str, sender: &str, recipient: &str, subject: &str) -> String {
     let mut client = daemon.connect();
@@ -74,7 +61,7 @@ fn implicit_tls_with_an_own_authority_or_a_pinned_key() {
     let Some(openssl) = tool("openssl") else {
         return;
     };
-    let relay = relay();
+    let relay = Site::relay();
     let relaying = relay.start();
     let certificate = relay.path().join("data/tls/self-signed.pem");
     let pin = key_digest(&openssl, &certificate);
